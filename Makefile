@@ -1,0 +1,74 @@
+# `make` lists the targets. Each runs alone, from a fresh clone; scripts/setup brings the system libraries it needs.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo demo-gtk lint fmt clippy rustdoc test build-all nextest doctest loom features deny bench clean
+
+# What a program of the demos gets: make demo ARGS='--http-port 8001'
+ARGS ?=
+# Packages that `bench` builds for release beside its runner: the servers it starts.
+BENCH_SERVERS ?=
+
+export CARGO_TERM_COLOR ?= auto
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## glib and tokio in one process: examples/side-by-side on 127.0.0.1:8000
+	@scripts/setup demo
+	cargo build -p side-by-side
+	cargo run --quiet -p side-by-side -- --http-host 127.0.0.1 --http-port 8000 $(ARGS)
+
+demo-gtk: ## a GTK window and a web page on one board: examples/gtk-counter (under Xvfb where there is no display)
+	@scripts/setup demo-gtk
+	cargo build -p gtk-counter
+	scripts/with-display cargo run --quiet -p gtk-counter -- --http-host 127.0.0.1 --http-port 8000 $(ARGS)
+
+lint: fmt clippy rustdoc ## rustfmt, clippy and rustdoc, warnings denied
+
+fmt:
+	cargo fmt --all --check
+
+# -D warnings goes to clippy and rustdoc alone and RUSTFLAGS stays as it is: else every dependency would be built twice.
+clippy:
+	@scripts/setup demo-gtk
+	cargo clippy --workspace --all-targets -- -D warnings
+
+rustdoc:
+	@scripts/setup demo-gtk
+	RUSTDOCFLAGS="$$RUSTDOCFLAGS -D warnings" cargo doc --workspace --no-deps
+
+test: nextest doctest loom ## every test: units, properties, end to end, documentation, loom
+
+# With the tests' own features, so that nextest builds nothing anew; nextest itself would not build the plain binaries
+# of the examples, which the end-to-end tests start.
+build-all:
+	@scripts/setup all
+	cargo build --workspace --bins --examples --tests
+
+nextest: build-all
+	if cargo nextest --version >/dev/null 2>&1; \
+	then cargo nextest run --workspace; \
+	else cargo test --workspace --all-targets --no-fail-fast; fi
+
+doctest: build-all
+	cargo test --workspace --doc --no-fail-fast
+
+loom: ## the races of mailbox and shutdown, all interleavings (its own folder: target/loom)
+	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-target}/loom \
+		cargo test -p interloop --lib --release loom
+
+features: ## each crate without features, with each feature alone, with all
+	@scripts/setup demo-gtk
+	scripts/features
+
+deny: ## licences, bans and sources of all dependencies (needs cargo-deny)
+	cargo deny --workspace check licenses bans sources
+
+bench: ## ours against hand-written code, interleaved; writes benches/RESULTS.md
+	@scripts/setup demo
+	cargo build --release -p interloop-benches $(addprefix -p ,$(BENCH_SERVERS))
+	cargo run --quiet --release -p interloop-benches -- $(ARGS)
+
+clean: ## remove what was built
+	cargo clean

@@ -1,0 +1,168 @@
+//! What people write by hand today, each as good as its documentation recommends it.
+//!
+//! Every function runs `n` operations on threads of its own and returns how long they took; what starts and ends the
+//! threads is left out. A *call* is a question and its answer, one at a time, both threads on one CPU. A *post* is a
+//! boxed closure that changes a counter on the other thread; the time ends when the last one has run.
+
+pub mod async_channel;
+pub mod futex;
+pub mod glib;
+pub mod http;
+pub mod std_channel;
+pub mod tokio;
+
+use std::cell::Cell;
+use std::sync::{Arc, Barrier};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::pin::spawn_on;
+use crate::suite::Suite;
+
+/// The comparison of calls.
+pub const CALL: &str = "call";
+/// The comparison of posts by one producer.
+pub const POST: &str = "post-1";
+/// The comparison of posts by eight producers.
+pub const POST_8: &str = "post-8";
+/// The comparison of HTTP by CPU time.
+pub const HTTP: &str = "http-cpu";
+/// The comparison of starts.
+pub const START: &str = "start";
+
+/// The floor of all calls.
+pub const FUTEX: &str = "bare futex";
+/// What posts are compared with.
+pub const ASYNC_CHANNEL: &str = "async-channel to thread";
+/// glib's own way to post.
+pub const INVOKE: &str = "MainContext::invoke";
+/// What HTTP and starts are compared with.
+pub const BARE_AXUM: &str = "bare axum, tokio current-thread";
+
+/// Opens the comparisons.
+pub fn register(suite: &mut Suite) {
+    suite
+        .compare(CALL, 50_000, "A question and its answer across threads, one at a time, both threads on one CPU.")
+        .add(FUTEX, futex::calls)
+        .link(futex::LINK)
+        .add("thread to thread: std channels", std_channel::calls)
+        .link(std_channel::LINK)
+        .add("thread to tokio: mpsc, oneshot", tokio::calls_from_thread)
+        .link(tokio::BRIDGING)
+        .add("tokio to tokio: mpsc, oneshot", tokio::calls_from_tokio)
+        .link(tokio::CHANNELS)
+        .add("thread to glib: async-channel, oneshot", glib::calls_from_thread)
+        .link(glib::BOOK)
+        .add("tokio to glib: async-channel, oneshot", glib::calls_from_tokio)
+        .link(glib::BOOK)
+        .add("glib to tokio: mpsc, oneshot", glib::calls_to_tokio)
+        .link(glib::BOOK);
+    for (id, producers, operations, question) in [
+        (POST, 1, 1_000_000, "Closures posted by one thread to another, each thread on a CPU of its own."),
+        (POST_8, 8, 1_000_000, "Closures posted by eight threads to another, on any CPU."),
+    ] {
+        suite
+            .compare(id, operations, question)
+            .add(ASYNC_CHANNEL, move |n| async_channel::posts(producers, n))
+            .link(async_channel::LINK)
+            .add("async-channel to tokio", move |n| async_channel::posts_to_tokio(producers, n))
+            .link(async_channel::LINK)
+            .add("async-channel to glib", move |n| async_channel::posts_to_glib(producers, n))
+            .link(glib::BOOK)
+            .add("tokio's mpsc to tokio", move |n| tokio::posts(producers, n))
+            .link(tokio::CHANNELS)
+            .add(INVOKE, move |n| glib::invokes(producers, n))
+            .link(glib::INVOKE_LINK);
+    }
+    suite
+        .compare(
+            HTTP,
+            100_000,
+            "CPU time (user and system) of the server a request of `Hello, world`: 32 connections that are kept alive, \
+             server and load each on a CPU of its own. Requests a second stand beside it.",
+        )
+        .add_fallible(BARE_AXUM, |n| crate::http_load::cpu_per_request(http::bare_axum, 32, n))
+        .link(http::LINK);
+    suite
+        .compare(START, 40, "From the start of the server's process to its first answer.")
+        .add_fallible(BARE_AXUM, |n| crate::http_load::start_to_first_answer(http::bare_axum, n))
+        .link(http::LINK);
+}
+
+/// What is posted: it changes something that lives on the consumer's thread.
+pub type Job = Box<dyn FnOnce(&Cell<u32>) + Send>;
+
+/// The job of all posts.
+pub fn count_one() -> Job {
+    Box::new(|count| count.set(count.get() + 1))
+}
+
+/// `n` calls in a row, after a tenth as many that don't count.
+pub fn time_calls(n: u32, mut call: impl FnMut(u64) -> u64) -> Duration {
+    let mut run = |n: u32| {
+        for i in 0..u64::from(n) {
+            assert_eq!(call(i), i + 1);
+        }
+    };
+    run(n / 10 + 1);
+    let begin = Instant::now();
+    run(n);
+    begin.elapsed()
+}
+
+/// As [`time_calls`], where a call is awaited.
+pub async fn time_async_calls(n: u32, mut call: impl AsyncFnMut(u64) -> u64) -> Duration {
+    for i in 0..u64::from(n / 10 + 1) {
+        assert_eq!(call(i).await, i + 1);
+    }
+    let begin = Instant::now();
+    for i in 0..u64::from(n) {
+        assert_eq!(call(i).await, i + 1);
+    }
+    begin.elapsed()
+}
+
+/// The threads that post, and when they began.
+#[derive(Debug)]
+pub struct Producers {
+    barrier: Arc<Barrier>,
+    threads: Vec<JoinHandle<Instant>>,
+}
+
+impl Producers {
+    /// Starts that many threads that wait for [`go`](Self::go), and then post `n` in all; a single one stays on `cpu`.
+    pub fn start<P: FnMut() + Send + 'static>(count: u32, n: u32, cpu: usize, mut poster: impl FnMut() -> P) -> Self {
+        let barrier = Arc::new(Barrier::new(count as usize + 1));
+        let threads = (0..count).map(|index| {
+            let share = n / count + u32::from(index < n % count);
+            let barrier = barrier.clone();
+            let mut post = poster();
+            let run = move || {
+                barrier.wait();
+                let begin = Instant::now();
+                for _ in 0..share {
+                    post();
+                }
+                begin
+            };
+            if count == 1 { spawn_on(cpu, run) } else { std::thread::spawn(run) }
+        });
+        let threads = threads.collect();
+        Self { barrier, threads }
+    }
+
+    /// Lets them go, and waits for `consumer`, which returns when it ran the last job. The time begins when the first of
+    /// them does.
+    pub fn go(self, consumer: JoinHandle<Instant>) -> Duration {
+        self.barrier.wait();
+        let begins = self.threads.into_iter().map(|thread| thread.join().expect("a producer doesn't panic"));
+        let begin = begins.min().expect("one producer at least");
+        let end = consumer.join().expect("the consumer doesn't panic");
+        end - begin
+    }
+}
+
+/// The consumer's thread: on a CPU of its own for one producer, on any for more.
+pub fn consumer(producers: u32, cpu: usize, run: impl FnOnce() -> Instant + Send + 'static) -> JoinHandle<Instant> {
+    if producers == 1 { spawn_on(cpu, run) } else { std::thread::spawn(run) }
+}

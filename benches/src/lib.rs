@@ -1,0 +1,17 @@
+//! Interloop against hand-written code, in one run.
+//!
+//! - [`baseline`]: what people write by hand today, as the documentation it links recommends. It lives in
+//!   `benches/baseline/` and knows nothing of Interloop.
+//! - [`ours`]: the same measured through Interloop, and the figures that have to hold.
+//! - [`suite`]: comparisons, rounds, interleaving; [`stats`] and [`report`]: what is printed and written.
+//! - [`pin`], [`process`], [`http_load`]: tools to measure with.
+
+#[path = "../baseline/mod.rs"]
+pub mod baseline;
+pub mod http_load;
+pub mod ours;
+pub mod pin;
+pub mod process;
+pub mod report;
+pub mod stats;
+pub mod suite;

@@ -1,0 +1,112 @@
+//! Servers as child processes: start, CPU time, end.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::time::clock_getcpuclockid;
+use nix::unistd::Pid;
+
+use crate::suite::Failure;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Makes the command of a server that listens on the address it is given, on loopback.
+pub type Program = fn(SocketAddr) -> Result<Command, Failure>;
+
+/// The path of a program of this workspace, built in the same profile.
+pub fn sibling(name: &str) -> Result<PathBuf, Failure> {
+    let here = std::env::current_exe()?;
+    let folders = here.ancestors().skip(1).take(2); // tests run in a folder below that of the programs
+    let found = folders.map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.ok_or_else(|| format!("{name} isn't built beside {}", here.display()).into())
+}
+
+/// A server that runs, and is killed and waited for when dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    address: SocketAddr,
+    first_answer: Duration,
+}
+
+impl Server {
+    /// Starts it on a free port of loopback, and waits for its first answer to `GET /`.
+    pub fn start(program: Program) -> Result<Self, Failure> {
+        // Freed again at once; nothing else on this machine binds port after port while we measure.
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let mut command = program(address)?;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let begin = Instant::now();
+        let child = command.spawn().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+        let mut server = Self { child, address, first_answer: Duration::ZERO };
+        loop {
+            if first_answer(address)? {
+                server.first_answer = begin.elapsed();
+                return Ok(server);
+            }
+            if let Some(status) = server.child.try_wait()? {
+                return Err(format!("{}: {status} before its first answer", command.get_program().display()).into());
+            }
+            if begin.elapsed() > PATIENCE {
+                return Err(format!("{}: no answer", command.get_program().display()).into());
+            }
+            // Not a wait for an event, but how often we look: a tenth of the fastest start seen is 200 us.
+            sleep(Duration::from_micros(50));
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From its spawn to its first answer.
+    pub fn first_answer(&self) -> Duration {
+        self.first_answer
+    }
+
+    /// User and system time of all its threads so far, those that ended included. It is what `/proc/PID/stat` counts, to
+    /// the nanosecond instead of the tick of 10 ms.
+    pub fn cpu_time(&self) -> Result<Duration, Failure> {
+        Ok(clock_getcpuclockid(self.pid())?.now()?.into())
+    }
+
+    /// Sends TERM, and returns how it ended and how long that took.
+    pub fn terminate(mut self) -> Result<(ExitStatus, Duration), Failure> {
+        let begin = Instant::now();
+        kill(self.pid(), Signal::SIGTERM)?;
+        let status = self.child.wait()?;
+        Ok((status, begin.elapsed()))
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().try_into().expect("a pid fits pid_t"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both do nothing once `terminate` has waited for it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether there is an answer yet.
+fn first_answer(address: SocketAddr) -> io::Result<bool> {
+    let mut stream = match TcpStream::connect(address) {
+        Ok(stream) => stream,
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    let mut status = [0; 12];
+    stream.read_exact(&mut status)?;
+    if status.ends_with(b" 200") { Ok(true) } else { Err(io::Error::other("the first answer isn't 200")) }
+}

@@ -1,0 +1,354 @@
+//! Comparisons: who takes part, in how many rounds, and what has to hold.
+//!
+//! All that is compared runs in one process run, interleaved: each round runs every contestant once, and the order turns
+//! by one and reverses from round to round, so that a machine that warms up, cools down or is busy with something else
+//! touches all alike. Ratios are taken within a round; the median of those is what counts.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use crate::stats::Spread;
+
+/// What a measurement that could not be made says.
+pub type Failure = Box<dyn Error + Send + Sync>;
+
+/// What one round found.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// What one operation cost, in nanoseconds. Less is better.
+    pub cost: f64,
+    /// A second figure to print beside it: operations a second.
+    pub rate: f64,
+}
+
+impl Sample {
+    /// `n` operations took `elapsed`.
+    pub fn of(n: u32, elapsed: Duration) -> Self {
+        Self { cost: elapsed.as_nanos() as f64 / f64::from(n), rate: f64::from(n) / elapsed.as_secs_f64() }
+    }
+
+    /// `n` operations used `cpu` of CPU time, and took `elapsed`.
+    pub fn of_cpu(n: u32, cpu: Duration, elapsed: Duration) -> Self {
+        Self { cost: cpu.as_nanos() as f64 / f64::from(n), rate: f64::from(n) / elapsed.as_secs_f64() }
+    }
+}
+
+type Measure = Box<dyn FnMut(u32) -> Result<Sample, Failure>>;
+
+struct Contestant {
+    name: &'static str,
+    link: Option<&'static str>,
+    measure: Measure,
+}
+
+/// What has to hold between two contestants.
+#[derive(Clone, Copy, Debug)]
+pub enum Bound {
+    /// The first costs at most so many times what the second does.
+    CostAtMost(f64),
+    /// The first is at least so many times as fast as the second: `0.9`, `15.0`.
+    SpeedAtLeast(f64),
+}
+
+#[derive(Clone, Debug)]
+struct Claim {
+    first: &'static str,
+    second: &'static str,
+    bound: Bound,
+}
+
+/// One question, and all that answers it.
+pub struct Comparison {
+    id: &'static str,
+    question: &'static str,
+    operations: u32,
+    contestants: Vec<Contestant>,
+    claims: Vec<Claim>,
+}
+
+impl fmt::Debug for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Comparison").field("id", &self.id).field("contestants", &self.names()).finish_non_exhaustive()
+    }
+}
+
+impl Comparison {
+    /// Adds what answers the question by running `n` operations and saying how long they took. The first one added is
+    /// what the others are compared with in the table.
+    pub fn add(&mut self, name: &'static str, measure: impl FnMut(u32) -> Duration + 'static) -> &mut Self {
+        let mut measure = measure;
+        self.add_fallible(name, move |n| Ok(Sample::of(n, measure(n))))
+    }
+
+    /// As [`add`](Self::add), for what can fail, or finds more than a time.
+    pub fn add_fallible(
+        &mut self,
+        name: &'static str,
+        measure: impl FnMut(u32) -> Result<Sample, Failure> + 'static,
+    ) -> &mut Self {
+        assert!(self.contestants.iter().all(|c| c.name != name), "{}: {name} is added twice", self.id);
+        self.contestants.push(Contestant { name, link: None, measure: Box::new(measure) });
+        self
+    }
+
+    /// Says where the way of the one added last is recommended.
+    pub fn link(&mut self, url: &'static str) -> &mut Self {
+        self.contestants.last_mut().expect("link follows add").link = Some(url);
+        self
+    }
+
+    /// Says what has to hold between `first` and `second`, two names given to [`add`](Self::add).
+    pub fn claim(&mut self, first: &'static str, second: &'static str, bound: Bound) -> &mut Self {
+        self.claims.push(Claim { first, second, bound });
+        self
+    }
+
+    /// The name that [`Suite::comparison`] finds it by.
+    pub fn id(&self) -> &'static str {
+        self.id
+    }
+
+    /// Who takes part, in the order they were added.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.contestants.iter().map(|c| c.name).collect()
+    }
+
+    fn run(&mut self, effort: Effort, progress: &mut impl FnMut(&'static str, u32)) -> Outcome {
+        for claim in &self.claims {
+            for name in [claim.first, claim.second] {
+                assert!(self.contestants.iter().any(|c| c.name == name), "{}: a claim on unknown {name}", self.id);
+            }
+        }
+        let count = self.contestants.len();
+        let n = (self.operations / effort.divisor).max(10);
+        let mut found: Vec<Result<Vec<Sample>, String>> = (0..count).map(|_| Ok(Vec::new())).collect();
+        for round in 0..effort.rounds {
+            progress(self.id, round + 1);
+            for position in 0..count {
+                let turned = (position + round as usize / 2) % count;
+                let index = if round % 2 == 0 { turned } else { count - 1 - turned };
+                let Ok(samples) = &mut found[index] else { continue };
+                match (self.contestants[index].measure)(n) {
+                    Ok(sample) => samples.push(sample),
+                    Err(failure) => found[index] = Err(failure.to_string()),
+                }
+            }
+        }
+        let rows = self.contestants.iter().zip(&found);
+        let reference = found.first().and_then(|first| first.as_ref().ok());
+        let rows = rows.map(|(contestant, samples)| Row {
+            name: contestant.name,
+            link: contestant.link,
+            figures: samples.as_ref().map_err(Clone::clone).map(|samples| Figures {
+                cost: Spread::of(samples.iter().map(|s| s.cost)).expect("at least one round"),
+                rate: Spread::of(samples.iter().map(|s| s.rate)).expect("at least one round"),
+                ratio: reference.and_then(|reference| cost_ratio(samples, reference)),
+            }),
+        });
+        let rows = rows.collect();
+        let samples_of = |name| {
+            let index = self.contestants.iter().position(|c| c.name == name)?;
+            found[index].as_ref().ok()
+        };
+        let verdicts = self.claims.iter().map(|claim| {
+            let (first, second) = (samples_of(claim.first), samples_of(claim.second));
+            let ratio = match claim.bound {
+                Bound::CostAtMost(_) => first.zip(second).and_then(|(first, second)| cost_ratio(first, second)),
+                Bound::SpeedAtLeast(_) => first.zip(second).and_then(|(first, second)| cost_ratio(second, first)),
+            };
+            Verdict { first: claim.first, second: claim.second, bound: claim.bound, ratio }
+        });
+        Outcome { id: self.id, question: self.question, operations: n, rows, verdicts: verdicts.collect() }
+    }
+}
+
+/// What the cost of `of` is to that of `to`, round by round.
+fn cost_ratio(of: &[Sample], to: &[Sample]) -> Option<Spread> {
+    Spread::of(of.iter().zip(to).map(|(of, to)| of.cost / to.cost))
+}
+
+/// How thoroughly to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// How often each contestant runs.
+    pub rounds: u32,
+    /// What the number of operations is divided by.
+    pub divisor: u32,
+}
+
+impl Default for Effort {
+    fn default() -> Self {
+        Self { rounds: 7, divisor: 1 }
+    }
+}
+
+impl Effort {
+    /// For a look.
+    pub fn quick() -> Self {
+        Self { rounds: 3, divisor: 20 }
+    }
+}
+
+/// All comparisons.
+#[derive(Debug, Default)]
+pub struct Suite(Vec<Comparison>);
+
+impl Suite {
+    /// Adds a comparison; `question` is printed above its table, `operations` is how many a contestant runs a round.
+    pub fn compare(&mut self, id: &'static str, operations: u32, question: &'static str) -> &mut Comparison {
+        assert!(self.0.iter().all(|c| c.id != id), "{id} is added twice");
+        self.0.push(Comparison { id, question, operations, contestants: Vec::new(), claims: Vec::new() });
+        self.0.last_mut().expect("just pushed")
+    }
+
+    /// The comparison of that id.
+    ///
+    /// # Panics
+    ///
+    /// Where there is none.
+    pub fn comparison(&mut self, id: &str) -> &mut Comparison {
+        self.0.iter_mut().find(|c| c.id == id).unwrap_or_else(|| panic!("no comparison {id}"))
+    }
+
+    /// All of them.
+    pub fn comparisons(&self) -> &[Comparison] {
+        &self.0
+    }
+
+    /// Drops those whose id doesn't contain `text`.
+    pub fn keep(&mut self, text: &str) {
+        self.0.retain(|c| c.id.contains(text));
+    }
+
+    /// Runs all; `progress` is told the id and the round.
+    pub fn run(&mut self, effort: Effort, mut progress: impl FnMut(&'static str, u32)) -> Vec<Outcome> {
+        self.0.iter_mut().map(|comparison| comparison.run(effort, &mut progress)).collect()
+    }
+}
+
+/// What a comparison found.
+#[derive(Debug)]
+pub struct Outcome {
+    /// As given to [`Suite::compare`].
+    pub id: &'static str,
+    /// As given to [`Suite::compare`].
+    pub question: &'static str,
+    /// How many operations each contestant ran a round.
+    pub operations: u32,
+    /// One a contestant, in the order they were added.
+    pub rows: Vec<Row>,
+    /// One a claim.
+    pub verdicts: Vec<Verdict>,
+}
+
+impl Outcome {
+    /// Whether something could not be measured.
+    pub fn broken(&self) -> bool {
+        self.rows.iter().any(|row| row.figures.is_err())
+    }
+}
+
+/// What was found of one contestant.
+#[derive(Debug)]
+pub struct Row {
+    /// Its name.
+    pub name: &'static str,
+    /// Where its way is recommended.
+    pub link: Option<&'static str>,
+    /// The figures, or why there are none.
+    pub figures: Result<Figures, String>,
+}
+
+/// The figures of one contestant over all rounds.
+#[derive(Clone, Copy, Debug)]
+pub struct Figures {
+    /// Nanoseconds an operation.
+    pub cost: Spread,
+    /// Operations a second.
+    pub rate: Spread,
+    /// The cost relative to the first contestant's.
+    pub ratio: Option<Spread>,
+}
+
+/// Whether a claim held.
+#[derive(Clone, Copy, Debug)]
+pub struct Verdict {
+    /// Of whom the claim is.
+    pub first: &'static str,
+    /// Whom it is compared with.
+    pub second: &'static str,
+    /// What has to hold.
+    pub bound: Bound,
+    /// Of cost or of speed, as the bound has it; `None` where one of the two could not be measured.
+    pub ratio: Option<Spread>,
+}
+
+impl Verdict {
+    /// Whether the median holds.
+    pub fn holds(&self) -> bool {
+        match (self.bound, self.ratio) {
+            (Bound::CostAtMost(limit), Some(ratio)) => ratio.median <= limit,
+            (Bound::SpeedAtLeast(limit), Some(ratio)) => ratio.median >= limit,
+            (_, None) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    #[test]
+    fn every_contestant_runs_once_a_round_and_the_order_changes() {
+        let order = Rc::new(RefCell::new(String::new()));
+        let mut suite = Suite::default();
+        let comparison = suite.compare("order", 100, "?");
+        for name in ["a", "b", "c"] {
+            let order = order.clone();
+            comparison.add(name, move |n| {
+                order.borrow_mut().push_str(name);
+                Duration::from_nanos(u64::from(n))
+            });
+        }
+        suite.run(Effort { rounds: 4, divisor: 1 }, |_, _| ());
+        assert_eq!(*order.borrow(), "abccbabcabac");
+    }
+
+    #[test]
+    fn ratios_are_taken_within_a_round_and_claims_judged_by_their_median() {
+        let mut suite = Suite::default();
+        let mut slow = [1, 10, 100].into_iter();
+        let mut fast = [2, 20, 200].into_iter();
+        suite
+            .compare("ratio", 10, "?")
+            .add("theirs", move |n| Duration::from_nanos(slow.next().unwrap() * u64::from(n)))
+            .add("ours", move |n| Duration::from_nanos(fast.next().unwrap() * u64::from(n)))
+            .claim("ours", "theirs", Bound::CostAtMost(2.0))
+            .claim("ours", "theirs", Bound::CostAtMost(1.9))
+            .claim("ours", "theirs", Bound::SpeedAtLeast(0.5))
+            .claim("ours", "theirs", Bound::SpeedAtLeast(0.6));
+        let outcomes = suite.run(Effort { rounds: 3, divisor: 1 }, |_, _| ());
+        let held: Vec<bool> = outcomes[0].verdicts.iter().map(Verdict::holds).collect();
+        assert_eq!(held, [true, false, true, false]);
+        assert_eq!(outcomes[0].rows[1].figures.as_ref().unwrap().ratio.unwrap().max, 2.0);
+    }
+
+    #[test]
+    fn a_contestant_that_fails_leaves_the_others_alone() {
+        let mut suite = Suite::default();
+        suite
+            .compare("failure", 10, "?")
+            .add("well", |n| Duration::from_nanos(u64::from(n)))
+            .add_fallible("ill", |_| Err("no such program".into()))
+            .claim("ill", "well", Bound::CostAtMost(1.0));
+        let outcomes = suite.run(Effort { rounds: 2, divisor: 1 }, |_, _| ());
+        assert!(outcomes[0].broken());
+        assert!(!outcomes[0].verdicts[0].holds());
+        assert_eq!(outcomes[0].rows[0].figures.as_ref().unwrap().cost.median, 1.0);
+        assert_eq!(outcomes[0].rows[1].figures.as_ref().unwrap_err(), "no such program");
+    }
+}

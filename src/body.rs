@@ -1,0 +1,138 @@
+//! What the service stores of a task and of a loop: objects behind the comfortable, generic traits that users implement.
+
+use std::{any::TypeId, fmt, marker::PhantomData, rc::Rc, sync::Arc};
+
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+
+use crate::{
+    Context, EventLoop, Mailbox, ServiceHandle, Task,
+    current,
+    hosted::catch,
+    incarnation::Incarnation,
+    lifecycle::Outcome,
+    mailbox::{Local, Shared},
+};
+
+/// A task, whatever its type and its loop's.
+pub(crate) trait Body: Send {
+    /// Whether these matches make its options.
+    fn check(&self, matches: &ArgMatches) -> std::result::Result<(), clap::Error>;
+    /// Begins an incarnation. On the loop's thread.
+    fn start(&mut self, local: &Rc<Local>, matches: &ArgMatches, incarnation: &Arc<Incarnation>, service: ServiceHandle);
+}
+
+/// Makes the value for an incarnation; None when there is none left.
+pub(crate) type Make<T> = Box<dyn FnMut() -> Option<T> + Send>;
+
+pub(crate) struct BodyOf<L, T> {
+    make: Make<T>,
+    on: PhantomData<fn() -> L>,
+}
+
+impl<L: EventLoop, T: Task<L>> BodyOf<L, T> {
+    pub(crate) fn boxed(make: Make<T>) -> Box<dyn Body> {
+        Box::new(Self { make, on: PhantomData })
+    }
+}
+
+impl<L: EventLoop, T: Task<L>> Body for BodyOf<L, T> {
+    fn check(&self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
+        T::Options::from_arg_matches(matches).map(drop)
+    }
+
+    fn start(&mut self, local: &Rc<Local>, matches: &ArgMatches, incarnation: &Arc<Incarnation>, service: ServiceHandle) {
+        let native = local.native().and_then(|native| native.downcast::<L::Native>().ok());
+        let made = catch(|| (self.make)());
+        let (native, mut task, options) = match (native, made, T::Options::from_arg_matches(matches)) {
+            (Some(native), Ok(Some(task)), Ok(options)) => (native, task, options),
+            (_, Err(panic), _) => return incarnation.end_unbegun(Outcome::Panicked(panic)),
+            (_, _, Err(error)) => return incarnation.end_unbegun(Outcome::Error(error.to_string())),
+            (None, ..) => return incarnation.end_unbegun(Outcome::Error("its loop never said started".into())),
+            (_, Ok(None), _) => return incarnation.end_unbegun(Outcome::Error("it can't be made anew".into())),
+        };
+        let cx = Context::<L, T::Options>::new(native, options, local.clone(), incarnation.clone(), service);
+        incarnation.begin(local, async move { task.run(cx).await });
+    }
+}
+
+/// A loop, whatever its type.
+pub(crate) trait Runner: Send {
+    fn command(&self, command: Command) -> Command;
+    fn check(&self, matches: &ArgMatches) -> std::result::Result<(), clap::Error>;
+    fn needs_main_thread(&self) -> bool;
+    fn claims(&self) -> Option<&'static str>;
+    /// What its thread does, for one incarnation: drives the loop to its end.
+    fn incarnation(&self, matches: &ArgMatches, shared: Arc<Shared>, started: Started) -> Drive;
+}
+
+/// Called on the loop's thread once it takes turns.
+pub(crate) type Started = Box<dyn FnOnce() + Send>;
+/// Drives a loop to its end; the error says how it died.
+pub(crate) type Drive = Box<dyn FnOnce() -> std::result::Result<(), String> + Send>;
+
+pub(crate) struct RunnerOf<L>(pub(crate) L);
+
+impl<L: EventLoop> Runner for RunnerOf<L> {
+    fn command(&self, command: Command) -> Command {
+        L::Options::augment_args(command)
+    }
+
+    fn check(&self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
+        L::Options::from_arg_matches(matches).map(drop)
+    }
+
+    fn needs_main_thread(&self) -> bool {
+        self.0.needs_main_thread()
+    }
+
+    fn claims(&self) -> Option<&'static str> {
+        self.0.claims()
+    }
+
+    fn incarnation(&self, matches: &ArgMatches, shared: Arc<Shared>, started: Started) -> Drive {
+        let plan = self.0.clone();
+        let matches = matches.clone();
+        Box::new(move || {
+            let _driven = current::drive(&shared, L::THREAD_A_TASK);
+            let driven = catch(|| {
+                let options = L::Options::from_arg_matches(&matches)?;
+                let mailbox = Mailbox::<L>::new(shared.clone());
+                plan.drive(options, mailbox, |mailbox, native| {
+                    mailbox.local().set_native(Rc::new(native));
+                    started();
+                })
+            });
+            match driven {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(panic) => Err(format!("panicked: {panic}")),
+            }
+        })
+    }
+}
+
+/// A kind of loop, and how to plan one by default.
+#[derive(Clone, Copy)]
+pub struct LoopSpec {
+    pub(crate) kind: &'static str,
+    pub(crate) id: TypeId,
+    pub(crate) thread_a_task: bool,
+    pub(crate) plan: fn() -> Box<dyn Runner>,
+}
+
+impl LoopSpec {
+    pub(crate) fn of<L: EventLoop>() -> Self {
+        Self {
+            kind: L::NAME,
+            id: TypeId::of::<L>(),
+            thread_a_task: L::THREAD_A_TASK,
+            plan: || Box::new(RunnerOf(L::default())),
+        }
+    }
+}
+
+impl fmt::Debug for LoopSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind)
+    }
+}

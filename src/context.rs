@@ -1,0 +1,245 @@
+//! What a task sees of its surroundings.
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Counter, EventLoop, NoOptions, Remote, Reply, ServiceHandle, Shutdown, Slot, Timers,
+    incarnation::Incarnation,
+    mailbox::Local,
+    remote::Address,
+};
+
+/// What a task sees of its surroundings: its name and options, its loop, its shutdown, its children. `Clone`, for children and callbacks; `!Send`, since
+/// it belongs to the loop's thread.
+pub struct Context<L: EventLoop, O = NoOptions>(Rc<Inner<L, O>>);
+
+struct Inner<L: EventLoop, O> {
+    native: Rc<L::Native>,
+    options: O,
+    local: Rc<Local>,
+    incarnation: Arc<Incarnation>,
+    service: ServiceHandle,
+}
+
+impl<L: EventLoop, O> Context<L, O> {
+    pub(crate) fn new(
+        native: Rc<L::Native>,
+        options: O,
+        local: Rc<Local>,
+        incarnation: Arc<Incarnation>,
+        service: ServiceHandle,
+    ) -> Self {
+        Self(Rc::new(Inner { native, options, local, incarnation, service }))
+    }
+
+    /// The task's name.
+    pub fn name(&self) -> &str {
+        &self.0.incarnation.label.name
+    }
+
+    /// The target for this task's log records, `{service}.{task}`: `log::info!(target: cx.target(), "..")`.
+    pub fn target(&self) -> &str {
+        self.0.incarnation.info.target()
+    }
+
+    /// Which run of the task this is: 1 is the first.
+    pub fn incarnation(&self) -> u32 {
+        self.0.incarnation.number
+    }
+
+    /// Its options, parsed.
+    pub fn options(&self) -> &O {
+        &self.0.options
+    }
+
+    /// What this kind of loop shows: tokio's `Handle`, `glib::MainContext` ...
+    pub fn native(&self) -> &L::Native {
+        &self.0.native
+    }
+
+    /// The service, from any thread.
+    pub fn service(&self) -> &ServiceHandle {
+        &self.0.service
+    }
+
+    /// Says that the task is ready: what requires it may start. Saying it again does nothing.
+    pub fn ready(&self) {
+        self.0.incarnation.ready();
+    }
+
+    /// The signal that this task is asked to stop.
+    pub fn shutdown(&self) -> Shutdown {
+        self.0.incarnation.shutdown.clone()
+    }
+
+    /// Says [`ready`](Self::ready), then waits until the task is asked to stop.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when it is dropped: the signal is latched.
+    pub fn until_shutdown(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.ready();
+        self.0.incarnation.shutdown.requested()
+    }
+
+    /// Gives other threads a way to this value, which stays here. It is dropped, on this thread, when the task ends; to keep it longer, keep an `Rc` of
+    /// your own inside.
+    pub fn share<T: 'static>(&self, value: T) -> Remote<T> {
+        let address = Address::at(self.name(), &self.0.incarnation.loop_);
+        // A fresh address, bound to this loop: it can only be closed, by the end of the loop.
+        let _ = self.0.local.put(&address, Rc::new(value));
+        self.0.incarnation.owns(address.clone(), false);
+        Remote::new(address)
+    }
+
+    /// Puts a value into its slot: from now on its Remotes reach it, beginning with what waits there. It is dropped, on this thread, when the task and
+    /// all other owners of the `Rc` are gone.
+    ///
+    /// # Panics
+    ///
+    /// When the slot is filled already, or was filled on another loop before.
+    pub fn fill<T: 'static>(&self, slot: Slot<T>, value: T) -> Rc<T> {
+        let value = Rc::new(value);
+        let address = slot.address();
+        if let Err(why) = self.0.local.put(address, value.clone()) {
+            panic!("slot {} can't be filled by task {}: {why}", address.name(), self.name());
+        }
+        self.0.incarnation.owns(address.clone(), true);
+        value
+    }
+
+    /// Runs a child on this thread: it is cancelled, and awaited, when the task ends; its panic fails the task. The [`Reply`] brings what it returns.
+    pub fn spawn_local<F>(&self, future: F) -> Reply<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        self.0.incarnation.spawn_local(&self.0.local, future)
+    }
+
+    /// As [`spawn_local`](Self::spawn_local), on the workers of a runtime that has some.
+    pub fn spawn<F>(&self, future: F) -> Reply<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.0.incarnation.spawn(&self.0.local, future)
+    }
+
+    /// A counter of the task's, by name; the same one for the same name, through all incarnations. It shows in the [status](ServiceHandle::status).
+    pub fn counter(&self, name: &str) -> Counter {
+        self.0.incarnation.info.counter(name)
+    }
+
+    /// Shows a value in the [status](ServiceHandle::status), such as an address that was bound.
+    pub fn export(&self, name: &str, value: impl fmt::Display) {
+        self.0.incarnation.info.export(name, value.to_string());
+    }
+}
+
+impl<L: Timers, O> Context<L, O> {
+    /// Waits for this long, by the loop's own timers.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it does nothing else.
+    pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + 'static {
+        L::sleep(&self.0.native, duration)
+    }
+
+    /// Ticks every `period`, the first time after one: by the clock, so that the ticks don't drift.
+    ///
+    /// # Panics
+    ///
+    /// When `period` is zero.
+    pub fn interval(&self, period: Duration) -> Interval<L> {
+        assert!(!period.is_zero(), "the period of an interval must not be zero");
+        Interval { native: self.0.native.clone(), period, next: Instant::now() + period }
+    }
+
+    /// The future's output, unless it takes longer than this: then it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Elapsed`] when the time is up.
+    pub fn timeout<F: Future>(
+        &self,
+        duration: Duration,
+        future: F,
+    ) -> impl Future<Output = std::result::Result<F::Output, Elapsed>> {
+        let sleep = self.sleep(duration);
+        async move {
+            let mut future = pin!(future);
+            let mut sleep = pin!(sleep);
+            poll_fn(|cx| match future.as_mut().poll(cx) {
+                Poll::Ready(output) => Poll::Ready(Ok(output)),
+                Poll::Pending => sleep.as_mut().poll(cx).map(|()| Err(Elapsed(duration))),
+            })
+            .await
+        }
+    }
+}
+
+impl<L: EventLoop, O> Clone for Context<L, O> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<L: EventLoop, O> fmt::Debug for Context<L, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("task", &self.name()).field("incarnation", &self.incarnation()).finish()
+    }
+}
+
+/// Ticks by the clock: made by [`Context::interval`].
+pub struct Interval<L: EventLoop> {
+    native: Rc<L::Native>,
+    period: Duration,
+    next: Instant,
+}
+
+impl<L: Timers> Interval<L> {
+    /// Waits for the next tick. Says how many ticks were missed since the one before, because the caller, or the loop, was late; they are skipped, and
+    /// the next one is on the same grid of times.
+    ///
+    /// # Cancel safety
+    ///
+    /// A tick that was dropped is waited for again by the next call.
+    pub async fn tick(&mut self) -> u64 {
+        let rest = self.next.saturating_duration_since(Instant::now());
+        if !rest.is_zero() {
+            L::sleep(&self.native, rest).await;
+        }
+        let late = Instant::now().saturating_duration_since(self.next);
+        let missed = (late.as_nanos() / self.period.as_nanos()).min(u128::from(u32::MAX)) as u32;
+        self.next += self.period.saturating_mul(missed).saturating_add(self.period);
+        u64::from(missed)
+    }
+}
+
+impl<L: EventLoop> fmt::Debug for Interval<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Interval").field("period", &self.period).finish_non_exhaustive()
+    }
+}
+
+/// A [timeout](Context::timeout) was up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elapsed(Duration);
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not done within {}", crate::state::Seconds(self.0))
+    }
+}
+
+impl std::error::Error for Elapsed {}

@@ -1,0 +1,97 @@
+//! What this thread is doing for us: which loop drives it, and whose code it runs. For the panic hook, for the report of a stuck loop, and for
+//! refusing to block a loop on a [`Reply`](crate::Reply).
+
+use std::{cell::RefCell, sync::Arc, time::Duration};
+
+use crate::mailbox::Shared;
+
+/// Whose code runs: a task, or a loop's job.
+#[derive(Clone, Debug)]
+pub(crate) struct Label {
+    /// The task's name; empty for what belongs to no task.
+    pub(crate) name: Arc<str>,
+    /// The number that stands for it in [`Shared::polling`]; 0: nothing of ours.
+    pub(crate) number: usize,
+}
+
+/// The number of a job or future that belongs to no task.
+pub(crate) const JOB: usize = usize::MAX;
+
+impl Label {
+    pub(crate) fn job() -> Self {
+        thread_local!(static EMPTY: Arc<str> = Arc::from(""));
+        Self { name: EMPTY.with(Arc::clone), number: JOB }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Driven {
+    loop_: Arc<Shared>,
+    blocking_allowed: bool,
+}
+
+thread_local! {
+    static DRIVEN: RefCell<Option<Driven>> = const { RefCell::new(None) };
+    static LABEL: RefCell<Option<Label>> = const { RefCell::new(None) };
+}
+
+/// Marks this thread as a loop's until the guard is dropped.
+pub(crate) fn drive(loop_: &Arc<Shared>, blocking_allowed: bool) -> impl Drop {
+    struct Guard(Option<Driven>);
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            let _ = DRIVEN.try_with(|driven| driven.replace(self.0.take()));
+        }
+    }
+    Guard(DRIVEN.with(|driven| driven.replace(Some(Driven { loop_: loop_.clone(), blocking_allowed }))))
+}
+
+/// Marks that this code runs until the guard is dropped.
+pub(crate) fn enter(label: &Label, loop_: &Arc<Shared>) -> impl Drop {
+    struct Guard<'a> {
+        before: Option<Label>,
+        number: usize,
+        loop_: &'a Shared,
+    }
+    impl Drop for Guard<'_> {
+        fn drop(&mut self) {
+            self.loop_.set_polling(self.number);
+            let _ = LABEL.try_with(|label| label.replace(self.before.take()));
+        }
+    }
+    let before = LABEL.try_with(|current| current.replace(Some(label.clone()))).ok().flatten();
+    Guard { before, number: loop_.set_polling(label.number), loop_ }
+}
+
+/// The names of the task and of the loop whose code this thread runs, where there are any.
+pub(crate) fn names() -> (Option<Arc<str>>, Option<Arc<str>>) {
+    let task = LABEL.try_with(|label| label.borrow().as_ref().map(|label| label.name.clone())).ok().flatten();
+    let loop_ = DRIVEN.try_with(|driven| driven.borrow().as_ref().map(|driven| driven.loop_.name().clone())).ok().flatten();
+    (task.filter(|name| !name.is_empty()), loop_)
+}
+
+/// Whether waiting here, for an answer from `target`, would block a loop that must not be blocked, or wait for itself.
+pub(crate) fn may_block_on(target: Option<&Arc<Shared>>) -> bool {
+    DRIVEN
+        .try_with(|driven| match &*driven.borrow() {
+            None => true,
+            Some(driven) => driven.blocking_allowed && target.is_none_or(|target| !Arc::ptr_eq(target, &driven.loop_)),
+        })
+        .unwrap_or(true)
+}
+
+/// Whether this thread is driven by that loop.
+pub(crate) fn is_on(loop_: &Arc<Shared>) -> bool {
+    DRIVEN
+        .try_with(|driven| driven.borrow().as_ref().is_some_and(|driven| Arc::ptr_eq(&driven.loop_, loop_)))
+        .unwrap_or(false)
+}
+
+/// What a loop's thread was seen doing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    /// See [`Label::number`].
+    pub(crate) number: usize,
+    /// Since when, at the latest: time since the process's first use of the clock.
+    pub(crate) since: Duration,
+}

@@ -1,0 +1,154 @@
+//! What can be wrong with what was declared, in one line each.
+
+use std::fmt;
+
+use super::Declared;
+use crate::lifecycle::TaskId;
+
+/// Why there is no plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum GraphError {
+    /// `owner` is `task` or `loop`, here and below.
+    InvalidName {
+        owner: &'static str,
+        name: String,
+    },
+    ReservedName(String),
+    DuplicateTask(String),
+    DuplicateLoop {
+        name: String,
+        kinds: [&'static str; 2],
+    },
+    UnknownDependency {
+        task: String,
+        relation: Relation,
+        name: String,
+    },
+    OnItself {
+        task: String,
+        relation: Relation,
+    },
+    /// Each depends on the next, the last one on the first.
+    Cycle(Vec<String>),
+    LastRequires {
+        task: String,
+        required: String,
+    },
+    Policy {
+        owner: &'static str,
+        name: String,
+        why: String,
+    },
+    NotRestartable(String),
+    LoopNotRestartable {
+        event_loop: String,
+        task: String,
+    },
+    DependentNotRestartable {
+        task: String,
+        dependent: String,
+    },
+    Claimed {
+        thing: &'static str,
+        loops: [String; 2],
+    },
+    /// Somebody typed this name; all others are in the code.
+    UnknownSelected(String),
+}
+
+/// How a task depends on another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Relation {
+    Requires,
+    After,
+}
+
+impl GraphError {
+    pub(super) fn cycle(cycle: &[TaskId], tasks: &[Declared]) -> Self {
+        Self::Cycle(cycle.iter().map(|&task| tasks[task].name.clone()).collect())
+    }
+
+    /// 2: the command line's words; 78: a configuration that can't work.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::UnknownSelected(_) => 2,
+            _ => 78,
+        }
+    }
+}
+
+/// In lower case, without a full stop. Names that may not be of the allowed form are quoted, and so keep to the line.
+impl fmt::Display for GraphError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidName { owner, name } => write!(
+                f,
+                "{owner} {name:?} can't be named so: a name is a lower-case letter, then such letters, digits and hyphens"
+            ),
+            Self::ReservedName(name) => {
+                write!(f, "task {name} can't be named so: its options would look like those that every service has")
+            }
+            Self::DuplicateTask(name) => write!(f, "two tasks are named {name}"),
+            Self::DuplicateLoop { name, kinds: [first, second] } if first == second => {
+                write!(f, "two {first} loops are named {name}")
+            }
+            Self::DuplicateLoop { name, kinds: [first, second] } => {
+                write!(f, "two loops are named {name}: a {first} loop and a {second} loop")
+            }
+            Self::UnknownDependency { task, relation, name } => {
+                write!(f, "task {task} {relation} {name:?}, but there is no such task")
+            }
+            Self::OnItself { task, relation } => write!(f, "task {task} {relation} itself"),
+            Self::Cycle(tasks) => {
+                let circle = tasks.iter().chain(tasks.first()).map(String::as_str);
+                write!(f, "tasks depend on each other in a circle: {}", arrows(circle))
+            }
+            Self::LastRequires { task, required } => write!(
+                f,
+                "task {task} stops last, so it can't require {required}, which stops before it: \
+                 make {required} last too, or use `after`"
+            ),
+            Self::Policy { owner, name, why } => write!(f, "{owner} {name}: {why}"),
+            Self::NotRestartable(task) => {
+                write!(f, "task {task} has a restart policy, but can't be made anew: use `task_with`")
+            }
+            Self::LoopNotRestartable { event_loop, task } => write!(
+                f,
+                "loop {event_loop} has a restart policy, but task {task}, which is on it, can't be made anew: \
+                 use `task_with`"
+            ),
+            Self::DependentNotRestartable { task, dependent } => write!(
+                f,
+                "task {task} is restarted with its dependents, but task {dependent}, which requires it, \
+                 can't be made anew: use `task_with`"
+            ),
+            Self::Claimed { thing, loops: [first, second] } => {
+                write!(f, "loops {first} and {second} both claim {thing}")
+            }
+            Self::UnknownSelected(name) => write!(f, "there is no task {name:?}; try --list-tasks"),
+        }
+    }
+}
+
+impl std::error::Error for GraphError {}
+
+impl fmt::Display for Relation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Requires => "requires",
+            Self::After => "is after",
+        })
+    }
+}
+
+/// `a -> b -> c`; of a long chain the beginning and the end.
+pub(super) fn arrows(links: impl IntoIterator<Item = impl Into<String>>) -> String {
+    const EACH_END: usize = 8;
+    let mut links: Vec<String> = links.into_iter().map(Into::into).collect();
+    if links.len() > 2 * EACH_END + 1 {
+        let left_out = EACH_END..links.len() - EACH_END;
+        let said = format!("... {} more ...", left_out.len());
+        links.splice(left_out, [said]);
+    }
+    links.join(" -> ")
+}

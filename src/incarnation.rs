@@ -1,0 +1,269 @@
+//! One run of a task: its main future, its children, the values that it shared.
+//!
+//! All are members; when the main future ends, or a child panics, or it is cancelled, the others are cancelled. When the last member has left, the
+//! values are dropped on the loop's thread, behind all jobs that were accepted for them, and the supervisor is told.
+
+use std::{collections::BTreeMap, future::Future, rc::Rc, sync::Arc};
+
+use crate::{
+    Result,
+    current::Label,
+    hosted::{Control, Ended, catch},
+    lifecycle::{Event, Outcome, TaskId},
+    mailbox::{Local, Shared},
+    remote::Address,
+    reply::{Completer, Reply},
+    shutdown::Shutdown,
+    status::TaskInfo,
+    supervisor::Events,
+    sync::{AtomicBool, Mutex, Ordering, lock},
+};
+
+pub(crate) struct Incarnation {
+    pub(crate) task: TaskId,
+    pub(crate) number: u32,
+    pub(crate) label: Label,
+    pub(crate) loop_: Arc<Shared>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) info: Arc<TaskInfo>,
+    events: Events,
+    ready: AtomicBool,
+    members: Mutex<Members>,
+}
+
+#[derive(Default)]
+struct Members {
+    next: u64,
+    live: BTreeMap<u64, Arc<Control>>,
+    values: Vec<Value>,
+    /// Nobody joins any more.
+    closing: bool,
+    /// The first one counts.
+    outcome: Option<Outcome>,
+    ended: bool,
+}
+
+struct Value {
+    address: Arc<Address>,
+    /// Whether the address lasts longer than this incarnation: a slot's does.
+    slot: bool,
+}
+
+impl Incarnation {
+    pub(crate) fn new(
+        task: TaskId,
+        number: u32,
+        name: &Arc<str>,
+        loop_: Arc<Shared>,
+        info: Arc<TaskInfo>,
+        events: Events,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            task,
+            number,
+            label: Label { name: name.clone(), number: task + 1 },
+            loop_,
+            shutdown: Shutdown::new(),
+            info,
+            events,
+            ready: AtomicBool::new(false),
+            members: Mutex::default(),
+        })
+    }
+
+    /// Begins with the main future, or ends at once if it was cancelled before. On the loop's thread.
+    pub(crate) fn begin(self: &Arc<Self>, local: &Rc<Local>, main: impl Future<Output = Result> + 'static) {
+        let control = Arc::new(Control::new());
+        let Some(id) = self.enter(&control) else {
+            if let Err(panic) = catch(|| drop(main)) {
+                return self.end_unbegun(Outcome::Panicked(panic));
+            }
+            return self.end_unbegun(Outcome::Dropped);
+        };
+        let this = self.clone();
+        local.spawn(main, control, self.label.clone(), move |ended| this.leave(id, Some(outcome(ended))));
+    }
+
+    /// It ended before it had a main future.
+    pub(crate) fn end_unbegun(&self, outcome: Outcome) {
+        {
+            let mut members = lock(&self.members);
+            if std::mem::replace(&mut members.ended, true) {
+                return;
+            }
+            members.closing = true;
+        }
+        self.events.send(Event::TaskEnded(self.task, self.number, outcome));
+    }
+
+    /// Says, once, that it is ready.
+    pub(crate) fn ready(&self) {
+        if !self.ready.swap(true, Ordering::AcqRel) {
+            self.events.send(Event::TaskReady(self.task, self.number));
+        }
+    }
+
+    /// Cancels all members; what comes of it is told as usual.
+    pub(crate) fn cancel(&self) {
+        let controls = {
+            let mut members = lock(&self.members);
+            members.closing = true;
+            members.live.values().cloned().collect::<Vec<_>>()
+        };
+        controls.iter().for_each(|control| control.cancel());
+    }
+
+    /// A child on the loop's thread.
+    pub(crate) fn spawn_local<F>(self: &Arc<Self>, local: &Rc<Local>, future: F) -> Reply<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let (reply, completer) = Reply::local();
+        let control = completer.control().clone();
+        match self.enter(&control) {
+            None => refuse(future, completer),
+            Some(id) => self.host(local, future, control, id, completer),
+        }
+        reply
+    }
+
+    /// A child on the runtime's workers, or on the loop's thread where there are none.
+    pub(crate) fn spawn<F>(self: &Arc<Self>, local: &Rc<Local>, future: F) -> Reply<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let (reply, completer) = Reply::local();
+        let control = completer.control().clone();
+        let Some(id) = self.enter(&control) else {
+            refuse(future, completer);
+            return reply;
+        };
+        if !local.has_workers() {
+            self.host(local, future, control, id, completer);
+            return reply;
+        }
+        let this = self.clone();
+        local.spawn_on_workers(future, control, self.label.clone(), move |ended| this.child_ended(id, ended, completer));
+        reply
+    }
+
+    fn host<F>(
+        self: &Arc<Self>,
+        local: &Rc<Local>,
+        future: F,
+        control: Arc<Control>,
+        id: u64,
+        completer: Completer<F::Output>,
+    ) where
+        F: Future + 'static,
+    {
+        let this = self.clone();
+        local.spawn(future, control, self.label.clone(), move |ended| this.child_ended(id, ended, completer));
+    }
+
+    fn child_ended<R>(&self, id: u64, ended: Ended<R>, completer: Completer<R>) {
+        let panic = match &ended {
+            Ended::Panicked(message) => Some(Outcome::Panicked(message.clone())),
+            _ => None,
+        };
+        completer.end(ended);
+        self.leave(id, panic);
+    }
+
+    /// A value that this incarnation put at an address.
+    pub(crate) fn owns(&self, address: Arc<Address>, slot: bool) {
+        if slot {
+            self.info.fills(&address);
+        }
+        lock(&self.members).values.push(Value { address, slot });
+    }
+
+    fn enter(&self, control: &Arc<Control>) -> Option<u64> {
+        let mut members = lock(&self.members);
+        if members.closing {
+            return None;
+        }
+        let id = members.next;
+        members.next += 1;
+        members.live.insert(id, control.clone());
+        Some(id)
+    }
+
+    /// A member is gone; with an outcome, the task ends with it.
+    fn leave(&self, id: u64, outcome: Option<Outcome>) {
+        let others = {
+            let mut members = lock(&self.members);
+            members.live.remove(&id);
+            match outcome {
+                None => Vec::new(),
+                Some(outcome) => {
+                    // A panic, of a child or while the main future is dropped, outweighs an end that was asked for.
+                    let panicked = matches!(outcome, Outcome::Panicked(_));
+                    if members.outcome.is_none() || (panicked && members.outcome == Some(Outcome::Dropped)) {
+                        members.outcome = Some(outcome);
+                    }
+                    members.closing = true;
+                    members.live.values().cloned().collect::<Vec<_>>()
+                }
+            }
+        };
+        others.iter().for_each(|control| control.cancel());
+        let outcome = {
+            let mut members = lock(&self.members);
+            if !members.closing || !members.live.is_empty() || std::mem::replace(&mut members.ended, true) {
+                return;
+            }
+            members.outcome.take().unwrap_or(Outcome::Dropped)
+        };
+        self.end(outcome);
+    }
+
+    /// The last member has left.
+    fn end(&self, outcome: Outcome) {
+        let values = std::mem::take(&mut lock(&self.members).values);
+        let (task, number, events) = (self.task, self.number, self.events.clone());
+        // A mailbox that takes no errands is the loop's end, which ends all its tasks: the supervisor hears of that.
+        let _ = self.loop_.errand(move |local| {
+            let mut outcome = outcome;
+            for Value { address, slot } in values {
+                let removed = local.remove(address.key());
+                if !slot {
+                    address.close();
+                }
+                if let Err(panic) = removed {
+                    outcome = Outcome::Panicked(panic);
+                }
+            }
+            events.send(Event::TaskEnded(task, number, outcome));
+        });
+    }
+}
+
+fn outcome(ended: Ended<Result>) -> Outcome {
+    match ended {
+        Ended::Returned(Ok(())) => Outcome::Ok,
+        Ended::Returned(Err(error)) => {
+            let skip = error.skip_reason().map(str::to_owned);
+            // Showing an error, and dropping it, is the user's code.
+            let shown = catch(move || {
+                let text = error.to_string();
+                drop(error);
+                text
+            });
+            match (skip, shown) {
+                (Some(reason), _) => Outcome::Skip(reason),
+                (None, Ok(text)) => Outcome::Error(text),
+                (None, Err(panic)) => Outcome::Panicked(panic),
+            }
+        }
+        Ended::Panicked(message) => Outcome::Panicked(message),
+        Ended::Cancelled => Outcome::Dropped,
+    }
+}
+
+fn refuse<F: Future>(future: F, completer: Completer<F::Output>) {
+    let dropped = catch(|| drop(future));
+    completer.end(dropped.map_or_else(Ended::Panicked, |()| Ended::Cancelled));
+}

@@ -1,0 +1,135 @@
+//! How a record looks.
+//!
+//! Whatever a message contains, it can't pass for another record, nor steer a terminal: control characters are escaped,
+//! and the lines of a message that has several are indented (human) or written as one (classic, JSON).
+
+use std::{borrow::Cow, fmt::Write, thread, time::SystemTime};
+
+use clap::ValueEnum;
+use log::{Level, Record};
+use serde_json::Value;
+
+use super::Surroundings;
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Time, level, target and message
+    #[default]
+    Human,
+    /// LEVEL:target:message
+    Classic,
+    /// One object a line, with ts, level, target, message and thread
+    Json,
+}
+
+/// A format in its surroundings.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Style {
+    format: Format,
+    surroundings: Surroundings,
+}
+
+/// What the lines of a multi-line message begin with, from the second on.
+const INDENT: &str = "    ";
+
+impl Style {
+    pub(super) fn new(format: Format, surroundings: Surroundings) -> Self {
+        Self { format, surroundings }
+    }
+
+    /// The record's line or lines, without the newline at the end.
+    pub(super) fn render(&self, record: &Record<'_>, message: &str) -> String {
+        self.render_at(SystemTime::now(), record, message)
+    }
+
+    pub(super) fn render_at(&self, now: SystemTime, record: &Record<'_>, message: &str) -> String {
+        let message = message.trim_end_matches(['\r', '\n']);
+        let text = match self.format {
+            Format::Human => self.human(now, record, message),
+            Format::Classic => format!("{}:{}:{}", record.level(), escape(record.target()), escape(message)),
+            Format::Json => json(now, record, message),
+        };
+        if self.surroundings != Surroundings::Journal {
+            return text;
+        }
+        // journald takes every line for an entry of its own.
+        let priority = format!("<{}>", priority(record.level()));
+        text.lines().map(|line| format!("{priority}{line}")).collect::<Vec<_>>().join("\n")
+    }
+
+    fn human(&self, now: SystemTime, record: &Record<'_>, message: &str) -> String {
+        let mut text = String::with_capacity(message.len() + 64);
+        // journald has the time.
+        if self.surroundings != Surroundings::Journal {
+            push(&mut text, format_args!("{} ", humantime::format_rfc3339_millis(now)));
+        }
+        let level = record.level();
+        match self.surroundings {
+            Surroundings::Terminal => push(&mut text, format_args!("\x1b[{}m{level:<5}\x1b[0m", colour(level))),
+            Surroundings::Journal | Surroundings::Plain => push(&mut text, format_args!("{level:<5}")),
+        }
+        push(&mut text, format_args!(" {}: ", escape(record.target())));
+        for (n, line) in message.split('\n').enumerate() {
+            if n > 0 {
+                push(&mut text, format_args!("\n{INDENT}"));
+            }
+            text.push_str(&escape(line.trim_end_matches('\r')));
+        }
+        text
+    }
+}
+
+fn push(text: &mut String, part: std::fmt::Arguments<'_>) {
+    // Writing to a String can't fail.
+    let _ = text.write_fmt(part);
+}
+
+/// Written by hand, for the order of its members.
+fn json(now: SystemTime, record: &Record<'_>, message: &str) -> String {
+    let thread = thread::current();
+    let thread = thread.name().map_or_else(|| format!("{:?}", thread.id()), str::to_owned);
+    let members = [
+        ("ts", humantime::format_rfc3339_millis(now).to_string()),
+        ("level", record.level().to_string()),
+        ("target", record.target().to_owned()),
+        ("message", message.to_owned()),
+        ("thread", thread),
+    ];
+    let members = members.map(|(name, value)| format!("\"{name}\":{}", Value::from(value)));
+    format!("{{{}}}", members.join(","))
+}
+
+/// Control characters, but for tabs, as one would write them in code.
+fn escape(text: &str) -> Cow<'_, str> {
+    let is_bad = |c: char| (c.is_control() && c != '\t') || matches!(c, '\u{2028}' | '\u{2029}');
+    if !text.contains(is_bad) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if is_bad(c) { escaped.extend(c.escape_default()) } else { escaped.push(c) }
+    }
+    Cow::Owned(escaped)
+}
+
+/// ANSI's foreground colours.
+fn colour(level: Level) -> u8 {
+    match level {
+        Level::Error => 31,
+        Level::Warn => 33,
+        Level::Info => 32,
+        Level::Debug => 34,
+        Level::Trace => 90,
+    }
+}
+
+/// Syslog's severities, as sd-daemon(3) has them.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}

@@ -1,0 +1,199 @@
+//! The cross-loop queue and the wake protocol: what the loom models check.
+//!
+//! A poster pushes, then rings: `if !rung.swap(true, AcqRel) { notify() }`. A turn takes items one by one; only when it saw the queue empty does it
+//! lower the flag, and then it looks once more. Invariants:
+//!
+//! 1. An item in the queue, or a raised flag, implies `rung`, or a turn that will look again before it rests. A poster that finds `rung` true may
+//!    rely on this: whoever lowers the flag looks after that.
+//! 2. Both sides *swap*, with AcqRel. The lowering must read the poster's raise, to see (Acquire) what was pushed before it; a plain store, even
+//!    SeqCst, can slip between a poster's push and its swap, and the item stays unseen.
+//! 3. [`Bell::set_notify`] raises the flag and notifies always, also when the flag is up: that notification may have gone to the one before.
+//! 4. Accepting an item or giving it back is one atomic step with [`Queue::close`].
+
+use std::{fmt, sync::Arc};
+
+use concurrent_queue::{ConcurrentQueue, PushError};
+
+use crate::sync::{AtomicBool, AtomicU8, AtomicUsize, Mutex, Ordering, lock};
+
+/// Wakes the loop from any thread.
+pub(crate) type Notify = Arc<dyn Fn() + Send + Sync>;
+
+/// The flag and the notify of the wake protocol.
+pub(crate) struct Bell {
+    rung: AtomicBool,
+    notify: Mutex<Option<Notify>>,
+}
+
+impl Bell {
+    fn new() -> Self {
+        Self { rung: AtomicBool::new(false), notify: Mutex::new(None) }
+    }
+
+    /// After something was made visible to the loop: wakes it, unless it has been already.
+    pub(crate) fn ring(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            self.notify();
+        }
+    }
+
+    /// Whether a turn is due.
+    pub(crate) fn is_rung(&self) -> bool {
+        self.rung.load(Ordering::Acquire)
+    }
+
+    /// Before the last look: from here on a poster notifies again.
+    fn lower(&self) {
+        self.rung.swap(false, Ordering::AcqRel);
+    }
+
+    /// Replaces the notify and notifies once.
+    pub(crate) fn set_notify(&self, notify: Option<Notify>) {
+        let old = std::mem::replace(&mut *lock(&self.notify), notify);
+        drop(old);
+        self.rung.swap(true, Ordering::AcqRel);
+        self.notify();
+    }
+
+    fn notify(&self) {
+        // Called outside the lock: the notify is the adapter's code.
+        let notify = lock(&self.notify).clone();
+        if let Some(notify) = notify {
+            notify();
+        }
+    }
+}
+
+/// Read before each job.
+pub(crate) mod flag {
+    /// The loop is to end.
+    pub(crate) const STOP: u8 = 1;
+    /// Somebody wants to know whether the loop turns.
+    pub(crate) const HEARTBEAT: u8 = 2;
+    /// The loop was left behind: nothing more is run.
+    pub(crate) const DEAD: u8 = 4;
+}
+
+/// Why an item was not accepted; it is given back.
+#[derive(Debug)]
+pub(crate) enum Refused<T> {
+    Closed(T),
+    Full(T),
+}
+
+/// A queue of items from any thread, and of wakes that are never refused, for one loop.
+pub(crate) struct Queue<T, W> {
+    items: ConcurrentQueue<T>,
+    wakes: ConcurrentQueue<W>,
+    capacity: AtomicUsize,
+    high_water: AtomicUsize,
+    flags: AtomicU8,
+    pub(crate) bell: Bell,
+}
+
+impl<T, W> Queue<T, W> {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            items: ConcurrentQueue::unbounded(),
+            wakes: ConcurrentQueue::unbounded(),
+            capacity: AtomicUsize::new(capacity),
+            high_water: AtomicUsize::new(0),
+            flags: AtomicU8::new(0),
+            bell: Bell::new(),
+        }
+    }
+
+    /// Accepts the item, or gives it back. The capacity can be passed by as many items as there are threads pushing at that moment.
+    pub(crate) fn push(&self, item: T) -> Result<(), Refused<T>> {
+        if self.items.len() >= self.capacity() {
+            self.note_depth();
+            return if self.items.is_closed() { Err(Refused::Closed(item)) } else { Err(Refused::Full(item)) };
+        }
+        self.push_unbounded(item).map_err(Refused::Closed)
+    }
+
+    /// Accepts the item unless the queue is closed, however full it is.
+    pub(crate) fn push_unbounded(&self, item: T) -> Result<(), T> {
+        match self.items.push(item) {
+            Ok(()) => {
+                self.bell.ring();
+                Ok(())
+            }
+            Err(PushError::Closed(item) | PushError::Full(item)) => Err(item),
+        }
+    }
+
+    /// Accepts a wake, always.
+    pub(crate) fn push_wake(&self, wake: W) {
+        // Unbounded and never closed: it can't fail.
+        if self.wakes.push(wake).is_ok() {
+            self.bell.ring();
+        }
+    }
+
+    pub(crate) fn pop(&self) -> Option<T> {
+        self.items.pop().ok()
+    }
+
+    pub(crate) fn pop_wake(&self) -> Option<W> {
+        self.wakes.pop().ok()
+    }
+
+    /// To be called when nothing was found; only if nothing is found after it either may the loop rest.
+    pub(crate) fn lower(&self) {
+        self.bell.lower();
+    }
+
+    /// No item is accepted from now on. Those accepted stay.
+    pub(crate) fn close(&self) {
+        self.items.close();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.items.is_closed()
+    }
+
+    /// Raises a flag and wakes the loop to see it.
+    pub(crate) fn raise(&self, flag: u8) {
+        // AcqRel: what was written before the flag was raised is seen by the turn that reads it.
+        self.flags.fetch_or(flag, Ordering::AcqRel);
+        self.bell.ring();
+    }
+
+    /// Takes a flag back; says whether it was up.
+    pub(crate) fn clear(&self, flag: u8) -> bool {
+        self.flags.fetch_and(!flag, Ordering::AcqRel) & flag != 0
+    }
+
+    pub(crate) fn flags(&self) -> u8 {
+        self.flags.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_capacity(&self, capacity: usize) {
+        self.capacity.store(capacity, Ordering::Relaxed);
+    }
+
+    /// Takes the present depth into the high-water mark.
+    pub(crate) fn note_depth(&self) {
+        self.high_water.fetch_max(self.items.len(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn high_water(&self) -> usize {
+        self.note_depth();
+        self.high_water.load(Ordering::Relaxed)
+    }
+}
+
+impl<T, W> fmt::Debug for Queue<T, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("depth", &self.len()).field("closed", &self.is_closed()).finish_non_exhaustive()
+    }
+}

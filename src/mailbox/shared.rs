@@ -1,0 +1,293 @@
+//! What all threads see of a loop.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    rc::Rc,
+    sync::{Arc, OnceLock, Weak},
+    thread,
+    time::{Duration, Instant},
+};
+
+use async_task::Runnable;
+
+use super::{
+    local::Local,
+    queue::{Queue, flag},
+};
+use crate::{
+    current::Seen,
+    hosted,
+    remote::{Address, Work},
+    reply::{Completer, Reply, Waiting},
+    shutdown::Shutdown,
+    sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock},
+};
+
+/// How many jobs a mailbox holds at most, if nothing else is said.
+pub(crate) const MAILBOX_CAPACITY: usize = 1_000_000;
+
+/// A closure on its way to a loop.
+pub(crate) enum Job {
+    /// For the value of the address with this key.
+    For(u64, Box<dyn Work>),
+    /// For the loop itself: the core's own errands.
+    Errand(Box<dyn FnOnce(&Rc<Local>) + Send>),
+}
+
+/// What all threads see of a loop, through all its incarnations.
+pub(crate) struct Shared {
+    name: Arc<str>,
+    pub(crate) queue: Queue<Job, Runnable>,
+    /// Hosted futures that are not gone yet.
+    live: AtomicUsize,
+    waiting: Mutex<WaitingList>,
+    heartbeats: Mutex<Vec<Completer<()>>>,
+    addresses: Mutex<BTreeMap<u64, Weak<Address>>>,
+    /// The key of the address that stands for the loop's Native.
+    native_key: AtomicU64,
+    shutdown: Mutex<Shutdown>,
+    // What the loop's thread is at, for the report of a stuck loop: written by it alone, read by the supervisor, so Relaxed is enough.
+    polling: AtomicUsize,
+    since: AtomicU64,
+    in_turn: AtomicBool,
+    turns: AtomicU64,
+    jobs: AtomicU64,
+    dropped: AtomicU64,
+}
+
+/// Replies that somebody waits for right now. Once the loop is dead nobody is taken in.
+#[derive(Default)]
+struct WaitingList {
+    dead: bool,
+    next: u64,
+    replies: BTreeMap<u64, Weak<dyn Waiting>>,
+}
+
+/// The time since this process first looked.
+pub(crate) fn clock() -> Duration {
+    static EPOCH: OnceLock<Instant> = OnceLock::new();
+    EPOCH.get_or_init(Instant::now).elapsed()
+}
+
+impl Shared {
+    pub(crate) fn new(name: &str) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.into(),
+            queue: Queue::new(MAILBOX_CAPACITY),
+            live: AtomicUsize::new(0),
+            waiting: Mutex::default(),
+            heartbeats: Mutex::default(),
+            addresses: Mutex::default(),
+            native_key: AtomicU64::new(0),
+            shutdown: Mutex::new(Shutdown::new()),
+            polling: AtomicUsize::new(0),
+            since: AtomicU64::new(0),
+            in_turn: AtomicBool::new(false),
+            turns: AtomicU64::new(0),
+            jobs: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(crate) fn shutdown(&self) -> Shutdown {
+        lock(&self.shutdown).clone()
+    }
+
+    /// Posts an errand; it is given back when the mailbox is closed.
+    pub(crate) fn errand(&self, errand: impl FnOnce(&Rc<Local>) + Send + 'static) -> Result<(), Job> {
+        self.queue.push_unbounded(Job::Errand(Box::new(errand)))
+    }
+
+    // --- The end ---
+
+    /// Tells the loop to end once its queue is drained.
+    pub(crate) fn stop(&self, reason: crate::state::Reason, deadline: Option<Instant>) {
+        self.shutdown().request(reason, deadline);
+        self.queue.raise(flag::STOP);
+    }
+
+    /// The loop will run no more, or was left behind: closes the mailbox, drops what is queued, and resolves everyone who waits as Stopped.
+    pub(crate) fn terminate(&self) {
+        self.queue.close();
+        self.queue.raise(flag::DEAD);
+        let waiting = {
+            let mut list = lock(&self.waiting);
+            list.dead = true;
+            std::mem::take(&mut list.replies)
+        };
+        waiting.into_values().filter_map(|reply| reply.upgrade()).for_each(|reply| reply.stopped());
+        let heartbeats = std::mem::take(&mut *lock(&self.heartbeats));
+        drop(heartbeats);
+        let addresses = lock(&self.addresses).values().filter_map(Weak::upgrade).collect::<Vec<_>>();
+        addresses.iter().for_each(|address| address.close());
+        discard(std::iter::from_fn(|| self.queue.pop()).collect(), self);
+    }
+
+    // --- Futures ---
+
+    pub(crate) fn future_begins(&self) {
+        self.live.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn future_ends(&self) {
+        // The last one makes `Turn::Stop` possible: have another turn look.
+        if self.live.fetch_sub(1, Ordering::AcqRel) == 1 && self.queue.flags() & (flag::STOP | flag::DEAD) != 0 {
+            self.queue.bell.ring();
+        }
+    }
+
+    pub(crate) fn live(&self) -> usize {
+        self.live.load(Ordering::Acquire)
+    }
+
+    // --- Those who wait ---
+
+    /// Lists a reply that waits for this loop; None when the loop is dead.
+    pub(crate) fn list(&self, reply: &Weak<dyn Waiting>) -> Option<u64> {
+        let mut list = lock(&self.waiting);
+        if list.dead {
+            return None;
+        }
+        list.next += 1;
+        let id = list.next;
+        list.replies.insert(id, reply.clone());
+        Some(id)
+    }
+
+    pub(crate) fn unlist(&self, id: u64) {
+        lock(&self.waiting).replies.remove(&id);
+    }
+
+    // --- Heartbeats ---
+
+    /// Asks for a sign of life: the reply is there as soon as the loop has looked at its mailbox.
+    pub(crate) fn heartbeat(&self) -> Reply<()> {
+        let (reply, completer) = Reply::local();
+        lock(&self.heartbeats).push(completer);
+        self.queue.raise(flag::HEARTBEAT);
+        if lock(&self.waiting).dead {
+            lock(&self.heartbeats).clear();
+        }
+        reply
+    }
+
+    pub(crate) fn beat(&self) {
+        self.queue.clear(flag::HEARTBEAT);
+        let heartbeats = std::mem::take(&mut *lock(&self.heartbeats));
+        heartbeats.into_iter().for_each(|heartbeat| heartbeat.complete(Ok(())));
+    }
+
+    // --- Addresses ---
+
+    pub(crate) fn register(&self, address: &Arc<Address>) {
+        lock(&self.addresses).insert(address.key(), Arc::downgrade(address));
+    }
+
+    /// The address of the loop's Native, which the caller keeps.
+    pub(crate) fn native_address(self: &Arc<Self>) -> Arc<Address> {
+        let address = Address::at(&self.name, self);
+        self.native_key.store(address.key(), Ordering::Release);
+        address
+    }
+
+    pub(crate) fn native_key(&self) -> u64 {
+        self.native_key.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn unregister(&self, key: u64) {
+        lock(&self.addresses).remove(&key);
+    }
+
+    pub(crate) fn address(&self, key: u64) -> Option<Arc<Address>> {
+        lock(&self.addresses).get(&key).and_then(Weak::upgrade)
+    }
+
+    // --- What it is at ---
+
+    pub(crate) fn begin_turn(&self) -> impl Drop + '_ {
+        struct End<'a>(&'a Shared);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                self.0.in_turn.store(false, Ordering::Relaxed);
+            }
+        }
+        self.stamp();
+        self.in_turn.store(true, Ordering::Relaxed);
+        self.turns.fetch_add(1, Ordering::Relaxed);
+        self.queue.note_depth();
+        End(self)
+    }
+
+    fn stamp(&self) {
+        self.since.store(clock().as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// Says whose code runs now; returns whose did before. Within a turn the time of its beginning is near enough.
+    pub(crate) fn set_polling(&self, number: usize) -> usize {
+        if !self.in_turn.load(Ordering::Relaxed) && number != 0 {
+            self.stamp();
+        }
+        let before = self.polling.load(Ordering::Relaxed);
+        self.polling.store(number, Ordering::Relaxed);
+        before
+    }
+
+    pub(crate) fn seen(&self) -> Seen {
+        Seen {
+            number: self.polling.load(Ordering::Relaxed),
+            since: Duration::from_nanos(self.since.load(Ordering::Relaxed)),
+        }
+    }
+
+    pub(crate) fn count_job(&self) {
+        self.jobs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_dropped(&self, jobs: usize) {
+        self.dropped.fetch_add(jobs as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn jobs(&self) -> u64 {
+        self.jobs.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// Drops jobs that will never run, each on its own: a Drop that panics takes no other along. On a thread of its own, since a Drop may also block.
+pub(crate) fn discard(jobs: Vec<Job>, loop_: &Shared) {
+    if jobs.is_empty() {
+        return;
+    }
+    loop_.count_dropped(jobs.len());
+    let name = loop_.name.clone();
+    let work = move || {
+        for job in jobs {
+            if let Err(panic) = hosted::catch(|| drop(job)) {
+                log::error!("loop {name}: the drop of a queued job panicked: {panic}");
+            }
+        }
+    };
+    let spawned = thread::Builder::new().name("discard".into()).spawn(work);
+    match spawned {
+        Ok(thread) => drop(thread),
+        Err(error) => log::warn!("loop {}: no thread to drop its queue: {error}", loop_.name),
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("name", &self.name).field("queue", &self.queue).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,261 @@
+//! Options: what the service, its loops and its tasks can be told, from one command line and one environment.
+//!
+//! Each owner (the service, a loop, a task) declares its options as plain derived [`clap::Args`] and never learns that
+//! it shares a command line. Here they are brought together in four steps:
+//!
+//! 1. Every option becomes a [`Flag`]: `port` of the task `http` of the service `hello` is `--http-port` on the command
+//!    line and `HELLO__HTTP__PORT` in the environment. What is [claimed](claims) twice is an error, in release builds
+//!    too.
+//! 2. All flags make one common [`clap::Command`], which only collects and checks values one by one, and prints the
+//!    help.
+//! 3. The [layers] are asked in turn, the strongest first: the command line, the environment, the values set in code.
+//! 4. The winners are [replayed](replay) into the owner's own `Command`, where its constraints (conflicts, groups, what
+//!    requires what) act as they were declared, and from whose matches its `Args` are read.
+//!
+//! Steps 3 and 4 are done [section by section](Parsed::matches), for those that are wanted: what a task that was not
+//! selected would require is not asked for.
+
+mod claims;
+mod duration;
+mod flag;
+mod layers;
+mod replay;
+mod standard;
+#[cfg(test)]
+mod tests;
+mod wording;
+
+use std::{ffi::OsString, fmt};
+
+use clap::{
+    ArgMatches, Command, FromArgMatches,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+pub use self::duration::duration;
+pub(crate) use self::standard::CoreOptions;
+use self::{
+    flag::{Flag, Required},
+    layers::{CommandLine, Environment, Given, Layer},
+};
+
+/// Who declares options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// Interloop itself: the options that every service has.
+    Core,
+    /// The service: options of its own, without a prefix. The only one that may have short flags and positional
+    /// arguments.
+    Service,
+    Loop,
+    Task,
+}
+
+/// The options of one owner.
+#[derive(Clone, Debug)]
+pub(crate) struct Section {
+    pub(crate) kind: Owner,
+    /// Empty for the service and for Interloop.
+    pub(crate) name: String,
+    /// A bare `Command`, augmented with the owner's derived `Args`.
+    pub(crate) command: Command,
+    /// Values set in code: the option's long name without a prefix, and the value as one would type it. Options that
+    /// may be given several times collect their entries; of the others the last one counts.
+    pub(crate) defaults: Vec<(String, String)>,
+}
+
+impl Section {
+    /// "task http", "the service": for messages.
+    fn owner(&self) -> String {
+        match self.kind {
+            Owner::Core => "Interloop".to_owned(),
+            Owner::Service => "the service".to_owned(),
+            Owner::Loop => format!("loop {}", self.name),
+            Owner::Task => format!("task {}", self.name),
+        }
+    }
+
+    fn is_prefixed(&self) -> bool {
+        matches!(self.kind, Owner::Loop | Owner::Task)
+    }
+
+    /// Says why these `Args` can't share a command line.
+    fn refusal(&self) -> Option<String> {
+        if let Some(subcommand) = self.command.get_subcommands().next() {
+            return Some(format!("the options of {} can't have subcommands: {}", self.owner(), subcommand.get_name()));
+        }
+        let positional = self.command.get_positionals().next().filter(|_| self.is_prefixed())?;
+        Some(format!("the options of {} can't have positional arguments: {}", self.owner(), positional.get_id()))
+    }
+}
+
+/// What the help and the messages say about the service.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ServiceAbout {
+    pub(crate) name: String,
+    pub(crate) version: Option<String>,
+    pub(crate) about: Option<String>,
+}
+
+/// Why the service doesn't go on: a text without a newline at its end, and where it belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// What was asked for (`--help`, `--version`): to stdout, exit code 0.
+    Asked(String),
+    /// The command line's words are wrong: one line to stderr, exit code 2.
+    Usage(String),
+    /// The code, the environment or their sum can't work: one line to stderr, exit code 78.
+    Config(String),
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Asked(text) | Self::Usage(text) | Self::Config(text)) = self;
+        f.write_str(text)
+    }
+}
+
+/// Reads the command line (without the program's name) and the environment.
+///
+/// `defaults` are values set in code for the options of Interloop itself, as in [`Section::defaults`].
+pub(crate) fn parse(
+    about: &ServiceAbout,
+    sections: &[Section],
+    defaults: &[(String, String)],
+    args: Vec<OsString>,
+    env: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Parsed, Stop> {
+    let service = &about.name;
+    let config = |text: String| Stop::Config(format!("{service}: {text}"));
+
+    let core = CoreOptions::section(defaults);
+    // The service's own options come first in the help, then Interloop's, then the others' in their order.
+    let numbered = sections.iter().enumerate().map(|(place, section)| (Some(place), section));
+    let (own, others): (Vec<_>, Vec<_>) = numbered.partition(|(_, section)| section.kind == Owner::Service);
+    let mut plans = Vec::with_capacity(sections.len() + 1);
+    for (place, section) in own.into_iter().chain([(None, &core)]).chain(others) {
+        plans.push(Plan::new(service, place, section).map_err(config)?);
+    }
+    claims::check(about, &plans).map_err(config)?;
+
+    let matches = common(about, &plans, Required::Never).try_get_matches_from(&args).map_err(|error| {
+        match error.kind() {
+            // Once more, for a usage line that shows what is required.
+            ErrorKind::DisplayHelp => {
+                let shown =
+                    common(about, &plans, Required::AsDeclared).try_get_matches_from(&args).err().unwrap_or(error);
+                Stop::Asked(shown.render().to_string().trim_end().to_owned())
+            }
+            ErrorKind::DisplayVersion => Stop::Asked(error.render().to_string().trim_end().to_owned()),
+            _ => wording::usage(service, &with_owner(error, &plans)),
+        }
+    })?;
+
+    // The strongest first. A file of settings would stand between the environment and the code, whose values are the
+    // defaults.
+    let layers: [&dyn Layer; 2] = [&CommandLine(matches), &Environment(env)];
+    for plan in &mut plans {
+        plan.given = plan.flags.iter().map(|flag| layers.iter().find_map(|layer| layer.get(flag))).collect();
+    }
+    // Back to the order of the sections, with Interloop's own before them.
+    plans.sort_by_key(|plan| plan.place);
+    let core = read(service, &plans.remove(0))?;
+    Ok(Parsed { service: service.clone(), core, sections: plans })
+}
+
+/// A section, planned: its flags, and what they were given.
+#[derive(Clone, Debug)]
+struct Plan {
+    /// Which of the sections it is; `None` for Interloop's own options.
+    place: Option<usize>,
+    section: Section,
+    flags: Vec<Flag>,
+    /// As long as `flags`; empty until the layers have been asked.
+    given: Vec<Option<Given>>,
+}
+
+impl Plan {
+    fn new(service: &str, place: Option<usize>, section: &Section) -> Result<Self, String> {
+        if let Some(refusal) = section.refusal() {
+            return Err(refusal);
+        }
+        let mut flags = Flag::all(service, place, section);
+        let owner = section.owner();
+        for (option, value) in &section.defaults {
+            let Some(flag) = flags.iter_mut().find(|flag| flag.name == *option) else {
+                let known: Vec<_> = flags.iter().map(|flag| flag.name.as_str()).collect();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                return Err(format!("{owner} has no option {option}, which is set in code; its options: {known}"));
+            };
+            flag.set_in_code(value).map_err(|why| format!("{owner}: option {option}, set in code: {why}"))?;
+        }
+        Ok(Self { place, section: section.clone(), flags, given: Vec::new() })
+    }
+}
+
+/// The one command that all flags are in.
+fn common(about: &ServiceAbout, plans: &[Plan], required: Required) -> Command {
+    let flags = plans.iter().flat_map(|plan| plan.flags.iter().map(move |flag| (plan, flag)));
+    let mut command = Command::new(about.name.clone())
+        .no_binary_name(true)
+        .args(flags.clone().map(|(plan, flag)| flag.common(&plan.section, required)));
+    if let Some(version) = &about.version {
+        command = command.version(version.clone());
+    }
+    if let Some(text) = &about.about {
+        command = command.about(text.clone());
+    }
+    // One sentence instead of a variable on every line; with a task's option as the example, where there is one.
+    let example =
+        flags.filter_map(|(_, flag)| Some((flag.long.as_ref()?, &flag.variable))).max_by_key(|(_, variable)| {
+            let levels = variable.matches("__").count();
+            (levels, std::cmp::Reverse(*variable))
+        });
+    match example {
+        Some((long, variable)) => {
+            command.after_help(format!("Every option can be set in the environment too: --{long} as {variable}."))
+        }
+        None => command,
+    }
+}
+
+/// Suggests `--http-port` to those who typed `--port`: clap looks for names that are spelled alike only.
+fn with_owner(mut error: clap::Error, plans: &[Plan]) -> clap::Error {
+    if error.kind() != ErrorKind::UnknownArgument || error.get(ContextKind::SuggestedArg).is_some() {
+        return error;
+    }
+    let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidArg) else { return error };
+    let flags = plans.iter().flat_map(|plan| &plan.flags);
+    let meant = flags.filter(|flag| typed.strip_prefix("--") == Some(&flag.name)).find_map(|flag| flag.long.clone());
+    if let Some(long) = meant {
+        error.insert(ContextKind::SuggestedArg, ContextValue::String(format!("--{long}")));
+    }
+    error
+}
+
+/// What was given, and on request what that makes of each section.
+#[derive(Clone, Debug)]
+pub(crate) struct Parsed {
+    service: String,
+    /// The options that every service has.
+    pub(crate) core: CoreOptions,
+    sections: Vec<Plan>,
+}
+
+impl Parsed {
+    /// What the section at `index` (of those given to [`parse`]) was given, ready for its `Args::from_arg_matches`.
+    ///
+    /// Only here are its environment variables and its constraints looked at: ask for what will be used.
+    pub(crate) fn matches(&self, index: usize) -> Result<ArgMatches, Stop> {
+        replay::matches(&self.service, &self.sections[index])
+    }
+
+    /// The same, read: what a hand-written `FromArgMatches` says becomes one line too.
+    pub(crate) fn options<A: FromArgMatches>(&self, index: usize) -> Result<A, Stop> {
+        read(&self.service, &self.sections[index])
+    }
+}
+
+fn read<A: FromArgMatches>(service: &str, plan: &Plan) -> Result<A, Stop> {
+    A::from_arg_matches(&replay::matches(service, plan)?).map_err(|error| wording::usage(service, &error))
+}

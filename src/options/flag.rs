@@ -1,0 +1,295 @@
+//! One option, as the whole service knows it.
+//!
+//! clap has no prefix for flattened `Args`, so the flag of the common command is a new `Arg`, made from what the
+//! declared one tells about itself. It carries what is needed to read and to explain a value, and nothing that relates
+//! options to each other: such constraints name the ids of the owner's own `Command`, and act there, in the replay.
+
+use std::ffi::OsString;
+
+use clap::{
+    Arg, ArgAction, Command, ValueHint,
+    builder::{StyledStr, ValueRange},
+    value_parser,
+};
+
+use super::{Section, wording};
+
+/// One option of one owner.
+#[derive(Clone, Debug)]
+pub(super) struct Flag {
+    /// As its owner declared it, and built, so that all getters answer.
+    pub(super) declared: Arg,
+    /// Its id in the common command.
+    pub(super) key: String,
+    /// Its name at its owner: `port`.
+    pub(super) name: String,
+    /// On the command line, without the dashes: `http-port`. `None` for a positional argument.
+    pub(super) long: Option<String>,
+    /// In the environment: `HELLO__HTTP__PORT`.
+    pub(super) variable: String,
+    /// What was set in code, as clap's default values; empty where nothing was.
+    pub(super) code: Vec<OsString>,
+}
+
+/// Whether the common command insists on what is required.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Required {
+    /// For parsing: the environment may have it, or its task may not be selected; the replay insists.
+    Never,
+    /// For the usage line of the help.
+    AsDeclared,
+}
+
+/// How often, and with what, an option is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// Is there or isn't (`SetTrue`, `SetFalse`).
+    Switch,
+    /// Counts how often it is there.
+    Count,
+    /// Takes values.
+    Values,
+    /// Prints something and ends (`Help`, `Version`).
+    Action,
+}
+
+impl Flag {
+    /// All options of a section. `place` tells the sections' keys apart.
+    pub(super) fn all(service: &str, place: Option<usize>, section: &Section) -> Vec<Self> {
+        let mut built = section.command.clone().disable_help_flag(true).disable_version_flag(true);
+        built.build();
+        let place = place.map_or_else(|| "core".to_owned(), |place| place.to_string());
+        let flag = |declared: &Arg| {
+            let name = match declared.get_long() {
+                Some(long) => long.to_owned(),
+                None => declared.get_id().as_str().replace('_', "-"),
+            };
+            let path = if section.is_prefixed() { vec![service, &section.name, &name] } else { vec![service, &name] };
+            Self {
+                key: format!("{place}.{}", declared.get_id()),
+                long: (!declared.is_positional()).then(|| prefixed(section, &name)),
+                variable: path.into_iter().map(variable_part).collect::<Vec<_>>().join("__"),
+                name,
+                declared: declared.clone(),
+                code: Vec::new(),
+            }
+        };
+        built.get_arguments().map(flag).collect()
+    }
+
+    /// What it is called on the command line: `--http-port`, or a positional's name.
+    pub(super) fn shown(&self) -> String {
+        self.long.as_ref().map_or_else(|| self.name.clone(), |long| format!("--{long}"))
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        match self.declared.get_action() {
+            ArgAction::SetTrue | ArgAction::SetFalse => Shape::Switch,
+            ArgAction::Count => Shape::Count,
+            ArgAction::Set | ArgAction::Append => Shape::Values,
+            _ => Shape::Action,
+        }
+    }
+
+    /// How many values one occurrence takes.
+    pub(super) fn num_args(&self) -> ValueRange {
+        self.declared.get_num_args().unwrap_or_default()
+    }
+
+    /// Of a switch: whether its being there means true.
+    fn is_positive(&self) -> bool {
+        matches!(self.declared.get_action(), ArgAction::SetTrue)
+    }
+
+    /// Whether repeating it adds to it.
+    fn collects(&self) -> bool {
+        matches!(self.declared.get_action(), ArgAction::Append)
+    }
+
+    /// The long names it goes by in the common command besides its own, and whether the help shows them.
+    pub(super) fn aliases<'a>(&'a self, section: &'a Section) -> impl Iterator<Item = (String, bool)> + 'a {
+        let visible = self.declared.get_visible_aliases().unwrap_or_default().into_iter().map(|alias| (alias, true));
+        let hidden = self.declared.get_aliases().unwrap_or_default().into_iter().map(|alias| (alias, false));
+        visible.chain(hidden).map(|(alias, visible)| (prefixed(section, alias), visible))
+    }
+
+    /// Takes a value set in code, as one would type it.
+    pub(super) fn set_in_code(&mut self, value: &str) -> Result<(), String> {
+        let values: Vec<OsString> = match self.shape() {
+            Shape::Switch => {
+                // Clap's default is the option's value; what is set in code is whether the option is there.
+                let given = truth(value)? == self.is_positive();
+                vec![given.to_string().into()]
+            }
+            Shape::Count => vec![count(value)?.to_string().into()],
+            Shape::Action => return Err("takes no value".to_owned()),
+            Shape::Values => {
+                let value = OsString::from(value);
+                let values = self.split(value);
+                for value in &values {
+                    self.accepts(value)?;
+                }
+                values
+            }
+        };
+        if !self.collects() {
+            self.code.clear();
+        }
+        self.code.extend(values);
+        Ok(())
+    }
+
+    /// The values in one string: split at the delimiter; where there is none, but one value would be too few, at
+    /// commas.
+    pub(super) fn split(&self, value: OsString) -> Vec<OsString> {
+        let comma = (self.num_args().min_values() > 1).then_some(',');
+        match self.declared.get_value_delimiter().or(comma) {
+            // What is not UTF-8 has no delimiter that could be found without looking into its bytes.
+            Some(delimiter) => match value.to_str() {
+                Some(text) => text.split(delimiter).map(OsString::from).collect(),
+                None => vec![value],
+            },
+            None => vec![value],
+        }
+    }
+
+    /// Asks the option's value parser about one value. The error names the flag.
+    pub(super) fn accepts(&self, value: &OsString) -> Result<(), String> {
+        let mut arg = self.bare().num_args(1).value_parser(self.declared.get_value_parser().clone());
+        let mut word = OsString::new();
+        if let Some(long) = &self.long {
+            arg = arg.long(long.clone());
+            word = format!("--{long}=").into();
+        }
+        word.push(value);
+        let words = if self.long.is_some() { vec![word] } else { vec!["--".into(), word] };
+        let probe = Command::new("probe").no_binary_name(true).disable_help_flag(true).arg(arg);
+        probe.try_get_matches_from(words).map(drop).map_err(|error| wording::one_line(&error))
+    }
+
+    /// The parts that matter for reading and printing single values.
+    fn bare(&self) -> Arg {
+        let declared = &self.declared;
+        let arg = Arg::new(self.key.clone()).ignore_case(declared.is_ignore_case_set());
+        match declared.get_value_names() {
+            Some(names) => arg.value_names(names.iter().cloned()),
+            None => arg.value_name(declared.get_id().as_str().to_owned()),
+        }
+    }
+
+    /// The option in the common command.
+    pub(super) fn common(&self, section: &Section, required: Required) -> Arg {
+        let declared = &self.declared;
+        let mut arg = self
+            .bare()
+            .hide(declared.is_hide_set())
+            .hide_short_help(declared.is_hide_short_help_set())
+            .hide_long_help(declared.is_hide_long_help_set())
+            .next_line_help(declared.is_next_line_help_set());
+        match &self.long {
+            Some(long) => arg = arg.long(long.clone()),
+            None => arg = arg.index(declared.get_index()),
+        }
+        for (alias, visible) in self.aliases(section) {
+            arg = if visible { arg.visible_alias(alias) } else { arg.alias(alias) };
+        }
+        if !section.is_prefixed() {
+            let all = declared.get_all_short_aliases().unwrap_or_default();
+            let visible = declared.get_visible_short_aliases().unwrap_or_default();
+            arg = arg
+                .short(declared.get_short())
+                .visible_short_aliases(visible.iter().copied())
+                .short_aliases(all.into_iter().filter(|short| !visible.contains(short)));
+        }
+        if let Some(heading) = heading(section, declared.get_help_heading()) {
+            arg = arg.help_heading(heading);
+        }
+        if let Some(help) = declared.get_help() {
+            arg = arg.help(self.explained(help));
+        }
+        if let Some(help) = declared.get_long_help() {
+            arg = arg.long_help(self.explained(help));
+        }
+        match self.shape() {
+            Shape::Action => arg.action(declared.get_action().clone()),
+            // Appended, however it was declared: how often an option may be given, and which overrides which, the
+            // replay knows.
+            Shape::Switch | Shape::Count if self.num_args().max_values() == 0 => arg
+                .action(ArgAction::Append)
+                .num_args(0)
+                .default_missing_value("true")
+                .value_parser(value_parser!(bool)),
+            _ => self.taking_values(arg.action(ArgAction::Append), required),
+        }
+    }
+
+    /// The help, with a default that clap, which shows those of what takes values only, would keep to itself.
+    fn explained(&self, help: &StyledStr) -> StyledStr {
+        let default = match (self.shape(), self.code.first().and_then(|code| code.to_str())) {
+            (Shape::Switch, Some(code)) if (code == "true") == self.is_positive() => "true",
+            (Shape::Count, Some(code)) => code,
+            _ => return help.clone(),
+        };
+        format!("{help} [default: {default}]").into()
+    }
+
+    fn taking_values(&self, arg: Arg, required: Required) -> Arg {
+        let declared = &self.declared;
+        let is_required = declared.is_required_set() && self.code.is_empty();
+        let mut arg = arg
+            .num_args(self.num_args())
+            .value_parser(declared.get_value_parser().clone())
+            .value_delimiter(declared.get_value_delimiter())
+            .allow_hyphen_values(declared.is_allow_hyphen_values_set())
+            .allow_negative_numbers(declared.is_allow_negative_numbers_set())
+            .require_equals(declared.is_require_equals_set())
+            .trailing_var_arg(declared.is_trailing_var_arg_set())
+            .last(declared.is_last_set())
+            .hide_possible_values(declared.is_hide_possible_values_set())
+            .hide_default_value(declared.is_hide_default_value_set())
+            .required(required == Required::AsDeclared && is_required);
+        if declared.get_value_hint() != ValueHint::Unknown {
+            arg = arg.value_hint(declared.get_value_hint());
+        }
+        if let Some(terminator) = declared.get_value_terminator() {
+            arg = arg.value_terminator(terminator.clone());
+        }
+        if self.code.is_empty() {
+            arg.default_values_os(declared.get_default_values().iter().cloned())
+        } else {
+            arg.default_values_os(self.code.iter().cloned())
+        }
+    }
+}
+
+/// Reads what stands for a switch: in the environment, in code.
+pub(super) fn truth(value: &str) -> Result<bool, String> {
+    match value.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err(format!("invalid value '{}': expected true or false", value.escape_debug())),
+    }
+}
+
+/// Reads what stands for an option that counts.
+pub(super) fn count(value: &str) -> Result<u8, String> {
+    value.parse().map_err(|_| format!("invalid value '{}': expected a number from 0 to 255", value.escape_debug()))
+}
+
+fn prefixed(section: &Section, name: &str) -> String {
+    if section.is_prefixed() { format!("{}-{name}", section.name) } else { name.to_owned() }
+}
+
+fn variable_part(name: &str) -> String {
+    let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    name.chars().map(letter).collect()
+}
+
+/// Where an option stands in the help. `own` is what its declaration says.
+fn heading(section: &Section, own: Option<&str>) -> Option<String> {
+    match (section.is_prefixed(), own) {
+        (false, own) => own.map(str::to_owned),
+        (true, None) => Some(format!("Options of {}", section.owner())),
+        (true, Some(own)) => Some(format!("Options of {}: {own}", section.owner())),
+    }
+}

@@ -1,0 +1,156 @@
+//! The replay: what the layers gave to one section, typed anew into the `Command` of its owner.
+//!
+//! Ids, and so the constraints, are as the owner declared them; only the long names are those of the common command, so
+//! that clap's errors speak of the flags that people can see.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::{ArgMatches, Command, error::ContextValue};
+
+use super::{
+    Plan, Stop,
+    flag::{Flag, Shape},
+    layers::{Given, Occurrence},
+    wording,
+};
+
+pub(super) fn matches(service: &str, plan: &Plan) -> Result<ArgMatches, Stop> {
+    let mut command = plan
+        .section
+        .command
+        .clone()
+        .no_binary_name(true)
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .arg_required_else_help(false);
+    let mut mentions = Vec::new();
+    let mut from_variables = Vec::new();
+    for (flag, given) in plan.flags.iter().zip(&plan.given) {
+        let occurrences = match given {
+            Some(given) => {
+                given.occurrences(flag).map_err(|why| Stop::Config(format!("{service}: {}: {why}", flag.variable)))?
+            }
+            None => Vec::new(),
+        };
+        if matches!(given, Some(Given::Text(_))) {
+            from_variables.push(flag);
+        }
+        let style = Style::of(flag, &occurrences);
+        command = prepare(command, flag, given.is_none(), style);
+        mentions.extend(occurrences.into_iter().map(|occurrence| (flag, style, occurrence)));
+    }
+    // Stable: what has no order of its own stays in the order of declaration.
+    mentions.sort_by_key(|(_, _, occurrence)| occurrence.at);
+
+    let has_last = plan.flags.iter().any(|flag| flag.declared.is_last_set());
+    command.try_get_matches_from(words(mentions, has_last)).map_err(|error| blame(service, &error, &from_variables))
+}
+
+/// Gives an option its name in the common command and, where no layer has it, its value set in code.
+fn prepare(command: Command, flag: &Flag, from_code: bool, style: Style) -> Command {
+    command.mut_arg(flag.declared.get_id(), |mut arg| {
+        if let Some(long) = &flag.long {
+            arg = arg.long(long.clone()).alias(None::<&'static str>);
+        }
+        if from_code && !flag.code.is_empty() {
+            arg = arg.required(false).default_values_os(flag.code.iter().cloned());
+        }
+        match style {
+            Style::Plain => arg,
+            Style::Joined { delimiter, widen } => {
+                let arg = arg.value_delimiter(delimiter);
+                if widen { arg.num_args(flag.num_args().min_values().min(1)..) } else { arg }
+            }
+        }
+    })
+}
+
+/// How the values of an option's occurrences are written.
+#[derive(Clone, Copy, Debug)]
+enum Style {
+    /// As they are: at most one value an occurrence.
+    Plain,
+    /// Several values as one word, so that none can be taken for a flag. It counts as one value for clap, so the number
+    /// of values, which is known to be right, is widened where one is too few.
+    Joined { delimiter: char, widen: bool },
+}
+
+impl Style {
+    fn of(flag: &Flag, occurrences: &[Occurrence]) -> Self {
+        if flag.long.is_none() || occurrences.iter().all(|occurrence| occurrence.values.len() < 2) {
+            return Self::Plain;
+        }
+        let values = || occurrences.iter().flat_map(|occurrence| &occurrence.values);
+        // A private-use character that occurs in none of the values; there are more of these than anybody could type.
+        let unused = || ('\u{e000}'..'\u{f8ff}').find(|c| !values().any(|value| value.to_string_lossy().contains(*c)));
+        let delimiter = flag.declared.get_value_delimiter().or_else(unused).unwrap_or('\u{f8ff}');
+        Self::Joined { delimiter, widen: flag.num_args().min_values() > 1 }
+    }
+}
+
+/// The words that stand for what was given: options first, then positional arguments in their order.
+///
+/// These are escaped by `--`. Where one is declared as the last, only that one can be, and is in any case.
+fn words(mentions: Vec<(&Flag, Style, Occurrence)>, has_last: bool) -> Vec<OsString> {
+    let (options, mut positionals): (Vec<_>, Vec<_>) = mentions.into_iter().partition(|(flag, ..)| flag.long.is_some());
+    let mut words: Vec<OsString> =
+        options.into_iter().map(|(flag, style, occurrence)| word(flag, style, &occurrence)).collect();
+
+    positionals.sort_by_key(|(flag, _, occurrence)| (flag.declared.get_index(), occurrence.at));
+    let mut escaped = false;
+    for (flag, _, occurrence) in positionals {
+        if !escaped && flag.declared.is_last_set() == has_last {
+            words.push("--".into());
+            escaped = true;
+        }
+        match flag.declared.get_value_delimiter() {
+            Some(delimiter) => words.push(join(&occurrence.values, delimiter)),
+            None => words.extend(occurrence.values),
+        }
+    }
+    words
+}
+
+/// `--http-port=80`, `--http-verbose`.
+fn word(flag: &Flag, style: Style, occurrence: &Occurrence) -> OsString {
+    let mut word = OsString::from(flag.shown());
+    let is_bare = matches!(flag.shape(), Shape::Switch | Shape::Count) && flag.num_args().max_values() == 0;
+    if is_bare || occurrence.values.is_empty() {
+        return word;
+    }
+    word.push("=");
+    match style {
+        Style::Joined { delimiter, .. } => word.push(join(&occurrence.values, delimiter)),
+        Style::Plain => occurrence.values.iter().for_each(|value| word.push(value)),
+    }
+    word
+}
+
+fn join(values: &[OsString], delimiter: char) -> OsString {
+    values.join(OsStr::new(delimiter.encode_utf8(&mut [0; 4])))
+}
+
+/// An error of the constraints is the command line's, unless it is about an option that a variable has set: then it
+/// says which.
+fn blame(service: &str, error: &clap::Error, from_variables: &[&Flag]) -> Stop {
+    let mentioned: Vec<&str> = error
+        .context()
+        .flat_map(|(_, value)| match value {
+            ContextValue::String(text) => vec![text.as_str()],
+            ContextValue::Strings(texts) => texts.iter().map(String::as_str).collect(),
+            _ => Vec::new(),
+        })
+        .map(|text| text.split([' ', '=', '[', '.']).next().unwrap_or(text))
+        .collect();
+    let variables: Vec<&str> = from_variables
+        .iter()
+        .filter(|flag| mentioned.contains(&flag.shown().as_str()))
+        .map(|flag| flag.variable.as_str())
+        .collect();
+    if variables.is_empty() {
+        return wording::usage(service, error);
+    }
+    let verb = if variables.len() == 1 { "is" } else { "are" };
+    let variables = variables.join(" and ");
+    Stop::Config(format!("{service}: {} ({variables} {verb} set in the environment)", wording::one_line(error)))
+}

@@ -1,0 +1,61 @@
+//! The options that every service has.
+
+#[cfg(feature = "logging")]
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Command, builder::NonEmptyStringValueParser};
+
+use super::{Owner, Section, duration};
+#[cfg(feature = "logging")]
+use crate::logging::{Format, Levels};
+
+/// The options that every service has. They are a section like the others, without a prefix.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CoreOptions {
+    /// Run only these tasks, and what they require
+    #[arg(long, value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) tasks: Option<Vec<String>>,
+
+    /// List the tasks and exit
+    #[arg(long)]
+    pub(crate) list_tasks: bool,
+
+    /// Print what requires what, as a graph for dot, and exit
+    #[arg(long)]
+    pub(crate) graph: bool,
+
+    /// What to log: a level, and levels for tasks or targets, as in "info,http=debug"
+    #[cfg(feature = "logging")]
+    #[arg(long, value_name = "LEVELS", default_value = "info")]
+    pub(crate) log_level: Levels,
+
+    /// Log to this file, at its end, instead of stderr
+    #[cfg(feature = "logging")]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) log_file: Option<PathBuf>,
+
+    /// How a line of the log looks
+    #[cfg(feature = "logging")]
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) log_format: Format,
+
+    /// Go on serving for this long after a TERM, no longer ready, before tasks are stopped
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub(crate) drain_delay: Duration,
+
+    /// How long stopping may take for all tasks together
+    #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = duration)]
+    pub(crate) shutdown_timeout: Duration,
+}
+
+impl CoreOptions {
+    pub(super) fn section(defaults: &[(String, String)]) -> Section {
+        Section {
+            kind: Owner::Core,
+            name: String::new(),
+            command: Self::augment_args(Command::new("interloop")),
+            defaults: defaults.to_vec(),
+        }
+    }
+}

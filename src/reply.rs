@@ -1,0 +1,265 @@
+//! The answer to a cross-loop call.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Weak},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use crate::{
+    block, current,
+    hosted::{Control, Ended},
+    mailbox::Shared,
+    remote::Address,
+    sync::{Mutex, lock},
+};
+
+/// Why a call has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The loop, or the task that shared the value, has ended for good, was abandoned, or never got that far.
+    Stopped,
+    /// The mailbox holds as many jobs as it may; the closure was not run.
+    Full,
+    /// The closure, the future, or a Drop of theirs panicked with this message.
+    Panicked(String),
+    /// It was cancelled, or begun on a loop that then died.
+    Cancelled,
+    /// [`Reply::wait`] ran out of time. What was asked goes on.
+    TimedOut,
+    /// [`Reply::wait`] on a thread that drives a loop: it would block the loop, or wait for itself. Await the reply instead.
+    WouldBlock,
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped => f.write_str("the other side has stopped"),
+            Self::Full => f.write_str("the mailbox is full"),
+            Self::Panicked(message) => write!(f, "the call panicked: {message}"),
+            Self::Cancelled => f.write_str("the call was cancelled"),
+            Self::TimedOut => f.write_str("no answer in time"),
+            Self::WouldBlock => f.write_str("a blocking wait on a loop's thread"),
+        }
+    }
+}
+
+impl std::error::Error for CallError {}
+
+struct State<R> {
+    inner: Mutex<Inner<R>>,
+    control: Arc<Control>,
+}
+
+struct Inner<R> {
+    result: Option<Result<R, CallError>>,
+    done: bool,
+    waker: Option<Waker>,
+}
+
+impl<R> State<R> {
+    /// The first result counts.
+    fn resolve(&self, result: Result<R, CallError>) {
+        let (waker, unused) = {
+            let mut inner = lock(&self.inner);
+            if inner.done {
+                (None, Some(result))
+            } else {
+                inner.done = true;
+                inner.result = Some(result);
+                (inner.waker.take(), None)
+            }
+        };
+        drop(unused);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// A reply that waits, as its target lists it.
+pub(crate) trait Waiting: Send + Sync {
+    fn stopped(&self);
+}
+
+impl<R: Send> Waiting for State<R> {
+    fn stopped(&self) {
+        self.resolve(Err(CallError::Stopped));
+    }
+}
+
+/// The answer to [`Remote::call`](crate::Remote::call) or [`spawn`](crate::Remote::spawn): a future, on any executor or none.
+///
+/// It always resolves. Dropped, it detaches: what was asked goes on, unobserved.
+///
+/// # Cancel safety
+///
+/// Polling it through a reference (`&mut reply` in a `select!`) loses nothing.
+#[must_use = "dropping a reply detaches it: await it, or say so with `.detach()`"]
+pub struct Reply<R> {
+    state: Arc<State<R>>,
+    /// Where it is listed while it waits, so that an abandoned loop's waiters are told.
+    target: Option<(Arc<Address>, Weak<dyn Waiting>)>,
+    listed: Option<(Arc<Shared>, u64)>,
+}
+
+impl<R> Reply<R> {
+    /// A reply from this very thread: `R` may be `!Send`.
+    pub(crate) fn local() -> (Self, Completer<R>) {
+        let inner = Mutex::new(Inner { result: None, done: false, waker: None });
+        let state = Arc::new(State { inner, control: Arc::new(Control::new()) });
+        (Self { state: state.clone(), target: None, listed: None }, Completer { state, begun: false })
+    }
+
+    /// Lets what was asked go on unobserved.
+    pub fn detach(self) {}
+
+    /// Asks that it stop: a queued closure is never run, a future is dropped on its loop before its next poll. A closure that runs already goes on.
+    pub fn cancel(self) {
+        self.state.control.cancel();
+    }
+
+    /// A future of the same answer that cancels when it is dropped.
+    pub fn cancel_on_drop(self) -> CancelOnDrop<R> {
+        CancelOnDrop(self)
+    }
+
+    /// Whether the answer is there.
+    pub fn is_done(&self) -> bool {
+        lock(&self.state.inner).done
+    }
+
+    /// Blocks this thread until the answer is there.
+    ///
+    /// # Errors
+    ///
+    /// Those of the reply, [`TimedOut`](CallError::TimedOut) after `timeout` (what was asked goes on), and [`WouldBlock`](CallError::WouldBlock), at
+    /// once, on the thread of a loop. Only a task on the reference loop [`Thread`](crate::Thread) may wait, for another loop.
+    pub fn wait(self, timeout: Duration) -> Result<R, CallError> {
+        let target = self.target.as_ref().and_then(|(address, _)| address.loop_().cloned());
+        if !self.is_done() && !current::may_block_on(target.as_ref()) {
+            return Err(CallError::WouldBlock);
+        }
+        block::on(self, Some(timeout)).unwrap_or(Err(CallError::TimedOut))
+    }
+
+    fn unlist(&mut self) {
+        if let Some((target, id)) = self.listed.take() {
+            target.unlist(id);
+        }
+    }
+}
+
+impl<R: Send + 'static> Reply<R> {
+    /// A reply from what is asked of this address.
+    pub(crate) fn from(address: &Arc<Address>) -> (Self, Completer<R>) {
+        let (mut reply, completer) = Self::local();
+        let state: Arc<dyn Waiting> = reply.state.clone();
+        reply.target = Some((address.clone(), Arc::downgrade(&state)));
+        (reply, completer)
+    }
+}
+
+impl<R> Future for Reply<R> {
+    type Output = Result<R, CallError>;
+
+    /// # Panics
+    ///
+    /// When polled after it was ready.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        {
+            let mut inner = lock(&this.state.inner);
+            if inner.done {
+                let result = inner.result.take();
+                drop(inner);
+                this.unlist();
+                return Poll::Ready(result.expect("a Reply was polled after it was ready"));
+            }
+            match &mut inner.waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                empty => *empty = Some(cx.waker().clone()),
+            }
+        }
+        if let (None, Some((address, waiting))) = (&this.listed, &this.target)
+            && let Some(loop_) = address.loop_()
+        {
+            match loop_.list(waiting) {
+                Some(id) => this.listed = Some((loop_.clone(), id)),
+                // The loop is dead: what it had accepted is not coming any more. This wakes us.
+                None => this.state.resolve(Err(CallError::Stopped)),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl<R> Drop for Reply<R> {
+    fn drop(&mut self) {
+        self.unlist();
+    }
+}
+
+impl<R> fmt::Debug for Reply<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("done", &self.is_done()).finish()
+    }
+}
+
+/// The future of [`Reply::cancel_on_drop`].
+#[derive(Debug)]
+#[must_use = "dropping it cancels"]
+pub struct CancelOnDrop<R>(Reply<R>);
+
+impl<R> Future for CancelOnDrop<R> {
+    type Output = Result<R, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+impl<R> Drop for CancelOnDrop<R> {
+    fn drop(&mut self) {
+        self.0.state.control.cancel();
+    }
+}
+
+/// The other end of a [`Reply`]. Dropped, it resolves it too.
+pub(crate) struct Completer<R> {
+    state: Arc<State<R>>,
+    begun: bool,
+}
+
+impl<R> Completer<R> {
+    pub(crate) fn control(&self) -> &Arc<Control> {
+        &self.state.control
+    }
+
+    /// From here on, being dropped means Cancelled, not Stopped.
+    pub(crate) fn begin(&mut self) {
+        self.begun = true;
+    }
+
+    pub(crate) fn complete(self, result: Result<R, CallError>) {
+        self.state.resolve(result);
+    }
+
+    pub(crate) fn end(self, ended: Ended<R>) {
+        self.complete(match ended {
+            Ended::Returned(value) => Ok(value),
+            Ended::Panicked(message) => Err(CallError::Panicked(message)),
+            Ended::Cancelled => Err(CallError::Cancelled),
+        });
+    }
+}
+
+impl<R> Drop for Completer<R> {
+    fn drop(&mut self) {
+        self.state.resolve(Err(if self.begun { CallError::Cancelled } else { CallError::Stopped }));
+    }
+}

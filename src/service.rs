@@ -1,0 +1,550 @@
+//! The service: what is put together in `main`, and run.
+
+mod settings;
+mod loop_set;
+mod running;
+
+use std::{
+    any::TypeId,
+    collections::HashMap,
+    ffi::OsString,
+    fmt,
+    process::ExitCode,
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::{Args, Command};
+
+pub use self::{
+    loop_set::LoopSet,
+    running::{Running, StartError},
+    settings::{LoopSettings, TaskSettings},
+};
+use crate::{
+    EventLoop, Remote, Report, ServiceHandle, Slot, State, Task,
+    body::{Body, BodyOf, LoopSpec, Make, RunnerOf},
+    graph,
+    lifecycle::Lifecycle,
+    mailbox::Shared,
+    options::{self, Owner, Parsed, Section, ServiceAbout, Stop},
+    remote::Address,
+    state::Reason,
+    status::{LoopRow, TaskInfo, TaskRow},
+    supervisor::{Events, MainJob, Message, SupervisedLoop, SupervisedTask, Supervisor},
+    sync::Mutex,
+};
+
+/// A process: a name, a set of tasks, one lifecycle.
+///
+/// ```no_run
+/// use std::{process::ExitCode, time::Duration};
+/// use interloop::{Service, Thread, tasks::Periodic};
+///
+/// fn main() -> ExitCode {
+///     let mut service = Service::new("clock");
+///     service.task_on::<Thread>("tick", Periodic::new(Duration::from_secs(1), || println!("tick")));
+///     service.run()
+/// }
+/// ```
+pub struct Service {
+    about: ServiceAbout,
+    handle: ServiceHandle,
+    messages: mpsc::Receiver<Message>,
+    tasks: Vec<TaskEntry>,
+    loops: Vec<LoopEntry>,
+    own_options: Option<Command>,
+    defaults: Vec<(String, String)>,
+    arguments: Vec<OsString>,
+    /// What was found wrong while it was put together; told by `run` and `start`.
+    problems: Vec<String>,
+}
+
+struct TaskEntry {
+    settings: TaskSettings,
+    command: Command,
+    restartable: bool,
+    choices: Vec<Choice>,
+}
+
+/// A loop that a task can run on.
+struct Choice {
+    spec: LoopSpec,
+    body: Box<dyn FnOnce() -> Box<dyn Body> + Send>,
+}
+
+struct LoopEntry {
+    settings: settings::LoopEntrySettings,
+    spec: LoopSpec,
+    runner: Box<dyn crate::body::Runner>,
+    shared: Arc<Shared>,
+    native: Arc<Address>,
+    /// Whether somebody holds a Remote to it, so that it runs even without a task.
+    wanted: bool,
+}
+
+impl Service {
+    /// A service of this name: it stands in the log, in the help, and before environment variables.
+    pub fn new(name: impl Into<String>) -> Self {
+        let name = name.into();
+        let (events, messages) = Events::new();
+        Self {
+            handle: ServiceHandle::new(&name, events),
+            about: ServiceAbout { name, version: None, about: None },
+            messages,
+            tasks: Vec::new(),
+            loops: Vec::new(),
+            own_options: None,
+            defaults: Vec::new(),
+            arguments: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// What `--version` and the status show: `env!("CARGO_PKG_VERSION")`.
+    pub fn version(&mut self, version: impl Into<String>) -> &mut Self {
+        self.about.version = Some(version.into());
+        self
+    }
+
+    /// One line on what the service does, for `--help`.
+    pub fn about(&mut self, text: impl Into<String>) -> &mut Self {
+        self.about.about = Some(text.into());
+        self
+    }
+
+    /// Options of the service's own, without a prefix; tasks get them by [`ServiceHandle::options`].
+    pub fn options<O: Args>(&mut self) -> &mut Self {
+        self.own_options = Some(O::augment_args(Command::new(self.about.name.clone())));
+        self
+    }
+
+    /// Sets an option that every service has, by its long name: it becomes the default, which the environment and the command line override.
+    ///
+    /// ```
+    /// let mut service = interloop::Service::new("hello");
+    /// service.set("drain-delay", "5s").set("log-level", "debug");
+    /// ```
+    pub fn set(&mut self, option: &str, value: impl fmt::Display) -> &mut Self {
+        self.defaults.push((option.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Words of a command line, for a service that is [started](Self::start) inside something else: `start` does not look at the process's own.
+    pub fn arguments(&mut self, words: impl IntoIterator<Item = impl Into<OsString>>) -> &mut Self {
+        self.arguments.extend(words.into_iter().map(Into::into));
+        self
+    }
+
+    /// Controls the service from any thread: usable from now on.
+    pub fn handle(&self) -> ServiceHandle {
+        self.handle.clone()
+    }
+
+    /// Adds a task whose type says which loop it runs on.
+    pub fn task<L: EventLoop, T: Task<L>>(&mut self, name: impl Into<String>, task: T) -> &mut TaskSettings {
+        self.add_once(name.into(), task, |make| vec![choice::<L, T>(make)], T::Options::augment_args)
+    }
+
+    /// Adds a task that can run on any loop, on a loop of kind `L`.
+    pub fn task_on<L: EventLoop>(&mut self, name: impl Into<String>, task: impl Task<L>) -> &mut TaskSettings {
+        self.task::<L, _>(name, task)
+    }
+
+    /// Adds a task that is made anew for each incarnation, so that it can be [restarted](TaskSettings::restart). `make` is called on the loop's thread.
+    pub fn task_with<L: EventLoop, T: Task<L>>(
+        &mut self,
+        name: impl Into<String>,
+        mut make: impl FnMut() -> T + Send + 'static,
+    ) -> &mut TaskSettings {
+        let make: Make<T> = Box::new(move || Some(make()));
+        self.add(name.into(), true, vec![choice::<L, T>(make)], T::Options::augment_args)
+    }
+
+    /// Adds a task that runs on one of several kinds of loop, chosen by `--{task}-loop`; the first is the default.
+    ///
+    /// ```
+    /// # use interloop::{Context, EventLoop, NoOptions, Result, Service, Task, Thread};
+    /// # struct Echo;
+    /// # impl<L: EventLoop> Task<L> for Echo {
+    /// #     type Options = NoOptions;
+    /// #     async fn run(&mut self, cx: Context<L>) -> Result { Ok(cx.until_shutdown().await) }
+    /// # }
+    /// # let mut service = Service::new("echo");
+    /// service.task_any::<(Thread,), _>("echo", Echo);
+    /// ```
+    pub fn task_any<S: LoopSet<T>, T: Send + 'static>(&mut self, name: impl Into<String>, task: T) -> &mut TaskSettings {
+        let command = |command| {
+            let names = S::specs().iter().map(|spec| spec.kind).collect::<Vec<_>>();
+            let flag = clap::Arg::new(LOOP).long(LOOP).value_name("LOOP").help("The loop that it runs on");
+            let flag = flag.default_value(names[0]).value_parser(clap::builder::PossibleValuesParser::new(names));
+            S::augment(command).arg(flag)
+        };
+        self.add_once(
+            name.into(),
+            task,
+            |make| {
+                let shared = Arc::new(std::sync::Mutex::new(make));
+                let specs = S::specs();
+                let choose = |(index, spec): (usize, &LoopSpec)| {
+                    let shared = shared.clone();
+                    let make: Make<T> = Box::new(move || shared.lock().ok().and_then(|mut make| make()));
+                    Choice { spec: *spec, body: Box::new(move || S::body(index, make)) }
+                };
+                specs.iter().enumerate().map(choose).collect()
+            },
+            command,
+        )
+    }
+
+    fn add_once<T: Send + 'static>(
+        &mut self,
+        name: String,
+        task: T,
+        choices: impl FnOnce(Make<T>) -> Vec<Choice>,
+        command: impl FnOnce(Command) -> Command,
+    ) -> &mut TaskSettings {
+        let mut task = Some(task);
+        let make: Make<T> = Box::new(move || task.take());
+        self.add(name, false, choices(make), command)
+    }
+
+    fn add(
+        &mut self,
+        name: String,
+        restartable: bool,
+        choices: Vec<Choice>,
+        command: impl FnOnce(Command) -> Command,
+    ) -> &mut TaskSettings {
+        let command = command(Command::new(name.clone()));
+        self.tasks.push(TaskEntry { settings: TaskSettings::new(name), command, restartable, choices });
+        let last = self.tasks.len() - 1;
+        &mut self.tasks[last].settings
+    }
+
+    /// Plans an instance of a loop, by name; tasks are put on it by [`TaskSettings::on`]. It runs even without a task if its
+    /// [`remote`](LoopSettings::remote) was taken.
+    pub fn event_loop<L: EventLoop>(&mut self, name: impl Into<String>, plan: L) -> LoopSettings<'_, L> {
+        let name = name.into();
+        if self.loops.iter().any(|entry| entry.settings.name == name) {
+            self.problems.push(format!("two loops are named {name}"));
+        }
+        let entry = self.new_loop(name, LoopSpec::of::<L>(), Box::new(RunnerOf(plan)));
+        self.handle.register::<L::Native>(&entry.settings.name, &entry.native);
+        self.loops.push(entry);
+        let last = self.loops.len() - 1;
+        LoopSettings::new(&mut self.loops[last])
+    }
+
+    /// A Remote to what tasks see of the default instance of a kind of loop. The loop then runs even without a task.
+    pub fn remote_to<L: EventLoop>(&mut self) -> Remote<L::Native> {
+        let known = self.loops.iter().position(|entry| entry.settings.name == L::NAME && entry.spec.id == TypeId::of::<L>());
+        match known {
+            Some(index) => LoopSettings::<L>::new(&mut self.loops[index]).remote(),
+            None => self.event_loop(L::NAME, L::default()).remote(),
+        }
+    }
+
+    /// A place for a value that a task will put on its loop by [`Context::fill`](crate::Context::fill), and the Remote that reaches it: usable from now on,
+    /// from any thread.
+    pub fn slot<T: 'static>(&mut self, name: impl Into<String>) -> (Slot<T>, Remote<T>) {
+        let name = name.into();
+        let address = Address::new(&name);
+        if !self.handle.register::<T>(&name, &address) {
+            self.problems.push(format!("two slots, or a slot and a loop, are named {name}"));
+        }
+        (Slot::new(address.clone()), Remote::new(address))
+    }
+
+    fn new_loop(&self, name: String, spec: LoopSpec, runner: Box<dyn crate::body::Runner>) -> LoopEntry {
+        let settings = settings::LoopEntrySettings::new(name.clone());
+        let shared = Shared::new(&name);
+        let native = shared.native_address();
+        LoopEntry { settings, spec, runner, shared, native, wanted: false }
+    }
+
+    /// Runs the service on the process's command line and environment, with its log, its signals and its panic hook, to its end. Where a loop claims the
+    /// main thread this call drives it, so call it from `main`.
+    ///
+    /// The exit code: 0 asked to stop, or all done; 1 a task or a start failed, or a restart limit was hit; 2 the command line's words; 78 a configuration
+    /// that can't work; 124 something ran past its deadline; 128 + n forced by signal n. If a thread had to be left behind, the process ends here.
+    pub fn run(self) -> ExitCode {
+        running::run(self)
+    }
+
+    /// Starts the service inside something else: no signals, no logger, no look at the process's command line and environment, no exit. Any number of
+    /// services can run in a process.
+    ///
+    /// It returns as soon as the supervisor runs; [`Running::wait_started`] waits for the tasks.
+    ///
+    /// # Errors
+    ///
+    /// When the configuration can't work. No thread has been started then.
+    pub fn start(self) -> Result<Running, StartError> {
+        running::start(self)
+    }
+
+    /// Checks everything and brings it into shape; nothing has been started yet.
+    fn prepare(mut self, arguments: Vec<OsString>, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Prepared, Stop> {
+        let config = |text: String| Stop::Config(format!("{}: {text}", self.about.name));
+        if let Some(problem) = self.problems.first() {
+            return Err(config(problem.clone()));
+        }
+        // Instances first by what code says; a task that chooses at run time is asked below.
+        let sections = self.sections();
+        let parsed = options::parse(&self.about, &sections, &self.defaults, arguments, environment)?;
+        let service = self.about.name.clone();
+        let config = |text: String| Stop::Config(format!("{service}: {text}"));
+        let chosen = self.choose(&parsed).map_err(config)?;
+        let (declared, loops) = self.declare(&chosen);
+        let core = &parsed.core;
+        if core.list_tasks {
+            return Err(Stop::Asked(graph::list(&declared, &loops).trim_end().to_owned()));
+        }
+        if core.graph {
+            return Err(Stop::Asked(graph::graphviz(&service, &declared, &loops).trim_end().to_owned()));
+        }
+        let timing = graph::Timing {
+            drain_delay: core.drain_delay,
+            shutdown_timeout: core.shutdown_timeout,
+            seed: fastrand::u64(..),
+        };
+        let planned = graph::plan(&declared, &loops, core.tasks.as_deref(), timing).map_err(|error| {
+            let line = format!("{service}: {error}");
+            if error.exit_code() == 2 { Stop::Usage(line) } else { Stop::Config(line) }
+        })?;
+        self.assemble(planned, chosen, parsed)
+    }
+
+    /// The options of the service, of the loops that code names, and of the tasks; then of the loops that tasks bring along.
+    fn sections(&mut self) -> Vec<Section> {
+        for index in 0..self.tasks.len() {
+            for choice in 0..self.tasks[index].choices.len() {
+                let spec = self.tasks[index].choices[choice].spec;
+                let name = self.instance_name(index, spec);
+                if !self.loops.iter().any(|entry| entry.settings.name == name) {
+                    let entry = self.new_loop(name, spec, (spec.plan)());
+                    self.loops.push(entry);
+                }
+            }
+        }
+        let own = Section {
+            kind: Owner::Service,
+            name: String::new(),
+            command: self.own_options.take().unwrap_or_else(|| Command::new(self.about.name.clone())),
+            defaults: Vec::new(),
+        };
+        let tasks = self.tasks.iter().map(|task| Section {
+            kind: Owner::Task,
+            name: task.settings.name.clone(),
+            command: task.command.clone(),
+            defaults: task.settings.options.clone(),
+        });
+        let loops = self.loops.iter().map(|entry| Section {
+            kind: Owner::Loop,
+            name: entry.settings.name.clone(),
+            command: entry.runner.command(Command::new(entry.settings.name.clone())),
+            defaults: entry.settings.options.clone(),
+        });
+        std::iter::once(own).chain(tasks).chain(loops).collect()
+    }
+
+    fn instance_name(&self, task: usize, spec: LoopSpec) -> String {
+        let settings = &self.tasks[task].settings;
+        match &settings.instance {
+            Some(name) => name.clone(),
+            None if spec.thread_a_task => settings.name.clone(),
+            None => spec.kind.to_owned(),
+        }
+    }
+
+    /// For each task: which of its loops, and which instance of it.
+    fn choose(&self, parsed: &Parsed) -> Result<Vec<Chosen>, String> {
+        let mut chosen = Vec::with_capacity(self.tasks.len());
+        for (index, task) in self.tasks.iter().enumerate() {
+            // What a task that isn't selected was given may not be complete: its first loop will do.
+            let kind = match task.choices.len() {
+                1 => None,
+                _ => parsed.matches(1 + index).ok().and_then(|matches| matches.get_one::<String>(LOOP).cloned()),
+            };
+            let choice = kind.and_then(|kind| task.choices.iter().position(|choice| choice.spec.kind == kind)).unwrap_or(0);
+            let spec = task.choices[choice].spec;
+            let name = self.instance_name(index, spec);
+            let Some(event_loop) = self.loops.iter().position(|entry| entry.settings.name == name) else {
+                return Err(format!("task {} is to run on loop {name}, which is not there", task.settings.name));
+            };
+            let entry = &self.loops[event_loop];
+            if entry.spec.id != spec.id {
+                let task = &task.settings.name;
+                return Err(format!("task {task} runs on a {} loop, but loop {name} is a {} loop", spec.kind, entry.spec.kind));
+            }
+            chosen.push(Chosen { choice, event_loop });
+        }
+        Ok(chosen)
+    }
+
+    fn declare(&self, chosen: &[Chosen]) -> (Vec<graph::Declared>, Vec<graph::DeclaredLoop>) {
+        let tasks = self.tasks.iter().zip(chosen).map(|(task, chosen)| {
+            let TaskSettings { name, requires, after, last, start_timeout, stop_timeout, restart, .. } = &task.settings;
+            graph::Declared {
+                name: name.clone(),
+                event_loop: chosen.event_loop,
+                requires: requires.clone(),
+                after: after.clone(),
+                last: *last,
+                start_timeout: *start_timeout,
+                stop_timeout: *stop_timeout,
+                restart: restart.clone(),
+                restartable: task.restartable,
+            }
+        });
+        let loops = self.loops.iter().map(|entry| graph::DeclaredLoop {
+            name: entry.settings.name.clone(),
+            kind: entry.spec.kind,
+            needs_main_thread: entry.runner.needs_main_thread(),
+            claims: entry.runner.claims(),
+            restart: entry.settings.restart.clone(),
+            wanted: entry.wanted,
+        });
+        (tasks.collect(), loops.collect())
+    }
+
+    /// Puts together what the plan selects.
+    fn assemble(self, planned: graph::Planned, chosen: Vec<Chosen>, parsed: Parsed) -> Result<Prepared, Stop> {
+        let Self { about, handle, messages, tasks, loops, .. } = self;
+        let service = about.name.clone();
+        let refused = |owner: &str, error: clap::Error| Stop::Config(format!("{service}: {owner}: {}", one_line(&error)));
+        let first_loop = 1 + tasks.len();
+        let overlong = graph::overlong_chain(&planned.plan);
+
+        let mut entries = tasks.into_iter().zip(chosen).map(Some).collect::<Vec<_>>();
+        let mut supervised = Vec::with_capacity(planned.tasks.len());
+        let mut rows = Vec::with_capacity(planned.tasks.len());
+        for (id, &declared) in planned.tasks.iter().enumerate() {
+            let (mut entry, chosen) = entries[declared].take().expect("a plan has each task once");
+            let matches = parsed.matches(1 + declared)?;
+            let body = (entry.choices.swap_remove(chosen.choice).body)();
+            body.check(&matches).map_err(|error| refused(&format!("task {}", entry.settings.name), error))?;
+            let plan = &planned.plan.tasks[id];
+            let info = TaskInfo::new(&about.name, &plan.name);
+            rows.push(TaskRow {
+                name: plan.name.clone(),
+                event_loop: plan.event_loop,
+                info: info.clone(),
+                state: State::Waiting,
+                cause: None,
+                incarnation: 1,
+                since: Duration::ZERO,
+            });
+            supervised.push(SupervisedTask {
+                name: plan.name.clone(),
+                event_loop: plan.event_loop,
+                body: Arc::new(Mutex::new(Some(body))),
+                matches,
+                info,
+                incarnation: None,
+            });
+        }
+
+        let mut entries = loops.into_iter().map(Some).collect::<Vec<_>>();
+        let mut supervised_loops = Vec::with_capacity(planned.loops.len());
+        let mut loop_rows = Vec::with_capacity(planned.loops.len());
+        for &declared in &planned.loops {
+            let entry = entries[declared].take().expect("a plan has each loop once");
+            let matches = parsed.matches(first_loop + declared)?;
+            entry.runner.check(&matches).map_err(|error| refused(&format!("loop {}", entry.settings.name), error))?;
+            loop_rows.push(LoopRow {
+                kind: entry.spec.kind,
+                main_thread: entry.runner.needs_main_thread(),
+                shared: entry.shared.clone(),
+                running: false,
+                incarnation: 1,
+            });
+            supervised_loops.push(SupervisedLoop { runner: entry.runner, matches, shared: entry.shared, thread: None });
+        }
+        // Whoever holds a Remote to a loop that isn't used gets Stopped.
+        let unused = entries.into_iter().flatten().map(|entry| entry.shared).collect::<Vec<_>>();
+
+        handle.set_own_options(parsed.matches(0)?);
+        let claims_main = loop_rows.iter().any(|row| row.main_thread);
+        let started = Instant::now();
+        handle.board().begin(about.version, started, rows, loop_rows);
+        unused.iter().for_each(|shared| shared.terminate());
+        let ids = supervised.iter().enumerate().map(|(id, task)| (task.name.clone(), id)).collect::<HashMap<_, _>>();
+        let supervisor = Supervisor {
+            lifecycle: Lifecycle::new(planned.plan),
+            messages,
+            handle,
+            started,
+            tasks: supervised,
+            ids,
+            loops: supervised_loops,
+            main: None,
+            on_abandoned: None,
+            on_reload: None,
+            stuck: Vec::new(),
+            stop_reason: Reason::AllDone,
+        };
+        Ok(Prepared { supervisor, parsed, claims_main, overlong })
+    }
+}
+
+/// The option, of a task that chooses its loop at run time, that says which.
+const LOOP: &str = "loop";
+
+struct Chosen {
+    choice: usize,
+    event_loop: usize,
+}
+
+/// A service that has been checked, before anything of it has been started.
+struct Prepared {
+    supervisor: Supervisor,
+    parsed: Parsed,
+    claims_main: bool,
+    overlong: Option<String>,
+}
+
+impl Prepared {
+    /// Runs the supervisor on a thread of its own.
+    fn launch(self) -> std::io::Result<thread::JoinHandle<Report>> {
+        let handle = self.supervisor.handle.clone();
+        if let Some(warning) = self.overlong {
+            log::warn!(target: handle.name(), "{warning}");
+        }
+        if cfg!(panic = "abort") {
+            log::warn!(target: handle.name(), "built with panic = \"abort\": a panic of one task ends the process");
+        }
+        let supervisor = self.supervisor;
+        thread::Builder::new().name("supervisor".into()).spawn(move || supervisor.run())
+    }
+
+    /// The main thread drives the loop that claims it: jobs come through here.
+    fn main_jobs(&mut self) -> Option<mpsc::Receiver<MainJob>> {
+        if !self.claims_main {
+            return None;
+        }
+        let (sender, receiver) = mpsc::channel();
+        self.supervisor.main = Some(sender);
+        Some(receiver)
+    }
+}
+
+fn choice<L: EventLoop, T: Task<L>>(make: Make<T>) -> Choice {
+    Choice { spec: LoopSpec::of::<L>(), body: Box::new(move || BodyOf::<L, T>::boxed(make)) }
+}
+
+/// The first line of what clap says, without its `error: `.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tasks = self.tasks.iter().map(|task| &task.settings.name).collect::<Vec<_>>();
+        f.debug_struct("Service").field("name", &self.about.name).field("tasks", &tasks).finish_non_exhaustive()
+    }
+}

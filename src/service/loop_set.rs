@@ -1,0 +1,56 @@
+//! Tuples of loops, for tasks that choose theirs at run time.
+
+use clap::{Args, Command};
+
+use crate::{
+    EventLoop, Task,
+    body::{Body, BodyOf, LoopSpec, Make},
+};
+
+/// A tuple of loops, on each of which the task can run with the same options: see [`Service::task_any`](crate::Service::task_any).
+///
+/// Implemented for tuples of one to eight loops; sealed, since what it hands over is the service's own business.
+pub trait LoopSet<T>: sealed::Sealed {
+    #[doc(hidden)]
+    fn specs() -> Vec<LoopSpec>;
+    #[doc(hidden)]
+    fn augment(command: Command) -> Command;
+    #[doc(hidden)]
+    fn body(index: usize, make: Make<T>) -> Box<dyn Body>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! loop_set {
+    ($($index:literal $name:ident),+) => {
+        impl<$($name: EventLoop),+> sealed::Sealed for ($($name,)+) {}
+
+        impl<O: Args, T: $(Task<$name, Options = O> +)+, $($name: EventLoop),+> LoopSet<T> for ($($name,)+) {
+            fn specs() -> Vec<LoopSpec> {
+                vec![$(LoopSpec::of::<$name>()),+]
+            }
+
+            fn augment(command: Command) -> Command {
+                O::augment_args(command)
+            }
+
+            fn body(index: usize, make: Make<T>) -> Box<dyn Body> {
+                match index {
+                    $($index => BodyOf::<$name, T>::boxed(make),)+
+                    _ => unreachable!("the index is one of `specs`"),
+                }
+            }
+        }
+    };
+}
+
+loop_set!(0 A);
+loop_set!(0 A, 1 B);
+loop_set!(0 A, 1 B, 2 C);
+loop_set!(0 A, 1 B, 2 C, 3 D);
+loop_set!(0 A, 1 B, 2 C, 3 D, 4 E);
+loop_set!(0 A, 1 B, 2 C, 3 D, 4 E, 5 F);
+loop_set!(0 A, 1 B, 2 C, 3 D, 4 E, 5 F, 6 G);
+loop_set!(0 A, 1 B, 2 C, 3 D, 4 E, 5 F, 6 G, 7 H);

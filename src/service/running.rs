@@ -1,0 +1,223 @@
+//! The two ways to run a service: as the process, and inside something else.
+
+use std::{
+    fmt,
+    future::Future,
+    io::Write,
+    ops::Deref,
+    process::ExitCode,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use super::{Prepared, Service};
+use crate::{Report, ServiceHandle, block, options::Stop, panics, signals::SignalThread};
+
+/// As the process: argv, environment, log, signals, panic hook.
+pub(super) fn run(mut service: Service) -> ExitCode {
+    let name = service.about.name.clone();
+    let handle = service.handle.clone();
+    let mut arguments = std::mem::take(&mut service.arguments);
+    let ended = if cfg!(feature = "cli") {
+        arguments.extend(std::env::args_os().skip(1));
+        service.prepare(arguments, &|variable| std::env::var_os(variable))
+    } else {
+        service.prepare(arguments, &|_| None)
+    };
+    let ended = ended.and_then(|mut prepared| {
+        let config = |text: String| Stop::Config(format!("{name}: {text}"));
+        #[cfg(feature = "logging")]
+        let logger = logging(&name, &prepared).map_err(config)?;
+        panics::install(&handle);
+        let signals = SignalThread::start(handle.events().clone())
+            .map_err(|error| config(format!("can't install the signal handlers: {error}")))?;
+        prepared.supervisor.on_abandoned = Some(Box::new(|report| {
+            log::logger().flush();
+            // A thread is stuck in there: returning from main could wait for it.
+            signal_hook::low_level::exit(i32::from(report.code));
+        }));
+        #[cfg(feature = "logging")]
+        {
+            let logger = logger.clone();
+            let name = name.clone();
+            prepared.supervisor.on_reload = Some(Box::new(move || match logger.reopen() {
+                Ok(()) => log::info!(target: &name, "HUP received, log opened anew"),
+                Err(error) => log::error!(target: &name, "HUP received, but the log can't be opened anew: {error}"),
+            }));
+        }
+        let jobs = prepared.main_jobs();
+        let supervisor =
+            prepared.launch().map_err(|error| config(format!("can't start the supervisor's thread: {error}")))?;
+        for job in jobs.iter().flatten() {
+            job();
+        }
+        let code = match supervisor.join() {
+            Ok(report) => ExitCode::from(&report),
+            Err(_) => {
+                log::error!(target: &name, "the supervisor has died");
+                ExitCode::FAILURE
+            }
+        };
+        drop(signals);
+        log::logger().flush();
+        Ok(code)
+    });
+    match ended {
+        Ok(code) => code,
+        Err(stop) => {
+            handle.close_addresses();
+            tell(&stop)
+        }
+    }
+}
+
+#[cfg(feature = "logging")]
+fn logging(name: &str, prepared: &Prepared) -> Result<crate::logging::Logger, String> {
+    let core = &prepared.parsed.core;
+    let logger = crate::logging::init(crate::logging::LogSettings {
+        service: name.to_owned(),
+        levels: core.log_level.clone(),
+        file: core.log_file.clone(),
+        format: core.log_format,
+    })?;
+    if let Some(note) = logger.note() {
+        log::warn!(target: name, "{note}");
+    }
+    Ok(logger)
+}
+
+/// Says why the service doesn't run. A stream that is closed is no reason to panic.
+fn tell(stop: &Stop) -> ExitCode {
+    match stop {
+        Stop::Asked(text) => {
+            let _ = writeln!(std::io::stdout(), "{text}");
+        }
+        Stop::Usage(text) | Stop::Config(text) => {
+            let _ = writeln!(std::io::stderr(), "{text}");
+        }
+    }
+    ExitCode::from(code(stop))
+}
+
+fn code(stop: &Stop) -> u8 {
+    match stop {
+        Stop::Asked(_) => 0,
+        Stop::Usage(_) => 2,
+        Stop::Config(_) => 78,
+    }
+}
+
+/// Inside something else.
+pub(super) fn start(mut service: Service) -> Result<Running, StartError> {
+    let handle = service.handle.clone();
+    let arguments = std::mem::take(&mut service.arguments);
+    let refuse = |stop: Stop| {
+        handle.close_addresses();
+        StartError { code: code(&stop), message: stop.to_string() }
+    };
+    let prepared = service.prepare(arguments, &|_| None).map_err(refuse)?;
+    if prepared.claims_main {
+        let name = handle.name();
+        return Err(refuse(Stop::Config(format!(
+            "{name}: a loop needs the main thread, which only Service::run can give it"
+        ))));
+    }
+    let supervisor = prepared.launch().map_err(|error| {
+        refuse(Stop::Config(format!("{}: can't start the supervisor's thread: {error}", handle.name())))
+    })?;
+    Ok(Running { handle, supervisor: Some(supervisor) })
+}
+
+/// Why a service did not start: the configuration can't work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartError {
+    code: u8,
+    message: String,
+}
+
+impl StartError {
+    /// The exit code that [`Service::run`] would have given: 78, or 2 for the words of a command line, or 0 for what was asked for, such as `--help`.
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A service that was [started](Service::start) inside something else. It is a [`ServiceHandle`] too.
+///
+/// Dropped, it asks the service to stop, and does not wait for it.
+#[derive(Debug)]
+#[must_use = "dropping it stops the service"]
+pub struct Running {
+    handle: ServiceHandle,
+    supervisor: Option<JoinHandle<Report>>,
+}
+
+impl Running {
+    /// Blocks this thread until the service has ended and all its threads are gone (but for those that the report says are stuck).
+    ///
+    /// It doesn't ask it to stop. Not for a loop's thread: await [`ended`](ServiceHandle::ended) there.
+    pub fn join(mut self) -> Report {
+        self.join_supervisor()
+    }
+
+    /// Asks the service to stop, and [joins](Self::join) it.
+    pub fn stop(self) -> Report {
+        self.handle.request_shutdown("stop");
+        self.join()
+    }
+
+    /// As [`join`](Self::join), for so long; then it gives itself back.
+    ///
+    /// # Errors
+    ///
+    /// Itself, when the time is up.
+    pub fn join_timeout(mut self, timeout: Duration) -> Result<Report, Self> {
+        match block::on(self.handle.ended(), Some(timeout)) {
+            Some(_) => Ok(self.join_supervisor()),
+            None => Err(self),
+        }
+    }
+
+    /// Waits, on any executor, until the service has ended.
+    pub fn ended(&self) -> impl Future<Output = Report> + Send + 'static {
+        self.handle.ended()
+    }
+
+    /// The service's handle, to keep.
+    pub fn handle(&self) -> ServiceHandle {
+        self.handle.clone()
+    }
+
+    fn join_supervisor(&mut self) -> Report {
+        match self.supervisor.take().map(JoinHandle::join) {
+            Some(Ok(report)) => report,
+            // It runs no user code whose panic isn't caught.
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => unreachable!("it is joined once, by value"),
+        }
+    }
+}
+
+impl Deref for Running {
+    type Target = ServiceHandle;
+
+    fn deref(&self) -> &ServiceHandle {
+        &self.handle
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.supervisor.is_some() {
+            self.handle.request_shutdown("its owner is gone");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What can be said of a task, or a loop, when it is added.
+
+use std::{fmt, marker::PhantomData, time::Duration};
+
+use super::LoopEntry;
+use crate::{EventLoop, Remote, RestartPolicy};
+
+/// What can be said of a task when it is added to a [`Service`](crate::Service).
+#[derive(Debug)]
+pub struct TaskSettings {
+    pub(super) name: String,
+    pub(super) instance: Option<String>,
+    pub(super) requires: Vec<String>,
+    pub(super) after: Vec<String>,
+    pub(super) last: bool,
+    pub(super) start_timeout: Duration,
+    pub(super) stop_timeout: Duration,
+    pub(super) restart: RestartPolicy,
+    pub(super) options: Vec<(String, String)>,
+}
+
+impl TaskSettings {
+    pub(super) fn new(name: String) -> Self {
+        Self {
+            name,
+            instance: None,
+            requires: Vec::new(),
+            after: Vec::new(),
+            last: false,
+            start_timeout: Duration::from_secs(30),
+            stop_timeout: Duration::from_secs(10),
+            restart: RestartPolicy::never(),
+            options: Vec::new(),
+        }
+    }
+
+    /// It starts once that task is running, or has ended with `Ok`; it stops before it.
+    pub fn requires(&mut self, task: impl Into<String>) -> &mut Self {
+        self.requires.push(task.into());
+        self
+    }
+
+    /// It starts after that task and stops before it, if that is there at all: skipped, stopped or unselected will do.
+    pub fn after(&mut self, task: impl Into<String>) -> &mut Self {
+        self.after.push(task.into());
+        self
+    }
+
+    /// It runs on this [instance](crate::Service::event_loop) of its loop, instead of the default one.
+    pub fn on(&mut self, event_loop: impl Into<String>) -> &mut Self {
+        self.instance = Some(event_loop.into());
+        self
+    }
+
+    /// It stops when all others have ended, and does not keep the service alive: health, metrics, admin.
+    pub fn last(&mut self) -> &mut Self {
+        self.last = true;
+        self
+    }
+
+    /// How long it may take to get ready. 30 s by default; past it the start has failed.
+    pub fn start_timeout(&mut self, time: Duration) -> &mut Self {
+        self.start_timeout = time;
+        self
+    }
+
+    /// How long it may take to end once it was asked to. 10 s by default; past it, it is cancelled.
+    pub fn stop_timeout(&mut self, time: Duration) -> &mut Self {
+        self.stop_timeout = time;
+        self
+    }
+
+    /// Whether it is started again when it has ended. Needs [`task_with`](crate::Service::task_with).
+    pub fn restart(&mut self, policy: RestartPolicy) -> &mut Self {
+        self.restart = policy;
+        self
+    }
+
+    /// Sets one of its options, by its long name without the prefix: it becomes the default, which the environment and the command line override.
+    pub fn set(&mut self, option: impl Into<String>, value: impl fmt::Display) -> &mut Self {
+        self.options.push((option.into(), value.to_string()));
+        self
+    }
+}
+
+/// What is kept of what was said of a loop.
+#[derive(Debug)]
+pub(super) struct LoopEntrySettings {
+    pub(super) name: String,
+    pub(super) restart: RestartPolicy,
+    pub(super) options: Vec<(String, String)>,
+}
+
+impl LoopEntrySettings {
+    pub(super) fn new(name: String) -> Self {
+        Self { name, restart: RestartPolicy::never(), options: Vec::new() }
+    }
+}
+
+/// What can be said of an instance of a loop when it is planned by [`Service::event_loop`](crate::Service::event_loop).
+pub struct LoopSettings<'a, L> {
+    entry: &'a mut LoopEntry,
+    of: PhantomData<fn() -> L>,
+}
+
+impl<'a, L: EventLoop> LoopSettings<'a, L> {
+    pub(super) fn new(entry: &'a mut LoopEntry) -> Self {
+        Self { entry, of: PhantomData }
+    }
+
+    /// A Remote to what tasks see of this loop, its Native. The loop then runs even without a task.
+    pub fn remote(&mut self) -> Remote<L::Native> {
+        self.entry.wanted = true;
+        Remote::new(self.entry.native.clone())
+    }
+
+    /// Whether it is driven again, on a new thread, when it has died; its tasks then come back with it. They must have been added by
+    /// [`task_with`](crate::Service::task_with).
+    pub fn restart(&mut self, policy: RestartPolicy) -> &mut Self {
+        self.entry.settings.restart = policy;
+        self
+    }
+
+    /// How many jobs its mailbox holds at most: 1,000,000 by default. Beyond that, posts come back as full.
+    pub fn mailbox_capacity(&mut self, jobs: usize) -> &mut Self {
+        self.entry.shared.queue.set_capacity(jobs);
+        self
+    }
+
+    /// Sets one of its options, by its long name without the prefix: it becomes the default, which the environment and the command line override.
+    pub fn set(&mut self, option: impl Into<String>, value: impl fmt::Display) -> &mut Self {
+        self.entry.settings.options.push((option.into(), value.to_string()));
+        self
+    }
+}
+
+impl<L> fmt::Debug for LoopSettings<'_, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.entry.settings.fmt(f)
+    }
+}

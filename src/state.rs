@@ -1,0 +1,210 @@
+//! The facts of a lifecycle that users see: states, causes, reasons, transitions.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+/// Where a task is in its life. `Waiting -> Starting -> Running -> Stopping -> Stopped | Failed | Cancelled | Abandoned`, and `Skipped`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
+#[non_exhaustive]
+pub enum State {
+    /// Not started yet: it waits for its loop, for what it depends on, or for the end of a restart's backoff.
+    Waiting,
+    /// Its `run` has been called, it has not said [`ready`](crate::Context::ready) yet.
+    Starting,
+    /// It is ready.
+    Running,
+    /// It has been asked to stop.
+    Stopping,
+    /// It ended with `Ok`, or as it was asked to.
+    Stopped,
+    /// It returned an error, panicked, or never got ready.
+    Failed,
+    /// It ran past its deadline and its future was dropped on its loop.
+    Cancelled,
+    /// Its loop did not act on the cancel: its thread was left behind.
+    Abandoned,
+    /// It said [`Error::skip`](crate::Error::skip) before it was ready, or something that it requires did.
+    Skipped,
+}
+
+impl State {
+    /// Whether nothing follows this state within one incarnation.
+    pub fn is_final(self) -> bool {
+        use State::*;
+        matches!(self, Stopped | Failed | Cancelled | Abandoned | Skipped)
+    }
+
+    /// The state's name in lower case.
+    pub fn as_str(self) -> &'static str {
+        use State::*;
+        match self {
+            Waiting => "waiting",
+            Starting => "starting",
+            Running => "running",
+            Stopping => "stopping",
+            Stopped => "stopped",
+            Failed => "failed",
+            Cancelled => "cancelled",
+            Abandoned => "abandoned",
+            Skipped => "skipped",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Why a service, or a task of it, is asked to stop. The first reason wins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// A signal, by number.
+    Signal(i32),
+    /// Somebody asked, in these words.
+    Requested(Arc<str>),
+    /// This task failed (or its start did) and has no policy that restarts it.
+    TaskFailed(Arc<str>),
+    /// This loop died and has no policy that restarts it.
+    LoopFailed(Arc<str>),
+    /// The last task has ended with `Ok`.
+    AllDone,
+    /// It is being restarted.
+    Restart,
+    /// The task that it requires is being stopped or restarted.
+    Dependency(Arc<str>),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signal(number) => f.write_str(signal_name(*number)),
+            Self::Requested(words) => f.write_str(words),
+            Self::TaskFailed(task) => write!(f, "task {task} failed"),
+            Self::LoopFailed(name) => write!(f, "loop {name} failed"),
+            Self::AllDone => f.write_str("all tasks have ended"),
+            Self::Restart => f.write_str("restart"),
+            Self::Dependency(task) => write!(f, "it requires task {task}, which is being stopped"),
+        }
+    }
+}
+
+impl From<&str> for Reason {
+    fn from(words: &str) -> Self {
+        Self::Requested(words.into())
+    }
+}
+
+impl From<String> for Reason {
+    fn from(words: String) -> Self {
+        Self::Requested(words.into())
+    }
+}
+
+/// `INT`, `TERM` ... for the signals that a service listens to, `signal` for others.
+pub(crate) fn signal_name(number: i32) -> &'static str {
+    use signal_hook::consts::*;
+    match number {
+        SIGINT => "INT",
+        SIGTERM => "TERM",
+        SIGHUP => "HUP",
+        SIGUSR1 => "USR1",
+        _ => "signal",
+    }
+}
+
+/// Why a task went from one state to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// All that it depends on allowed its start.
+    Start,
+    /// It called `ready()`.
+    Ready,
+    /// Its `run` returned `Ok`.
+    Finished,
+    /// It was asked to stop.
+    Asked(Reason),
+    /// It ended after it was asked to.
+    Ended,
+    /// The service stopped before this task's turn to start came.
+    NeverStarted,
+    /// Its `run` returned this error.
+    Error(Arc<str>),
+    /// It, or a child of it, panicked with this message.
+    Panicked(Arc<str>),
+    /// Its future was dropped before it had ended.
+    Dropped,
+    /// It did not call `ready()` within this time.
+    StartTimeout(Duration),
+    /// It had not ended within this time of being asked.
+    StopTimeout(Duration),
+    /// A hard stop (a second signal) cancelled it.
+    HardStop,
+    /// Its loop died, with this message.
+    LoopDied(Arc<str>),
+    /// Its loop did not act on a cancel within a second.
+    LoopStuck,
+    /// It, or what it requires, was skipped for this reason.
+    Skipped(Arc<str>),
+    /// It will be started again, after this backoff.
+    Restart(Duration),
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start => f.write_str("start"),
+            Self::Ready => f.write_str("ready"),
+            Self::Finished => f.write_str("finished"),
+            Self::Asked(reason) => write!(f, "asked to stop: {reason}"),
+            Self::Ended => f.write_str("ended"),
+            Self::NeverStarted => f.write_str("never started"),
+            Self::Error(message) => f.write_str(message),
+            Self::Panicked(message) => write!(f, "panicked: {message}"),
+            Self::Dropped => f.write_str("dropped before its end"),
+            Self::StartTimeout(time) => write!(f, "no cx.ready() within {}", Seconds(*time)),
+            Self::StopTimeout(time) => write!(f, "still running {} after it was asked to stop", Seconds(*time)),
+            Self::HardStop => f.write_str("hard stop"),
+            Self::LoopDied(message) => write!(f, "its loop died: {message}"),
+            Self::LoopStuck => f.write_str("its loop is stuck"),
+            Self::Skipped(reason) => write!(f, "skipped: {reason}"),
+            Self::Restart(backoff) => write!(f, "restart in {}", Seconds(*backoff)),
+        }
+    }
+}
+
+/// A duration as people read it: `30 s`, `250 ms`.
+pub(crate) struct Seconds(pub(crate) Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.as_millis();
+        if ms >= 1000 && ms % 1000 == 0 {
+            write!(f, "{} s", ms / 1000)
+        } else if ms >= 1000 {
+            write!(f, "{:.1} s", self.0.as_secs_f64())
+        } else {
+            write!(f, "{ms} ms")
+        }
+    }
+}
+
+/// One step of one task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// The task's name.
+    pub task: Arc<str>,
+    /// Which run of the task this is about: 1 is the first.
+    pub incarnation: u32,
+    /// The state that it left.
+    pub from: State,
+    /// The state that it is in now.
+    pub to: State,
+    /// Why.
+    pub cause: Cause,
+    /// When, since the service's start.
+    pub at: Duration,
+}

@@ -1,0 +1,570 @@
+//! What a service shows of itself: the status, the watch of transitions, the report at the end.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    future::Future,
+    pin::Pin,
+    process::ExitCode,
+    sync::{Arc, Weak},
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Counter, block,
+    lifecycle::LoopId,
+    mailbox::Shared,
+    remote::Address,
+    state::{Cause, Reason, Seconds, State, Transition},
+    sync::{Mutex, lock},
+};
+
+/// A service at one moment.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Status {
+    /// The service's name.
+    pub service: String,
+    /// Its version, if it has been told one.
+    pub version: Option<String>,
+    /// What the service as a whole is at.
+    pub phase: Phase,
+    /// Whether all tasks run, and no stop has been requested.
+    pub ready: bool,
+    /// Why it stops, once it does.
+    pub reason: Option<String>,
+    /// The time since the start, in seconds.
+    pub uptime: f64,
+    /// The selected tasks.
+    pub tasks: Vec<TaskStatus>,
+    /// Their loops.
+    pub loops: Vec<LoopStatus>,
+}
+
+/// What a service as a whole is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
+#[non_exhaustive]
+pub enum Phase {
+    /// Not started yet.
+    New,
+    /// Some task is not ready yet.
+    Starting,
+    /// All tasks that will start have started.
+    Running,
+    /// A stop has been requested.
+    Stopping,
+    /// All has ended.
+    Ended,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::New => "new",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Ended => "ended",
+        })
+    }
+}
+
+/// A task at one moment.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct TaskStatus {
+    /// Its name.
+    pub name: String,
+    /// Its loop's name.
+    #[cfg_attr(feature = "serde", serde(rename = "loop"))]
+    pub event_loop: String,
+    /// Where it is in its life.
+    pub state: State,
+    /// Why.
+    pub cause: String,
+    /// The time for which it has been in this state, in seconds.
+    pub since: f64,
+    /// Which run of it this is: 1 is the first.
+    pub incarnation: u32,
+    /// What it [exports](crate::Context::export).
+    pub exports: BTreeMap<String, String>,
+    /// Its [counters](crate::Context::counter).
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// A loop at one moment.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct LoopStatus {
+    /// Its name, which is also its thread's (the system cuts that at 15 bytes).
+    pub name: String,
+    /// Its kind: `tokio`, `glib` ...
+    pub kind: &'static str,
+    /// Whether it runs on the process's main thread.
+    pub main_thread: bool,
+    /// Whether it takes turns now.
+    pub running: bool,
+    /// Which run of it this is: 1 is the first.
+    pub incarnation: u32,
+    /// Jobs in its mailbox.
+    pub depth: usize,
+    /// The most there were.
+    pub high_water: usize,
+    /// The most there may be.
+    pub capacity: usize,
+    /// Jobs that it has run.
+    pub jobs: u64,
+    /// Turns of its mailbox.
+    pub turns: u64,
+    /// Jobs that were accepted and then dropped, because what they were for had ended.
+    pub dropped: u64,
+    /// Futures that it hosts.
+    pub futures: usize,
+}
+
+impl fmt::Display for Status {
+    /// A table, a line for each task and each loop.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}, {}", self.service, self.phase, if self.ready { "ready" } else { "not ready" })?;
+        if let Some(reason) = &self.reason {
+            write!(f, " ({reason})")?;
+        }
+        write!(f, ", up {:.1} s", self.uptime)?;
+        for task in &self.tasks {
+            write!(
+                f,
+                "\n  task {:<16} {:<10} on {:<12} run {}, {:.1} s, {}",
+                task.name, task.state, task.event_loop, task.incarnation, task.since, task.cause
+            )?;
+            for (name, value) in &task.exports {
+                write!(f, ", {name} {value}")?;
+            }
+            for (name, value) in &task.counters {
+                write!(f, ", {name} {value}")?;
+            }
+        }
+        for l in &self.loops {
+            let running = if l.running { "running" } else { "not running" };
+            write!(
+                f,
+                "\n  loop {:<16} {:<10} kind {:<10} run {}, queue {} (most {} of {}), {} jobs in {} turns, {} futures",
+                l.name, running, l.kind, l.incarnation, l.depth, l.high_water, l.capacity, l.jobs, l.turns, l.futures
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// What a task shows of itself, through all its incarnations.
+#[derive(Debug)]
+pub(crate) struct TaskInfo {
+    target: String,
+    exports: Mutex<BTreeMap<String, String>>,
+    counters: Mutex<BTreeMap<String, Counter>>,
+    /// The slots that it has filled.
+    slots: Mutex<Vec<Arc<Address>>>,
+}
+
+impl TaskInfo {
+    pub(crate) fn new(service: &str, task: &str) -> Arc<Self> {
+        Arc::new(Self { target: format!("{service}.{task}"), exports: Mutex::default(), counters: Mutex::default(), slots: Mutex::default() })
+    }
+
+    pub(crate) fn fills(&self, slot: &Arc<Address>) {
+        let mut slots = lock(&self.slots);
+        if !slots.iter().any(|known| Arc::ptr_eq(known, slot)) {
+            slots.push(slot.clone());
+        }
+    }
+
+    /// The task will never run again: its addresses resolve as Stopped.
+    pub(crate) fn close_slots(&self) {
+        let slots = std::mem::take(&mut *lock(&self.slots));
+        slots.iter().for_each(|slot| slot.close());
+    }
+
+    pub(crate) fn target(&self) -> &str {
+        &self.target
+    }
+
+    pub(crate) fn counter(&self, name: &str) -> Counter {
+        lock(&self.counters).entry(name.to_owned()).or_default().clone()
+    }
+
+    pub(crate) fn export(&self, name: &str, value: String) {
+        lock(&self.exports).insert(name.to_owned(), value);
+    }
+}
+
+/// How a service ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// The exit code: 0, 1, 124 or 128 + signal; see the crate's docs.
+    pub code: u8,
+    /// The first reason to stop.
+    pub reason: Reason,
+    /// Each selected task, its last state, and the cause of it.
+    pub tasks: Vec<(Arc<str>, State, Option<Cause>)>,
+    /// The loops whose threads had to be left behind.
+    pub stuck: Vec<StuckLoop>,
+}
+
+/// A loop whose thread had to be left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StuckLoop {
+    /// The loop's name.
+    pub name: Arc<str>,
+    /// Its thread's name.
+    pub thread: Arc<str>,
+    /// What it was polling: `task http`, `a job`, or `its own events`.
+    pub polling: String,
+    /// For how long, when it was given up.
+    pub held: Duration,
+}
+
+impl Report {
+    /// Whether it ended as it was asked to: code 0.
+    pub fn is_success(&self) -> bool {
+        self.code == 0
+    }
+}
+
+impl From<&Report> for ExitCode {
+    fn from(report: &Report) -> Self {
+        Self::from(report.code)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = match self.code {
+            0 => "stopped gracefully",
+            124 => "stopped past its deadline",
+            1 => "stopped after a failure",
+            _ => "stopped by force",
+        };
+        write!(f, "{how} ({})", self.reason)?;
+        for (name, state, cause) in &self.tasks {
+            if let (State::Failed | State::Cancelled | State::Abandoned, Some(cause)) = (state, cause) {
+                write!(f, "; task {name} {state}: {cause}")?;
+            }
+        }
+        for stuck in &self.stuck {
+            let StuckLoop { name, thread, polling, held } = stuck;
+            write!(f, "; loop {name} stuck: thread {thread} was in {polling} for {}", Seconds(*held))?;
+        }
+        Ok(())
+    }
+}
+
+/// The service's state, written by the supervisor, read by everyone.
+#[derive(Debug)]
+pub(crate) struct Board {
+    name: Arc<str>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    version: Option<String>,
+    phase: Phase,
+    ready: bool,
+    reason: Option<Reason>,
+    started: Instant,
+    tasks: Vec<TaskRow>,
+    loops: Vec<LoopRow>,
+    watchers: Vec<Weak<WatchQueue>>,
+    report: Option<Report>,
+    /// Those who wait for a phase.
+    waiting: Vec<Waker>,
+}
+
+#[derive(Debug)]
+pub(crate) struct TaskRow {
+    pub(crate) name: Arc<str>,
+    pub(crate) event_loop: LoopId,
+    pub(crate) info: Arc<TaskInfo>,
+    pub(crate) state: State,
+    pub(crate) cause: Option<Cause>,
+    pub(crate) incarnation: u32,
+    pub(crate) since: Duration,
+}
+
+#[derive(Debug)]
+pub(crate) struct LoopRow {
+    pub(crate) kind: &'static str,
+    pub(crate) main_thread: bool,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) running: bool,
+    pub(crate) incarnation: u32,
+}
+
+impl Board {
+    pub(crate) fn new(name: &str) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.into(),
+            inner: Mutex::new(Inner {
+                version: None,
+                phase: Phase::New,
+                ready: false,
+                reason: None,
+                started: Instant::now(),
+                tasks: Vec::new(),
+                loops: Vec::new(),
+                watchers: Vec::new(),
+                report: None,
+                waiting: Vec::new(),
+            }),
+        })
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(crate) fn begin(&self, version: Option<String>, started: Instant, tasks: Vec<TaskRow>, loops: Vec<LoopRow>) {
+        let mut inner = lock(&self.inner);
+        inner.version = version;
+        inner.phase = Phase::Starting;
+        inner.started = started;
+        inner.tasks = tasks;
+        inner.loops = loops;
+    }
+
+    pub(crate) fn step(&self, task: usize, transition: &Transition) {
+        let mut inner = lock(&self.inner);
+        if let Some(row) = inner.tasks.get_mut(task) {
+            row.state = transition.to;
+            row.cause = Some(transition.cause.clone());
+            row.incarnation = transition.incarnation;
+            row.since = transition.at;
+        }
+        inner.watchers.retain(|watcher| match watcher.upgrade() {
+            Some(queue) => {
+                queue.push(transition.clone());
+                true
+            }
+            None => false,
+        });
+    }
+
+    pub(crate) fn set_loop(&self, id: LoopId, running: bool, incarnation: u32) {
+        if let Some(row) = lock(&self.inner).loops.get_mut(id) {
+            row.running = running;
+            row.incarnation = incarnation;
+        }
+    }
+
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        self.turn_to(phase, |_| {});
+    }
+
+    /// Goes to another phase and wakes those that wait for one.
+    fn turn_to(&self, phase: Phase, f: impl FnOnce(&mut Inner)) {
+        let waiting = {
+            let mut inner = lock(&self.inner);
+            inner.phase = phase;
+            f(&mut inner);
+            std::mem::take(&mut inner.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn set_ready(&self, ready: bool) {
+        lock(&self.inner).ready = ready;
+    }
+
+    pub(crate) fn stopping(&self, reason: &Reason) {
+        self.turn_to(Phase::Stopping, |inner| inner.reason = Some(reason.clone()));
+    }
+
+    pub(crate) fn end(&self, report: Report) {
+        let mut watchers = Vec::new();
+        self.turn_to(Phase::Ended, |inner| {
+            inner.ready = false;
+            inner.report = Some(report);
+            watchers = std::mem::take(&mut inner.watchers);
+        });
+        watchers.iter().filter_map(Weak::upgrade).for_each(|queue| queue.end());
+    }
+
+    pub(crate) fn task_rows<R>(&self, f: impl FnOnce(&[TaskRow]) -> R) -> R {
+        f(&lock(&self.inner).tasks)
+    }
+
+    pub(crate) fn running_loops(&self) -> Vec<Arc<Shared>> {
+        lock(&self.inner).loops.iter().filter(|row| row.running).map(|row| row.shared.clone()).collect()
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        lock(&self.inner).phase
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        lock(&self.inner).ready
+    }
+
+    pub(crate) fn report(&self) -> Option<Report> {
+        lock(&self.inner).report.clone()
+    }
+
+    /// Ready with the phase once it is `phase` or a later one.
+    pub(crate) fn poll_phase(&self, phase: Phase, cx: &mut Context<'_>) -> Poll<Phase> {
+        let mut inner = lock(&self.inner);
+        if inner.phase >= phase {
+            return Poll::Ready(inner.phase);
+        }
+        if !inner.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            inner.waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    pub(crate) fn watch(&self) -> Watch {
+        let queue = Arc::new(WatchQueue::default());
+        let mut inner = lock(&self.inner);
+        for row in &inner.tasks {
+            // A late watcher first gets the present state.
+            queue.push(Transition {
+                task: row.name.clone(),
+                incarnation: row.incarnation,
+                from: row.state,
+                to: row.state,
+                cause: row.cause.clone().unwrap_or(Cause::Start),
+                at: row.since,
+            });
+        }
+        if inner.report.is_some() {
+            queue.end();
+        } else {
+            inner.watchers.push(Arc::downgrade(&queue));
+        }
+        Watch(queue)
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let inner = lock(&self.inner);
+        let now = inner.started.elapsed();
+        let loop_name = |id: LoopId| inner.loops.get(id).map_or_else(String::new, |row| row.shared.name().to_string());
+        Status {
+            service: self.name.to_string(),
+            version: inner.version.clone(),
+            phase: inner.phase,
+            ready: inner.ready,
+            reason: inner.reason.as_ref().map(Reason::to_string),
+            uptime: now.as_secs_f64(),
+            tasks: inner.tasks.iter().map(|row| row.status(now, loop_name(row.event_loop))).collect(),
+            loops: inner.loops.iter().map(LoopRow::status).collect(),
+        }
+    }
+}
+
+impl TaskRow {
+    fn status(&self, now: Duration, event_loop: String) -> TaskStatus {
+        TaskStatus {
+            name: self.name.to_string(),
+            event_loop,
+            state: self.state,
+            cause: self.cause.as_ref().map_or_else(|| "not started yet".to_owned(), Cause::to_string),
+            since: now.saturating_sub(self.since).as_secs_f64(),
+            incarnation: self.incarnation,
+            exports: lock(&self.info.exports).clone(),
+            counters: lock(&self.info.counters).iter().map(|(name, counter)| (name.clone(), counter.get())).collect(),
+        }
+    }
+}
+
+impl LoopRow {
+    fn status(&self) -> LoopStatus {
+        LoopStatus {
+            name: self.shared.name().to_string(),
+            kind: self.kind,
+            main_thread: self.main_thread,
+            running: self.running,
+            incarnation: self.incarnation,
+            depth: self.shared.queue.len(),
+            high_water: self.shared.queue.high_water(),
+            capacity: self.shared.queue.capacity(),
+            jobs: self.shared.jobs(),
+            turns: self.shared.turns(),
+            dropped: self.shared.dropped(),
+            futures: self.shared.live(),
+        }
+    }
+}
+
+/// Follows the transitions of all tasks: first the present state of each (`from` and `to` are the same), then each step, none left out, to the end.
+#[derive(Debug)]
+pub struct Watch(Arc<WatchQueue>);
+
+#[derive(Debug, Default)]
+struct WatchQueue(Mutex<WatchState>);
+
+#[derive(Debug, Default)]
+struct WatchState {
+    steps: VecDeque<Transition>,
+    ended: bool,
+    waker: Option<Waker>,
+}
+
+impl WatchQueue {
+    fn push(&self, step: Transition) {
+        self.change(|state| state.steps.push_back(step));
+    }
+
+    fn end(&self) {
+        self.change(|state| state.ended = true);
+    }
+
+    fn change(&self, f: impl FnOnce(&mut WatchState)) {
+        let waker = {
+            let mut state = lock(&self.0);
+            f(&mut state);
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Watch {
+    /// The next step; None once the service has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// No step is lost when it is dropped.
+    pub fn next(&mut self) -> impl Future<Output = Option<Transition>> + Send + '_ {
+        NextStep(&self.0)
+    }
+
+    /// Blocks this thread until the next step, or for `timeout`: None then, and once the service has ended.
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Transition> {
+        block::on(self.next(), Some(timeout)).flatten()
+    }
+}
+
+struct NextStep<'a>(&'a WatchQueue);
+
+impl Future for NextStep<'_> {
+    type Output = Option<Transition>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = lock(&self.0.0);
+        match state.steps.pop_front() {
+            Some(step) => Poll::Ready(Some(step)),
+            None if state.ended => Poll::Ready(None),
+            None => {
+                state.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! The thread that owns the lifecycle. It belongs to no loop, runs no user code but drops, and performs what the [lifecycle](crate::lifecycle) says.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use clap::ArgMatches;
+
+use crate::{
+    Phase, Reason, Report, ServiceHandle, State, StuckLoop, Transition,
+    body::{Body, Runner},
+    current,
+    hosted::catch,
+    incarnation::Incarnation,
+    lifecycle::{Action, Ending, Event, Lifecycle, LoopId, TaskId},
+    mailbox::{Shared, clock},
+    state::{Cause, Seconds},
+    status::TaskInfo,
+    sync::{Mutex, lock},
+};
+
+/// What the supervisor is told.
+pub(crate) enum Message {
+    Life(Event),
+    /// USR1: the status table to the log.
+    ShowStatus,
+    /// HUP: the log file is opened anew.
+    Reload,
+}
+
+/// The way to the supervisor, from any thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Events(mpsc::Sender<Message>);
+
+impl Events {
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Message>) {
+        let (sender, receiver) = mpsc::channel();
+        (Self(sender), receiver)
+    }
+
+    pub(crate) fn send(&self, event: Event) {
+        self.tell(Message::Life(event));
+    }
+
+    pub(crate) fn tell(&self, message: Message) {
+        // After the end nobody listens, and nothing is left to be done.
+        let _ = self.0.send(message);
+    }
+}
+
+/// What the main thread is asked to do: to drive the loop that claims it.
+pub(crate) type MainJob = Box<dyn FnOnce() + Send>;
+
+pub(crate) struct SupervisedTask {
+    pub(crate) name: Arc<str>,
+    pub(crate) event_loop: LoopId,
+    pub(crate) body: Arc<Mutex<Option<Box<dyn Body>>>>,
+    pub(crate) matches: ArgMatches,
+    pub(crate) info: Arc<TaskInfo>,
+    pub(crate) incarnation: Option<Arc<Incarnation>>,
+}
+
+pub(crate) struct SupervisedLoop {
+    pub(crate) runner: Box<dyn Runner>,
+    pub(crate) matches: ArgMatches,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) thread: Option<JoinHandle<()>>,
+}
+
+/// Called at the end if a thread had to be left behind: `run()` leaves the process then.
+pub(crate) type OnAbandoned = Box<dyn FnOnce(&Report) + Send>;
+
+pub(crate) struct Supervisor {
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) messages: mpsc::Receiver<Message>,
+    pub(crate) handle: ServiceHandle,
+    pub(crate) started: Instant,
+    pub(crate) tasks: Vec<SupervisedTask>,
+    pub(crate) ids: HashMap<Arc<str>, TaskId>,
+    pub(crate) loops: Vec<SupervisedLoop>,
+    /// To the main thread, if it takes jobs.
+    pub(crate) main: Option<mpsc::Sender<MainJob>>,
+    pub(crate) on_abandoned: Option<OnAbandoned>,
+    pub(crate) on_reload: Option<Box<dyn Fn() + Send>>,
+    pub(crate) stuck: Vec<StuckLoop>,
+    pub(crate) stop_reason: Reason,
+}
+
+impl Supervisor {
+    /// Runs the service from start to end.
+    pub(crate) fn run(mut self) -> Report {
+        let mut actions = self.handle_event(Event::Start);
+        loop {
+            for action in actions {
+                if let Action::Finished(ending) = action {
+                    return self.finish(&ending);
+                }
+                self.perform(action);
+            }
+            actions = match self.next_message() {
+                Some(Message::Life(event)) => self.handle_event(event),
+                Some(Message::ShowStatus) => {
+                    log::info!(target: self.handle.name(), "{}", self.handle.status());
+                    Vec::new()
+                }
+                Some(Message::Reload) => {
+                    if let Some(reload) = &self.on_reload {
+                        reload();
+                    }
+                    Vec::new()
+                }
+                None => self.handle_event(Event::Tick),
+            };
+        }
+    }
+
+    /// The next message, or None when a deadline is due. Without a deadline it sleeps: idle means idle.
+    fn next_message(&self) -> Option<Message> {
+        match self.lifecycle.next_deadline() {
+            // The handle held here keeps the channel open, so this can't fail.
+            None => self.messages.recv().ok(),
+            Some(deadline) => match self.messages.recv_timeout(deadline.saturating_sub(self.started.elapsed())) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+            },
+        }
+    }
+
+    fn handle_event(&mut self, event: Event) -> Vec<Action> {
+        if let Event::LoopEnded(id, ..) = &event {
+            self.join(*id);
+        }
+        match &event {
+            Event::LoopStarted(id, incarnation) => self.handle.board().set_loop(*id, true, *incarnation),
+            Event::LoopEnded(id, incarnation, _) => self.handle.board().set_loop(*id, false, *incarnation),
+            Event::HardStop(signal) => {
+                log::warn!(target: self.handle.name(), "{} received again, stopping hard", Reason::Signal(*signal));
+            }
+            _ => {}
+        }
+        self.lifecycle.handle(self.started.elapsed(), event)
+    }
+
+    /// The loop's thread is about to end: it has said so with its last breath.
+    fn join(&mut self, id: LoopId) {
+        if let Some(thread) = self.loops.get_mut(id).and_then(|l| l.thread.take()) {
+            // Its panics are caught inside.
+            let _ = thread.join();
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::StartLoop(id, incarnation) => self.start_loop(id, incarnation),
+            Action::StopLoop(id, _, deadline) => {
+                let deadline = self.started.checked_add(deadline);
+                self.loops[id].shared.stop(self.stop_reason.clone(), deadline);
+            }
+            Action::AbandonLoop(id, _) => self.abandon_loop(id),
+            Action::CloseLoop(id) => self.loops[id].shared.terminate(),
+            Action::StartTask(id, incarnation) => self.start_task(id, incarnation),
+            Action::AskTask(id, _, reason, deadline) => {
+                if let Some(incarnation) = &self.tasks[id].incarnation {
+                    incarnation.shutdown.request(reason, self.started.checked_add(deadline));
+                }
+            }
+            Action::CancelTask(id, _) => {
+                if let Some(incarnation) = &self.tasks[id].incarnation {
+                    incarnation.cancel();
+                }
+            }
+            Action::CloseTask(id) => self.close_task(id),
+            Action::Transition(transition) => self.announce(&transition),
+            Action::AllStarted => {
+                self.handle.board().set_phase(Phase::Running);
+                log::info!(target: self.handle.name(), "all tasks started");
+            }
+            Action::SetReady(ready) => self.handle.board().set_ready(ready),
+            Action::Stopping(reason) => self.stopping(reason),
+            Action::Warn(text) => log::warn!(target: self.handle.name(), "{text}"),
+            Action::Finished(_) => {}
+        }
+    }
+
+    fn start_loop(&mut self, id: LoopId, incarnation: u32) {
+        let events = self.handle.events().clone();
+        let l = &mut self.loops[id];
+        let name = l.shared.name().clone();
+        let started = events.clone();
+        let drive = l.runner.incarnation(
+            &l.matches,
+            l.shared.clone(),
+            Box::new(move || started.send(Event::LoopStarted(id, incarnation))),
+        );
+        let failed = events.clone();
+        let drive = move || {
+            let ended = drive();
+            events.send(Event::LoopEnded(id, incarnation, ended));
+        };
+        let begun = if l.runner.needs_main_thread() {
+            let main = self.main.as_ref().and_then(|main| main.send(Box::new(drive)).ok());
+            main.ok_or_else(|| "it needs the main thread: use Service::run".to_owned())
+        } else {
+            let spawned = thread::Builder::new().name(name.to_string()).spawn(drive);
+            spawned.map(|thread| l.thread = Some(thread)).map_err(|error| format!("no thread for it: {error}"))
+        };
+        if let Err(why) = begun {
+            failed.send(Event::LoopEnded(id, incarnation, Err(why)));
+        }
+    }
+
+    fn abandon_loop(&mut self, id: LoopId) {
+        let shared = self.loops[id].shared.clone();
+        let seen = shared.seen();
+        let polling = match seen.number {
+            0 => "its own events".to_owned(),
+            current::JOB => "a job".to_owned(),
+            number => self.tasks.get(number - 1).map_or_else(String::new, |task| format!("task {}", task.name)),
+        };
+        let held = clock().saturating_sub(seen.since);
+        let main_thread = self.loops[id].runner.needs_main_thread();
+        let thread = if main_thread { "main".into() } else { shared.name().clone() };
+        log::error!(
+            target: self.handle.name(),
+            "loop {} is stuck: thread {thread} has been in {polling} for {}; it is left behind",
+            shared.name(),
+            Seconds(held)
+        );
+        self.stuck.push(StuckLoop { name: shared.name().clone(), thread, polling, held });
+        shared.terminate();
+        self.handle.board().set_loop(id, false, self.incarnation_of(id));
+        // Not joined: it may never end.
+        self.loops[id].thread = None;
+    }
+
+    fn incarnation_of(&self, id: LoopId) -> u32 {
+        self.handle.status().loops.get(id).map_or(0, |l| l.incarnation)
+    }
+
+    fn start_task(&mut self, id: TaskId, number: u32) {
+        let task = &mut self.tasks[id];
+        let shared = self.loops[task.event_loop].shared.clone();
+        let events = self.handle.events().clone();
+        let incarnation = Incarnation::new(id, number, &task.name, shared.clone(), task.info.clone(), events);
+        task.incarnation = Some(incarnation.clone());
+        let (body, matches, service) = (task.body.clone(), task.matches.clone(), self.handle.clone());
+        // A closed mailbox: the loop has just ended, and takes its tasks along.
+        let _ = shared.errand(move |local| {
+            if let Some(body) = &mut *lock(&body) {
+                body.start(local, &matches, &incarnation, service);
+            }
+        });
+    }
+
+    fn close_task(&mut self, id: TaskId) {
+        let task = &mut self.tasks[id];
+        task.info.close_slots();
+        task.incarnation = None;
+        // A stuck loop may hold the lock for ever; then the value stays with its thread.
+        let body = match task.body.try_lock() {
+            Ok(mut body) => body.take(),
+            Err(_) => None,
+        };
+        if let Err(panic) = catch(|| drop(body)) {
+            log::error!(target: task.info.target(), "the drop of the task panicked: {panic}");
+        }
+    }
+
+    fn stopping(&mut self, reason: Reason) {
+        let handle = &self.handle;
+        match &reason {
+            Reason::Signal(_) => log::info!(target: handle.name(), "{reason} received, stopping"),
+            Reason::TaskFailed(_) | Reason::LoopFailed(_) => log::error!(target: handle.name(), "stopping: {reason}"),
+            _ => log::info!(target: handle.name(), "stopping: {reason}"),
+        }
+        handle.board().stopping(&reason);
+        handle.shutdown().request(reason.clone(), None);
+        self.stop_reason = reason;
+    }
+
+    fn announce(&self, transition: &Transition) {
+        let Some(&id) = self.ids.get(&transition.task) else { return };
+        self.handle.board().step(id, transition);
+        let Transition { task, incarnation, from, to, cause, .. } = transition;
+        let target = self.tasks[id].info.target();
+        match (to, cause) {
+            (State::Failed, _) => log::error!(target: target, "task {task}: {cause}"),
+            (State::Cancelled | State::Abandoned, _) => log::warn!(target: target, "task {task} {to}: {cause}"),
+            (State::Skipped, _) => log::info!(target: target, "task {task} {cause}"),
+            (State::Waiting, Cause::Restart(_)) => log::warn!(target: target, "task {task}: {cause}"),
+            _ => log::debug!(target: target, "task {task} (run {incarnation}): {from} -> {to}: {cause}"),
+        }
+    }
+
+    fn finish(mut self, ending: &Ending) -> Report {
+        for id in 0..self.loops.len() {
+            self.loops[id].shared.terminate();
+            let ended = self.loops[id].thread.as_ref().is_none_or(JoinHandle::is_finished);
+            if ended {
+                self.join(id);
+            }
+        }
+        self.handle.close_addresses();
+        let tasks = self.handle.board().task_rows(|rows| {
+            rows.iter().map(|row| (row.name.clone(), row.state, row.cause.clone())).collect()
+        });
+        let report = Report { code: ending.code(), reason: ending.reason.clone(), tasks, stuck: std::mem::take(&mut self.stuck) };
+        match report.code {
+            0 => log::info!(target: self.handle.name(), "{report}"),
+            124 => log::warn!(target: self.handle.name(), "{report}"),
+            _ => log::error!(target: self.handle.name(), "{report}"),
+        }
+        if let (true, Some(leave)) = (ending.abandoned, self.on_abandoned.take()) {
+            leave(&report);
+        }
+        self.handle.board().end(report.clone());
+        report
+    }
+}
+
+/// How long a second signal of the same kind counts as the first.
+pub(crate) const SAME_SIGNAL: Duration = Duration::from_millis(250);

@@ -1,0 +1,5 @@
+//! Ready-made tasks, for any loop.
+
+mod periodic;
+
+pub use self::periodic::Periodic;
