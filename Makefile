@@ -7,7 +7,7 @@
 # What a program of the demos gets: make demo ARGS='--http-port 8001'
 ARGS ?=
 # Packages that `bench` builds for release beside its runner: the servers it starts.
-BENCH_SERVERS ?=
+BENCH_SERVERS ?= hello interloop-e2e
 
 export CARGO_TERM_COLOR ?= auto
 

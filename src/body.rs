@@ -5,8 +5,7 @@ use std::{any::TypeId, fmt, marker::PhantomData, rc::Rc, sync::Arc};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use crate::{
-    Context, EventLoop, Mailbox, ServiceHandle, Task,
-    current,
+    Context, EventLoop, Mailbox, ServiceHandle, Task, current,
     hosted::catch,
     incarnation::Incarnation,
     lifecycle::Outcome,
@@ -18,11 +17,26 @@ pub(crate) trait Body: Send {
     /// Whether these matches make its options.
     fn check(&self, matches: &ArgMatches) -> std::result::Result<(), clap::Error>;
     /// Begins an incarnation. On the loop's thread.
-    fn start(&mut self, local: &Rc<Local>, matches: &ArgMatches, incarnation: &Arc<Incarnation>, service: ServiceHandle);
+    fn start(
+        &mut self,
+        local: &Rc<Local>,
+        matches: &ArgMatches,
+        incarnation: &Arc<Incarnation>,
+        service: ServiceHandle,
+    );
 }
 
 /// Makes the value for an incarnation; None when there is none left.
 pub(crate) type Make<T> = Box<dyn FnMut() -> Option<T> + Send>;
+
+/// A task on one of its loops, for [`LoopSet`](crate::LoopSet).
+pub struct AnyBody(pub(crate) Box<dyn Body>);
+
+impl fmt::Debug for AnyBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AnyBody")
+    }
+}
 
 pub(crate) struct BodyOf<L, T> {
     make: Make<T>,
@@ -40,7 +54,15 @@ impl<L: EventLoop, T: Task<L>> Body for BodyOf<L, T> {
         T::Options::from_arg_matches(matches).map(drop)
     }
 
-    fn start(&mut self, local: &Rc<Local>, matches: &ArgMatches, incarnation: &Arc<Incarnation>, service: ServiceHandle) {
+    fn start(
+        &mut self,
+        local: &Rc<Local>,
+        matches: &ArgMatches,
+        incarnation: &Arc<Incarnation>,
+        service: ServiceHandle,
+    ) {
+        // What is made, and what that says, is the task's.
+        let _entered = current::enter(&incarnation.label, &incarnation.loop_);
         let native = local.native().and_then(|native| native.downcast::<L::Native>().ok());
         let made = catch(|| (self.make)());
         let (native, mut task, options) = match (native, made, T::Options::from_arg_matches(matches)) {
@@ -62,7 +84,8 @@ pub(crate) trait Runner: Send {
     fn needs_main_thread(&self) -> bool;
     fn claims(&self) -> Option<&'static str>;
     /// What its thread does, for one incarnation: drives the loop to its end.
-    fn incarnation(&self, matches: &ArgMatches, shared: Arc<Shared>, started: Started) -> Drive;
+    fn incarnation(&self, matches: &ArgMatches, shared: Arc<Shared>, service: ServiceHandle, started: Started)
+    -> Drive;
 }
 
 /// Called on the loop's thread once it takes turns.
@@ -89,14 +112,20 @@ impl<L: EventLoop> Runner for RunnerOf<L> {
         self.0.claims()
     }
 
-    fn incarnation(&self, matches: &ArgMatches, shared: Arc<Shared>, started: Started) -> Drive {
+    fn incarnation(
+        &self,
+        matches: &ArgMatches,
+        shared: Arc<Shared>,
+        service: ServiceHandle,
+        started: Started,
+    ) -> Drive {
         let plan = self.0.clone();
         let matches = matches.clone();
         Box::new(move || {
             let _driven = current::drive(&shared, L::THREAD_A_TASK);
             let driven = catch(|| {
                 let options = L::Options::from_arg_matches(&matches)?;
-                let mailbox = Mailbox::<L>::new(shared.clone());
+                let mailbox = Mailbox::<L>::new(shared.clone()).with_service(service);
                 plan.drive(options, mailbox, |mailbox, native| {
                     mailbox.local().set_native(Rc::new(native));
                     started();

@@ -11,10 +11,8 @@ use std::{
 };
 
 use crate::{
-    Counter, EventLoop, NoOptions, Remote, Reply, ServiceHandle, Shutdown, Slot, Timers,
-    incarnation::Incarnation,
-    mailbox::Local,
-    remote::Address,
+    Counter, EventLoop, NoOptions, Remote, Reply, ServiceHandle, Shutdown, Slot, Timers, incarnation::Incarnation,
+    mailbox::Local, remote::Address,
 };
 
 /// What a task sees of its surroundings: its name and options, its loop, its shutdown, its children. `Clone`, for children and callbacks; `!Send`, since

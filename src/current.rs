@@ -51,22 +51,28 @@ pub(crate) fn enter(label: &Label, loop_: &Arc<Shared>) -> impl Drop {
     struct Guard<'a> {
         before: Option<Label>,
         number: usize,
-        loop_: &'a Shared,
+        loop_: Option<&'a Arc<Shared>>,
     }
     impl Drop for Guard<'_> {
         fn drop(&mut self) {
-            self.loop_.set_polling(self.number);
+            if let Some(loop_) = self.loop_ {
+                loop_.set_polling(self.number);
+            }
             let _ = LABEL.try_with(|label| label.replace(self.before.take()));
         }
     }
     let before = LABEL.try_with(|current| current.replace(Some(label.clone()))).ok().flatten();
-    Guard { before, number: loop_.set_polling(label.number), loop_ }
+    // A worker of the runtime is not what the loop's thread is at.
+    let on_loop = is_on(loop_);
+    let number = if on_loop { loop_.set_polling(label.number) } else { 0 };
+    Guard { before, number, loop_: on_loop.then_some(loop_) }
 }
 
 /// The names of the task and of the loop whose code this thread runs, where there are any.
 pub(crate) fn names() -> (Option<Arc<str>>, Option<Arc<str>>) {
     let task = LABEL.try_with(|label| label.borrow().as_ref().map(|label| label.name.clone())).ok().flatten();
-    let loop_ = DRIVEN.try_with(|driven| driven.borrow().as_ref().map(|driven| driven.loop_.name().clone())).ok().flatten();
+    let loop_ =
+        DRIVEN.try_with(|driven| driven.borrow().as_ref().map(|driven| driven.loop_.name().clone())).ok().flatten();
     (task.filter(|name| !name.is_empty()), loop_)
 }
 

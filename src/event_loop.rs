@@ -83,7 +83,7 @@ pub trait EventLoop: Default + Clone + Send + 'static {
         self,
         options: Self::Options,
         mailbox: Mailbox<Self>,
-        started: impl FnOnce(&Mailbox<Self>, Self::Native),
+        started: impl FnOnce(&Mailbox<Self>, Self::Native) + 'static,
     ) -> Result;
 }
 

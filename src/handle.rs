@@ -4,10 +4,9 @@ use std::{
     any::{TypeId, type_name},
     collections::BTreeMap,
     fmt,
-    future::{Future, poll_fn},
+    future::Future,
     sync::{Arc, OnceLock},
-    task::{Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use clap::ArgMatches;
@@ -17,7 +16,7 @@ use crate::{
     lifecycle::Event,
     remote::Address,
     status::Board,
-    supervisor::Events,
+    supervisor::{DISCARD_TIMEOUT, Events},
     sync::{Mutex, lock},
 };
 
@@ -31,6 +30,8 @@ struct Inner {
     shutdown: Shutdown,
     addresses: Mutex<BTreeMap<String, Named>>,
     own_options: OnceLock<ArgMatches>,
+    #[cfg(feature = "logging")]
+    logger: OnceLock<crate::logging::Logger>,
 }
 
 #[derive(Clone)]
@@ -48,6 +49,8 @@ impl ServiceHandle {
             shutdown: Shutdown::new(),
             addresses: Mutex::default(),
             own_options: OnceLock::new(),
+            #[cfg(feature = "logging")]
+            logger: OnceLock::new(),
         }))
     }
 
@@ -136,24 +139,16 @@ impl ServiceHandle {
     ///
     /// Dropping it does nothing else.
     pub fn started(&self) -> impl Future<Output = bool> + Send + 'static {
-        let board = self.0.board.clone();
-        poll_fn(move |cx| Poll::Ready(ready!(board.poll_phase(Phase::Running, cx)) == Phase::Running))
+        self.0.board.started()
     }
 
-    /// Waits until the service has ended.
+    /// Waits until the service has ended. One that was never started has no end to report.
     ///
     /// # Cancel safety
     ///
     /// Dropping it does nothing else.
     pub fn ended(&self) -> impl Future<Output = Report> + Send + 'static {
-        let board = self.0.board.clone();
-        poll_fn(move |cx| {
-            ready!(board.poll_phase(Phase::Ended, cx));
-            match board.report() {
-                Some(report) => Poll::Ready(report),
-                None => Poll::Pending,
-            }
-        })
+        self.0.board.ended()
     }
 
     /// As [`started`](Self::started), blocking this thread; false also after `timeout`.
@@ -193,14 +188,51 @@ impl ServiceHandle {
         lock(&self.0.addresses).insert(name.to_owned(), named).is_none()
     }
 
+    /// The service has ended, or will never start: whoever asks, or waits, is told that it is stopped.
     pub(crate) fn close_addresses(&self) {
         let addresses = lock(&self.0.addresses).values().map(|named| named.address.clone()).collect::<Vec<_>>();
-        addresses.iter().for_each(|address| address.close());
+        for address in addresses {
+            address.close();
+            if let Some(loop_) = address.loop_() {
+                loop_.terminate();
+                loop_.await_discards(Instant::now() + DISCARD_TIMEOUT);
+            }
+        }
     }
 
     /// The service's [own options](crate::Service::options), parsed; None before the start, or when they are of another type.
     pub fn options<O: clap::Args>(&self) -> Option<O> {
         self.0.own_options.get().and_then(|matches| O::from_arg_matches(matches).ok())
+    }
+
+    /// Changes what is logged, from now on: `info,http=debug`, as for `--log-level`.
+    ///
+    /// # Errors
+    ///
+    /// When the words are wrong, or the service has no log of its own: it was [started](crate::Service::start) inside something else, or the host has
+    /// installed a logger.
+    #[cfg(feature = "logging")]
+    pub fn set_log_levels(&self, levels: &str) -> crate::Result {
+        let levels = levels.parse::<crate::logging::Levels>().map_err(|why| crate::Error::new(why.to_string()))?;
+        match self.0.logger.get() {
+            Some(logger) if logger.note().is_none() => {
+                logger.set_levels(levels);
+                Ok(())
+            }
+            _ => Err(crate::Error::new("the log is not the service's own")),
+        }
+    }
+
+    /// What is logged now; None where [`set_log_levels`](Self::set_log_levels) would fail.
+    #[cfg(feature = "logging")]
+    pub fn log_levels(&self) -> Option<String> {
+        let logger = self.0.logger.get().filter(|logger| logger.note().is_none())?;
+        Some(logger.levels().to_string())
+    }
+
+    #[cfg(feature = "logging")]
+    pub(crate) fn set_logger(&self, logger: crate::logging::Logger) {
+        let _ = self.0.logger.set(logger);
     }
 
     pub(crate) fn set_own_options(&self, matches: ArgMatches) {

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, future::Future, rc::Rc, sync::Arc};
 
 use crate::{
     Result,
-    current::Label,
+    current::{self, Label},
     hosted::{Control, Ended, catch},
     lifecycle::{Event, Outcome, TaskId},
     mailbox::{Local, Shared},
@@ -38,7 +38,7 @@ struct Members {
     values: Vec<Value>,
     /// Nobody joins any more.
     closing: bool,
-    /// The first one counts.
+    /// The first one counts, but for a panic: that counts more than an end in good order.
     outcome: Option<Outcome>,
     ended: bool,
 }
@@ -145,7 +145,8 @@ impl Incarnation {
             return reply;
         }
         let this = self.clone();
-        local.spawn_on_workers(future, control, self.label.clone(), move |ended| this.child_ended(id, ended, completer));
+        local
+            .spawn_on_workers(future, control, self.label.clone(), move |ended| this.child_ended(id, ended, completer));
         reply
     }
 
@@ -180,6 +181,11 @@ impl Incarnation {
         lock(&self.members).values.push(Value { address, slot });
     }
 
+    /// Whether nothing of it begins any more.
+    pub(crate) fn is_closing(&self) -> bool {
+        lock(&self.members).closing
+    }
+
     fn enter(&self, control: &Arc<Control>) -> Option<u64> {
         let mut members = lock(&self.members);
         if members.closing {
@@ -199,9 +205,10 @@ impl Incarnation {
             match outcome {
                 None => Vec::new(),
                 Some(outcome) => {
-                    // A panic, of a child or while the main future is dropped, outweighs an end that was asked for.
+                    // A panic, of a child or while something is dropped, outweighs an end that was none of a failure.
                     let panicked = matches!(outcome, Outcome::Panicked(_));
-                    if members.outcome.is_none() || (panicked && members.outcome == Some(Outcome::Dropped)) {
+                    let failed = matches!(members.outcome, Some(Outcome::Error(_) | Outcome::Panicked(_)));
+                    if members.outcome.is_none() || (panicked && !failed) {
                         members.outcome = Some(outcome);
                     }
                     members.closing = true;
@@ -223,9 +230,10 @@ impl Incarnation {
     /// The last member has left.
     fn end(&self, outcome: Outcome) {
         let values = std::mem::take(&mut lock(&self.members).values);
-        let (task, number, events) = (self.task, self.number, self.events.clone());
+        let (task, number, label, events) = (self.task, self.number, self.label.clone(), self.events.clone());
         // A mailbox that takes no errands is the loop's end, which ends all its tasks: the supervisor hears of that.
         let _ = self.loop_.errand(move |local| {
+            let _entered = current::enter(&label, local.shared());
             let mut outcome = outcome;
             for Value { address, slot } in values {
                 let removed = local.remove(address.key());

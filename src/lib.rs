@@ -1,4 +1,77 @@
-//! An executor-neutral lifecycle core with pluggable event loops.
+//! Several event loops in one process, as one service: each loop on its own thread, all started in the order of their dependencies, all reachable from
+//! each other, all stopped together, on time, with a report.
+//!
+//! Lifecycle crates know one runtime; event loops have no lifecycle; and between them people write threads, channels and `idle_add` by hand. Here a
+//! service is a set of tasks, each on the loop it wants (tokio, glib with GTK, a plain thread, a loop of your own), and the glue is one mailbox that is
+//! written, measured and model-checked once, for all of them.
+//!
+//! ```no_run
+//! use std::{cell::RefCell, process::ExitCode, time::Duration};
+//!
+//! use interloop::{Service, Thread, task_fn, tasks::Periodic};
+//!
+//! fn main() -> ExitCode {
+//!     let mut service = Service::new("counter");
+//!     // A place on some loop, and the Remote that reaches it: from any thread, from now on.
+//!     let (slot, count) = service.slot::<RefCell<u64>>("count");
+//!     service.task("keeper", task_fn::<Thread>(async move |cx| {
+//!         cx.fill(slot, RefCell::new(0)); // lives and dies on this thread: it need not be Send
+//!         cx.until_shutdown().await;      // ready, then wait
+//!         Ok(())
+//!     }));
+//!     let every = Periodic::new(Duration::from_secs(1), move || count.post(|count| *count.borrow_mut() += 1).is_ok());
+//!     service.task_on::<Thread>("ticker", every).requires("keeper");
+//!     service.run() // argv, environment, log, signals; the exit code says how it ended
+//! }
+//! ```
+//!
+//! # Anatomy
+//!
+//! * A **[`Service`]** is a process: a name, tasks, one lifecycle. [`Service::run`] is the process; [`Service::start`] runs it inside something else. A
+//!   [`ServiceHandle`] controls it from any thread.
+//! * A **[`Task`]** is one unit of work: a name, options, dependencies, an `async fn run`. Its [`Context`] is all it sees. [`tasks`] has ready-made ones.
+//! * An **[`EventLoop`]** is a kind of loop, and a plan for one; an instance drives one thread. [`Thread`] is the reference, made of std alone; others are
+//!   crates of their own: `interloop-tokio`, `interloop-glib`. Writing one takes some forty lines.
+//! * A **[`Remote`]** reaches a value on its loop from any thread: [`post`](Remote::post), [`call`](Remote::call), [`spawn`](Remote::spawn). What comes
+//!   back is a [`Reply`], which always resolves. The other end is the loop's [`Mailbox`].
+//! * A **[`Shutdown`]** is the signal that a task is asked to stop: awaitable, blocking, pollable, latched, with a reason and a deadline.
+//!
+//! # Lifecycle
+//!
+//! `Waiting -> Starting -> Running -> Stopping -> Stopped | Failed | Cancelled | Abandoned`, and `Skipped`: see [`State`]. A task starts when what it
+//! requires runs; it is running when it says [`cx.ready()`](Context::ready). A stop goes backwards, each task when those that depend on it have ended;
+//! tasks marked [`last`](TaskSettings::last) come after all others. Past its deadline a task's future is dropped on its loop; a loop that doesn't act on
+//! that within a second is left behind, and named. A task that fails stops the service, unless its [`RestartPolicy`] starts it again. Whoever waits for
+//! something that is gone is told so: no wait is for ever.
+//!
+//! # Exit codes
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | asked to stop, or all done, and everything ended |
+//! | 1 | a task or a start failed, or a restart limit was hit |
+//! | 2 | the words of the command line are wrong |
+//! | 78 | a configuration that can't work: dependencies, flags that collide, the environment, the log file |
+//! | 124 | something ran past its deadline, and was cancelled or left behind |
+//! | 128 + n | forced by signal n |
+//!
+//! # Signals
+//!
+//! Of [`Service::run`], not of [`start`](Service::start): the first INT or TERM stops in order; a second cancels everything, now; a third leaves at once,
+//! even if every thread is stuck. The same signal within 250 ms counts once. USR1 writes the [status](Status) to the log; HUP opens the log file anew, or
+//! stops a service that hangs on a terminal.
+//!
+//! # Limits
+//!
+//! A panic that can't unwind (`panic = "abort"`, a panic in a C callback) ends the process. What lives on a thread that was left behind is leaked, never
+//! dropped elsewhere. A future that runs a nested main loop blocks its loop's mailbox. What a task hands to its runtime directly, past its [`Context`],
+//! is that runtime's business.
+//!
+//! # Features
+//!
+//! * `cli` (default): [`Service::run`] reads the command line and the environment.
+//! * `logging` (default): [`Service::run`] installs a logger; adds fern and serde_json.
+//! * `serde`: [`Status`] can be serialized; adds serde.
 
 #![forbid(unsafe_code)]
 

@@ -58,7 +58,7 @@ pub(crate) use machine::Lifecycle;
 #[cfg(test)]
 pub(crate) use machine::Mutant;
 
-pub use crate::restart::RestartPolicy;
+pub(crate) use crate::restart::RestartPolicy;
 
 /// What happened.
 #[derive(Clone, Debug)]

@@ -96,6 +96,7 @@ impl Logger {
     }
 
     /// Returns when all that was logged has been handed to the system.
+    #[cfg(test)]
     pub(crate) fn flush(&self) {
         if self.ours {
             log::logger().flush();

@@ -5,10 +5,10 @@
 //! [`Mailbox`] that the adapter drives.
 
 mod local;
+#[cfg(all(test, loom))]
+mod loom_models;
 pub(crate) mod queue;
 mod shared;
-#[cfg(all(test, loom))]
-mod models;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
@@ -25,12 +25,12 @@ use std::{
 
 use atomic_waker::AtomicWaker;
 
+use self::queue::flag;
 pub(crate) use self::{
     local::Local,
     shared::{Job, MAILBOX_CAPACITY, Shared, clock, discard},
 };
-use self::queue::flag;
-use crate::{EventLoop, shutdown::Shutdown};
+use crate::{EventLoop, ServiceHandle, shutdown::Shutdown};
 
 /// A future that stays on its thread.
 pub type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
@@ -40,7 +40,7 @@ pub type SendFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// How many jobs and polls a turn runs at most.
 const BATCH_JOBS: u32 = 256;
 /// How long a turn goes on at most, but for the job that it is in.
-const BATCH_TIME: Duration = Duration::from_millis(1);
+const BATCH_TIME: Duration = if cfg!(loom) { Duration::MAX } else { Duration::from_millis(1) };
 
 /// What the loop does after a [`turn`](Mailbox::turn).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,13 +62,20 @@ pub enum Turn {
 /// Dropped, it drops, there and then and on this thread, all futures that it hosts and all values that Remotes reach.
 pub struct Mailbox<L: EventLoop> {
     local: Rc<Local>,
+    service: Option<ServiceHandle>,
     stopping: bool,
     of: PhantomData<fn() -> L>,
 }
 
 impl<L: EventLoop> Mailbox<L> {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { local: Rc::new(Local::new(shared)), stopping: false, of: PhantomData }
+        Self { local: Rc::new(Local::new(shared)), service: None, stopping: false, of: PhantomData }
+    }
+
+    /// Says which service the loop belongs to.
+    pub(crate) fn with_service(mut self, service: ServiceHandle) -> Self {
+        self.service = Some(service);
+        self
     }
 
     pub(crate) fn local(&self) -> &Rc<Local> {
@@ -101,6 +108,11 @@ impl<L: EventLoop> Mailbox<L> {
         self.shared().name()
     }
 
+    /// The service that the loop belongs to: for what ends the service as a whole, such as the last window that was closed.
+    pub fn service(&self) -> &ServiceHandle {
+        self.service.as_ref().expect("an adapter's mailbox belongs to a service")
+    }
+
     /// The signal that this loop is to end, with its deadline: for what an adapter has to tear down after the last turn.
     pub fn shutdown(&self) -> Shutdown {
         self.shared().shutdown()
@@ -124,14 +136,13 @@ impl<L: EventLoop> Mailbox<L> {
             let job = self.local.next_job();
             if wake.is_none() && job.is_none() {
                 if !lowered {
-                    // Before resting: lower the flag, then look at everything once more.
+                    // Before resting: lower the flag, then look at everything once more. Once is enough: what comes after it notifies.
                     queue.lower();
                     lowered = true;
                     continue;
                 }
                 return if self.stopping && shared.live() == 0 { Turn::Stop } else { Turn::Idle };
             }
-            lowered = false;
             if let Some(wake) = wake {
                 wake.run();
             }

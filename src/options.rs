@@ -33,7 +33,7 @@ use clap::{
 };
 
 pub use self::duration::duration;
-pub(crate) use self::standard::CoreOptions;
+pub(crate) use self::standard::{CoreOptions, SHUTDOWN_TIMEOUT};
 use self::{
     flag::{Flag, Required},
     layers::{CommandLine, Environment, Given, Layer},
@@ -251,7 +251,8 @@ impl Parsed {
     }
 
     /// The same, read: what a hand-written `FromArgMatches` says becomes one line too.
-    pub(crate) fn options<A: FromArgMatches>(&self, index: usize) -> Result<A, Stop> {
+    #[cfg(test)]
+    fn options<A: FromArgMatches>(&self, index: usize) -> Result<A, Stop> {
         read(&self.service, &self.sections[index])
     }
 }

@@ -7,14 +7,14 @@ use std::{
     future::Future,
     marker::PhantomData,
     rc::Rc,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, Weak},
 };
 
 use crate::{
     current::Label,
     hosted::catch,
     mailbox::{Job, Local, MAILBOX_CAPACITY, Shared, queue::Refused},
-    reply::{CallError, Completer, Reply},
+    reply::{CallError, Completer, Reply, Waiting},
     sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock},
 };
 
@@ -29,6 +29,8 @@ pub(crate) struct Address {
     closed: AtomicBool,
     parked_len: AtomicUsize,
     parked: Mutex<VecDeque<Job>>,
+    /// Replies that wait already, while there is no loop yet to list them at: the first bind tells them to look again.
+    early: Mutex<Vec<Weak<dyn Waiting>>>,
 }
 
 impl Address {
@@ -41,6 +43,7 @@ impl Address {
             closed: AtomicBool::new(false),
             parked_len: AtomicUsize::new(0),
             parked: Mutex::default(),
+            early: Mutex::default(),
         })
     }
 
@@ -64,6 +67,19 @@ impl Address {
         self.loop_.get()
     }
 
+    /// The loop; while there is none, notes once that this reply is to be told when there is.
+    pub(crate) fn loop_or_later(&self, waiting: &Weak<dyn Waiting>, noted: &mut bool) -> Option<&Arc<Shared>> {
+        if self.loop_.get().is_none() && !*noted {
+            let mut early = lock(&self.early);
+            // Under the lock: the first bind sets the loop, then takes the list.
+            if self.loop_.get().is_none() {
+                early.push(waiting.clone());
+                *noted = true;
+            }
+        }
+        self.loop_.get()
+    }
+
     /// How many jobs may wait here: as many as in a mailbox.
     fn capacity(&self) -> usize {
         self.loop_.get().map_or(MAILBOX_CAPACITY, |loop_| loop_.queue.capacity())
@@ -72,16 +88,24 @@ impl Address {
     /// The value lives at this loop from now on; returns the jobs that waited for it.
     pub(crate) fn bind(self: &Arc<Self>, loop_: &Arc<Shared>) -> Result<VecDeque<Job>, &'static str> {
         let mut parked = lock(&self.parked);
-        if self.closed.load(Ordering::Acquire) {
-            return Err("it is closed");
+        if loop_.queue.is_closed() {
+            return Err("its loop is ending");
         }
         if self.loop_.get().is_some_and(|bound| !Arc::ptr_eq(bound, loop_)) {
             return Err("it was filled on another loop before");
         }
         let waited = std::mem::take(&mut *parked);
         self.parked_len.store(0, Ordering::Release);
-        if self.loop_.set(loop_.clone()).is_ok() {
+        // Closed when its task ended, and now somebody has started that again.
+        self.closed.store(false, Ordering::Release);
+        let first = self.loop_.set(loop_.clone()).is_ok();
+        if first {
             loop_.register(self);
+        }
+        drop(parked);
+        if first {
+            let early = std::mem::take(&mut *lock(&self.early));
+            early.iter().filter_map(Weak::upgrade).for_each(|reply| reply.look_again());
         }
         Ok(waited)
     }
@@ -150,7 +174,10 @@ impl Drop for Address {
 
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Address").field("name", &self.name).field("loop", &self.loop_.get().map(|l| l.name().clone())).finish()
+        f.debug_struct("Address")
+            .field("name", &self.name)
+            .field("loop", &self.loop_.get().map(|l| l.name().clone()))
+            .finish()
     }
 }
 

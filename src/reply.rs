@@ -84,11 +84,20 @@ impl<R> State<R> {
 /// A reply that waits, as its target lists it.
 pub(crate) trait Waiting: Send + Sync {
     fn stopped(&self);
+    /// Has it polled once more.
+    fn look_again(&self);
 }
 
 impl<R: Send> Waiting for State<R> {
     fn stopped(&self) {
         self.resolve(Err(CallError::Stopped));
+    }
+
+    fn look_again(&self) {
+        let waker = lock(&self.inner).waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 }
 
@@ -105,6 +114,8 @@ pub struct Reply<R> {
     /// Where it is listed while it waits, so that an abandoned loop's waiters are told.
     target: Option<(Arc<Address>, Weak<dyn Waiting>)>,
     listed: Option<(Arc<Shared>, u64)>,
+    /// Whether its target, which is at no loop yet, will have it look again.
+    noted: bool,
 }
 
 impl<R> Reply<R> {
@@ -112,7 +123,7 @@ impl<R> Reply<R> {
     pub(crate) fn local() -> (Self, Completer<R>) {
         let inner = Mutex::new(Inner { result: None, done: false, waker: None });
         let state = Arc::new(State { inner, control: Arc::new(Control::new()) });
-        (Self { state: state.clone(), target: None, listed: None }, Completer { state, begun: false })
+        (Self { state: state.clone(), target: None, listed: None, noted: false }, Completer { state, begun: false })
     }
 
     /// Lets what was asked go on unobserved.
@@ -186,7 +197,7 @@ impl<R> Future for Reply<R> {
             }
         }
         if let (None, Some((address, waiting))) = (&this.listed, &this.target)
-            && let Some(loop_) = address.loop_()
+            && let Some(loop_) = address.loop_or_later(waiting, &mut this.noted)
         {
             match loop_.list(waiting) {
                 Some(id) => this.listed = Some((loop_.clone(), id)),

@@ -1,8 +1,8 @@
 //! The service: what is put together in `main`, and run.
 
-mod settings;
 mod loop_set;
 mod running;
+mod settings;
 
 use std::{
     any::TypeId,
@@ -59,6 +59,19 @@ pub struct Service {
     arguments: Vec<OsString>,
     /// What was found wrong while it was put together; told by `run` and `start`.
     problems: Vec<String>,
+    unstarted: Unstarted,
+}
+
+/// Dropped with a service that was never started, it tells whoever waits for it.
+struct Unstarted(Option<ServiceHandle>);
+
+impl Drop for Unstarted {
+    fn drop(&mut self) {
+        if let Some(handle) = &self.0 {
+            handle.close_addresses();
+            handle.board().never_starts();
+        }
+    }
 }
 
 struct TaskEntry {
@@ -89,8 +102,10 @@ impl Service {
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
         let (events, messages) = Events::new();
+        let handle = ServiceHandle::new(&name, events);
         Self {
-            handle: ServiceHandle::new(&name, events),
+            unstarted: Unstarted(Some(handle.clone())),
+            handle,
             about: ServiceAbout { name, version: None, about: None },
             messages,
             tasks: Vec::new(),
@@ -174,7 +189,11 @@ impl Service {
     /// # let mut service = Service::new("echo");
     /// service.task_any::<(Thread,), _>("echo", Echo);
     /// ```
-    pub fn task_any<S: LoopSet<T>, T: Send + 'static>(&mut self, name: impl Into<String>, task: T) -> &mut TaskSettings {
+    pub fn task_any<S: LoopSet<T>, T: Send + 'static>(
+        &mut self,
+        name: impl Into<String>,
+        task: T,
+    ) -> &mut TaskSettings {
         let command = |command| {
             let names = S::specs().iter().map(|spec| spec.kind).collect::<Vec<_>>();
             let flag = clap::Arg::new(LOOP).long(LOOP).value_name("LOOP").help("The loop that it runs on");
@@ -190,7 +209,7 @@ impl Service {
                 let choose = |(index, spec): (usize, &LoopSpec)| {
                     let shared = shared.clone();
                     let make: Make<T> = Box::new(move || shared.lock().ok().and_then(|mut make| make()));
-                    Choice { spec: *spec, body: Box::new(move || S::body(index, make)) }
+                    Choice { spec: *spec, body: Box::new(move || S::body(index, make).0) }
                 };
                 specs.iter().enumerate().map(choose).collect()
             },
@@ -227,11 +246,11 @@ impl Service {
     /// [`remote`](LoopSettings::remote) was taken.
     pub fn event_loop<L: EventLoop>(&mut self, name: impl Into<String>, plan: L) -> LoopSettings<'_, L> {
         let name = name.into();
-        if self.loops.iter().any(|entry| entry.settings.name == name) {
-            self.problems.push(format!("two loops are named {name}"));
-        }
         let entry = self.new_loop(name, LoopSpec::of::<L>(), Box::new(RunnerOf(plan)));
-        self.handle.register::<L::Native>(&entry.settings.name, &entry.native);
+        let name = &entry.settings.name;
+        if !self.handle.register::<L::Native>(name, &entry.native) {
+            self.problems.push(format!("two loops, or a slot and a loop, are named {name}"));
+        }
         self.loops.push(entry);
         let last = self.loops.len() - 1;
         LoopSettings::new(&mut self.loops[last])
@@ -239,7 +258,8 @@ impl Service {
 
     /// A Remote to what tasks see of the default instance of a kind of loop. The loop then runs even without a task.
     pub fn remote_to<L: EventLoop>(&mut self) -> Remote<L::Native> {
-        let known = self.loops.iter().position(|entry| entry.settings.name == L::NAME && entry.spec.id == TypeId::of::<L>());
+        let known =
+            self.loops.iter().position(|entry| entry.settings.name == L::NAME && entry.spec.id == TypeId::of::<L>());
         match known {
             Some(index) => LoopSettings::<L>::new(&mut self.loops[index]).remote(),
             None => self.event_loop(L::NAME, L::default()).remote(),
@@ -286,7 +306,11 @@ impl Service {
     }
 
     /// Checks everything and brings it into shape; nothing has been started yet.
-    fn prepare(mut self, arguments: Vec<OsString>, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Prepared, Stop> {
+    fn prepare(
+        mut self,
+        arguments: Vec<OsString>,
+        environment: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<Prepared, Stop> {
         let config = |text: String| Stop::Config(format!("{}: {text}", self.about.name));
         if let Some(problem) = self.problems.first() {
             return Err(config(problem.clone()));
@@ -368,7 +392,8 @@ impl Service {
                 1 => None,
                 _ => parsed.matches(1 + index).ok().and_then(|matches| matches.get_one::<String>(LOOP).cloned()),
             };
-            let choice = kind.and_then(|kind| task.choices.iter().position(|choice| choice.spec.kind == kind)).unwrap_or(0);
+            let choice =
+                kind.and_then(|kind| task.choices.iter().position(|choice| choice.spec.kind == kind)).unwrap_or(0);
             let spec = task.choices[choice].spec;
             let name = self.instance_name(index, spec);
             let Some(event_loop) = self.loops.iter().position(|entry| entry.settings.name == name) else {
@@ -377,7 +402,10 @@ impl Service {
             let entry = &self.loops[event_loop];
             if entry.spec.id != spec.id {
                 let task = &task.settings.name;
-                return Err(format!("task {task} runs on a {} loop, but loop {name} is a {} loop", spec.kind, entry.spec.kind));
+                return Err(format!(
+                    "task {task} runs on a {} loop, but loop {name} is a {} loop",
+                    spec.kind, entry.spec.kind
+                ));
             }
             chosen.push(Chosen { choice, event_loop });
         }
@@ -394,7 +422,7 @@ impl Service {
                 after: after.clone(),
                 last: *last,
                 start_timeout: *start_timeout,
-                stop_timeout: *stop_timeout,
+                stop_timeout: stop_timeout.unwrap_or(STOP_TIMEOUT),
                 restart: restart.clone(),
                 restartable: task.restartable,
             }
@@ -412,11 +440,15 @@ impl Service {
 
     /// Puts together what the plan selects.
     fn assemble(self, planned: graph::Planned, chosen: Vec<Chosen>, parsed: Parsed) -> Result<Prepared, Stop> {
-        let Self { about, handle, messages, tasks, loops, .. } = self;
+        let Self { about, handle, messages, tasks, loops, unstarted, .. } = self;
         let service = about.name.clone();
-        let refused = |owner: &str, error: clap::Error| Stop::Config(format!("{service}: {owner}: {}", one_line(&error)));
+        let refused =
+            |owner: &str, error: clap::Error| Stop::Config(format!("{service}: {owner}: {}", one_line(&error)));
         let first_loop = 1 + tasks.len();
-        let overlong = graph::overlong_chain(&planned.plan);
+        // Where nobody has said how long anything may take, nobody needs to hear that it doesn't add up.
+        let timed = tasks.iter().any(|task| task.settings.stop_timeout.is_some());
+        let timed = timed || parsed.core.shutdown_timeout != options::SHUTDOWN_TIMEOUT;
+        let overlong = if timed { graph::overlong_chain(&planned.plan) } else { None };
 
         let mut entries = tasks.into_iter().zip(chosen).map(Some).collect::<Vec<_>>();
         let mut supervised = Vec::with_capacity(planned.tasks.len());
@@ -443,6 +475,7 @@ impl Service {
                 body: Arc::new(Mutex::new(Some(body))),
                 matches,
                 info,
+                restartable: plan.restartable,
                 incarnation: None,
             });
         }
@@ -469,7 +502,6 @@ impl Service {
         handle.set_own_options(parsed.matches(0)?);
         let claims_main = loop_rows.iter().any(|row| row.main_thread);
         let started = Instant::now();
-        handle.board().begin(about.version, started, rows, loop_rows);
         unused.iter().for_each(|shared| shared.terminate());
         let ids = supervised.iter().enumerate().map(|(id, task)| (task.name.clone(), id)).collect::<HashMap<_, _>>();
         let supervisor = Supervisor {
@@ -486,9 +518,13 @@ impl Service {
             stuck: Vec::new(),
             stop_reason: Reason::AllDone,
         };
-        Ok(Prepared { supervisor, parsed, claims_main, overlong })
+        let board = (about.version, rows, loop_rows);
+        Ok(Prepared { supervisor, board, parsed, claims_main, overlong, unstarted })
     }
 }
+
+/// How long a task may take to stop, if nothing else is said.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The option, of a task that chooses its loop at run time, that says which.
 const LOOP: &str = "loop";
@@ -501,9 +537,12 @@ struct Chosen {
 /// A service that has been checked, before anything of it has been started.
 struct Prepared {
     supervisor: Supervisor,
+    /// What the status shows at the start: the version, the tasks, the loops.
+    board: (Option<String>, Vec<TaskRow>, Vec<LoopRow>),
     parsed: Parsed,
     claims_main: bool,
     overlong: Option<String>,
+    unstarted: Unstarted,
 }
 
 impl Prepared {
@@ -516,8 +555,12 @@ impl Prepared {
         if cfg!(panic = "abort") {
             log::warn!(target: handle.name(), "built with panic = \"abort\": a panic of one task ends the process");
         }
-        let supervisor = self.supervisor;
-        thread::Builder::new().name("supervisor".into()).spawn(move || supervisor.run())
+        let (version, tasks, loops) = self.board;
+        handle.board().begin(version, self.supervisor.started, tasks, loops);
+        let (supervisor, mut unstarted) = (self.supervisor, self.unstarted);
+        let started = thread::Builder::new().name("supervisor".into()).spawn(move || supervisor.run())?;
+        unstarted.0 = None;
+        Ok(started)
     }
 
     /// The main thread drives the loop that claims it: jobs come through here.

@@ -1,9 +1,13 @@
 //! The signal that somebody is asked to stop.
 //!
 //! Invariants:
-//! 1. `requested` goes from false to true once, under the lock, after reason and deadline are in place: who sees it true (Acquire) finds them.
+//! 1. `requested` goes from false to true once, under the lock, after reason and deadline are in place: who sees it true, and takes the lock, finds
+//!    them. And (Release, Acquire) sees all that was done before the request.
 //! 2. A waiter puts its waker into the list under the lock and only if `requested` is false there; the request takes the whole list under the same
 //!    lock. So a waiter is either in the list that is woken, or has seen the request.
+
+#[cfg(all(test, loom))]
+mod loom_models;
 
 use std::{
     collections::BTreeMap,

@@ -58,7 +58,9 @@ impl Drop for SignalThread {
     fn drop(&mut self) {
         self.closing.request(Reason::AllDone, None);
         self.handle.close();
-        self.leaving.drain(..).for_each(|id| drop(low_level::unregister(id)));
+        for id in self.leaving.drain(..) {
+            low_level::unregister(id);
+        }
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

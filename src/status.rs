@@ -101,12 +101,12 @@ pub struct TaskStatus {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct LoopStatus {
-    /// Its name, which is also its thread's (the system cuts that at 15 bytes).
+    /// Its name.
     pub name: String,
     /// Its kind: `tokio`, `glib` ...
     pub kind: &'static str,
-    /// Whether it runs on the process's main thread.
-    pub main_thread: bool,
+    /// Its thread's name: its own (the system cuts that at 15 bytes), or `main`.
+    pub thread: String,
     /// Whether it takes turns now.
     pub running: bool,
     /// Which run of it this is: 1 is the first.
@@ -172,7 +172,12 @@ pub(crate) struct TaskInfo {
 
 impl TaskInfo {
     pub(crate) fn new(service: &str, task: &str) -> Arc<Self> {
-        Arc::new(Self { target: format!("{service}.{task}"), exports: Mutex::default(), counters: Mutex::default(), slots: Mutex::default() })
+        Arc::new(Self {
+            target: format!("{service}.{task}"),
+            exports: Mutex::default(),
+            counters: Mutex::default(),
+            slots: Mutex::default(),
+        })
     }
 
     pub(crate) fn fills(&self, slot: &Arc<Address>) {
@@ -182,9 +187,9 @@ impl TaskInfo {
         }
     }
 
-    /// The task will never run again: its addresses resolve as Stopped.
+    /// The task has ended: its addresses resolve as Stopped, unless somebody starts it again and it fills them anew.
     pub(crate) fn close_slots(&self) {
-        let slots = std::mem::take(&mut *lock(&self.slots));
+        let slots = lock(&self.slots).clone();
         slots.iter().for_each(|slot| slot.close());
     }
 
@@ -282,8 +287,11 @@ struct Inner {
     loops: Vec<LoopRow>,
     watchers: Vec<Weak<WatchQueue>>,
     report: Option<Report>,
+    /// Whether all tasks had started, once.
+    started_all: bool,
     /// Those who wait for a phase.
-    waiting: Vec<Waker>,
+    waiting: BTreeMap<u64, Waker>,
+    next_waiting: u64,
 }
 
 #[derive(Debug)]
@@ -320,7 +328,9 @@ impl Board {
                 loops: Vec::new(),
                 watchers: Vec::new(),
                 report: None,
-                waiting: Vec::new(),
+                started_all: false,
+                waiting: BTreeMap::new(),
+                next_waiting: 0,
             }),
         })
     }
@@ -371,10 +381,11 @@ impl Board {
         let waiting = {
             let mut inner = lock(&self.inner);
             inner.phase = phase;
+            inner.started_all |= phase == Phase::Running;
             f(&mut inner);
             std::mem::take(&mut inner.waiting)
         };
-        waiting.into_iter().for_each(Waker::wake);
+        waiting.into_values().for_each(Waker::wake);
     }
 
     pub(crate) fn set_ready(&self, ready: bool) {
@@ -382,14 +393,26 @@ impl Board {
     }
 
     pub(crate) fn stopping(&self, reason: &Reason) {
-        self.turn_to(Phase::Stopping, |inner| inner.reason = Some(reason.clone()));
+        self.turn_to(Phase::Stopping, |inner| {
+            inner.ready = false;
+            inner.reason = Some(reason.clone());
+        });
     }
 
     pub(crate) fn end(&self, report: Report) {
+        self.turn_to_the_end(Some(report));
+    }
+
+    /// The service was refused, or dropped before its start: there is no report.
+    pub(crate) fn never_starts(&self) {
+        self.turn_to_the_end(None);
+    }
+
+    fn turn_to_the_end(&self, report: Option<Report>) {
         let mut watchers = Vec::new();
         self.turn_to(Phase::Ended, |inner| {
             inner.ready = false;
-            inner.report = Some(report);
+            inner.report = report;
             watchers = std::mem::take(&mut inner.watchers);
         });
         watchers.iter().filter_map(Weak::upgrade).for_each(|queue| queue.end());
@@ -411,20 +434,24 @@ impl Board {
         lock(&self.inner).ready
     }
 
-    pub(crate) fn report(&self) -> Option<Report> {
-        lock(&self.inner).report.clone()
+    /// Whether all tasks have started, whatever came of it since; known once they have, or never will.
+    pub(crate) fn started(self: &Arc<Self>) -> impl Future<Output = bool> + Send + 'static {
+        PhaseReached {
+            board: self.clone(),
+            phase: Phase::Running,
+            waiting: None,
+            then: |inner: &Inner| Some(inner.started_all),
+        }
     }
 
-    /// Ready with the phase once it is `phase` or a later one.
-    pub(crate) fn poll_phase(&self, phase: Phase, cx: &mut Context<'_>) -> Poll<Phase> {
-        let mut inner = lock(&self.inner);
-        if inner.phase >= phase {
-            return Poll::Ready(inner.phase);
+    /// How the service ended, once it has.
+    pub(crate) fn ended(self: &Arc<Self>) -> impl Future<Output = Report> + Send + 'static {
+        PhaseReached {
+            board: self.clone(),
+            phase: Phase::Ended,
+            waiting: None,
+            then: |inner: &Inner| inner.report.clone(),
         }
-        if !inner.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-            inner.waiting.push(cx.waker().clone());
-        }
-        Poll::Pending
     }
 
     pub(crate) fn watch(&self) -> Watch {
@@ -441,7 +468,7 @@ impl Board {
                 at: row.since,
             });
         }
-        if inner.report.is_some() {
+        if inner.phase == Phase::Ended {
             queue.end();
         } else {
             inner.watchers.push(Arc::downgrade(&queue));
@@ -466,6 +493,45 @@ impl Board {
     }
 }
 
+/// Waits for a phase, or a later one, and then for what it brings.
+struct PhaseReached<F> {
+    board: Arc<Board>,
+    phase: Phase,
+    waiting: Option<u64>,
+    then: F,
+}
+
+impl<R, F: Fn(&Inner) -> Option<R> + Unpin> Future for PhaseReached<F> {
+    type Output = R;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
+        let this = self.get_mut();
+        let mut inner = lock(&this.board.inner);
+        if inner.phase >= this.phase
+            && let Some(result) = (this.then)(&inner)
+        {
+            return Poll::Ready(result);
+        }
+        let id = *this.waiting.get_or_insert_with(|| {
+            inner.next_waiting += 1;
+            inner.next_waiting
+        });
+        let old = inner.waiting.insert(id, cx.waker().clone());
+        drop(inner);
+        drop(old);
+        Poll::Pending
+    }
+}
+
+impl<F> Drop for PhaseReached<F> {
+    fn drop(&mut self) {
+        if let Some(id) = self.waiting {
+            let waker = lock(&self.board.inner).waiting.remove(&id);
+            drop(waker);
+        }
+    }
+}
+
 impl TaskRow {
     fn status(&self, now: Duration, event_loop: String) -> TaskStatus {
         TaskStatus {
@@ -486,7 +552,7 @@ impl LoopRow {
         LoopStatus {
             name: self.shared.name().to_string(),
             kind: self.kind,
-            main_thread: self.main_thread,
+            thread: if self.main_thread { "main".to_owned() } else { self.shared.name().to_string() },
             running: self.running,
             incarnation: self.incarnation,
             depth: self.shared.queue.len(),
@@ -541,13 +607,13 @@ impl Watch {
     /// # Cancel safety
     ///
     /// No step is lost when it is dropped.
-    pub fn next(&mut self) -> impl Future<Output = Option<Transition>> + Send + '_ {
+    pub fn next_step(&mut self) -> impl Future<Output = Option<Transition>> + Send + '_ {
         NextStep(&self.0)
     }
 
     /// Blocks this thread until the next step, or for `timeout`: None then, and once the service has ended.
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Transition> {
-        block::on(self.next(), Some(timeout)).flatten()
+        block::on(self.next_step(), Some(timeout)).flatten()
     }
 }
 

@@ -2,10 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc,
-        mpsc::{self, RecvTimeoutError},
-    },
+    sync::{Arc, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -18,7 +15,7 @@ use crate::{
     current,
     hosted::catch,
     incarnation::Incarnation,
-    lifecycle::{Action, Ending, Event, Lifecycle, LoopId, TaskId},
+    lifecycle::{Action, Ending, Event, Lifecycle, LoopId, Outcome, TaskId},
     mailbox::{Shared, clock},
     state::{Cause, Seconds},
     status::TaskInfo,
@@ -63,7 +60,19 @@ pub(crate) struct SupervisedTask {
     pub(crate) body: Arc<Mutex<Option<Box<dyn Body>>>>,
     pub(crate) matches: ArgMatches,
     pub(crate) info: Arc<TaskInfo>,
+    pub(crate) restartable: bool,
     pub(crate) incarnation: Option<Arc<Incarnation>>,
+}
+
+impl SupervisedTask {
+    /// Drops what is left of the task: its value, if it never started, or what makes one.
+    fn drop_body(&self) {
+        // A stuck loop may hold the lock for ever; then it stays with its thread.
+        let body = self.body.try_lock().ok().and_then(|mut body| body.take());
+        if let Err(panic) = catch(|| drop(body)) {
+            log::error!(target: self.info.target(), "the drop of the task panicked: {panic}");
+        }
+    }
 }
 
 pub(crate) struct SupervisedLoop {
@@ -95,7 +104,12 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     /// Runs the service from start to end.
     pub(crate) fn run(mut self) -> Report {
-        let mut actions = self.handle_event(Event::Start);
+        // What was asked for before the start comes before it: a stop means that nothing starts.
+        let mut actions = Vec::new();
+        while let Ok(message) = self.messages.try_recv() {
+            actions.extend(self.take(message));
+        }
+        actions.extend(self.handle_event(Event::Start));
         loop {
             for action in actions {
                 if let Action::Finished(ending) = action {
@@ -104,20 +118,23 @@ impl Supervisor {
                 self.perform(action);
             }
             actions = match self.next_message() {
-                Some(Message::Life(event)) => self.handle_event(event),
-                Some(Message::ShowStatus) => {
-                    log::info!(target: self.handle.name(), "{}", self.handle.status());
-                    Vec::new()
-                }
-                Some(Message::Reload) => {
-                    if let Some(reload) = &self.on_reload {
-                        reload();
-                    }
-                    Vec::new()
-                }
+                Some(message) => self.take(message),
                 None => self.handle_event(Event::Tick),
             };
         }
+    }
+
+    fn take(&mut self, message: Message) -> Vec<Action> {
+        match message {
+            Message::Life(event) => return self.handle_event(event),
+            Message::ShowStatus => log::info!(target: self.handle.name(), "{}", self.handle.status()),
+            Message::Reload => {
+                if let Some(reload) = &self.on_reload {
+                    reload();
+                }
+            }
+        }
+        Vec::new()
     }
 
     /// The next message, or None when a deadline is due. Without a deadline it sleeps: idle means idle.
@@ -125,16 +142,16 @@ impl Supervisor {
         match self.lifecycle.next_deadline() {
             // The handle held here keeps the channel open, so this can't fail.
             None => self.messages.recv().ok(),
-            Some(deadline) => match self.messages.recv_timeout(deadline.saturating_sub(self.started.elapsed())) {
-                Ok(message) => Some(message),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-            },
+            Some(deadline) => self.messages.recv_timeout(deadline.saturating_sub(self.started.elapsed())).ok(),
         }
     }
 
     fn handle_event(&mut self, event: Event) -> Vec<Action> {
         if let Event::LoopEnded(id, ..) = &event {
             self.join(*id);
+            // A start that was still on its way waits in the mailbox: the next incarnation of the loop has its own.
+            let lost = self.tasks.iter().filter(|task| task.event_loop == *id);
+            lost.filter_map(|task| task.incarnation.as_ref()).for_each(|incarnation| incarnation.cancel());
         }
         match &event {
             Event::LoopStarted(id, incarnation) => self.handle.board().set_loop(*id, true, *incarnation),
@@ -196,6 +213,7 @@ impl Supervisor {
         let drive = l.runner.incarnation(
             &l.matches,
             l.shared.clone(),
+            self.handle.clone(),
             Box::new(move || started.send(Event::LoopStarted(id, incarnation))),
         );
         let failed = events.clone();
@@ -252,6 +270,9 @@ impl Supervisor {
         let (body, matches, service) = (task.body.clone(), task.matches.clone(), self.handle.clone());
         // A closed mailbox: the loop has just ended, and takes its tasks along.
         let _ = shared.errand(move |local| {
+            if incarnation.is_closing() {
+                return incarnation.end_unbegun(Outcome::Dropped);
+            }
             if let Some(body) = &mut *lock(&body) {
                 body.start(local, &matches, &incarnation, service);
             }
@@ -262,14 +283,11 @@ impl Supervisor {
         let task = &mut self.tasks[id];
         task.info.close_slots();
         task.incarnation = None;
-        // A stuck loop may hold the lock for ever; then the value stays with its thread.
-        let body = match task.body.try_lock() {
-            Ok(mut body) => body.take(),
-            Err(_) => None,
-        };
-        if let Err(panic) = catch(|| drop(body)) {
-            log::error!(target: task.info.target(), "the drop of the task panicked: {panic}");
+        if task.restartable && !self.handle.shutdown().is_requested() {
+            // Somebody may start it again.
+            return;
         }
+        task.drop_body();
     }
 
     fn stopping(&mut self, reason: Reason) {
@@ -298,6 +316,16 @@ impl Supervisor {
         }
     }
 
+    /// Jobs that never ran are dropped on threads of their own: these are to be gone too, unless a Drop blocks.
+    fn await_discards(&self) {
+        let deadline = Instant::now() + DISCARD_TIMEOUT;
+        for l in &self.loops {
+            if !l.shared.await_discards(deadline) {
+                log::warn!(target: self.handle.name(), "loop {}: the drop of its queue still runs", l.shared.name());
+            }
+        }
+    }
+
     fn finish(mut self, ending: &Ending) -> Report {
         for id in 0..self.loops.len() {
             self.loops[id].shared.terminate();
@@ -306,11 +334,19 @@ impl Supervisor {
                 self.join(id);
             }
         }
+        self.tasks.iter().for_each(SupervisedTask::drop_body);
         self.handle.close_addresses();
-        let tasks = self.handle.board().task_rows(|rows| {
-            rows.iter().map(|row| (row.name.clone(), row.state, row.cause.clone())).collect()
-        });
-        let report = Report { code: ending.code(), reason: ending.reason.clone(), tasks, stuck: std::mem::take(&mut self.stuck) };
+        self.await_discards();
+        let tasks = self
+            .handle
+            .board()
+            .task_rows(|rows| rows.iter().map(|row| (row.name.clone(), row.state, row.cause.clone())).collect());
+        let report = Report {
+            code: ending.code(),
+            reason: ending.reason.clone(),
+            tasks,
+            stuck: std::mem::take(&mut self.stuck),
+        };
         match report.code {
             0 => log::info!(target: self.handle.name(), "{report}"),
             124 => log::warn!(target: self.handle.name(), "{report}"),
@@ -323,6 +359,9 @@ impl Supervisor {
         report
     }
 }
+
+/// How long the drops of jobs that never ran may take at the end.
+pub(crate) const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a second signal of the same kind counts as the first.
 pub(crate) const SAME_SIGNAL: Duration = Duration::from_millis(250);

@@ -8,6 +8,7 @@ pub mod async_channel;
 pub mod futex;
 pub mod glib;
 pub mod http;
+pub mod idle;
 pub mod std_channel;
 pub mod tokio;
 

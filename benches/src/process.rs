@@ -1,9 +1,9 @@
 //! Servers as child processes: start, CPU time, end.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{self, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,54 @@ pub fn sibling(name: &str) -> Result<PathBuf, Failure> {
     found.ok_or_else(|| format!("{name} isn't built beside {}", here.display()).into())
 }
 
+/// A program that runs, and is killed and waited for when dropped.
+#[derive(Debug)]
+pub struct Child(process::Child);
+
+impl Child {
+    /// Starts it, and waits for the line of its standard error that has `text` in it.
+    pub fn start(command: &mut Command, text: &str) -> Result<Self, Failure> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = Self::spawn(command)?;
+        let mut log = BufReader::new(child.0.stderr.take().expect("it is piped"));
+        let mut line = String::new();
+        while log.read_line(&mut line)? != 0 {
+            if line.contains(text) {
+                // What comes after is read too, so that the pipe neither breaks nor fills up.
+                std::thread::spawn(move || io::copy(&mut log, &mut io::sink()));
+                return Ok(child);
+            }
+            line.clear();
+        }
+        let status = child.0.wait()?;
+        Err(format!("{}: {status} before it said {text}", command.get_program().display()).into())
+    }
+
+    fn spawn(command: &mut Command) -> Result<Self, Failure> {
+        Ok(Self(command.spawn().map_err(|error| format!("{}: {error}", command.get_program().display()))?))
+    }
+
+    /// Sends TERM, and returns how it ended and how long that took.
+    pub fn terminate(mut self) -> Result<(ExitStatus, Duration), Failure> {
+        let begin = Instant::now();
+        kill(self.pid(), Signal::SIGTERM)?;
+        let status = self.0.wait()?;
+        Ok((status, begin.elapsed()))
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.0.id().try_into().expect("a pid fits pid_t"))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Both do nothing once `terminate` has waited for it.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A server that runs, and is killed and waited for when dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -42,14 +90,12 @@ impl Server {
         let mut command = program(address)?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let begin = Instant::now();
-        let child = command.spawn().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
-        let mut server = Self { child, address, first_answer: Duration::ZERO };
+        let mut child = Child::spawn(&mut command)?;
         loop {
             if first_answer(address)? {
-                server.first_answer = begin.elapsed();
-                return Ok(server);
+                return Ok(Self { child, address, first_answer: begin.elapsed() });
             }
-            if let Some(status) = server.child.try_wait()? {
+            if let Some(status) = child.0.try_wait()? {
                 return Err(format!("{}: {status} before its first answer", command.get_program().display()).into());
             }
             if begin.elapsed() > PATIENCE {
@@ -73,27 +119,7 @@ impl Server {
     /// User and system time of all its threads so far, those that ended included. It is what `/proc/PID/stat` counts, to
     /// the nanosecond instead of the tick of 10 ms.
     pub fn cpu_time(&self) -> Result<Duration, Failure> {
-        Ok(clock_getcpuclockid(self.pid())?.now()?.into())
-    }
-
-    /// Sends TERM, and returns how it ended and how long that took.
-    pub fn terminate(mut self) -> Result<(ExitStatus, Duration), Failure> {
-        let begin = Instant::now();
-        kill(self.pid(), Signal::SIGTERM)?;
-        let status = self.child.wait()?;
-        Ok((status, begin.elapsed()))
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().try_into().expect("a pid fits pid_t"))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Both do nothing once `terminate` has waited for it.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        Ok(clock_getcpuclockid(self.child.pid())?.now()?.into())
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use crate::stats::Spread;
-use crate::suite::{Bound, Effort, Outcome, Verdict};
+use crate::suite::{Bound, Effort, Outcome, Unit, Verdict};
 
 /// All outcomes as one page.
 pub fn markdown(outcomes: &[Outcome], effort: Effort) -> String {
@@ -30,35 +30,42 @@ fn write_page(page: &mut String, outcomes: &[Outcome], effort: Effort) -> std::f
         writeln!(page, "## What has to hold\n")?;
         writeln!(page, "| where | what | has to be | is | holds |\n|---|---|---|---|---|")?;
         for (outcome, verdict) in verdicts {
-            let (word, sign, limit) = match verdict.bound {
-                Bound::CostAtMost(limit) => ("cost", "≤", limit),
-                Bound::SpeedAtLeast(limit) => ("speed", "≥", limit),
+            let (what, bound, found) = match verdict.bound {
+                Bound::CostAtMost(limit) => ("cost of ", format!("≤ {limit}"), verdict.found.map(ratio)),
+                Bound::SpeedAtLeast(limit) => ("speed of ", format!("≥ {limit}"), verdict.found.map(ratio)),
+                Bound::AtMost(limit) => {
+                    let exact = Spread { median: limit, min: limit, max: limit };
+                    let (limit, unit) = scaled(exact, outcome.unit);
+                    let found = verdict.found.map(|found| cost(found, outcome.unit));
+                    ("", format!("≤ {:.0} {unit}", limit.median), found)
+                }
             };
-            let ratio = verdict.ratio.map_or_else(|| "not measured".to_owned(), ratio);
+            let second = verdict.second.map_or_else(String::new, |second| format!(" to {second}"));
+            let found = found.unwrap_or_else(|| "not measured".to_owned());
             let holds = if verdict.holds() { "yes" } else { "**no**" };
-            writeln!(
-                page,
-                "| {} | {word} of {} to {} | {sign} {limit} | {ratio} | {holds} |",
-                outcome.id, verdict.first, verdict.second
-            )?;
+            writeln!(page, "| {} | {what}{}{second} | {bound} | {found} | {holds} |", outcome.id, verdict.first)?;
         }
         writeln!(page)?;
     }
 
     for outcome in outcomes {
         writeln!(page, "## {}\n\n{}\n", outcome.id, outcome.question)?;
-        writeln!(page, "| | each | a second | relative |\n|---|---|---|---|")?;
+        let timed = outcome.unit == Unit::Nanoseconds;
+        let header = if timed {
+            "| | each | a second | relative |\n|---|---|---|---|"
+        } else {
+            "| | each | relative |\n|---|---|---|"
+        };
+        writeln!(page, "{header}")?;
         for row in &outcome.rows {
             let name = row.link.map_or_else(|| row.name.to_owned(), |link| format!("[{}]({link})", row.name));
             match &row.figures {
-                Ok(figures) => writeln!(
-                    page,
-                    "| {name} | {} | {:.0} | {} |",
-                    time(figures.cost),
-                    figures.rate.median,
-                    figures.ratio.map_or_else(String::new, ratio)
-                )?,
-                Err(why) => writeln!(page, "| {name} | not measured: {why} | | |")?,
+                Ok(figures) => {
+                    let rate = if timed { format!(" {:.0} |", figures.rate.median) } else { String::new() };
+                    let relative = figures.ratio.map_or_else(String::new, ratio);
+                    writeln!(page, "| {name} | {} |{rate} {relative} |", cost(figures.cost, outcome.unit))?;
+                }
+                Err(why) => writeln!(page, "| {name} | not measured: {why} |{} |", if timed { " |" } else { "" })?,
             }
         }
         writeln!(page, "\n{} operations a round.\n", outcome.operations)?;
@@ -68,14 +75,19 @@ fn write_page(page: &mut String, outcomes: &[Outcome], effort: Effort) -> std::f
     Ok(())
 }
 
-fn time(nanos: Spread) -> String {
-    let (unit, scale) = match nanos.median {
-        m if m < 1e3 => ("ns", 1.0),
-        m if m < 1e6 => ("us", 1e3),
-        _ => ("ms", 1e6),
+fn cost(spread: Spread, unit: Unit) -> String {
+    let (Spread { median, min, max }, unit) = scaled(spread, unit);
+    format!("{median:.2} {unit} ({min:.2} .. {max:.2})")
+}
+
+fn scaled(Spread { median, min, max }: Spread, unit: Unit) -> (Spread, &'static str) {
+    let (name, scale) = match (unit, median) {
+        (Unit::Nanoseconds, m) if m < 1e3 => ("ns", 1.0),
+        (Unit::Nanoseconds, m) if m < 1e6 => ("us", 1e3),
+        (Unit::Nanoseconds, _) => ("ms", 1e6),
+        (Unit::Bytes, _) => ("KiB", 1024.0),
     };
-    let Spread { median, min, max } = nanos;
-    format!("{:.2} {unit} ({:.2} .. {:.2})", median / scale, min / scale, max / scale)
+    (Spread { median: median / scale, min: min / scale, max: max / scale }, name)
 }
 
 fn ratio(ratio: Spread) -> String {

@@ -16,7 +16,7 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 /// What one round found.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// What one operation cost, in nanoseconds. Less is better.
+    /// What one operation cost, in the comparison's unit: nanoseconds by default. Less is better.
     pub cost: f64,
     /// A second figure to print beside it: operations a second.
     pub rate: f64,
@@ -31,6 +31,11 @@ impl Sample {
     /// `n` operations used `cpu` of CPU time, and took `elapsed`.
     pub fn of_cpu(n: u32, cpu: Duration, elapsed: Duration) -> Self {
         Self { cost: cpu.as_nanos() as f64 / f64::from(n), rate: f64::from(n) / elapsed.as_secs_f64() }
+    }
+
+    /// One took so many bytes.
+    pub fn of_bytes(bytes: f64) -> Self {
+        Self { cost: bytes, rate: 0.0 }
     }
 }
 
@@ -49,12 +54,24 @@ pub enum Bound {
     CostAtMost(f64),
     /// The first is at least so many times as fast as the second: `0.9`, `15.0`.
     SpeedAtLeast(f64),
+    /// The first costs at most so much, whatever others do: nanoseconds, or bytes.
+    AtMost(f64),
+}
+
+/// What a cost is counted in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unit {
+    /// Time.
+    #[default]
+    Nanoseconds,
+    /// Memory; there is no rate then.
+    Bytes,
 }
 
 #[derive(Clone, Debug)]
 struct Claim {
     first: &'static str,
-    second: &'static str,
+    second: Option<&'static str>,
     bound: Bound,
 }
 
@@ -63,6 +80,7 @@ pub struct Comparison {
     id: &'static str,
     question: &'static str,
     operations: u32,
+    unit: Unit,
     contestants: Vec<Contestant>,
     claims: Vec<Claim>,
 }
@@ -100,7 +118,19 @@ impl Comparison {
 
     /// Says what has to hold between `first` and `second`, two names given to [`add`](Self::add).
     pub fn claim(&mut self, first: &'static str, second: &'static str, bound: Bound) -> &mut Self {
-        self.claims.push(Claim { first, second, bound });
+        self.claims.push(Claim { first, second: Some(second), bound });
+        self
+    }
+
+    /// Says what the cost of `first` must not pass, whatever the others cost.
+    pub fn limit(&mut self, first: &'static str, most: f64) -> &mut Self {
+        self.claims.push(Claim { first, second: None, bound: Bound::AtMost(most) });
+        self
+    }
+
+    /// Says what costs are counted in.
+    pub fn unit(&mut self, unit: Unit) -> &mut Self {
+        self.unit = unit;
         self
     }
 
@@ -116,7 +146,7 @@ impl Comparison {
 
     fn run(&mut self, effort: Effort, progress: &mut impl FnMut(&'static str, u32)) -> Outcome {
         for claim in &self.claims {
-            for name in [claim.first, claim.second] {
+            for name in [Some(claim.first), claim.second].into_iter().flatten() {
                 assert!(self.contestants.iter().any(|c| c.name == name), "{}: a claim on unknown {name}", self.id);
             }
         }
@@ -152,14 +182,16 @@ impl Comparison {
             found[index].as_ref().ok()
         };
         let verdicts = self.claims.iter().map(|claim| {
-            let (first, second) = (samples_of(claim.first), samples_of(claim.second));
-            let ratio = match claim.bound {
+            let (first, second) = (samples_of(claim.first), claim.second.and_then(samples_of));
+            let found = match claim.bound {
                 Bound::CostAtMost(_) => first.zip(second).and_then(|(first, second)| cost_ratio(first, second)),
                 Bound::SpeedAtLeast(_) => first.zip(second).and_then(|(first, second)| cost_ratio(second, first)),
+                Bound::AtMost(_) => first.and_then(|first| Spread::of(first.iter().map(|s| s.cost))),
             };
-            Verdict { first: claim.first, second: claim.second, bound: claim.bound, ratio }
+            Verdict { first: claim.first, second: claim.second, bound: claim.bound, found }
         });
-        Outcome { id: self.id, question: self.question, operations: n, rows, verdicts: verdicts.collect() }
+        let verdicts = verdicts.collect();
+        Outcome { id: self.id, question: self.question, operations: n, unit: self.unit, rows, verdicts }
     }
 }
 
@@ -198,7 +230,8 @@ impl Suite {
     /// Adds a comparison; `question` is printed above its table, `operations` is how many a contestant runs a round.
     pub fn compare(&mut self, id: &'static str, operations: u32, question: &'static str) -> &mut Comparison {
         assert!(self.0.iter().all(|c| c.id != id), "{id} is added twice");
-        self.0.push(Comparison { id, question, operations, contestants: Vec::new(), claims: Vec::new() });
+        let (contestants, claims) = (Vec::new(), Vec::new());
+        self.0.push(Comparison { id, question, operations, unit: Unit::default(), contestants, claims });
         self.0.last_mut().expect("just pushed")
     }
 
@@ -236,6 +269,8 @@ pub struct Outcome {
     pub question: &'static str,
     /// How many operations each contestant ran a round.
     pub operations: u32,
+    /// What costs are counted in.
+    pub unit: Unit,
     /// One a contestant, in the order they were added.
     pub rows: Vec<Row>,
     /// One a claim.
@@ -263,7 +298,7 @@ pub struct Row {
 /// The figures of one contestant over all rounds.
 #[derive(Clone, Copy, Debug)]
 pub struct Figures {
-    /// Nanoseconds an operation.
+    /// What an operation costs.
     pub cost: Spread,
     /// Operations a second.
     pub rate: Spread,
@@ -276,20 +311,20 @@ pub struct Figures {
 pub struct Verdict {
     /// Of whom the claim is.
     pub first: &'static str,
-    /// Whom it is compared with.
-    pub second: &'static str,
+    /// Whom it is compared with; `None` where the bound stands for itself.
+    pub second: Option<&'static str>,
     /// What has to hold.
     pub bound: Bound,
-    /// Of cost or of speed, as the bound has it; `None` where one of the two could not be measured.
-    pub ratio: Option<Spread>,
+    /// The ratio of cost or of speed, or the cost, as the bound has it; `None` where one of the two could not be measured.
+    pub found: Option<Spread>,
 }
 
 impl Verdict {
     /// Whether the median holds.
     pub fn holds(&self) -> bool {
-        match (self.bound, self.ratio) {
-            (Bound::CostAtMost(limit), Some(ratio)) => ratio.median <= limit,
-            (Bound::SpeedAtLeast(limit), Some(ratio)) => ratio.median >= limit,
+        match (self.bound, self.found) {
+            (Bound::CostAtMost(limit) | Bound::AtMost(limit), Some(found)) => found.median <= limit,
+            (Bound::SpeedAtLeast(limit), Some(found)) => found.median >= limit,
             (_, None) => false,
         }
     }
@@ -330,10 +365,12 @@ mod tests {
             .claim("ours", "theirs", Bound::CostAtMost(2.0))
             .claim("ours", "theirs", Bound::CostAtMost(1.9))
             .claim("ours", "theirs", Bound::SpeedAtLeast(0.5))
-            .claim("ours", "theirs", Bound::SpeedAtLeast(0.6));
+            .claim("ours", "theirs", Bound::SpeedAtLeast(0.6))
+            .limit("ours", 20.0)
+            .limit("ours", 19.0);
         let outcomes = suite.run(Effort { rounds: 3, divisor: 1 }, |_, _| ());
         let held: Vec<bool> = outcomes[0].verdicts.iter().map(Verdict::holds).collect();
-        assert_eq!(held, [true, false, true, false]);
+        assert_eq!(held, [true, false, true, false, true, false]);
         assert_eq!(outcomes[0].rows[1].figures.as_ref().unwrap().ratio.unwrap().max, 2.0);
     }
 

@@ -445,11 +445,13 @@ impl Lifecycle {
             true => self.loops.iter().all(|l| l.state == LoopState::Running),
             false => self.tally.unsettled == 0,
         };
-        if started && !self.all_started {
-            self.all_started = true;
+        let first = started && !self.all_started;
+        self.all_started |= started;
+        // Who waited for the start finds the service ready.
+        self.tell_ready();
+        if first {
             self.actions.push(Action::AllStarted);
         }
-        self.tell_ready();
     }
 
     fn tell_ready(&mut self) {

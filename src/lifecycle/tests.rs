@@ -207,7 +207,7 @@ fn tasks_start_as_soon_as_their_loop_and_dependencies_allow() {
     assert_eq!(begun(&rig.does(Event::LoopStarted(0, 1))), [0]);
     assert_eq!(begun(&rig.ready(0)), [1]);
     assert_eq!(begun(&rig.ready(1)), [2]);
-    assert_eq!(rig.ready(2)[1..], [AllStarted, SetReady(true)]);
+    assert_eq!(rig.ready(2)[1..], [SetReady(true), AllStarted]);
 }
 
 #[test]
@@ -385,7 +385,7 @@ fn a_service_without_ordinary_tasks_waits_to_be_asked() {
     let mut rig = Rig::up(plan(vec![last("health")]));
     rig.ends(0, Outcome::Ok);
     assert!(!rig.life.is_finished() && rig.due_at().is_none());
-    assert_eq!(Rig::started(plan(vec![])).said, [StartLoop(0, 1), AllStarted, SetReady(true)]);
+    assert_eq!(Rig::started(plan(vec![])).said, [StartLoop(0, 1), SetReady(true), AllStarted]);
 }
 
 #[test]

@@ -247,8 +247,11 @@ fn a_sink_that_fails_costs_the_line_only() {
         }
     }
     let filter = Arc::new(Filter::new("hello".to_owned(), levels("info")));
-    let logger =
-        assemble(filter, Style::new(Format::Human, Surroundings::Plain), Arc::new(Sink::new(Broken, Surroundings::Plain)));
+    let logger = assemble(
+        filter,
+        Style::new(Format::Human, Surroundings::Plain),
+        Arc::new(Sink::new(Broken, Surroundings::Plain)),
+    );
     logger.log(&Record::builder().level(Level::Error).target("hello").args(format_args!("lost")).build());
     logger.flush();
 }

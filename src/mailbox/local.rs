@@ -17,6 +17,7 @@ use crate::{
     current::{self, Label},
     hosted::{Control, Ended, Hosted, catch},
     remote::{Address, Work},
+    sync::thread,
 };
 
 type Spawner = Rc<dyn Fn(LocalFuture)>;
@@ -30,6 +31,8 @@ pub(crate) struct Local {
     backlog: RefCell<VecDeque<Job>>,
     futures: RefCell<BTreeMap<u64, Arc<Control>>>,
     next_future: Cell<u64>,
+    /// How many futures our own executor has.
+    own: Cell<usize>,
     spawner: RefCell<Option<Spawner>>,
     workers: RefCell<Option<Workers>>,
     native: RefCell<Option<Rc<dyn Any>>>,
@@ -45,6 +48,7 @@ impl Local {
             backlog: RefCell::default(),
             futures: RefCell::default(),
             next_future: Cell::new(0),
+            own: Cell::new(0),
             spawner: RefCell::default(),
             workers: RefCell::default(),
             native: RefCell::default(),
@@ -157,10 +161,14 @@ impl Local {
     ) {
         let id = self.next_future.get();
         self.next_future.set(id + 1);
+        let spawner = self.spawner.borrow().clone();
+        let own = spawner.is_none();
+        self.own.set(self.own.get() + usize::from(own));
         let local = Rc::downgrade(self);
         let hosted = Hosted::new(future, control.clone(), label, self.shared.clone(), move |ended| {
             if let Some(local) = local.upgrade() {
                 local.futures.borrow_mut().remove(&id);
+                local.own.set(local.own.get() - usize::from(own));
             }
             end(ended);
         });
@@ -169,7 +177,6 @@ impl Local {
             return;
         }
         self.futures.borrow_mut().insert(id, control);
-        let spawner = self.spawner.borrow().clone();
         match spawner {
             Some(spawn) => spawn(Box::pin(hosted)),
             None => {
@@ -212,9 +219,15 @@ impl Local {
     /// Drops, on this thread, all that this incarnation holds. Jobs that have not begun go back to where they waited.
     pub(crate) fn end(&self) {
         self.close();
-        // Cancelled futures of our own executor are dropped when they are run once more; drops may wake others.
-        while let Some(wake) = self.shared.queue.pop_wake() {
-            wake.run();
+        // Cancelled futures of our own executor are dropped when they are run once more; drops may wake others. One that another thread is waking right
+        // now comes as soon as that thread has pushed it: left in the queue, it would come up in the next incarnation, on a wrong thread.
+        while self.own.get() > 0 {
+            match self.shared.queue.pop_wake() {
+                Some(wake) => {
+                    wake.run();
+                }
+                None => thread::yield_now(),
+            }
         }
         loop {
             let job = self.backlog.borrow_mut().pop_front();

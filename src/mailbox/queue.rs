@@ -1,12 +1,12 @@
 //! The cross-loop queue and the wake protocol: what the loom models check.
 //!
-//! A poster pushes, then rings: `if !rung.swap(true, AcqRel) { notify() }`. A turn takes items one by one; only when it saw the queue empty does it
+//! A poster pushes, then rings: `if !rung.swap(true, Release) { notify() }`. A turn takes items one by one; only when it saw the queue empty does it
 //! lower the flag, and then it looks once more. Invariants:
 //!
 //! 1. An item in the queue, or a raised flag, implies `rung`, or a turn that will look again before it rests. A poster that finds `rung` true may
 //!    rely on this: whoever lowers the flag looks after that.
-//! 2. Both sides *swap*, with AcqRel. The lowering must read the poster's raise, to see (Acquire) what was pushed before it; a plain store, even
-//!    SeqCst, can slip between a poster's push and its swap, and the item stays unseen.
+//! 2. All sides *swap*. The lowering must read the poster's raise, to see (Acquire) what was pushed before it (Release); a plain store, even SeqCst,
+//!    reads nothing, and the item stays unseen. A swap in between, of any ordering, passes on what the swaps before it released; a store cuts it off.
 //! 3. [`Bell::set_notify`] raises the flag and notifies always, also when the flag is up: that notification may have gone to the one before.
 //! 4. Accepting an item or giving it back is one atomic step with [`Queue::close`].
 
@@ -14,7 +14,7 @@ use std::{fmt, sync::Arc};
 
 use concurrent_queue::{ConcurrentQueue, PushError};
 
-use crate::sync::{AtomicBool, AtomicU8, AtomicUsize, Mutex, Ordering, lock};
+use crate::sync::{AtomicBool, AtomicU8, Mutex, Ordering, figure, lock};
 
 /// Wakes the loop from any thread.
 pub(crate) type Notify = Arc<dyn Fn() + Send + Sync>;
@@ -32,7 +32,8 @@ impl Bell {
 
     /// After something was made visible to the loop: wakes it, unless it has been already.
     pub(crate) fn ring(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
+        // Release: whoever lowers sees it. The poster itself has nothing to learn from the loop.
+        if !self.rung.swap(true, Ordering::Release) {
             self.notify();
         }
     }
@@ -44,14 +45,15 @@ impl Bell {
 
     /// Before the last look: from here on a poster notifies again.
     fn lower(&self) {
-        self.rung.swap(false, Ordering::AcqRel);
+        self.rung.swap(false, Ordering::Acquire);
     }
 
     /// Replaces the notify and notifies once.
     pub(crate) fn set_notify(&self, notify: Option<Notify>) {
         let old = std::mem::replace(&mut *lock(&self.notify), notify);
         drop(old);
-        self.rung.swap(true, Ordering::AcqRel);
+        // A swap, to pass on what was released before; it releases nothing of its own.
+        self.rung.swap(true, Ordering::Relaxed);
         self.notify();
     }
 
@@ -85,8 +87,8 @@ pub(crate) enum Refused<T> {
 pub(crate) struct Queue<T, W> {
     items: ConcurrentQueue<T>,
     wakes: ConcurrentQueue<W>,
-    capacity: AtomicUsize,
-    high_water: AtomicUsize,
+    capacity: figure::AtomicUsize,
+    high_water: figure::AtomicUsize,
     flags: AtomicU8,
     pub(crate) bell: Bell,
 }
@@ -96,8 +98,8 @@ impl<T, W> Queue<T, W> {
         Self {
             items: ConcurrentQueue::unbounded(),
             wakes: ConcurrentQueue::unbounded(),
-            capacity: AtomicUsize::new(capacity),
-            high_water: AtomicUsize::new(0),
+            capacity: figure::AtomicUsize::new(capacity),
+            high_water: figure::AtomicUsize::new(0),
             flags: AtomicU8::new(0),
             bell: Bell::new(),
         }
@@ -155,14 +157,21 @@ impl<T, W> Queue<T, W> {
 
     /// Raises a flag and wakes the loop to see it.
     pub(crate) fn raise(&self, flag: u8) {
-        // AcqRel: what was written before the flag was raised is seen by the turn that reads it.
-        self.flags.fetch_or(flag, Ordering::AcqRel);
+        // Release: what was written before the flag was raised is seen by the turn that reads it.
+        self.flags.fetch_or(flag, Ordering::Release);
         self.bell.ring();
     }
 
     /// Takes a flag back; says whether it was up.
     pub(crate) fn clear(&self, flag: u8) -> bool {
-        self.flags.fetch_and(!flag, Ordering::AcqRel) & flag != 0
+        // It looks at nothing that the flag stands for: the lists have locks of their own.
+        self.flags.fetch_and(!flag, Ordering::Relaxed) & flag != 0
+    }
+
+    /// The flags, for one who has just changed what a turn looks at once a flag is up: either the flag is in here, or who raises it, and the turn that
+    /// reads it, sees the change. A plain load could miss the flag while the turn misses the change.
+    pub(crate) fn publish(&self) -> u8 {
+        self.flags.fetch_or(0, Ordering::Release)
     }
 
     pub(crate) fn flags(&self) -> u8 {

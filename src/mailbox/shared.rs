@@ -4,8 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     rc::Rc,
-    sync::{Arc, OnceLock, Weak},
-    thread,
+    sync::{Arc, OnceLock, Weak, mpsc},
     time::{Duration, Instant},
 };
 
@@ -21,18 +20,21 @@ use crate::{
     remote::{Address, Work},
     reply::{Completer, Reply, Waiting},
     shutdown::Shutdown,
-    sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock},
+    sync::{AtomicU64, AtomicUsize, Mutex, Ordering, figure, lock, thread},
 };
 
 /// How many jobs a mailbox holds at most, if nothing else is said.
 pub(crate) const MAILBOX_CAPACITY: usize = 1_000_000;
+
+/// What the core itself wants done on a loop's thread.
+pub(crate) type Errand = Box<dyn FnOnce(&Rc<Local>) + Send>;
 
 /// A closure on its way to a loop.
 pub(crate) enum Job {
     /// For the value of the address with this key.
     For(u64, Box<dyn Work>),
     /// For the loop itself: the core's own errands.
-    Errand(Box<dyn FnOnce(&Rc<Local>) + Send>),
+    Errand(Errand),
 }
 
 /// What all threads see of a loop, through all its incarnations.
@@ -44,16 +46,17 @@ pub(crate) struct Shared {
     waiting: Mutex<WaitingList>,
     heartbeats: Mutex<Vec<Completer<()>>>,
     addresses: Mutex<BTreeMap<u64, Weak<Address>>>,
+    discards: Mutex<Vec<Discard>>,
     /// The key of the address that stands for the loop's Native.
     native_key: AtomicU64,
     shutdown: Mutex<Shutdown>,
     // What the loop's thread is at, for the report of a stuck loop: written by it alone, read by the supervisor, so Relaxed is enough.
-    polling: AtomicUsize,
-    since: AtomicU64,
-    in_turn: AtomicBool,
-    turns: AtomicU64,
-    jobs: AtomicU64,
-    dropped: AtomicU64,
+    polling: figure::AtomicUsize,
+    since: figure::AtomicU64,
+    in_turn: figure::AtomicBool,
+    turns: figure::AtomicU64,
+    jobs: figure::AtomicU64,
+    dropped: figure::AtomicU64,
 }
 
 /// Replies that somebody waits for right now. Once the loop is dead nobody is taken in.
@@ -79,14 +82,15 @@ impl Shared {
             waiting: Mutex::default(),
             heartbeats: Mutex::default(),
             addresses: Mutex::default(),
+            discards: Mutex::default(),
             native_key: AtomicU64::new(0),
             shutdown: Mutex::new(Shutdown::new()),
-            polling: AtomicUsize::new(0),
-            since: AtomicU64::new(0),
-            in_turn: AtomicBool::new(false),
-            turns: AtomicU64::new(0),
-            jobs: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
+            polling: figure::AtomicUsize::new(0),
+            since: figure::AtomicU64::new(0),
+            in_turn: figure::AtomicBool::new(false),
+            turns: figure::AtomicU64::new(0),
+            jobs: figure::AtomicU64::new(0),
+            dropped: figure::AtomicU64::new(0),
         })
     }
 
@@ -128,15 +132,24 @@ impl Shared {
         discard(std::iter::from_fn(|| self.queue.pop()).collect(), self);
     }
 
+    /// Waits until the threads that drop what was queued are gone; false if one is not by then.
+    pub(crate) fn await_discards(&self, deadline: Instant) -> bool {
+        let discards = std::mem::take(&mut *lock(&self.discards));
+        // Each is waited for, also after one that takes too long.
+        let stay = discards.into_iter().filter_map(|discard| (!discard.join(deadline)).then_some(()));
+        stay.count() == 0
+    }
+
     // --- Futures ---
 
     pub(crate) fn future_begins(&self) {
-        self.live.fetch_add(1, Ordering::AcqRel);
+        // On the loop's thread, which is the one that asks.
+        self.live.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn future_ends(&self) {
-        // The last one makes `Turn::Stop` possible: have another turn look.
-        if self.live.fetch_sub(1, Ordering::AcqRel) == 1 && self.queue.flags() & (flag::STOP | flag::DEAD) != 0 {
+        // The last one makes `Turn::Stop` possible: have another turn look. Release: when nothing lives here any more, all that lived is over.
+        if self.live.fetch_sub(1, Ordering::Release) == 1 && self.queue.publish() & (flag::STOP | flag::DEAD) != 0 {
             self.queue.bell.ring();
         }
     }
@@ -171,7 +184,9 @@ impl Shared {
         lock(&self.heartbeats).push(completer);
         self.queue.raise(flag::HEARTBEAT);
         if lock(&self.waiting).dead {
-            lock(&self.heartbeats).clear();
+            // `terminate` may have looked before; dropped, they resolve, outside the lock.
+            let heartbeats = std::mem::take(&mut *lock(&self.heartbeats));
+            drop(heartbeats);
         }
         reply
     }
@@ -265,6 +280,21 @@ impl Shared {
     }
 }
 
+/// A thread that drops jobs.
+struct Discard {
+    thread: thread::JoinHandle<()>,
+    /// Disconnected when it ends.
+    end: mpsc::Receiver<()>,
+}
+
+impl Discard {
+    fn join(self, deadline: Instant) -> bool {
+        let rest = deadline.saturating_duration_since(Instant::now());
+        let ended = self.end.recv_timeout(rest) == Err(mpsc::RecvTimeoutError::Disconnected);
+        ended && self.thread.join().is_ok()
+    }
+}
+
 /// Drops jobs that will never run, each on its own: a Drop that panics takes no other along. On a thread of its own, since a Drop may also block.
 pub(crate) fn discard(jobs: Vec<Job>, loop_: &Shared) {
     if jobs.is_empty() {
@@ -272,7 +302,9 @@ pub(crate) fn discard(jobs: Vec<Job>, loop_: &Shared) {
     }
     loop_.count_dropped(jobs.len());
     let name = loop_.name.clone();
+    let (ends, end) = mpsc::channel();
     let work = move || {
+        let _ends: mpsc::Sender<()> = ends;
         for job in jobs {
             if let Err(panic) = hosted::catch(|| drop(job)) {
                 log::error!("loop {name}: the drop of a queued job panicked: {panic}");
@@ -281,7 +313,11 @@ pub(crate) fn discard(jobs: Vec<Job>, loop_: &Shared) {
     };
     let spawned = thread::Builder::new().name("discard".into()).spawn(work);
     match spawned {
-        Ok(thread) => drop(thread),
+        Ok(thread) => {
+            let mut discards = lock(&loop_.discards);
+            discards.retain(|discard| discard.end.try_recv() != Err(mpsc::TryRecvError::Disconnected));
+            discards.push(Discard { thread, end });
+        }
         Err(error) => log::warn!("loop {}: no thread to drop its queue: {error}", loop_.name),
     }
 }

@@ -10,6 +10,9 @@ use super::{Owner, Section, duration};
 #[cfg(feature = "logging")]
 use crate::logging::{Format, Levels};
 
+/// How long stopping may take, if nothing else is said.
+pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
+
 /// The options that every service has. They are a section like the others, without a prefix.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CoreOptions {

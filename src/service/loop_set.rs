@@ -4,7 +4,7 @@ use clap::{Args, Command};
 
 use crate::{
     EventLoop, Task,
-    body::{Body, BodyOf, LoopSpec, Make},
+    body::{AnyBody, BodyOf, LoopSpec, Make},
 };
 
 /// A tuple of loops, on each of which the task can run with the same options: see [`Service::task_any`](crate::Service::task_any).
@@ -16,7 +16,7 @@ pub trait LoopSet<T>: sealed::Sealed {
     #[doc(hidden)]
     fn augment(command: Command) -> Command;
     #[doc(hidden)]
-    fn body(index: usize, make: Make<T>) -> Box<dyn Body>;
+    fn body(index: usize, make: Make<T>) -> AnyBody;
 }
 
 mod sealed {
@@ -36,9 +36,9 @@ macro_rules! loop_set {
                 O::augment_args(command)
             }
 
-            fn body(index: usize, make: Make<T>) -> Box<dyn Body> {
+            fn body(index: usize, make: Make<T>) -> AnyBody {
                 match index {
-                    $($index => BodyOf::<$name, T>::boxed(make),)+
+                    $($index => AnyBody(BodyOf::<$name, T>::boxed(make)),)+
                     _ => unreachable!("the index is one of `specs`"),
                 }
             }

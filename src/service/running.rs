@@ -1,14 +1,6 @@
 //! The two ways to run a service: as the process, and inside something else.
 
-use std::{
-    fmt,
-    future::Future,
-    io::Write,
-    ops::Deref,
-    process::ExitCode,
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{fmt, future::Future, io::Write, ops::Deref, process::ExitCode, thread::JoinHandle, time::Duration};
 
 use super::{Prepared, Service};
 use crate::{Report, ServiceHandle, block, options::Stop, panics, signals::SignalThread};
@@ -28,6 +20,8 @@ pub(super) fn run(mut service: Service) -> ExitCode {
         let config = |text: String| Stop::Config(format!("{name}: {text}"));
         #[cfg(feature = "logging")]
         let logger = logging(&name, &prepared).map_err(config)?;
+        #[cfg(feature = "logging")]
+        handle.set_logger(logger.clone());
         panics::install(&handle);
         let signals = SignalThread::start(handle.events().clone())
             .map_err(|error| config(format!("can't install the signal handlers: {error}")))?;
@@ -62,13 +56,7 @@ pub(super) fn run(mut service: Service) -> ExitCode {
         log::logger().flush();
         Ok(code)
     });
-    match ended {
-        Ok(code) => code,
-        Err(stop) => {
-            handle.close_addresses();
-            tell(&stop)
-        }
-    }
+    ended.unwrap_or_else(|stop| tell(&stop))
 }
 
 #[cfg(feature = "logging")]
@@ -111,10 +99,7 @@ fn code(stop: &Stop) -> u8 {
 pub(super) fn start(mut service: Service) -> Result<Running, StartError> {
     let handle = service.handle.clone();
     let arguments = std::mem::take(&mut service.arguments);
-    let refuse = |stop: Stop| {
-        handle.close_addresses();
-        StartError { code: code(&stop), message: stop.to_string() }
-    };
+    let refuse = |stop: Stop| StartError { code: code(&stop), message: stop.to_string() };
     let prepared = service.prepare(arguments, &|_| None).map_err(refuse)?;
     if prepared.claims_main {
         let name = handle.name();

@@ -14,7 +14,8 @@ pub struct TaskSettings {
     pub(super) after: Vec<String>,
     pub(super) last: bool,
     pub(super) start_timeout: Duration,
-    pub(super) stop_timeout: Duration,
+    /// None: the default.
+    pub(super) stop_timeout: Option<Duration>,
     pub(super) restart: RestartPolicy,
     pub(super) options: Vec<(String, String)>,
 }
@@ -28,7 +29,7 @@ impl TaskSettings {
             after: Vec::new(),
             last: false,
             start_timeout: Duration::from_secs(30),
-            stop_timeout: Duration::from_secs(10),
+            stop_timeout: None,
             restart: RestartPolicy::never(),
             options: Vec::new(),
         }
@@ -66,7 +67,7 @@ impl TaskSettings {
 
     /// How long it may take to end once it was asked to. 10 s by default; past it, it is cancelled.
     pub fn stop_timeout(&mut self, time: Duration) -> &mut Self {
-        self.stop_timeout = time;
+        self.stop_timeout = Some(time);
         self
     }
 

@@ -1,11 +1,26 @@
-//! Helpers of the tests: a watchdog, and a latch to wait for events.
+//! Helpers of the tests: a watchdog, latches and logs to wait for events, eyes on the process, loops that die.
 
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::{
-    sync::{Arc, Condvar, Mutex, mpsc},
-    thread,
+    cell::Cell,
+    fs,
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, ThreadId},
     time::Duration,
+};
+
+use interloop::{
+    Cause, Error, EventLoop, Mailbox, NoOptions, Report, Running, Service, State, Task, Thread, Transition, Turn,
+    Watch, task_fn,
 };
 
 /// How long a test may take.
@@ -29,24 +44,275 @@ pub fn watched<R>(test: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Opens once, from any thread.
+/// Opens once, from any thread; can be waited for by threads and by futures.
 #[derive(Clone, Default)]
-pub struct Latch(Arc<(Mutex<bool>, Condvar)>);
+pub struct Latch(Arc<(Mutex<(bool, Vec<Waker>)>, Condvar)>);
 
 impl Latch {
     pub fn open(&self) {
-        *self.0.0.lock().unwrap() = true;
+        let wakers = {
+            let mut state = self.0.0.lock().unwrap();
+            state.0 = true;
+            std::mem::take(&mut state.1)
+        };
         self.0.1.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     pub fn is_open(&self) -> bool {
-        *self.0.0.lock().unwrap()
+        self.0.0.lock().unwrap().0
     }
 
     /// Blocks until it is open; panics after [`SOON`].
     pub fn wait(&self) {
         let guard = self.0.0.lock().unwrap();
-        let (guard, _) = self.0.1.wait_timeout_while(guard, SOON, |open| !*open).unwrap();
-        assert!(*guard, "the latch was not opened in time");
+        let (guard, _) = self.0.1.wait_timeout_while(guard, SOON, |state| !state.0).unwrap();
+        assert!(guard.0, "the latch was not opened in time");
     }
+
+    pub fn opened(&self) -> impl Future<Output = ()> + Send + 'static {
+        let this = self.clone();
+        poll_fn(move |cx| {
+            let mut state = this.0.0.lock().unwrap();
+            if state.0 {
+                return Poll::Ready(());
+            }
+            state.1.push(cx.waker().clone());
+            Poll::Pending
+        })
+    }
+}
+
+/// What happened, in order, told from any thread.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    pub fn say(&self, what: impl Into<String>) {
+        self.0.lock().unwrap().push(what.into());
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// The lines that end like this, without that end.
+    pub fn who(&self, end: &str) -> Vec<String> {
+        self.lines().iter().filter_map(|line| line.strip_suffix(end).map(|who| who.trim_end().to_owned())).collect()
+    }
+}
+
+/// A task that says `.. starts` and `.. stops`, and runs until it is asked to stop.
+pub fn resident(log: &Log) -> impl Task<Thread, Options = NoOptions> + use<> {
+    let log = log.clone();
+    task_fn::<Thread>(async move |cx| {
+        log.say(format!("{} starts", cx.name()));
+        cx.until_shutdown().await;
+        log.say(format!("{} stops", cx.name()));
+        Ok(())
+    })
+}
+
+/// A task that runs until it is asked to stop.
+pub fn quiet_resident<L: EventLoop>() -> impl Task<L, Options = NoOptions> {
+    task_fn::<L>(async move |cx| {
+        cx.until_shutdown().await;
+        Ok(())
+    })
+}
+
+/// Starts it, and waits until all tasks have.
+pub fn up(service: Service) -> Running {
+    let running = service.start().unwrap();
+    assert!(running.wait_started(SOON), "it did not start: {}", running.status());
+    running
+}
+
+pub fn state_of(report: &Report, task: &str) -> State {
+    report.tasks.iter().find(|(name, ..)| &**name == task).unwrap().1
+}
+
+pub fn cause_of(report: &Report, task: &str) -> Cause {
+    report.tasks.iter().find(|(name, ..)| &**name == task).unwrap().2.clone().unwrap()
+}
+
+/// Follows the steps up to the first that is like this.
+pub fn follow(watch: &mut Watch, mut wanted: impl FnMut(&Transition) -> bool) -> Transition {
+    loop {
+        let step = watch.wait_timeout(SOON).expect("the step comes");
+        if wanted(&step) {
+            return step;
+        }
+    }
+}
+
+/// Follows the steps until this incarnation of the task is in this state.
+pub fn reach(watch: &mut Watch, task: &str, incarnation: u32, state: State) -> Transition {
+    follow(watch, |step| &*step.task == task && step.incarnation == incarnation && step.to == state)
+}
+
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// The smallest executor.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+// --- Eyes on the process ---
+
+/// The threads of this process that have not ended. One that is on its way out counts as gone, as it does for `join`, which returns a moment before
+/// the kernel has taken it off its list.
+pub fn threads() -> usize {
+    const PF_EXITING: u64 = 4;
+    let lives = |stat: &String| {
+        // The name, in brackets, may hold anything; the flags are the seventh field behind it.
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        fields.split_whitespace().nth(6).unwrap().parse::<u64>().unwrap() & PF_EXITING == 0
+    };
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("stat")).ok()).filter(lives).count()
+}
+
+/// The open descriptors of this process (and the one that lists them).
+pub fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// The memory of this process that is in RAM, in KiB.
+pub fn resident_kib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// A `!Send` value that tells on which thread it was made and dropped.
+pub struct Homesick {
+    made: ThreadId,
+    drops: Drops,
+    _not_send: Rc<()>,
+}
+
+/// For each dropped [`Homesick`]: whether it was dropped where it was made.
+#[derive(Clone, Default)]
+pub struct Drops(Arc<Mutex<Vec<bool>>>);
+
+impl Drops {
+    /// A value, made on this thread.
+    pub fn value(&self) -> Homesick {
+        Homesick { made: thread::current().id(), drops: self.clone(), _not_send: Rc::default() }
+    }
+
+    /// That so many values have been dropped, all at home.
+    #[track_caller]
+    pub fn assert_at_home(&self, count: usize) {
+        assert_eq!(*self.0.lock().unwrap(), vec![true; count]);
+    }
+}
+
+impl Drop for Homesick {
+    fn drop(&mut self) {
+        self.drops.0.lock().unwrap().push(thread::current().id() == self.made);
+    }
+}
+
+/// Panics when it is dropped.
+pub struct Grenade(pub &'static str);
+
+impl Drop for Grenade {
+    fn drop(&mut self) {
+        panic!("{}", self.0);
+    }
+}
+
+// --- A loop that dies ---
+
+/// How a [`Mortal`] loop dies.
+#[derive(Clone, Copy)]
+pub enum Death {
+    /// It returns an error.
+    Error,
+    /// It panics.
+    Panic,
+    /// It returns as if it had been told to.
+    Return,
+}
+
+/// A loop that dies when it is told to, through its Native.
+#[derive(Clone, Default)]
+pub struct Mortal {
+    /// So many incarnations die after they have said that they are started, once a job waits, before their first turn.
+    pub stillborn: Arc<AtomicU32>,
+    /// Says, at the stop, that the loop could not be torn down.
+    pub bad_end: bool,
+    /// Dies before it says that it is started.
+    pub unbuilt: bool,
+}
+
+pub type Fate = Rc<Cell<Option<Death>>>;
+
+impl EventLoop for Mortal {
+    const NAME: &'static str = "mortal";
+    type Options = NoOptions;
+    type Native = Fate;
+
+    fn drive(
+        self,
+        _: NoOptions,
+        mut mailbox: Mailbox<Self>,
+        started: impl FnOnce(&Mailbox<Self>, Fate),
+    ) -> interloop::Result {
+        if self.unbuilt {
+            return Err(Error::new("no wheel to be had"));
+        }
+        let (thread, woken) = (thread::current(), Arc::new(AtomicU32::new(0)));
+        let bell = woken.clone();
+        mailbox.set_notify(move || {
+            bell.fetch_add(1, Ordering::AcqRel);
+            thread.unpark();
+        });
+        let fate = Fate::default();
+        // The flag of the mailbox is down only after a turn: without one there would be no second notify.
+        let stillborn = self.stillborn.load(Ordering::Acquire) > 0;
+        started(&mailbox, fate.clone());
+        if stillborn {
+            self.stillborn.fetch_sub(1, Ordering::AcqRel);
+            while mailbox_is_empty(&mailbox) {
+                thread::yield_now();
+            }
+            return Err(Error::new("stillborn"));
+        }
+        loop {
+            match fate.take() {
+                Some(Death::Error) => return Err(Error::new("the wheel came off")),
+                Some(Death::Panic) => panic!("the wheel came off"),
+                Some(Death::Return) => return Ok(()),
+                None => {}
+            }
+            match mailbox.turn() {
+                Turn::Stop if self.bad_end => return Err(Error::new("the wheel is stuck")),
+                Turn::Stop => return Ok(()),
+                Turn::Again => {}
+                Turn::Idle if fate.get().is_none() => thread::park(),
+                Turn::Idle => {}
+            }
+        }
+    }
+}
+
+/// Whether no job waits, as far as a mailbox shows it.
+fn mailbox_is_empty<L: EventLoop>(mailbox: &Mailbox<L>) -> bool {
+    format!("{mailbox:?}").contains("depth: 0")
 }

@@ -1,0 +1,77 @@
+//! Starts so many idle loops of a kind, and prints how many bytes of this process are resident then.
+
+use std::error::Error;
+use std::fs;
+use std::process::ExitCode;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use interloop::{EventLoop, Service, Thread, task_fn};
+use interloop_benches::baseline::idle;
+use interloop_glib::Glib;
+use interloop_tokio::Tokio;
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    let kind = words.next().unwrap_or_default();
+    let Some(loops) = words.next().and_then(|n| n.parse().ok()) else {
+        eprintln!("usage: idle-loops KIND N");
+        return ExitCode::from(2);
+    };
+    let resident = match kind.as_str() {
+        "bare-thread" => with_bare(loops, idle::thread),
+        "bare-tokio" => with_bare(loops, idle::tokio),
+        "bare-glib" => with_bare(loops, idle::glib),
+        "thread" => with_service(loops, || Thread),
+        "tokio" => with_service(loops, Tokio::default),
+        "glib" => with_service(loops, Glib::private),
+        _ => Err(format!("unknown kind: {kind}").into()),
+    };
+    match resident {
+        Ok(bytes) => {
+            println!("{bytes}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// They end with the process.
+fn with_bare(loops: u32, idle: fn(&dyn Fn())) -> Result<u64, Box<dyn Error>> {
+    let (ready, is_ready) = channel();
+    for _ in 0..loops {
+        let ready = ready.clone();
+        std::thread::spawn(move || idle(&|| ready.send(()).expect("main waits for it")));
+    }
+    is_ready.iter().take(loops as usize).for_each(drop);
+    resident()
+}
+
+fn with_service<L: EventLoop>(loops: u32, plan: impl Fn() -> L) -> Result<u64, Box<dyn Error>> {
+    let mut service = Service::new("idle-loops");
+    for number in 0..loops {
+        service.event_loop(format!("loop-{number}"), plan());
+        let task = task_fn::<L>(async |cx| {
+            cx.until_shutdown().await;
+            Ok(())
+        });
+        service.task(format!("task-{number}"), task).on(format!("loop-{number}"));
+    }
+    let running = service.start()?;
+    if !running.wait_started(Duration::from_secs(60)) {
+        return Err("the service doesn't start".into());
+    }
+    let resident = resident();
+    running.stop();
+    resident
+}
+
+fn resident() -> Result<u64, Box<dyn Error>> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kibibytes * 1024)
+}

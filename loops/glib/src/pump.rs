@@ -1,0 +1,188 @@
+//! Takes the mailbox's turns from sources of a main context.
+//!
+//! Not as a glib future, though the mailbox could be one: while a glib future is polled, a nested main loop that polls another ends the process.
+//!
+//! Three sources call for turns: the descriptor that a ring makes readable, at the default priority; when there is more than a turn may take, an
+//! idle source, behind everything that the context has to do, GTK's redraw before all; and a timer, for when that never rests.
+//!
+//! Invariant: while `behind` is set the idle source and the timer are attached, and rings are only noted: the mailbox looks at everything in
+//! any turn.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use glib::{ControlFlow, IOCondition, MainContext, Priority, Source, thread_guard::ThreadGuard};
+use interloop::{EventLoop, Mailbox, Turn};
+
+use crate::wake::Wake;
+
+/// How long turns may take, together, before the context's own work comes first.
+const SHARE: Duration = Duration::from_millis(1);
+/// How long that may keep the mailbox from its next turns ...
+const PATIENCE: Duration = Duration::from_millis(20);
+/// ... and how long these may then take together: a tenth of the thread's time.
+const LATE_SHARE: Duration = Duration::from_millis(2);
+
+/// The sources and the mailbox. Dropped, both are gone; the mailbox is dropped as soon as it says stop.
+pub(crate) struct Pump<L: EventLoop>(Rc<Inner<L>>);
+
+struct Inner<L: EventLoop> {
+    context: MainContext,
+    wake: Arc<Wake>,
+    /// None once it has said stop. Borrowed while it takes a turn.
+    mailbox: RefCell<Option<Mailbox<L>>>,
+    on_stop: RefCell<Option<Box<dyn FnOnce()>>>,
+    taken: Cell<Duration>,
+    behind: Cell<bool>,
+    ring: Cell<Option<Source>>,
+    idle: Cell<Option<Source>>,
+    timer: Cell<Option<Source>>,
+}
+
+impl<L: EventLoop> Pump<L> {
+    /// From now on the context takes the mailbox's turns, on this thread, which must own it; and calls `on_stop` there, after the last.
+    pub(crate) fn attach(
+        context: &MainContext,
+        wake: Wake,
+        mailbox: Mailbox<L>,
+        on_stop: impl FnOnce() + 'static,
+    ) -> Self {
+        let wake = Arc::new(wake);
+        let inner = Rc::new(Inner {
+            context: context.clone(),
+            wake: wake.clone(),
+            mailbox: RefCell::default(),
+            on_stop: RefCell::new(Some(Box::new(on_stop))),
+            taken: Cell::default(),
+            behind: Cell::default(),
+            ring: Cell::default(),
+            idle: Cell::default(),
+            timer: Cell::default(),
+        });
+        let guard = ThreadGuard::new(inner.clone());
+        let rung = move |_, _| guard.get_ref().rung();
+        let ring = glib_unix::fd_source_new(wake.fd(), IOCondition::IN, Some("interloop"), Priority::DEFAULT, rung);
+        ring.attach(Some(context));
+        inner.ring.set(Some(ring));
+        mailbox.set_notify(move || wake.ring());
+        *inner.mailbox.borrow_mut() = Some(mailbox);
+        Self(inner)
+    }
+
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.0.mailbox.try_borrow().is_ok_and(|mailbox| mailbox.is_none())
+    }
+
+    /// Drives the context until the mailbox has said stop.
+    pub(crate) fn run(&self, context: &MainContext) {
+        while !self.has_stopped() {
+            context.iteration(true);
+        }
+    }
+}
+
+impl<L: EventLoop> Drop for Pump<L> {
+    fn drop(&mut self) {
+        self.0.detach();
+    }
+}
+
+impl<L: EventLoop> Inner<L> {
+    fn rung(self: &Rc<Self>) -> ControlFlow {
+        self.wake.clear();
+        if !self.behind.get() {
+            self.turn();
+        }
+        ControlFlow::Continue
+    }
+
+    /// Takes a turn; says whether there is more to do.
+    fn turn(self: &Rc<Self>) -> bool {
+        let turn = {
+            // Borrowed: this is a main loop inside of a job. The turn that goes on around it looks at everything before it ends.
+            let Ok(mut mailbox) = self.mailbox.try_borrow_mut() else { return false };
+            let Some(mailbox) = mailbox.as_mut() else { return false };
+            let began = Instant::now();
+            let turn = mailbox.turn();
+            self.taken.set(self.taken.get() + began.elapsed());
+            turn
+        };
+        match turn {
+            Turn::Stop => {
+                self.detach();
+                if let Some(on_stop) = self.on_stop.take() {
+                    on_stop();
+                }
+            }
+            Turn::Idle if self.taken.get() < SHARE => self.behind.set(false),
+            Turn::Again | Turn::Idle => self.fall_behind(),
+        }
+        turn == Turn::Again
+    }
+
+    fn fall_behind(self: &Rc<Self>) {
+        self.behind.set(true);
+        let idle = self.idle.take().unwrap_or_else(|| {
+            let guard = ThreadGuard::new(self.clone());
+            let source = glib::idle_source_new(Some("interloop, behind"), Priority::DEFAULT_IDLE, move || {
+                guard.get_ref().idle()
+            });
+            source.attach(Some(&self.context));
+            source
+        });
+        self.idle.set(Some(idle));
+        let timer = self.timer.take().unwrap_or_else(|| {
+            let guard = ThreadGuard::new(self.clone());
+            let due = move || guard.get_ref().due();
+            let source = glib::timeout_source_new(PATIENCE, Some("interloop, late"), Priority::DEFAULT, due);
+            source.attach(Some(&self.context));
+            source
+        });
+        self.timer.set(Some(timer));
+    }
+
+    /// The context has nothing else to do.
+    fn idle(self: &Rc<Self>) -> ControlFlow {
+        self.taken.set(Duration::ZERO);
+        self.behind.set(false);
+        self.turn();
+        if self.behind.get() {
+            return ControlFlow::Continue;
+        }
+        destroy(&self.timer);
+        self.idle.set(None);
+        ControlFlow::Break
+    }
+
+    /// The context has not been idle for long.
+    fn due(self: &Rc<Self>) -> ControlFlow {
+        let begun = Instant::now();
+        loop {
+            let more = self.turn();
+            if !more || begun.elapsed() >= LATE_SHARE {
+                return ControlFlow::Continue;
+            }
+        }
+    }
+
+    /// Removes the sources, and drops the mailbox if it is not in use right now.
+    fn detach(&self) {
+        self.behind.set(false);
+        destroy(&self.ring);
+        destroy(&self.idle);
+        destroy(&self.timer);
+        // Outside the borrow: drops are users' code, and may run a main loop.
+        let mailbox = self.mailbox.try_borrow_mut().ok().and_then(|mut mailbox| mailbox.take());
+        drop(mailbox);
+    }
+}
+
+fn destroy(source: &Cell<Option<Source>>) {
+    if let Some(source) = source.take() {
+        source.destroy();
+    }
+}

@@ -1,0 +1,88 @@
+//! A descriptor that is readable once somebody rang: what wakes a main context from another thread with one write, and without an allocation.
+//!
+//! `MainContext::invoke` makes a source a wake, and a glib future takes two writes and two polls a wake: one of each to reset itself.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, RawFd},
+};
+
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+mod fd {
+    use std::{io, os::fd::OwnedFd};
+
+    use rustix::event::{EventfdFlags, eventfd};
+
+    pub(super) struct Fds {
+        pub(super) read: OwnedFd,
+    }
+
+    impl Fds {
+        pub(super) fn new() -> io::Result<Self> {
+            Ok(Self { read: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
+        }
+
+        pub(super) fn ring(&self) {
+            // Would block: the count is full, so it is readable.
+            let _ = rustix::io::write(&self.read, &1_u64.to_ne_bytes());
+        }
+
+        pub(super) fn clear(&self) {
+            let _ = rustix::io::read(&self.read, &mut [0; 8]);
+        }
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+mod fd {
+    use std::{
+        io::{self, Read, Write},
+        os::unix::net::UnixStream,
+    };
+
+    pub(super) struct Fds {
+        pub(super) read: UnixStream,
+        write: UnixStream,
+    }
+
+    impl Fds {
+        pub(super) fn new() -> io::Result<Self> {
+            let (read, write) = UnixStream::pair()?;
+            read.set_nonblocking(true)?;
+            write.set_nonblocking(true)?;
+            Ok(Self { read, write })
+        }
+
+        pub(super) fn ring(&self) {
+            // Would block: it is full, so it is readable.
+            let _ = (&self.write).write(&[1]);
+        }
+
+        pub(super) fn clear(&self) {
+            let mut buffer = [0; 64];
+            while (&self.read).read(&mut buffer).is_ok_and(|read| read == buffer.len()) {}
+        }
+    }
+}
+
+pub(crate) struct Wake(fd::Fds);
+
+impl Wake {
+    pub(crate) fn new() -> io::Result<Self> {
+        fd::Fds::new().map(Self)
+    }
+
+    /// From any thread; never blocks.
+    pub(crate) fn ring(&self) {
+        self.0.ring();
+    }
+
+    /// To be called before one looks at what the ring was for.
+    pub(crate) fn clear(&self) {
+        self.0.clear();
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.0.read.as_raw_fd()
+    }
+}

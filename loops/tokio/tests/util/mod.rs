@@ -1,0 +1,82 @@
+//! What the tests of all loops share.
+
+// Not every test uses all of it.
+#![allow(dead_code)]
+
+use std::{
+    marker::PhantomData,
+    rc::Rc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    thread::{self, ThreadId},
+    time::Duration,
+};
+
+use interloop::{Running, Service};
+
+/// More than anything here takes, however slow the machine is.
+pub(crate) const LONG: Duration = Duration::from_secs(20);
+
+/// One test at a time in this process: they count threads, and glib's default context is there once. Ends the process when the test hangs.
+pub(crate) struct Watchdog {
+    _alone: MutexGuard<'static, ()>,
+    done: Option<mpsc::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+pub(crate) fn watchdog() -> Watchdog {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (done, over) = mpsc::channel::<()>();
+    let name = thread::current().name().unwrap_or("a test").to_owned();
+    let thread = thread::spawn(move || {
+        if over.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("{name} hangs");
+            std::process::abort();
+        }
+    });
+    Watchdog { _alone: alone, done: Some(done), thread: Some(thread) }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.done.take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+pub(crate) fn up(service: Service) -> Running {
+    let running = service.start().expect("the configuration works");
+    assert!(running.wait_started(LONG), "{}", running.status());
+    running
+}
+
+pub(crate) fn down(running: Running) {
+    let report = running.stop();
+    assert_eq!(report.code, 0, "{report}");
+}
+
+/// Where each was dropped.
+pub(crate) type Drops = Arc<Mutex<Vec<ThreadId>>>;
+
+/// Not `Send`: it is to be dropped on the thread that made it.
+pub(crate) struct Witness {
+    made_on: ThreadId,
+    drops: Drops,
+    not_send: PhantomData<Rc<()>>,
+}
+
+impl Witness {
+    pub(crate) fn new(drops: &Drops) -> Self {
+        Self { made_on: thread::current().id(), drops: drops.clone(), not_send: PhantomData }
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        let here = thread::current().id();
+        self.drops.lock().unwrap_or_else(PoisonError::into_inner).push(here);
+        assert_eq!(here, self.made_on, "dropped on another thread");
+    }
+}

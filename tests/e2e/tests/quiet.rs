@@ -1,0 +1,60 @@
+//! Idle means idle. In a module of this name since such tests run alone.
+
+mod quiet {
+    use std::{
+        fs, thread,
+        time::{Duration, Instant},
+    };
+
+    use interloop_e2e::{Example, Signal, watched};
+
+    /// Voluntary switches of all threads of a process, by thread.
+    fn switches(pid: u32) -> Vec<(String, u64)> {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        tasks
+            .map(|task| {
+                let path = task.unwrap().path();
+                let name = fs::read_to_string(path.join("comm")).unwrap().trim().to_owned();
+                let status = fs::read_to_string(path.join("status")).unwrap();
+                let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+                (name, line.trim().parse().unwrap())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn six_loops_and_a_hundred_tasks_stop_at_once() {
+        watched(|| {
+            let mut example = Example::start("idle", &[]);
+            example.log("all tasks started");
+            let begun = Instant::now();
+            example.signal(Signal::TERM);
+            assert_eq!(example.wait(), 0);
+            // Far more than it takes: the benches have the figure.
+            assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+        });
+    }
+
+    #[test]
+    fn idle_loops_make_no_wakeup_for_five_seconds() {
+        watched(|| {
+            let mut example = Example::start("idle", &[]);
+            example.log("all tasks started");
+            // What follows from the start has settled when nothing changes any more.
+            let mut before = switches(example.id());
+            loop {
+                thread::sleep(Duration::from_millis(200));
+                let now = switches(example.id());
+                if now == before {
+                    break;
+                }
+                before = now;
+            }
+            // The time is what is measured.
+            thread::sleep(Duration::from_secs(5));
+            assert_eq!(switches(example.id()), before);
+            example.signal(Signal::TERM);
+            assert_eq!(example.wait(), 0);
+        });
+    }
+}

@@ -1,0 +1,95 @@
+//! The small examples: hello, clock, empty.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use interloop_e2e::{Example, Signal, binary, get, watched};
+
+#[test]
+fn hello_answers_and_stops_on_int() {
+    watched(|| {
+        let mut hello = Example::start("hello", &["--http-port", "0"]);
+        let address = hello.address("http");
+        assert_eq!(get(address, "/").body.trim_end(), "Hello, world");
+        hello.signal(Signal::INT);
+        assert_eq!(hello.wait(), 0);
+        let log = hello.whole_log();
+        assert!(log.contains("INT received, stopping") && log.contains("stopped gracefully"), "{log}");
+    });
+}
+
+#[test]
+fn hello_has_a_classic_log() {
+    watched(|| {
+        let mut hello = Example::start("hello", &["--log-format", "classic"]);
+        let line = hello.log("server started on 127.0.0.1:");
+        assert!(line.starts_with("INFO:hello.http:server started on "), "{line}");
+        hello.signal(Signal::TERM);
+        assert_eq!(hello.wait(), 0);
+    });
+}
+
+#[test]
+fn hello_takes_its_port_from_the_environment() {
+    watched(|| {
+        let mut hello = Example::run(Command::new(binary("hello")).env("HELLO__HTTP__HOST", "127.0.0.2"));
+        assert_eq!(hello.address("http").ip().to_string(), "127.0.0.2");
+        hello.signal(Signal::TERM);
+        assert_eq!(hello.wait(), 0);
+    });
+}
+
+#[test]
+fn the_shortest_programs_are_short() {
+    for example in ["hello", "clock"] {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples");
+        let source = std::fs::read_to_string(format!("{folder}/{example}/src/main.rs")).unwrap();
+        let lines = source.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")).count();
+        assert!(lines <= 12, "{example} has {lines} lines of code");
+    }
+}
+
+#[test]
+fn a_second_of_the_clock_is_a_second() {
+    watched(|| {
+        let mut clock = Example::start("clock", &["--tick-interval", "200ms"]);
+        clock.said("");
+        let begun = Instant::now();
+        while clock.whole_output().lines().count() < 6 {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{}", clock.whole_output());
+            std::thread::yield_now();
+        }
+        // Five more ticks on a grid of 200 ms.
+        assert!(begun.elapsed() >= Duration::from_millis(800), "{:?}", begun.elapsed());
+        clock.signal(Signal::INT);
+        let asked = Instant::now();
+        assert_eq!(clock.wait(), 0);
+        assert!(asked.elapsed() < Duration::from_millis(150), "it did not stop at once: {:?}", asked.elapsed());
+    });
+}
+
+#[test]
+fn a_service_without_tasks_waits_to_be_asked() {
+    watched(|| {
+        let mut empty = Example::start("empty", &[]);
+        empty.log("all tasks started");
+        empty.signal(Signal::INT);
+        assert_eq!(empty.wait(), 0);
+        let log = empty.whole_log();
+        assert!(log.contains("INT received, stopping") && log.contains("stopped gracefully"), "{log}");
+    });
+}
+
+#[test]
+fn a_thousand_terms_are_one() {
+    watched(|| {
+        let mut empty = Example::start("empty", &[]);
+        empty.log("all tasks started");
+        for _ in 0..1000 {
+            empty.signal_if_there(Signal::TERM);
+        }
+        assert_eq!(empty.wait(), 0);
+    });
+}

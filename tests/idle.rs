@@ -1,0 +1,69 @@
+//! Idle means idle.
+
+mod util;
+
+/// Alone on the machine: what counts wakeups.
+mod quiet {
+    use std::{collections::BTreeMap, fs, time::Duration};
+
+    use interloop::{Service, Thread, task_fn};
+
+    use crate::util::{SOON, quiet_resident, up, watched};
+
+    /// How often each thread of this process but this one has gone to sleep by itself.
+    fn switches() -> BTreeMap<String, u64> {
+        let own = fs::read_link("/proc/thread-self").unwrap().file_name().unwrap().to_owned();
+        let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap());
+        let count = |task: fs::DirEntry| {
+            let status = fs::read_to_string(task.path().join("status")).unwrap();
+            let field = |name: &str| {
+                let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+                line.split_whitespace().nth(1).unwrap().to_owned()
+            };
+            let id = format!("{} ({})", field("Name:"), task.file_name().display());
+            (id, field("voluntary_ctxt_switches:").parse().unwrap())
+        };
+        tasks.filter(|task| task.file_name() != own).map(count).collect()
+    }
+
+    #[test]
+    fn a_service_with_nothing_to_do_does_not_wake_up() {
+        watched(|| {
+            let mut service = Service::new("test");
+            for name in ["a", "b", "c"] {
+                service.task(name, quiet_resident::<Thread>());
+            }
+            let waiting = task_fn::<Thread>(async |cx| {
+                // A timer that is far away is no reason to look at the clock.
+                cx.spawn_local(cx.sleep(Duration::from_secs(3600))).detach();
+                cx.until_shutdown().await;
+                Ok(())
+            });
+            service.task("waiting", waiting).requires("a");
+            service.event_loop("shared", Thread);
+            service.task("d", quiet_resident::<Thread>()).on("shared");
+            service.task("e", quiet_resident::<Thread>()).on("shared");
+            service.remote_to::<Thread>();
+            let running = up(service);
+            // Each loop has come to rest when it has answered, and gone to sleep again.
+            for (_, beat) in running.heartbeats() {
+                beat.wait(SOON).unwrap();
+            }
+            let mut before = switches();
+            loop {
+                // Until all are asleep: what comes after must be silence.
+                std::thread::sleep(Duration::from_millis(50));
+                let now = switches();
+                if now == before {
+                    break;
+                }
+                before = now;
+            }
+            assert!(before.len() >= 7, "{before:?}");
+            // Silence can only be heard by waiting.
+            std::thread::sleep(Duration::from_secs(2));
+            assert_eq!(switches(), before);
+            assert_eq!(running.stop().code, 0);
+        });
+    }
+}

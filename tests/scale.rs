@@ -1,0 +1,56 @@
+//! Many tasks.
+
+mod util;
+
+/// Alone on the machine: what measures time.
+mod quiet {
+    use std::fs;
+
+    use interloop::{Service, Thread};
+
+    use crate::util::{SOON, quiet_resident, watched};
+
+    /// The CPU time that this process has used, in ticks of the system, which are 10 ms.
+    fn cpu_ticks() -> u64 {
+        let stat = fs::read_to_string("/proc/self/stat").unwrap();
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+    }
+
+    /// How much CPU time so many tasks on one loop take to start and stop. `chained`: each requires the one before.
+    fn life_of(tasks: usize, chained: bool) -> u64 {
+        let mut service = Service::new("test");
+        service.event_loop("io", Thread);
+        let began = cpu_ticks();
+        for number in 0..tasks {
+            let settings = service.task(format!("task-{number}"), quiet_resident::<Thread>()).on("io");
+            if let (true, Some(before)) = (chained, number.checked_sub(1)) {
+                settings.requires(format!("task-{before}"));
+            }
+        }
+        let running = service.start().unwrap();
+        assert!(running.wait_started(SOON));
+        assert_eq!(running.status().loops[0].futures, tasks);
+        let report = running.stop();
+        assert_eq!((report.code, report.tasks.len()), (0, tasks));
+        cpu_ticks() - began
+    }
+
+    /// Ten times as many tasks take ten times as long, with room for noise.
+    fn is_linear(chained: bool) {
+        let small = (0..5).map(|_| life_of(1_000, chained)).sum::<u64>();
+        let large = life_of(10_000, chained);
+        assert!(large < small * 3, "1,000 tasks, five times: {small} ticks; 10,000 at once: {large}");
+        println!("1,000 tasks, five times: {small} ticks; 10,000 at once: {large}");
+    }
+
+    #[test]
+    fn ten_thousand_tasks_on_one_loop_start_and_stop_in_linear_time() {
+        watched(|| is_linear(false));
+    }
+
+    #[test]
+    fn a_chain_of_ten_thousand_tasks_starts_and_stops_in_linear_time() {
+        watched(|| is_linear(true));
+    }
+}

@@ -1,0 +1,194 @@
+//! What happens on a connection, as far as its time limits and the drain need to know.
+//!
+//! On the way of a request nothing here asks for the time or touches a timer: what happens leaves a mark, a change of the generation, and the
+//! connection's one timer looks at the marks four times a limit.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use http::Version;
+
+use crate::{hosted::Peer, server::Server, settings::Limits};
+
+/// How long a connection that ends anyway may take for its farewell.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waits {
+    /// For the end of a request's head.
+    Head,
+    /// For the next request.
+    Request,
+    /// For more of a request's body.
+    Body,
+    /// For the handlers, or for the client to take the response: that may take any time.
+    Response,
+    /// For the client to take note that this is the end.
+    Farewell,
+}
+
+/// One connection's. All its fields are hints for timers, and follow each other on one task: the order of memory doesn't matter.
+pub(crate) struct Activity {
+    pub(crate) server: Arc<Server>,
+    pub(crate) peer: Peer,
+    generation: AtomicU32,
+    /// Requests whose response has not been handed to the connection in full.
+    open: AtomicUsize,
+    /// Bytes have come since the last request; also before the first one.
+    in_head: AtomicBool,
+    in_body: AtomicBool,
+    multiplexed: AtomicBool,
+    /// Requests so far, all the same if it wraps around.
+    begun: AtomicU32,
+    /// The server stops: what is there is looked for once more.
+    last_look: AtomicBool,
+    found: AtomicBool,
+    farewell: AtomicBool,
+}
+
+impl Activity {
+    pub(crate) fn new(server: Arc<Server>, peer: Peer) -> Arc<Self> {
+        Arc::new(Self {
+            server,
+            peer,
+            generation: AtomicU32::new(0),
+            open: AtomicUsize::new(0),
+            in_head: AtomicBool::new(true),
+            in_body: AtomicBool::new(false),
+            multiplexed: AtomicBool::new(false),
+            begun: AtomicU32::new(0),
+            last_look: AtomicBool::new(false),
+            found: AtomicBool::new(false),
+            farewell: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation.load(Relaxed)
+    }
+
+    fn mark(&self) {
+        self.generation.fetch_add(1, Relaxed);
+    }
+
+    /// Bytes have been read.
+    pub(crate) fn has_read(&self) {
+        // On HTTP/2 these may be anything: only requests count.
+        if self.open.load(Relaxed) == 0 && !self.in_head.load(Relaxed) && !self.multiplexed.load(Relaxed) {
+            self.in_head.store(true, Relaxed);
+            self.mark();
+        }
+    }
+
+    /// A request's head is there.
+    pub(crate) fn begin(self: &Arc<Self>, version: Version) -> Open {
+        self.open.fetch_add(1, Relaxed);
+        self.in_head.store(false, Relaxed);
+        if self.begun.fetch_add(1, Relaxed) == 0 {
+            self.multiplexed.store(version == Version::HTTP_2, Relaxed);
+        }
+        self.mark();
+        Open(self.clone())
+    }
+
+    pub(crate) fn begun(&self) -> u32 {
+        self.begun.load(Relaxed)
+    }
+
+    /// From now on each read that finds nothing looks whether that is true.
+    pub(crate) fn look_again(&self) {
+        self.last_look.store(true, Relaxed);
+        self.found.store(false, Relaxed);
+    }
+
+    pub(crate) fn is_last_look(&self) -> bool {
+        self.last_look.load(Relaxed)
+    }
+
+    /// The client has sent something that the loop hasn't noticed yet.
+    pub(crate) fn found(&self) {
+        self.found.store(true, Relaxed);
+    }
+
+    pub(crate) fn has_found(&self) -> bool {
+        self.found.load(Relaxed)
+    }
+
+    /// Whether the connection is one request at a time.
+    pub(crate) fn is_sequential(&self) -> bool {
+        !self.multiplexed.load(Relaxed)
+    }
+
+    /// A handler has begun, or ended, to wait for more of a body.
+    pub(crate) fn waits_for_body(&self, waits: bool) {
+        if self.in_body.load(Relaxed) != waits {
+            self.in_body.store(waits, Relaxed);
+            self.mark();
+        }
+    }
+
+    /// The client still sends what nobody will read: see [`net::Io`](crate::net::Io).
+    pub(crate) fn say_farewell(&self) {
+        self.farewell.store(true, Relaxed);
+        self.mark();
+    }
+
+    pub(crate) fn is_farewell(&self) -> bool {
+        self.farewell.load(Relaxed)
+    }
+
+    pub(crate) fn is_between_requests(&self) -> bool {
+        self.open.load(Relaxed) == 0
+    }
+
+    pub(crate) fn waits(&self) -> Waits {
+        if self.open.load(Relaxed) > 0 {
+            return if self.in_body.load(Relaxed) { Waits::Body } else { Waits::Response };
+        }
+        if self.is_farewell() {
+            Waits::Farewell
+        } else if self.in_head.load(Relaxed) {
+            Waits::Head
+        } else {
+            Waits::Request
+        }
+    }
+}
+
+impl Waits {
+    /// How long this may take.
+    pub(crate) fn limit(self, limits: &Limits, draining: bool) -> Option<Duration> {
+        match self {
+            Self::Response => None,
+            Self::Farewell => Some(FAREWELL),
+            Self::Body => limits.idle,
+            Self::Head | Self::Request if draining => Some(FAREWELL),
+            Self::Head => limits.header,
+            Self::Request => limits.idle,
+        }
+    }
+}
+
+/// A request that is open as long as this lives.
+pub(crate) struct Open(Arc<Activity>);
+
+impl std::ops::Deref for Open {
+    type Target = Arc<Activity>;
+
+    fn deref(&self) -> &Arc<Activity> {
+        &self.0
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Relaxed);
+        self.0.mark();
+    }
+}

@@ -1,0 +1,148 @@
+//! Where a server listens: known once it is bound, awaited by whoever needs it.
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+/// An address that a server listens on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Address {
+    /// An IP address and a port, never 0.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// The IP address and port, unless it is a Unix socket.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// The addresses that a server listens on, from any thread: `Clone` gives another end of the same.
+///
+/// Got from [`HttpServer::addresses`](crate::HttpServer::addresses) before the server starts.
+#[derive(Clone, Default)]
+pub struct Addresses(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    inner: Mutex<Inner>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    state: State,
+    wakers: Vec<Waker>,
+}
+
+#[derive(Clone, Default)]
+enum State {
+    #[default]
+    Unbound,
+    Bound(Vec<Address>),
+    Ended,
+}
+
+impl Addresses {
+    /// For a server that is made anew for each incarnation: see [`HttpServer::announce_to`](crate::HttpServer::announce_to).
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The addresses now: none before the server is bound, and none after its end.
+    pub fn get(&self) -> Vec<Address> {
+        match &self.lock().state {
+            State::Bound(addresses) => addresses.clone(),
+            State::Unbound | State::Ended => Vec::new(),
+        }
+    }
+
+    /// The first that is an IP address and a port, now.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match &self.lock().state {
+            State::Bound(addresses) => addresses.iter().find_map(Address::tcp),
+            State::Unbound | State::Ended => None,
+        }
+    }
+
+    /// Waits, on any executor, until the server listens; None if it has ended without.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it does nothing else.
+    pub fn bound(&self) -> impl Future<Output = Option<Vec<Address>>> + Send + 'static {
+        let this = self.clone();
+        poll_fn(move |cx| {
+            let mut inner = this.lock();
+            match &inner.state {
+                State::Bound(addresses) => Poll::Ready(Some(addresses.clone())),
+                State::Ended => Poll::Ready(None),
+                State::Unbound => {
+                    inner.wakers.retain(|waker| !waker.will_wake(cx.waker()));
+                    inner.wakers.push(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+    }
+
+    /// As [`bound`](Self::bound), blocking this thread; None also after `timeout`. Not for the thread of a loop.
+    pub fn wait_timeout(&self, timeout: Duration) -> Option<Vec<Address>> {
+        let waited =
+            self.0.changed.wait_timeout_while(self.lock(), timeout, |inner| matches!(inner.state, State::Unbound));
+        match &waited.unwrap_or_else(PoisonError::into_inner).0.state {
+            State::Bound(addresses) => Some(addresses.clone()),
+            State::Unbound | State::Ended => None,
+        }
+    }
+
+    pub(crate) fn set_bound(&self, addresses: Vec<Address>) {
+        self.set(State::Bound(addresses));
+    }
+
+    pub(crate) fn set_ended(&self) {
+        self.set(State::Ended);
+    }
+
+    fn set(&self, state: State) {
+        let wakers = {
+            let mut inner = self.lock();
+            inner.state = state;
+            std::mem::take(&mut inner.wakers)
+        };
+        self.0.changed.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Addresses").field(&self.get()).finish()
+    }
+}

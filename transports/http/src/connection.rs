@@ -1,0 +1,227 @@
+//! One connection, from its first byte to its end.
+
+use std::{
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper_util::server::conn::auto::Builder;
+use interloop::Requested;
+use tower_service::Service;
+
+use crate::{
+    activity::{Activity, Waits},
+    body::{Body, BoxError},
+    hosted::{Hosted, Peer},
+    net::{self, Stream, Timer},
+    server::{Seat, Server},
+    settings::Limits,
+    streams::{Inbox, Streams},
+};
+
+/// The looks at what a connection waits for, within a limit.
+const LOOKS: u32 = 4;
+
+/// Serves a connection: until the client closes it, a limit is hit, or it has been drained.
+pub(crate) async fn serve<S, B>(stream: Stream, peer: Peer, server: Arc<Server>, seat: Seat, service: S)
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let activity = Activity::new(server.clone(), peer);
+    let inbox = Inbox::default();
+    let builder = builder(inbox.clone(), &server.limits);
+    let io = net::io(stream, activity.clone(), seat);
+    let hosted = Hosted { service, activity: activity.clone() };
+    let mut connection = pin!(builder.serve_connection_with_upgrades(io, hosted));
+    let mut streams = Streams::new(inbox);
+    let mut monitor = Monitor::new(activity);
+    let ended = poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            let new_waker = monitor.sees(cx);
+            loop {
+                if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                    return Poll::Ready(ended);
+                }
+                if streams.poll(cx) {
+                    continue;
+                }
+                match monitor.poll(cx, new_waker) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Order::Finish) => connection.as_mut().graceful_shutdown(),
+                    Poll::Ready(Order::Look) => {}
+                    Poll::Ready(Order::Drop) => return Poll::Ready(Ok(())),
+                }
+            }
+        }));
+        match polled {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    })
+    .await;
+    match ended {
+        Ok(Ok(())) => {}
+        // A client that went away, or spoke no HTTP: its affair.
+        Ok(Err(error)) => log::debug!(target: &server.target, "a connection from {peer} broke: {error}"),
+        Err(panic) => server.panicked(panic),
+    }
+}
+
+fn builder(inbox: Inbox, limits: &Limits) -> Builder<Inbox> {
+    let mut builder = Builder::new(inbox);
+    // Without hyper's own timers: see `activity`.
+    builder.http1().header_read_timeout(None).max_buf_size(limits.header_size);
+    let header_size = u32::try_from(limits.header_size).unwrap_or(u32::MAX);
+    builder.http2().max_header_list_size(header_size).enable_connect_protocol();
+    builder
+}
+
+/// What a connection is told.
+enum Order {
+    /// Finish what is open, take nothing new.
+    Finish,
+    /// Look for a request.
+    Look,
+    Drop,
+}
+
+/// Watches the shutdown and the time limits of one connection.
+struct Monitor {
+    activity: Arc<Activity>,
+    waker: Option<Waker>,
+    requested: Requested,
+    stage: Stage,
+    timer: Option<Timer>,
+    watched: Option<Watched>,
+}
+
+enum Stage {
+    Serving,
+    /// The shutdown was requested between two requests: the next one may be in the socket already.
+    LastLook {
+        begun: u32,
+    },
+    Finishing,
+}
+
+/// What the timer is set for.
+struct Watched {
+    waits: Waits,
+    generation: u32,
+    looks: u32,
+}
+
+impl Monitor {
+    fn new(activity: Arc<Activity>) -> Self {
+        let requested = activity.server.shutdown.requested();
+        Self { activity, waker: None, requested, stage: Stage::Serving, timer: None, watched: None }
+    }
+
+    /// Whether the connection is polled by another task than before, which has to be told to others.
+    fn sees(&mut self, cx: &Context<'_>) -> bool {
+        let new = !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if new {
+            self.waker = Some(cx.waker().clone());
+        }
+        new
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, new_waker: bool) -> Poll<Order> {
+        match self.stage {
+            Stage::Finishing => {}
+            Stage::LastLook { begun } => {
+                // A request came of it, or nothing was there.
+                if self.activity.begun() != begun || !self.activity.has_found() {
+                    return self.finish();
+                }
+                self.activity.look_again();
+            }
+            Stage::Serving => {
+                // Where there is no news, one load.
+                let stopping = self.activity.server.shutdown.is_requested()
+                    || (new_waker && Pin::new(&mut self.requested).poll(cx).is_ready());
+                if stopping {
+                    if !self.activity.is_sequential() || !self.activity.is_between_requests() {
+                        return self.finish();
+                    }
+                    self.activity.look_again();
+                    self.stage = Stage::LastLook { begun: self.activity.begun() };
+                    self.watched = None;
+                    return Poll::Ready(Order::Look);
+                }
+            }
+        }
+        self.poll_limits(cx, new_waker)
+    }
+
+    fn finish(&mut self) -> Poll<Order> {
+        self.stage = Stage::Finishing;
+        self.watched = None;
+        Poll::Ready(Order::Finish)
+    }
+
+    fn poll_limits(&mut self, cx: &mut Context<'_>, new_waker: bool) -> Poll<Order> {
+        loop {
+            let Some(watched) = &mut self.watched else {
+                if !self.watch() {
+                    return Poll::Pending;
+                }
+                continue;
+            };
+            let farewell = self.activity.is_farewell() && watched.waits != Waits::Farewell;
+            if farewell && self.activity.waits() == Waits::Farewell {
+                self.watched = None;
+                continue;
+            }
+            let Some(timer) = &mut self.timer else { return Poll::Pending };
+            if timer.poll(cx, new_waker).is_pending() {
+                return Poll::Pending;
+            }
+            let waits = self.activity.waits();
+            if waits != watched.waits || self.activity.generation() != watched.generation {
+                self.watched = None;
+                continue;
+            }
+            watched.looks += 1;
+            if watched.looks >= LOOKS {
+                return self.too_late(waits);
+            }
+            self.set_timer(waits);
+        }
+    }
+
+    /// Sets the timer for what the connection waits for now; false if that may take any time.
+    fn watch(&mut self) -> bool {
+        let waits = self.activity.waits();
+        if !self.set_timer(waits) {
+            return false;
+        }
+        self.watched = Some(Watched { waits, generation: self.activity.generation(), looks: 0 });
+        true
+    }
+
+    fn set_timer(&mut self, waits: Waits) -> bool {
+        let draining = !matches!(self.stage, Stage::Serving);
+        let Some(limit) = waits.limit(&self.activity.server.limits, draining) else { return false };
+        match &mut self.timer {
+            Some(timer) => timer.set(limit / LOOKS),
+            None => self.timer = Some(Timer::after(limit / LOOKS)),
+        }
+        true
+    }
+
+    fn too_late(&mut self, waits: Waits) -> Poll<Order> {
+        let finishing = !matches!(self.stage, Stage::Serving);
+        // Between two requests one takes leave: an HTTP/2 client is told.
+        if waits == Waits::Request && !finishing { self.finish() } else { Poll::Ready(Order::Drop) }
+    }
+}

@@ -1,0 +1,239 @@
+//! Health checks, on an address of their own.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context as Poller, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use interloop::{Context, Phase, Reply, Result, Service, ServiceHandle, State, Task, TaskSettings, clap, duration};
+use interloop_tokio::Tokio;
+
+use crate::{
+    addresses::Addresses,
+    body::Body,
+    net,
+    options::HttpOptions,
+    server,
+    settings::{Settings, Wishes},
+};
+
+/// How long a loop may take to answer a heartbeat.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Adds the task `health`: a [`Health`] on a loop of its own, also named `health`, so that no busy loop can keep it from answering, and
+/// [`last`](TaskSettings::last) to stop.
+///
+/// It starts at once with the tasks that depend on nothing. A task that it should watch from its very start says `.after("health")`.
+///
+/// ```
+/// use interloop::Service;
+///
+/// let mut service = Service::new("hello");
+/// interloop_http::health(&mut service).set("port", 8001);
+/// ```
+pub fn health(service: &mut Service) -> &mut TaskSettings {
+    service.event_loop("health", Tokio::default());
+    service.task("health", Health::new()).on("health").last()
+}
+
+/// Health checks for whoever supervises the process: a task to be put on a loop of its own, [`last`](TaskSettings::last) to stop: see [`health()`].
+///
+/// * `/livez`: 200 if every loop answers a heartbeat through its own mailbox within 5 s; 503 names those that don't.
+/// * `/readyz`: 200 if all tasks run and no stop was requested; 503 names those that don't run.
+/// * `/startupz`: 200 once the start is through.
+/// * `/status` (feature `status`): the service's [`Status`](interloop::Status) as JSON.
+///
+/// Nothing is done between two questions.
+#[derive(Debug)]
+pub struct Health {
+    wishes: Wishes,
+    addresses: Addresses,
+    heartbeat_timeout: Duration,
+}
+
+impl Health {
+    /// Listens on 127.0.0.1, on any free port, unless it is told otherwise.
+    pub fn new() -> Self {
+        Self { wishes: Wishes::default(), addresses: Addresses::default(), heartbeat_timeout: HEARTBEAT_TIMEOUT }
+    }
+
+    /// Listens on this address or host name, besides others that were named.
+    #[must_use]
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.wishes.hosts.push(host.into());
+        self
+    }
+
+    /// Listens on this port.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.wishes.port = Some(port);
+        self
+    }
+
+    /// How long a loop may take to answer a heartbeat: 5 s by default.
+    #[must_use]
+    pub fn heartbeat_timeout(mut self, time: Duration) -> Self {
+        self.heartbeat_timeout = time;
+        self
+    }
+
+    /// Where it listens, known once it does.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses.clone()
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The options of [`Health`], each with the task's name before it: `--health-port`.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct HealthOptions {
+    /// Answer on these addresses or host names; 127.0.0.1 by default
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    host: Vec<String>,
+
+    /// Answer on this port; 0, the default, is any free one
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+
+    /// How long a loop may take to answer a heartbeat; 5s by default
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    heartbeat_timeout: Option<Duration>,
+}
+
+impl Task<Tokio> for Health {
+    type Options = HealthOptions;
+
+    async fn run(&mut self, cx: Context<Tokio, HealthOptions>) -> Result {
+        let HealthOptions { host, port, heartbeat_timeout } = cx.options().clone();
+        let settings = Settings::new(&HttpOptions { host, port, ..HttpOptions::default() }, &self.wishes);
+        let timeout = heartbeat_timeout.unwrap_or(self.heartbeat_timeout);
+        let checks = Checks { service: cx.service().clone(), timeout };
+        server::serve(&cx, settings, checks, &self.addresses).await
+    }
+}
+
+impl Drop for Health {
+    fn drop(&mut self) {
+        self.addresses.set_ended();
+    }
+}
+
+/// The checks as a tower service.
+#[derive(Clone)]
+struct Checks {
+    service: ServiceHandle,
+    timeout: Duration,
+}
+
+impl tower_service::Service<Request<Body>> for Checks {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = std::result::Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Poller<'_>) -> Poll<std::result::Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let this = self.clone();
+        Box::pin(async move { Ok(this.answer(&request).await) })
+    }
+}
+
+impl Checks {
+    async fn answer(&self, request: &Request<Body>) -> Response<Full<Bytes>> {
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
+        }
+        match request.uri().path() {
+            "/livez" => verdict(self.not_alive().await),
+            "/readyz" => verdict(self.not_ready()),
+            "/startupz" => verdict(self.not_started()),
+            #[cfg(feature = "status")]
+            "/status" => match serde_json::to_vec(&self.service.status()) {
+                Ok(json) => response(StatusCode::OK, "application/json", json.into()),
+                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+            },
+            _ => text(StatusCode::NOT_FOUND, "there is /livez, /readyz and /startupz"),
+        }
+    }
+
+    /// Which loops did not answer in time.
+    async fn not_alive(&self) -> Option<String> {
+        let mut asked = self.service.heartbeats();
+        let mut late = pin!(net::sleep(self.timeout));
+        std::future::poll_fn(|cx| {
+            // One that has ended meanwhile isn't stuck.
+            asked.retain_mut(|(_, reply)| Pin::new(reply).poll(cx).is_pending());
+            if asked.is_empty() { Poll::Ready(()) } else { late.as_mut().poll(cx) }
+        })
+        .await;
+        match asked.len() {
+            0 => None,
+            1 => Some(format!("loop {} has not answered for {} s", names(&asked), self.timeout.as_secs_f64())),
+            _ => Some(format!("loops {} have not answered for {} s", names(&asked), self.timeout.as_secs_f64())),
+        }
+    }
+
+    fn not_ready(&self) -> Option<String> {
+        if self.service.is_ready() {
+            return None;
+        }
+        let status = self.service.status();
+        let mut why = vec![match &status.reason {
+            Some(reason) => format!("{} ({reason})", status.phase),
+            None => status.phase.to_string(),
+        }];
+        let idle = status.tasks.iter().filter(|task| task.state != State::Running);
+        why.extend(idle.map(|task| format!("task {} is {}", task.name, task.state)));
+        Some(why.join("\n"))
+    }
+
+    fn not_started(&self) -> Option<String> {
+        let phase = self.service.phase();
+        (phase < Phase::Running).then(|| phase.to_string())
+    }
+}
+
+fn names(asked: &[(Arc<str>, Reply<()>)]) -> String {
+    asked.iter().map(|(name, _)| &**name).collect::<Vec<_>>().join(", ")
+}
+
+fn verdict(problem: Option<String>) -> Response<Full<Bytes>> {
+    match problem {
+        None => text(StatusCode::OK, "ok"),
+        Some(problem) => text(StatusCode::SERVICE_UNAVAILABLE, &problem),
+    }
+}
+
+fn text(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
+    response(status, "text/plain; charset=utf-8", format!("{line}\n").into())
+}
+
+fn response(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+impl fmt::Debug for Checks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checks").field("service", &self.service.name()).finish_non_exhaustive()
+    }
+}

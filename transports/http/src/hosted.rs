@@ -1,0 +1,272 @@
+//! The user's service as hyper calls it: what a request brings along, the limit of its body, a panic that stays its own.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    future::Future,
+    net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use crate::{
+    activity::{Activity, Open},
+    body::{Body, BoxError, Exceeded},
+};
+
+/// Who is at the other end: an extension of each request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Peer(Option<SocketAddr>);
+
+impl Peer {
+    pub(crate) fn tcp(address: SocketAddr) -> Self {
+        Self(Some(address))
+    }
+
+    pub(crate) fn unix() -> Self {
+        Self(None)
+    }
+
+    /// Its IP address and port; None for a client of a Unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.0
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("unix"),
+        }
+    }
+}
+
+/// The user's service on one connection.
+pub(crate) struct Hosted<S> {
+    pub(crate) service: S,
+    pub(crate) activity: Arc<Activity>,
+}
+
+impl<S, B> hyper::service::Service<Request<Incoming>> for Hosted<S>
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Answer<B>>;
+    type Error = Infallible;
+    type Future = Respond<S>;
+
+    fn call(&self, request: Request<Incoming>) -> Respond<S> {
+        let server = &self.activity.server;
+        server.requests.add(1);
+        let open = self.activity.begin(request.version());
+        let limit = server.limits.body_size;
+        if http_body::Body::size_hint(request.body()).lower() > limit as u64 {
+            return Respond { state: State::TooLarge, exceeded: None, open: Some(open) };
+        }
+        let (mut parts, body) = request.into_parts();
+        parts.extensions.insert(server.shutdown.clone());
+        parts.extensions.insert(self.activity.peer);
+        let (body, exceeded) = Body::incoming(body, limit, &self.activity);
+        let request = Request::from_parts(parts, body);
+        let state = State::Asked { service: self.service.clone(), request: Some(request) };
+        Respond { state, exceeded, open: Some(open) }
+    }
+}
+
+pin_project! {
+    /// The response to one request.
+    pub(crate) struct Respond<S: Service<Request<Body>>> {
+        #[pin]
+        state: State<S, S::Future>,
+        exceeded: Option<Exceeded>,
+        open: Option<Open>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<S, F> {
+        TooLarge,
+        Asked { service: S, request: Option<Request<Body>> },
+        Called { #[pin] response: F },
+        Done,
+    }
+}
+
+impl<S, B> Future for Respond<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+{
+    type Output = Result<Response<Answer<B>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = catch_unwind(AssertUnwindSafe(|| self.as_mut().poll_service(cx)));
+        let mut this = self.as_mut().project();
+        let outcome = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(outcome)) => {
+                catch_unwind(AssertUnwindSafe(|| this.state.set(State::Done))).map(|()| outcome)
+            }
+            Err(panic) => {
+                // What is left of the handler may panic once more; once is enough.
+                let _ = catch_unwind(AssertUnwindSafe(|| this.state.set(State::Done)));
+                Err(panic)
+            }
+        };
+        let open = this.open.take().expect("it is not polled after its end");
+        let exceeded = this.exceeded.as_ref().is_some_and(Exceeded::get);
+        let response = match outcome {
+            Err(panic) => {
+                open.server.panicked(panic);
+                failed(open, StatusCode::INTERNAL_SERVER_ERROR)
+            }
+            Ok(Outcome::Response(_) | Outcome::Failed(_)) if exceeded => too_large(open),
+            Ok(Outcome::TooLarge) => too_large(open),
+            Ok(Outcome::Response(mut response)) => {
+                // hyper says so too, once the connection has heard of the stop.
+                if open.server.shutdown.is_requested() && open.is_sequential() {
+                    close(&mut response);
+                }
+                response.map(|body| Answer { body: Kind::Body { body }, open: Some(open) })
+            }
+            Ok(Outcome::Failed(error)) => {
+                log::error!(target: &open.server.target, "a request failed: {error}");
+                failed(open, StatusCode::INTERNAL_SERVER_ERROR)
+            }
+        };
+        Poll::Ready(Ok(response))
+    }
+}
+
+enum Outcome<R> {
+    Response(R),
+    Failed(BoxError),
+    TooLarge,
+}
+
+impl<S> Respond<S>
+where
+    S: Service<Request<Body>>,
+    S::Error: Into<BoxError>,
+{
+    fn poll_service(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<S::Response>> {
+        let mut state = self.project().state;
+        loop {
+            let response = match state.as_mut().project() {
+                StateProj::TooLarge => return Poll::Ready(Outcome::TooLarge),
+                StateProj::Called { response } => {
+                    return response.poll(cx).map(|done| match done {
+                        Ok(response) => Outcome::Response(response),
+                        Err(error) => Outcome::Failed(error.into()),
+                    });
+                }
+                StateProj::Asked { service, request } => match service.poll_ready(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Outcome::Failed(error.into())),
+                    Poll::Ready(Ok(())) => service.call(request.take().expect("it is called once")),
+                },
+                StateProj::Done => unreachable!("it is not polled after its end"),
+            };
+            state.set(State::Called { response });
+        }
+    }
+}
+
+fn failed<B>(open: Open, status: StatusCode) -> Response<Answer<B>> {
+    let text = Bytes::from_static(match status {
+        StatusCode::PAYLOAD_TOO_LARGE => b"the request's body is too long\n",
+        _ => b"internal server error\n",
+    });
+    let mut response = Response::new(Answer { body: Kind::Text { text: Some(text) }, open: Some(open) });
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// The rest of the body is not read: an HTTP/1 connection can't go on.
+fn too_large<B>(open: Open) -> Response<Answer<B>> {
+    let sequential = open.is_sequential();
+    if sequential {
+        open.say_farewell();
+    }
+    let mut response = failed(open, StatusCode::PAYLOAD_TOO_LARGE);
+    if sequential {
+        close(&mut response);
+    }
+    response
+}
+
+fn close<B>(response: &mut Response<B>) {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+}
+
+pin_project! {
+    /// The body of a response. The request is open as long as it lives.
+    pub(crate) struct Answer<B> {
+        #[pin]
+        body: Kind<B>,
+        open: Option<Open>,
+    }
+}
+
+pin_project! {
+    #[project = KindProj]
+    enum Kind<B> {
+        Body { #[pin] body: B },
+        Text { text: Option<Bytes> },
+    }
+}
+
+impl<B> http_body::Body for Answer<B>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.project();
+        match this.body.project() {
+            KindProj::Text { text } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            // hyper then ends this response alone.
+            KindProj::Body { body } => match catch_unwind(AssertUnwindSafe(|| body.poll_frame(cx))) {
+                Ok(polled) => polled.map_err(Into::into),
+                Err(panic) => {
+                    if let Some(open) = this.open {
+                        open.server.panicked(panic);
+                    }
+                    Poll::Ready(Some(Err("a response's body panicked".into())))
+                }
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            Kind::Body { body } => body.is_end_stream(),
+            Kind::Text { text } => text.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Kind::Body { body } => body.size_hint(),
+            Kind::Text { text } => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
+        }
+    }
+}

@@ -1,0 +1,24 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod activity;
+mod addresses;
+mod body;
+mod connection;
+mod health;
+mod hosted;
+mod net;
+mod options;
+mod server;
+mod settings;
+mod sockets;
+mod streams;
+
+pub use crate::{
+    addresses::{Address, Addresses},
+    body::{Body, BoxError},
+    health::{Health, HealthOptions, health},
+    hosted::Peer,
+    options::HttpOptions,
+    server::HttpServer,
+};

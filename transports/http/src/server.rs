@@ -1,0 +1,436 @@
+//! The server: a task that listens, hands connections out, and sees them to their end.
+
+use std::{
+    any::Any,
+    fmt,
+    future::{Future, poll_fn},
+    io,
+    path::PathBuf,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context as Poller, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use interloop::{Context, Counter, Result, Shutdown, Task};
+use interloop_tokio::Tokio;
+use tower_service::Service;
+
+use crate::{
+    addresses::Addresses,
+    body::{Body, BoxError},
+    connection,
+    hosted::Peer,
+    net::{self, Listener, Stream},
+    options::{HttpOptions, LEAST_HEADER_SIZE},
+    settings::{Limits, Settings, Wishes},
+    sockets::{self, Host},
+};
+
+/// An HTTP server: a task that serves any tower service, such as an axum `Router`, over HTTP/1.1 and cleartext HTTP/2.
+///
+/// It is ready when it listens, and logs `server started on 127.0.0.1:8000` for each address. Asked to stop, it stops listening, lets open requests
+/// finish, closes idle connections at once, and ends when the last connection has, or when its stop timeout cancels it.
+///
+/// Each request carries two extensions: [`interloop::Shutdown`], by which handlers of long-lived responses (server-sent events, WebSockets) learn
+/// that it is time to end, and [`Peer`]. A handler's panic is logged, counted and answered with 500, and nothing else.
+///
+/// What is set here are defaults: the options `--{task}-host`, `--{task}-port` ... go before. Counters: `requests`, `connections`,
+/// `open_connections`, `panics`. Exported: `address`.
+///
+/// With axum, mind that its extractors have [a limit of their own](https://docs.rs/axum/latest/axum/extract/struct.DefaultBodyLimit.html) of 2 MB: to
+/// allow more than that, lift it too.
+///
+/// ```no_run
+/// use axum::{Extension, Router, routing::get};
+/// use interloop::{Service, Shutdown};
+/// use interloop_http::HttpServer;
+/// use interloop_tokio::Tokio;
+///
+/// async fn wait(Extension(shutdown): Extension<Shutdown>) -> &'static str {
+///     shutdown.requested().await;
+///     "that's it\n"
+/// }
+///
+/// let mut service = Service::new("patient");
+/// service.task_on::<Tokio>("http", HttpServer::new(Router::new().route("/wait", get(wait))).port(8000));
+/// service.run();
+/// ```
+pub struct HttpServer<S> {
+    service: S,
+    wishes: Wishes,
+    addresses: Addresses,
+}
+
+impl<S> HttpServer<S> {
+    /// Serves this: an axum `Router`, or any tower service from [`Request<Body>`](Body) to a response.
+    ///
+    /// It listens on 127.0.0.1, on any free port, unless it is told otherwise.
+    pub fn new(service: S) -> Self {
+        Self { service, wishes: Wishes::default(), addresses: Addresses::default() }
+    }
+
+    /// Listens on this address or host name, besides others that were named. `::` and `0.0.0.0` can be had side by side.
+    #[must_use]
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.wishes.hosts.push(host.into());
+        self
+    }
+
+    /// Listens on this port, at all hosts; 0 is any one that is free at all of them.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.wishes.port = Some(port);
+        self
+    }
+
+    /// Listens on a Unix socket. Where neither a host nor a port is named, only there.
+    ///
+    /// A socket that a dead process has left at this path is replaced; one that somebody listens on is an error.
+    #[must_use]
+    pub fn unix(mut self, path: impl Into<PathBuf>) -> Self {
+        self.wishes.unix = Some(path.into());
+        self
+    }
+
+    /// The permissions of the Unix socket: `0o660` by default.
+    #[must_use]
+    pub fn unix_mode(mut self, mode: u32) -> Self {
+        self.wishes.unix_mode = Some(mode);
+        self
+    }
+
+    /// The group of the Unix socket, by name or number.
+    #[must_use]
+    pub fn unix_group(mut self, group: impl Into<String>) -> Self {
+        self.wishes.unix_group = Some(group.into());
+        self
+    }
+
+    /// How many connections are served at once; further ones wait in the system's queue. 0 is any number, the default.
+    #[must_use]
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.wishes.max_connections = Some(connections);
+        self
+    }
+
+    /// How long the head of a request may be, in bytes: 64 KiB by default, 8 KiB at least. Longer ones are answered with 431.
+    #[must_use]
+    pub fn max_header_size(mut self, bytes: usize) -> Self {
+        self.wishes.max_header_size = Some(bytes.max(LEAST_HEADER_SIZE));
+        self
+    }
+
+    /// How long the body of a request may be, in bytes: 2 MiB by default. Longer ones are answered with 413.
+    #[must_use]
+    pub fn max_body_size(mut self, bytes: usize) -> Self {
+        self.wishes.max_body_size = Some(bytes);
+        self
+    }
+
+    /// How long a connection may stand idle between two requests, or (HTTP/1) while the rest of a request's body is waited for: 60 s by default,
+    /// zero is for ever. Kept to within a quarter of the time.
+    #[must_use]
+    pub fn idle_timeout(mut self, time: Duration) -> Self {
+        self.wishes.idle_timeout = Some(time);
+        self
+    }
+
+    /// How long a client may take to send the head of a request, counted for the first one from the start of the connection: 15 s by default, zero is
+    /// for ever.
+    #[must_use]
+    pub fn header_timeout(mut self, time: Duration) -> Self {
+        self.wishes.header_timeout = Some(time);
+        self
+    }
+
+    /// Where it listens, known once it does: for any thread, to be asked for before the server is given to the service.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses.clone()
+    }
+
+    /// Makes these the server's [`addresses`](Self::addresses): for a server that is made anew for each incarnation.
+    ///
+    /// ```
+    /// # use interloop::Service;
+    /// # use interloop_http::{Addresses, HttpServer};
+    /// # let router = axum::Router::<()>::new();
+    /// # let mut service = Service::new("hello");
+    /// let addresses = Addresses::new();
+    /// let announced = addresses.clone();
+    /// service.task_with("http", move || HttpServer::new(router.clone()).announce_to(announced.clone()));
+    /// ```
+    #[must_use]
+    pub fn announce_to(mut self, addresses: Addresses) -> Self {
+        self.addresses = addresses;
+        self
+    }
+}
+
+impl<S, B> Task<Tokio> for HttpServer<S>
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Options = HttpOptions;
+
+    async fn run(&mut self, cx: Context<Tokio, HttpOptions>) -> Result {
+        let settings = Settings::new(cx.options(), &self.wishes);
+        serve(&cx, settings, self.service.clone(), &self.addresses).await
+    }
+}
+
+impl<S> Drop for HttpServer<S> {
+    fn drop(&mut self) {
+        // It may never have been started.
+        self.addresses.set_ended();
+    }
+}
+
+impl<S> fmt::Debug for HttpServer<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpServer").field("wishes", &self.wishes).finish_non_exhaustive()
+    }
+}
+
+/// What the connections of a server share.
+pub(crate) struct Server {
+    pub(crate) target: String,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) limits: Limits,
+    pub(crate) requests: Counter,
+    panics: Counter,
+}
+
+impl Server {
+    /// Takes note of a panic in a handler.
+    pub(crate) fn panicked(&self, panic: Box<dyn Any + Send>) {
+        self.panics.add(1);
+        let said = match (panic.downcast_ref::<String>(), panic.downcast_ref::<&'static str>()) {
+            (Some(text), _) => text,
+            (_, Some(text)) => *text,
+            _ => "a panic without a message",
+        };
+        log::error!(target: &self.target, "a handler panicked: {said}");
+        // Dropping a payload of an unknown type could panic once more.
+        std::mem::forget(panic);
+    }
+}
+
+/// Listens and serves, as a task's whole life.
+pub(crate) async fn serve<O, S, B>(
+    cx: &Context<Tokio, O>,
+    settings: Settings,
+    service: S,
+    addresses: &Addresses,
+) -> Result
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    // Also when this future is dropped.
+    let _unannounce = Unannounce(addresses);
+    let server = Arc::new(Server {
+        target: cx.target().to_owned(),
+        shutdown: cx.shutdown(),
+        limits: settings.limits,
+        requests: cx.counter("requests"),
+        panics: cx.counter("panics"),
+    });
+    let seats = Seats::new(settings.limits.connections, cx.counter("open_connections"));
+    let connections = cx.counter("connections");
+    let mut listeners = listen(cx, &settings, addresses).await?;
+    let spawn = |(stream, peer): (Stream, Peer)| {
+        connections.add(1);
+        let seat = seats.take();
+        cx.spawn(connection::serve(stream, peer, server.clone(), seat, service.clone())).detach();
+    };
+
+    let mut stop = pin!(cx.until_shutdown());
+    let mut wait = None;
+    loop {
+        let next = poll_fn(|poller| {
+            if stop.as_mut().poll(poller).is_ready() {
+                return Poll::Ready(None);
+            }
+            if seats.poll_free(poller).is_pending() {
+                return Poll::Pending;
+            }
+            poll_accept(&mut listeners, poller).map(Some)
+        });
+        match next.await {
+            None => break,
+            Some(Ok(connection)) => {
+                wait = None;
+                spawn(connection);
+            }
+            // The client changed its mind.
+            Some(Err(error)) if is_of_one_client(&error) => {}
+            Some(Err(error)) => {
+                // No descriptors, no memory: it won't be better at once.
+                if wait.is_none() {
+                    log::error!(target: cx.target(), "can't accept connections, trying again: {error}");
+                }
+                let time = wait.map_or(SHORTEST_WAIT, |time: Duration| (2 * time).min(LONGEST_WAIT));
+                wait = Some(time);
+                let mut sleep = pin!(net::sleep(time));
+                let slept = poll_fn(|poller| match stop.as_mut().poll(poller) {
+                    Poll::Ready(()) => Poll::Ready(()),
+                    Poll::Pending => sleep.as_mut().poll(poller),
+                });
+                slept.await;
+            }
+        }
+    }
+
+    // Who has connected already is in; who comes now is refused.
+    for listener in &listeners {
+        while seats.are_free() {
+            match listener.accept_now() {
+                Ok(connection) => spawn(connection),
+                Err(error) if is_of_one_client(&error) => {}
+                Err(_) => break,
+            }
+        }
+    }
+    drop(listeners);
+    poll_fn(|poller| seats.poll_empty(poller)).await;
+    Ok(())
+}
+
+const SHORTEST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+async fn listen<O>(cx: &Context<Tokio, O>, settings: &Settings, addresses: &Addresses) -> Result<Vec<Listener>> {
+    let mut hosts = Vec::with_capacity(settings.hosts.len());
+    for name in &settings.hosts {
+        match net::resolve(name, settings.port).await {
+            Ok(addresses) => hosts.push(Host { name: name.clone(), addresses }),
+            Err(cause) => return Err(sockets::unknown_host(name, settings.port, cause)),
+        }
+    }
+    let mut bound = sockets::bind_tcp(&hosts, settings.port)?;
+    if let Some(unix) = &settings.unix {
+        bound.push(sockets::bind_unix(unix)?);
+    }
+    let mut listeners = Vec::with_capacity(bound.len());
+    let mut known = Vec::with_capacity(bound.len());
+    for (socket, address) in bound {
+        listeners.push(Listener::new(socket)?);
+        known.push(address);
+    }
+    cx.export("address", known.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    for address in &known {
+        log::info!(target: cx.target(), "server started on {address}");
+    }
+    addresses.set_bound(known);
+    Ok(listeners)
+}
+
+struct Unannounce<'a>(&'a Addresses);
+
+impl Drop for Unannounce<'_> {
+    fn drop(&mut self) {
+        self.0.set_ended();
+    }
+}
+
+/// From whichever listener has one; the one that had goes to the end of the line.
+fn poll_accept(listeners: &mut [Listener], poller: &mut Poller<'_>) -> Poll<io::Result<(Stream, Peer)>> {
+    for index in 0..listeners.len() {
+        if let Poll::Ready(accepted) = listeners[index].poll_accept(poller) {
+            listeners[index..].rotate_left(1);
+            return Poll::Ready(accepted);
+        }
+    }
+    Poll::Pending
+}
+
+fn is_of_one_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, PermissionDenied};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | PermissionDenied)
+}
+
+/// Counts the open connections. Only the server's own future waits, for a free seat, or for all to be free.
+struct Seats {
+    most: usize,
+    room: Arc<Room>,
+}
+
+struct Room {
+    open: Counter,
+    inner: Mutex<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    seats: usize,
+    waker: Option<Waker>,
+}
+
+impl Seats {
+    fn new(most: usize, open: Counter) -> Self {
+        // What an incarnation before this one left open, it left for ever.
+        open.sub(open.get());
+        Self { most, room: Arc::new(Room { open, inner: Mutex::default() }) }
+    }
+
+    fn take(&self) -> Seat {
+        self.room.open.add(1);
+        self.room.lock().seats += 1;
+        Seat(self.room.clone())
+    }
+
+    fn are_free(&self) -> bool {
+        self.room.lock().seats < self.most
+    }
+
+    fn poll_free(&self, poller: &Poller<'_>) -> Poll<()> {
+        self.poll_below(self.most, poller)
+    }
+
+    fn poll_empty(&self, poller: &Poller<'_>) -> Poll<()> {
+        self.poll_below(1, poller)
+    }
+
+    fn poll_below(&self, limit: usize, poller: &Poller<'_>) -> Poll<()> {
+        let mut taken = self.room.lock();
+        if taken.seats < limit {
+            taken.waker = None;
+            return Poll::Ready(());
+        }
+        taken.waker = Some(poller.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Room {
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An open connection's, for as long as its socket is open.
+pub(crate) struct Seat(Arc<Room>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.open.sub(1);
+        let waker = {
+            let mut taken = self.0.lock();
+            taken.seats -= 1;
+            taken.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}

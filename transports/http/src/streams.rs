@@ -1,0 +1,77 @@
+//! The streams of an HTTP/2 connection: futures that belong to it, polled by it, dropped with it.
+//!
+//! So no stream outlives the deadline of its server, as it would on the runtime's own executor, and no runtime is needed. A connection, and all its
+//! streams, are on one thread at a time.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use futures_util::stream::{FuturesUnordered, Stream};
+
+type Boxed = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Where hyper puts a connection's streams.
+#[derive(Clone, Default)]
+pub(crate) struct Inbox(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    any: AtomicBool,
+    streams: Mutex<Vec<Boxed>>,
+}
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Inbox {
+    fn execute(&self, stream: F) {
+        self.0.streams.lock().unwrap_or_else(PoisonError::into_inner).push(Box::pin(stream));
+        self.0.any.store(true, Ordering::Release);
+    }
+}
+
+impl Inbox {
+    fn take(&self) -> Vec<Boxed> {
+        if !self.0.any.swap(false, Ordering::Acquire) {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.0.streams.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The streams that live. None for HTTP/1.
+pub(crate) struct Streams {
+    inbox: Inbox,
+    live: Option<Pin<Box<FuturesUnordered<Boxed>>>>,
+}
+
+impl Streams {
+    pub(crate) fn new(inbox: Inbox) -> Self {
+        Self { inbox, live: None }
+    }
+
+    /// Lets those that were woken go on. Says whether any has ended or begun: then the connection has something to send.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut progress = false;
+        loop {
+            let new = self.inbox.take();
+            if !new.is_empty() {
+                progress = true;
+                self.live.get_or_insert_default().extend(new);
+            }
+            let Some(live) = &mut self.live else { return progress };
+            match live.as_mut().poll_next(cx) {
+                Poll::Ready(Some(())) => progress = true,
+                Poll::Ready(None) => {
+                    self.live = None;
+                    return progress;
+                }
+                Poll::Pending => return progress,
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What a client may ask for, and how long it may take.
+
+mod util;
+
+use std::time::{Duration, Instant};
+
+use axum::{Router, body::Bytes, extract::DefaultBodyLimit, routing::post};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use interloop_http::{Body, HttpServer};
+use util::{Handler, connect, eventually, hi, host, watchdog};
+
+/// Answers with the length of the body, whatever it is.
+fn length() -> Router {
+    let length = async |body: Bytes| body.len().to_string();
+    Router::new().route("/", post(length)).layer(DefaultBodyLimit::disable())
+}
+
+fn posted(length: usize, sent: usize) -> String {
+    format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{}", "x".repeat(sent))
+}
+
+fn chunked(chunks: &[usize]) -> String {
+    let chunks = chunks.iter().map(|&size| format!("{size:x}\r\n{}\r\n", "x".repeat(size))).collect::<String>();
+    format!("POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n")
+}
+
+#[test]
+fn a_head_that_is_too_long_is_a_431() {
+    let _watchdog = watchdog();
+    let hosting = host(HttpServer::new(hi()), &["--http-max-header-size", "8KiB"]);
+    let head = |size| format!("GET / HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n", "x".repeat(size));
+    let mut client = connect(hosting.port());
+    client.send(head(7 << 10));
+    assert_eq!(client.receive().status, 200);
+    let mut client = connect(hosting.port());
+    client.send(head(9 << 10));
+    assert_eq!(client.receive().status, 431);
+    hosting.stop();
+}
+
+#[test]
+fn a_body_that_says_it_is_too_long_is_a_413() {
+    let _watchdog = watchdog();
+    let hosting = host(HttpServer::new(length()), &["--http-max-body-size", "1000"]);
+    let mut client = connect(hosting.port());
+    client.send(posted(1000, 1000));
+    assert_eq!(client.receive().body, "1000");
+    // It isn't even waited for.
+    client.send(posted(1001, 0));
+    let got = client.receive();
+    assert_eq!(got.status, 413);
+    assert!(got.head.contains("connection: close"), "{}", got.head);
+    assert_eq!(client.closed(), "");
+    hosting.stop();
+}
+
+#[test]
+fn a_client_that_goes_on_sending_gets_its_413_all_the_same() {
+    let _watchdog = watchdog();
+    let hosting = host(HttpServer::new(length()), &["--http-max-body-size", "1000"]);
+    // More than the sockets hold: a reset would hit the client in the middle of it.
+    let mut client = connect(hosting.port());
+    client.send(posted(8 << 20, 8 << 20));
+    assert_eq!(client.receive().status, 413);
+    hosting.stop();
+}
+
+#[test]
+fn a_client_that_never_ends_sending_is_cut_off() {
+    let _watchdog = watchdog();
+    let hosting = host(HttpServer::new(length()), &["--http-max-body-size", "1000"]);
+    let mut client = connect(hosting.port());
+    client.send(posted(usize::MAX >> 1, 0));
+    assert_eq!(client.receive().status, 413);
+    while client.try_send([b'x'; 1 << 16]).is_ok() {}
+    eventually("it is gone", || hosting.counter("open_connections") == 0);
+    hosting.stop();
+}
+
+#[test]
+fn a_body_that_turns_out_too_long_is_a_413() {
+    let _watchdog = watchdog();
+    let hosting = host(HttpServer::new(length()).max_body_size(1000), &[]);
+    let mut client = connect(hosting.port());
+    client.send(chunked(&[600, 400]));
+    assert_eq!(client.receive().body, "1000");
+    client.send(chunked(&[600, 401]));
+    let got = client.receive();
+    assert_eq!(got.status, 413);
+    assert_eq!(client.closed(), "");
+    hosting.stop();
+}
+
+#[test]
+fn it_is_a_413_whatever_the_handler_makes_of_it() {
+    let _watchdog = watchdog();
+    let forgiving = Handler(async |request: Request<Body>| {
+        let read = request.into_body().collect().await;
+        Response::new(Full::from(if read.is_ok() { "read" } else { "never mind" }))
+    });
+    let hosting = host(HttpServer::new(forgiving).max_body_size(1000), &[]);
+    let mut client = connect(hosting.port());
+    client.send(chunked(&[1000]));
+    assert_eq!(client.receive().body, "read");
+    client.send(chunked(&[1001]));
+    assert_eq!(client.receive().status, 413);
+    hosting.stop();
+}
+
+#[test]
+fn a_connection_that_stands_idle_is_closed() {
+    let _watchdog = watchdog();
+    let hosting = host(HttpServer::new(hi()), &["--http-idle-timeout", "200ms", "--http-header-timeout", "1min"]);
+    let mut client = connect(hosting.port());
+    assert_eq!(client.get("/").body, "hi");
+    assert_eq!(client.get("/").body, "hi");
+    let idle = Instant::now();
+    assert_eq!(client.closed(), "");
+    assert!(idle.elapsed() >= Duration::from_millis(150), "{:?}", idle.elapsed());
+    eventually("it is gone", || hosting.counter("open_connections") == 0);
+    hosting.stop();
+}
+
+#[test]
+fn a_request_in_progress_is_not_idle() {
+    let _watchdog = watchdog();
+    let slow = Handler(async |_: Request<Body>| {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        Response::new(Full::from("at last"))
+    });
+    let hosting = host(HttpServer::new(slow).idle_timeout(Duration::from_millis(50)), &[]);
+    let mut client = connect(hosting.port());
+    assert_eq!(client.get("/").body, "at last");
+    assert_eq!(client.closed(), "");
+    hosting.stop();
+}
+
+#[test]
+fn a_client_that_says_nothing_is_cut_off() {
+    let _watchdog = watchdog();
+    let hosting = host(HttpServer::new(hi()), &["--http-header-timeout", "200ms", "--http-idle-timeout", "0"]);
+    let client = connect(hosting.port());
+    let begin = Instant::now();
+    assert_eq!(client.closed(), "");
+    assert!(begin.elapsed() >= Duration::from_millis(150), "{:?}", begin.elapsed());
+    hosting.stop();
+}
+
+#[test]
+fn a_head_that_comes_drop_by_drop_is_cut_off() {
+    let _watchdog = watchdog();
+    let hosting = host(HttpServer::new(hi()), &["--http-header-timeout", "300ms", "--http-idle-timeout", "0"]);
+    // As the first request, and as a later one.
+    for before in [0, 1] {
+        let mut client = connect(hosting.port());
+        for _ in 0..before {
+            assert_eq!(client.get("/").body, "hi");
+        }
+        let begin = Instant::now();
+        while client.try_send("x").is_ok() {
+            // The drops: without a pause it would be a flood.
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(begin.elapsed() >= Duration::from_millis(200), "{:?}", begin.elapsed());
+    }
+    hosting.stop();
+}
+
+#[test]
+fn without_time_limits_a_connection_may_wait() {
+    let _watchdog = watchdog();
+    let hosting = host(HttpServer::new(hi()), &["--http-header-timeout", "0", "--http-idle-timeout", "0"]);
+    let mut client = connect(hosting.port());
+    // What would go wrong is that it is closed, which takes no time where the limit is zero.
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(client.get("/").body, "hi");
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(client.get("/").body, "hi");
+    hosting.stop();
+}
+
+#[test]
+fn a_body_that_stops_coming_is_cut_off() {
+    let _watchdog = watchdog();
+    let hosting = host(HttpServer::new(length()), &["--http-idle-timeout", "200ms"]);
+    let mut client = connect(hosting.port());
+    client.send(posted(1000, 10));
+    assert_eq!(client.closed(), "");
+    assert_eq!(hosting.counter("requests"), 1);
+    eventually("it is gone", || hosting.counter("open_connections") == 0);
+    hosting.stop();
+}
+
+#[test]
+fn connections_beyond_the_limit_wait_for_their_turn() {
+    let _watchdog = watchdog();
+    let hosting = host(HttpServer::new(hi()), &["--http-max-connections", "2"]);
+    let (mut first, mut second) = (connect(hosting.port()), connect(hosting.port()));
+    assert_eq!((first.get("/").body, second.get("/").body), ("hi".into(), "hi".into()));
+    let mut third = connect(hosting.port());
+    third.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+    // The first is served again and again, the third is not even accepted.
+    for _ in 0..100 {
+        assert_eq!(first.get("/").body, "hi");
+    }
+    assert_eq!((hosting.counter("connections"), hosting.counter("open_connections")), (2, 2));
+    drop(second);
+    assert_eq!(third.receive().body, "hi");
+    assert_eq!(hosting.counter("connections"), 3);
+    hosting.stop();
+}

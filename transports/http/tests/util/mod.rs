@@ -1,0 +1,229 @@
+//! A service with one server in it, a client that writes and reads bytes, and a watchdog.
+
+// Each test file uses its part.
+#![allow(dead_code, unreachable_pub)]
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    pin::Pin,
+    sync::mpsc,
+    task::{Context, Poll},
+    thread,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use interloop::{Running, Service};
+use interloop_http::{Address, Addresses, Body, HttpServer};
+use interloop_tokio::Tokio;
+
+/// As long as anything may take that is expected to happen.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Ends the process if the test takes longer than a minute.
+pub fn watchdog() -> mpsc::Sender<()> {
+    let (over, wait) = mpsc::channel();
+    let name = thread::current().name().unwrap_or_default().to_owned();
+    thread::spawn(move || {
+        // Dropped, the other end ends the wait.
+        if wait.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("{name}: watchdog: not through after 60 s");
+            std::process::abort();
+        }
+    });
+    over
+}
+
+pub type Answer = Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send>>;
+
+/// A tower service from a closure, for what needs no router.
+#[derive(Clone)]
+pub struct Handler<F>(pub F);
+
+impl<F, R> tower_service::Service<Request<Body>> for Handler<F>
+where
+    F: Fn(Request<Body>) -> R + Clone,
+    R: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+{
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Answer {
+        let response = (self.0)(request);
+        Box::pin(async move { Ok(response.await) })
+    }
+}
+
+/// Answers everything with "hi".
+pub fn hi() -> axum::Router {
+    axum::Router::new().fallback(async || "hi")
+}
+
+/// A running service whose task `http` listens at these addresses.
+pub struct Hosting {
+    pub running: Running,
+    pub addresses: Vec<Address>,
+}
+
+impl Hosting {
+    pub fn port(&self) -> SocketAddr {
+        self.addresses.iter().find_map(Address::tcp).expect("it listens on a port")
+    }
+
+    /// Asks the service to stop and waits for its end.
+    pub fn stop(self) {
+        let report = self.running.stop();
+        assert_eq!(report.code, 0, "{report}");
+    }
+
+    pub fn counter(&self, name: &str) -> u64 {
+        let status = self.running.status();
+        let task = status.tasks.iter().find(|task| task.name == "http").expect("it is there");
+        task.counters[name]
+    }
+}
+
+pub fn service<S>(server: HttpServer<S>, arguments: &[&str]) -> (Service, Addresses)
+where
+    HttpServer<S>: interloop::Task<Tokio>,
+{
+    let addresses = server.addresses();
+    let mut service = Service::new("test");
+    service.task_on::<Tokio>("http", server);
+    service.arguments(arguments);
+    (service, addresses)
+}
+
+pub fn host<S>(server: HttpServer<S>, arguments: &[&str]) -> Hosting
+where
+    HttpServer<S>: interloop::Task<Tokio>,
+{
+    let (service, addresses) = service(server, arguments);
+    let running = service.start().expect("the configuration works");
+    let addresses = addresses.wait_timeout(PATIENCE).expect("it listens");
+    Hosting { running, addresses }
+}
+
+/// Starts what can't start, and says why.
+pub fn failure<S>(server: HttpServer<S>, arguments: &[&str]) -> String
+where
+    HttpServer<S>: interloop::Task<Tokio>,
+{
+    let (service, addresses) = service(server, arguments);
+    let report = service.start().expect("the configuration works").join();
+    assert_eq!(report.code, 1, "{report}");
+    assert_eq!(addresses.wait_timeout(PATIENCE), None);
+    let cause = report.tasks[0].2.as_ref().expect("a task that failed has a cause").to_string();
+    assert_eq!(cause.lines().count(), 1, "{cause}");
+    cause
+}
+
+/// What a response is made of.
+#[derive(Debug)]
+pub struct Got {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+/// A connection, by hand.
+pub struct Client<S> {
+    stream: S,
+    read: Vec<u8>,
+}
+
+pub fn connect(address: SocketAddr) -> Client<TcpStream> {
+    let stream = TcpStream::connect(address).expect("somebody listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("it is a socket");
+    Client::new(stream)
+}
+
+impl<S: Read + Write> Client<S> {
+    pub fn new(stream: S) -> Self {
+        Self { stream, read: Vec::new() }
+    }
+
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    pub fn send(&mut self, text: impl AsRef<[u8]>) {
+        self.stream.write_all(text.as_ref()).expect("the connection is open");
+    }
+
+    pub fn try_send(&mut self, text: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.write_all(text.as_ref())
+    }
+
+    pub fn get(&mut self, path: &str) -> Got {
+        self.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"));
+        self.receive()
+    }
+
+    /// Reads one response, with a content-length or without a body.
+    pub fn receive(&mut self) -> Got {
+        let head = loop {
+            if let Some(end) = self.read.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                let rest = self.read.split_off(end + 4);
+                break String::from_utf8(std::mem::replace(&mut self.read, rest)).expect("a head is ASCII");
+            }
+            assert!(self.fill() > 0, "closed within a head: {:?}", String::from_utf8_lossy(&self.read));
+        };
+        let head = head.to_lowercase();
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length = length.map_or(0, |length| length.parse().expect("a number"));
+        while self.read.len() < length {
+            assert!(self.fill() > 0, "closed within a body");
+        }
+        let rest = self.read.split_off(length);
+        let body = String::from_utf8(std::mem::replace(&mut self.read, rest)).expect("text");
+        Got { status, head, body }
+    }
+
+    fn fill(&mut self) -> usize {
+        let mut bytes = [0; 4096];
+        let read = self.stream.read(&mut bytes).expect("the connection is not reset");
+        self.read.extend_from_slice(&bytes[..read]);
+        read
+    }
+
+    /// Waits until the server has closed the connection, and says what came before that.
+    pub fn closed(mut self) -> String {
+        let mut rest = Vec::new();
+        let end = self.stream.read_to_end(&mut rest);
+        assert!(
+            !end.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock),
+            "still open: {:?}",
+            String::from_utf8_lossy(&rest)
+        );
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+}
+
+/// A runtime for a client of hyper's.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
+}
+
+/// Waits for something that has no event of its own.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..PATIENCE.as_millis() {
+        if holds() {
+            return;
+        }
+        // Not for order, only so as not to spin: the condition decides.
+        thread::sleep(Duration::from_millis(1));
+    }
+    panic!("never: {what}");
+}
