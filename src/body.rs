@@ -10,6 +10,7 @@ use crate::{
     incarnation::Incarnation,
     lifecycle::Outcome,
     mailbox::{Local, Shared},
+    remote::Address,
 };
 
 /// A task, whatever its type and its loop's.
@@ -147,7 +148,11 @@ pub struct LoopSpec {
     pub(crate) id: TypeId,
     pub(crate) thread_a_task: bool,
     pub(crate) plan: fn() -> Box<dyn Runner>,
+    /// Makes the Remote to its Native known by name.
+    pub(crate) register: Register,
 }
+
+type Register = fn(&ServiceHandle, &str, &Arc<Address>) -> bool;
 
 impl LoopSpec {
     pub(crate) fn of<L: EventLoop>() -> Self {
@@ -156,6 +161,7 @@ impl LoopSpec {
             id: TypeId::of::<L>(),
             thread_a_task: L::THREAD_A_TASK,
             plan: || Box::new(RunnerOf(L::default())),
+            register: ServiceHandle::register::<L::Native>,
         }
     }
 }

@@ -135,6 +135,7 @@ impl Incarnation {
         F::Output: Send + 'static,
     {
         let (reply, completer) = Reply::local();
+        let reply = reply.listed_at(&self.loop_);
         let control = completer.control().clone();
         let Some(id) = self.enter(&control) else {
             refuse(future, completer);

@@ -8,6 +8,10 @@
 mod backoff;
 mod graph;
 mod machine;
+#[cfg(all(test, not(loom)))]
+mod properties;
+#[cfg(all(test, not(loom)))]
+mod properties;
 #[cfg(test)]
 mod tests;
 mod timers;

@@ -173,6 +173,16 @@ impl<R: Send + 'static> Reply<R> {
         reply.target = Some((address.clone(), Arc::downgrade(&state)));
         (reply, completer)
     }
+
+    /// Lists it from the beginning: a reply from this very thread that may be awaited on another.
+    pub(crate) fn listed_at(mut self, loop_: &Arc<Shared>) -> Self {
+        let state: Arc<dyn Waiting> = self.state.clone();
+        match loop_.list(&Arc::downgrade(&state)) {
+            Some(id) => self.listed = Some((loop_.clone(), id)),
+            None => self.state.resolve(Err(CallError::Stopped)),
+        }
+        self
+    }
 }
 
 impl<R> Future for Reply<R> {

@@ -246,13 +246,7 @@ impl Service {
     /// [`remote`](LoopSettings::remote) was taken.
     pub fn event_loop<L: EventLoop>(&mut self, name: impl Into<String>, plan: L) -> LoopSettings<'_, L> {
         let name = name.into();
-        let entry = self.new_loop(name, LoopSpec::of::<L>(), Box::new(RunnerOf(plan)));
-        let name = &entry.settings.name;
-        if !self.handle.register::<L::Native>(name, &entry.native) {
-            self.problems.push(format!("two loops, or a slot and a loop, are named {name}"));
-        }
-        self.loops.push(entry);
-        let last = self.loops.len() - 1;
+        let last = self.add_loop(name, LoopSpec::of::<L>(), Box::new(RunnerOf(plan)));
         LoopSettings::new(&mut self.loops[last])
     }
 
@@ -277,11 +271,17 @@ impl Service {
         (Slot::new(address.clone()), Remote::new(address))
     }
 
-    fn new_loop(&self, name: String, spec: LoopSpec, runner: Box<dyn crate::body::Runner>) -> LoopEntry {
+    fn add_loop(&mut self, name: String, spec: LoopSpec, runner: Box<dyn crate::body::Runner>) -> usize {
         let settings = settings::LoopEntrySettings::new(name.clone());
         let shared = Shared::new(&name);
         let native = shared.native_address();
-        LoopEntry { settings, spec, runner, shared, native, wanted: false }
+        // A loop for one task alone is named for it, and so may a slot be: only those that are shared are known by name.
+        let is_shared = !spec.thread_a_task || self.tasks.iter().all(|task| task.settings.name != name);
+        if is_shared && !(spec.register)(&self.handle, &name, &native) {
+            self.problems.push(format!("two loops, or a slot and a loop, are named {name}"));
+        }
+        self.loops.push(LoopEntry { settings, spec, runner, shared, native, wanted: false });
+        self.loops.len() - 1
     }
 
     /// Runs the service on the process's command line and environment, with its log, its signals and its panic hook, to its end. Where a loop claims the
@@ -311,12 +311,11 @@ impl Service {
         arguments: Vec<OsString>,
         environment: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Prepared, Stop> {
-        let config = |text: String| Stop::Config(format!("{}: {text}", self.about.name));
-        if let Some(problem) = self.problems.first() {
-            return Err(config(problem.clone()));
-        }
         // Instances first by what code says; a task that chooses at run time is asked below.
         let sections = self.sections();
+        if let Some(problem) = self.problems.first() {
+            return Err(Stop::Config(format!("{}: {problem}", self.about.name)));
+        }
         let parsed = options::parse(&self.about, &sections, &self.defaults, arguments, environment)?;
         let service = self.about.name.clone();
         let config = |text: String| Stop::Config(format!("{service}: {text}"));
@@ -348,8 +347,7 @@ impl Service {
                 let spec = self.tasks[index].choices[choice].spec;
                 let name = self.instance_name(index, spec);
                 if !self.loops.iter().any(|entry| entry.settings.name == name) {
-                    let entry = self.new_loop(name, spec, (spec.plan)());
-                    self.loops.push(entry);
+                    self.add_loop(name, spec, (spec.plan)());
                 }
             }
         }

@@ -140,7 +140,10 @@ fn at_a_panic_and_a_restart() {
         let nest = Nest::default();
         let (service, _remote) = nest.service(async |cx| match cx.incarnation() {
             1 => panic!("once"),
-            _ => Ok(cx.until_shutdown().await),
+            _ => {
+                cx.until_shutdown().await;
+                Ok(())
+            }
         });
         let before = (threads(), descriptors());
         let running = service.start().unwrap();

@@ -40,7 +40,7 @@ fn a_dependency_that_is_not_there() {
         service.task("database", idle());
     });
     assert_eq!(refusal, (78, "test: task http requires \"databse\", but there is no such task".into()));
-    let refusal = refused(|service| drop(service.task("http", idle()).after("cache")));
+    let refusal = refused(|service| _ = service.task("http", idle()).after("cache"));
     assert_eq!(refusal, (78, "test: task http is after \"cache\", but there is no such task".into()));
 }
 
@@ -90,7 +90,7 @@ fn tasks_that_wait_for_each_other() {
         service.task("c", idle()).requires("a");
     });
     assert_eq!((code, &*text), (78, "test: tasks depend on each other in a circle: a -> b -> c -> a"));
-    let (code, text) = refused(|service| drop(service.task("a", idle()).requires("a")));
+    let (code, text) = refused(|service| _ = service.task("a", idle()).requires("a"));
     assert_eq!((code, &*text), (78, "test: task a requires itself"));
 }
 
@@ -135,7 +135,7 @@ fn two_loops_that_claim_the_main_thread() {
 
 #[test]
 fn a_loop_that_claims_the_main_thread_in_a_service_that_does_not_have_it() {
-    let (code, text) = refused(|service| drop(service.task("window", quiet_resident::<Main>())));
+    let (code, text) = refused(|service| _ = service.task("window", quiet_resident::<Main>()));
     assert_eq!(code, 78);
     assert!(text.contains("needs the main thread"), "{text}");
 }
@@ -210,10 +210,10 @@ fn flags_that_would_mean_two_things() {
 
 #[test]
 fn a_value_set_in_code_that_does_not_fit() {
-    let (code, text) = refused(|service| drop(service.task("http", WithPort).set("port", "many")));
+    let (code, text) = refused(|service| _ = service.task("http", WithPort).set("port", "many"));
     assert_eq!(code, 78);
     assert!(text.contains("port") && text.contains("many"), "{text}");
-    let (code, text) = refused(|service| drop(service.task("http", WithPort).set("prot", 80)));
+    let (code, text) = refused(|service| _ = service.task("http", WithPort).set("prot", 80));
     assert_eq!(code, 78);
     assert!(text.contains("prot"), "{text}");
 }
@@ -251,7 +251,7 @@ fn two_tasks_that_name_a_new_loop_of_different_kinds() {
 
 #[test]
 fn a_policy_for_a_task_that_cannot_be_made_anew() {
-    let (code, text) = refused(|service| drop(service.task("http", idle()).restart(RestartPolicy::always())));
+    let (code, text) = refused(|service| _ = service.task("http", idle()).restart(RestartPolicy::always()));
     let said = "test: task http has a restart policy, but can't be made anew: use `task_with`";
     assert_eq!((code, &*text), (78, said));
     let (code, text) = refused(|service| {
@@ -281,12 +281,12 @@ fn a_policy_whose_limit_cannot_be_hit() {
 #[test]
 fn names_that_are_reserved_or_ill_formed() {
     for name in ["config", "log", "tasks", "list", "drain", "shutdown", "graph", "help", "version"] {
-        let (code, text) = refused(|service| drop(service.task(name, idle())));
+        let (code, text) = refused(|service| _ = service.task(name, idle()));
         assert_eq!(code, 78);
         assert!(text.contains(name), "{text}");
     }
     for name in ["", "Http", "http server", "1st", "häuser", "a\nb"] {
-        let (code, text) = refused(|service| drop(service.task(name, idle())));
+        let (code, text) = refused(|service| _ = service.task(name, idle()));
         assert_eq!(code, 78);
         assert!(text.contains(&format!("{name:?}")), "{text}");
     }

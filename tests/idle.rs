@@ -20,7 +20,7 @@ mod quiet {
                 let line = status.lines().find(|line| line.starts_with(name)).unwrap();
                 line.split_whitespace().nth(1).unwrap().to_owned()
             };
-            let id = format!("{} ({})", field("Name:"), task.file_name().display());
+            let id = format!("{} ({})", field("Name:"), task.file_name().to_string_lossy());
             (id, field("voluntary_ctxt_switches:").parse().unwrap())
         };
         tasks.filter(|task| task.file_name() != own).map(count).collect()

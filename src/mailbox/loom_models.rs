@@ -1,4 +1,44 @@
-//! The races of the mailbox, in all interleavings: the shipped sources on loom's primitives.
+//! The races of the mailbox: the shipped sources on loom's primitives, in all interleavings up to a number of preemptions that each model names
+//! (`LOOM_MAX_PREEMPTIONS` overrides it).
+//!
+//! What each step is good for, tried by hand: with this change to the sources, these models fail (others may too).
+//!
+//! | change | fails |
+//! |---|---|
+//! | `Bell::ring`: swap Relaxed | `no_wake_..`, `what_was_posted_..`, `every_heartbeat_..`, `the_last_future_..` |
+//! | `Queue::push*`: ring, then push | `no_wake_..`, `what_was_posted_..`, `jobs_of_each_sender_..` |
+//! | `Bell::lower`: swap Relaxed | `a_stop_from_elsewhere_..`, `every_heartbeat_..` (see below) |
+//! | `Bell::lower`: a store, Release or SeqCst | `no_wake_..`, `what_was_posted_..`, `every_heartbeat_..`, `the_last_future_..` |
+//! | `Mailbox::turn`: no second look after lowering | `no_wake_..`, `what_was_posted_..`, `every_heartbeat_..` |
+//! | `Bell::set_notify`: a store, SeqCst | `a_loop_that_left_its_flag_up_..`, `what_was_posted_..`, `every_heartbeat_..` |
+//! | `Bell::set_notify`: leaves the flag | every model with a loop: `a first turn is due` |
+//! | `Bell::set_notify`: notifies only if the flag was down | `a_loop_that_left_its_flag_up_..`, `what_was_posted_..` |
+//! | `Queue::raise`: fetch_or Relaxed | `what_was_done_before_a_flag_..`, `a_stop_from_elsewhere_..` |
+//! | `Queue::raise`: no ring, or before the flag | `a_stop_from_elsewhere_..`, `every_heartbeat_..`, `the_last_future_..` |
+//! | `Queue::flags`: load Relaxed | `what_was_done_before_a_flag_..` |
+//! | `Queue::publish`: Relaxed, or a plain load, SeqCst too | `the_last_future_..` |
+//! | `Shared::future_ends`: fetch_sub Relaxed | `the_last_future_..` |
+//! | `Shared::live`: load Relaxed | `the_last_future_..` |
+//! | `Shared::beat`: takes the list, then the flag back | `every_heartbeat_..` |
+//! | `Shared::heartbeat`: raises the flag, then enters the list | `every_heartbeat_..` |
+//! | `Shared::heartbeat`: doesn't ask whether the loop is dead | `a_heartbeat_of_a_loop_..` |
+//! | `Shared::terminate`: empties the queue, then closes it | `what_is_sent_to_a_loop_..` |
+//! | `Shared::list`: takes in those who come after the end | `whoever_waits_..`, `whoever_waited_..` |
+//! | `Mailbox::turn`: a stop doesn't close the queue | `what_races_with_the_stop_..` |
+//! | `Address::loop_or_later`: notes nobody | `whoever_waited_..` |
+//! | `Address::bind`: sets the loop outside the lock (and yields: `OnceLock` is not loom's) | `jobs_of_each_sender_..` |
+//! | `Address::send`: no second look at the loop under the lock | `jobs_of_each_sender_..` |
+//! | `Address::send`: no second look at `closed` under the lock | `what_is_sent_to_an_address_..` |
+//!
+//! What the models can't show:
+//!
+//! * `pop` of concurrent-queue begins with a SeqCst fence, which makes any swap before it an Acquire: for jobs alone a Relaxed `lower` would do. The
+//!   flags, which a turn reads first, need it of `lower` itself, and so nothing here rests on what that crate does inside.
+//! * Weaker than they once were, since no model and no argument needs more: `ring` needs no Acquire and `lower` no Release (a poster learns nothing from
+//!   the loop), `set_notify` and `clear` are Relaxed (a read-modify-write passes on what was released before it), `future_begins` is the loop's own.
+//! * `Bell::is_rung` is read by `Mailbox::drive` alone, after `AtomicWaker::register`; neither `AtomicWaker` nor async-task runs on loom's primitives.
+//!   Nor do `Arc` and `OnceLock`: the threads of a model are joined before it drops what they share.
+//! * loom takes a SeqCst access for AcqRel: no model relies on more.
 
 use std::{
     cell::RefCell,

@@ -7,7 +7,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc, Barrier, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
     task::{Context, Poll, Waker},
@@ -477,29 +477,36 @@ fn a_future_that_is_woken_just_as_its_loop_dies_is_dropped_on_it() {
     watched(|| {
         for _ in 0..500 {
             let (shared, mut mailbox) = open();
-            let (drops, start) = (Drops::default(), Barrier::new(2));
+            let (drops, enough) = (Drops::default(), AtomicBool::new(false));
             let (_value, remote) = reach(&shared, &mailbox, ());
             let (send, wakers) = mpsc::channel::<Waker>();
             let token = drops.token();
             let reply = remote.spawn(move |_| async move {
                 let _token = token;
+                let mut send = Some(send);
                 poll_fn(|cx| {
-                    let _ = send.send(cx.waker().clone());
+                    send.take().into_iter().for_each(|send| send.send(cx.waker().clone()).unwrap());
                     Poll::<()>::Pending
                 })
                 .await;
             });
             run_until_idle(&mut mailbox);
             let waker = wakers.recv().unwrap();
-            thread::scope(|scope| {
+            let dropped = thread::scope(|scope| {
                 scope.spawn(|| {
-                    start.wait();
-                    waker.wake_by_ref();
+                    while !enough.load(Ordering::SeqCst) {
+                        waker.wake_by_ref();
+                    }
                 });
-                start.wait();
+                for _ in 0..20 {
+                    let _ = mailbox.turn();
+                }
                 drop(mailbox);
-                assert_eq!(drops.here(), 1);
+                let dropped = drops.here();
+                enough.store(true, Ordering::SeqCst);
+                dropped
             });
+            assert_eq!(dropped, 1);
             assert_eq!(reply.wait(SOON), Err(CallError::Cancelled));
             assert!(shared.queue.pop_wake().is_none());
         }

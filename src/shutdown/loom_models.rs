@@ -1,4 +1,18 @@
-//! The races of the shutdown, in all interleavings: the shipped sources on loom's primitives.
+//! The races of the shutdown: the shipped sources on loom's primitives, in all interleavings up to three preemptions.
+//!
+//! What each step is good for, tried by hand: with this change to the sources, this model fails.
+//!
+//! | change | fails |
+//! |---|---|
+//! | `request`: store Relaxed | `who_sees_the_request_..` |
+//! | `is_requested`: load Relaxed | `who_sees_the_request_..` |
+//! | `request`: sets `requested` before it has the lock | `who_sees_the_request_..` |
+//! | `request`: takes the waiters, lets go of the lock, sets the request | `no_waiter_..` |
+//! | `Requested::poll`: no second look under the lock | `no_waiter_..` |
+//! | `request`: a later one overwrites the first | `of_two_requests_..` |
+//! | `Requested::drop`: leaves its waker in the list | `no_waiter_..` |
+//!
+//! The reason alone would need neither Release nor Acquire: it is set and read under the lock. They are for what was done before the request.
 
 use std::{
     future::Future,

@@ -46,38 +46,44 @@ pub fn watched<R>(test: impl FnOnce() -> R) -> R {
 
 /// Opens once, from any thread; can be waited for by threads and by futures.
 #[derive(Clone, Default)]
-pub struct Latch(Arc<(Mutex<(bool, Vec<Waker>)>, Condvar)>);
+pub struct Latch(Arc<(Mutex<LatchState>, Condvar)>);
+
+#[derive(Default)]
+struct LatchState {
+    open: bool,
+    wakers: Vec<Waker>,
+}
 
 impl Latch {
     pub fn open(&self) {
         let wakers = {
             let mut state = self.0.0.lock().unwrap();
-            state.0 = true;
-            std::mem::take(&mut state.1)
+            state.open = true;
+            std::mem::take(&mut state.wakers)
         };
         self.0.1.notify_all();
         wakers.into_iter().for_each(Waker::wake);
     }
 
     pub fn is_open(&self) -> bool {
-        self.0.0.lock().unwrap().0
+        self.0.0.lock().unwrap().open
     }
 
     /// Blocks until it is open; panics after [`SOON`].
     pub fn wait(&self) {
         let guard = self.0.0.lock().unwrap();
-        let (guard, _) = self.0.1.wait_timeout_while(guard, SOON, |state| !state.0).unwrap();
-        assert!(guard.0, "the latch was not opened in time");
+        let (guard, _) = self.0.1.wait_timeout_while(guard, SOON, |state| !state.open).unwrap();
+        assert!(guard.open, "the latch was not opened in time");
     }
 
     pub fn opened(&self) -> impl Future<Output = ()> + Send + 'static {
         let this = self.clone();
         poll_fn(move |cx| {
             let mut state = this.0.0.lock().unwrap();
-            if state.0 {
+            if state.open {
                 return Poll::Ready(());
             }
-            state.1.push(cx.waker().clone());
+            state.wakers.push(cx.waker().clone());
             Poll::Pending
         })
     }

@@ -88,10 +88,12 @@ impl Glib {
     /// A loop with a `MainContext` of its own, which is the thread-default one on its thread.
     ///
     /// These ignore it, and always use the **default** context, where they never fire if nobody drives that: `glib::timeout_add*`, `timeout_add_local*`,
-    /// `timeout_add_seconds*`, `idle_add*`, `idle_add_local*`, `child_watch_add*`, `spawn_future*` (by `MainContext::ref_thread_default`, which is the private one,
-    /// only on this loop's thread), `SourceId::remove`, glib-unix's `unix_fd_add*` and `unix_signal_add*`, and all of GTK. Instead: `MainContext::spawn_local`
-    /// of the loop's [`native`](interloop::Context::native) context, `glib::timeout_future`, `Source::attach`, gio's asynchronous functions, and
-    /// [`Context::sleep`](interloop::Context::sleep) and [`interval`](interloop::Context::interval).
+    /// `timeout_add_seconds*`, `idle_add*`, `idle_add_local*`, `child_watch_add*` and `SourceId::remove`; glib-unix's `unix_fd_add*` and `unix_signal_add*`;
+    /// all of GTK.
+    ///
+    /// These use it, on its thread: `glib::spawn_future_local`, `timeout_future` and gio's asynchronous functions; `spawn_local` of the loop's
+    /// [`native`](interloop::Context::native) context; `Source::attach` to that; [`Context::sleep`](interloop::Context::sleep) and
+    /// [`interval`](interloop::Context::interval).
     pub fn private() -> Self {
         Self { private: true, main_thread: false }
     }

@@ -32,10 +32,11 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Body(Kind);
 
 enum Kind {
-    Given(Full<Bytes>),
+    Given(Box<Full<Bytes>>),
     /// It is known to fit, and often to be empty.
     Whole(Incoming),
-    Coming(Coming),
+    // Boxed: the requests without a body, most of them, are the smaller for it.
+    Coming(Box<Coming>),
 }
 
 /// Something is to come, perhaps slowly, perhaps too much.
@@ -65,7 +66,7 @@ impl Body {
         let exceeded = body.size_hint().exact().is_none().then(|| Exceeded(Arc::default()));
         let watched = activity.is_sequential().then(|| activity.clone());
         let coming = Coming { body: Limited::new(body, limit), watched, exceeded: exceeded.clone() };
-        (Self(Kind::Coming(coming)), exceeded)
+        (Self(Kind::Coming(Box::new(coming))), exceeded)
     }
 }
 
@@ -78,7 +79,7 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<std::result::Result<Frame<Bytes>, BoxError>>> {
         match &mut self.0 {
-            Kind::Given(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            Kind::Given(body) => Pin::new(&mut **body).poll_frame(cx).map_err(|never| match never {}),
             Kind::Whole(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Kind::Coming(coming) => coming.poll_frame(cx),
         }
@@ -127,13 +128,13 @@ impl Drop for Coming {
 
 impl<T: Into<Bytes>> From<T> for Body {
     fn from(bytes: T) -> Self {
-        Self(Kind::Given(Full::new(bytes.into())))
+        Self(Kind::Given(Box::new(Full::new(bytes.into()))))
     }
 }
 
 impl Default for Kind {
     fn default() -> Self {
-        Self::Given(Full::default())
+        Self::Given(Box::default())
     }
 }
 

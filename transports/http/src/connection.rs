@@ -18,10 +18,11 @@ use crate::{
     activity::{Activity, Waits},
     body::{Body, BoxError},
     hosted::{Hosted, Peer},
-    net::{self, Stream, Timer},
+    net::{self, Stream},
     server::{Seat, Server},
     settings::Limits,
     streams::{Inbox, Streams},
+    timers::Timer,
 };
 
 /// The looks at what a connection waits for, within a limit.
@@ -100,7 +101,7 @@ struct Monitor {
     waker: Option<Waker>,
     requested: Requested,
     stage: Stage,
-    timer: Option<Timer>,
+    timer: Timer,
     watched: Option<Watched>,
 }
 
@@ -123,7 +124,8 @@ struct Watched {
 impl Monitor {
     fn new(activity: Arc<Activity>) -> Self {
         let requested = activity.server.shutdown.requested();
-        Self { activity, waker: None, requested, stage: Stage::Serving, timer: None, watched: None }
+        let timer = Timer::new(&activity.server.timers);
+        Self { activity, waker: None, requested, stage: Stage::Serving, timer, watched: None }
     }
 
     /// Whether the connection is polled by another task than before, which has to be told to others.
@@ -182,8 +184,7 @@ impl Monitor {
                 self.watched = None;
                 continue;
             }
-            let Some(timer) = &mut self.timer else { return Poll::Pending };
-            if timer.poll(cx, new_waker).is_pending() {
+            if self.timer.poll(cx, new_waker).is_pending() {
                 return Poll::Pending;
             }
             let waits = self.activity.waits();
@@ -212,10 +213,7 @@ impl Monitor {
     fn set_timer(&mut self, waits: Waits) -> bool {
         let draining = !matches!(self.stage, Stage::Serving);
         let Some(limit) = waits.limit(&self.activity.server.limits, draining) else { return false };
-        match &mut self.timer {
-            Some(timer) => timer.set(limit / LOOKS),
-            None => self.timer = Some(Timer::after(limit / LOOKS)),
-        }
+        self.timer.set(limit / LOOKS);
         true
     }
 

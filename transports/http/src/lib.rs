@@ -13,6 +13,7 @@ mod server;
 mod settings;
 mod sockets;
 mod streams;
+mod timers;
 
 pub use crate::{
     addresses::{Address, Addresses},

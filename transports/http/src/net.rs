@@ -1,4 +1,4 @@
-//! All that the server asks of a loop: sockets, a timer, names. Tokio's, for now; this module is what becomes generic.
+//! All that the server asks of a loop: sockets, an alarm, names. Tokio's, for now; this module is what becomes generic.
 
 use std::{
     future::Future,
@@ -14,10 +14,11 @@ use std::{
 use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
 use socket2::SockRef;
+#[cfg(target_os = "linux")]
+use tokio::net::unix::pipe::Receiver;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
-    time::Instant,
 };
 
 use crate::{
@@ -178,30 +179,63 @@ impl AsyncWrite for Io {
     }
 }
 
-/// A timer that can be set anew.
-pub(crate) struct Timer {
-    sleep: Pin<Box<tokio::time::Sleep>>,
-    registered: bool,
+/// Rings at a time that can be set anew.
+///
+/// On Linux it is a descriptor of its own, which costs the loop nothing until it rings: tokio's timers cost it each turn.
+/// A timer is read like a pipe, so that is what tokio takes it for.
+#[cfg(target_os = "linux")]
+pub(crate) struct Alarm(Receiver);
+
+#[cfg(target_os = "linux")]
+impl Alarm {
+    /// On the loop's thread.
+    pub(crate) fn new() -> io::Result<Self> {
+        let flags = rustix::time::TimerfdFlags::NONBLOCK | rustix::time::TimerfdFlags::CLOEXEC;
+        let fd = rustix::time::timerfd_create(rustix::time::TimerfdClockId::Monotonic, flags)?;
+        Ok(Self(Receiver::from_owned_fd_unchecked(fd)?))
+    }
+
+    pub(crate) fn set(&mut self, time: Option<std::time::Instant>) -> io::Result<()> {
+        let rest = time.map(|time| time.saturating_duration_since(std::time::Instant::now()));
+        // Zero would be never.
+        let rest = rest.map_or(Duration::ZERO, |rest| rest.max(Duration::from_nanos(1)));
+        let once = rustix::time::Itimerspec {
+            it_interval: rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 },
+            it_value: rest.try_into().unwrap_or(rustix::time::Timespec { tv_sec: i64::MAX, tv_nsec: 0 }),
+        };
+        rustix::time::timerfd_settime(&self.0, rustix::time::TimerfdTimerFlags::empty(), &once)?;
+        Ok(())
+    }
+
+    /// Ready once it has rung.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.0.poll_read_ready(cx))?;
+            match self.0.try_read(&mut [0; 8]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read.map(drop)),
+            }
+        }
+    }
 }
 
-impl Timer {
-    pub(crate) fn after(time: Duration) -> Self {
-        Self { sleep: Box::pin(tokio::time::sleep(time)), registered: false }
+/// Rings at a time that can be set anew.
+#[cfg(not(target_os = "linux"))]
+pub(crate) struct Alarm(Option<Pin<Box<tokio::time::Sleep>>>);
+
+#[cfg(not(target_os = "linux"))]
+impl Alarm {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self(None))
     }
 
-    pub(crate) fn set(&mut self, time: Duration) {
-        self.sleep.as_mut().reset(Instant::now() + time);
-        self.registered = false;
+    pub(crate) fn set(&mut self, time: Option<std::time::Instant>) -> io::Result<()> {
+        self.0 = time.map(|time| Box::pin(tokio::time::sleep_until(time.into())));
+        Ok(())
     }
 
-    /// Ready once the time is up. Cheap as long as it was set, and polled by the same task, before.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, new_waker: bool) -> Poll<()> {
-        if self.registered && !new_waker {
-            return if self.sleep.is_elapsed() { Poll::Ready(()) } else { Poll::Pending };
-        }
-        let polled = self.sleep.as_mut().poll(cx);
-        self.registered = polled.is_pending();
-        polled
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.as_mut().map_or(Poll::Pending, |sleep| sleep.as_mut().poll(cx).map(Ok))
     }
 }
 

@@ -27,6 +27,7 @@ use crate::{
     options::{HttpOptions, LEAST_HEADER_SIZE},
     settings::{Limits, Settings, Wishes},
     sockets::{self, Host},
+    timers::{Clock, Timers},
 };
 
 /// An HTTP server: a task that serves any tower service, such as an axum `Router`, over HTTP/1.1 and cleartext HTTP/2.
@@ -203,6 +204,7 @@ pub(crate) struct Server {
     pub(crate) target: String,
     pub(crate) shutdown: Shutdown,
     pub(crate) limits: Limits,
+    pub(crate) timers: Timers,
     pub(crate) requests: Counter,
     panics: Counter,
 }
@@ -238,10 +240,12 @@ where
 {
     // Also when this future is dropped.
     let _unannounce = Unannounce(addresses);
+    let mut clock = Clock::new()?;
     let server = Arc::new(Server {
         target: cx.target().to_owned(),
         shutdown: cx.shutdown(),
         limits: settings.limits,
+        timers: clock.timers.clone(),
         requests: cx.counter("requests"),
         panics: cx.counter("panics"),
     });
@@ -258,15 +262,16 @@ where
     let mut wait = None;
     loop {
         let next = poll_fn(|poller| {
+            clock.poll(poller)?;
             if stop.as_mut().poll(poller).is_ready() {
-                return Poll::Ready(None);
+                return Poll::Ready(Ok(None));
             }
             if seats.poll_free(poller).is_pending() {
                 return Poll::Pending;
             }
-            poll_accept(&mut listeners, poller).map(Some)
+            poll_accept(&mut listeners, poller).map(|accepted| Ok::<_, io::Error>(Some(accepted)))
         });
-        match next.await {
+        match next.await? {
             None => break,
             Some(Ok(connection)) => {
                 wait = None;
@@ -282,11 +287,14 @@ where
                 let time = wait.map_or(SHORTEST_WAIT, |time: Duration| (2 * time).min(LONGEST_WAIT));
                 wait = Some(time);
                 let mut sleep = pin!(net::sleep(time));
-                let slept = poll_fn(|poller| match stop.as_mut().poll(poller) {
-                    Poll::Ready(()) => Poll::Ready(()),
-                    Poll::Pending => sleep.as_mut().poll(poller),
+                let slept = poll_fn(|poller| {
+                    clock.poll(poller)?;
+                    match stop.as_mut().poll(poller) {
+                        Poll::Ready(()) => Poll::Ready(Ok::<_, io::Error>(())),
+                        Poll::Pending => sleep.as_mut().poll(poller).map(Ok),
+                    }
                 });
-                slept.await;
+                slept.await?;
             }
         }
     }
@@ -302,8 +310,11 @@ where
         }
     }
     drop(listeners);
-    poll_fn(|poller| seats.poll_empty(poller)).await;
-    Ok(())
+    poll_fn(|poller| {
+        clock.poll(poller)?;
+        seats.poll_empty(poller).map(Ok)
+    })
+    .await
 }
 
 const SHORTEST_WAIT: Duration = Duration::from_millis(50);

@@ -1,0 +1,148 @@
+//! The time limits of all connections of a server, behind one alarm.
+//!
+//! A runtime whose timers are in use reads the clock, and tells the system how long to wait, at each turn: that would cost every request. So a server's
+//! connections share one queue here, and the server sets one alarm, which costs nothing until it rings.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use crate::net::Alarm;
+
+/// Deadlines of equal time are told apart by a number.
+type Key = (Instant, u64);
+
+/// Where timers are set: `Clone` gives the same.
+#[derive(Clone, Default)]
+pub(crate) struct Timers(Arc<Mutex<Queue>>);
+
+#[derive(Default)]
+struct Queue {
+    waiting: BTreeMap<Key, Waiting>,
+    next: u64,
+    /// Of the server, which sets the alarm.
+    server: Option<Waker>,
+}
+
+struct Waiting {
+    rung: Arc<AtomicBool>,
+    waker: Option<Waker>,
+}
+
+impl Timers {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection's timer, which can be set anew.
+pub(crate) struct Timer {
+    timers: Timers,
+    key: Option<Key>,
+    rung: Arc<AtomicBool>,
+    registered: bool,
+}
+
+impl Timer {
+    pub(crate) fn new(timers: &Timers) -> Self {
+        Self { timers: timers.clone(), key: None, rung: Arc::default(), registered: false }
+    }
+
+    pub(crate) fn set(&mut self, time: Duration) {
+        let server = {
+            let mut queue = self.timers.lock();
+            if let Some(key) = self.key {
+                queue.waiting.remove(&key);
+            }
+            self.rung.store(false, Ordering::Relaxed);
+            // A time too far for the clock is never.
+            self.key = Instant::now().checked_add(time).map(|deadline| (deadline, queue.next));
+            queue.next += 1;
+            match self.key {
+                None => None,
+                Some(key) => {
+                    let is_first = queue.waiting.first_key_value().is_none_or(|(first, _)| key < *first);
+                    queue.waiting.insert(key, Waiting { rung: self.rung.clone(), waker: None });
+                    is_first.then(|| queue.server.take()).flatten()
+                }
+            }
+        };
+        self.registered = false;
+        if let Some(server) = server {
+            server.wake();
+        }
+    }
+
+    /// Ready once the time is up. One load as long as it was set, and polled by the same task, before.
+    pub(crate) fn poll(&mut self, cx: &Context<'_>, new_waker: bool) -> Poll<()> {
+        if !self.registered || new_waker {
+            let mut queue = self.timers.lock();
+            if let Some(waiting) = self.key.and_then(|key| queue.waiting.get_mut(&key)) {
+                waiting.waker = Some(cx.waker().clone());
+            }
+            self.registered = true;
+        }
+        if self.rung.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            let waiting = self.timers.lock().waiting.remove(&key);
+            drop(waiting);
+        }
+    }
+}
+
+/// The server's side: rings what is due.
+pub(crate) struct Clock {
+    pub(crate) timers: Timers,
+    alarm: Alarm,
+    set_for: Option<Instant>,
+}
+
+impl Clock {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { timers: Timers::default(), alarm: Alarm::new()?, set_for: None })
+    }
+
+    /// Rings what is due, and sees to being polled when the next one is. Never ready; an error is the alarm's.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        loop {
+            let mut due = Vec::new();
+            let first = {
+                let mut queue = self.timers.lock();
+                // Whether the first has come is asked only if the alarm was set for it.
+                if self.set_for.is_some() {
+                    let now = Instant::now();
+                    while let Some(first) = queue.waiting.first_entry().filter(|first| first.key().0 <= now) {
+                        let waiting = first.remove();
+                        waiting.rung.store(true, Ordering::Release);
+                        due.extend(waiting.waker);
+                    }
+                }
+                queue.server = Some(cx.waker().clone());
+                queue.waiting.first_key_value().map(|(first, _)| first.0)
+            };
+            due.into_iter().for_each(Waker::wake);
+            if first != self.set_for {
+                self.alarm.set(first)?;
+                self.set_for = first;
+            }
+            if first.is_none() || self.alarm.poll(cx)?.is_pending() {
+                return Ok(());
+            }
+            // It has rung: it has to be set again, even for the same time.
+            self.set_for = first;
+            self.alarm.set(first)?;
+        }
+    }
+}
