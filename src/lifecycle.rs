@@ -10,8 +10,6 @@ mod graph;
 mod machine;
 #[cfg(all(test, not(loom)))]
 mod properties;
-#[cfg(all(test, not(loom)))]
-mod properties;
 #[cfg(test)]
 mod tests;
 mod timers;
