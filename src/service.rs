@@ -296,7 +296,7 @@ impl Service {
     /// Starts the service inside something else: no signals, no logger, no look at the process's command line and environment, no exit. Any number of
     /// services can run in a process.
     ///
-    /// It returns as soon as the supervisor runs; [`Running::wait_started`] waits for the tasks.
+    /// It returns as soon as the supervisor runs; [`wait_started`](ServiceHandle::wait_started) waits for the tasks.
     ///
     /// # Errors
     ///

@@ -54,7 +54,7 @@ impl web::Board for Board {
         if self.messages.len() > SHOWN {
             self.messages.pop_front();
         }
-        if number % ROUND == 0
+        if number.is_multiple_of(ROUND)
             && let Err(refused) = self.herald.post(move |herald| herald.announce(number))
         {
             log::warn!("the herald was not told of message {number}: {refused}");

@@ -276,6 +276,10 @@ impl Seen {
         is_live(self.tasks[id].state)
     }
 
+    fn lives(&self, id: TaskId, incarnation: u32) -> bool {
+        self.is_live(id) && self.tasks[id].incarnation == incarnation
+    }
+
     pub(super) fn task_named(&self, name: &str) -> Option<TaskId> {
         self.plan.tasks.iter().position(|task| &*task.name == name)
     }
@@ -351,22 +355,14 @@ impl Seen {
                     each.running_since = Some(now);
                 }
             }
-            Event::LoopEnded(id, run, result) => {
-                if self.loops[*id].incarnation == *run && self.loops[*id].is_live() {
-                    self.loop_ended(*id, result);
-                }
+            Event::LoopEnded(id, run, result) if self.loops[*id].incarnation == *run && self.loops[*id].is_live() => {
+                self.loop_ended(*id, result);
             }
-            Event::TaskReady(id, run) => {
-                if self.tasks[*id].incarnation == *run && self.is_live(*id) {
-                    self.step.ready = Some(*id);
-                    self.tasks[*id].late_ready |= self.tasks[*id].state == State::Stopping;
-                }
+            Event::TaskReady(id, run) if self.lives(*id, *run) => {
+                self.step.ready = Some(*id);
+                self.tasks[*id].late_ready |= self.tasks[*id].state == State::Stopping;
             }
-            Event::TaskEnded(id, run, _) => {
-                if self.tasks[*id].incarnation == *run && self.is_live(*id) {
-                    self.step.ended = Some(*id);
-                }
-            }
+            Event::TaskEnded(id, run, _) if self.lives(*id, *run) => self.step.ended = Some(*id),
             Event::ShutdownRequested(reason) => {
                 self.requested.get_or_insert(reason.clone());
             }

@@ -263,7 +263,7 @@ impl World<'_> {
         Ok(actions.len())
     }
 
-    fn from_loop(&mut self, id: LoopId, after: u64, event: Event) {
+    fn loop_sends(&mut self, id: LoopId, after: u64, event: Event) {
         let incarnation = self.threads[id].incarnation;
         self.plan_at(self.now + Duration::from_millis(after), Coming::From(id, incarnation, event, Sent::Living));
     }
@@ -279,46 +279,46 @@ impl World<'_> {
                 let life = self.loop_life(id, incarnation);
                 match life.start {
                     Start::After(delay) => {
-                        self.from_loop(id, delay, Event::LoopStarted(id, incarnation));
+                        self.loop_sends(id, delay, Event::LoopStarted(id, incarnation));
                         if let Some((after, result)) = life.dies {
-                            self.from_loop(id, delay + after, Event::LoopEnded(id, incarnation, result));
+                            self.loop_sends(id, delay + after, Event::LoopEnded(id, incarnation, result));
                         }
                     }
                     Start::Fails(delay) => {
                         let result = Err("it can't start".to_owned());
-                        self.from_loop(id, delay, Event::LoopEnded(id, incarnation, result));
+                        self.loop_sends(id, delay, Event::LoopEnded(id, incarnation, result));
                     }
                     Start::Never => {}
                 }
             }
             Action::StopLoop(id, incarnation, _) => {
                 if let Some((delay, result)) = self.loop_life(id, incarnation).stop {
-                    self.from_loop(id, delay, Event::LoopEnded(id, incarnation, result));
+                    self.loop_sends(id, delay, Event::LoopEnded(id, incarnation, result));
                 }
             }
             Action::StartTask(task, incarnation) => self.start(task, incarnation),
             Action::AskTask(task, incarnation, ..) => {
                 if let Some((delay, outcome)) = nth(&self.script.lives[task], incarnation).asked.clone() {
-                    self.from_task(task, delay, Event::TaskEnded(task, incarnation, outcome));
+                    self.task_sends(task, delay, Event::TaskEnded(task, incarnation, outcome));
                 }
             }
             Action::CancelTask(task, incarnation) => match nth(&self.script.lives[task], incarnation).cancelled.clone()
             {
                 Cancelled::Ends(delay, outcome) => {
-                    self.from_task(task, delay, Event::TaskEnded(task, incarnation, outcome));
+                    self.task_sends(task, delay, Event::TaskEnded(task, incarnation, outcome));
                 }
                 Cancelled::Stuck(time) => {
                     let until = time.map_or(Now::MAX, |time| self.now + Duration::from_millis(time));
                     self.threads[self.script.plan.tasks[task].event_loop].stuck = Some(until);
-                    self.from_task(task, 0, Event::TaskEnded(task, incarnation, Outcome::Dropped));
+                    self.task_sends(task, 0, Event::TaskEnded(task, incarnation, Outcome::Dropped));
                 }
             },
             _ => {}
         }
     }
 
-    fn from_task(&mut self, task: TaskId, after: u64, event: Event) {
-        self.from_loop(self.script.plan.tasks[task].event_loop, after, event);
+    fn task_sends(&mut self, task: TaskId, after: u64, event: Event) {
+        self.loop_sends(self.script.plan.tasks[task].event_loop, after, event);
     }
 
     fn start(&mut self, task: TaskId, incarnation: u32) {
@@ -326,14 +326,14 @@ impl World<'_> {
         let life = nth(&self.script.lives[task], incarnation).clone();
         match life.begin {
             Begin::Ready(delay) => {
-                self.from_task(task, delay, Event::TaskReady(task, incarnation));
+                self.task_sends(task, delay, Event::TaskReady(task, incarnation));
                 if let Some((after, outcome)) = life.ends {
-                    self.from_task(task, delay + after, Event::TaskEnded(task, incarnation, outcome));
+                    self.task_sends(task, delay + after, Event::TaskEnded(task, incarnation, outcome));
                 }
             }
             Begin::Never => {}
             Begin::Ends(delay, outcome) => {
-                self.from_task(task, delay, Event::TaskEnded(task, incarnation, outcome));
+                self.task_sends(task, delay, Event::TaskEnded(task, incarnation, outcome));
             }
         }
     }

@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -33,13 +33,21 @@ pub(crate) enum Waits {
     Farewell,
 }
 
-/// One connection's. All its fields are hints for timers, and follow each other on one task: the order of memory doesn't matter.
+/// Adds, and says what was there: without a locked instruction, since it is one task that counts. Wraps around.
+fn add(number: &AtomicU32, n: u32) -> u32 {
+    let before = number.load(Relaxed);
+    number.store(before.wrapping_add(n), Relaxed);
+    before
+}
+
+/// One connection's. What it counts is changed by the task of the connection alone, and all else are hints for timers: the order of memory doesn't
+/// matter, and a mark that another thread makes (a handler that has taken the body there) may get lost.
 pub(crate) struct Activity {
     pub(crate) server: Arc<Server>,
     pub(crate) peer: Peer,
     generation: AtomicU32,
     /// Requests whose response has not been handed to the connection in full.
-    open: AtomicUsize,
+    open: AtomicU32,
     /// Bytes have come since the last request; also before the first one.
     in_head: AtomicBool,
     in_body: AtomicBool,
@@ -58,7 +66,7 @@ impl Activity {
             server,
             peer,
             generation: AtomicU32::new(0),
-            open: AtomicUsize::new(0),
+            open: AtomicU32::new(0),
             in_head: AtomicBool::new(true),
             in_body: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
@@ -74,7 +82,7 @@ impl Activity {
     }
 
     fn mark(&self) {
-        self.generation.fetch_add(1, Relaxed);
+        add(&self.generation, 1);
     }
 
     /// Bytes have been read.
@@ -88,9 +96,9 @@ impl Activity {
 
     /// A request's head is there.
     pub(crate) fn begin(self: &Arc<Self>, version: Version) -> Open {
-        self.open.fetch_add(1, Relaxed);
+        add(&self.open, 1);
         self.in_head.store(false, Relaxed);
-        if self.begun.fetch_add(1, Relaxed) == 0 {
+        if add(&self.begun, 1) == 0 {
             self.multiplexed.store(version == Version::HTTP_2, Relaxed);
         }
         self.mark();
@@ -188,7 +196,7 @@ impl std::ops::Deref for Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Relaxed);
+        add(&self.0.open, u32::MAX);
         self.0.mark();
     }
 }

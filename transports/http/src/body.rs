@@ -57,16 +57,21 @@ impl Exceeded {
 }
 
 impl Body {
-    pub(crate) fn incoming(body: Incoming, limit: usize, activity: &Arc<Activity>) -> (Self, Option<Exceeded>) {
+    pub(crate) fn incoming(
+        body: Incoming,
+        limit: usize,
+        activity: &Arc<Activity>,
+        exceeded: &mut Option<Exceeded>,
+    ) -> Self {
         use http_body::Body as _;
         if body.is_end_stream() {
-            return (Self(Kind::Whole(body)), None);
+            return Self(Kind::Whole(body));
         }
         // Whoever says the length is held to it by hyper.
-        let exceeded = body.size_hint().exact().is_none().then(|| Exceeded(Arc::default()));
+        *exceeded = body.size_hint().exact().is_none().then(|| Exceeded(Arc::default()));
         let watched = activity.is_sequential().then(|| activity.clone());
         let coming = Coming { body: Limited::new(body, limit), watched, exceeded: exceeded.clone() };
-        (Self(Kind::Coming(Box::new(coming))), exceeded)
+        Self(Kind::Coming(Box::new(coming)))
     }
 }
 

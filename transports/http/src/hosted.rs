@@ -1,6 +1,7 @@
 //! The user's service as hyper calls it: what a request brings along, the limit of its body, a panic that stays its own.
 
 use std::{
+    any::Any,
     convert::Infallible,
     fmt,
     future::Future,
@@ -8,7 +9,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -23,7 +24,7 @@ use crate::{
     body::{Body, BoxError, Exceeded},
 };
 
-/// Who is at the other end: an extension of each request.
+/// Who is at the other end: an extension of each request, if [asked for](crate::HttpServer::with_peers).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Peer(Option<SocketAddr>);
 
@@ -76,12 +77,23 @@ where
         if http_body::Body::size_hint(request.body()).lower() > limit as u64 {
             return Respond { state: State::TooLarge, exceeded: None, open: Some(open) };
         }
-        let (mut parts, body) = request.into_parts();
-        parts.extensions.insert(server.shutdown.clone());
-        parts.extensions.insert(self.activity.peer);
-        let (body, exceeded) = Body::incoming(body, limit, &self.activity);
-        let request = Request::from_parts(parts, body);
-        let state = State::Asked { service: self.service.clone(), request: Some(request) };
+        let mut request = request;
+        let extensions = request.extensions_mut();
+        extensions.insert(server.shutdown.clone());
+        if server.with_peers {
+            extensions.insert(self.activity.peer);
+        }
+        let mut exceeded = None;
+        let request = request.map(|body| Body::incoming(body, limit, &self.activity, &mut exceeded));
+        let mut service = self.service.clone();
+        // Most services are ready at any time: for those the request need not be put aside. Whoever isn't is asked again by `poll`.
+        let called =
+            catch_unwind(AssertUnwindSafe(|| match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Ok(())) => State::Called { response: service.call(request) },
+                Poll::Ready(Err(error)) => State::Failed { error: Some(error.into()) },
+                Poll::Pending => State::Waiting { asked: Box::new((service, Some(request))) },
+            }));
+        let state = called.unwrap_or_else(|panic| State::Panicked { panic: Some(panic) });
         Respond { state, exceeded, open: Some(open) }
     }
 }
@@ -99,9 +111,11 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<S, F> {
-        TooLarge,
-        Asked { service: S, request: Option<Request<Body>> },
         Called { #[pin] response: F },
+        Waiting { asked: Box<(S, Option<Request<Body>>)> },
+        Failed { error: Option<BoxError> },
+        Panicked { panic: Option<Box<dyn Any + Send>> },
+        TooLarge,
         Done,
     }
 }
@@ -118,43 +132,43 @@ where
         let mut this = self.as_mut().project();
         let outcome = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(outcome)) => {
-                catch_unwind(AssertUnwindSafe(|| this.state.set(State::Done))).map(|()| outcome)
-            }
-            Err(panic) => {
-                // What is left of the handler may panic once more; once is enough.
-                let _ = catch_unwind(AssertUnwindSafe(|| this.state.set(State::Done)));
-                Err(panic)
-            }
+            Ok(Poll::Ready(outcome)) => outcome,
+            Err(panic) => Outcome::Panicked(panic),
         };
+        // The handler goes before its response: what it drops, and how, is its own.
+        let dropped = catch_unwind(AssertUnwindSafe(|| this.state.set(State::Done)));
         let open = this.open.take().expect("it is not polled after its end");
         let exceeded = this.exceeded.as_ref().is_some_and(Exceeded::get);
-        let response = match outcome {
-            Err(panic) => {
-                open.server.panicked(panic);
-                failed(open, StatusCode::INTERNAL_SERVER_ERROR)
-            }
-            Ok(Outcome::Response(_) | Outcome::Failed(_)) if exceeded => too_large(open),
-            Ok(Outcome::TooLarge) => too_large(open),
-            Ok(Outcome::Response(mut response)) => {
+        let outcome = match (dropped, outcome) {
+            (Err(panic), Outcome::Response(_) | Outcome::Failed(_) | Outcome::TooLarge) => Outcome::Panicked(panic),
+            (_, Outcome::Response(_) | Outcome::Failed(_)) if exceeded => Outcome::TooLarge,
+            (_, outcome) => outcome,
+        };
+        Poll::Ready(Ok(match outcome {
+            Outcome::Response(mut response) => {
                 // hyper says so too, once the connection has heard of the stop.
                 if open.server.shutdown.is_requested() && open.is_sequential() {
                     close(&mut response);
                 }
                 response.map(|body| Answer { body: Kind::Body { body }, open: Some(open) })
             }
-            Ok(Outcome::Failed(error)) => {
+            Outcome::TooLarge => too_large(open),
+            Outcome::Failed(error) => {
                 log::error!(target: &open.server.target, "a request failed: {error}");
                 failed(open, StatusCode::INTERNAL_SERVER_ERROR)
             }
-        };
-        Poll::Ready(Ok(response))
+            Outcome::Panicked(panic) => {
+                open.server.panicked(panic);
+                failed(open, StatusCode::INTERNAL_SERVER_ERROR)
+            }
+        }))
     }
 }
 
 enum Outcome<R> {
     Response(R),
     Failed(BoxError),
+    Panicked(Box<dyn Any + Send>),
     TooLarge,
 }
 
@@ -167,18 +181,28 @@ where
         let mut state = self.project().state;
         loop {
             let response = match state.as_mut().project() {
-                StateProj::TooLarge => return Poll::Ready(Outcome::TooLarge),
                 StateProj::Called { response } => {
-                    return response.poll(cx).map(|done| match done {
-                        Ok(response) => Outcome::Response(response),
-                        Err(error) => Outcome::Failed(error.into()),
-                    });
+                    return match response.poll(cx) {
+                        Poll::Pending => Poll::Pending,
+                        Poll::Ready(Ok(response)) => Poll::Ready(Outcome::Response(response)),
+                        Poll::Ready(Err(error)) => Poll::Ready(Outcome::Failed(error.into())),
+                    };
                 }
-                StateProj::Asked { service, request } => match service.poll_ready(cx) {
+                StateProj::Waiting { asked } => match asked.0.poll_ready(cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Err(error)) => return Poll::Ready(Outcome::Failed(error.into())),
-                    Poll::Ready(Ok(())) => service.call(request.take().expect("it is called once")),
+                    Poll::Ready(Ok(())) => {
+                        let (service, request) = &mut **asked;
+                        service.call(request.take().expect("it is called once"))
+                    }
                 },
+                StateProj::Failed { error } => {
+                    return Poll::Ready(Outcome::Failed(error.take().expect("it ends once")));
+                }
+                StateProj::Panicked { panic } => {
+                    return Poll::Ready(Outcome::Panicked(panic.take().expect("it ends once")));
+                }
+                StateProj::TooLarge => return Poll::Ready(Outcome::TooLarge),
                 StateProj::Done => unreachable!("it is not polled after its end"),
             };
             state.set(State::Called { response });

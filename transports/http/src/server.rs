@@ -35,8 +35,9 @@ use crate::{
 /// It is ready when it listens, and logs `server started on 127.0.0.1:8000` for each address. Asked to stop, it stops listening, lets open requests
 /// finish, closes idle connections at once, and ends when the last connection has, or when its stop timeout cancels it.
 ///
-/// Each request carries two extensions: [`interloop::Shutdown`], by which handlers of long-lived responses (server-sent events, WebSockets) learn
-/// that it is time to end, and [`Peer`]. A handler's panic is logged, counted and answered with 500, and nothing else.
+/// Each request carries [`interloop::Shutdown`] as an extension, by which handlers of long-lived responses (server-sent events, WebSockets) learn that
+/// it is time to end; with [`with_peers`](Self::with_peers) also its [`Peer`]. A handler's panic is logged, counted and answered with 500, and nothing
+/// else.
 ///
 /// What is set here are defaults: the options `--{task}-host`, `--{task}-port` ... go before. Counters: `requests`, `connections`,
 /// `open_connections`, `panics`. Exported: `address`.
@@ -147,6 +148,13 @@ impl<S> HttpServer<S> {
         self
     }
 
+    /// Lets each request carry a second extension, the [`Peer`] that it comes from.
+    #[must_use]
+    pub fn with_peers(mut self) -> Self {
+        self.wishes.with_peers = true;
+        self
+    }
+
     /// Where it listens, known once it does: for any thread, to be asked for before the server is given to the service.
     pub fn addresses(&self) -> Addresses {
         self.addresses.clone()
@@ -204,6 +212,7 @@ pub(crate) struct Server {
     pub(crate) target: String,
     pub(crate) shutdown: Shutdown,
     pub(crate) limits: Limits,
+    pub(crate) with_peers: bool,
     pub(crate) timers: Timers,
     pub(crate) requests: Counter,
     panics: Counter,
@@ -245,6 +254,7 @@ where
         target: cx.target().to_owned(),
         shutdown: cx.shutdown(),
         limits: settings.limits,
+        with_peers: settings.with_peers,
         timers: clock.timers.clone(),
         requests: cx.counter("requests"),
         panics: cx.counter("panics"),

@@ -17,6 +17,7 @@ pub(crate) struct Wishes {
     pub(crate) max_body_size: Option<usize>,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) header_timeout: Option<Duration>,
+    pub(crate) with_peers: bool,
 }
 
 /// What a server is to do.
@@ -26,6 +27,7 @@ pub(crate) struct Settings {
     pub(crate) port: u16,
     pub(crate) unix: Option<UnixSettings>,
     pub(crate) limits: Limits,
+    pub(crate) with_peers: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -77,7 +79,7 @@ impl Settings {
             idle: unless_zero(options.idle_timeout.or(code.idle_timeout).unwrap_or(IDLE_TIMEOUT)),
             header: unless_zero(options.header_timeout.or(code.header_timeout).unwrap_or(HEADER_TIMEOUT)),
         };
-        Self { hosts, port: port.unwrap_or(0), unix, limits }
+        Self { hosts, port: port.unwrap_or(0), unix, limits, with_peers: code.with_peers }
     }
 }
 

@@ -36,7 +36,8 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Inbox {
 
 impl Inbox {
     fn take(&self) -> Vec<Boxed> {
-        if !self.0.any.swap(false, Ordering::Acquire) {
+        // A load first: it is asked at each poll of a connection.
+        if !self.0.any.load(Ordering::Relaxed) || !self.0.any.swap(false, Ordering::Acquire) {
             return Vec::new();
         }
         std::mem::take(&mut self.0.streams.lock().unwrap_or_else(PoisonError::into_inner))

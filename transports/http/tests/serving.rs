@@ -119,7 +119,7 @@ fn a_request_carries_its_peer_and_the_shutdown() {
     async fn who(Extension(peer): Extension<Peer>, Extension(shutdown): Extension<Shutdown>) -> String {
         format!("{peer} {}", shutdown.is_requested())
     }
-    let hosting = host(HttpServer::new(Router::new().route("/", get(who))), &[]);
+    let hosting = host(HttpServer::new(Router::new().route("/", get(who))).with_peers(), &[]);
     let mut client = connect(hosting.port());
     let own = client.stream().local_addr().expect("it is connected");
     assert_eq!(client.get("/").body, format!("{own} false"));
