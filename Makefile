@@ -49,7 +49,7 @@ build-all:
 nextest: build-all
 	if cargo nextest --version >/dev/null 2>&1; \
 	then cargo nextest run --workspace; \
-	else cargo test --workspace --all-targets --no-fail-fast; fi
+	else cargo test --workspace --all-targets --no-fail-fast -- --test-threads 1; fi
 
 doctest: build-all
 	cargo test --workspace --doc --no-fail-fast

@@ -19,7 +19,7 @@
 //!         cx.until_shutdown().await;      // ready, then wait
 //!         Ok(())
 //!     }));
-//!     let every = Periodic::new(Duration::from_secs(1), move || count.post(|count| *count.borrow_mut() += 1).is_ok());
+//!     let every = Periodic::new(Duration::from_secs(1), move || count.call(|count| *count.borrow_mut() += 1).detach());
 //!     service.task_on::<Thread>("ticker", every).requires("keeper");
 //!     service.run() // argv, environment, log, signals; the exit code says how it ended
 //! }

@@ -117,7 +117,7 @@ pub(crate) enum Action {
     AskTask(TaskId, u32, Reason, Now),
     /// Drop the task's future, and its children's, on their loop.
     CancelTask(TaskId, u32),
-    /// The task will never run again: its addresses resolve as Stopped.
+    /// The task has ended and nothing restarts it but an operator: until then its addresses resolve as Stopped.
     CloseTask(TaskId),
     /// Tell everybody of this step.
     Transition(Transition),

@@ -411,13 +411,16 @@ impl Service {
     }
 
     fn declare(&self, chosen: &[Chosen]) -> (Vec<graph::Declared>, Vec<graph::DeclaredLoop>) {
+        let first = self.tasks.iter().filter(|task| task.settings.first);
+        let first = first.map(|task| task.settings.name.clone()).collect::<Vec<_>>();
         let tasks = self.tasks.iter().zip(chosen).map(|(task, chosen)| {
             let TaskSettings { name, requires, after, last, start_timeout, stop_timeout, restart, .. } = &task.settings;
+            let after_first = first.iter().filter(|_| !task.settings.first).cloned();
             graph::Declared {
                 name: name.clone(),
                 event_loop: chosen.event_loop,
                 requires: requires.clone(),
-                after: after.clone(),
+                after: after.iter().cloned().chain(after_first).collect(),
                 last: *last,
                 start_timeout: *start_timeout,
                 stop_timeout: stop_timeout.unwrap_or(STOP_TIMEOUT),

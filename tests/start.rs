@@ -353,3 +353,32 @@ fn a_loop_named_by_a_task_has_its_name() {
         assert_eq!(running.stop().code, 0);
     });
 }
+
+#[test]
+fn all_others_start_after_the_first() {
+    watched(|| {
+        let mut service = Service::new("test");
+        let (go, ready) = (Latch::default(), Latch::default());
+        let opened = go.clone();
+        let other = task_fn::<Thread>(async move |cx| {
+            assert!(opened.is_open(), "started before the first was ready");
+            ready.open();
+            cx.until_shutdown().await;
+            Ok(())
+        });
+        service.task("other", other);
+        let first = task_fn::<Thread>(async move |cx| {
+            go.open();
+            cx.until_shutdown().await;
+            Ok(())
+        });
+        service.task("first", first).first().last();
+        let running = service.start().unwrap();
+        assert!(running.wait_started(SOON));
+        let mut watch = running.watch();
+        assert_eq!(running.stop().code, 0);
+        let stopped = std::iter::from_fn(|| watch.wait_timeout(SOON)).filter(|step| step.to == State::Stopped);
+        let order = stopped.map(|step| step.task.to_string()).collect::<Vec<_>>();
+        assert_eq!(order, ["other", "first"]);
+    });
+}

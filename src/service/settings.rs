@@ -12,6 +12,7 @@ pub struct TaskSettings {
     pub(super) instance: Option<String>,
     pub(super) requires: Vec<String>,
     pub(super) after: Vec<String>,
+    pub(super) first: bool,
     pub(super) last: bool,
     pub(super) start_timeout: Duration,
     /// None: the default.
@@ -27,6 +28,7 @@ impl TaskSettings {
             instance: None,
             requires: Vec::new(),
             after: Vec::new(),
+            first: false,
             last: false,
             start_timeout: Duration::from_secs(30),
             stop_timeout: None,
@@ -50,6 +52,12 @@ impl TaskSettings {
     /// It runs on this [instance](crate::Service::event_loop) of its loop, instead of the default one.
     pub fn on(&mut self, event_loop: impl Into<String>) -> &mut Self {
         self.instance = Some(event_loop.into());
+        self
+    }
+
+    /// All others start after it, once it is ready: health checks, which have to answer while the others start.
+    pub fn first(&mut self) -> &mut Self {
+        self.first = true;
         self
     }
 

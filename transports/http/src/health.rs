@@ -28,10 +28,8 @@ use crate::{
 /// How long a loop may take to answer a heartbeat.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Adds the task `health`: a [`Health`] on a loop of its own, also named `health`, so that no busy loop can keep it from answering, and
-/// [`last`](TaskSettings::last) to stop.
-///
-/// It starts at once with the tasks that depend on nothing. A task that it should watch from its very start says `.after("health")`.
+/// Adds the task `health`: a [`Health`] on a loop of its own, also named `health`, so that no busy loop can keep it from answering;
+/// [`first`](TaskSettings::first) to start and [`last`](TaskSettings::last) to stop, so that it answers from before the others start until they have ended.
 ///
 /// ```
 /// use interloop::Service;
@@ -41,7 +39,7 @@ const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 /// ```
 pub fn health(service: &mut Service) -> &mut TaskSettings {
     service.event_loop("health", Tokio::default());
-    service.task("health", Health::new()).on("health").last()
+    service.task("health", Health::new()).on("health").first().last()
 }
 
 /// Health checks for whoever supervises the process: a task to be put on a loop of its own, [`last`](TaskSettings::last) to stop: see [`health()`].
