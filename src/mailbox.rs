@@ -20,7 +20,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::Poll,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use atomic_waker::AtomicWaker;
@@ -122,10 +122,16 @@ impl<L: EventLoop> Mailbox<L> {
     ///
     /// A panic of a job or a future does not come out of here.
     pub fn turn(&mut self) -> Turn {
-        let shared = self.local.shared().clone();
+        self.turn_from(clock())
+    }
+
+    fn turn_from(&mut self, now: Duration) -> Turn {
+        let local = self.local.clone();
+        let shared = local.shared();
         let queue = &shared.queue;
-        let _in_turn = shared.begin_turn();
-        let mut batch = Batch::new();
+        let _in_turn = shared.begin_turn(now);
+        let _entered = local.enter();
+        let mut batch = Batch::new(now);
         let mut lowered = false;
         loop {
             let flags = queue.flags();
@@ -150,7 +156,7 @@ impl<L: EventLoop> Mailbox<L> {
                 shared.count_job();
                 self.local.run(job);
             }
-            if batch.is_spent() {
+            if batch.is_spent(|| queue.is_empty() && !local.has_backlog()) {
                 return Turn::Again;
             }
         }
@@ -180,10 +186,10 @@ impl<L: EventLoop> Mailbox<L> {
         self.set_notify(move || notified.wake());
         let mut taken = Duration::ZERO;
         loop {
-            let began = Instant::now();
-            let turn = self.turn();
+            let began = clock();
+            let turn = self.turn_from(began);
             // Many small turns must not starve the loop any more than a long one.
-            taken += began.elapsed();
+            taken += clock().saturating_sub(began);
             match turn {
                 Turn::Stop => break,
                 Turn::Idle => {
@@ -219,7 +225,7 @@ impl<L: EventLoop> fmt::Debug for Mailbox<L> {
 
 /// Counts a turn's work. The clock is read after every job while jobs are slow, and after every sixteenth while they are fast.
 struct Batch {
-    began: Instant,
+    began: Duration,
     jobs: u32,
     stride: u32,
     next_look: u32,
@@ -229,19 +235,20 @@ struct Batch {
 impl Batch {
     const FAST: Duration = Duration::from_micros(20);
 
-    fn new() -> Self {
-        Self { began: Instant::now(), jobs: 0, stride: 1, next_look: 1, looked: Duration::ZERO }
+    fn new(now: Duration) -> Self {
+        Self { began: now, jobs: 0, stride: 1, next_look: 1, looked: Duration::ZERO }
     }
 
-    fn is_spent(&mut self) -> bool {
+    fn is_spent(&mut self, is_empty: impl FnOnce() -> bool) -> bool {
         self.jobs += 1;
         if self.jobs >= BATCH_JOBS {
             return true;
         }
-        if self.jobs < self.next_look {
+        // A single job, as most turns have, needs no look; once a second one came in the meantime, an empty queue proves nothing.
+        if self.jobs < self.next_look || (self.jobs == 1 && is_empty()) {
             return false;
         }
-        let elapsed = self.began.elapsed();
+        let elapsed = clock().saturating_sub(self.began);
         self.stride = if elapsed - self.looked < Self::FAST { (self.stride * 2).min(16) } else { 1 };
         self.next_look = self.jobs + self.stride;
         self.looked = elapsed;

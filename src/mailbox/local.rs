@@ -90,8 +90,16 @@ impl Local {
         }
     }
 
+    /// Marks that jobs run, until dropped.
+    pub(crate) fn enter(&self) -> impl Drop + '_ {
+        current::enter(&self.label, &self.shared)
+    }
+
+    pub(crate) fn has_backlog(&self) -> bool {
+        !self.backlog.borrow().is_empty()
+    }
+
     fn work(self: &Rc<Self>, work: Box<dyn Work>, value: Rc<dyn Any>) {
-        let _entered = current::enter(&self.label, &self.shared);
         // A call hands its panic to its Reply; what comes here is a post's.
         if let Err(panic) = catch(|| work.run(self, value)) {
             log::error!("loop {}: a posted job panicked: {panic}", self.shared.name());

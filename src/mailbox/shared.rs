@@ -224,16 +224,16 @@ impl Shared {
 
     // --- What it is at ---
 
-    pub(crate) fn begin_turn(&self) -> impl Drop + '_ {
+    pub(crate) fn begin_turn(&self, now: Duration) -> impl Drop + '_ {
         struct End<'a>(&'a Shared);
         impl Drop for End<'_> {
             fn drop(&mut self) {
                 self.0.in_turn.store(false, Ordering::Relaxed);
             }
         }
-        self.stamp();
+        self.since.store(now.as_nanos() as u64, Ordering::Relaxed);
         self.in_turn.store(true, Ordering::Relaxed);
-        self.turns.fetch_add(1, Ordering::Relaxed);
+        self.turns.store(self.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         self.queue.note_depth();
         End(self)
     }
@@ -260,7 +260,8 @@ impl Shared {
     }
 
     pub(crate) fn count_job(&self) {
-        self.jobs.fetch_add(1, Ordering::Relaxed);
+        // Only the loop's thread writes it.
+        self.jobs.store(self.jobs.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_dropped(&self, jobs: usize) {
