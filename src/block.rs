@@ -21,12 +21,19 @@ impl Wake for Unpark {
     }
 }
 
+/// Wakes this thread. The same each time: a wake too many only makes it look once more.
+fn this_thread() -> Waker {
+    thread_local!(static WAKER: Waker = Waker::from(Arc::new(Unpark(thread::current()))));
+    // A thread that is ending has lost its own.
+    WAKER.try_with(Waker::clone).unwrap_or_else(|_| Waker::from(Arc::new(Unpark(thread::current()))))
+}
+
 /// Polls the future on this thread until it is ready, or gives up after `timeout`.
 pub(crate) fn on<F: Future>(future: F, timeout: Option<Duration>) -> Option<F::Output> {
     // A timeout too long for the clock is none.
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let mut future = pin!(future);
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let waker = this_thread();
     let mut cx = Context::from_waker(&waker);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {

@@ -120,7 +120,7 @@ impl Incarnation {
         F::Output: 'static,
     {
         let (reply, completer) = Reply::local();
-        let control = completer.control().clone();
+        let control = completer.control();
         match self.enter(&control) {
             None => refuse(future, completer),
             Some(id) => self.host(local, future, control, id, completer),
@@ -136,7 +136,7 @@ impl Incarnation {
     {
         let (reply, completer) = Reply::local();
         let reply = reply.listed_at(&self.loop_);
-        let control = completer.control().clone();
+        let control = completer.control();
         let Some(id) = self.enter(&control) else {
             refuse(future, completer);
             return reply;

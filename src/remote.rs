@@ -276,7 +276,7 @@ impl<T: 'static> Remote<T> {
     {
         self.ask(move |local, value: Rc<T>, completer: Completer<R>| match catch(|| f(value)) {
             Ok(future) => {
-                let control = completer.control().clone();
+                let control = completer.control();
                 local.spawn(future, control, Label::job(), |ended| completer.end(ended));
             }
             Err(panic) => completer.complete(Err(CallError::Panicked(panic))),
@@ -361,7 +361,7 @@ where
     F: FnOnce(&Rc<Local>, Rc<T>, Completer<R>) + Send + 'static,
 {
     fn run(mut self: Box<Self>, local: &Rc<Local>, value: Rc<dyn Any>) {
-        if self.completer.control().is_cancelled() {
+        if self.completer.is_cancelled() {
             let Self { completer, f, .. } = *self;
             let dropped = catch(|| drop(f));
             return completer.complete(Err(dropped.err().map_or(CallError::Cancelled, CallError::Panicked)));

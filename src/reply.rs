@@ -52,16 +52,30 @@ impl std::error::Error for CallError {}
 
 struct State<R> {
     inner: Mutex<Inner<R>>,
-    control: Arc<Control>,
 }
 
 struct Inner<R> {
     result: Option<Result<R, CallError>>,
     done: bool,
     waker: Option<Waker>,
+    cancelled: bool,
+    /// Of the future that makes the answer, if a future does.
+    control: Option<Arc<Control>>,
 }
 
 impl<R> State<R> {
+    /// Asks whatever makes the answer to stop.
+    fn cancel(&self) {
+        let control = {
+            let mut inner = lock(&self.inner);
+            inner.cancelled = true;
+            inner.control.clone()
+        };
+        if let Some(control) = control {
+            control.cancel();
+        }
+    }
+
     /// The first result counts.
     fn resolve(&self, result: Result<R, CallError>) {
         let (waker, unused) = {
@@ -113,7 +127,7 @@ pub struct Reply<R> {
     state: Arc<State<R>>,
     /// Where it is listed while it waits, so that an abandoned loop's waiters are told.
     target: Option<(Arc<Address>, Weak<dyn Waiting>)>,
-    listed: Option<(Arc<Shared>, u64)>,
+    listed: Option<(Arc<Shared>, usize)>,
     /// Whether its target, which is at no loop yet, will have it look again.
     noted: bool,
 }
@@ -121,8 +135,8 @@ pub struct Reply<R> {
 impl<R> Reply<R> {
     /// A reply from this very thread: `R` may be `!Send`.
     pub(crate) fn local() -> (Self, Completer<R>) {
-        let inner = Mutex::new(Inner { result: None, done: false, waker: None });
-        let state = Arc::new(State { inner, control: Arc::new(Control::new()) });
+        let inner = Inner { result: None, done: false, waker: None, cancelled: false, control: None };
+        let state = Arc::new(State { inner: Mutex::new(inner) });
         (Self { state: state.clone(), target: None, listed: None, noted: false }, Completer { state, begun: false })
     }
 
@@ -131,7 +145,7 @@ impl<R> Reply<R> {
 
     /// Asks that it stop: a queued closure is never run, a future is dropped on its loop before its next poll. A closure that runs already goes on.
     pub fn cancel(self) {
-        self.state.control.cancel();
+        self.state.cancel();
     }
 
     /// A future of the same answer that cancels when it is dropped.
@@ -246,7 +260,7 @@ impl<R> Future for CancelOnDrop<R> {
 
 impl<R> Drop for CancelOnDrop<R> {
     fn drop(&mut self) {
-        self.0.state.control.cancel();
+        self.0.state.cancel();
     }
 }
 
@@ -257,8 +271,20 @@ pub(crate) struct Completer<R> {
 }
 
 impl<R> Completer<R> {
-    pub(crate) fn control(&self) -> &Arc<Control> {
-        &self.state.control
+    pub(crate) fn is_cancelled(&self) -> bool {
+        lock(&self.state.inner).cancelled
+    }
+
+    /// Through which the future that makes the answer is cancelled; made when it is first asked for, since most answers need none.
+    pub(crate) fn control(&self) -> Arc<Control> {
+        let mut inner = lock(&self.state.inner);
+        let cancelled = inner.cancelled;
+        let control = inner.control.get_or_insert_with(|| Arc::new(Control::new())).clone();
+        drop(inner);
+        if cancelled {
+            control.cancel();
+        }
+        control
     }
 
     /// From here on, being dropped means Cancelled, not Stopped.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use async_task::Runnable;
+use slab::Slab;
 
 use super::{
     local::Local,
@@ -63,8 +64,8 @@ pub(crate) struct Shared {
 #[derive(Default)]
 struct WaitingList {
     dead: bool,
-    next: u64,
-    replies: BTreeMap<u64, Weak<dyn Waiting>>,
+    /// It keeps its memory: to wait costs no allocation.
+    replies: Slab<Weak<dyn Waiting>>,
 }
 
 /// The time since this process first looked.
@@ -124,7 +125,7 @@ impl Shared {
             list.dead = true;
             std::mem::take(&mut list.replies)
         };
-        waiting.into_values().filter_map(|reply| reply.upgrade()).for_each(|reply| reply.stopped());
+        waiting.into_iter().filter_map(|(_, reply)| reply.upgrade()).for_each(|reply| reply.stopped());
         let heartbeats = std::mem::take(&mut *lock(&self.heartbeats));
         drop(heartbeats);
         let addresses = lock(&self.addresses).values().filter_map(Weak::upgrade).collect::<Vec<_>>();
@@ -161,19 +162,18 @@ impl Shared {
     // --- Those who wait ---
 
     /// Lists a reply that waits for this loop; None when the loop is dead.
-    pub(crate) fn list(&self, reply: &Weak<dyn Waiting>) -> Option<u64> {
+    pub(crate) fn list(&self, reply: &Weak<dyn Waiting>) -> Option<usize> {
         let mut list = lock(&self.waiting);
         if list.dead {
             return None;
         }
-        list.next += 1;
-        let id = list.next;
-        list.replies.insert(id, reply.clone());
-        Some(id)
+        Some(list.replies.insert(reply.clone()))
     }
 
-    pub(crate) fn unlist(&self, id: u64) {
-        lock(&self.waiting).replies.remove(&id);
+    pub(crate) fn unlist(&self, id: usize) {
+        // Gone already when the loop is dead.
+        let reply = lock(&self.waiting).replies.try_remove(id);
+        drop(reply);
     }
 
     // --- Heartbeats ---
