@@ -13,10 +13,11 @@ use clap::ArgMatches;
 
 use crate::{
     Phase, Reason, Remote, Reply, Report, Shutdown, Status, Watch, block,
+    events::Events,
     lifecycle::Event,
     remote::Address,
     status::Board,
-    supervisor::{DISCARD_TIMEOUT, Events},
+    supervisor::DISCARD_TIMEOUT,
     sync::{Mutex, lock},
 };
 

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, future::Future, rc::Rc, sync::Arc};
 use crate::{
     Result,
     current::{self, Label},
+    events::Events,
     hosted::{Control, Ended, catch},
     lifecycle::{Event, Outcome, TaskId},
     mailbox::{Local, Shared},
@@ -15,7 +16,6 @@ use crate::{
     reply::{Completer, Reply},
     shutdown::Shutdown,
     status::TaskInfo,
-    supervisor::Events,
     sync::{AtomicBool, Mutex, Ordering, lock},
 };
 

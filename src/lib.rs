@@ -82,6 +82,7 @@ mod counters;
 mod current;
 mod error;
 mod event_loop;
+mod events;
 mod graph;
 mod handle;
 mod hosted;

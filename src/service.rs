@@ -25,6 +25,7 @@ pub use self::{
 use crate::{
     EventLoop, Remote, Report, ServiceHandle, Slot, State, Task,
     body::{Body, BodyOf, LoopSpec, Make, RunnerOf},
+    events::{Events, Message},
     graph,
     lifecycle::Lifecycle,
     mailbox::Shared,
@@ -32,7 +33,7 @@ use crate::{
     remote::Address,
     state::Reason,
     status::{LoopRow, TaskInfo, TaskRow},
-    supervisor::{Events, MainJob, Message, SupervisedLoop, SupervisedTask, Supervisor},
+    supervisor::{MainJob, SupervisedLoop, SupervisedTask, Supervisor},
     sync::Mutex,
 };
 
@@ -316,7 +317,10 @@ impl Service {
         if let Some(problem) = self.problems.first() {
             return Err(Stop::Config(format!("{}: {problem}", self.about.name)));
         }
-        let parsed = options::parse(&self.about, &sections, &self.defaults, arguments, environment)?;
+        // `--version` is always there, and says when there is nothing to say.
+        let version = self.about.version.clone().unwrap_or_else(|| "(no version)".to_owned());
+        let about = ServiceAbout { version: Some(version), ..self.about.clone() };
+        let parsed = options::parse(&about, &sections, &self.defaults, arguments, environment)?;
         let service = self.about.name.clone();
         let config = |text: String| Stop::Config(format!("{service}: {text}"));
         let chosen = self.choose(&parsed).map_err(config)?;

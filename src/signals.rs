@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use signal_hook::{
@@ -23,10 +23,13 @@ use signal_hook::{
 
 use crate::{
     Reason,
+    events::{Events, Message},
     lifecycle::Event,
     shutdown::Shutdown,
-    supervisor::{Events, Message, SAME_SIGNAL},
 };
+
+/// How long a second signal of the same kind counts as the first.
+const SAME_SIGNAL: Duration = Duration::from_millis(250);
 
 /// The handlers and their thread, until dropped.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ use crate::{
     Phase, Reason, Report, ServiceHandle, State, StuckLoop, Transition,
     body::{Body, Runner},
     current,
+    events::Message,
     hosted::catch,
     incarnation::Incarnation,
     lifecycle::{Action, Ending, Event, Lifecycle, LoopId, Outcome, TaskId},
@@ -21,35 +22,6 @@ use crate::{
     status::TaskInfo,
     sync::{Mutex, lock},
 };
-
-/// What the supervisor is told.
-pub(crate) enum Message {
-    Life(Event),
-    /// USR1: the status table to the log.
-    ShowStatus,
-    /// HUP: the log file is opened anew.
-    Reload,
-}
-
-/// The way to the supervisor, from any thread.
-#[derive(Clone, Debug)]
-pub(crate) struct Events(mpsc::Sender<Message>);
-
-impl Events {
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Message>) {
-        let (sender, receiver) = mpsc::channel();
-        (Self(sender), receiver)
-    }
-
-    pub(crate) fn send(&self, event: Event) {
-        self.tell(Message::Life(event));
-    }
-
-    pub(crate) fn tell(&self, message: Message) {
-        // After the end nobody listens, and nothing is left to be done.
-        let _ = self.0.send(message);
-    }
-}
 
 /// What the main thread is asked to do: to drive the loop that claims it.
 pub(crate) type MainJob = Box<dyn FnOnce() + Send>;
@@ -362,6 +334,3 @@ impl Supervisor {
 
 /// How long the drops of jobs that never ran may take at the end.
 pub(crate) const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long a second signal of the same kind counts as the first.
-pub(crate) const SAME_SIGNAL: Duration = Duration::from_millis(250);

@@ -198,7 +198,12 @@ fn the_words_of_the_command_line_are_checked() {
 #[test]
 fn what_is_asked_for_goes_to_stdout() {
     watched(|| {
-        for (flag, said) in [("--help", "--fault-kind"), ("--list-tasks", "bystander"), ("--graph", "digraph")] {
+        for (flag, said) in [
+            ("--help", "--fault-kind"),
+            ("--list-tasks", "bystander"),
+            ("--graph", "digraph"),
+            ("--version", "faulty (no version)"),
+        ] {
             let mut service = Example::start("faulty", &[flag]);
             assert_eq!(service.wait(), 0, "{flag}");
             assert!(service.whole_output().contains(said), "{flag}: {}", service.whole_output());

@@ -34,8 +34,17 @@ fn until(handle: &ServiceHandle, what: impl Fn(&Transition) -> bool) {
     panic!("it did not come to that: {}", handle.status());
 }
 
+/// The threads of this process that have not ended. One that is on its way out counts as gone, as it does for `join`, which returns a moment before the
+/// kernel has taken it off its list.
 fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+    const PF_EXITING: u64 = 4;
+    let lives = |stat: &String| {
+        // The name, in brackets, may hold anything; the flags are the seventh field behind it.
+        let flags = stat.rsplit_once(')').and_then(|(_, fields)| fields.split_whitespace().nth(6)?.parse::<u64>().ok());
+        flags.is_some_and(|flags| flags & PF_EXITING == 0)
+    };
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok()).filter(lives).count()
 }
 
 fn descriptors() -> usize {
