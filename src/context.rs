@@ -93,8 +93,10 @@ impl<L: EventLoop, O> Context<L, O> {
     pub fn share<T: 'static>(&self, value: T) -> Remote<T> {
         let address = Address::at(self.name(), &self.0.incarnation.loop_);
         // A fresh address, bound to this loop: it can only be closed, by the end of the loop.
-        let _ = self.0.local.put(&address, Rc::new(value));
-        self.0.incarnation.owns(address.clone(), false);
+        if self.0.local.put(&address, Rc::new(value)).is_err() {
+            address.close();
+        }
+        self.0.incarnation.owns(address.clone(), false, &self.0.local);
         Remote::new(address)
     }
 
@@ -110,7 +112,7 @@ impl<L: EventLoop, O> Context<L, O> {
         if let Err(why) = self.0.local.put(address, value.clone()) {
             panic!("slot {} can't be filled by task {}: {why}", address.name(), self.name());
         }
-        self.0.incarnation.owns(address.clone(), true);
+        self.0.incarnation.owns(address.clone(), true, &self.0.local);
         value
     }
 

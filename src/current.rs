@@ -86,6 +86,11 @@ pub(crate) fn may_block_on(target: Option<&Arc<Shared>>) -> bool {
         .unwrap_or(true)
 }
 
+/// Whether a loop drives this thread.
+pub(crate) fn is_driven() -> bool {
+    DRIVEN.try_with(|driven| driven.borrow().is_some()).unwrap_or(false)
+}
+
 /// Whether this thread is driven by that loop.
 pub(crate) fn is_on(loop_: &Arc<Shared>) -> bool {
     DRIVEN

@@ -47,6 +47,8 @@ struct Value {
     address: Arc<Address>,
     /// Whether the address lasts longer than this incarnation: a slot's does.
     slot: bool,
+    /// The incarnation of the loop that it lives on.
+    local: u64,
 }
 
 impl Incarnation {
@@ -175,11 +177,11 @@ impl Incarnation {
     }
 
     /// A value that this incarnation put at an address.
-    pub(crate) fn owns(&self, address: Arc<Address>, slot: bool) {
+    pub(crate) fn owns(&self, address: Arc<Address>, slot: bool, local: &Local) {
         if slot {
             self.info.fills(&address);
         }
-        lock(&self.members).values.push(Value { address, slot });
+        lock(&self.members).values.push(Value { address, slot, local: local.id() });
     }
 
     /// Whether nothing of it begins any more.
@@ -236,8 +238,9 @@ impl Incarnation {
         let _ = self.loop_.errand(move |local| {
             let _entered = current::enter(&label, local.shared());
             let mut outcome = outcome;
-            for Value { address, slot } in values {
-                let removed = local.remove(address.key());
+            for Value { address, slot, local: home } in values {
+                // Its own loop has died, and dropped it: what is there now is the next incarnation's.
+                let removed = if home == local.id() { local.remove(address.key()) } else { Ok(()) };
                 if !slot {
                     address.close();
                 }

@@ -142,13 +142,15 @@ impl<L: EventLoop> Mailbox<L> {
             let job = self.local.next_job();
             if wake.is_none() && job.is_none() {
                 if !lowered {
-                    // Before resting: lower the flag, then look at everything once more. Once is enough: what comes after it notifies.
+                    // Before resting: lower the flag, then look at everything once more.
                     queue.lower();
                     lowered = true;
                     continue;
                 }
                 return if self.stopping && shared.live() == 0 { Turn::Stop } else { Turn::Idle };
             }
+            // What runs now may swallow a notification, a thread's unpark token for one: after it the flag is lowered anew before the loop rests.
+            lowered = false;
             if let Some(wake) = wake {
                 wake.run();
             }

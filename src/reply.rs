@@ -165,8 +165,12 @@ impl<R> Reply<R> {
     /// Those of the reply, [`TimedOut`](CallError::TimedOut) after `timeout` (what was asked goes on), and [`WouldBlock`](CallError::WouldBlock), at
     /// once, on the thread of a loop. Only a task on the reference loop [`Thread`](crate::Thread) may wait, for another loop.
     pub fn wait(self, timeout: Duration) -> Result<R, CallError> {
-        let target = self.target.as_ref().and_then(|(address, _)| address.loop_().cloned());
-        if !self.is_done() && !current::may_block_on(target.as_ref()) {
+        let asked = self.target.as_ref().and_then(|(address, _)| address.loop_().cloned());
+        let target = asked.or_else(|| self.listed.as_ref().map(|(loop_, _)| loop_.clone()));
+        // From this very thread, as a child's that nobody else can await.
+        let is_own = self.target.is_none() && self.listed.is_none();
+        let may_block = current::may_block_on(target.as_ref()) && !(is_own && current::is_driven());
+        if !self.is_done() && !may_block {
             return Err(CallError::WouldBlock);
         }
         block::on(self, Some(timeout)).unwrap_or(Err(CallError::TimedOut))
@@ -285,6 +289,11 @@ impl<R> Completer<R> {
             control.cancel();
         }
         control
+    }
+
+    /// Whether anybody holds the reply still.
+    pub(crate) fn is_awaited(&self) -> bool {
+        Arc::strong_count(&self.state) > 1
     }
 
     /// From here on, being dropped means Cancelled, not Stopped.

@@ -245,8 +245,9 @@ impl Supervisor {
             if incarnation.is_closing() {
                 return incarnation.end_unbegun(Outcome::Dropped);
             }
-            if let Some(body) = &mut *lock(&body) {
-                body.start(local, &matches, &incarnation, service);
+            match &mut *lock(&body) {
+                Some(body) => body.start(local, &matches, &incarnation, service),
+                None => incarnation.end_unbegun(Outcome::Error("it was skipped, and can't be made anew".into())),
             }
         });
     }
@@ -255,8 +256,9 @@ impl Supervisor {
         let task = &mut self.tasks[id];
         task.info.close_slots();
         task.incarnation = None;
-        if task.restartable && !self.handle.shutdown().is_requested() {
-            // Somebody may start it again.
+        let skipped = self.handle.board().task_rows(|rows| rows.get(id).is_some_and(|row| row.state == State::Skipped));
+        if task.restartable && !skipped && !self.handle.shutdown().is_requested() {
+            // Somebody may start it again. One that was skipped will never fill its slots: whoever waits there is told.
             return;
         }
         task.drop_body();

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use interloop::{CallError, PostError, Remote, Reply, Service, Slot, State, Task, Thread, task_fn};
+use interloop::{CallError, Error, PostError, Remote, Reply, Service, Slot, State, Task, Thread, task_fn};
 use util::{Latch, Log, SOON, block_on, quiet_resident, reach, up, watched};
 
 /// A task that puts a value into a slot, and runs until it is asked to stop.
@@ -444,6 +444,68 @@ fn a_wait_that_runs_out_of_time_lets_the_job_go_on() {
         release.open();
         remote.call(|_| ()).wait(SOON).unwrap();
         assert_eq!(log.lines(), ["done"]);
+        assert_eq!(running.stop().code, 0);
+    });
+}
+
+#[test]
+fn a_child_that_only_this_thread_can_run_is_not_waited_for() {
+    watched(|| {
+        let mut service = Service::new("test");
+        let task = task_fn::<Thread>(async |cx| {
+            let local = cx.spawn_local(async { 1 }).wait(SOON);
+            let sent = cx.spawn(async { 2 }).wait(SOON);
+            assert_eq!((local, sent), (Err(CallError::WouldBlock), Err(CallError::WouldBlock)));
+            Ok(())
+        });
+        service.task("parent", task);
+        assert_eq!(service.start().unwrap().join().code, 0);
+    });
+}
+
+#[test]
+fn a_slot_of_a_task_that_skipped_itself_is_told_as_stopped() {
+    watched(|| {
+        let mut service = Service::new("test");
+        let (slot, remote) = service.slot::<u8>("number");
+        let skips = move || {
+            let slot = slot.clone();
+            task_fn::<Thread>(async move |_| {
+                let _never_filled = slot;
+                Err(Error::skip("nothing to do here"))
+            })
+        };
+        service.task_with("skips", skips);
+        service.task(
+            "waits",
+            task_fn::<Thread>(async |cx| {
+                cx.until_shutdown().await;
+                Ok(())
+            }),
+        );
+        let running = service.start().unwrap();
+        assert_eq!(remote.call(|number| *number).wait(SOON), Err(CallError::Stopped));
+        assert_eq!(running.stop().code, 0);
+    });
+}
+
+#[test]
+fn a_job_that_swallows_the_unpark_token_leaves_its_loop_awake() {
+    watched(|| {
+        let mut service = Service::new("test");
+        let (slot, remote) = service.slot::<u8>("number");
+        let task = task_fn::<Thread>(async move |cx| {
+            cx.fill(slot, 7);
+            cx.until_shutdown().await;
+            Ok(())
+        });
+        service.task("keeper", task);
+        let running = service.start().unwrap();
+        for _ in 0..20_000 {
+            // Takes the token, if there is one, as any blocking wait may.
+            remote.post(|_| std::thread::park_timeout(std::time::Duration::ZERO)).unwrap();
+            assert_eq!(remote.call(|number| *number).wait(SOON), Ok(7));
+        }
         assert_eq!(running.stop().code, 0);
     });
 }

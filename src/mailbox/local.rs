@@ -25,6 +25,8 @@ type Workers = Arc<dyn Fn(SendFuture) + Send + Sync>;
 
 /// What only the loop's thread sees, for one incarnation.
 pub(crate) struct Local {
+    /// Tells the incarnations of all loops apart.
+    id: u64,
     shared: Arc<Shared>,
     values: RefCell<BTreeMap<u64, Rc<dyn Any>>>,
     /// Jobs that waited for a value that is there now: they come before those in the queue.
@@ -42,7 +44,9 @@ pub(crate) struct Local {
 
 impl Local {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         Self {
+            id: NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
             shared,
             values: RefCell::default(),
             backlog: RefCell::default(),
@@ -55,6 +59,10 @@ impl Local {
             closed: Cell::new(false),
             label: Label::job(),
         }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

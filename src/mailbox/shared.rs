@@ -181,7 +181,12 @@ impl Shared {
     /// Asks for a sign of life: the reply is there as soon as the loop has looked at its mailbox.
     pub(crate) fn heartbeat(&self) -> Reply<()> {
         let (reply, completer) = Reply::local();
-        lock(&self.heartbeats).push(completer);
+        {
+            let mut heartbeats = lock(&self.heartbeats);
+            // Whoever gave up waiting for a loop that is stuck has asked in vain.
+            heartbeats.retain(Completer::is_awaited);
+            heartbeats.push(completer);
+        }
         self.queue.raise(flag::HEARTBEAT);
         if lock(&self.waiting).dead {
             // `terminate` may have looked before; dropped, they resolve, outside the lock.

@@ -173,7 +173,7 @@ impl End {
         // Past the deadline the thread is given up: half of the rest keeps well clear of that.
         let patience = (rest / 2).min(Self::PATIENCE);
         shut_down(patience);
-        if begun.elapsed() >= patience {
+        if !patience.is_zero() && begun.elapsed() >= patience {
             log::warn!("loop {}: a blocking closure did not end within {patience:?} and is left behind", self.name);
         }
     }
