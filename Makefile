@@ -17,12 +17,12 @@ help: ## this list
 demo: ## glib and tokio in one process: examples/side-by-side on 127.0.0.1:8000
 	@scripts/setup demo
 	cargo build -p side-by-side
-	cargo run --quiet -p side-by-side -- --http-host 127.0.0.1 --http-port 8000 $(ARGS)
+	cargo run --quiet -p side-by-side -- $(or $(ARGS),--http-host 127.0.0.1 --http-port 8000)
 
 demo-gtk: ## a GTK window and a web page on one board: examples/gtk-counter (under Xvfb where there is no display)
 	@scripts/setup demo-gtk
 	cargo build -p gtk-counter
-	scripts/with-display cargo run --quiet -p gtk-counter -- --http-host 127.0.0.1 --http-port 8000 $(ARGS)
+	scripts/with-display cargo run --quiet -p gtk-counter -- $(or $(ARGS),--http-host 127.0.0.1 --http-port 8000)
 
 lint: fmt clippy rustdoc ## rustfmt, clippy and rustdoc, warnings denied
 
