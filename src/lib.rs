@@ -42,7 +42,7 @@
 //! requires runs; it is running when it says [`cx.ready()`](Context::ready). A stop goes backwards, each task when those that depend on it have ended;
 //! tasks marked [`last`](TaskSettings::last) come after all others. Past its deadline a task's future is dropped on its loop; a loop that doesn't act on
 //! that within a second is left behind, and named. A task that fails stops the service, unless its [`RestartPolicy`] starts it again. Whoever waits for
-//! something that is gone is told so: no wait is for ever.
+//! something that is gone is told so.
 //!
 //! # Exit codes
 //!
@@ -65,7 +65,8 @@
 //!
 //! A panic that can't unwind (`panic = "abort"`, a panic in a C callback) ends the process. What lives on a thread that was left behind is leaked, never
 //! dropped elsewhere. A future that runs a nested main loop blocks its loop's mailbox. What a task hands to its runtime directly, past its [`Context`],
-//! is that runtime's business.
+//! is that runtime's business. Who calls a slot that its task, made by [`task_with`](Service::task_with), never filled before it ended with `Ok` waits
+//! until the service stops. The [`Reply`] of [`spawn_local`](Context::spawn_local) is for its own loop: on another it is not told when that is left behind.
 //!
 //! # Features
 //!

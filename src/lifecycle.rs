@@ -3,12 +3,11 @@
 //! The [`supervisor`](crate::supervisor) feeds it what happens and performs what it says; so the order of starts and stops, deadlines, restarts
 //! and exit codes are tested here with a clock that is a number.
 
-#![allow(dead_code)]
-
 mod backoff;
 mod graph;
 mod machine;
 #[cfg(all(test, not(loom)))]
+#[allow(dead_code, reason = "what a failing case prints")]
 mod properties;
 #[cfg(test)]
 mod tests;

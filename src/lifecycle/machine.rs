@@ -336,11 +336,13 @@ impl Lifecycle {
     }
 
     /// The state of a task of the plan.
+    #[cfg(test)]
     pub(crate) fn state(&self, task: TaskId) -> State {
         self.tasks[task].state
     }
 
     /// Which run of the task its state is about; 1 is the first.
+    #[cfg(test)]
     pub(crate) fn incarnation(&self, task: TaskId) -> u32 {
         self.tasks[task].incarnation
     }
