@@ -25,10 +25,40 @@ pub(crate) trait Body: Send {
         incarnation: &Arc<Incarnation>,
         service: ServiceHandle,
     );
+    /// Whether something of the user's is in here: the task, if it never began, or what makes it anew.
+    fn holds(&self) -> bool;
 }
 
-/// Makes the value for an incarnation; None when there is none left.
-pub(crate) type Make<T> = Box<dyn FnMut() -> Option<T> + Send>;
+/// Makes the value for an incarnation.
+pub struct Make<T> {
+    make: Box<dyn FnMut() -> Option<T> + Send>,
+    once: bool,
+    holds: bool,
+}
+
+impl<T> Make<T> {
+    /// Once, what `take` gives.
+    pub(crate) fn once(take: impl FnMut() -> Option<T> + Send + 'static) -> Self {
+        Self { make: Box::new(take), once: true, holds: true }
+    }
+
+    /// As often as it is asked for.
+    pub(crate) fn anew<F: FnMut() -> T + Send + 'static>(mut make: F) -> Self {
+        Self { make: Box::new(move || Some(make())), once: false, holds: std::mem::needs_drop::<F>() }
+    }
+
+    /// None when there is none left.
+    pub(crate) fn make(&mut self) -> Option<T> {
+        self.holds &= !self.once;
+        (self.make)()
+    }
+}
+
+impl<T> fmt::Debug for Make<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Make")
+    }
+}
 
 /// A task on one of its loops, for [`LoopSet`](crate::LoopSet).
 pub struct AnyBody(pub(crate) Box<dyn Body>);
@@ -65,7 +95,7 @@ impl<L: EventLoop, T: Task<L>> Body for BodyOf<L, T> {
         // What is made, and what that says, is the task's.
         let _entered = current::enter(&incarnation.label, &incarnation.loop_);
         let native = local.native().and_then(|native| native.downcast::<L::Native>().ok());
-        let made = catch(|| (self.make)());
+        let made = catch(|| self.make.make());
         let (native, mut task, options) = match (native, made, T::Options::from_arg_matches(matches)) {
             (Some(native), Ok(Some(task)), Ok(options)) => (native, task, options),
             (_, Err(panic), _) => return incarnation.end_unbegun(Outcome::Panicked(panic)),
@@ -75,6 +105,10 @@ impl<L: EventLoop, T: Task<L>> Body for BodyOf<L, T> {
         };
         let cx = Context::<L, T::Options>::new(native, options, local.clone(), incarnation.clone(), service);
         incarnation.begin(local, async move { task.run(cx).await });
+    }
+
+    fn holds(&self) -> bool {
+        self.make.holds
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     Phase, Reason, Remote, Reply, Report, Shutdown, Status, Watch, block,
     events::Events,
     lifecycle::Event,
+    mailbox::Job,
     remote::Address,
     status::Board,
     supervisor::DISCARD_TIMEOUT,
@@ -189,16 +190,19 @@ impl ServiceHandle {
         lock(&self.0.addresses).insert(name.to_owned(), named).is_none()
     }
 
-    /// The service has ended, or will never start: whoever asks, or waits, is told that it is stopped.
-    pub(crate) fn close_addresses(&self) {
+    /// The service has ended, or will never start: whoever asks, or waits, is told that it is stopped. Returned is
+    /// what waited for a value on no loop yet.
+    pub(crate) fn close_addresses(&self) -> Vec<Job> {
         let addresses = lock(&self.0.addresses).values().map(|named| named.address.clone()).collect::<Vec<_>>();
+        let mut left = Vec::new();
         for address in addresses {
-            address.close();
+            left.extend(address.close_and_take());
             if let Some(loop_) = address.loop_() {
                 loop_.terminate();
                 loop_.await_discards(Instant::now() + DISCARD_TIMEOUT);
             }
         }
+        left
     }
 
     /// The service's [own options](crate::Service::options), parsed; None before the start, or when they are of another type.

@@ -121,7 +121,7 @@ impl Incarnation {
         F: Future + 'static,
         F::Output: 'static,
     {
-        let (reply, completer) = Reply::local();
+        let (reply, completer) = Reply::of_child(&self.loop_);
         let control = completer.control();
         match self.enter(&control) {
             None => refuse(future, completer),
@@ -136,8 +136,7 @@ impl Incarnation {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let (reply, completer) = Reply::local();
-        let reply = reply.listed_at(&self.loop_);
+        let (reply, completer) = Reply::of_child(&self.loop_);
         let control = completer.control();
         let Some(id) = self.enter(&control) else {
             refuse(future, completer);

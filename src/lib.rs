@@ -66,7 +66,7 @@
 //! A panic that can't unwind (`panic = "abort"`, a panic in a C callback) ends the process. What lives on a thread that was left behind is leaked, never
 //! dropped elsewhere. A future that runs a nested main loop blocks its loop's mailbox. What a task hands to its runtime directly, past its [`Context`],
 //! is that runtime's business. Who calls a slot that its task, made by [`task_with`](Service::task_with), never filled before it ended with `Ok` waits
-//! until the service stops. The [`Reply`] of [`spawn_local`](Context::spawn_local) is for its own loop: on another it is not told when that is left behind.
+//! until the service stops.
 //!
 //! # Features
 //!
@@ -81,6 +81,7 @@ mod body;
 mod context;
 mod counters;
 mod current;
+mod discard;
 mod error;
 mod event_loop;
 mod events;

@@ -28,7 +28,7 @@ use atomic_waker::AtomicWaker;
 use self::queue::flag;
 pub(crate) use self::{
     local::Local,
-    shared::{Job, MAILBOX_CAPACITY, Shared, clock, discard},
+    shared::{Job, MAILBOX_CAPACITY, Shared, clock},
 };
 use crate::{EventLoop, ServiceHandle, shutdown::Shutdown};
 
@@ -189,18 +189,27 @@ impl<L: EventLoop> Mailbox<L> {
         let mut taken = Duration::ZERO;
         loop {
             let began = clock();
-            let turn = self.turn_from(began);
-            // Many small turns must not starve the loop any more than a long one.
-            taken += clock().saturating_sub(began);
-            match turn {
+            match self.turn_from(began) {
                 Turn::Stop => break,
                 Turn::Idle => {
                     let bell = &self.shared().queue.bell;
+                    let mut rested = false;
                     poll_fn(|cx| {
                         waker.register(cx.waker());
-                        if bell.is_rung() { Poll::Ready(()) } else { Poll::Pending }
+                        if bell.is_rung() {
+                            return Poll::Ready(());
+                        }
+                        rested = true;
+                        Poll::Pending
                     })
                     .await;
+                    if rested {
+                        // The loop has had its turn.
+                        taken = Duration::ZERO;
+                        continue;
+                    }
+                    // Many small turns without a rest must not starve the loop any more than a long one.
+                    taken += clock().saturating_sub(began);
                 }
                 Turn::Again => taken = BATCH_TIME,
             }

@@ -151,6 +151,11 @@ impl Address {
 
     /// There will be no value any more: what waits is dropped, and its Replies resolve as Stopped.
     pub(crate) fn close(&self) {
+        self.close_and_take().into_iter().for_each(|job| drop(catch(|| drop(job))));
+    }
+
+    /// As [`close`](Self::close), but returns what has no loop yet that sees to its drop.
+    pub(crate) fn close_and_take(&self) -> Vec<Job> {
         let jobs = {
             let mut parked = lock(&self.parked);
             self.closed.store(true, Ordering::Release);
@@ -158,9 +163,10 @@ impl Address {
             std::mem::take(&mut *parked)
         };
         match self.loop_.get() {
-            Some(loop_) => crate::mailbox::discard(jobs.into(), loop_),
-            None => jobs.into_iter().for_each(|job| drop(catch(|| drop(job)))),
+            Some(loop_) => loop_.discard(jobs.into()),
+            None => return jobs.into(),
         }
+        Vec::new()
     }
 }
 

@@ -9,12 +9,14 @@ use std::{
     time::Duration,
 };
 
+use atomic_waker::AtomicWaker;
+
 use crate::{
     block, current,
     hosted::{Control, Ended},
     mailbox::Shared,
     remote::Address,
-    sync::{Mutex, lock},
+    sync::{AtomicBool, Mutex, Ordering, lock},
 };
 
 /// Why a call has no answer.
@@ -102,6 +104,24 @@ pub(crate) trait Waiting: Send + Sync {
     fn look_again(&self);
 }
 
+/// What a child's reply is listed by once it is awaited on another loop: the answer itself need not be `Send`.
+#[derive(Default)]
+struct Abandoned {
+    told: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Waiting for Abandoned {
+    fn stopped(&self) {
+        self.told.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    fn look_again(&self) {
+        self.waker.wake();
+    }
+}
+
 impl<R: Send> Waiting for State<R> {
     fn stopped(&self) {
         self.resolve(Err(CallError::Stopped));
@@ -130,6 +150,9 @@ pub struct Reply<R> {
     listed: Option<(Arc<Shared>, usize)>,
     /// Whether its target, which is at no loop yet, will have it look again.
     noted: bool,
+    /// The loop of a child.
+    home: Option<Arc<Shared>>,
+    abandoned: Option<Arc<Abandoned>>,
 }
 
 impl<R> Reply<R> {
@@ -137,7 +160,16 @@ impl<R> Reply<R> {
     pub(crate) fn local() -> (Self, Completer<R>) {
         let inner = Inner { result: None, done: false, waker: None, cancelled: false, control: None };
         let state = Arc::new(State { inner: Mutex::new(inner) });
-        (Self { state: state.clone(), target: None, listed: None, noted: false }, Completer { state, begun: false })
+        let reply =
+            Self { state: state.clone(), target: None, listed: None, noted: false, home: None, abandoned: None };
+        (reply, Completer { state, begun: false })
+    }
+
+    /// The reply of a child on this loop.
+    pub(crate) fn of_child(loop_: &Arc<Shared>) -> (Self, Completer<R>) {
+        let (mut reply, completer) = Self::local();
+        reply.home = Some(loop_.clone());
+        (reply, completer)
     }
 
     /// Lets what was asked go on unobserved.
@@ -166,14 +198,31 @@ impl<R> Reply<R> {
     /// once, on the thread of a loop. Only a task on the reference loop [`Thread`](crate::Thread) may wait, for another loop.
     pub fn wait(self, timeout: Duration) -> Result<R, CallError> {
         let asked = self.target.as_ref().and_then(|(address, _)| address.loop_().cloned());
-        let target = asked.or_else(|| self.listed.as_ref().map(|(loop_, _)| loop_.clone()));
-        // From this very thread, as a child's that nobody else can await.
-        let is_own = self.target.is_none() && self.listed.is_none();
-        let may_block = current::may_block_on(target.as_ref()) && !(is_own && current::is_driven());
+        let target =
+            asked.or_else(|| self.listed.as_ref().map(|(loop_, _)| loop_.clone())).or_else(|| self.home.clone());
+        // A sign of life may be asked of this very loop.
+        let is_own = target.is_none() && current::is_driven();
+        let may_block = !is_own && current::may_block_on(target.as_ref());
         if !self.is_done() && !may_block {
             return Err(CallError::WouldBlock);
         }
         block::on(self, Some(timeout)).unwrap_or(Err(CallError::TimedOut))
+    }
+
+    /// Sees to it that a child's reply that is awaited elsewhere hears of it when its loop is left behind; says whether that has happened.
+    fn is_abandoned(&mut self, cx: &Context<'_>) -> bool {
+        let Some(home) = self.home.as_ref().filter(|home| !current::is_on(home)) else { return false };
+        if self.abandoned.is_none() {
+            let abandoned: Arc<Abandoned> = Arc::default();
+            let waiting: Arc<dyn Waiting> = abandoned.clone();
+            let Some(id) = home.list(&Arc::downgrade(&waiting)) else { return true };
+            self.listed = Some((home.clone(), id));
+            self.abandoned = Some(abandoned);
+        }
+        self.abandoned.as_ref().is_some_and(|abandoned| {
+            abandoned.waker.register(cx.waker());
+            abandoned.told.load(Ordering::Acquire)
+        })
     }
 
     fn unlist(&mut self) {
@@ -190,16 +239,6 @@ impl<R: Send + 'static> Reply<R> {
         let state: Arc<dyn Waiting> = reply.state.clone();
         reply.target = Some((address.clone(), Arc::downgrade(&state)));
         (reply, completer)
-    }
-
-    /// Lists it from the beginning: a reply from this very thread that may be awaited on another.
-    pub(crate) fn listed_at(mut self, loop_: &Arc<Shared>) -> Self {
-        let state: Arc<dyn Waiting> = self.state.clone();
-        match loop_.list(&Arc::downgrade(&state)) {
-            Some(id) => self.listed = Some((loop_.clone(), id)),
-            None => self.state.resolve(Err(CallError::Stopped)),
-        }
-        self
     }
 }
 
@@ -223,6 +262,9 @@ impl<R> Future for Reply<R> {
                 Some(waker) => waker.clone_from(cx.waker()),
                 empty => *empty = Some(cx.waker().clone()),
             }
+        }
+        if this.is_abandoned(cx) {
+            return Poll::Ready(Err(CallError::Stopped));
         }
         if let (None, Some((address, waiting))) = (&this.listed, &this.target)
             && let Some(loop_) = address.loop_or_later(waiting, &mut this.noted)

@@ -6,7 +6,7 @@ mod settings;
 
 use std::{
     any::TypeId,
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     ffi::OsString,
     fmt,
     process::ExitCode,
@@ -25,6 +25,7 @@ pub use self::{
 use crate::{
     EventLoop, Remote, Report, ServiceHandle, Slot, State, Task,
     body::{Body, BodyOf, LoopSpec, Make, RunnerOf},
+    discard::Discards,
     events::{Events, Message},
     graph,
     lifecycle::Lifecycle,
@@ -172,10 +173,10 @@ impl Service {
     pub fn task_with<L: EventLoop, T: Task<L>>(
         &mut self,
         name: impl Into<String>,
-        mut make: impl FnMut() -> T + Send + 'static,
+        make: impl FnMut() -> T + Send + 'static,
     ) -> &mut TaskSettings {
-        let make: Make<T> = Box::new(move || Some(make()));
-        self.add(name.into(), true, vec![choice::<L, T>(make)], T::Options::augment_args)
+        let choices = vec![choice::<L, T>(Make::anew(make))];
+        self.add(name.into(), true, choices, T::Options::augment_args)
     }
 
     /// Adds a task that runs on one of several kinds of loop, chosen by `--{task}-loop`; the first is the default.
@@ -209,7 +210,7 @@ impl Service {
                 let specs = S::specs();
                 let choose = |(index, spec): (usize, &LoopSpec)| {
                     let shared = shared.clone();
-                    let make: Make<T> = Box::new(move || shared.lock().ok().and_then(|mut make| make()));
+                    let make = Make::once(move || shared.lock().ok().and_then(|mut make| make.make()));
                     Choice { spec: *spec, body: Box::new(move || S::body(index, make).0) }
                 };
                 specs.iter().enumerate().map(choose).collect()
@@ -226,8 +227,7 @@ impl Service {
         command: impl FnOnce(Command) -> Command,
     ) -> &mut TaskSettings {
         let mut task = Some(task);
-        let make: Make<T> = Box::new(move || task.take());
-        self.add(name, false, choices(make), command)
+        self.add(name, false, choices(Make::once(move || task.take())), command)
     }
 
     fn add(
@@ -499,7 +499,9 @@ impl Service {
                 running: false,
                 incarnation: 1,
             });
-            supervised_loops.push(SupervisedLoop { runner: entry.runner, matches, shared: entry.shared, thread: None });
+            let start_timeout = entry.settings.start_timeout;
+            let (runner, shared) = (entry.runner, entry.shared);
+            supervised_loops.push(SupervisedLoop { runner, matches, shared, thread: None, start_timeout });
         }
         // Whoever holds a Remote to a loop that isn't used gets Stopped.
         let unused = entries.into_iter().flatten().map(|entry| entry.shared).collect::<Vec<_>>();
@@ -522,6 +524,9 @@ impl Service {
             on_reload: None,
             stuck: Vec::new(),
             stop_reason: Reason::AllDone,
+            leftovers: Vec::new(),
+            starting: BTreeMap::new(),
+            discards: Discards::default(),
         };
         let board = (about.version, rows, loop_rows);
         Ok(Prepared { supervisor, board, parsed, claims_main, overlong, unstarted })

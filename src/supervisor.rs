@@ -1,7 +1,8 @@
-//! The thread that owns the lifecycle. It belongs to no loop, runs no user code but drops, and performs what the [lifecycle](crate::lifecycle) says.
+//! The thread that owns the lifecycle. It belongs to no loop, runs no user code, and performs what the [lifecycle](crate::lifecycle) says.
 
 use std::{
-    collections::HashMap,
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -13,8 +14,8 @@ use crate::{
     Phase, Reason, Report, ServiceHandle, State, StuckLoop, Transition,
     body::{Body, Runner},
     current,
+    discard::Discards,
     events::Message,
-    hosted::catch,
     incarnation::Incarnation,
     lifecycle::{Action, Ending, Event, Lifecycle, LoopId, Outcome, TaskId},
     mailbox::{Shared, clock},
@@ -37,13 +38,11 @@ pub(crate) struct SupervisedTask {
 }
 
 impl SupervisedTask {
-    /// Drops what is left of the task: its value, if it never started, or what makes one.
-    fn drop_body(&self) {
+    /// What is left of the task, if that is the user's: its value, if it never started, or what makes one.
+    fn take_body(&self) -> Option<Box<dyn Body>> {
         // A stuck loop may hold the lock for ever; then it stays with its thread.
         let body = self.body.try_lock().ok().and_then(|mut body| body.take());
-        if let Err(panic) = catch(|| drop(body)) {
-            log::error!(target: self.info.target(), "the drop of the task panicked: {panic}");
-        }
+        body.filter(|body| body.holds())
     }
 }
 
@@ -51,7 +50,39 @@ pub(crate) struct SupervisedLoop {
     pub(crate) runner: Box<dyn Runner>,
     pub(crate) matches: ArgMatches,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) thread: Option<JoinHandle<()>>,
+    pub(crate) thread: Option<LoopThread>,
+    pub(crate) start_timeout: Duration,
+}
+
+/// A loop's own thread.
+pub(crate) struct LoopThread {
+    thread: JoinHandle<()>,
+    /// Disconnected when all is over there but the thread itself.
+    leaving: mpsc::Receiver<()>,
+}
+
+impl LoopThread {
+    /// How long the destructors of its thread-locals may take once the loop has ended.
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    fn spawn(name: &str, drive: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
+        // The first of the thread's locals is destroyed last.
+        thread_local!(static LEAVES: RefCell<Option<mpsc::Sender<()>>> = const { RefCell::new(None) });
+        let (leaves, leaving) = mpsc::channel();
+        let run = move || {
+            LEAVES.set(Some(leaves));
+            drive();
+        };
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(run)?;
+        Ok(Self { thread, leaving })
+    }
+
+    /// Waits for a thread that is about to end; false if something of the user's keeps it.
+    fn join(self) -> bool {
+        let over = self.leaving.recv_timeout(Self::PATIENCE) == Err(mpsc::RecvTimeoutError::Disconnected);
+        // Its panics are caught inside.
+        over && self.thread.join().is_ok()
+    }
 }
 
 /// Called at the end if a thread had to be left behind: `run()` leaves the process then.
@@ -71,6 +102,11 @@ pub(crate) struct Supervisor {
     pub(crate) on_reload: Option<Box<dyn Fn() + Send>>,
     pub(crate) stuck: Vec<StuckLoop>,
     pub(crate) stop_reason: Reason,
+    /// What is left of tasks that have ended: to be dropped elsewhere, once there is nothing more urgent.
+    pub(crate) leftovers: Vec<Box<dyn Body>>,
+    /// Until when loops are to have said that they are started.
+    pub(crate) starting: BTreeMap<LoopId, (Instant, u32)>,
+    pub(crate) discards: Discards,
 }
 
 impl Supervisor {
@@ -89,10 +125,12 @@ impl Supervisor {
                 }
                 self.perform(action);
             }
+            self.drop_leftovers();
             actions = match self.next_message() {
                 Some(message) => self.take(message),
                 None => self.handle_event(Event::Tick),
             };
+            actions.extend(self.give_up_starting());
         }
     }
 
@@ -111,11 +149,27 @@ impl Supervisor {
 
     /// The next message, or None when a deadline is due. Without a deadline it sleeps: idle means idle.
     fn next_message(&self) -> Option<Message> {
-        match self.lifecycle.next_deadline() {
+        let due = self.lifecycle.next_deadline().and_then(|deadline| self.started.checked_add(deadline));
+        let late = self.starting.values().map(|(deadline, _)| *deadline).min();
+        match due.into_iter().chain(late).min() {
             // The handle held here keeps the channel open, so this can't fail.
             None => self.messages.recv().ok(),
-            Some(deadline) => self.messages.recv_timeout(deadline.saturating_sub(self.started.elapsed())).ok(),
+            Some(deadline) => self.messages.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok(),
         }
+    }
+
+    /// A loop that never says that it is started would hold everything up in silence. It ends the service, whatever its policy: its thread still lives.
+    fn give_up_starting(&mut self) -> Vec<Action> {
+        let now = Instant::now();
+        let mut late = self.starting.iter().filter(|(_, (deadline, _))| *deadline <= now);
+        let Some((&id, &(_, incarnation))) = late.next() else { return Vec::new() };
+        self.starting.remove(&id);
+        let (name, timeout) = (self.loops[id].shared.name().clone(), self.loops[id].start_timeout);
+        self.abandon_loop(id);
+        let why = format!("it has not said that it is started within {}", Seconds(timeout));
+        let mut actions = self.handle_event(Event::ShutdownRequested(Reason::LoopFailed(name)));
+        actions.extend(self.handle_event(Event::LoopEnded(id, incarnation, Err(why))));
+        actions
     }
 
     fn handle_event(&mut self, event: Event) -> Vec<Action> {
@@ -126,8 +180,14 @@ impl Supervisor {
             lost.filter_map(|task| task.incarnation.as_ref()).for_each(|incarnation| incarnation.cancel());
         }
         match &event {
-            Event::LoopStarted(id, incarnation) => self.handle.board().set_loop(*id, true, *incarnation),
-            Event::LoopEnded(id, incarnation, _) => self.handle.board().set_loop(*id, false, *incarnation),
+            Event::LoopStarted(id, incarnation) => {
+                self.starting.remove(id);
+                self.handle.board().set_loop(*id, true, *incarnation);
+            }
+            Event::LoopEnded(id, incarnation, _) => {
+                self.starting.remove(id);
+                self.handle.board().set_loop(*id, false, *incarnation);
+            }
             Event::HardStop(signal) => {
                 log::warn!(target: self.handle.name(), "{} received again, stopping hard", Reason::Signal(*signal));
             }
@@ -138,9 +198,10 @@ impl Supervisor {
 
     /// The loop's thread is about to end: it has said so with its last breath.
     fn join(&mut self, id: LoopId) {
-        if let Some(thread) = self.loops.get_mut(id).and_then(|l| l.thread.take()) {
-            // Its panics are caught inside.
-            let _ = thread.join();
+        let Some(l) = self.loops.get_mut(id) else { return };
+        if l.thread.take().is_some_and(|thread| !thread.join()) {
+            let name = l.shared.name();
+            log::warn!(target: self.handle.name(), "loop {name}: its thread does not end, and is left behind");
         }
     }
 
@@ -197,9 +258,12 @@ impl Supervisor {
             let main = self.main.as_ref().and_then(|main| main.send(Box::new(drive)).ok());
             main.ok_or_else(|| "it needs the main thread: use Service::run".to_owned())
         } else {
-            let spawned = thread::Builder::new().name(name.to_string()).spawn(drive);
+            let spawned = LoopThread::spawn(&name, drive);
             spawned.map(|thread| l.thread = Some(thread)).map_err(|error| format!("no thread for it: {error}"))
         };
+        if let Some(deadline) = Instant::now().checked_add(l.start_timeout) {
+            self.starting.insert(id, (deadline, incarnation));
+        }
         if let Err(why) = begun {
             failed.send(Event::LoopEnded(id, incarnation, Err(why)));
         }
@@ -261,7 +325,14 @@ impl Supervisor {
             // Somebody may start it again. One that was skipped will never fill its slots: whoever waits there is told.
             return;
         }
-        task.drop_body();
+        self.leftovers.extend(task.take_body());
+    }
+
+    fn drop_leftovers(&mut self) {
+        let name = self.handle.name().to_owned();
+        let panicked =
+            move |panic: &str| log::error!(target: &name, "the drop of a task that did not run panicked: {panic}");
+        self.discards.add(std::mem::take(&mut self.leftovers), panicked);
     }
 
     fn stopping(&mut self, reason: Reason) {
@@ -290,9 +361,12 @@ impl Supervisor {
         }
     }
 
-    /// Jobs that never ran are dropped on threads of their own: these are to be gone too, unless a Drop blocks.
+    /// What was never used is dropped on threads of its own: these are to be gone too, unless a Drop blocks.
     fn await_discards(&self) {
         let deadline = Instant::now() + DISCARD_TIMEOUT;
+        if !self.discards.wait(deadline) {
+            log::warn!(target: self.handle.name(), "the drop of a task that did not run takes too long; it is left behind");
+        }
         for l in &self.loops {
             if !l.shared.await_discards(deadline) {
                 log::warn!(target: self.handle.name(), "loop {}: the drop of its queue still runs", l.shared.name());
@@ -303,13 +377,15 @@ impl Supervisor {
     fn finish(mut self, ending: &Ending) -> Report {
         for id in 0..self.loops.len() {
             self.loops[id].shared.terminate();
-            let ended = self.loops[id].thread.as_ref().is_none_or(JoinHandle::is_finished);
+            let ended = self.loops[id].thread.as_ref().is_none_or(|l| l.thread.is_finished());
             if ended {
                 self.join(id);
             }
         }
-        self.tasks.iter().for_each(SupervisedTask::drop_body);
-        self.handle.close_addresses();
+        self.leftovers.extend(self.tasks.iter().filter_map(SupervisedTask::take_body));
+        self.drop_leftovers();
+        self.discards
+            .add(self.handle.close_addresses(), |panic| log::error!("the drop of a queued job panicked: {panic}"));
         self.await_discards();
         let tasks = self
             .handle
@@ -326,7 +402,7 @@ impl Supervisor {
             124 => log::warn!(target: self.handle.name(), "{report}"),
             _ => log::error!(target: self.handle.name(), "{report}"),
         }
-        if let (true, Some(leave)) = (ending.abandoned, self.on_abandoned.take()) {
+        if let (true, Some(leave)) = (ending.abandoned || !report.stuck.is_empty(), self.on_abandoned.take()) {
             leave(&report);
         }
         self.handle.board().end(report.clone());
@@ -334,5 +410,5 @@ impl Supervisor {
     }
 }
 
-/// How long the drops of jobs that never ran may take at the end.
+/// How long the drops of what was never used may take at the end.
 pub(crate) const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);

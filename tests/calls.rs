@@ -509,3 +509,27 @@ fn a_job_that_swallows_the_unpark_token_leaves_its_loop_awake() {
         assert_eq!(running.stop().code, 0);
     });
 }
+
+#[test]
+fn who_awaits_a_child_of_another_loop_is_told_when_that_is_left_behind() {
+    watched(|| {
+        let (mut service, release) = (Service::new("test"), Latch::default());
+        let (found, finding) = std::sync::mpsc::channel();
+        let r = release.clone();
+        let task = task_fn::<Thread>(async move |cx| {
+            let children = (cx.spawn_local(std::future::pending::<u8>()), cx.spawn(std::future::pending::<u8>()));
+            found.send(children).unwrap();
+            cx.ready();
+            r.wait();
+            Ok(())
+        });
+        service.task("parent", task).stop_timeout(Duration::from_millis(50));
+        let running = up(service);
+        let children = finding.recv().unwrap();
+        let waiter = thread::spawn(move || (block_on(children.0), children.1.wait(SOON)));
+        let report = running.stop();
+        assert_eq!(report.code, 124, "{report}");
+        assert_eq!(waiter.join().unwrap(), (Err(CallError::Stopped), Err(CallError::Stopped)));
+        release.open();
+    });
+}

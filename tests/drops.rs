@@ -344,3 +344,69 @@ fn a_service_that_is_never_started_leaves_nothing_behind() {
         assert_eq!((threads(), descriptors()), before);
     });
 }
+
+/// Blocks in its Drop.
+struct HoldInDrop(Latch, Latch);
+
+impl Drop for HoldInDrop {
+    fn drop(&mut self) {
+        self.0.open();
+        self.1.wait();
+    }
+}
+
+#[test]
+fn a_task_that_never_ran_and_blocks_in_its_drop_holds_nobody_up() {
+    watched(|| {
+        let (dropping, release) = (Latch::default(), Latch::default());
+        let held = HoldInDrop(dropping.clone(), release.clone());
+        let mut service = Service::new("test");
+        let failing = task_fn::<Thread>(async |_| Err(Error::new("no")));
+        service.task("failing", failing);
+        let never = task_fn::<Thread>(async move |_| {
+            let _held = &held;
+            Ok(())
+        });
+        service.task("never", never).requires("failing");
+        let running = service.start().unwrap();
+        dropping.wait();
+        assert_eq!(running.join().code, 1);
+        release.open();
+    });
+}
+
+#[test]
+fn a_job_for_a_slot_that_nobody_filled_and_blocks_in_its_drop_holds_nobody_up() {
+    watched(|| {
+        let (dropping, release) = (Latch::default(), Latch::default());
+        let mut service = Service::new("test");
+        let (slot, remote) = service.slot::<u8>("number");
+        let held = HoldInDrop(dropping.clone(), release.clone());
+        remote.post(move |_| drop(held)).unwrap();
+        service.task("task", quiet_resident::<Thread>());
+        let report = up(service).stop();
+        assert_eq!(report.code, 0, "{report}");
+        dropping.wait();
+        release.open();
+        drop(slot);
+    });
+}
+
+#[test]
+fn a_thread_local_that_blocks_in_its_drop_holds_nobody_up() {
+    thread_local!(static HELD: RefCell<Option<HoldInDrop>> = const { RefCell::new(None) });
+    watched(|| {
+        let (dropping, release) = (Latch::default(), Latch::default());
+        let held = HoldInDrop(dropping.clone(), release.clone());
+        let mut service = Service::new("test");
+        let task = task_fn::<Thread>(async move |_| {
+            HELD.set(Some(held));
+            Ok(())
+        });
+        service.task("task", task);
+        let report = service.start().unwrap().join();
+        assert_eq!(report.code, 0, "{report}");
+        dropping.wait();
+        release.open();
+    });
+}

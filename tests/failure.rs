@@ -4,7 +4,9 @@ mod util;
 
 use std::time::Duration;
 
-use interloop::{Cause, Error, Reason, Report, Service, State, Thread, task_fn};
+use interloop::{
+    CallError, Cause, Error, EventLoop, Mailbox, NoOptions, Reason, Report, Service, State, Thread, task_fn,
+};
 use util::{Death, Grenade, Latch, Log, Mortal, SOON, cause_of, quiet_resident, resident, state_of, up, watched};
 
 /// Runs this task when two others run; it fails, and they stop in order.
@@ -360,5 +362,43 @@ fn a_loop_that_dies_while_its_task_is_stopping_is_a_failure() {
         service.task("killer", killer);
         let report = up(service).stop();
         assert_eq!((report.code, cause_of(&report, "killer")), (1, Cause::LoopDied("the wheel came off".into())));
+    });
+}
+
+/// Says that it is started only once it is let go.
+#[derive(Clone, Default)]
+struct Hesitant(Latch);
+
+impl EventLoop for Hesitant {
+    const NAME: &'static str = "hesitant";
+    type Options = NoOptions;
+    type Native = ();
+
+    fn drive(
+        self,
+        _: NoOptions,
+        mailbox: Mailbox<Self>,
+        started: impl FnOnce(&Mailbox<Self>, ()),
+    ) -> interloop::Result {
+        self.0.wait();
+        started(&mailbox, ());
+        Ok(())
+    }
+}
+
+#[test]
+fn a_loop_that_never_says_that_it_is_started_fails_the_service() {
+    watched(|| {
+        let (mut service, go) = (Service::new("test"), Latch::default());
+        let native = service.event_loop("io", Hesitant(go.clone())).start_timeout(Duration::from_millis(50)).remote();
+        let never = task_fn::<Hesitant>(async |_| Ok(()));
+        service.task("never", never).on("io");
+        service.task("other", quiet_resident::<Thread>());
+        let report = service.start().unwrap().join();
+        assert_eq!(report.code, 1, "{report}");
+        assert_eq!(&*report.stuck[0].name, "io");
+        assert_eq!(native.call(|_| ()).wait(SOON), Err(CallError::Stopped));
+        // Too late.
+        go.open();
     });
 }

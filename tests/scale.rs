@@ -40,7 +40,8 @@ mod quiet {
     fn is_linear(chained: bool) {
         let small = (0..5).map(|_| life_of(1_000, chained)).sum::<u64>();
         let large = life_of(10_000, chained);
-        assert!(large < small * 3, "1,000 tasks, five times: {small} ticks; 10,000 at once: {large}");
+        // Ten ticks, of a tenth of a second, are noise.
+        assert!(large < small * 3 + 10, "1,000 tasks, five times: {small} ticks; 10,000 at once: {large}");
         println!("1,000 tasks, five times: {small} ticks; 10,000 at once: {large}");
     }
 

@@ -44,6 +44,7 @@ pub const BARE_AXUM: &str = "bare axum, tokio current-thread";
 pub fn register(suite: &mut Suite) {
     suite
         .compare(CALL, 50_000, "A question and its answer across threads, one at a time, both threads on one CPU.")
+        .parts(10)
         .add(FUTEX, futex::calls)
         .link(futex::LINK)
         .add("thread to thread: std channels", std_channel::calls)
@@ -64,6 +65,7 @@ pub fn register(suite: &mut Suite) {
     ] {
         suite
             .compare(id, operations, question)
+            .parts(5)
             .add(ASYNC_CHANNEL, move |n| async_channel::posts(producers, n))
             .link(async_channel::LINK)
             .add("async-channel to tokio", move |n| async_channel::posts_to_tokio(producers, n))
@@ -82,10 +84,12 @@ pub fn register(suite: &mut Suite) {
             "CPU time (user and system) of the server a request of `Hello, world`: 32 connections that are kept alive, \
              server and load each on a CPU of its own. Requests a second stand beside it.",
         )
+        .parts(10)
         .add_fallible(BARE_AXUM, |n| crate::http_load::cpu_per_request(http::bare_axum, 32, n))
         .link(http::LINK);
     suite
-        .compare(START, 40, "From the start of the server's process to its first answer.")
+        .compare(START, 100, "From the start of the server's process to its first answer.")
+        .parts(10)
         .add_fallible(BARE_AXUM, |n| crate::http_load::start_to_first_answer(http::bare_axum, n))
         .link(http::LINK);
 }

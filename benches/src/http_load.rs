@@ -22,9 +22,9 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 /// Starts the server on one CPU, loads it from another with `n` requests, and returns its CPU time a request.
 pub fn cpu_per_request(program: Program, connections: usize, n: u32) -> Result<Sample, Failure> {
-    let cpus = Cpus::get();
-    let server = run_on(cpus.first, move || Server::start(program))?;
-    run_on(cpus.second, move || {
+    let cpu = Cpus::get().first;
+    let server = run_on(cpu, move || Server::start(program))?;
+    run_on(cpu, move || {
         let mut load = Load::connect(server.address(), connections)?;
         load.run(n / 10)?;
         let before = server.cpu_time()?;

@@ -5,23 +5,22 @@ use std::fs;
 use std::process::Command;
 
 use crate::stats::Spread;
-use crate::suite::{Bound, Effort, Outcome, Unit, Verdict};
+use crate::suite::{Bound, Outcome, Unit, Verdict};
 
 /// All outcomes as one page.
-pub fn markdown(outcomes: &[Outcome], effort: Effort) -> String {
+pub fn markdown(outcomes: &[Outcome]) -> String {
     let mut page = String::new();
-    write_page(&mut page, outcomes, effort).expect("writing to a String doesn't fail");
+    write_page(&mut page, outcomes).expect("writing to a String doesn't fail");
     page
 }
 
-fn write_page(page: &mut String, outcomes: &[Outcome], effort: Effort) -> std::fmt::Result {
+fn write_page(page: &mut String, outcomes: &[Outcome]) -> std::fmt::Result {
     writeln!(page, "# Results\n")?;
     writeln!(page, "Written by `make bench`. {}\n", machine())?;
     writeln!(
         page,
-        "Each figure is the median of {} rounds (smallest .. largest). All of one table ran interleaved, and ratios are \
-         taken within a round.\n",
-        effort.rounds
+        "Each figure is the median of all rounds (lower quartile .. upper quartile). All of one table ran interleaved, and ratios \
+         are taken within a round.\n"
     )?;
 
     let verdicts: Vec<(&Outcome, &Verdict)> =
@@ -34,7 +33,7 @@ fn write_page(page: &mut String, outcomes: &[Outcome], effort: Effort) -> std::f
                 Bound::CostAtMost(limit) => ("cost of ", format!("≤ {limit}"), verdict.found.map(ratio)),
                 Bound::SpeedAtLeast(limit) => ("speed of ", format!("≥ {limit}"), verdict.found.map(ratio)),
                 Bound::AtMost(limit) => {
-                    let exact = Spread { median: limit, min: limit, max: limit };
+                    let exact = Spread { median: limit, low: limit, high: limit };
                     let (limit, unit) = scaled(exact, outcome.unit);
                     let found = verdict.found.map(|found| cost(found, outcome.unit));
                     ("", format!("≤ {:.0} {unit}", limit.median), found)
@@ -68,7 +67,7 @@ fn write_page(page: &mut String, outcomes: &[Outcome], effort: Effort) -> std::f
                 Err(why) => writeln!(page, "| {name} | not measured: {why} |{} |", if timed { " |" } else { "" })?,
             }
         }
-        writeln!(page, "\n{} operations a round.\n", outcome.operations)?;
+        writeln!(page, "\n{} rounds of {} operations.\n", outcome.rounds, outcome.operations)?;
     }
     page.truncate(page.trim_end().len());
     page.push('\n');
@@ -76,22 +75,22 @@ fn write_page(page: &mut String, outcomes: &[Outcome], effort: Effort) -> std::f
 }
 
 fn cost(spread: Spread, unit: Unit) -> String {
-    let (Spread { median, min, max }, unit) = scaled(spread, unit);
-    format!("{median:.2} {unit} ({min:.2} .. {max:.2})")
+    let (Spread { median, low, high }, unit) = scaled(spread, unit);
+    format!("{median:.2} {unit} ({low:.2} .. {high:.2})")
 }
 
-fn scaled(Spread { median, min, max }: Spread, unit: Unit) -> (Spread, &'static str) {
+fn scaled(Spread { median, low, high }: Spread, unit: Unit) -> (Spread, &'static str) {
     let (name, scale) = match (unit, median) {
         (Unit::Nanoseconds, m) if m < 1e3 => ("ns", 1.0),
         (Unit::Nanoseconds, m) if m < 1e6 => ("us", 1e3),
         (Unit::Nanoseconds, _) => ("ms", 1e6),
         (Unit::Bytes, _) => ("KiB", 1024.0),
     };
-    (Spread { median: median / scale, min: min / scale, max: max / scale }, name)
+    (Spread { median: median / scale, low: low / scale, high: high / scale }, name)
 }
 
 fn ratio(ratio: Spread) -> String {
-    format!("{:.2} ({:.2} .. {:.2})", ratio.median, ratio.min, ratio.max)
+    format!("{:.2} ({:.2} .. {:.2})", ratio.median, ratio.low, ratio.high)
 }
 
 /// One sentence on what this ran on.

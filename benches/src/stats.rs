@@ -1,14 +1,14 @@
 //! Median and spread.
 
-/// A median with the smallest and the largest value it was taken from.
+/// A median with the quartiles of the values it was taken from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
     /// The value in the middle; the mean of the two in the middle of an even number.
     pub median: f64,
-    /// The smallest value.
-    pub min: f64,
-    /// The largest value.
-    pub max: f64,
+    /// A quarter of the values are below: of few, the smallest.
+    pub low: f64,
+    /// A quarter of the values are above: of few, the largest.
+    pub high: f64,
 }
 
 impl Spread {
@@ -16,10 +16,11 @@ impl Spread {
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
-        let (min, max) = (*values.first()?, *values.last()?);
+        let last = values.len().checked_sub(1)?;
+        let (low, high) = (values[values.len() / 4], values[last - values.len() / 4]);
         let middle = values.len() / 2;
         let median = if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 };
-        Some(Self { median, min, max })
+        Some(Self { median, low, high })
     }
 }
 
@@ -29,9 +30,15 @@ mod tests {
 
     #[test]
     fn median_is_the_middle_of_any_order() {
-        assert_eq!(Spread::of([3.0, 1.0, 2.0]), Some(Spread { median: 2.0, min: 1.0, max: 3.0 }));
-        assert_eq!(Spread::of([4.0, 1.0, 2.0, 3.0]), Some(Spread { median: 2.5, min: 1.0, max: 4.0 }));
-        assert_eq!(Spread::of([7.0]), Some(Spread { median: 7.0, min: 7.0, max: 7.0 }));
+        assert_eq!(Spread::of([3.0, 1.0, 2.0]), Some(Spread { median: 2.0, low: 1.0, high: 3.0 }));
+        assert_eq!(Spread::of([5.0, 1.0]), Some(Spread { median: 3.0, low: 1.0, high: 5.0 }));
+        assert_eq!(Spread::of([7.0]), Some(Spread { median: 7.0, low: 7.0, high: 7.0 }));
         assert_eq!(Spread::of([]), None);
+    }
+
+    #[test]
+    fn half_of_the_values_lie_within_the_spread() {
+        let values = (0..100).map(f64::from);
+        assert_eq!(Spread::of(values), Some(Spread { median: 49.5, low: 25.0, high: 74.0 }));
     }
 }

@@ -80,6 +80,8 @@ pub struct Comparison {
     id: &'static str,
     question: &'static str,
     operations: u32,
+    /// Into how many the operations of a round are split, each part a round of its own.
+    parts: u32,
     unit: Unit,
     contestants: Vec<Contestant>,
     claims: Vec<Claim>,
@@ -128,6 +130,13 @@ impl Comparison {
         self
     }
 
+    /// Interleaves more finely: so many times the rounds, each of so many times fewer operations. For where a neighbour on the
+    /// machine touches one long run and not the next.
+    pub fn parts(&mut self, parts: u32) -> &mut Self {
+        self.parts = parts;
+        self
+    }
+
     /// Says what costs are counted in.
     pub fn unit(&mut self, unit: Unit) -> &mut Self {
         self.unit = unit;
@@ -144,17 +153,18 @@ impl Comparison {
         self.contestants.iter().map(|c| c.name).collect()
     }
 
-    fn run(&mut self, effort: Effort, progress: &mut impl FnMut(&'static str, u32)) -> Outcome {
+    fn run(&mut self, effort: Effort, progress: &mut impl FnMut(&'static str, u32, u32)) -> Outcome {
         for claim in &self.claims {
             for name in [Some(claim.first), claim.second].into_iter().flatten() {
                 assert!(self.contestants.iter().any(|c| c.name == name), "{}: a claim on unknown {name}", self.id);
             }
         }
         let count = self.contestants.len();
-        let n = (self.operations / effort.divisor).max(10);
+        let n = (self.operations / effort.divisor / self.parts).max(10);
         let mut found: Vec<Result<Vec<Sample>, String>> = (0..count).map(|_| Ok(Vec::new())).collect();
-        for round in 0..effort.rounds {
-            progress(self.id, round + 1);
+        let rounds = effort.rounds * self.parts;
+        for round in 0..rounds {
+            progress(self.id, round + 1, rounds);
             for position in 0..count {
                 let turned = (position + round as usize / 2) % count;
                 let index = if round % 2 == 0 { turned } else { count - 1 - turned };
@@ -191,7 +201,7 @@ impl Comparison {
             Verdict { first: claim.first, second: claim.second, bound: claim.bound, found }
         });
         let verdicts = verdicts.collect();
-        Outcome { id: self.id, question: self.question, operations: n, unit: self.unit, rows, verdicts }
+        Outcome { id: self.id, question: self.question, rounds, operations: n, unit: self.unit, rows, verdicts }
     }
 }
 
@@ -231,7 +241,7 @@ impl Suite {
     pub fn compare(&mut self, id: &'static str, operations: u32, question: &'static str) -> &mut Comparison {
         assert!(self.0.iter().all(|c| c.id != id), "{id} is added twice");
         let (contestants, claims) = (Vec::new(), Vec::new());
-        self.0.push(Comparison { id, question, operations, unit: Unit::default(), contestants, claims });
+        self.0.push(Comparison { id, question, operations, parts: 1, unit: Unit::default(), contestants, claims });
         self.0.last_mut().expect("just pushed")
     }
 
@@ -254,8 +264,8 @@ impl Suite {
         self.0.retain(|c| c.id.contains(text));
     }
 
-    /// Runs all; `progress` is told the id and the round.
-    pub fn run(&mut self, effort: Effort, mut progress: impl FnMut(&'static str, u32)) -> Vec<Outcome> {
+    /// Runs all; `progress` is told the id, the round, and of how many.
+    pub fn run(&mut self, effort: Effort, mut progress: impl FnMut(&'static str, u32, u32)) -> Vec<Outcome> {
         self.0.iter_mut().map(|comparison| comparison.run(effort, &mut progress)).collect()
     }
 }
@@ -267,6 +277,8 @@ pub struct Outcome {
     pub id: &'static str,
     /// As given to [`Suite::compare`].
     pub question: &'static str,
+    /// How often each contestant ran.
+    pub rounds: u32,
     /// How many operations each contestant ran a round.
     pub operations: u32,
     /// What costs are counted in.
@@ -349,7 +361,7 @@ mod tests {
                 Duration::from_nanos(u64::from(n))
             });
         }
-        suite.run(Effort { rounds: 4, divisor: 1 }, |_, _| ());
+        suite.run(Effort { rounds: 4, divisor: 1 }, |_, _, _| ());
         assert_eq!(*order.borrow(), "abccbabcabac");
     }
 
@@ -368,10 +380,10 @@ mod tests {
             .claim("ours", "theirs", Bound::SpeedAtLeast(0.6))
             .limit("ours", 20.0)
             .limit("ours", 19.0);
-        let outcomes = suite.run(Effort { rounds: 3, divisor: 1 }, |_, _| ());
+        let outcomes = suite.run(Effort { rounds: 3, divisor: 1 }, |_, _, _| ());
         let held: Vec<bool> = outcomes[0].verdicts.iter().map(Verdict::holds).collect();
         assert_eq!(held, [true, false, true, false, true, false]);
-        assert_eq!(outcomes[0].rows[1].figures.as_ref().unwrap().ratio.unwrap().max, 2.0);
+        assert_eq!(outcomes[0].rows[1].figures.as_ref().unwrap().ratio.unwrap().high, 2.0);
     }
 
     #[test]
@@ -382,7 +394,7 @@ mod tests {
             .add("well", |n| Duration::from_nanos(u64::from(n)))
             .add_fallible("ill", |_| Err("no such program".into()))
             .claim("ill", "well", Bound::CostAtMost(1.0));
-        let outcomes = suite.run(Effort { rounds: 2, divisor: 1 }, |_, _| ());
+        let outcomes = suite.run(Effort { rounds: 2, divisor: 1 }, |_, _, _| ());
         assert!(outcomes[0].broken());
         assert!(!outcomes[0].verdicts[0].holds());
         assert_eq!(outcomes[0].rows[0].figures.as_ref().unwrap().cost.median, 1.0);

@@ -5,12 +5,11 @@
 //!
 //! | change | fails |
 //! |---|---|
-//! | `Bell::ring`: swap Relaxed | `no_wake_..`, `what_was_posted_..`, `every_heartbeat_..`, `the_last_future_..` |
+//! | `Bell::ring`: no fence, or AcqRel | `no_wake_..`, `what_was_posted_..`, `every_heartbeat_..`, `the_last_future_..` |
 //! | `Queue::push*`: ring, then push | `no_wake_..`, `what_was_posted_..`, `jobs_of_each_sender_..` |
-//! | `Bell::lower`: swap Relaxed | `a_stop_from_elsewhere_..`, `every_heartbeat_..` (see below) |
-//! | `Bell::lower`: a store, Release or SeqCst | `no_wake_..`, `what_was_posted_..`, `every_heartbeat_..`, `the_last_future_..` |
+//! | `Bell::lower`: no fence, or AcqRel | `no_wake_..`, `a_stop_from_elsewhere_..`, `every_heartbeat_..` |
+//! | `Bell::lower` and `set_notify`: a store each | `a_stop_from_elsewhere_..`, `what_was_posted_..`, `every_heartbeat_..` |
 //! | `Mailbox::turn`: no second look after lowering | `no_wake_..`, `what_was_posted_..`, `every_heartbeat_..` |
-//! | `Bell::set_notify`: a store, SeqCst | `a_loop_that_left_its_flag_up_..`, `what_was_posted_..`, `every_heartbeat_..` |
 //! | `Bell::set_notify`: leaves the flag | every model with a loop: `a first turn is due` |
 //! | `Bell::set_notify`: notifies only if the flag was down | `a_loop_that_left_its_flag_up_..`, `what_was_posted_..` |
 //! | `Queue::raise`: fetch_or Relaxed | `what_was_done_before_a_flag_..`, `a_stop_from_elsewhere_..` |
@@ -32,10 +31,8 @@
 //!
 //! What the models can't show:
 //!
-//! * `pop` of concurrent-queue begins with a SeqCst fence, which makes any swap before it an Acquire: for jobs alone a Relaxed `lower` would do. The
-//!   flags, which a turn reads first, need it of `lower` itself, and so nothing here rests on what that crate does inside.
-//! * Weaker than they once were, since no model and no argument needs more: `ring` needs no Acquire and `lower` no Release (a poster learns nothing from
-//!   the loop), `set_notify` and `clear` are Relaxed (a read-modify-write passes on what was released before it), `future_begins` is the loop's own.
+//! * Weaker than they once were, since no model and no argument needs more: beside the fences of `ring` and `lower` the flag's swaps are Relaxed, and so
+//!   is `clear` (a read-modify-write passes on what was released before it); `future_begins` is the loop's own.
 //! * `Bell::is_rung` is read by `Mailbox::drive` alone, after `AtomicWaker::register`; neither `AtomicWaker` nor async-task runs on loom's primitives.
 //!   Nor do `Arc` and `OnceLock`: the threads of a model are joined before it drops what they share.
 //! * loom takes a SeqCst access for AcqRel: no model relies on more.

@@ -1,12 +1,14 @@
 //! The cross-loop queue and the wake protocol: what the loom models check.
 //!
-//! A poster pushes, then rings: `if !rung.swap(true, Release) { notify() }`. A turn takes items one by one; only when it saw the queue empty does it
-//! lower the flag, and then it looks once more. Invariants:
+//! A poster pushes, then rings: `fence(SeqCst); if !rung.load() && !rung.swap(true) { notify() }`. A turn takes items one by one; only when it saw the
+//! queue empty does it lower the flag, `rung.swap(false); fence(SeqCst)`, and then it looks once more. Invariants:
 //!
 //! 1. An item in the queue, or a raised flag, implies `rung`, or a turn that will look again before it rests. A poster that finds `rung` true may
 //!    rely on this: whoever lowers the flag looks after that.
-//! 2. All sides *swap*. The lowering must read the poster's raise, to see (Acquire) what was pushed before it (Release); a plain store, even SeqCst,
-//!    reads nothing, and the item stays unseen. A swap in between, of any ordering, passes on what the swaps before it released; a store cuts it off.
+//! 2. Of the two fences one comes first. If the poster's: the last look, behind the other, finds the item. If the lowering's: the poster, behind its
+//!    own, finds the flag down, or raised by somebody since, who has notified. The flag is changed by swaps alone, each of which builds on the one
+//!    before; they need no ordering beside the fences, and either fence alone is not enough. In a flood the flag is up, and posters only read it: with
+//!    a swap each, they would tear its cache line from each other.
 //! 3. [`Bell::set_notify`] raises the flag and notifies always, also when the flag is up: that notification may have gone to the one before.
 //! 4. Accepting an item or giving it back is one atomic step with [`Queue::close`].
 
@@ -14,7 +16,7 @@ use std::{fmt, sync::Arc};
 
 use concurrent_queue::{ConcurrentQueue, PushError};
 
-use crate::sync::{AtomicBool, AtomicU8, Mutex, Ordering, figure, lock};
+use crate::sync::{AtomicBool, AtomicU8, Mutex, Ordering, fence, figure, lock};
 
 /// Wakes the loop from any thread.
 pub(crate) type Notify = Arc<dyn Fn() + Send + Sync>;
@@ -33,8 +35,8 @@ impl Bell {
 
     /// After something was made visible to the loop: wakes it, unless it has been already.
     pub(crate) fn ring(&self) {
-        // Release: whoever lowers sees it. The poster itself has nothing to learn from the loop.
-        if !self.rung.swap(true, Ordering::Release) {
+        fence(Ordering::SeqCst);
+        if !self.rung.load(Ordering::Relaxed) && !self.rung.swap(true, Ordering::Relaxed) {
             self.notify();
         }
     }
@@ -46,14 +48,14 @@ impl Bell {
 
     /// Before the last look: from here on a poster notifies again.
     fn lower(&self) {
-        self.rung.swap(false, Ordering::Acquire);
+        self.rung.swap(false, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
     }
 
     /// Replaces the notify and notifies once.
     pub(crate) fn set_notify(&self, notify: Option<Notify>) {
         let old = std::mem::replace(&mut *lock(&self.notify), notify);
         drop(old);
-        // A swap, to pass on what was released before; it releases nothing of its own.
         self.rung.swap(true, Ordering::Relaxed);
         self.notify();
     }

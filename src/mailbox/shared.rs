@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     rc::Rc,
-    sync::{Arc, OnceLock, Weak, mpsc},
+    sync::{Arc, OnceLock, Weak},
     time::{Duration, Instant},
 };
 
@@ -17,11 +17,11 @@ use super::{
 };
 use crate::{
     current::Seen,
-    hosted,
+    discard::Discards,
     remote::{Address, Work},
     reply::{Completer, Reply, Waiting},
     shutdown::Shutdown,
-    sync::{AtomicU64, AtomicUsize, Mutex, Ordering, figure, lock, thread},
+    sync::{AtomicU64, AtomicUsize, Mutex, Ordering, figure, lock},
 };
 
 /// How many jobs a mailbox holds at most, if nothing else is said.
@@ -47,7 +47,7 @@ pub(crate) struct Shared {
     waiting: Mutex<WaitingList>,
     heartbeats: Mutex<Vec<Completer<()>>>,
     addresses: Mutex<BTreeMap<u64, Weak<Address>>>,
-    discards: Mutex<Vec<Discard>>,
+    discards: Discards,
     /// The key of the address that stands for the loop's Native.
     native_key: AtomicU64,
     shutdown: Mutex<Shutdown>,
@@ -83,7 +83,7 @@ impl Shared {
             waiting: Mutex::default(),
             heartbeats: Mutex::default(),
             addresses: Mutex::default(),
-            discards: Mutex::default(),
+            discards: Discards::default(),
             native_key: AtomicU64::new(0),
             shutdown: Mutex::new(Shutdown::new()),
             polling: figure::AtomicUsize::new(0),
@@ -130,15 +130,19 @@ impl Shared {
         drop(heartbeats);
         let addresses = lock(&self.addresses).values().filter_map(Weak::upgrade).collect::<Vec<_>>();
         addresses.iter().for_each(|address| address.close());
-        discard(std::iter::from_fn(|| self.queue.pop()).collect(), self);
+        self.discard(std::iter::from_fn(|| self.queue.pop()).collect());
+    }
+
+    /// Drops jobs that will never run.
+    pub(crate) fn discard(&self, jobs: Vec<Job>) {
+        self.count_dropped(jobs.len());
+        let name = self.name.clone();
+        self.discards.add(jobs, move |panic| log::error!("loop {name}: the drop of a queued job panicked: {panic}"));
     }
 
     /// Waits until the threads that drop what was queued are gone; false if one is not by then.
     pub(crate) fn await_discards(&self, deadline: Instant) -> bool {
-        let discards = std::mem::take(&mut *lock(&self.discards));
-        // Each is waited for, also after one that takes too long.
-        let stay = discards.into_iter().filter_map(|discard| (!discard.join(deadline)).then_some(()));
-        stay.count() == 0
+        self.discards.wait(deadline)
     }
 
     // --- Futures ---
@@ -283,48 +287,6 @@ impl Shared {
 
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
-    }
-}
-
-/// A thread that drops jobs.
-struct Discard {
-    thread: thread::JoinHandle<()>,
-    /// Disconnected when it ends.
-    end: mpsc::Receiver<()>,
-}
-
-impl Discard {
-    fn join(self, deadline: Instant) -> bool {
-        let rest = deadline.saturating_duration_since(Instant::now());
-        let ended = self.end.recv_timeout(rest) == Err(mpsc::RecvTimeoutError::Disconnected);
-        ended && self.thread.join().is_ok()
-    }
-}
-
-/// Drops jobs that will never run, each on its own: a Drop that panics takes no other along. On a thread of its own, since a Drop may also block.
-pub(crate) fn discard(jobs: Vec<Job>, loop_: &Shared) {
-    if jobs.is_empty() {
-        return;
-    }
-    loop_.count_dropped(jobs.len());
-    let name = loop_.name.clone();
-    let (ends, end) = mpsc::channel();
-    let work = move || {
-        let _ends: mpsc::Sender<()> = ends;
-        for job in jobs {
-            if let Err(panic) = hosted::catch(|| drop(job)) {
-                log::error!("loop {name}: the drop of a queued job panicked: {panic}");
-            }
-        }
-    };
-    let spawned = thread::Builder::new().name("discard".into()).spawn(work);
-    match spawned {
-        Ok(thread) => {
-            let mut discards = lock(&loop_.discards);
-            discards.retain(|discard| discard.end.try_recv() != Err(mpsc::TryRecvError::Disconnected));
-            discards.push(Discard { thread, end });
-        }
-        Err(error) => log::warn!("loop {}: no thread to drop its queue: {error}", loop_.name),
     }
 }
 

@@ -5,6 +5,9 @@ use std::{fmt, marker::PhantomData, time::Duration};
 use super::LoopEntry;
 use crate::{EventLoop, Remote, RestartPolicy};
 
+/// How long a start may take, of a task or of a loop.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// What can be said of a task when it is added to a [`Service`](crate::Service).
 #[derive(Debug)]
 pub struct TaskSettings {
@@ -30,7 +33,7 @@ impl TaskSettings {
             after: Vec::new(),
             first: false,
             last: false,
-            start_timeout: Duration::from_secs(30),
+            start_timeout: START_TIMEOUT,
             stop_timeout: None,
             restart: RestartPolicy::never(),
             options: Vec::new(),
@@ -97,12 +100,13 @@ impl TaskSettings {
 pub(super) struct LoopEntrySettings {
     pub(super) name: String,
     pub(super) restart: RestartPolicy,
+    pub(super) start_timeout: Duration,
     pub(super) options: Vec<(String, String)>,
 }
 
 impl LoopEntrySettings {
     pub(super) fn new(name: String) -> Self {
-        Self { name, restart: RestartPolicy::never(), options: Vec::new() }
+        Self { name, restart: RestartPolicy::never(), start_timeout: START_TIMEOUT, options: Vec::new() }
     }
 }
 
@@ -127,6 +131,12 @@ impl<'a, L: EventLoop> LoopSettings<'a, L> {
     /// [`task_with`](crate::Service::task_with).
     pub fn restart(&mut self, policy: RestartPolicy) -> &mut Self {
         self.entry.settings.restart = policy;
+        self
+    }
+
+    /// Within what time it has to be [started](EventLoop::drive): 30 s by default. One that isn't is left behind, and the service fails.
+    pub fn start_timeout(&mut self, timeout: Duration) -> &mut Self {
+        self.entry.settings.start_timeout = timeout;
         self
     }
 

@@ -53,8 +53,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
 
-    let outcomes = suite.run(effort, |id, round| eprintln!("{id}: round {round} of {}", effort.rounds));
-    let text = report::markdown(&outcomes, effort);
+    let outcomes = suite.run(effort, |id, round, rounds| eprintln!("{id}: round {round} of {rounds}"));
+    let text = report::markdown(&outcomes);
     print!("{text}");
     if write {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/RESULTS.md");

@@ -1,7 +1,6 @@
 //! The user's service as hyper calls it: what a request brings along, the limit of its body, a panic that stays its own.
 
 use std::{
-    any::Any,
     convert::Infallible,
     fmt,
     future::Future,
@@ -9,7 +8,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -77,24 +76,14 @@ where
         if http_body::Body::size_hint(request.body()).lower() > limit as u64 {
             return Respond { state: State::TooLarge, exceeded: None, open: Some(open) };
         }
-        let mut request = request;
+        let mut exceeded = None;
+        let mut request = request.map(|body| Body::incoming(body, limit, &self.activity, &mut exceeded));
         let extensions = request.extensions_mut();
         extensions.insert(server.shutdown.clone());
         if server.with_peers {
             extensions.insert(self.activity.peer);
         }
-        let mut exceeded = None;
-        let request = request.map(|body| Body::incoming(body, limit, &self.activity, &mut exceeded));
-        let mut service = self.service.clone();
-        // Most services are ready at any time: for those the request need not be put aside. Whoever isn't is asked again by `poll`.
-        let called =
-            catch_unwind(AssertUnwindSafe(|| match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(Ok(())) => State::Called { response: service.call(request) },
-                Poll::Ready(Err(error)) => State::Failed { error: Some(error.into()) },
-                Poll::Pending => State::Waiting { asked: Box::new((service, Some(request))) },
-            }));
-        let state = called.unwrap_or_else(|panic| State::Panicked { panic: Some(panic) });
-        Respond { state, exceeded, open: Some(open) }
+        Respond { state: State::Asked { asked: Some((self.service.clone(), request)) }, exceeded, open: Some(open) }
     }
 }
 
@@ -111,10 +100,8 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<S, F> {
+        Asked { asked: Option<(S, Request<Body>)> },
         Called { #[pin] response: F },
-        Waiting { asked: Box<(S, Option<Request<Body>>)> },
-        Failed { error: Option<BoxError> },
-        Panicked { panic: Option<Box<dyn Any + Send>> },
         TooLarge,
         Done,
     }
@@ -129,37 +116,33 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let polled = catch_unwind(AssertUnwindSafe(|| self.as_mut().poll_service(cx)));
-        let mut this = self.as_mut().project();
+        let mut this = self.project();
         let outcome = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(outcome)) => outcome,
-            Err(panic) => Outcome::Panicked(panic),
+            Ok(Poll::Ready(outcome)) => Ok(outcome),
+            Err(panic) => Err(panic),
         };
         // The handler goes before its response: what it drops, and how, is its own.
         let dropped = catch_unwind(AssertUnwindSafe(|| this.state.set(State::Done)));
         let open = this.open.take().expect("it is not polled after its end");
         let exceeded = this.exceeded.as_ref().is_some_and(Exceeded::get);
-        let outcome = match (dropped, outcome) {
-            (Err(panic), Outcome::Response(_) | Outcome::Failed(_) | Outcome::TooLarge) => Outcome::Panicked(panic),
-            (_, Outcome::Response(_) | Outcome::Failed(_)) if exceeded => Outcome::TooLarge,
-            (_, outcome) => outcome,
-        };
-        Poll::Ready(Ok(match outcome {
-            Outcome::Response(mut response) => {
+        Poll::Ready(Ok(match (outcome, dropped) {
+            (Err(panic), _) | (_, Err(panic)) => {
+                open.server.panicked(panic);
+                failed(open, StatusCode::INTERNAL_SERVER_ERROR)
+            }
+            (Ok(_), Ok(())) if exceeded => too_large(open),
+            (Ok(Outcome::TooLarge), Ok(())) => too_large(open),
+            (Ok(Outcome::Failed(error)), Ok(())) => {
+                log::error!(target: &open.server.target, "a request failed: {error}");
+                failed(open, StatusCode::INTERNAL_SERVER_ERROR)
+            }
+            (Ok(Outcome::Response(mut response)), Ok(())) => {
                 // hyper says so too, once the connection has heard of the stop.
                 if open.server.shutdown.is_requested() && open.is_sequential() {
                     close(&mut response);
                 }
                 response.map(|body| Answer { body: Kind::Body { body }, open: Some(open) })
-            }
-            Outcome::TooLarge => too_large(open),
-            Outcome::Failed(error) => {
-                log::error!(target: &open.server.target, "a request failed: {error}");
-                failed(open, StatusCode::INTERNAL_SERVER_ERROR)
-            }
-            Outcome::Panicked(panic) => {
-                open.server.panicked(panic);
-                failed(open, StatusCode::INTERNAL_SERVER_ERROR)
             }
         }))
     }
@@ -168,7 +151,6 @@ where
 enum Outcome<R> {
     Response(R),
     Failed(BoxError),
-    Panicked(Box<dyn Any + Send>),
     TooLarge,
 }
 
@@ -181,26 +163,19 @@ where
         let mut state = self.project().state;
         loop {
             let response = match state.as_mut().project() {
-                StateProj::Called { response } => {
-                    return match response.poll(cx) {
-                        Poll::Pending => Poll::Pending,
-                        Poll::Ready(Ok(response)) => Poll::Ready(Outcome::Response(response)),
-                        Poll::Ready(Err(error)) => Poll::Ready(Outcome::Failed(error.into())),
-                    };
-                }
-                StateProj::Waiting { asked } => match asked.0.poll_ready(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Err(error)) => return Poll::Ready(Outcome::Failed(error.into())),
-                    Poll::Ready(Ok(())) => {
-                        let (service, request) = &mut **asked;
-                        service.call(request.take().expect("it is called once"))
+                StateProj::Asked { asked } => {
+                    let (service, _) = asked.as_mut().expect("it is called once");
+                    if let Err(error) = ready!(service.poll_ready(cx)) {
+                        return Poll::Ready(Outcome::Failed(error.into()));
                     }
-                },
-                StateProj::Failed { error } => {
-                    return Poll::Ready(Outcome::Failed(error.take().expect("it ends once")));
+                    let (mut service, request) = asked.take().expect("it is called once");
+                    service.call(request)
                 }
-                StateProj::Panicked { panic } => {
-                    return Poll::Ready(Outcome::Panicked(panic.take().expect("it ends once")));
+                StateProj::Called { response } => {
+                    return Poll::Ready(match ready!(response.poll(cx)) {
+                        Ok(response) => Outcome::Response(response),
+                        Err(error) => Outcome::Failed(error.into()),
+                    });
                 }
                 StateProj::TooLarge => return Poll::Ready(Outcome::TooLarge),
                 StateProj::Done => unreachable!("it is not polled after its end"),
