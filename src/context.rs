@@ -10,9 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(feature = "net")]
+use std::{io, os::fd::OwnedFd};
+
+#[cfg(feature = "net")]
+use crate::net::{Address, Bound, Net, Socket};
 use crate::{
     Counter, EventLoop, NoOptions, Remote, Reply, ServiceHandle, Shutdown, Slot, Timers, incarnation::Incarnation,
-    mailbox::Local, remote::Address,
+    mailbox::Local, remote,
 };
 
 /// What a task sees of its surroundings: its name and options, its loop, its shutdown, its children. `Clone`, for children and callbacks; `!Send`, since
@@ -91,7 +96,7 @@ impl<L: EventLoop, O> Context<L, O> {
     /// Gives other threads a way to this value, which stays here. It is dropped, on this thread, when the task ends; to keep it longer, keep an `Rc` of
     /// your own inside.
     pub fn share<T: 'static>(&self, value: T) -> Remote<T> {
-        let address = Address::at(self.name(), &self.0.incarnation.loop_);
+        let address = remote::Address::at(self.name(), &self.0.incarnation.loop_);
         // A fresh address, bound to this loop: it can only be closed, by the end of the loop.
         if self.0.local.put(&address, Rc::new(value)).is_err() {
             address.close();
@@ -185,6 +190,50 @@ impl<L: Timers, O> Context<L, O> {
             })
             .await
         }
+    }
+}
+
+/// Sockets: see [`net`](crate::net). All of it stays on this thread.
+#[cfg(feature = "net")]
+impl<L: Net, O> Context<L, O> {
+    /// Takes connections from a socket that listens.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn listen(&self, socket: Bound) -> io::Result<L::Listener> {
+        L::listener(&self.0.native, socket)
+    }
+
+    /// Connects to an address: TCP, without delay, or a Unix socket.
+    ///
+    /// # Errors
+    ///
+    /// The system's: nobody listens there, say.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it closes the socket.
+    pub fn connect(&self, address: impl Into<Address>) -> impl Future<Output = io::Result<L::Stream>> + 'static {
+        L::connect(&self.0.native, address.into())
+    }
+
+    /// Takes a connected socket of std into the loop.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn stream(&self, socket: impl Into<Socket>) -> io::Result<L::Stream> {
+        L::stream(&self.0.native, socket.into())
+    }
+
+    /// Watches the readiness of any descriptor that the system can watch, which should be nonblocking.
+    ///
+    /// # Errors
+    ///
+    /// The system's: regular files can't be watched, say.
+    pub fn watch(&self, fd: impl Into<OwnedFd>) -> io::Result<L::Watch> {
+        L::watch(&self.0.native, fd.into())
     }
 }
 

@@ -72,6 +72,7 @@
 //!
 //! * `cli` (default): [`Service::run`] reads the command line and the environment.
 //! * `logging` (default): [`Service::run`] installs a logger; adds fern and serde_json.
+//! * `net` (default): sockets and readiness on every loop; adds futures-io, rustix and socket2.
 //! * `serde`: [`Status`] can be serialized; adds serde.
 
 #![forbid(unsafe_code)]
@@ -93,6 +94,8 @@ mod lifecycle;
 #[cfg(feature = "logging")]
 mod logging;
 mod mailbox;
+#[cfg(feature = "net")]
+pub mod net;
 mod options;
 mod panics;
 mod remote;

@@ -98,6 +98,28 @@ impl<L: EventLoop> Mailbox<L> {
         self.local.set_spawner(Rc::new(spawn));
     }
 
+    /// Gives the loop sockets, by the core's [reactor](crate::net): `watch` is called on this thread when a task first needs it, with what the loop has to
+    /// watch, and to [turn](crate::net::Reactor::turn) when it is readable; what it returns is dropped with the mailbox, and should end the watch.
+    ///
+    /// ```no_run
+    /// # use interloop::{EventLoop, Mailbox, net::Reactor};
+    /// # struct Poller;
+    /// # impl Poller { fn watch(&self, _: &Reactor) -> std::io::Result<()> { Ok(()) } }
+    /// # fn of<L: EventLoop>(mailbox: &Mailbox<L>, poller: Poller) {
+    /// mailbox.set_reactor(move |reactor| poller.watch(reactor));
+    /// # }
+    /// ```
+    #[cfg(all(feature = "net", target_os = "linux"))]
+    pub fn set_reactor<G: 'static>(&self, watch: impl FnOnce(&crate::net::Reactor) -> std::io::Result<G> + 'static) {
+        self.local.set_reactor(crate::net::Host::install(watch));
+    }
+
+    /// As [`set_reactor`](Self::set_reactor), for a loop that has the core's reactor from the beginning: it waits for that, and nothing else.
+    #[cfg(all(feature = "net", target_os = "linux"))]
+    pub fn use_reactor(&self, reactor: &crate::net::Reactor) {
+        self.local.set_reactor(crate::net::Host::install_made(reactor));
+    }
+
     /// Hands the `Send` futures of [`Context::spawn`](crate::Context::spawn) to the runtime's workers, instead of this thread.
     pub fn set_workers(&self, spawn: impl Fn(SendFuture) + Send + Sync + 'static) {
         self.local.set_workers(Arc::new(spawn));

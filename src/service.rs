@@ -549,6 +549,7 @@ struct Prepared {
     supervisor: Supervisor,
     /// What the status shows at the start: the version, the tasks, the loops.
     board: (Option<String>, Vec<TaskRow>, Vec<LoopRow>),
+    #[cfg_attr(not(feature = "logging"), expect(dead_code, reason = "it says how to log"))]
     parsed: Parsed,
     claims_main: bool,
     overlong: Option<String>,

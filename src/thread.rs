@@ -1,10 +1,17 @@
-//! The reference loop: a thread that parks, with timers. Nothing but std.
+//! The reference loop: a thread that parks, with timers. Nothing but std, until a task asks for sockets: then it waits for the reactor instead.
 
+#[cfg(all(feature = "net", target_os = "linux"))]
+use std::{
+    cell::OnceCell,
+    sync::{Arc, OnceLock},
+};
 use std::{future::Future, rc::Rc, thread, time::Duration};
 
+#[cfg(all(feature = "net", target_os = "linux"))]
+use crate::net::{Reactor, ReactorLoop, ReactorWaker};
 use crate::{EventLoop, Mailbox, NoOptions, Result, Timers, Turn, timers::TimerQueue};
 
-/// The reference loop: one thread for one task, on which it may block. No I/O of its own, but timers.
+/// The reference loop: one thread for one task, on which it may block. Timers of its own, sockets of the core's [reactor](crate::net).
 ///
 /// Blocking is allowed because nobody shares the thread; a task that blocks should look at [`Context::shutdown`](crate::Context::shutdown) between
 /// whiles, or wait by [`Shutdown::wait_timeout`](crate::Shutdown::wait_timeout).
@@ -31,24 +38,70 @@ impl EventLoop for Thread {
         mut mailbox: Mailbox<Self>,
         started: impl FnOnce(&Mailbox<Self>, ThreadNative),
     ) -> Result {
-        let thread = thread::current();
-        mailbox.set_notify(move || thread.unpark());
+        let rest = Rest::default();
+        let (thread, waker) = (thread::current(), rest.clone());
+        mailbox.set_notify(move || waker.wake(&thread));
+        #[cfg(all(feature = "net", target_os = "linux"))]
+        let reactor = rest.reactor(&mailbox);
         let timers = Rc::new(TimerQueue::default());
         started(&mailbox, ThreadNative { timers: timers.clone() });
         loop {
             timers.fire();
-            match mailbox.turn() {
-                Turn::Stop => return Ok(()),
-                Turn::Again => {}
-                // A timer may have been set by the turn: its time is looked up after it.
-                Turn::Idle => match timers.next() {
-                    None => thread::park(),
-                    Some(rest) => thread::park_timeout(rest),
-                },
+            let turn = mailbox.turn();
+            if turn == Turn::Stop {
+                return Ok(());
+            }
+            // A timer may have been set by the turn: its time is looked up after it.
+            let time = if turn == Turn::Again { Some(Duration::ZERO) } else { timers.next() };
+            #[cfg(all(feature = "net", target_os = "linux"))]
+            if let Some(reactor) = reactor.get() {
+                reactor.wait(time)?;
+                continue;
+            }
+            match time {
+                None => thread::park(),
+                Some(Duration::ZERO) => {}
+                Some(time) => thread::park_timeout(time),
             }
         }
     }
 }
+
+/// How the thread is woken from its rest: from parking, or, once there is a reactor, from waiting for that.
+///
+/// The reactor is made in a turn. Whoever rang before has nothing to wake, since the turn looks once more before the thread rests; whoever rings after
+/// that look finds the waker here: the flag that says so was lowered after it was put in.
+#[derive(Clone, Default)]
+struct Rest {
+    #[cfg(all(feature = "net", target_os = "linux"))]
+    waker: Arc<OnceLock<ReactorWaker>>,
+}
+
+impl Rest {
+    fn wake(&self, thread: &thread::Thread) {
+        #[cfg(all(feature = "net", target_os = "linux"))]
+        if let Some(waker) = self.waker.get() {
+            return waker.wake();
+        }
+        thread.unpark();
+    }
+
+    /// Where the reactor is, once a task has asked for it.
+    #[cfg(all(feature = "net", target_os = "linux"))]
+    fn reactor(&self, mailbox: &Mailbox<Thread>) -> Rc<OnceCell<Reactor>> {
+        let reactor = Rc::<OnceCell<_>>::default();
+        let (made, waker) = (reactor.clone(), self.waker.clone());
+        mailbox.set_reactor(move |reactor| {
+            let _ = waker.set(reactor.waker()?);
+            let _ = made.set(reactor.clone());
+            Ok(())
+        });
+        reactor
+    }
+}
+
+#[cfg(all(feature = "net", target_os = "linux"))]
+impl ReactorLoop for Thread {}
 
 impl Timers for Thread {
     fn sleep(native: &ThreadNative, duration: Duration) -> impl Future<Output = ()> + 'static {

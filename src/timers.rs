@@ -45,10 +45,21 @@ impl TimerQueue {
         }
     }
 
+    /// The earliest deadline.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.wakers.borrow().first_key_value().map(|((deadline, _), _)| *deadline)
+    }
+
     /// The time to the earliest deadline.
     pub(crate) fn next(&self) -> Option<Duration> {
-        let wakers = self.wakers.borrow();
-        wakers.first_key_value().map(|((deadline, _), _)| deadline.saturating_duration_since(Instant::now()))
+        self.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Wakes all, due or not.
+    #[cfg(all(feature = "net", target_os = "linux"))]
+    pub(crate) fn wake_all(&self) {
+        let wakers = std::mem::take(&mut *self.wakers.borrow_mut());
+        wakers.into_values().for_each(Waker::wake);
     }
 }
 

@@ -13,6 +13,8 @@ use super::{
     LocalFuture, SendFuture,
     shared::{Job, Shared},
 };
+#[cfg(all(feature = "net", target_os = "linux"))]
+use crate::net::Installed;
 use crate::{
     current::{self, Label},
     hosted::{Control, Ended, Hosted, catch},
@@ -38,6 +40,8 @@ pub(crate) struct Local {
     spawner: RefCell<Option<Spawner>>,
     workers: RefCell<Option<Workers>>,
     native: RefCell<Option<Rc<dyn Any>>>,
+    #[cfg(all(feature = "net", target_os = "linux"))]
+    reactor: RefCell<Option<Installed>>,
     closed: Cell<bool>,
     label: Label,
 }
@@ -56,6 +60,8 @@ impl Local {
             spawner: RefCell::default(),
             workers: RefCell::default(),
             native: RefCell::default(),
+            #[cfg(all(feature = "net", target_os = "linux"))]
+            reactor: RefCell::default(),
             closed: Cell::new(false),
             label: Label::job(),
         }
@@ -75,6 +81,12 @@ impl Local {
 
     pub(crate) fn set_workers(&self, workers: Workers) {
         *self.workers.borrow_mut() = Some(workers);
+    }
+
+    /// The place of the loop's reactor, until this incarnation ends.
+    #[cfg(all(feature = "net", target_os = "linux"))]
+    pub(crate) fn set_reactor(&self, installed: Installed) {
+        *self.reactor.borrow_mut() = Some(installed);
     }
 
     // --- Jobs ---
@@ -267,5 +279,7 @@ impl Local {
         drop(spawner);
         let workers = self.workers.borrow_mut().take();
         drop(workers);
+        #[cfg(all(feature = "net", target_os = "linux"))]
+        drop(self.reactor.take());
     }
 }

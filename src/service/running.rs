@@ -2,7 +2,9 @@
 
 use std::{fmt, future::Future, io::Write, ops::Deref, process::ExitCode, thread::JoinHandle, time::Duration};
 
-use super::{Prepared, Service};
+#[cfg(feature = "logging")]
+use super::Prepared;
+use super::Service;
 use crate::{Report, ServiceHandle, block, options::Stop, panics, signals::SignalThread};
 
 /// As the process: argv, environment, log, signals, panic hook.
@@ -34,8 +36,10 @@ pub(super) fn run(mut service: Service) -> ExitCode {
         {
             let logger = logger.clone();
             let name = name.clone();
+            let has_file = prepared.parsed.core.log_file.is_some();
             prepared.supervisor.on_reload = Some(Box::new(move || match logger.reopen() {
-                Ok(()) => log::info!(target: &name, "HUP received, log opened anew"),
+                Ok(()) if has_file => log::info!(target: &name, "HUP received, log opened anew"),
+                Ok(()) => log::info!(target: &name, "HUP received; there is no log file to open anew"),
                 Err(error) => log::error!(target: &name, "HUP received, but the log can't be opened anew: {error}"),
             }));
         }
@@ -77,6 +81,7 @@ fn logging(name: &str, prepared: &Prepared) -> Result<crate::logging::Logger, St
 /// Says why the service doesn't run. A stream that is closed is no reason to panic.
 fn tell(stop: &Stop) -> ExitCode {
     match stop {
+        Stop::Asked(text) if text.is_empty() => {}
         Stop::Asked(text) => {
             let _ = writeln!(std::io::stdout(), "{text}");
         }

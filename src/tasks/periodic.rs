@@ -51,11 +51,17 @@ impl<E: Into<Error>> Outcome for std::result::Result<(), E> {
     }
 }
 
+/// An interval as people write it.
+fn period(text: &str) -> std::result::Result<Duration, String> {
+    let period = options::duration(text)?;
+    if period.is_zero() { Err("the interval must not be zero".into()) } else { Ok(period) }
+}
+
 /// The options of a [`Periodic`].
 #[derive(clap::Args, Clone, Debug)]
 pub struct PeriodicOptions {
-    /// Do it every so often, instead of as often as it is built to
-    #[arg(long, value_name = "DURATION", value_parser = options::duration)]
+    /// How often to do it; the program's own interval by default
+    #[arg(long, value_name = "DURATION", value_parser = period)]
     interval: Option<Duration>,
 }
 

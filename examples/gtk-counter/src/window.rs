@@ -6,7 +6,7 @@ use gtk4::{
     Application, ApplicationWindow, Box, Button, Label, ListBox, Orientation, PolicyType, ScrolledWindow, prelude::*,
 };
 use serde::Serialize;
-use side_by_side::web::Board;
+use side_by_side::web::{Board, Message};
 
 /// GTK's objects: `!Send`, they live on the main thread.
 #[derive(Debug)]
@@ -14,14 +14,14 @@ pub(crate) struct Window {
     window: ApplicationWindow,
     list: ListBox,
     clicks: Rc<Cell<u64>>,
-    messages: Vec<String>,
+    messages: Vec<Message>,
 }
 
 /// What may leave the thread.
 #[derive(Debug, Serialize)]
 pub(crate) struct Snapshot {
     clicks: u64,
-    messages: Vec<String>,
+    messages: Vec<Message>,
 }
 
 impl Window {
@@ -56,13 +56,15 @@ impl Window {
 }
 
 impl Board for Window {
+    const COUNTED: (&'static str, &'static str) = ("clicks", "The button was clicked");
     type Snapshot = Snapshot;
 
     fn say(&mut self, text: String) -> u64 {
         // The newest on top, where it shows.
         self.list.prepend(&Label::builder().label(&text).xalign(0.0).wrap(true).build());
-        self.messages.push(text);
-        self.messages.len() as u64
+        let number = self.messages.len() as u64 + 1;
+        self.messages.push(Message { number, text });
+        number
     }
 
     fn snapshot(&self) -> Snapshot {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use interloop::Remote;
 use serde::Serialize;
-use side_by_side::web;
+use side_by_side::web::{self, Message};
 
 /// How many messages the board shows.
 const SHOWN: usize = 20;
@@ -18,13 +18,6 @@ pub(crate) struct Board {
     said: u64,
     messages: VecDeque<Message>,
     herald: Remote<Herald>,
-}
-
-/// What somebody said, with its number.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Message {
-    number: u64,
-    text: String,
 }
 
 /// The board at one moment: what may leave its thread.
@@ -45,6 +38,7 @@ impl Board {
 }
 
 impl web::Board for Board {
+    const COUNTED: (&'static str, &'static str) = ("ticks", "The glib loop has ticked");
     type Snapshot = Snapshot;
 
     fn say(&mut self, text: String) -> u64 {

@@ -18,8 +18,20 @@ const LONGEST: usize = 500;
 /// How large a body may be, in bytes.
 const BODY_LIMIT: usize = 64 * 1024;
 
-/// What the pages ask of a board.
+/// What somebody said, with its number.
+#[derive(Clone, Debug, Serialize)]
+pub struct Message {
+    /// Counted from 1.
+    pub number: u64,
+    /// What was said.
+    pub text: String,
+}
+
+/// What the pages ask of a board. Its snapshot has the last messages, as `messages`.
 pub trait Board: 'static {
+    /// The name of what it counts, in its snapshot, and in words.
+    const COUNTED: (&'static str, &'static str);
+
     /// The board at one moment: what may leave its thread.
     type Snapshot: Serialize + Send + 'static;
 
@@ -34,8 +46,11 @@ type Shared<B> = State<(Remote<RefCell<B>>, ServiceHandle)>;
 
 /// `GET /`, `GET /board`, `POST /say`, `GET /status`.
 pub fn router<B: Board>(board: Remote<RefCell<B>>, service: ServiceHandle) -> Router {
+    let (count, counted) = B::COUNTED;
+    let page = include_str!("page.html").replace("{service}", service.name());
+    let page = page.replace("{counted}", counted).replace("{count}", count);
     Router::new()
-        .route("/", get(async || Html(include_str!("page.html"))))
+        .route("/", get(async move || Html(page)))
         .route("/board", get(show::<B>))
         .route("/say", post(say::<B>))
         .route("/status", get(status::<B>))

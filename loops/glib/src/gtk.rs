@@ -10,7 +10,7 @@ use gtk4::{
 };
 use interloop::{Error, EventLoop, Mailbox, NoOptions, Result, Timers};
 
-use crate::{DEFAULT_CONTEXT, pump::Pump, timer, wake::Wake};
+use crate::{DEFAULT_CONTEXT, pump::Pump, sockets, timer, wake::Wake};
 
 /// GTK 4, on the main thread: a new [`Application`] each time it is driven.
 ///
@@ -89,7 +89,9 @@ impl EventLoop for Gtk {
         mailbox: Mailbox<Self>,
         started: impl FnOnce(&Mailbox<Self>, GtkNative) + 'static,
     ) -> Result {
-        gtk4::init().map_err(|error| Error::new(format!("can't start GTK: {error}")))?;
+        gtk4::init().map_err(|error| {
+            Error::new(format!("can't start GTK: {error}; is there a display (DISPLAY, WAYLAND_DISPLAY)?"))
+        })?;
         let wake = Wake::new()?;
         let context = MainContext::default();
         let flags = if self.unique { ApplicationFlags::empty() } else { ApplicationFlags::NON_UNIQUE };
@@ -118,6 +120,7 @@ impl EventLoop for Gtk {
                     }
                     return;
                 };
+                sockets::give(&mailbox, &context);
                 started(&mailbox, GtkNative { application: application.clone(), context: context.clone() });
                 let hold = application.hold();
                 let (application, stopping) = (application.downgrade(), stopping.clone());

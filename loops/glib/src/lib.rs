@@ -54,6 +54,7 @@
 #[cfg(feature = "gtk4")]
 mod gtk;
 mod pump;
+mod sockets;
 mod sources;
 mod timer;
 mod wake;
@@ -124,6 +125,7 @@ impl EventLoop for Glib {
         let driven = context.with_thread_default(|| {
             // Dropped last, whatever happens below: nothing of this thread's may be left to whoever drops the context.
             let _clear = self.private.then(|| sources::Clear(&context));
+            sockets::give(&mailbox, &context);
             started(&mailbox, context.clone());
             let pump = Pump::attach(&context, wake, mailbox, || {});
             pump.run(&context);
@@ -135,6 +137,9 @@ impl EventLoop for Glib {
         })
     }
 }
+
+#[cfg(target_os = "linux")]
+impl interloop::net::ReactorLoop for Glib {}
 
 impl Timers for Glib {
     fn sleep(native: &MainContext, duration: Duration) -> impl Future<Output = ()> + 'static {

@@ -119,6 +119,10 @@ fn what_is_said_shows_in_the_window_and_clicks_show_on_the_board() {
 
         display.run("xdotool", &["mousemove", "--window", &window, "200", "45", "click", "1"]);
         let begun = Instant::now();
+        // The page shows what this board has.
+        let page = get(address, "/").body;
+        assert!(page.contains("<title>gtk-counter</title>") && page.contains("= board.clicks;"), "{page}");
+        assert_eq!(get(address, "/board").json()["messages"][0]["number"], 1);
         while get(address, "/board").json()["clicks"] != 1 {
             assert!(begun.elapsed() < SOON, "the click did not arrive; see {}", display.keep().display());
         }

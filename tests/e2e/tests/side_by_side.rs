@@ -21,7 +21,8 @@ fn what_is_said_on_tokio_stands_on_the_board_on_glib() {
         assert_eq!(post(address, "/say", "grüße".as_bytes()).json()["number"], 2);
         let board = get(address, "/board").json();
         assert_eq!(board["messages"][1]["text"], "grüße");
-        assert!(get(address, "/").body.contains("<title>side-by-side</title>"));
+        let page = get(address, "/").body;
+        assert!(page.contains("<title>side-by-side</title>") && page.contains("= board.ticks;"), "{page}");
         example.signal(Signal::INT);
         assert_eq!(example.wait(), 0);
         assert!(example.whole_log().contains("stopped gracefully"), "{}", example.whole_log());

@@ -166,6 +166,9 @@ impl Checks {
                 Ok(json) => response(StatusCode::OK, "application/json", json.into()),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
             },
+            #[cfg(feature = "status")]
+            _ => text(StatusCode::NOT_FOUND, "there is /livez, /readyz, /startupz and /status"),
+            #[cfg(not(feature = "status"))]
             _ => text(StatusCode::NOT_FOUND, "there is /livez, /readyz and /startupz"),
         }
     }

@@ -15,8 +15,10 @@ mod sockets;
 mod streams;
 mod timers;
 
+pub use interloop::net::Address;
+
 pub use crate::{
-    addresses::{Address, Addresses},
+    addresses::Addresses,
     body::{Body, BoxError},
     health::{Health, HealthOptions, health},
     hosted::Peer,

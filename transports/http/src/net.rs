@@ -12,6 +12,7 @@ use std::{
 };
 
 use hyper_util::rt::TokioIo;
+use interloop::net::{Bound, SocketFile};
 use pin_project_lite::pin_project;
 use socket2::SockRef;
 #[cfg(target_os = "linux")]
@@ -21,12 +22,7 @@ use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
 };
 
-use crate::{
-    activity::Activity,
-    hosted::Peer,
-    server::Seat,
-    sockets::{Listening, SocketFile},
-};
+use crate::{activity::Activity, hosted::Peer, server::Seat};
 
 /// A listening socket in the loop. A Unix socket's file goes with it.
 pub(crate) struct Listener {
@@ -41,11 +37,11 @@ enum ListenerKind {
 
 impl Listener {
     /// On the loop's thread.
-    pub(crate) fn new(socket: Listening) -> io::Result<Self> {
+    pub(crate) fn new(socket: Bound) -> io::Result<Self> {
         Ok(match socket {
-            Listening::Tcp(socket) => Self { kind: ListenerKind::Tcp(TcpListener::from_std(socket)?), _file: None },
-            Listening::Unix(socket, file) => {
-                Self { kind: ListenerKind::Unix(UnixListener::from_std(socket)?), _file: Some(file) }
+            Bound::Tcp(socket) => Self { kind: ListenerKind::Tcp(TcpListener::from_std(socket)?), _file: None },
+            Bound::Unix(socket, file) => {
+                Self { kind: ListenerKind::Unix(UnixListener::from_std(socket)?), _file: file }
             }
         })
     }

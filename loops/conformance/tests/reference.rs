@@ -1,0 +1,3 @@
+//! The reference loop, which the core brings itself.
+
+interloop_conformance::net!(interloop::Thread);
