@@ -47,6 +47,7 @@
 
 #![forbid(unsafe_code)]
 
+mod net;
 mod with_tokio;
 
 use std::{
@@ -61,7 +62,10 @@ use tokio::{
     task::{self, LocalSet},
 };
 
-pub use crate::with_tokio::{WithTokio, with_tokio};
+pub use crate::{
+    net::{TokioListener, TokioStream, TokioWatch},
+    with_tokio::{WithTokio, with_tokio},
+};
 
 /// A tokio runtime on a thread of its own.
 ///

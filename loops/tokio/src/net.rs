@@ -1,0 +1,189 @@
+//! Sockets for tasks that run on any loop: tokio's own.
+
+use std::{
+    cell::RefCell,
+    fmt,
+    future::Future,
+    io,
+    os::fd::OwnedFd,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use interloop::net::{Accept, Address, Bound, Interest, Net, Socket, SocketFile, Watch};
+use tokio::{
+    io::unix::AsyncFd,
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    runtime::Handle,
+};
+use tokio_util::{
+    compat::{Compat, TokioAsyncReadCompatExt},
+    either::Either,
+};
+
+use crate::Tokio;
+
+/// A connection: TCP, without delay, or a Unix stream. `into_inner` gives tokio's own.
+pub type TokioStream = Compat<Either<TcpStream, UnixStream>>;
+
+impl Net for Tokio {
+    type Stream = TokioStream;
+    type Listener = TokioListener;
+    type Watch = TokioWatch;
+
+    fn listener(native: &Handle, socket: Bound) -> io::Result<TokioListener> {
+        let _entered = native.enter();
+        let address = socket.address()?;
+        let (kind, file) = match socket {
+            Bound::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                (Kind::Tcp(TcpListener::from_std(listener)?), None)
+            }
+            Bound::Unix(listener, file) => {
+                listener.set_nonblocking(true)?;
+                (Kind::Unix(UnixListener::from_std(listener)?), file)
+            }
+        };
+        Ok(TokioListener { kind, address, _file: file })
+    }
+
+    fn stream(native: &Handle, socket: Socket) -> io::Result<TokioStream> {
+        let _entered = native.enter();
+        match socket {
+            Socket::Tcp(stream) => {
+                stream.set_nonblocking(true)?;
+                Ok(tcp(TcpStream::from_std(stream)?))
+            }
+            Socket::Unix(stream) => {
+                stream.set_nonblocking(true)?;
+                Ok(Either::Right(UnixStream::from_std(stream)?).compat())
+            }
+        }
+    }
+
+    fn connect(_: &Handle, address: Address) -> impl Future<Output = io::Result<TokioStream>> + 'static {
+        // Polled on the loop's thread, within the runtime.
+        async move {
+            match address {
+                Address::Tcp(address) => Ok(tcp(TcpStream::connect(address).await?)),
+                Address::Unix(path) => Ok(Either::Right(UnixStream::connect(path).await?).compat()),
+                other => Err(io::Error::new(io::ErrorKind::Unsupported, format!("can't connect to {other}"))),
+            }
+        }
+    }
+
+    fn watch(native: &Handle, fd: OwnedFd) -> io::Result<TokioWatch> {
+        use tokio::io::Interest;
+        let _entered = native.enter();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        #[cfg(target_os = "linux")]
+        let interest = interest | Interest::PRIORITY;
+        let fd = AsyncFd::with_interest(fd, interest)?;
+        Ok(TokioWatch { fd: Rc::new(fd), urgent: RefCell::default() })
+    }
+}
+
+/// The client may be gone already: that shows at the first read.
+fn tcp(stream: TcpStream) -> TokioStream {
+    let _ = stream.set_nodelay(true);
+    Either::Left(stream).compat()
+}
+
+/// A listening socket.
+pub struct TokioListener {
+    kind: Kind,
+    address: Address,
+    _file: Option<SocketFile>,
+}
+
+enum Kind {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Accept for TokioListener {
+    type Stream = TokioStream;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TokioStream, Address)>> {
+        Poll::Ready(Ok(match &self.kind {
+            Kind::Tcp(listener) => {
+                let (stream, from) = ready!(listener.poll_accept(cx))?;
+                (tcp(stream), from.into())
+            }
+            Kind::Unix(listener) => {
+                let (stream, from) = ready!(listener.poll_accept(cx))?;
+                let path = from.as_pathname().map(Into::into).unwrap_or_default();
+                (Either::Right(stream).compat(), Address::Unix(path))
+            }
+        }))
+    }
+}
+
+impl fmt::Debug for TokioListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TokioListener").field(&self.address).finish()
+    }
+}
+
+type Urgent = Pin<Box<dyn Future<Output = io::Result<()>>>>;
+
+/// A descriptor whose readiness is watched.
+pub struct TokioWatch {
+    fd: Rc<AsyncFd<OwnedFd>>,
+    /// tokio shows this kind of readiness to futures alone.
+    urgent: RefCell<Option<Urgent>>,
+}
+
+impl Watch for TokioWatch {
+    fn fd(&self) -> &OwnedFd {
+        self.fd.get_ref()
+    }
+
+    fn poll_ready(&self, interest: Interest, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match interest {
+            Interest::Read => self.fd.poll_read_ready(cx).map_ok(drop),
+            Interest::Write => self.fd.poll_write_ready(cx).map_ok(drop),
+            Interest::Urgent => {
+                let mut urgent = self.urgent.borrow_mut();
+                let fd = self.fd.clone();
+                let waiting = urgent.get_or_insert_with(|| Box::pin(urgent_data(fd)));
+                let polled = ready!(waiting.as_mut().poll(cx));
+                *urgent = None;
+                Poll::Ready(polled)
+            }
+        }
+    }
+
+    fn clear(&self, interest: Interest) {
+        let interest = match interest {
+            Interest::Read => tokio::io::Interest::READABLE,
+            Interest::Write => tokio::io::Interest::WRITABLE,
+            #[cfg(target_os = "linux")]
+            Interest::Urgent => tokio::io::Interest::PRIORITY,
+            #[cfg(not(target_os = "linux"))]
+            Interest::Urgent => return,
+        };
+        let _ = self.fd.try_io(interest, |_| Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+    }
+}
+
+#[cfg(target_os = "linux")]
+async fn urgent_data(fd: Rc<AsyncFd<OwnedFd>>) -> io::Result<()> {
+    fd.ready(tokio::io::Interest::PRIORITY).await.map(drop)
+}
+
+#[cfg(not(target_os = "linux"))]
+async fn urgent_data(_: Rc<AsyncFd<OwnedFd>>) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+impl fmt::Debug for TokioWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TokioWatch").field(self.fd.get_ref()).finish()
+    }
+}
