@@ -7,7 +7,11 @@ use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},
     os::{fd::OwnedFd, unix::net::UnixStream},
     pin::pin,
-    sync::mpsc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     task::Poll,
     thread,
     time::{Duration, Instant},
@@ -15,12 +19,12 @@ use std::{
 
 use futures_util::{AsyncReadExt, AsyncWriteExt, future::try_join};
 use interloop::{
-    Context, EventLoop,
+    Context,
     net::{Accept, Address, AsyncRead, AsyncWrite, Bound, Interest, Net, Watch},
 };
 use socket2::SockRef;
 
-use crate::{on_loop, scene::sized};
+use crate::{Subject, on_loop, scene::sized};
 
 /// After which what should have happened has not.
 const SOON: Duration = Duration::from_secs(10);
@@ -80,19 +84,19 @@ async fn both_ways<L: Net>(cx: Context<L>, mut listener: L::Listener, address: A
 }
 
 /// 64 MiB (4 at CI's size) go both ways at once between two tasks of the loop, and arrive in order, each byte.
-pub fn a_stream_of_tcp_carries_every_byte_both_ways<L: Net>(plan: L) {
-    on_loop(plan, async |cx: Context<L>| {
+pub fn a_stream_of_tcp_carries_every_byte_both_ways<L: Net>(subject: &Subject<L>) {
+    on_loop(subject, async |cx: Context<L>| {
         let (listener, address) = listen(&cx);
         both_ways(cx, listener, address.into()).await;
     });
 }
 
 /// The same by a Unix socket; its file is gone at the end.
-pub fn a_unix_stream_carries_every_byte_both_ways<L: Net>(plan: L) {
+pub fn a_unix_stream_carries_every_byte_both_ways<L: Net>(subject: &Subject<L>) {
     let folder = tempfile::tempdir().expect("a folder for the socket");
     let path = folder.path().join("socket");
     let place = path.clone();
-    on_loop(plan, async |cx: Context<L>| {
+    on_loop(subject, async |cx: Context<L>| {
         let bound = Bound::unix(&place, 0o600, None).expect("a Unix socket");
         let listener = cx.listen(bound).expect("the loop takes a Unix socket");
         assert_eq!(*listener.address(), Address::Unix(place.clone()));
@@ -102,8 +106,8 @@ pub fn a_unix_stream_carries_every_byte_both_ways<L: Net>(plan: L) {
 }
 
 /// A client that has closed its sending half gets the answer that comes after.
-pub fn who_stops_sending_still_receives<L: Net>(plan: L) {
-    on_loop(plan, async |cx: Context<L>| {
+pub fn who_stops_sending_still_receives<L: Net>(subject: &Subject<L>) {
+    on_loop(subject, async |cx: Context<L>| {
         let (mut listener, address) = listen(&cx);
         let client = thread::spawn(move || {
             let mut stream = TcpStream::connect(address)?;
@@ -126,8 +130,8 @@ pub fn who_stops_sending_still_receives<L: Net>(plan: L) {
 }
 
 /// A connection that the peer resets in the middle is an error.
-pub fn a_reset_by_the_peer_is_an_error_and_not_an_end<L: Net>(plan: L) {
-    on_loop(plan, async |cx: Context<L>| {
+pub fn a_reset_by_the_peer_is_an_error_and_not_an_end<L: Net>(subject: &Subject<L>) {
+    on_loop(subject, async |cx: Context<L>| {
         let (mut listener, address) = listen(&cx);
         let client = TcpStream::connect(address).expect("it listens");
         let (mut stream, _) = listener.accept().await.expect("a client");
@@ -142,10 +146,10 @@ pub fn a_reset_by_the_peer_is_an_error_and_not_an_end<L: Net>(plan: L) {
 }
 
 /// A thousand (200 at CI's size) clients are connected at the same time, and each is answered.
-pub fn a_thousand_connections_at_once_are_all_served<L: Net>(plan: L) {
+pub fn a_thousand_connections_at_once_are_all_served<L: Net>(subject: &Subject<L>) {
     // Two descriptors a connection, in one process.
     let clients = sized(200, 1000);
-    on_loop(plan, async move |cx: Context<L>| {
+    on_loop(subject, async move |cx: Context<L>| {
         let (mut listener, address) = listen(&cx);
         let asking = (0..clients).map(|number| {
             let stream = cx.connect(address);
@@ -178,8 +182,8 @@ pub fn a_thousand_connections_at_once_are_all_served<L: Net>(plan: L) {
 }
 
 /// A connect to a port where nobody listens says so.
-pub fn where_nobody_listens_a_connect_is_refused<L: Net>(plan: L) {
-    on_loop(plan, async |cx: Context<L>| {
+pub fn where_nobody_listens_a_connect_is_refused<L: Net>(subject: &Subject<L>) {
+    on_loop(subject, async |cx: Context<L>| {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
         let refused = cx.connect(free.expect("a free port")).await.map(drop).map_err(|error| error.kind());
         assert_eq!(refused, Err(io::ErrorKind::ConnectionRefused));
@@ -190,8 +194,8 @@ pub fn where_nobody_listens_a_connect_is_refused<L: Net>(plan: L) {
 }
 
 /// An `accept` that was polled, and dropped, takes no connection along.
-pub fn an_accept_that_is_dropped_loses_no_connection<L: Net>(plan: L) {
-    on_loop(plan, async |cx: Context<L>| {
+pub fn an_accept_that_is_dropped_loses_no_connection<L: Net>(subject: &Subject<L>) {
+    on_loop(subject, async |cx: Context<L>| {
         let (mut listener, address) = listen(&cx);
         let mut clients = Vec::new();
         for round in 0..20_u8 {
@@ -224,9 +228,9 @@ async fn check_number(mut stream: impl AsyncRead + Unpin, expected: u8) {
 }
 
 /// The loop is held while 400 sockets get something to read: then all are read.
-pub fn four_hundred_sockets_ready_at_once_are_all_seen<L: Net>(plan: L) {
+pub fn four_hundred_sockets_ready_at_once_are_all_seen<L: Net>(subject: &Subject<L>) {
     const SOCKETS: usize = 400;
-    on_loop(plan, async |cx: Context<L>| {
+    on_loop(subject, async |cx: Context<L>| {
         let mut peers = Vec::new();
         let mut readers = Vec::new();
         for _ in 0..SOCKETS {
@@ -250,8 +254,8 @@ pub fn four_hundred_sockets_ready_at_once_are_all_seen<L: Net>(plan: L) {
 }
 
 /// The last bytes and the end arrive together: whoever reads the bytes, fewer than fit, still hears of the end.
-pub fn a_reader_is_told_of_the_end_that_came_with_the_last_bytes<L: Net>(plan: L) {
-    on_loop(plan, async |cx: Context<L>| {
+pub fn a_reader_is_told_of_the_end_that_came_with_the_last_bytes<L: Net>(subject: &Subject<L>) {
+    on_loop(subject, async |cx: Context<L>| {
         let (mut listener, address) = listen(&cx);
         let mut client = TcpStream::connect(address).expect("it listens");
         let (mut stream, _) = listener.accept().await.expect("a client");
@@ -271,8 +275,8 @@ pub fn a_reader_is_told_of_the_end_that_came_with_the_last_bytes<L: Net>(plan: L
 }
 
 /// A pipe is ready to be written until it is full, and again when it is read; and ready to be read when something is in it.
-pub fn a_watched_pipe_says_when_it_can_be_read_and_written<L: Net>(plan: L) {
-    on_loop(plan, async |cx: Context<L>| {
+pub fn a_watched_pipe_says_when_it_can_be_read_and_written<L: Net>(subject: &Subject<L>) {
+    on_loop(subject, async |cx: Context<L>| {
         // As good as a pipe, and std can make it nonblocking.
         let (mut reader, mut writer) = UnixStream::pair().expect("a pair of sockets");
         reader.set_nonblocking(true).expect("nonblocking");
@@ -315,8 +319,8 @@ fn fill(writer: &mut UnixStream) -> usize {
 }
 
 /// TCP's out-of-band byte is told as urgent.
-pub fn urgent_data_is_told<L: Net>(plan: L) {
-    on_loop(plan, async |cx: Context<L>| {
+pub fn urgent_data_is_told<L: Net>(subject: &Subject<L>) {
+    on_loop(subject, async |cx: Context<L>| {
         let (mut ours, theirs) = tcp_pair();
         ours.set_nonblocking(true).expect("nonblocking");
         let watch = cx.watch(OwnedFd::from(ours.try_clone().expect("a descriptor"))).expect("a socket can be watched");
@@ -336,8 +340,8 @@ fn tcp_pair() -> (TcpStream, TcpStream) {
 }
 
 /// Timers of a loop that has nothing else to do: in the order of their times, none early, a later one set before an earlier one.
-pub fn a_timer_wakes_a_loop_at_rest<L: Net>(plan: L) {
-    on_loop(plan, async |cx: Context<L>| {
+pub fn a_timer_wakes_a_loop_at_rest<L: Net>(subject: &Subject<L>) {
+    on_loop(subject, async |cx: Context<L>| {
         // A listening socket, so that the sockets' side of the loop is there too.
         let _listener = listen(&cx);
         let begun = Instant::now();
@@ -362,8 +366,8 @@ pub fn a_timer_wakes_a_loop_at_rest<L: Net>(plan: L) {
 }
 
 /// While sockets are busy, a timer is neither lost nor early, nor much too late.
-pub fn timers_run_beside_sockets<L: Net>(plan: L) {
-    on_loop(plan, async |cx: Context<L>| {
+pub fn timers_run_beside_sockets<L: Net>(subject: &Subject<L>) {
+    on_loop(subject, async |cx: Context<L>| {
         let (mut listener, address) = listen(&cx);
         let client = cx.connect(address);
         let (client, accepted) = try_join(client, listener.accept()).await.expect("a connection");
@@ -386,9 +390,9 @@ pub fn timers_run_beside_sockets<L: Net>(plan: L) {
 }
 
 /// With a listening socket and open connections on which nothing happens, the loop's thread is not woken.
-pub fn open_sockets_cost_no_wakeups<L: Net>(plan: L) {
+pub fn open_sockets_cost_no_wakeups<L: Net>(subject: &Subject<L>) {
     const WATCHED: Duration = Duration::from_secs(1);
-    on_loop(plan, async |cx: Context<L>| {
+    on_loop(subject, async |cx: Context<L>| {
         let (mut listener, address) = listen(&cx);
         let (ours, theirs) = try_join(cx.connect(address), listener.accept()).await.expect("a connection");
         let mut streams = [ours, theirs.0];
@@ -443,9 +447,9 @@ fn switches(status: &std::path::Path) -> u64 {
 }
 
 /// Service after service opens sockets on its loop, and leaves some to their task's end: no descriptor is left.
-pub fn what_was_opened_is_closed_at_the_end<L: Net + EventLoop>(plan: L) {
-    let run = |plan: L| {
-        on_loop(plan, async |cx: Context<L>| {
+pub fn what_was_opened_is_closed_at_the_end<L: Net>(subject: &Subject<L>) {
+    let run = || {
+        on_loop(subject, async |cx: Context<L>| {
             let (mut listener, address) = listen(&cx);
             let (ours, theirs) = try_join(cx.connect(address), listener.accept()).await.expect("a connection");
             let mut ours = ours;
@@ -459,14 +463,44 @@ pub fn what_was_opened_is_closed_at_the_end<L: Net + EventLoop>(plan: L) {
         });
     };
     // What a runtime opens once for the process stays open.
-    run(plan.clone());
+    run();
     let before = descriptors();
     for _ in 0..20 {
-        run(plan.clone());
+        run();
     }
     assert_eq!(descriptors(), before, "descriptors were left open");
 }
 
 fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").expect("Linux").count()
+}
+
+/// While another thread posts as fast as it can, bytes still come and go.
+pub fn a_flood_of_posts_starves_no_socket<L: Net>(subject: &Subject<L>) {
+    let over = Arc::new(AtomicBool::new(false));
+    let ended = over.clone();
+    on_loop(subject, async move |cx: Context<L>| {
+        let (mut listener, address) = listen(&cx);
+        let remote = cx.share(());
+        let flood = thread::spawn(move || {
+            while !over.load(Ordering::Acquire) {
+                // Full, now and then: it is faster than the loop.
+                let _ = remote.post(|()| ());
+            }
+        });
+        let (mut client, (mut server, _)) =
+            try_join(cx.connect(address), listener.accept()).await.expect("a connection under a flood of posts");
+        for round in 0..50_u8 {
+            let ball = async {
+                client.write_all(&[round]).await?;
+                server.read_exact(&mut [0; 1]).await?;
+                server.write_all(&[round]).await?;
+                client.read_exact(&mut [0; 1]).await
+            };
+            let played = cx.timeout(SOON, ball).await;
+            played.unwrap_or_else(|_| panic!("a flood of posts starves the sockets: round {round}")).expect("no error");
+        }
+        ended.store(true, Ordering::Release);
+        flood.join().expect("no panic");
+    });
 }

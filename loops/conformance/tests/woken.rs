@@ -100,9 +100,11 @@ fn reactor_sleep(duration: Duration) -> impl Future<Output = ()> + 'static {
 }
 
 mod parked {
+    interloop_conformance::base!(super::Parked);
     interloop_conformance::net!(super::Parked);
 }
 
 mod waiting {
+    interloop_conformance::base!(super::Waiting);
     interloop_conformance::net!(super::Waiting);
 }
