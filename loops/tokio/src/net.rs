@@ -63,14 +63,7 @@ impl Net for Tokio {
     }
 
     fn connect(_: &Handle, address: Address) -> impl Future<Output = io::Result<TokioStream>> + 'static {
-        // Polled on the loop's thread, within the runtime.
-        async move {
-            match address {
-                Address::Tcp(address) => Ok(tcp(TcpStream::connect(address).await?)),
-                Address::Unix(path) => Ok(Either::Right(UnixStream::connect(path).await?).compat()),
-                other => Err(io::Error::new(io::ErrorKind::Unsupported, format!("can't connect to {other}"))),
-            }
-        }
+        connect(address)
     }
 
     fn watch(native: &Handle, fd: OwnedFd) -> io::Result<TokioWatch> {
@@ -79,8 +72,21 @@ impl Net for Tokio {
         let interest = Interest::READABLE | Interest::WRITABLE;
         #[cfg(target_os = "linux")]
         let interest = interest | Interest::PRIORITY;
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe for types whose descriptor may change: an OwnedFd's doesn't"
+        )]
         let fd = AsyncFd::with_interest(fd, interest)?;
         Ok(TokioWatch { fd: Rc::new(fd), urgent: RefCell::default() })
+    }
+}
+
+/// Polled on the loop's thread, within the runtime.
+async fn connect(address: Address) -> io::Result<TokioStream> {
+    match address {
+        Address::Tcp(address) => Ok(tcp(TcpStream::connect(address).await?)),
+        Address::Unix(path) => Ok(Either::Right(UnixStream::connect(path).await?).compat()),
+        other => Err(io::Error::new(io::ErrorKind::Unsupported, format!("can't connect to {other}"))),
     }
 }
 
