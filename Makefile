@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-gtk lint fmt clippy rustdoc test build-all nextest doctest loom features deny bench clean
+.PHONY: help demo demo-gtk lint fmt clippy rustdoc test build-all nextest doctest loom conformance features deny bench clean
 
 # What a program of the demos gets: make demo ARGS='--http-port 8001'
 ARGS ?=
@@ -57,6 +57,10 @@ doctest: build-all
 loom: ## the races of mailbox and shutdown, all interleavings (its own folder: target/loom)
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-target}/loom \
 		cargo test -p interloop --lib --release loom
+
+conformance: ## every loop against the whole kit, at full size
+	@scripts/setup all
+	INTERLOOP_CONFORMANCE=full cargo nextest run -p interloop-conformance -p interloop-tokio -p interloop-glib -E 'binary(conformance) | binary(reference) | binary(woken)'
 
 features: ## each crate without features, with each feature alone, with all
 	@scripts/setup demo-gtk

@@ -20,7 +20,7 @@ fn write_page(page: &mut String, outcomes: &[Outcome]) -> std::fmt::Result {
     writeln!(
         page,
         "Each figure is the median of all rounds (lower quartile .. upper quartile). All of one table ran interleaved, and ratios \
-         are taken within a round.\n"
+         are taken within a round: the median of ratios need not be the ratio of medians.\n"
     )?;
 
     let verdicts: Vec<(&Outcome, &Verdict)> =

@@ -88,7 +88,7 @@ pub fn what_was_sent_before_the_loop_ran_is_done<L: EventLoop>(subject: &Subject
     let remote = service.remote_to::<L>();
     let early = remote.call(|_| thread::current().name().map(str::to_owned));
     let running = up(service, long);
-    assert_eq!(early.wait(long), Ok(Some(L::NAME.to_owned())));
+    assert_eq!(early.wait(long), Ok(Some(L::NAME.to_owned())), "what was sent before the loop ran was not done");
     down(running);
 }
 
@@ -171,7 +171,7 @@ pub fn a_sleep_is_never_early<L: Timers>(subject: &Subject<L>) {
                 let duration = Duration::from_micros(micros);
                 let begun = Instant::now();
                 cx.sleep(duration).await;
-                assert!(begun.elapsed() >= duration, "{duration:?} took {:?}", begun.elapsed());
+                assert!(begun.elapsed() >= duration, "a sleep of {duration:?} was early: {:?}", begun.elapsed());
             }
             assert!(cx.timeout(Duration::from_millis(1), cx.sleep(Duration::MAX)).await.is_err());
             Ok(())
@@ -231,7 +231,7 @@ fn drops_on_the_loop<L: EventLoop>(
     assert_eq!(report.code, code, "{report}");
     assert!(report.stuck.is_empty());
     let drops = drops.lock().unwrap();
-    assert_eq!(drops.len(), HELD, "all are dropped");
+    assert_eq!(drops.len(), HELD, "what lives on the loop was not dropped there at the end");
     assert!(drops.iter().all(|thread| *thread == drops[0] && *thread != thread::current().id()), "on one thread");
     assert_eq!(reply.wait(long), Err(CallError::Cancelled));
     assert!(remote.post(|_| ()).is_err());
@@ -343,9 +343,14 @@ pub fn a_flood_of_posts_starves_no_timer<L: Timers>(subject: &Subject<L>) {
             }
         })
     };
+    let flooding = flood(jobs.clone());
     let begun = Instant::now();
-    flood(jobs.clone()).join().unwrap();
-    assert!(begun.elapsed() < long);
+    while !over.load(Ordering::Acquire) && begun.elapsed() < long {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let starved = !over.swap(true, Ordering::AcqRel);
+    flooding.join().unwrap();
+    assert!(!starved, "a flood of posts starves the loop's timers");
     assert!(jobs.load(Ordering::Relaxed) > 0);
     down(running);
 }
@@ -431,7 +436,7 @@ pub fn twenty_starts_leave_no_thread_and_no_descriptor<L: EventLoop>(subject: &S
     let before = (threads(), descriptors());
     for _ in 0..20 {
         once();
-        assert_eq!((threads(), descriptors()), before);
+        assert_eq!((threads(), descriptors()), before, "threads, or descriptors, were left behind");
     }
 }
 
@@ -467,6 +472,14 @@ fn sleeps() -> u64 {
     others.filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok()).map(|status| of(&status)).sum()
 }
 
+/// How long this process's threads were busy so far.
+fn busy() -> Duration {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let times = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok());
+    let nanoseconds = times.filter_map(|times| times.split_whitespace().next()?.parse::<u64>().ok());
+    Duration::from_nanos(nanoseconds.sum())
+}
+
 pub fn idle_means_idle<L: EventLoop>(subject: &Subject<L>) {
     let (_watchdog, long) = (watchdog(), subject.patience());
     let mut service = subject.service();
@@ -481,13 +494,18 @@ pub fn idle_means_idle<L: EventLoop>(subject: &Subject<L>) {
     let running = up(service, long);
     assert_eq!(remote.call(|_| 1).wait(long), Ok(1));
     // The first time they may still be on their way to sleep.
-    let idle = (0..3).any(|_| {
-        let before = sleeps();
-        // What is looked for is that nothing happens in a time.
-        thread::sleep(Duration::from_millis(500));
-        sleeps() == before
-    });
-    assert!(idle, "somebody wakes up");
+    let found: Vec<_> = (0..3)
+        .map(|_| {
+            let before = (sleeps(), busy());
+            // What is looked for is that nothing happens in a time.
+            thread::sleep(Duration::from_millis(500));
+            (sleeps().saturating_sub(before.0), busy().saturating_sub(before.1))
+        })
+        .collect();
+    let idle = found.iter().map(|(sleeps, _)| *sleeps).min();
+    let busy = found.iter().map(|(_, busy)| *busy).min().unwrap_or_default();
+    assert!(busy < Duration::from_millis(100), "an idle loop spins: it was busy for {busy:?} of 500 ms");
+    assert_eq!(idle, Some(0), "an idle loop wakes up");
     down(running);
 }
 
