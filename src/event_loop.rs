@@ -17,6 +17,7 @@ use crate::{Mailbox, Result};
 ///   says so.
 /// * It never waits without having been told [`Turn::Idle`](crate::Turn::Idle), and after [`Turn::Again`](crate::Turn::Again) it serves the loop's own
 ///   events before the next turn.
+/// * If it can watch a descriptor, or at least be woken, it gives its tasks sockets: see [`Mailbox::set_reactor`] and [`net`](crate::net).
 /// * It drops the mailbox, which holds the `Native`, before it tears the loop down, and returns. Returning without `Turn::Stop`, or an error, or a
 ///   panic: the loop has died, and its tasks with it.
 ///

@@ -1,7 +1,7 @@
 //! The cross-loop queue and the wake protocol: what the loom models check.
 //!
-//! A poster pushes, then rings: `fence(SeqCst); if !rung.load() && !rung.swap(true) { notify() }`. A turn takes items one by one; only when it saw the
-//! queue empty does it lower the flag, `rung.swap(false); fence(SeqCst)`, and then it looks once more. Invariants:
+//! A poster pushes, then rings: `full_fence(); if !rung.load() && !rung.swap(true) { notify() }`. A turn takes items one by one; only when it saw the
+//! queue empty does it lower the flag, `rung.swap(false); full_fence()`, and then it looks once more. Invariants:
 //!
 //! 1. An item in the queue, or a raised flag, implies `rung`, or a turn that will look again before it rests. A poster that finds `rung` true may
 //!    rely on this: whoever lowers the flag looks after that.
@@ -16,7 +16,7 @@ use std::{fmt, sync::Arc};
 
 use concurrent_queue::{ConcurrentQueue, PushError};
 
-use crate::sync::{AtomicBool, AtomicU8, Mutex, Ordering, fence, figure, lock};
+use crate::sync::{AtomicBool, AtomicU8, Mutex, Ordering, figure, full_fence, lock};
 
 /// Wakes the loop from any thread.
 pub(crate) type Notify = Arc<dyn Fn() + Send + Sync>;
@@ -35,7 +35,7 @@ impl Bell {
 
     /// After something was made visible to the loop: wakes it, unless it has been already.
     pub(crate) fn ring(&self) {
-        fence(Ordering::SeqCst);
+        full_fence();
         if !self.rung.load(Ordering::Relaxed) && !self.rung.swap(true, Ordering::Relaxed) {
             self.notify();
         }
@@ -49,7 +49,7 @@ impl Bell {
     /// Before the last look: from here on a poster notifies again.
     fn lower(&self) {
         self.rung.swap(false, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        full_fence();
     }
 
     /// Replaces the notify and notifies once.
