@@ -44,7 +44,7 @@ pub const BARE_AXUM: &str = "bare axum, tokio current-thread";
 pub fn register(suite: &mut Suite) {
     suite
         .compare(CALL, 50_000, "A question and its answer across threads, one at a time, both threads on one CPU.")
-        .parts(10)
+        .parts(2)
         .add(FUTEX, futex::calls)
         .link(futex::LINK)
         .add("thread to thread: std channels", std_channel::calls)
