@@ -60,7 +60,8 @@ loom: ## the races of mailbox and shutdown, all interleavings (its own folder: t
 
 conformance: ## every loop against the whole kit, at full size
 	@scripts/setup all
-	INTERLOOP_CONFORMANCE=full cargo nextest run -p interloop-conformance -p interloop-tokio -p interloop-glib -E 'binary(conformance) | binary(reference) | binary(woken)'
+	INTERLOOP_CONFORMANCE=full cargo nextest run --release -p interloop-conformance -p interloop-tokio -p interloop-glib \
+		--test reference --test woken --test conformance
 
 features: ## each crate without features, with each feature alone, with all
 	@scripts/setup demo-gtk
