@@ -11,6 +11,7 @@ use crate::{
     lifecycle::Outcome,
     mailbox::{Local, Shared},
     remote::Address,
+    sync::{Mutex, lock},
 };
 
 /// A task, whatever its type and its loop's.
@@ -36,7 +37,7 @@ pub struct Make<T> {
     holds: bool,
 }
 
-impl<T> Make<T> {
+impl<T: 'static> Make<T> {
     /// Once, what `take` gives.
     pub(crate) fn once(take: impl FnMut() -> Option<T> + Send + 'static) -> Self {
         Self { make: Box::new(take), once: true, holds: true }
@@ -45,6 +46,16 @@ impl<T> Make<T> {
     /// As often as it is asked for.
     pub(crate) fn anew<F: FnMut() -> T + Send + 'static>(mut make: F) -> Self {
         Self { make: Box::new(move || Some(make())), once: false, holds: std::mem::needs_drop::<F>() }
+    }
+
+    /// The same one for each of several kinds of loop, of which one is chosen.
+    pub(crate) fn for_each_of(self, kinds: usize) -> impl Iterator<Item = Self> {
+        let (once, holds) = (self.once, self.holds);
+        let shared = Arc::new(Mutex::new(self));
+        std::iter::repeat_n(shared, kinds).map(move |shared| {
+            let make = move || lock(&shared).make();
+            Self { make: Box::new(make), once, holds }
+        })
     }
 
     /// None when there is none left.

@@ -11,10 +11,14 @@ use std::{
 };
 
 #[cfg(feature = "net")]
-use std::{io, os::fd::OwnedFd};
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{BorrowedFd, OwnedFd},
+};
 
 #[cfg(feature = "net")]
-use crate::net::{Address, Bound, Net, Socket};
+use crate::net::{self, Address, Bound, Net, Socket};
 use crate::{
     Counter, EventLoop, NoOptions, Remote, Reply, ServiceHandle, Shutdown, Slot, Timers, incarnation::Incarnation,
     mailbox::Local, remote,
@@ -193,6 +197,27 @@ impl<L: Timers, O> Context<L, O> {
     }
 }
 
+#[cfg(feature = "net")]
+impl<L: EventLoop, O> Context<L, O> {
+    /// The addresses of a host, by name or address (an IPv6 one may stand in brackets), with this port. The system's resolver is asked on a thread of its
+    /// own, which an address doesn't need.
+    ///
+    /// # Errors
+    ///
+    /// The system's: the name is unknown, say; or there can be no thread.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it forgets the answer; the thread ends when the system's resolver does.
+    pub fn resolve(
+        &self,
+        host: impl Into<String>,
+        port: u16,
+    ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static {
+        net::resolve(host.into(), port)
+    }
+}
+
 /// Sockets: see [`net`](crate::net). All of it stays on this thread.
 #[cfg(feature = "net")]
 impl<L: Net, O> Context<L, O> {
@@ -225,6 +250,11 @@ impl<L: Net, O> Context<L, O> {
     /// The system's.
     pub fn stream(&self, socket: impl Into<Socket>) -> io::Result<L::Stream> {
         L::stream(&self.0.native, socket.into())
+    }
+
+    /// The socket of a connection: to look into it, or to set what the system offers. To read or write by it is to go behind the loop's back.
+    pub fn socket<'a>(&self, stream: &'a L::Stream) -> BorrowedFd<'a> {
+        L::socket(stream)
     }
 
     /// Watches the readiness of any descriptor that the system can watch, which should be nonblocking.

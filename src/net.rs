@@ -65,6 +65,7 @@ mod bind;
 mod connect;
 #[cfg(target_os = "linux")]
 mod reactor;
+mod resolve;
 #[cfg(target_os = "linux")]
 mod sockets;
 #[cfg(target_os = "linux")]
@@ -75,7 +76,10 @@ use std::{
     future::{Future, poll_fn},
     io,
     net::{SocketAddr, TcpStream},
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    os::{
+        fd::{BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     path::PathBuf,
     task::{Context, Poll},
 };
@@ -85,6 +89,7 @@ pub use futures_io::{AsyncRead, AsyncWrite};
 pub use self::bind::{Bound, CantListen, SocketFile};
 #[cfg(target_os = "linux")]
 pub(crate) use self::reactor::{Host, Installed};
+pub(crate) use self::resolve::resolve;
 #[cfg(target_os = "linux")]
 pub use self::{
     reactor::{Reactor, ReactorLoop, ReactorThread, ReactorWaker, Sleep},
@@ -120,6 +125,9 @@ pub trait Net: Timers {
 
     /// Connects. It never blocks; dropped, it leaves nothing behind.
     fn connect(native: &Self::Native, address: Address) -> impl Future<Output = io::Result<Self::Stream>> + 'static;
+
+    /// The socket of a connection: to look into it, or to set what the system offers. To read or write by it is to go behind the loop's back.
+    fn socket(stream: &Self::Stream) -> BorrowedFd<'_>;
 
     /// Watches a descriptor: a pipe, a terminal, an eventfd, a device. It should be nonblocking.
     ///

@@ -170,6 +170,8 @@ impl Service {
     }
 
     /// Adds a task that is made anew for each incarnation, so that it can be [restarted](TaskSettings::restart). `make` is called on the loop's thread.
+    ///
+    /// Where the task can run on any loop: `service.task_with::<Thread, _>("echo", || Echo)`.
     pub fn task_with<L: EventLoop, T: Task<L>>(
         &mut self,
         name: impl Into<String>,
@@ -196,27 +198,16 @@ impl Service {
         name: impl Into<String>,
         task: T,
     ) -> &mut TaskSettings {
-        let command = |command| {
-            let names = S::specs().iter().map(|spec| spec.kind).collect::<Vec<_>>();
-            let flag = clap::Arg::new(LOOP).long(LOOP).value_name("LOOP").help("The loop that it runs on");
-            let flag = flag.default_value(names[0]).value_parser(clap::builder::PossibleValuesParser::new(names));
-            S::augment(command).arg(flag)
-        };
-        self.add_once(
-            name.into(),
-            task,
-            |make| {
-                let shared = Arc::new(std::sync::Mutex::new(make));
-                let specs = S::specs();
-                let choose = |(index, spec): (usize, &LoopSpec)| {
-                    let shared = shared.clone();
-                    let make = Make::once(move || shared.lock().ok().and_then(|mut make| make.make()));
-                    Choice { spec: *spec, body: Box::new(move || S::body(index, make).0) }
-                };
-                specs.iter().enumerate().map(choose).collect()
-            },
-            command,
-        )
+        self.add_once(name.into(), task, choices_of::<S, T>, command_of::<S, T>)
+    }
+
+    /// As [`task_any`](Self::task_any), of a task that is made anew for each incarnation, as by [`task_with`](Self::task_with).
+    pub fn task_any_with<S: LoopSet<T>, T: Send + 'static>(
+        &mut self,
+        name: impl Into<String>,
+        make: impl FnMut() -> T + Send + 'static,
+    ) -> &mut TaskSettings {
+        self.add(name.into(), true, choices_of::<S, T>(Make::anew(make)), command_of::<S, T>)
     }
 
     fn add_once<T: Send + 'static>(
@@ -587,6 +578,22 @@ impl Prepared {
 
 fn choice<L: EventLoop, T: Task<L>>(make: Make<T>) -> Choice {
     Choice { spec: LoopSpec::of::<L>(), body: Box::new(move || BodyOf::<L, T>::boxed(make)) }
+}
+
+/// One for each kind of loop; whichever is chosen makes the task.
+fn choices_of<S: LoopSet<T>, T: Send + 'static>(make: Make<T>) -> Vec<Choice> {
+    let specs = S::specs();
+    let makes = make.for_each_of(specs.len());
+    let choose = |(index, (spec, make))| Choice { spec, body: Box::new(move || S::body(index, make).0) };
+    specs.into_iter().zip(makes).enumerate().map(choose).collect()
+}
+
+/// The task's options, and which loop it runs on.
+fn command_of<S: LoopSet<T>, T>(command: Command) -> Command {
+    let names = S::specs().iter().map(|spec| spec.kind).collect::<Vec<_>>();
+    let flag = clap::Arg::new(LOOP).long(LOOP).value_name("LOOP").help("The loop that it runs on");
+    let flag = flag.default_value(names[0]).value_parser(clap::builder::PossibleValuesParser::new(names));
+    S::augment(command).arg(flag)
 }
 
 /// The first line of what clap says, without its `error: `.

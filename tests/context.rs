@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use interloop::{CallError, Context, Elapsed, NoOptions, Service, State, Task, Thread, clap, task_fn};
+use interloop::{CallError, Context, Elapsed, NoOptions, RestartPolicy, Service, State, Task, Thread, clap, task_fn};
 use util::{Latch, Log, SOON, cause_of, quiet_resident, state_of, up, watched};
 
 /// Says when it is dropped.
@@ -286,6 +286,52 @@ fn a_task_for_any_loop_is_given_one_by_an_option() {
             assert_eq!(running.status().loops.len(), 1);
             assert_eq!(running.stop().code, 0);
         }
+    });
+}
+
+#[test]
+fn a_task_for_any_loop_that_can_be_made_anew_is_restarted_on_the_loop_it_was_given() {
+    watched(|| {
+        let mut service = Service::new("test");
+        service.task_any_with::<(Thread, util::Mortal), _>("task", || Anywhere).restart(RestartPolicy::on_failure());
+        service.arguments(["--task-loop", "mortal"]);
+        let running = up(service);
+        let mut watch = running.watch();
+        for incarnation in 2..5 {
+            running.restart_task("task").unwrap();
+            util::reach(&mut watch, "task", incarnation, State::Running);
+            assert_eq!(running.status().tasks[0].exports["kind"], "mortal");
+        }
+        assert_eq!(running.stop().code, 0);
+    });
+}
+
+#[cfg(feature = "net")]
+#[test]
+fn hosts_are_looked_up_by_name_and_addresses_are_themselves() {
+    watched(|| {
+        let is_asked = || {
+            let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+            threads
+                .filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok())
+                .any(|name| name == "resolve\n")
+        };
+        let asked = async move |cx: Context<Thread>| {
+            for (host, address) in [("127.0.0.1", "127.0.0.1:80"), ("::1", "[::1]:80"), ("[::1]", "[::1]:80")] {
+                assert_eq!(cx.resolve(host, 80).await?, [address.parse()?], "{host}");
+                assert!(!is_asked(), "an address needs no thread");
+            }
+            let local = cx.resolve("localhost", 80).await?;
+            assert!(!local.is_empty() && local.iter().all(|address| address.ip().is_loopback()), "{local:?}");
+            assert!(cx.resolve("no-such-host.invalid", 80).await.is_err());
+            // Nobody waits for the answer.
+            drop(cx.resolve("localhost", 80));
+            Ok(())
+        };
+        let mut service = Service::new("test");
+        service.task("task", task_fn::<Thread>(asked));
+        let report = up(service).join();
+        assert_eq!(report.code, 0, "{report}");
     });
 }
 

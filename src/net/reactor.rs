@@ -391,6 +391,10 @@ impl<L: ReactorLoop> Net for L {
         async move { connect(&reactor?, &address).await }
     }
 
+    fn socket(stream: &ReactorStream) -> BorrowedFd<'_> {
+        stream.socket().as_fd()
+    }
+
     fn watch(_: &L::Native, fd: OwnedFd) -> io::Result<ReactorWatch> {
         ReactorWatch::new(&Reactor::current()?, fd)
     }

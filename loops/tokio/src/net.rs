@@ -5,7 +5,7 @@ use std::{
     fmt,
     future::Future,
     io,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -64,6 +64,13 @@ impl Net for Tokio {
 
     fn connect(_: &Handle, address: Address) -> impl Future<Output = io::Result<TokioStream>> + 'static {
         connect(address)
+    }
+
+    fn socket(stream: &TokioStream) -> BorrowedFd<'_> {
+        match stream.get_ref() {
+            Either::Left(stream) => stream.as_fd(),
+            Either::Right(stream) => stream.as_fd(),
+        }
     }
 
     fn watch(native: &Handle, fd: OwnedFd) -> io::Result<TokioWatch> {

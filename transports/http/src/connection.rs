@@ -6,6 +6,7 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -18,19 +19,17 @@ use crate::{
     activity::{Activity, Waits},
     body::{Body, BoxError},
     hosted::{Hosted, Peer},
-    net::{self, Stream},
+    net::{Io, Stream},
     server::{Seat, Server},
-    settings::Limits,
+    settings::{LOOKS, Limits},
     streams::{Inbox, Streams},
     timers::Timer,
 };
 
-/// The looks at what a connection waits for, within a limit.
-const LOOKS: u32 = 4;
-
 /// Serves a connection: until the client closes it, a limit is hit, or it has been drained.
-pub(crate) async fn serve<S, B>(stream: Stream, peer: Peer, server: Arc<Server>, seat: Seat, service: S)
+pub(crate) async fn serve<I, S, B>(stream: I, peer: Peer, server: Arc<Server>, seat: Seat, service: S)
 where
+    I: Stream,
     S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
@@ -40,7 +39,7 @@ where
     let activity = Activity::new(server.clone(), peer);
     let inbox = Inbox::default();
     let builder = builder(inbox.clone(), &server.limits);
-    let io = net::io(stream, activity.clone(), seat);
+    let io = Io::new(stream, activity.clone(), seat);
     let hosted = Hosted { service, activity: activity.clone() };
     let mut connection = pin!(builder.serve_connection_with_upgrades(io, hosted));
     let mut streams = Streams::new(inbox);
@@ -118,7 +117,8 @@ enum Stage {
 struct Watched {
     waits: Waits,
     generation: u32,
-    looks: u32,
+    /// The time that is left of the limit, after the look that the timer is set for.
+    rest: Duration,
 }
 
 impl Monitor {
@@ -192,28 +192,23 @@ impl Monitor {
                 self.watched = None;
                 continue;
             }
-            watched.looks += 1;
-            if watched.looks >= LOOKS {
+            if watched.rest.is_zero() {
                 return self.too_late(waits);
             }
-            self.set_timer(waits);
+            let look = self.activity.server.limits.look(watched.rest);
+            watched.rest -= look;
+            self.timer.set(look);
         }
     }
 
     /// Sets the timer for what the connection waits for now; false if that may take any time.
     fn watch(&mut self) -> bool {
-        let waits = self.activity.waits();
-        if !self.set_timer(waits) {
-            return false;
-        }
-        self.watched = Some(Watched { waits, generation: self.activity.generation(), looks: 0 });
-        true
-    }
-
-    fn set_timer(&mut self, waits: Waits) -> bool {
+        let (waits, limits) = (self.activity.waits(), &self.activity.server.limits);
         let draining = !matches!(self.stage, Stage::Serving);
-        let Some(limit) = waits.limit(&self.activity.server.limits, draining) else { return false };
-        self.timer.set(limit / LOOKS);
+        let Some(limit) = waits.limit(limits, draining) else { return false };
+        let look = limits.look(limit).min(limit / LOOKS);
+        self.timer.set(look);
+        self.watched = Some(Watched { waits, generation: self.activity.generation(), rest: limit - look });
         true
     }
 

@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     fmt,
     future::Future,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
     task::{Context as Poller, Poll},
     time::Duration,
@@ -13,22 +13,23 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use interloop::{Context, Phase, Reply, Result, Service, ServiceHandle, State, Task, TaskSettings, clap, duration};
-use interloop_tokio::Tokio;
+use interloop::{
+    Context, Phase, Reply, Result, Service, ServiceHandle, State, Task, TaskSettings, clap, duration, net::Net,
+};
 
 use crate::{
     addresses::Addresses,
     body::Body,
-    net,
     options::HttpOptions,
     server,
     settings::{Settings, Wishes},
+    timers::{Timer, Timers},
 };
 
 /// How long a loop may take to answer a heartbeat.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Adds the task `health`: a [`Health`] on a loop of its own, also named `health`, so that no busy loop can keep it from answering;
+/// Adds the task `health`: a [`Health`] on a loop of its own (a [`Thread`](interloop::Thread); where that has no sockets, tokio), also named `health`, so that no busy loop can keep it from answering;
 /// [`first`](TaskSettings::first) to start and [`last`](TaskSettings::last) to stop, so that it answers from before the others start until they have ended.
 ///
 /// ```
@@ -37,12 +38,17 @@ const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 /// let mut service = Service::new("hello");
 /// interloop_http::health(&mut service).set("port", 8001);
 /// ```
+#[cfg(any(target_os = "linux", feature = "tokio"))]
 pub fn health(service: &mut Service) -> &mut TaskSettings {
-    service.event_loop("health", Tokio::default());
-    service.task("health", Health::new()).on("health").first().last()
+    #[cfg(target_os = "linux")]
+    use interloop::Thread as Own;
+    #[cfg(not(target_os = "linux"))]
+    use interloop_tokio::Tokio as Own;
+    service.event_loop("health", Own::default());
+    service.task_on::<Own>("health", Health::new()).on("health").first().last()
 }
 
-/// Health checks for whoever supervises the process: a task to be put on a loop of its own, [`last`](TaskSettings::last) to stop: see [`health()`].
+/// Health checks for whoever supervises the process: a task for any loop with sockets, best on one of its own, [`last`](TaskSettings::last) to stop: see [`health()`].
 ///
 /// * `/livez`: 200 if every loop answers a heartbeat through its own mailbox within 5 s; 503 names those that don't.
 /// * `/readyz`: 200 if all tasks run and no stop was requested; 503 names those that don't run.
@@ -112,15 +118,16 @@ pub struct HealthOptions {
     heartbeat_timeout: Option<Duration>,
 }
 
-impl Task<Tokio> for Health {
+impl<L: Net> Task<L> for Health {
     type Options = HealthOptions;
 
-    async fn run(&mut self, cx: Context<Tokio, HealthOptions>) -> Result {
+    async fn run(&mut self, cx: Context<L, HealthOptions>) -> Result {
         let HealthOptions { host, port, heartbeat_timeout } = cx.options().clone();
         let settings = Settings::new(&HttpOptions { host, port, ..HttpOptions::default() }, &self.wishes);
         let timeout = heartbeat_timeout.unwrap_or(self.heartbeat_timeout);
-        let checks = Checks { service: cx.service().clone(), timeout };
-        server::serve(&cx, settings, checks, &self.addresses).await
+        let service = cx.service().clone();
+        server::serve(&cx, settings, |timers| Checks { service, timeout, timers: timers.clone() }, &self.addresses)
+            .await
     }
 }
 
@@ -135,6 +142,7 @@ impl Drop for Health {
 struct Checks {
     service: ServiceHandle,
     timeout: Duration,
+    timers: Timers,
 }
 
 impl tower_service::Service<Request<Body>> for Checks {
@@ -176,11 +184,12 @@ impl Checks {
     /// Which loops did not answer in time.
     async fn not_alive(&self) -> Option<String> {
         let mut asked = self.service.heartbeats();
-        let mut late = pin!(net::sleep(self.timeout));
+        let mut late = Timer::new(&self.timers);
+        late.set(self.timeout);
         std::future::poll_fn(|cx| {
             // One that has ended meanwhile isn't stuck.
             asked.retain_mut(|(_, reply)| Pin::new(reply).poll(cx).is_pending());
-            if asked.is_empty() { Poll::Ready(()) } else { late.as_mut().poll(cx) }
+            if asked.is_empty() { Poll::Ready(()) } else { late.poll(cx, true) }
         })
         .await;
         match asked.len() {

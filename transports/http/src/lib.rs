@@ -17,10 +17,13 @@ mod timers;
 
 pub use interloop::net::Address;
 
+#[cfg(any(target_os = "linux", feature = "tokio"))]
+pub use crate::health::health;
+
 pub use crate::{
     addresses::Addresses,
     body::{Body, BoxError},
-    health::{Health, HealthOptions, health},
+    health::{Health, HealthOptions},
     hosted::Peer,
     options::HttpOptions,
     server::HttpServer,

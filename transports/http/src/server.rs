@@ -14,8 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
-use interloop::{Context, Counter, Result, Shutdown, Task};
-use interloop_tokio::Tokio;
+use interloop::{Context, Counter, Result, Shutdown, Task, net::Net};
 use tower_service::Service;
 
 use crate::{
@@ -23,14 +22,18 @@ use crate::{
     body::{Body, BoxError},
     connection,
     hosted::Peer,
-    net::{self, Listener, Stream},
+    net::{self, Host, Listener},
     options::{HttpOptions, LEAST_HEADER_SIZE},
     settings::{Limits, Settings, Wishes},
-    sockets::{self, Host},
+    sockets::{self, Named},
     timers::{Clock, Timers},
 };
 
 /// An HTTP server: a task that serves any tower service, such as an axum `Router`, over HTTP/1.1 and cleartext HTTP/2.
+///
+/// It runs on any loop with sockets. On tokio it uses tokio's own without a detour, and the workers, if there are some, serve; on all others handlers run
+/// on the loop's thread, and what they block, they block for all. A connection that a handler upgrades works on that thread alone; elsewhere each
+/// operation is an error.
 ///
 /// It is ready when it listens, and logs `server started on 127.0.0.1:8000` for each address. Asked to stop, it stops listening, lets open requests
 /// finish, closes idle connections at once, gives one with half a request a second, and ends when the last connection has, or when its stop timeout cancels it.
@@ -178,8 +181,9 @@ impl<S> HttpServer<S> {
     }
 }
 
-impl<S, B> Task<Tokio> for HttpServer<S>
+impl<L, S, B> Task<L> for HttpServer<S>
 where
+    L: Net,
     S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
@@ -188,9 +192,10 @@ where
 {
     type Options = HttpOptions;
 
-    async fn run(&mut self, cx: Context<Tokio, HttpOptions>) -> Result {
+    async fn run(&mut self, cx: Context<L, HttpOptions>) -> Result {
         let settings = Settings::new(cx.options(), &self.wishes);
-        serve(&cx, settings, self.service.clone(), &self.addresses).await
+        let service = self.service.clone();
+        serve(&cx, settings, |_| service, &self.addresses).await
     }
 }
 
@@ -233,23 +238,48 @@ impl Server {
     }
 }
 
-/// Listens and serves, as a task's whole life.
-pub(crate) async fn serve<O, S, B>(
-    cx: &Context<Tokio, O>,
+/// Listens and serves, as a task's whole life. The service is made once there are timers for it.
+pub(crate) async fn serve<L, O, S, B>(
+    cx: &Context<L, O>,
     settings: Settings,
-    service: S,
+    service: impl FnOnce(&Timers) -> S,
     addresses: &Addresses,
 ) -> Result
 where
+    L: Net,
+    O: 'static,
     S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
+    #[cfg(feature = "tokio")]
+    if let Some(cx) = (cx as &dyn Any).downcast_ref::<Context<interloop_tokio::Tokio, O>>() {
+        return serve_at(&net::Direct(cx), settings, service, addresses).await;
+    }
+    serve_at(&net::Neutral::new(cx), settings, service, addresses).await
+}
+
+async fn serve_at<H, S, B>(
+    host: &H,
+    settings: Settings,
+    service: impl FnOnce(&Timers) -> S,
+    addresses: &Addresses,
+) -> Result
+where
+    H: Host,
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let cx = host.cx();
     // Also when this future is dropped.
     let _unannounce = Unannounce(addresses);
-    let mut clock = Clock::new()?;
+    let mut clock = Clock::new(host.alarm()?);
+    let service = service(&clock.timers);
     let server = Arc::new(Server {
         target: cx.target().to_owned(),
         shutdown: cx.shutdown(),
@@ -261,11 +291,11 @@ where
     });
     let seats = Seats::new(settings.limits.connections, cx.counter("open_connections"));
     let connections = cx.counter("connections");
-    let mut listeners = listen(cx, &settings, addresses).await?;
-    let spawn = |(stream, peer): (Stream, Peer)| {
+    let mut listeners = listen(host, &settings, addresses).await?;
+    let spawn = |(stream, peer): (H::Stream, Peer)| {
         connections.add(1);
         let seat = seats.take();
-        cx.spawn(connection::serve(stream, peer, server.clone(), seat, service.clone())).detach();
+        host.spawn(connection::serve(stream, peer, server.clone(), seat, service.clone()));
     };
 
     let mut stop = pin!(cx.until_shutdown());
@@ -296,7 +326,7 @@ where
                 }
                 let time = wait.map_or(SHORTEST_WAIT, |time: Duration| (2 * time).min(LONGEST_WAIT));
                 wait = Some(time);
-                let mut sleep = pin!(net::sleep(time));
+                let mut sleep = pin!(host.sleep(time));
                 let slept = poll_fn(|poller| {
                     clock.poll(poller)?;
                     match stop.as_mut().poll(poller) {
@@ -330,11 +360,12 @@ where
 const SHORTEST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-async fn listen<O>(cx: &Context<Tokio, O>, settings: &Settings, addresses: &Addresses) -> Result<Vec<Listener>> {
+async fn listen<H: Host>(host: &H, settings: &Settings, addresses: &Addresses) -> Result<Vec<H::Listener>> {
+    let cx = host.cx();
     let mut hosts = Vec::with_capacity(settings.hosts.len());
     for name in &settings.hosts {
-        match net::resolve(name, settings.port).await {
-            Ok(addresses) => hosts.push(Host { name: name.clone(), addresses }),
+        match cx.resolve(name, settings.port).await {
+            Ok(addresses) => hosts.push(Named { name: name.clone(), addresses }),
             Err(cause) => return Err(sockets::unknown_host(name, settings.port, cause)),
         }
     }
@@ -345,7 +376,7 @@ async fn listen<O>(cx: &Context<Tokio, O>, settings: &Settings, addresses: &Addr
     let mut listeners = Vec::with_capacity(bound.len());
     let mut known = Vec::with_capacity(bound.len());
     for (socket, address) in bound {
-        listeners.push(Listener::new(socket)?);
+        listeners.push(host.listen(socket)?);
         known.push(address);
     }
     cx.export("address", known.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
@@ -365,7 +396,7 @@ impl Drop for Unannounce<'_> {
 }
 
 /// From whichever listener has one; the one that had goes to the end of the line.
-fn poll_accept(listeners: &mut [Listener], poller: &mut Poller<'_>) -> Poll<io::Result<(Stream, Peer)>> {
+fn poll_accept<I: Listener>(listeners: &mut [I], poller: &mut Poller<'_>) -> Poll<io::Result<(I::Stream, Peer)>> {
     for index in 0..listeners.len() {
         if let Poll::Ready(accepted) = listeners[index].poll_accept(poller) {
             listeners[index..].rotate_left(1);

@@ -50,6 +50,18 @@ pub(crate) struct Limits {
     pub(crate) header: Option<Duration>,
 }
 
+/// The looks at what a connection waits for, within a limit.
+pub(crate) const LOOKS: u32 = 4;
+
+impl Limits {
+    /// How long to wait before the next look, if so much is left. What a connection waits for may have changed by then, and with it the limit: so the
+    /// shortest limit says how often.
+    pub(crate) fn look(&self, rest: Duration) -> Duration {
+        let shortest = self.idle.into_iter().chain(self.header).min().unwrap_or(rest);
+        rest.min((shortest / LOOKS).max(Duration::from_millis(1)))
+    }
+}
+
 pub(crate) const MAX_HEADER_SIZE: usize = 64 << 10;
 pub(crate) const MAX_BODY_SIZE: usize = 2 << 20;
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);

@@ -16,13 +16,13 @@ use crate::settings::UnixSettings;
 const ATTEMPTS: u32 = 16;
 
 /// A host and what its name means.
-pub(crate) struct Host {
+pub(crate) struct Named {
     pub(crate) name: String,
     pub(crate) addresses: Vec<SocketAddr>,
 }
 
 /// Binds all hosts. Where any free port will do, it is the same one for all.
-pub(crate) fn bind_tcp(hosts: &[Host], port: u16) -> Result<Vec<(Bound, Address)>> {
+pub(crate) fn bind_tcp(hosts: &[Named], port: u16) -> Result<Vec<(Bound, Address)>> {
     for attempt in 1.. {
         match bind_hosts(hosts, port) {
             Err(error) if port == 0 && error.cause().kind() == ErrorKind::AddrInUse && attempt < ATTEMPTS => {}
@@ -32,7 +32,7 @@ pub(crate) fn bind_tcp(hosts: &[Host], port: u16) -> Result<Vec<(Bound, Address)
     unreachable!("the last attempt returns")
 }
 
-fn bind_hosts(hosts: &[Host], mut port: u16) -> std::result::Result<Vec<(Bound, Address)>, CantListen> {
+fn bind_hosts(hosts: &[Named], mut port: u16) -> std::result::Result<Vec<(Bound, Address)>, CantListen> {
     let mut bound: Vec<(Bound, Address)> = Vec::new();
     for host in hosts {
         let mut unavailable = None;

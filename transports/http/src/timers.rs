@@ -103,15 +103,15 @@ impl Drop for Timer {
 }
 
 /// The server's side: rings what is due.
-pub(crate) struct Clock {
+pub(crate) struct Clock<A> {
     pub(crate) timers: Timers,
-    alarm: Alarm,
+    alarm: A,
     set_for: Option<Instant>,
 }
 
-impl Clock {
-    pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { timers: Timers::default(), alarm: Alarm::new()?, set_for: None })
+impl<A: Alarm> Clock<A> {
+    pub(crate) fn new(alarm: A) -> Self {
+        Self { timers: Timers::default(), alarm, set_for: None }
     }
 
     /// Rings what is due, and sees to being polled when the next one is. Never ready; an error is the alarm's.

@@ -32,7 +32,7 @@ fn without_descriptors_it_says_so_once_and_goes_on_when_there_are_some() {
     let _watchdog = watchdog();
     log::set_logger(&LINES).expect("it is the only one");
     log::set_max_level(log::LevelFilter::Error);
-    let hosting = host(HttpServer::new(hi()), &[]);
+    let hosting = host::<interloop_tokio::Tokio, _>(HttpServer::new(hi()), &[]);
     let client = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor");
     client.set_read_timeout(Some(PATIENCE)).expect("it is a socket");
 

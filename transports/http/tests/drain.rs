@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use interloop::{Shutdown, State};
+use interloop::{Shutdown, State, net::Net};
 use interloop_http::HttpServer;
 use tokio::sync::Semaphore;
 use util::{PATIENCE, block_on, connect, eventually, hi, host, watchdog};
@@ -34,12 +34,11 @@ fn slow() -> (Router, Arc<Semaphore>) {
 
 const SLOW: &str = "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n";
 
-#[test]
-fn an_open_request_is_finished_and_its_connection_closed() {
+fn an_open_request_is_finished_and_its_connection_closed<L: Net>() {
     let _watchdog = watchdog();
-    for arguments in [&[][..], &["--tokio-worker-threads", "2"]] {
+    for arguments in util::variants::<L>() {
         let (router, gate) = slow();
-        let hosting = host(HttpServer::new(router), arguments);
+        let hosting = host::<L, _>(HttpServer::new(router), arguments);
         let port = hosting.port();
         let mut client = connect(port);
         client.send(SLOW);
@@ -56,10 +55,9 @@ fn an_open_request_is_finished_and_its_connection_closed() {
     }
 }
 
-#[test]
-fn idle_connections_are_closed_at_once() {
+fn idle_connections_are_closed_at_once<L: Net>() {
     let _watchdog = watchdog();
-    let hosting = host(HttpServer::new(hi()), &[]);
+    let hosting = host::<L, _>(HttpServer::new(hi()), &[]);
     let mut used = connect(hosting.port());
     assert_eq!(used.get("/").body, "hi");
     let unused = connect(hosting.port());
@@ -70,11 +68,10 @@ fn idle_connections_are_closed_at_once() {
     assert_eq!((used.closed(), unused.closed()), (String::new(), String::new()));
 }
 
-#[test]
-fn what_was_sent_before_the_stop_is_answered() {
+fn what_was_sent_before_the_stop_is_answered<L: Net>() {
     let _watchdog = watchdog();
     for round in 0..20 {
-        let hosting = host(HttpServer::new(hi()), &[]);
+        let hosting = host::<L, _>(HttpServer::new(hi()), &[]);
         let clients = (0..10).map(|_| {
             let mut client = connect(hosting.port());
             client.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
@@ -89,10 +86,9 @@ fn what_was_sent_before_the_stop_is_answered() {
     }
 }
 
-#[test]
-fn a_client_that_stops_in_the_middle_of_a_head_does_not_hold_it_up() {
+fn a_client_that_stops_in_the_middle_of_a_head_does_not_hold_it_up<L: Net>() {
     let _watchdog = watchdog();
-    let hosting = host(HttpServer::new(hi()), &[]);
+    let hosting = host::<L, _>(HttpServer::new(hi()), &[]);
     let mut client = connect(hosting.port());
     assert_eq!(client.get("/").body, "hi");
     client.send("GET / HTTP/1.1\r\nho");
@@ -101,8 +97,7 @@ fn a_client_that_stops_in_the_middle_of_a_head_does_not_hold_it_up() {
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
 }
 
-#[test]
-fn a_long_response_ends_itself_by_the_shutdown() {
+fn a_long_response_ends_itself_by_the_shutdown<L: Net>() {
     let _watchdog = watchdog();
     async fn until(Extension(shutdown): Extension<Shutdown>) -> Body {
         // Pending until the shutdown: as server-sent events are.
@@ -112,7 +107,7 @@ fn a_long_response_ends_itself_by_the_shutdown() {
         });
         Body::from_stream(stream)
     }
-    let hosting = host(HttpServer::new(Router::new().route("/", get(until))), &[]);
+    let hosting = host::<L, _>(HttpServer::new(Router::new().route("/", get(until))), &[]);
     let mut client = connect(hosting.port());
     client.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
     assert_eq!(client.receive().status, 200);
@@ -120,11 +115,10 @@ fn a_long_response_ends_itself_by_the_shutdown() {
     assert_eq!(client.closed(), "3\r\nbye\r\n0\r\n\r\n");
 }
 
-#[test]
-fn http2_streams_are_finished_and_new_ones_refused() {
+fn http2_streams_are_finished_and_new_ones_refused<L: Net>() {
     let _watchdog = watchdog();
     let (router, gate) = slow();
-    let hosting = host(HttpServer::new(router), &[]);
+    let hosting = host::<L, _>(HttpServer::new(router), &[]);
     block_on(async {
         let stream = tokio::net::TcpStream::connect(hosting.port()).await.expect("it listens");
         let executor = hyper_util::rt::TokioExecutor::new();
@@ -148,10 +142,9 @@ fn http2_streams_are_finished_and_new_ones_refused() {
     assert_eq!(hosting.running.join().code, 0);
 }
 
-#[test]
-fn an_idle_http2_connection_is_closed_at_once() {
+fn an_idle_http2_connection_is_closed_at_once<L: Net>() {
     let _watchdog = watchdog();
-    let hosting = host(HttpServer::new(hi()), &[]);
+    let hosting = host::<L, _>(HttpServer::new(hi()), &[]);
     block_on(async {
         let stream = tokio::net::TcpStream::connect(hosting.port()).await.expect("it listens");
         let executor = hyper_util::rt::TokioExecutor::new();
@@ -168,8 +161,7 @@ fn an_idle_http2_connection_is_closed_at_once() {
     assert_eq!(hosting.running.join().code, 0);
 }
 
-#[test]
-fn past_the_deadline_open_requests_are_dropped() {
+fn past_the_deadline_open_requests_are_dropped<L: Net>() {
     let _watchdog = watchdog();
     struct Dropped(Arc<AtomicBool>);
     impl Drop for Dropped {
@@ -187,7 +179,7 @@ fn past_the_deadline_open_requests_are_dropped() {
         let server = HttpServer::new(Router::new().route("/", get(never)));
         let addresses = server.addresses();
         let mut service = interloop::Service::new("test");
-        service.task("http", server).stop_timeout(Duration::from_millis(50));
+        service.task_on::<L>("http", server).stop_timeout(Duration::from_millis(50));
         let running = service.start().expect("the configuration works");
         assert!(running.wait_started(PATIENCE));
         let port = addresses.tcp().expect("it listens");
@@ -206,4 +198,15 @@ fn past_the_deadline_open_requests_are_dropped() {
         assert!(dropped.load(Ordering::SeqCst));
         client.closed();
     }
+}
+
+util::on_each_loop! {
+    past_the_deadline_open_requests_are_dropped,
+    an_open_request_is_finished_and_its_connection_closed,
+    idle_connections_are_closed_at_once,
+    what_was_sent_before_the_stop_is_answered,
+    a_client_that_stops_in_the_middle_of_a_head_does_not_hold_it_up,
+    a_long_response_ends_itself_by_the_shutdown,
+    http2_streams_are_finished_and_new_ones_refused,
+    an_idle_http2_connection_is_closed_at_once,
 }

@@ -12,7 +12,7 @@ use util::{PATIENCE, connect, eventually, watchdog};
 fn add(service: &mut Service, health: Health) -> Addresses {
     let addresses = health.addresses();
     service.event_loop("health", Tokio::default());
-    service.task("health", health).on("health").last();
+    service.task_on::<Tokio>("health", health).on("health").last();
     addresses
 }
 

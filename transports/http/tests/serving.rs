@@ -15,8 +15,9 @@ use axum::{
 use http::{Request, Version};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::rt::TokioIo;
-use interloop::Shutdown;
+use interloop::{Shutdown, net::Net};
 use interloop_http::{HttpServer, Peer};
+use interloop_tokio::Tokio;
 use util::{Handler, Hosting, block_on, connect, eventually, hi, host, watchdog};
 
 /// A client of HTTP/2, on this thread, for one connection.
@@ -42,10 +43,9 @@ fn request(path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
     Request::post(uri).body(Full::new(body.into())).expect("a request")
 }
 
-#[test]
-fn several_requests_share_a_connection() {
+fn several_requests_share_a_connection<L: Net>() {
     let _watchdog = watchdog();
-    let hosting = host(HttpServer::new(hi()), &[]);
+    let hosting = host::<L, _>(HttpServer::new(hi()), &[]);
     let mut client = connect(hosting.port());
     for _ in 0..3 {
         let got = client.get("/");
@@ -59,10 +59,9 @@ fn several_requests_share_a_connection() {
     hosting.stop();
 }
 
-#[test]
-fn requests_and_connections_are_counted() {
+fn requests_and_connections_are_counted<L: Net>() {
     let _watchdog = watchdog();
-    let hosting = host(HttpServer::new(hi()), &[]);
+    let hosting = host::<L, _>(HttpServer::new(hi()), &[]);
     let (mut first, mut second) = (connect(hosting.port()), connect(hosting.port()));
     first.get("/");
     second.get("/");
@@ -78,12 +77,11 @@ fn requests_and_connections_are_counted() {
     hosting.stop();
 }
 
-#[test]
-fn http2_is_spoken_to_those_who_know() {
+fn http2_is_spoken_to_those_who_know<L: Net>() {
     let _watchdog = watchdog();
-    for arguments in [&[][..], &["--tokio-worker-threads", "2"]] {
+    for arguments in util::variants::<L>() {
         let router = Router::new().route("/echo", post(async |body: Bytes| body));
-        let hosting = host(HttpServer::new(router), arguments);
+        let hosting = host::<L, _>(HttpServer::new(router), arguments);
         block_on(async {
             let mut client = h2(&hosting).await;
             let mut answers = Vec::new();
@@ -107,33 +105,31 @@ fn connections_run_on_the_workers_of_a_multi_thread_runtime() {
     let _watchdog = watchdog();
     let name = async || std::thread::current().name().unwrap_or_default().to_owned();
     for (arguments, thread) in [(&[][..], "tokio"), (&["--tokio-worker-threads", "1"], "tokio-worker")] {
-        let hosting = host(HttpServer::new(Router::new().route("/", get(name))), arguments);
+        let hosting = host::<Tokio, _>(HttpServer::new(Router::new().route("/", get(name))), arguments);
         assert_eq!(connect(hosting.port()).get("/").body, thread);
         hosting.stop();
     }
 }
 
-#[test]
-fn a_request_carries_its_peer_and_the_shutdown() {
+fn a_request_carries_its_peer_and_the_shutdown<L: Net>() {
     let _watchdog = watchdog();
     async fn who(Extension(peer): Extension<Peer>, Extension(shutdown): Extension<Shutdown>) -> String {
         format!("{peer} {}", shutdown.is_requested())
     }
-    let hosting = host(HttpServer::new(Router::new().route("/", get(who))).with_peers(), &[]);
+    let hosting = host::<L, _>(HttpServer::new(Router::new().route("/", get(who))).with_peers(), &[]);
     let mut client = connect(hosting.port());
     let own = client.stream().local_addr().expect("it is connected");
     assert_eq!(client.get("/").body, format!("{own} false"));
     hosting.stop();
 }
 
-#[test]
-fn a_service_without_a_router_is_served_too() {
+fn a_service_without_a_router_is_served_too<L: Net>() {
     let _watchdog = watchdog();
     let echo = Handler(async |request: Request<interloop_http::Body>| {
         let path = request.uri().path().to_owned();
         http::Response::new(Full::from(path))
     });
-    let hosting = host(HttpServer::new(echo), &[]);
+    let hosting = host::<L, _>(HttpServer::new(echo), &[]);
     assert_eq!(connect(hosting.port()).get("/some/where").body, "/some/where");
     hosting.stop();
 }
@@ -162,10 +158,9 @@ fn panicking() -> Router {
     Router::new().route("/", get(async || "hi")).route("/panic", get(panic_at_once)).route("/rotten", get(rotten))
 }
 
-#[test]
-fn a_panic_in_a_handler_is_a_500_and_nothing_else() {
+fn a_panic_in_a_handler_is_a_500_and_nothing_else<L: Net>() {
     let _watchdog = watchdog();
-    let hosting = host(HttpServer::new(panicking()), &[]);
+    let hosting = host::<L, _>(HttpServer::new(panicking()), &[]);
     let mut client = connect(hosting.port());
     assert_eq!(client.get("/panic").status, 500);
     // On the same connection, even.
@@ -175,10 +170,9 @@ fn a_panic_in_a_handler_is_a_500_and_nothing_else() {
     hosting.stop();
 }
 
-#[test]
-fn a_panic_in_a_responses_body_ends_that_response() {
+fn a_panic_in_a_responses_body_ends_that_response<L: Net>() {
     let _watchdog = watchdog();
-    let hosting = host(HttpServer::new(panicking()), &[]);
+    let hosting = host::<L, _>(HttpServer::new(panicking()), &[]);
     let mut client = connect(hosting.port());
     client.send("GET /rotten HTTP/1.1\r\nhost: x\r\n\r\n");
     client.closed();
@@ -187,10 +181,9 @@ fn a_panic_in_a_responses_body_ends_that_response() {
     hosting.stop();
 }
 
-#[test]
-fn a_panic_in_one_http2_stream_leaves_the_others() {
+fn a_panic_in_one_http2_stream_leaves_the_others<L: Net>() {
     let _watchdog = watchdog();
-    let hosting = host(HttpServer::new(panicking()), &[]);
+    let hosting = host::<L, _>(HttpServer::new(panicking()), &[]);
     block_on(async {
         let mut client = h2(&hosting).await;
         let get = |path: &str| Request::get(format!("http://test{path}")).body(Full::default()).expect("a request");
@@ -207,8 +200,7 @@ fn a_panic_in_one_http2_stream_leaves_the_others() {
     hosting.stop();
 }
 
-#[test]
-fn a_service_that_fails_is_a_500() {
+fn a_service_that_fails_is_a_500<L: Net>() {
     let _watchdog = watchdog();
     #[derive(Clone)]
     struct Failing;
@@ -223,15 +215,14 @@ fn a_service_that_fails_is_a_500() {
             std::future::ready(Err(std::io::Error::other("no database")))
         }
     }
-    let hosting = host(HttpServer::new(Failing), &[]);
+    let hosting = host::<L, _>(HttpServer::new(Failing), &[]);
     assert_eq!(connect(hosting.port()).get("/").status, 500);
     hosting.stop();
 }
 
-#[test]
-fn clients_that_speak_no_http_or_go_away_do_no_harm() {
+fn clients_that_speak_no_http_or_go_away_do_no_harm<L: Net>() {
     let _watchdog = watchdog();
-    let hosting = host(HttpServer::new(hi()), &[]);
+    let hosting = host::<L, _>(HttpServer::new(hi()), &[]);
     let mut stream = TcpStream::connect(hosting.port()).expect("it listens");
     stream.write_all(b"\x16\x03\x01 this is no HTTP\r\n\r\n").expect("it is open");
     let answer = util::Client::new(stream).closed();
@@ -247,10 +238,9 @@ fn clients_that_speak_no_http_or_go_away_do_no_harm() {
     hosting.stop();
 }
 
-#[test]
-fn ten_thousand_requests_leave_nothing_open() {
+fn ten_thousand_requests_leave_nothing_open<L: Net>() {
     let _watchdog = watchdog();
-    let hosting = host(HttpServer::new(hi()), &[]);
+    let hosting = host::<L, _>(HttpServer::new(hi()), &[]);
     std::thread::scope(|scope| {
         for _ in 0..10 {
             scope.spawn(|| {
@@ -268,4 +258,18 @@ fn ten_thousand_requests_leave_nothing_open() {
 fn a_body_can_be_made_for_tests() {
     let body = block_on(interloop_http::Body::from("text").collect()).expect("it can't fail").to_bytes();
     assert_eq!(body, "text");
+}
+
+util::on_each_loop! {
+    several_requests_share_a_connection,
+    requests_and_connections_are_counted,
+    http2_is_spoken_to_those_who_know,
+    a_request_carries_its_peer_and_the_shutdown,
+    a_service_without_a_router_is_served_too,
+    a_panic_in_a_handler_is_a_500_and_nothing_else,
+    a_panic_in_a_responses_body_ends_that_response,
+    a_panic_in_one_http2_stream_leaves_the_others,
+    a_service_that_fails_is_a_500,
+    clients_that_speak_no_http_or_go_away_do_no_harm,
+    ten_thousand_requests_leave_nothing_open,
 }

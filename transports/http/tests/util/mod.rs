@@ -1,7 +1,7 @@
 //! A service with one server in it, a client that writes and reads bytes, and a watchdog.
 
 // Each test file uses its part.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, unused_imports, unused_macros)]
 
 use std::{
     convert::Infallible,
@@ -18,9 +18,8 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use interloop::{Running, Service};
+use interloop::{Running, Service, net::Net};
 use interloop_http::{Address, Addresses, Body, HttpServer};
-use interloop_tokio::Tokio;
 
 /// As long as anything may take that is expected to happen.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -93,33 +92,33 @@ impl Hosting {
     }
 }
 
-pub fn service<S>(server: HttpServer<S>, arguments: &[&str]) -> (Service, Addresses)
+pub fn service<L: Net, S>(server: HttpServer<S>, arguments: &[&str]) -> (Service, Addresses)
 where
-    HttpServer<S>: interloop::Task<Tokio>,
+    HttpServer<S>: interloop::Task<L>,
 {
     let addresses = server.addresses();
     let mut service = Service::new("test");
-    service.task_on::<Tokio>("http", server);
+    service.task_on::<L>("http", server);
     service.arguments(arguments);
     (service, addresses)
 }
 
-pub fn host<S>(server: HttpServer<S>, arguments: &[&str]) -> Hosting
+pub fn host<L: Net, S>(server: HttpServer<S>, arguments: &[&str]) -> Hosting
 where
-    HttpServer<S>: interloop::Task<Tokio>,
+    HttpServer<S>: interloop::Task<L>,
 {
-    let (service, addresses) = service(server, arguments);
+    let (service, addresses) = service::<L, S>(server, arguments);
     let running = service.start().expect("the configuration works");
     let addresses = addresses.wait_timeout(PATIENCE).expect("it listens");
     Hosting { running, addresses }
 }
 
 /// Starts what can't start, and says why.
-pub fn failure<S>(server: HttpServer<S>, arguments: &[&str]) -> String
+pub fn failure<L: Net, S>(server: HttpServer<S>, arguments: &[&str]) -> String
 where
-    HttpServer<S>: interloop::Task<Tokio>,
+    HttpServer<S>: interloop::Task<L>,
 {
-    let (service, addresses) = service(server, arguments);
+    let (service, addresses) = service::<L, S>(server, arguments);
     let report = service.start().expect("the configuration works").join();
     assert_eq!(report.code, 1, "{report}");
     assert_eq!(addresses.wait_timeout(PATIENCE), None);
@@ -127,6 +126,31 @@ where
     assert_eq!(cause.lines().count(), 1, "{cause}");
     cause
 }
+
+/// The ways in which this kind of loop is run.
+pub fn variants<L: Net>() -> &'static [&'static [&'static str]] {
+    if L::NAME == "tokio" { &[&[], &["--tokio-worker-threads", "2"]] } else { &[&[]] }
+}
+
+/// Makes a test of each of these on tokio, which the server asks without a detour, and on a loop with the core's sockets.
+macro_rules! on_each_loop {
+    ($($test:ident,)+) => {
+        mod on_tokio {
+            $(#[test]
+            fn $test() {
+                super::$test::<interloop_tokio::Tokio>();
+            })+
+        }
+
+        mod on_thread {
+            $(#[test]
+            fn $test() {
+                super::$test::<interloop::Thread>();
+            })+
+        }
+    };
+}
+pub(crate) use on_each_loop;
 
 /// What a response is made of.
 #[derive(Debug)]
