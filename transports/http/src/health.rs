@@ -44,8 +44,13 @@ pub fn health(service: &mut Service) -> &mut TaskSettings {
     use interloop::Thread as Own;
     #[cfg(not(target_os = "linux"))]
     use interloop_tokio::Tokio as Own;
-    service.event_loop("health", Own::default());
-    service.task_on::<Own>("health", Health::new()).on("health").first().last()
+    add::<Own>(service)
+}
+
+#[cfg(any(target_os = "linux", feature = "tokio"))]
+fn add<L: Net>(service: &mut Service) -> &mut TaskSettings {
+    service.event_loop("health", L::default());
+    service.task_on::<L>("health", Health::new()).on("health").first().last()
 }
 
 /// Health checks for whoever supervises the process: a task for any loop with sockets, best on one of its own, [`last`](TaskSettings::last) to stop: see [`health()`].

@@ -172,7 +172,7 @@ impl<S> HttpServer<S> {
     /// # let mut service = Service::new("hello");
     /// let addresses = Addresses::new();
     /// let announced = addresses.clone();
-    /// service.task_with("http", move || HttpServer::new(router.clone()).announce_to(announced.clone()));
+    /// service.task_with::<interloop::Thread, _>("http", move || HttpServer::new(router.clone()).announce_to(announced.clone()));
     /// ```
     #[must_use]
     pub fn announce_to(mut self, addresses: Addresses) -> Self {
