@@ -1,0 +1,34 @@
+//! The HTTP door: `POST /say`, `GET /book`. Neutral code: a router knows no runtime.
+
+use std::cell::RefCell;
+
+use async_channel::Sender;
+use axum::{
+    Router,
+    extract::State,
+    http::StatusCode,
+    routing::{get, post},
+};
+use interloop::Remote;
+
+use crate::book::Book;
+
+type Doors = State<(Sender<String>, Remote<RefCell<Book>>)>;
+
+pub(crate) fn router(said: Sender<String>, book: Remote<RefCell<Book>>) -> Router {
+    Router::new().route("/say", post(say)).route("/book", get(read)).with_state((said, book))
+}
+
+async fn say(State((said, _)): Doors, line: String) -> Result<&'static str, StatusCode> {
+    let line = line.trim();
+    if line.is_empty() || line.contains('\n') {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    said.send(line.to_owned()).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    Ok("heard\n")
+}
+
+/// The book lives on another loop, perhaps: a call goes there and back.
+async fn read(State((_, book)): Doors) -> Result<String, StatusCode> {
+    book.call(|book| book.borrow().page()).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)
+}

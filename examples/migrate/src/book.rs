@@ -1,0 +1,67 @@
+//! The book, and the job that files into it.
+
+use std::{cell::RefCell, pin::pin, time::Duration};
+
+use async_channel::Receiver;
+use futures_util::future::{Either, select};
+use interloop::{Context, Result, Slot, Task, Timers, clap, duration};
+
+/// What was said, in order. It lives on the loop of its task: nothing here is shared, or locked.
+#[derive(Default)]
+pub(crate) struct Book {
+    lines: Vec<String>,
+}
+
+impl Book {
+    pub(crate) fn page(&self) -> String {
+        self.lines.iter().enumerate().map(|(index, line)| format!("{} {line}\n", index + 1)).collect()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.lines.len()
+    }
+}
+
+/// Files, every so often, what has come through the channel.
+pub(crate) struct Files {
+    slot: Option<Slot<RefCell<Book>>>,
+    heard: Receiver<String>,
+}
+
+/// The options of [`Files`].
+#[derive(clap::Args)]
+pub(crate) struct FilesOptions {
+    /// How often to file what was said
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "100ms")]
+    interval: Duration,
+}
+
+impl Files {
+    pub(crate) fn new(slot: Slot<RefCell<Book>>, heard: Receiver<String>) -> Self {
+        Self { slot: Some(slot), heard }
+    }
+
+    fn file(&self, book: &RefCell<Book>) {
+        while let Ok(line) = self.heard.try_recv() {
+            book.borrow_mut().lines.push(line);
+        }
+    }
+}
+
+impl<L: Timers> Task<L> for Files {
+    type Options = FilesOptions;
+
+    async fn run(&mut self, cx: Context<L, FilesOptions>) -> Result {
+        let slot = self.slot.take().expect("it is not restarted");
+        let book = cx.fill(slot, RefCell::new(Book::default()));
+        let mut ticks = cx.interval(cx.options().interval);
+        let mut stop = pin!(cx.until_shutdown());
+        while let Either::Right(_) = select(stop.as_mut(), pin!(ticks.tick())).await {
+            self.file(&book);
+        }
+        // What was taken before the stop belongs into the book.
+        self.file(&book);
+        log::info!(target: cx.target(), "{} lines were filed", book.borrow().count());
+        Ok(())
+    }
+}
