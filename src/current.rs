@@ -1,7 +1,13 @@
 //! What this thread is doing for us: which loop drives it, and whose code it runs. For the panic hook, for the report of a stuck loop, and for
 //! refusing to block a loop on a [`Reply`](crate::Reply).
 
-use std::{cell::RefCell, sync::Arc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    marker::PhantomData,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::mailbox::Shared;
 
@@ -32,11 +38,13 @@ struct Driven {
 
 thread_local! {
     static DRIVEN: RefCell<Option<Driven>> = const { RefCell::new(None) };
+    /// How many mailboxes live on this thread though no service drives it.
+    static GUESTS: Cell<usize> = const { Cell::new(0) };
     static LABEL: RefCell<Option<Label>> = const { RefCell::new(None) };
 }
 
 /// Marks this thread as a loop's until the guard is dropped.
-pub(crate) fn drive(loop_: &Arc<Shared>, blocking_allowed: bool) -> impl Drop {
+pub(crate) fn drive(loop_: &Arc<Shared>, blocking_allowed: bool) -> impl Drop + use<> {
     struct Guard(Option<Driven>);
     impl Drop for Guard {
         fn drop(&mut self) {
@@ -44,6 +52,22 @@ pub(crate) fn drive(loop_: &Arc<Shared>, blocking_allowed: bool) -> impl Drop {
         }
     }
     Guard(DRIVEN.with(|driven| driven.replace(Some(Driven { loop_: loop_.clone(), blocking_allowed }))))
+}
+
+/// A mailbox's stay on this thread, though no service drives it, until dropped: to block the thread is to block that mailbox.
+pub(crate) struct Stay(PhantomData<Rc<()>>);
+
+impl Stay {
+    pub(crate) fn begin() -> Self {
+        GUESTS.with(|guests| guests.set(guests.get() + 1));
+        Self(PhantomData)
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        let _ = GUESTS.try_with(|guests| guests.set(guests.get() - 1));
+    }
 }
 
 /// Marks that this code runs until the guard is dropped.
@@ -78,6 +102,9 @@ pub(crate) fn names() -> (Option<Arc<str>>, Option<Arc<str>>) {
 
 /// Whether waiting here, for an answer from `target`, would block a loop that must not be blocked, or wait for itself.
 pub(crate) fn may_block_on(target: Option<&Arc<Shared>>) -> bool {
+    if GUESTS.try_with(Cell::get).unwrap_or(0) > 0 {
+        return false;
+    }
     DRIVEN
         .try_with(|driven| match &*driven.borrow() {
             None => true,

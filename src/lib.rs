@@ -86,6 +86,7 @@ mod discard;
 mod error;
 mod event_loop;
 mod events;
+mod foreign;
 mod graph;
 mod handle;
 mod hosted;
@@ -120,6 +121,7 @@ pub use crate::{
     counters::Counter,
     error::{Error, Result},
     event_loop::{EventLoop, NoOptions, Timers},
+    foreign::{Foreign, ForeignHandle},
     handle::{ServiceHandle, UnknownName},
     mailbox::{LocalFuture, Mailbox, SendFuture, Turn},
     options::duration,

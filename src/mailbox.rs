@@ -30,7 +30,7 @@ pub(crate) use self::{
     local::Local,
     shared::{Job, MAILBOX_CAPACITY, Shared, clock},
 };
-use crate::{EventLoop, ServiceHandle, shutdown::Shutdown};
+use crate::{EventLoop, ServiceHandle, foreign::Guest, shutdown::Shutdown};
 
 /// A future that stays on its thread.
 pub type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
@@ -61,15 +61,17 @@ pub enum Turn {
 ///
 /// Dropped, it drops, there and then and on this thread, all futures that it hosts and all values that Remotes reach.
 pub struct Mailbox<L: EventLoop> {
-    local: Rc<Local>,
-    service: Option<ServiceHandle>,
-    stopping: bool,
-    of: PhantomData<fn() -> L>,
+    pub(crate) local: Rc<Local>,
+    pub(crate) service: Option<ServiceHandle>,
+    pub(crate) stopping: bool,
+    /// For one on a loop that no service drives.
+    pub(crate) guest: Option<Guest>,
+    pub(crate) of: PhantomData<fn() -> L>,
 }
 
 impl<L: EventLoop> Mailbox<L> {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { local: Rc::new(Local::new(shared)), service: None, stopping: false, of: PhantomData }
+        Self { local: Rc::new(Local::new(shared)), service: None, stopping: false, guest: None, of: PhantomData }
     }
 
     /// Says which service the loop belongs to.
@@ -131,6 +133,10 @@ impl<L: EventLoop> Mailbox<L> {
     }
 
     /// The service that the loop belongs to: for what ends the service as a whole, such as the last window that was closed.
+    ///
+    /// # Panics
+    ///
+    /// When the mailbox was [attached](Self::attach) to a loop that no service drives.
     pub fn service(&self) -> &ServiceHandle {
         self.service.as_ref().expect("an adapter's mailbox belongs to a service")
     }
@@ -151,6 +157,7 @@ impl<L: EventLoop> Mailbox<L> {
         let local = self.local.clone();
         let shared = local.shared();
         let queue = &shared.queue;
+        let _driven = self.guest.as_ref().map(Guest::enter);
         let _in_turn = shared.begin_turn(now);
         let _entered = local.enter();
         let mut batch = Batch::new(now);
@@ -245,6 +252,7 @@ impl<L: EventLoop> Mailbox<L> {
 
 impl<L: EventLoop> Drop for Mailbox<L> {
     fn drop(&mut self) {
+        let _driven = self.guest.as_ref().map(Guest::enter);
         self.local.end();
         self.shared().queue.bell.set_notify(None);
     }

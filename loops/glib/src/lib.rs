@@ -43,6 +43,10 @@
 //! source left behind there would be run by whoever drives the context next; made by a `_local` function, on another thread, that ends the process. A
 //! private context is cleared by its loop: all its sources are destroyed on its thread.
 //!
+//! # A context that somebody else drives
+//!
+//! [`attach`] gives other threads a [`Remote`](interloop::Remote) into it, without a service that owns it.
+//!
 //! # Limits
 //!
 //! glib ends the process when a closure that it was given directly panics, in its call or its drop, and when a `JoinHandle` of its `spawn_local` is dropped last on
@@ -51,6 +55,7 @@
 // One module has to name sources by their number.
 #![deny(unsafe_code)]
 
+mod attach;
 #[cfg(feature = "gtk4")]
 mod gtk;
 mod pump;
@@ -64,6 +69,7 @@ use std::{future::Future, time::Duration};
 use glib::MainContext;
 use interloop::{Error, EventLoop, Mailbox, NoOptions, Result, Timers};
 
+pub use crate::attach::{Attached, attach};
 #[cfg(feature = "gtk4")]
 pub use crate::gtk::{Gtk, GtkNative};
 pub use glib;

@@ -12,16 +12,21 @@ use std::{
 
 use glib::ControlFlow;
 use gtk4::prelude::*;
-use interloop::{Context, NoOptions, Result, Service, State, Task, Thread, task_fn};
-use interloop_glib::{Gtk, gtk4};
+use interloop::{Context, NoOptions, Result, Running, Service, State, Task, Thread, task_fn};
+use interloop_glib::{Gtk, attach, gtk4};
 
-const NAMES: [&str; 2] = ["closing_the_last_window_stops_the_service", "a_stop_closes_the_windows"];
+const NAMES: [&str; 4] = [
+    "closing_the_last_window_stops_the_service",
+    "a_stop_closes_the_windows",
+    "a_service_lives_inside_of_an_application_that_the_program_runs",
+    "a_modal_dialog_of_a_callback_leaves_calls_answered",
+];
 const CHILD: &str = "INTERLOOP_GTK_TEST";
 
 fn main() -> ExitCode {
     let words = env::args().skip(1).collect::<Vec<_>>();
     if let Ok(name) = env::var(CHILD) {
-        return child(&name);
+        return if name == NAMES[2] || name == NAMES[3] { embedded(name == NAMES[3]) } else { child(&name) };
     }
     if words.iter().any(|word| word == "--list") {
         if !words.iter().any(|word| word == "--ignored") {
@@ -161,4 +166,58 @@ impl Task<Gtk> for Window {
         cx.until_shutdown().await;
         Ok(())
     }
+}
+
+/// A GTK program as people write it, with an application of its own: it starts a service in `activate`, whose task reaches the windows through a
+/// Remote, and stops it after the application's end. With a dialog, the service's calls come while a button's callback waits in a main loop of its own.
+fn embedded(with_dialog: bool) -> ExitCode {
+    let application = gtk4::Application::new(None::<&str>, gtk4::gio::ApplicationFlags::NON_UNIQUE);
+    let running = Rc::new(Cell::new(None::<Running>));
+    let attached = Rc::new(Cell::new(None));
+    application.connect_activate({
+        let (running, attached) = (running.clone(), attached.clone());
+        move |application| {
+            let label = gtk4::Label::new(Some("0"));
+            let window = gtk4::ApplicationWindow::new(application);
+            window.set_child(Some(&label));
+            window.present();
+            let context = glib::MainContext::default();
+            let (mailbox, ui) =
+                attach(&context, "ui", (window.clone(), label)).expect("this thread drives the context");
+            attached.set(Some(mailbox));
+            let dialog = glib::MainLoop::new(Some(&context), false);
+            let closes = dialog.clone();
+            let mut service = Service::new("inside");
+            service.task(
+                "counter",
+                task_fn::<Thread>(async move |cx| {
+                    for count in 1..=100 {
+                        ui.call(move |(_, label)| label.set_text(&count.to_string())).await?;
+                    }
+                    assert_eq!(ui.call(|(_, label)| label.text().to_string()).await?, "100");
+                    cx.ready();
+                    if with_dialog {
+                        ui.call(move |_| closes.quit()).await?;
+                    }
+                    ui.post(|(window, _)| window.close())?;
+                    cx.until_shutdown().await;
+                    Ok(())
+                }),
+            );
+            running.set(Some(service.start().expect("the configuration works")));
+            if with_dialog {
+                let modal = gtk4::Window::builder().transient_for(&window).modal(true).build();
+                modal.present();
+                // As a callback of a button would: a main loop within the application's.
+                dialog.run();
+                modal.destroy();
+            }
+        }
+    });
+    let code = application.run_with_args::<&str>(&[]);
+    assert_eq!(code, glib::ExitCode::SUCCESS);
+    let report = running.take().expect("it was activated").stop();
+    assert_eq!(report.code, 0, "{report}");
+    drop(attached.take().expect("it was activated"));
+    ExitCode::SUCCESS
 }

@@ -1,0 +1,72 @@
+//! A mailbox on a context that somebody else drives.
+
+use std::io;
+
+use glib::MainContext;
+use interloop::{Foreign, ForeignHandle, Mailbox, Remote};
+
+use crate::{pump::Pump, wake::Wake};
+
+/// Gives other threads a way into a context that somebody else drives: a GTK application's, say, that no service owns. `value`, which may be `!Send`, is
+/// what they reach; it stays on this thread.
+///
+/// To be called on the thread that drives the context. The context then takes turns as it does for [`Glib`](crate::Glib): at the default priority for at
+/// most 1 ms, then behind layout and redraw.
+///
+/// ```
+/// use std::{cell::Cell, thread, time::Duration};
+/// use interloop_glib::{attach, glib};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let main_loop = glib::MainLoop::new(None, false);
+/// let (_attached, clicks) = attach(&main_loop.context(), "ui", Cell::new(0))?;
+///
+/// let quit = main_loop.clone();
+/// let other = thread::spawn(move || {
+///     let clicked = clicks.call(|clicks| clicks.replace(clicks.get() + 1)).wait(Duration::from_secs(10));
+///     quit.quit();
+///     clicked
+/// });
+/// main_loop.run();
+/// assert_eq!(other.join().unwrap(), Ok(0));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// `ResourceBusy` when another thread drives the context; the system's, when it has no descriptor for the wake.
+pub fn attach<T: 'static>(context: &MainContext, name: &str, value: T) -> io::Result<(Attached, Remote<T>)> {
+    let owner = context.acquire().map_err(|_| {
+        io::Error::new(io::ErrorKind::ResourceBusy, format!("{name}: the context is driven by another thread"))
+    })?;
+    let wake = Wake::new()?;
+    let mailbox = Mailbox::<Foreign>::attach(name);
+    let (remote, handle) = (mailbox.share(value), mailbox.handle());
+    let pump = Pump::attach(context, wake, mailbox, || {});
+    drop(owner);
+    Ok((Attached { _pump: pump, handle }, remote))
+}
+
+/// A mailbox on a context that somebody else drives: see [`attach`].
+///
+/// Dropped, it is detached: what was not begun by then is given up, its replies resolve as [`Stopped`](interloop::CallError::Stopped), and what lives
+/// there is dropped. To be dropped on its thread, as it can't leave it.
+#[must_use = "dropping it detaches the mailbox"]
+pub struct Attached {
+    _pump: Pump<Foreign>,
+    handle: ForeignHandle,
+}
+
+impl Attached {
+    /// Ends it in order, from any thread: what was accepted runs first.
+    pub fn handle(&self) -> ForeignHandle {
+        self.handle.clone()
+    }
+}
+
+impl std::fmt::Debug for Attached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Attached").field(&self.handle).finish()
+    }
+}
