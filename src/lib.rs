@@ -134,4 +134,5 @@ pub use crate::{
     status::{LoopStatus, Phase, Report, Status, StuckLoop, TaskStatus, Watch},
     task::{Task, task_fn},
     thread::{Thread, ThreadNative},
+    timers::{TimerQueue, TimerSleep},
 };

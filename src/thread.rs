@@ -3,13 +3,14 @@
 #[cfg(all(feature = "net", target_os = "linux"))]
 use std::{
     cell::OnceCell,
+    rc::Rc,
     sync::{Arc, OnceLock},
 };
-use std::{future::Future, rc::Rc, thread, time::Duration};
+use std::{future::Future, thread, time::Duration};
 
 #[cfg(all(feature = "net", target_os = "linux"))]
 use crate::net::{Reactor, ReactorLoop, ReactorWaker};
-use crate::{EventLoop, Mailbox, NoOptions, Result, Timers, Turn, timers::TimerQueue};
+use crate::{EventLoop, Mailbox, NoOptions, Result, TimerQueue, Timers, Turn};
 
 /// The reference loop: one thread for one task, on which it may block. Timers of its own, sockets of the core's [reactor](crate::net).
 ///
@@ -23,7 +24,7 @@ pub struct Thread;
 /// What tasks see of the reference loop: its timers, through [`Context::sleep`](crate::Context::sleep).
 #[derive(Clone, Debug)]
 pub struct ThreadNative {
-    timers: Rc<TimerQueue>,
+    timers: TimerQueue,
 }
 
 impl EventLoop for Thread {
@@ -43,7 +44,7 @@ impl EventLoop for Thread {
         mailbox.set_notify(move || waker.wake(&thread));
         #[cfg(all(feature = "net", target_os = "linux"))]
         let reactor = rest.reactor(&mailbox);
-        let timers = Rc::new(TimerQueue::default());
+        let timers = TimerQueue::default();
         started(&mailbox, ThreadNative { timers: timers.clone() });
         loop {
             timers.fire();
@@ -52,7 +53,7 @@ impl EventLoop for Thread {
                 return Ok(());
             }
             // A timer may have been set by the turn: its time is looked up after it.
-            let time = if turn == Turn::Again { Some(Duration::ZERO) } else { timers.next() };
+            let time = if turn == Turn::Again { Some(Duration::ZERO) } else { timers.timeout() };
             #[cfg(all(feature = "net", target_os = "linux"))]
             if let Some(reactor) = reactor.get() {
                 reactor.wait(time)?;
@@ -105,6 +106,6 @@ impl ReactorLoop for Thread {}
 
 impl Timers for Thread {
     fn sleep(native: &ThreadNative, duration: Duration) -> impl Future<Output = ()> + 'static {
-        native.timers.clone().sleep(duration)
+        native.timers.sleep(duration)
     }
 }

@@ -11,31 +11,75 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Deadlines in order; those of the same instant in the order in which they were set.
+/// Timers for a loop that brings none, or none that a future can wait for: deadlines in order, those of the same instant in the order in which they were
+/// set. `Clone`: all clones are the same queue. It stays on the loop's thread.
+///
+/// The loop waits for no longer than [`timeout`](Self::timeout) says, then calls [`fire`](Self::fire); [`Timers::sleep`](crate::Timers::sleep) is
+/// [`sleep`](Self::sleep).
+///
+/// ```
+/// use std::{future::Future, thread, time::Duration};
+/// use interloop::{EventLoop, Mailbox, NoOptions, Result, TimerQueue, Timers, Turn};
+///
+/// #[derive(Clone, Default)]
+/// struct Park;
+///
+/// impl EventLoop for Park {
+///     const NAME: &'static str = "park";
+///     type Options = NoOptions;
+///     type Native = TimerQueue;
+///
+///     fn drive(self, _: NoOptions, mut mailbox: Mailbox<Self>, started: impl FnOnce(&Mailbox<Self>, TimerQueue)) -> Result {
+///         let (thread, timers) = (thread::current(), TimerQueue::default());
+///         mailbox.set_notify(move || thread.unpark());
+///         started(&mailbox, timers.clone());
+///         loop {
+///             timers.fire();
+///             match mailbox.turn() {
+///                 Turn::Stop => return Ok(()),
+///                 Turn::Again => {}
+///                 Turn::Idle => match timers.timeout() {
+///                     Some(rest) => thread::park_timeout(rest),
+///                     None => thread::park(),
+///                 },
+///             }
+///         }
+///     }
+/// }
+///
+/// impl Timers for Park {
+///     fn sleep(timers: &TimerQueue, duration: Duration) -> impl Future<Output = ()> + 'static {
+///         timers.sleep(duration)
+///     }
+/// }
+/// ```
+#[derive(Clone, Default)]
+pub struct TimerQueue(Rc<Inner>);
+
 #[derive(Default)]
-pub(crate) struct TimerQueue {
+struct Inner {
     wakers: RefCell<BTreeMap<(Instant, u64), Waker>>,
     next_id: Cell<u64>,
 }
 
 impl TimerQueue {
-    /// A future that is ready once `duration` has passed.
-    pub(crate) fn sleep(self: Rc<Self>, duration: Duration) -> Sleep {
-        let id = self.next_id.get();
-        self.next_id.set(id + 1);
+    /// A future that is ready once `duration` has passed, never before. It is set when it is first polled.
+    pub fn sleep(&self, duration: Duration) -> TimerSleep {
+        let id = self.0.next_id.get();
+        self.0.next_id.set(id + 1);
         // A time too far for the clock is never.
-        Sleep { key: Instant::now().checked_add(duration).map(|deadline| (deadline, id)), timers: self }
+        TimerSleep { key: Instant::now().checked_add(duration).map(|deadline| (deadline, id)), timers: self.clone() }
     }
 
     /// Wakes all that are due.
-    pub(crate) fn fire(&self) {
-        if self.wakers.borrow().is_empty() {
+    pub fn fire(&self) {
+        if self.0.wakers.borrow().is_empty() {
             return;
         }
         let now = Instant::now();
         loop {
             let due = {
-                let mut wakers = self.wakers.borrow_mut();
+                let mut wakers = self.0.wakers.borrow_mut();
                 match wakers.first_entry() {
                     Some(first) if first.key().0 <= now => first.remove(),
                     _ => return,
@@ -46,37 +90,42 @@ impl TimerQueue {
     }
 
     /// The earliest deadline.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.wakers.borrow().first_key_value().map(|((deadline, _), _)| *deadline)
+    pub fn deadline(&self) -> Option<Instant> {
+        self.0.wakers.borrow().first_key_value().map(|((deadline, _), _)| *deadline)
     }
 
-    /// The time to the earliest deadline.
-    pub(crate) fn next(&self) -> Option<Duration> {
+    /// The time to the earliest deadline: how long the loop may wait. None: until it is woken.
+    pub fn timeout(&self) -> Option<Duration> {
         self.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     /// Wakes all, due or not.
     #[cfg(all(feature = "net", target_os = "linux"))]
     pub(crate) fn wake_all(&self) {
-        let wakers = std::mem::take(&mut *self.wakers.borrow_mut());
+        let wakers = std::mem::take(&mut *self.0.wakers.borrow_mut());
         wakers.into_values().for_each(Waker::wake);
     }
 }
 
 impl fmt::Debug for TimerQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TimerQueue").field("pending", &self.wakers.borrow().len()).finish()
+        f.debug_struct("TimerQueue").field("pending", &self.0.wakers.borrow().len()).finish()
     }
 }
 
 /// The future of [`TimerQueue::sleep`].
+///
+/// # Cancel safety
+///
+/// Dropping it does nothing else.
 #[derive(Debug)]
-pub(crate) struct Sleep {
-    timers: Rc<TimerQueue>,
+#[must_use = "futures do nothing unless polled"]
+pub struct TimerSleep {
+    timers: TimerQueue,
     key: Option<(Instant, u64)>,
 }
 
-impl Future for Sleep {
+impl Future for TimerSleep {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -84,15 +133,15 @@ impl Future for Sleep {
         if key.0 <= Instant::now() {
             return Poll::Ready(());
         }
-        self.timers.wakers.borrow_mut().insert(key, cx.waker().clone());
+        self.timers.0.wakers.borrow_mut().insert(key, cx.waker().clone());
         Poll::Pending
     }
 }
 
-impl Drop for Sleep {
+impl Drop for TimerSleep {
     fn drop(&mut self) {
         if let Some(key) = self.key {
-            let waker = self.timers.wakers.borrow_mut().remove(&key);
+            let waker = self.timers.0.wakers.borrow_mut().remove(&key);
             drop(waker);
         }
     }

@@ -38,7 +38,7 @@ use super::{
     sockets::{ReactorListener, ReactorStream},
     source::{ReactorWatch, Readiness},
 };
-use crate::{Timers, timers::TimerQueue};
+use crate::{TimerQueue, TimerSleep, Timers};
 
 /// How many events a look fetches.
 const EVENTS: usize = 256;
@@ -57,7 +57,7 @@ struct Inner {
     epoll: OwnedFd,
     sources: RefCell<Slab<(u32, Rc<Readiness>)>>,
     generation: Cell<u32>,
-    timers: Rc<TimerQueue>,
+    timers: TimerQueue,
     timer: OnceCell<OwnedFd>,
     set_for: Cell<Option<Instant>>,
     waker: OnceCell<ReactorWaker>,
@@ -74,7 +74,7 @@ impl Reactor {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             sources: RefCell::default(),
             generation: Cell::new(0),
-            timers: Rc::default(),
+            timers: TimerQueue::default(),
             timer: OnceCell::new(),
             set_for: Cell::new(None),
             waker: OnceCell::new(),
@@ -148,7 +148,7 @@ impl Reactor {
 
     /// A future that is ready once `duration` has passed, for loops without timers of their own.
     pub fn sleep(&self, duration: Duration) -> Sleep {
-        Sleep { sleep: self.0.timers.clone().sleep(duration), reactor: self.clone() }
+        Sleep { sleep: self.0.timers.sleep(duration), reactor: self.clone() }
     }
 
     fn set_timer(&self) {
@@ -307,7 +307,7 @@ impl Drop for ReactorThread {
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Sleep {
-    sleep: crate::timers::Sleep,
+    sleep: TimerSleep,
     reactor: Reactor,
 }
 
