@@ -1,6 +1,7 @@
 //! The small examples: hello, clock, empty.
 
 use std::{
+    io::{Read, Write},
     process::Command,
     time::{Duration, Instant},
 };
@@ -91,5 +92,53 @@ fn a_thousand_terms_are_one() {
             empty.signal_if_there(Signal::TERM);
         }
         assert_eq!(empty.wait(), 0);
+    });
+}
+
+#[test]
+fn a_loop_of_ones_own_serves_and_stops() {
+    watched(|| {
+        let mut custom = Example::start("custom-loop", &["--alive-interval", "20ms"]);
+        let address = custom.address("echo");
+        let mut client = std::net::TcpStream::connect(address).unwrap();
+        client.write_all(b"hello").unwrap();
+        let mut answer = [0; 5];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"hello");
+        custom.log("all is well");
+        custom.signal(Signal::TERM);
+        assert_eq!(custom.wait(), 0);
+        assert_eq!(client.read(&mut answer).unwrap_or(0), 0, "the connection is closed");
+    });
+}
+
+#[test]
+fn a_server_with_a_poll_of_its_own_is_reached_and_stopped_by_the_others() {
+    watched(|| {
+        let mut raw = Example::start("raw-mio", &["--report-interval", "50ms"]);
+        let line = raw.log("server started on ");
+        let address = line.rsplit(' ').next().unwrap().trim();
+        let mut clients: Vec<_> = (0..10).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        for client in &mut clients {
+            client.write_all(b"hello\nworld\n").unwrap();
+            let mut answer = [0; 12];
+            client.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"HELLO\nWORLD\n");
+        }
+        raw.log("20 lines shouted");
+        // More than sockets hold: who doesn't read is not read from, and gets all once it does.
+        let mut greedy = clients.swap_remove(0);
+        let mut writer = greedy.try_clone().unwrap();
+        let writing = std::thread::spawn(move || {
+            let sent = writer.write_all(&vec![b'a'; 8 << 20]);
+            writer.shutdown(std::net::Shutdown::Write).unwrap();
+            sent
+        });
+        let mut answer = Vec::new();
+        greedy.read_to_end(&mut answer).unwrap();
+        writing.join().unwrap().unwrap();
+        assert!(answer.len() == 8 << 20 && answer.iter().all(|&byte| byte == b'A'));
+        raw.signal(Signal::TERM);
+        assert_eq!(raw.wait(), 0);
     });
 }

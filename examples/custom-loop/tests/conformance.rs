@@ -1,0 +1,14 @@
+//! What every loop has to pass.
+
+use custom_loop::Epoll;
+
+interloop_conformance::base!(Epoll);
+interloop_conformance::net!(Epoll);
+
+/// What makes the loop a member is short.
+#[test]
+fn it_has_at_most_sixty_lines() {
+    let code = include_str!("../src/lib.rs").lines().map(str::trim);
+    let lines = code.filter(|line| !line.is_empty() && !line.starts_with("//")).count();
+    assert!(lines <= 60, "{lines} lines of code");
+}
