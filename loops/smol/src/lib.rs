@@ -1,0 +1,178 @@
+//! smol as an event loop of Interloop.
+//!
+//! [`Smol`] drives a [`LocalExecutor`](smol::LocalExecutor) on a thread of its own, by [`smol::block_on`], so that all of smol works in its tasks: sockets,
+//! timers, files, processes. Tasks, their children and what they [spawn](SmolNative::spawn) share that thread and may be `!Send`; with
+//! `--smol-worker-threads N` further threads run what [`Context::spawn`](interloop::Context::spawn) is given.
+//!
+//! ```
+//! use std::time::Duration;
+//! use interloop::{Service, task_fn};
+//! use interloop_smol::{Smol, smol};
+//! use smol::{io::{AsyncReadExt, AsyncWriteExt}, net::{TcpListener, TcpStream}};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut service = Service::new("greeter");
+//! let smol = service.remote_to::<Smol>();
+//! service.task("listen", task_fn::<Smol>(async |cx| {
+//!     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+//!     cx.export("address", listener.local_addr()?);
+//!     let greet = cx.native().spawn(async move {
+//!         while let Ok((mut stream, _)) = listener.accept().await {
+//!             let _ = stream.write_all(b"hello").await;
+//!         }
+//!     });
+//!     cx.until_shutdown().await;
+//!     greet.cancel().await;
+//!     Ok(())
+//! }));
+//!
+//! let running = service.start()?;
+//! assert!(running.wait_started(Duration::from_secs(10)));
+//! let address = running.status().tasks[0].exports["address"].clone();
+//! // From any thread: a closure, or a future, that runs on the executor.
+//! let greeting = smol.spawn(|_| async move {
+//!     let mut text = String::new();
+//!     TcpStream::connect(address).await?.read_to_string(&mut text).await?;
+//!     std::io::Result::Ok(text)
+//! });
+//! assert_eq!(greeting.wait(Duration::from_secs(10))??, "hello");
+//! assert_eq!(running.stop().code, 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The end
+//!
+//! What was spawned on the executor directly is dropped with it, on the loop's thread. Threads of its own smol has for the process as a whole, and they never
+//! end: see the README.
+//!
+//! # Limits
+//!
+//! A bare `smol::spawn` doesn't belong to a task: neither its deadline nor its failure; it runs on threads that no service stops.
+
+#![forbid(unsafe_code)]
+
+mod workers;
+
+use std::{
+    fmt,
+    future::Future,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    rc::{Rc, Weak},
+    time::Duration,
+};
+
+use interloop::{
+    EventLoop, Mailbox, Result, Timers, clap,
+    net::{Address, Bound, Net, Socket},
+};
+use interloop_async_io::{AsyncIoListener, AsyncIoStream, AsyncIoWatch};
+use smol::{LocalExecutor, Task, Timer};
+
+pub use smol;
+
+use crate::workers::Workers;
+
+/// smol's executor on a thread of its own.
+///
+/// Its name, and so the prefix of its options, is `smol`. See the [crate's documentation](crate).
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Smol {}
+
+/// The options of [`Smol`]: `--smol-worker-threads`.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[non_exhaustive]
+pub struct SmolOptions {
+    /// Threads beside the loop's own that run what is spawned; 0: all runs on the loop's own
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub worker_threads: usize,
+}
+
+/// What tasks see of their smol loop: its executor.
+#[derive(Clone)]
+pub struct SmolNative {
+    executor: Weak<LocalExecutor<'static>>,
+}
+
+impl SmolNative {
+    /// Runs a future, which may be `!Send`, on the loop's thread, past the task: its end and its failure are the caller's business. When the loop has ended,
+    /// the future is dropped.
+    pub fn spawn<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> Task<T> {
+        match self.executor.upgrade() {
+            Some(executor) => executor.spawn(future),
+            None => LocalExecutor::new().spawn(future),
+        }
+    }
+}
+
+impl fmt::Debug for SmolNative {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SmolNative")
+    }
+}
+
+impl EventLoop for Smol {
+    const NAME: &'static str = "smol";
+    type Options = SmolOptions;
+    type Native = SmolNative;
+
+    fn drive(
+        self,
+        options: SmolOptions,
+        mailbox: Mailbox<Self>,
+        started: impl FnOnce(&Mailbox<Self>, SmolNative),
+    ) -> Result {
+        let workers = Workers::start(options.worker_threads, &mailbox)?;
+        let executor = Rc::new(LocalExecutor::new());
+        let native = SmolNative { executor: Rc::downgrade(&executor) };
+        let spawner = native.clone();
+        mailbox.set_spawner(move |future| spawner.spawn(future).detach());
+        started(&mailbox, native);
+        smol::block_on(executor.run(mailbox.drive(smol::future::yield_now)));
+        drop(executor);
+        drop(workers);
+        Ok(())
+    }
+}
+
+impl Timers for Smol {
+    fn sleep(_: &SmolNative, duration: Duration) -> impl Future<Output = ()> + 'static {
+        let timer = Timer::after(duration);
+        async {
+            timer.await;
+        }
+    }
+}
+
+impl Net for Smol {
+    type Stream = AsyncIoStream;
+    type Listener = AsyncIoListener;
+    type Watch = AsyncIoWatch;
+
+    fn listener(_: &SmolNative, socket: Bound) -> io::Result<AsyncIoListener> {
+        AsyncIoListener::new(socket)
+    }
+
+    fn stream(_: &SmolNative, socket: Socket) -> io::Result<AsyncIoStream> {
+        AsyncIoStream::new(socket)
+    }
+
+    fn connect(_: &SmolNative, address: Address) -> impl Future<Output = io::Result<AsyncIoStream>> + 'static {
+        AsyncIoStream::connect(address)
+    }
+
+    fn socket(stream: &AsyncIoStream) -> BorrowedFd<'_> {
+        stream.as_fd()
+    }
+
+    fn watch(_: &SmolNative, fd: OwnedFd) -> io::Result<AsyncIoWatch> {
+        AsyncIoWatch::new(fd)
+    }
+}
+
+/// The README's program compiles.
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;
