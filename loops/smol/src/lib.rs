@@ -1,6 +1,6 @@
 //! smol as an event loop of Interloop.
 //!
-//! [`Smol`] drives a [`LocalExecutor`](smol::LocalExecutor) on a thread of its own, by [`smol::block_on`], so that all of smol works in its tasks: sockets,
+//! [`Smol`] drives a [`LocalExecutor`] on a thread of its own, by [`smol::block_on`], so that all of smol works in its tasks: sockets,
 //! timers, files, processes. Tasks, their children and what they [spawn](SmolNative::spawn) share that thread and may be `!Send`; with
 //! `--smol-worker-threads N` further threads run what [`Context::spawn`](interloop::Context::spawn) is given.
 //!
