@@ -1,0 +1,181 @@
+//! compio, whose operations complete rather than become ready, as an event loop of Interloop.
+//!
+//! [`Compio`] drives a [`Runtime`] on a thread of its own: by io_uring where the system permits it, else by polling. All of compio works in its tasks;
+//! they, their children and what they spawn share that thread and may be `!Send`.
+//!
+//! ```
+//! use std::time::Duration;
+//! use compio::{io::{AsyncReadExt, AsyncWriteExt}, net::{TcpListener, TcpStream}};
+//! use interloop::{Service, task_fn};
+//! use interloop_compio::{Compio, compio};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut service = Service::new("greeter");
+//! let compio = service.remote_to::<Compio>();
+//! service.task("listen", task_fn::<Compio>(async |cx| {
+//!     let listener = TcpListener::bind("127.0.0.1:0").await?;
+//!     cx.export("address", listener.local_addr()?);
+//!     let greet = async move {
+//!         while let Ok((mut stream, _)) = listener.accept().await {
+//!             let _ = stream.write_all("hello").await;
+//!         }
+//!     };
+//!     cx.spawn_local(greet).detach();
+//!     cx.until_shutdown().await;
+//!     Ok(())
+//! }));
+//!
+//! let running = service.start()?;
+//! assert!(running.wait_started(Duration::from_secs(10)));
+//! let address = running.status().tasks[0].exports["address"].clone();
+//! // From any thread: a closure, or a future, that runs on the runtime.
+//! let greeting = compio.spawn(|_| async move {
+//!     let mut stream = TcpStream::connect(address).await?;
+//!     stream.read_to_end(Vec::new()).await.0?;
+//!     std::io::Result::Ok(())
+//! });
+//! greeting.wait(Duration::from_secs(10))??;
+//! assert_eq!(running.stop().code, 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Tasks that run on any loop
+//!
+//! `interloop::net` reads into buffers that belong to the caller; completions would need a copy. Its sockets ask compio when they are ready instead.
+//!
+//! # The end
+//!
+//! What was spawned on the runtime directly is dropped with it, on the loop's thread.
+
+#![forbid(unsafe_code)]
+
+mod net;
+
+use std::{
+    fmt,
+    future::{Future, pending, poll_fn},
+    rc::{Rc, Weak},
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use compio::{
+    driver::{DriverType, ProactorBuilder},
+    runtime::{Runtime, RuntimeBuilder},
+};
+use interloop::{EventLoop, Mailbox, Result, Timers, clap};
+
+pub use compio;
+
+pub use crate::net::{CompioListener, CompioStream, CompioWatch};
+
+/// A compio runtime on a thread of its own.
+///
+/// Its name, and so the prefix of its options, is `compio`. See the [crate's documentation](crate).
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Compio {}
+
+/// The options of [`Compio`]: `--compio-driver`.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[non_exhaustive]
+pub struct CompioOptions {
+    /// What it stands on
+    #[arg(long, value_name = "DRIVER", value_enum, default_value_t)]
+    pub driver: Driver,
+}
+
+/// What a compio runtime stands on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[non_exhaustive]
+pub enum Driver {
+    /// io_uring where the system permits it, else polling
+    #[default]
+    Auto,
+    /// io_uring
+    IoUring,
+    /// epoll
+    Poll,
+}
+
+/// What tasks see of their compio loop.
+#[derive(Clone)]
+pub struct CompioNative {
+    runtime: Weak<Runtime>,
+}
+
+impl CompioNative {
+    /// The runtime: to spawn on it, past the task, say. None once the loop has ended; who keeps it keeps its futures alive.
+    pub fn runtime(&self) -> Option<Rc<Runtime>> {
+        self.runtime.upgrade()
+    }
+}
+
+impl fmt::Debug for CompioNative {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CompioNative")
+    }
+}
+
+impl EventLoop for Compio {
+    const NAME: &'static str = "compio";
+    type Options = CompioOptions;
+    type Native = CompioNative;
+
+    fn drive(
+        self,
+        options: CompioOptions,
+        mailbox: Mailbox<Self>,
+        started: impl FnOnce(&Mailbox<Self>, CompioNative),
+    ) -> Result {
+        let mut proactor = ProactorBuilder::new();
+        match options.driver {
+            Driver::Auto => {}
+            Driver::IoUring => drop(proactor.driver_type(DriverType::IoUring)),
+            Driver::Poll => drop(proactor.driver_type(DriverType::Poll)),
+        }
+        let runtime = Rc::new(RuntimeBuilder::new().with_proactor(proactor).build()?);
+        let native = CompioNative { runtime: Rc::downgrade(&runtime) };
+        let spawner = native.clone();
+        mailbox.set_spawner(move |future| {
+            if let Some(runtime) = spawner.runtime() {
+                runtime.spawn(future).detach();
+            }
+        });
+        started(&mailbox, native);
+        runtime.block_on(mailbox.drive(yield_now));
+        Ok(())
+    }
+}
+
+/// Ready the next time: the runtime has looked at its completions in between.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+impl Timers for Compio {
+    fn sleep(_: &CompioNative, duration: Duration) -> impl Future<Output = ()> + 'static {
+        let deadline = Instant::now().checked_add(duration);
+        async move {
+            match deadline {
+                Some(deadline) => compio::time::sleep_until(deadline).await,
+                // A time too far for the clock is never.
+                None => pending().await,
+            }
+        }
+    }
+}
+
+/// The README's program compiles.
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;

@@ -1,0 +1,218 @@
+//! Sockets for tasks that run on any loop: compio says when they are ready.
+
+use std::{
+    cell::OnceCell,
+    fmt,
+    future::Future,
+    io::{self, IoSlice, Read, Write},
+    net::Shutdown,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use compio::{
+    net::{TcpStream, UnixStream},
+    runtime::fd::PollFd,
+};
+use futures_io::{AsyncRead, AsyncWrite};
+use interloop::net::{Accept, Address, Bound, Interest, Net, Socket, SocketFile, Watch};
+use rustix::event::{PollFlags, Timespec, poll};
+use socket2::{SockAddr, Socket as RawSocket};
+
+use crate::{Compio, CompioNative};
+
+impl Net for Compio {
+    type Stream = CompioStream;
+    type Listener = CompioListener;
+    type Watch = CompioWatch;
+
+    fn listener(_: &CompioNative, socket: Bound) -> io::Result<CompioListener> {
+        let address = socket.address()?;
+        let (socket, file) = match socket {
+            Bound::Tcp(listener) => (RawSocket::from(listener), None),
+            Bound::Unix(listener, file) => (RawSocket::from(listener), file),
+        };
+        socket.set_nonblocking(true)?;
+        Ok(CompioListener { socket: PollFd::new(socket)?, address, _file: file })
+    }
+
+    fn stream(_: &CompioNative, socket: Socket) -> io::Result<CompioStream> {
+        match socket {
+            Socket::Tcp(stream) => CompioStream::tcp(PollFd::new(stream.into())?),
+            Socket::Unix(stream) => CompioStream::new(PollFd::new(stream.into())?),
+        }
+    }
+
+    fn connect(_: &CompioNative, address: Address) -> impl Future<Output = io::Result<CompioStream>> + 'static {
+        connect(address)
+    }
+
+    fn socket(stream: &CompioStream) -> BorrowedFd<'_> {
+        stream.0.as_fd()
+    }
+
+    fn watch(_: &CompioNative, fd: OwnedFd) -> io::Result<CompioWatch> {
+        // Poll requests take what epoll does not, and answer at once.
+        let probe = rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC)?;
+        let none = rustix::event::epoll::EventFlags::empty();
+        rustix::event::epoll::add(&probe, &fd, rustix::event::epoll::EventData::new_u64(0), none)?;
+        Ok(CompioWatch { fd: PollFd::new(fd)?, urgent: OnceCell::new() })
+    }
+}
+
+async fn connect(address: Address) -> io::Result<CompioStream> {
+    match address {
+        Address::Tcp(address) => CompioStream::tcp(TcpStream::connect(address).await?.into_poll_fd()?),
+        Address::Unix(path) => CompioStream::new(UnixStream::connect(path).await?.into_poll_fd()?),
+        other => Err(io::Error::new(io::ErrorKind::Unsupported, format!("can't connect to {other}"))),
+    }
+}
+
+/// A connection: TCP, without delay, or a Unix stream.
+pub struct CompioStream(PollFd<RawSocket>);
+
+impl CompioStream {
+    fn new(socket: PollFd<RawSocket>) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self(socket))
+    }
+
+    /// The client may be gone already: that shows at the first read.
+    fn tcp(socket: PollFd<RawSocket>) -> io::Result<Self> {
+        let _ = socket.set_tcp_nodelay(true);
+        Self::new(socket)
+    }
+}
+
+impl AsyncRead for CompioStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.0.poll_read_with(cx, |mut socket| uninterrupted(|| socket.read(buf)))
+    }
+}
+
+impl AsyncWrite for CompioStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.poll_write_with(cx, |mut socket| uninterrupted(|| socket.write(buf)))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.0.poll_write_with(cx, |mut socket| uninterrupted(|| socket.write_vectored(bufs)))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends no more: the other end reads to the end, and may go on sending.
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(match self.0.shutdown(Shutdown::Write) {
+            // It is closed already.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            done => done,
+        })
+    }
+}
+
+fn uninterrupted<R>(mut operation: impl FnMut() -> io::Result<R>) -> io::Result<R> {
+    loop {
+        match operation() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+impl fmt::Debug for CompioStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CompioStream").field(&*self.0).finish()
+    }
+}
+
+/// A listening socket.
+pub struct CompioListener {
+    socket: PollFd<RawSocket>,
+    address: Address,
+    _file: Option<SocketFile>,
+}
+
+impl Accept for CompioListener {
+    type Stream = CompioStream;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(CompioStream, Address)>> {
+        let (socket, from) = ready!(self.socket.poll_accept_with(cx, |socket| uninterrupted(|| socket.accept())))?;
+        let socket = PollFd::new(socket)?;
+        Poll::Ready(match from.as_socket() {
+            Some(from) => CompioStream::tcp(socket).map(|stream| (stream, from.into())),
+            None => CompioStream::new(socket).map(|stream| (stream, unix(&from))),
+        })
+    }
+}
+
+/// Empty for a client's, which has no name.
+fn unix(from: &SockAddr) -> Address {
+    Address::Unix(from.as_pathname().map(Into::into).unwrap_or_default())
+}
+
+impl fmt::Debug for CompioListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CompioListener").field(&self.address).finish()
+    }
+}
+
+/// A descriptor whose readiness is watched. What is ready is asked of the system each time.
+#[derive(Debug)]
+pub struct CompioWatch {
+    fd: PollFd<OwnedFd>,
+    /// compio doesn't ask for urgent data: an epoll instance of our own does, which can be read once there is some.
+    urgent: OnceCell<PollFd<OwnedFd>>,
+}
+
+impl CompioWatch {
+    fn urgent(&self) -> io::Result<&PollFd<OwnedFd>> {
+        use rustix::event::epoll;
+
+        if let Some(urgent) = self.urgent.get() {
+            return Ok(urgent);
+        }
+        let tells = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&tells, &*self.fd, epoll::EventData::new_u64(0), epoll::EventFlags::PRI)?;
+        let tells = PollFd::new(tells)?;
+        Ok(self.urgent.get_or_init(|| tells))
+    }
+}
+
+impl Watch for CompioWatch {
+    fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    fn poll_ready(&self, interest: Interest, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let (fd, flags) = match interest {
+            Interest::Read => (&self.fd, PollFlags::IN),
+            Interest::Write => (&self.fd, PollFlags::OUT),
+            Interest::Urgent => (self.urgent()?, PollFlags::IN),
+        };
+        while !is_ready(fd, flags)? {
+            ready!(if flags == PollFlags::OUT { fd.poll_write_ready(cx) } else { fd.poll_read_ready(cx) })?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// It is found out anew in any case.
+    fn clear(&self, _: Interest) {}
+}
+
+/// Closed, by an error too, counts as ready: the system says so unasked.
+fn is_ready(fd: &PollFd<OwnedFd>, flags: PollFlags) -> io::Result<bool> {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    Ok(poll(&mut [rustix::event::PollFd::new(fd, flags)], Some(&now))? > 0)
+}
