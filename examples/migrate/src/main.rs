@@ -14,12 +14,17 @@ mod lines;
 use std::process::ExitCode;
 
 use interloop::{Service, Thread};
+use interloop_async_std::AsyncStd;
+use interloop_calloop::Calloop;
+use interloop_compio::Compio;
 use interloop_glib::Glib;
 use interloop_http::HttpServer;
+use interloop_mio::Mio;
+use interloop_smol::Smol;
 use interloop_tokio::Tokio;
 
 /// Where each task may run; the first is the default.
-type Loops = (Tokio, Glib, Thread);
+type Loops = (Tokio, AsyncStd, Smol, Compio, Glib, Calloop, Mio, Thread);
 
 fn main() -> ExitCode {
     let mut service = Service::new("migrate");

@@ -9,7 +9,7 @@ use std::{
 use interloop_e2e::{Example, SOON, Signal, watched};
 
 /// All loops that the example was built with.
-const LOOPS: [&str; 3] = ["tokio", "glib", "thread"];
+const LOOPS: [&str; 8] = ["tokio", "async-std", "smol", "compio", "glib", "calloop", "mio", "thread"];
 
 /// The service, with its tasks on these loops.
 fn start(http: &str, lines: &str, files: &str) -> Example {
@@ -135,17 +135,43 @@ fn with_every_task_on_another_loop_clients_see_the_same() {
     });
 }
 
+/// The names of a process's threads, in order.
+fn threads(service: &Example) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", service.id())).expect("it runs");
+    let name = |task: std::io::Result<std::fs::DirEntry>| {
+        let name = std::fs::read_to_string(task.expect("a thread").path().join("comm")).expect("its name");
+        name.trim().to_owned()
+    };
+    let mut names: Vec<_> = tasks.map(name).collect();
+    names.sort();
+    names
+}
+
 #[test]
 fn only_the_loops_in_use_are_started() {
     watched(|| {
         let mut service = start("thread", "thread", "thread");
         service.address("lines");
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", service.id())).expect("it runs");
-        let names =
-            tasks.map(|task| std::fs::read_to_string(task.expect("a thread").path().join("comm")).expect("its name"));
-        let mut names: Vec<_> = names.map(|name| name.trim().to_owned()).collect();
-        names.sort();
-        assert_eq!(names, ["files", "http", "lines", "migrate", "signals", "supervisor"]);
+        assert_eq!(threads(&service), ["files", "http", "lines", "migrate", "signals", "supervisor"]);
+        service.signal(Signal::TERM);
+        assert_eq!(service.wait(), 0);
+    });
+}
+
+/// HTTP, TCP, timers and a channel: all of it on loops that bring no runtime.
+#[test]
+fn on_glib_mio_and_calloop_alone_no_runtime_has_a_thread() {
+    watched(|| {
+        let mut service = start("glib", "mio", "calloop");
+        let (http, lines) = (service.address("http"), service.address("lines"));
+        let mut visit = Client::connect(lines);
+        visit.say("hello\n").hear("heard\n");
+        let begun = Instant::now();
+        while visit.say("?\n").hear("lines\n") != "1 lines\n" {
+            assert!(begun.elapsed() < SOON, "the job does not file");
+        }
+        Client::connect(http).say("GET /book HTTP/1.1\r\nhost: x\r\n\r\n").hear("1 hello\n");
+        assert_eq!(threads(&service), ["calloop", "glib", "migrate", "mio", "signals", "supervisor"]);
         service.signal(Signal::TERM);
         assert_eq!(service.wait(), 0);
     });
