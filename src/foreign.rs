@@ -17,7 +17,8 @@ use crate::{
 ///
 /// It belongs to no service: nobody supervises the loop, restarts it, or leaves it behind when it is stuck.
 ///
-/// Adapters attach it in one call where they can; by hand it is these four lines:
+/// Where the loop runs futures the mailbox is one: `mailbox.drive(tokio::task::yield_now)`, awaited beside the rest of a `#[tokio::main]`, say. Adapters
+/// of other loops attach it in one call where they can; by hand it is these four lines:
 ///
 /// ```
 /// use std::{sync::mpsc, time::Duration};
