@@ -40,6 +40,11 @@ pub const INVOKE: &str = "MainContext::invoke";
 /// What HTTP and starts are compared with.
 pub const BARE_AXUM: &str = "bare axum, tokio current-thread";
 
+/// What HTTP on smol is compared with.
+pub const BARE_SMOL: &str = "bare hyper, smol";
+/// The comparisons of HTTP on every loop, and their connections.
+pub const HTTP_ON: [(&str, usize); 2] = [("http-loops-32", 32), ("http-loops-256", 256)];
+
 /// Opens the comparisons.
 pub fn register(suite: &mut Suite) {
     suite
@@ -87,6 +92,16 @@ pub fn register(suite: &mut Suite) {
         .parts(10)
         .add_fallible(BARE_AXUM, |n| crate::http_load::cpu_per_request(http::bare_axum, 32, n))
         .link(http::LINK);
+    for (id, connections) in HTTP_ON {
+        let question = "As http-cpu, on every loop; so many connections as the name says.";
+        suite
+            .compare(id, 60_000, question)
+            .parts(3)
+            .add_fallible(BARE_AXUM, move |n| crate::http_load::cpu_per_request(http::bare_axum, connections, n))
+            .link(http::LINK)
+            .add_fallible(BARE_SMOL, move |n| crate::http_load::cpu_per_request(http::bare_smol, connections, n))
+            .link(http::SMOL_LINK);
+    }
     suite
         .compare(START, 100, "From the start of the server's process to its first answer.")
         .parts(10)

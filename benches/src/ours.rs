@@ -4,6 +4,7 @@ mod calls;
 mod hosting;
 mod http;
 mod lifecycle;
+mod matrix;
 mod memory;
 mod posts;
 
@@ -15,6 +16,7 @@ pub use hosting::Hosted;
 pub fn register(suite: &mut Suite) {
     calls::register(suite);
     posts::register(suite);
+    matrix::register(suite);
     http::register(suite);
     lifecycle::register(suite);
     memory::register(suite);

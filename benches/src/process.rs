@@ -1,5 +1,6 @@
 //! Servers as child processes: start, CPU time, end.
 
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -59,6 +60,19 @@ impl Child {
         kill(self.pid(), Signal::SIGTERM)?;
         let status = self.0.wait()?;
         Ok((status, begin.elapsed()))
+    }
+
+    /// How often its threads have gone to rest so far, those aside that a runtime keeps for what blocks, for a while.
+    pub fn switches(&self) -> io::Result<u64> {
+        let mut sum = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.0.id()))? {
+            let status = fs::read_to_string(task?.path().join("status"))?;
+            let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+            if !field("Name:").starts_with("blocking-") {
+                sum += field("voluntary_ctxt_switches:").parse::<u64>().map_err(io::Error::other)?;
+            }
+        }
+        Ok(sum)
     }
 
     fn pid(&self) -> Pid {

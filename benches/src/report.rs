@@ -49,28 +49,71 @@ fn write_page(page: &mut String, outcomes: &[Outcome]) -> std::fmt::Result {
 
     for outcome in outcomes {
         writeln!(page, "## {}\n\n{}\n", outcome.id, outcome.question)?;
-        let timed = outcome.unit == Unit::Nanoseconds;
-        let header = if timed {
-            "| | each | a second | relative |\n|---|---|---|---|"
+        if outcome.is_matrix {
+            write_matrix(page, outcome)?;
         } else {
-            "| | each | relative |\n|---|---|---|"
-        };
-        writeln!(page, "{header}")?;
-        for row in &outcome.rows {
-            let name = row.link.map_or_else(|| row.name.to_owned(), |link| format!("[{}]({link})", row.name));
-            match &row.figures {
-                Ok(figures) => {
-                    let rate = if timed { format!(" {:.0} |", figures.rate.median) } else { String::new() };
-                    let relative = figures.ratio.map_or_else(String::new, ratio);
-                    writeln!(page, "| {name} | {} |{rate} {relative} |", cost(figures.cost, outcome.unit))?;
-                }
-                Err(why) => writeln!(page, "| {name} | not measured: {why} |{} |", if timed { " |" } else { "" })?,
-            }
+            write_table(page, outcome)?;
         }
         writeln!(page, "\n{} rounds of {} operations.\n", outcome.rounds, outcome.operations)?;
     }
     page.truncate(page.trim_end().len());
     page.push('\n');
+    Ok(())
+}
+
+fn write_table(page: &mut String, outcome: &Outcome) -> std::fmt::Result {
+    let timed = outcome.unit == Unit::Nanoseconds;
+    let header = if timed {
+        "| | each | a second | relative |\n|---|---|---|---|"
+    } else {
+        "| | each | relative |\n|---|---|---|"
+    };
+    writeln!(page, "{header}")?;
+    for row in &outcome.rows {
+        let name = row.link.map_or_else(|| row.name.to_owned(), |link| format!("[{}]({link})", row.name));
+        match &row.figures {
+            Ok(figures) => {
+                let rate = if timed { format!(" {:.0} |", figures.rate.median) } else { String::new() };
+                let relative = figures.ratio.map_or_else(String::new, ratio);
+                writeln!(page, "| {name} | {} |{rate} {relative} |", cost(figures.cost, outcome.unit))?;
+            }
+            Err(why) => writeln!(page, "| {name} | not measured: {why} |{} |", if timed { " |" } else { "" })?,
+        }
+    }
+    Ok(())
+}
+
+/// Rows call columns; each cell is the cost, and what that is to the first contestant's.
+fn write_matrix(page: &mut String, outcome: &Outcome) -> std::fmt::Result {
+    let pairs: Vec<_> = outcome.rows.iter().filter_map(|row| Some((row.name.split_once(" to ")?, row))).collect();
+    let mut names: Vec<&str> = Vec::new();
+    for ((from, _), _) in &pairs {
+        if !names.contains(from) {
+            names.push(from);
+        }
+    }
+    let first = &outcome.rows[0];
+    if let Ok(figures) = &first.figures {
+        writeln!(page, "{}: {}.\n", first.name, cost(figures.cost, outcome.unit))?;
+    }
+    writeln!(page, "| from \\ to | {} |", names.join(" | "))?;
+    writeln!(page, "|---|{}", "---|".repeat(names.len()))?;
+    for from in &names {
+        write!(page, "| {from} |")?;
+        for to in &names {
+            let row = pairs.iter().find(|(pair, _)| *pair == (*from, *to)).map(|(_, row)| &row.figures);
+            match row {
+                Some(Ok(figures)) => {
+                    let (Spread { median, .. }, unit) = scaled(figures.cost, outcome.unit);
+                    let ratio = figures.ratio.map_or(f64::NAN, |ratio| ratio.median);
+                    write!(page, " {ratio:.2} ({median:.1} {unit}) |")?;
+                }
+                Some(Err(why)) => write!(page, " {why} |")?,
+                None => write!(page, " |")?,
+            }
+        }
+        writeln!(page)?;
+    }
     Ok(())
 }
 
@@ -85,6 +128,7 @@ fn scaled(Spread { median, low, high }: Spread, unit: Unit) -> (Spread, &'static
         (Unit::Nanoseconds, m) if m < 1e6 => ("us", 1e3),
         (Unit::Nanoseconds, _) => ("ms", 1e6),
         (Unit::Bytes, _) => ("KiB", 1024.0),
+        (Unit::Count, _) => ("", 1.0),
     };
     (Spread { median: median / scale, low: low / scale, high: high / scale }, name)
 }

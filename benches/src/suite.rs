@@ -33,9 +33,9 @@ impl Sample {
         Self { cost: cpu.as_nanos() as f64 / f64::from(n), rate: f64::from(n) / elapsed.as_secs_f64() }
     }
 
-    /// One took so many bytes.
-    pub fn of_bytes(bytes: f64) -> Self {
-        Self { cost: bytes, rate: 0.0 }
+    /// One took so many bytes, or whatever else is counted.
+    pub fn of_count(count: f64) -> Self {
+        Self { cost: count, rate: 0.0 }
     }
 }
 
@@ -66,6 +66,8 @@ pub enum Unit {
     Nanoseconds,
     /// Memory; there is no rate then.
     Bytes,
+    /// How many; there is no rate then.
+    Count,
 }
 
 #[derive(Clone, Debug)]
@@ -83,6 +85,7 @@ pub struct Comparison {
     /// Into how many the operations of a round are split, each part a round of its own.
     parts: u32,
     unit: Unit,
+    is_matrix: bool,
     contestants: Vec<Contestant>,
     claims: Vec<Claim>,
 }
@@ -140,6 +143,12 @@ impl Comparison {
     /// Says what costs are counted in.
     pub fn unit(&mut self, unit: Unit) -> &mut Self {
         self.unit = unit;
+        self
+    }
+
+    /// Prints those named `A to B` as a matrix, from rows to columns.
+    pub fn matrix(&mut self) -> &mut Self {
+        self.is_matrix = true;
         self
     }
 
@@ -201,7 +210,16 @@ impl Comparison {
             Verdict { first: claim.first, second: claim.second, bound: claim.bound, found }
         });
         let verdicts = verdicts.collect();
-        Outcome { id: self.id, question: self.question, rounds, operations: n, unit: self.unit, rows, verdicts }
+        Outcome {
+            id: self.id,
+            question: self.question,
+            rounds,
+            operations: n,
+            unit: self.unit,
+            is_matrix: self.is_matrix,
+            rows,
+            verdicts,
+        }
     }
 }
 
@@ -241,7 +259,8 @@ impl Suite {
     pub fn compare(&mut self, id: &'static str, operations: u32, question: &'static str) -> &mut Comparison {
         assert!(self.0.iter().all(|c| c.id != id), "{id} is added twice");
         let (contestants, claims) = (Vec::new(), Vec::new());
-        self.0.push(Comparison { id, question, operations, parts: 1, unit: Unit::default(), contestants, claims });
+        let unit = Unit::default();
+        self.0.push(Comparison { id, question, operations, parts: 1, unit, is_matrix: false, contestants, claims });
         self.0.last_mut().expect("just pushed")
     }
 
@@ -283,6 +302,8 @@ pub struct Outcome {
     pub operations: u32,
     /// What costs are counted in.
     pub unit: Unit,
+    /// Whether those named `A to B` are a matrix.
+    pub is_matrix: bool,
     /// One a contestant, in the order they were added.
     pub rows: Vec<Row>,
     /// One a claim.

@@ -13,7 +13,9 @@ fn every_contestant_measures_something() {
     for outcome in &outcomes {
         for row in &outcome.rows {
             let figures = row.figures.as_ref().unwrap_or_else(|why| panic!("{}: {}: {why}", outcome.id, row.name));
-            assert!(figures.cost.low > 0.0, "{}: {} cost nothing", outcome.id, row.name);
+            // Of wakeups there are to be none.
+            let cost = figures.cost.low;
+            assert!(cost > 0.0 || outcome.id == "wakeups", "{}: {} cost nothing", outcome.id, row.name);
         }
     }
     assert!(report::markdown(&outcomes).contains("| [bare futex]("));

@@ -1,4 +1,4 @@
-//! Starts so many idle loops of a kind, and prints how many bytes of this process are resident and no file's then.
+//! Starts so many idle loops of a kind, and prints how many bytes of this process are resident and no file's then, and its threads.
 
 use std::error::Error;
 use std::fs;
@@ -7,8 +7,13 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use interloop::{EventLoop, Service, Thread, task_fn};
+use interloop_async_std::AsyncStd;
 use interloop_benches::baseline::idle;
+use interloop_calloop::Calloop;
+use interloop_compio::Compio;
 use interloop_glib::Glib;
+use interloop_mio::Mio;
+use interloop_smol::Smol;
 use interloop_tokio::Tokio;
 
 fn main() -> ExitCode {
@@ -24,12 +29,17 @@ fn main() -> ExitCode {
         "bare-glib" => with_bare(loops, idle::glib),
         "thread" => with_service(loops, || Thread),
         "tokio" => with_service(loops, Tokio::default),
+        "smol" => with_service(loops, Smol::default),
+        "async-std" => with_service(loops, AsyncStd::default),
+        "compio" => with_service(loops, Compio::default),
         "glib" => with_service(loops, Glib::private),
+        "calloop" => with_service(loops, Calloop::default),
+        "mio" => with_service(loops, Mio::default),
         _ => Err(format!("unknown kind: {kind}").into()),
     };
     match resident {
-        Ok(bytes) => {
-            println!("{bytes}");
+        Ok((bytes, threads)) => {
+            println!("{bytes} {threads}");
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -40,7 +50,7 @@ fn main() -> ExitCode {
 }
 
 /// They end with the process.
-fn with_bare(loops: u32, idle: fn(&dyn Fn())) -> Result<u64, Box<dyn Error>> {
+fn with_bare(loops: u32, idle: fn(&dyn Fn())) -> Result<(u64, usize), Box<dyn Error>> {
     let (ready, is_ready) = channel();
     for _ in 0..loops {
         let ready = ready.clone();
@@ -50,7 +60,7 @@ fn with_bare(loops: u32, idle: fn(&dyn Fn())) -> Result<u64, Box<dyn Error>> {
     resident()
 }
 
-fn with_service<L: EventLoop>(loops: u32, plan: impl Fn() -> L) -> Result<u64, Box<dyn Error>> {
+fn with_service<L: EventLoop>(loops: u32, plan: impl Fn() -> L) -> Result<(u64, usize), Box<dyn Error>> {
     let mut service = Service::new("idle-loops");
     for number in 0..loops {
         service.event_loop(format!("loop-{number}"), plan());
@@ -69,10 +79,10 @@ fn with_service<L: EventLoop>(loops: u32, plan: impl Fn() -> L) -> Result<u64, B
     resident
 }
 
-fn resident() -> Result<u64, Box<dyn Error>> {
+fn resident() -> Result<(u64, usize), Box<dyn Error>> {
     // Counted page by page, unlike VmRSS; and without the pages of the program's file, which come and go.
     let rollup = fs::read_to_string("/proc/self/smaps_rollup")?;
     let line = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:")).ok_or("no Anonymous")?;
     let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kibibytes * 1024)
+    Ok((kibibytes * 1024, fs::read_dir("/proc/self/task")?.count()))
 }

@@ -68,7 +68,7 @@ fn spawns<L: EventLoop>(n: u32, plan: L) -> Duration {
 }
 
 /// `n` calls from a task on one loop to another loop.
-fn from_loop<From: EventLoop, To: EventLoop>(n: u32, from: From, to: To) -> Duration {
+pub(super) fn from_loop<From: EventLoop, To: EventLoop>(n: u32, from: From, to: To) -> Duration {
     run_on(Cpus::get().first, move || {
         let mut service = Service::new("bench");
         let remote = host(&mut service, to, Asked::default);

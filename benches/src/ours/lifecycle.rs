@@ -1,15 +1,16 @@
-//! The time that a stop takes, and many tasks.
+//! The time that a stop takes, what happens while nothing does, and many tasks.
 
 use std::process::Command;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use interloop::{Service, Thread, task_fn};
 
 use super::hosting::PATIENCE;
 use crate::process::{Child, sibling};
-use crate::suite::{Bound, Failure, Sample, Suite};
+use crate::suite::{Bound, Failure, Sample, Suite, Unit};
 
-const STOP: &str = "interloop: 6 loops, 100 tasks, idle";
+const STOP: &str = "interloop: 11 loops of 8 kinds, 102 tasks, idle";
 const MANY: &str = "interloop: 10,000 tasks";
 const FEW: &str = "interloop: 1,000 tasks";
 
@@ -18,6 +19,11 @@ pub(super) fn register(suite: &mut Suite) {
         .compare("stop", 40, "From TERM to the end of the process.")
         .add_fallible(STOP, term_to_exit)
         .limit(STOP, 20e6);
+    suite
+        .compare("wakeups", 1, "How often any thread of the process wakes up in 2 s, those of `blocking-*` aside.")
+        .unit(Unit::Count)
+        .add_fallible(STOP, |_| wakeups())
+        .limit(STOP, 0.0);
     suite
         .compare("tasks", 10_000, "Start and stop of a service with many tasks on one loop, a task.")
         .add(FEW, |n| life_of(n / 10) * 10)
@@ -28,15 +34,34 @@ pub(super) fn register(suite: &mut Suite) {
 fn term_to_exit(n: u32) -> Result<Sample, Failure> {
     let mut sum = Duration::ZERO;
     for _ in 0..n {
-        let mut command = Command::new(sibling("idle")?);
-        let child = Child::start(command.args(["--http-host", "127.0.0.1", "--http-port", "0"]), "all tasks started")?;
-        let (status, elapsed) = child.terminate()?;
+        let (status, elapsed) = idle()?.terminate()?;
         if !status.success() {
             return Err(format!("idle: {status}").into());
         }
         sum += elapsed;
     }
     Ok(Sample::of(n, sum))
+}
+
+fn idle() -> Result<Child, Failure> {
+    let mut command = Command::new(sibling("idle")?);
+    Child::start(command.args(["--http-host", "127.0.0.1", "--http-port", "0"]), "all tasks started")
+}
+
+fn wakeups() -> Result<Sample, Failure> {
+    let child = idle()?;
+    // What follows from the start has settled when nothing changes any more.
+    let mut before = child.switches()?;
+    loop {
+        sleep(Duration::from_millis(200));
+        let now = child.switches()?;
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    sleep(Duration::from_secs(2));
+    Ok(Sample::of_count((child.switches()? - before) as f64))
 }
 
 /// How long so many tasks take from start to end.

@@ -1,4 +1,4 @@
-//! The memory that a further loop takes.
+//! The memory and the threads that a further loop takes.
 
 use std::process::Command;
 
@@ -22,21 +22,47 @@ pub(super) fn register(suite: &mut Suite) {
         .add_fallible("glib main loop on a thread", |_| further("bare-glib"))
         .add_fallible(THREAD, |_| further("thread"))
         .add_fallible("interloop: Tokio", |_| further("tokio"))
+        .add_fallible("interloop: Smol", |_| further("smol"))
+        .add_fallible("interloop: AsyncStd", |_| further("async-std"))
+        .add_fallible("interloop: Compio", |_| further("compio"))
         .add_fallible("interloop: Glib::private", |_| further("glib"))
+        .add_fallible("interloop: Calloop", |_| further("calloop"))
+        .add_fallible("interloop: Mio", |_| further("mio"))
         .limit(THREAD, 100.0 * 1024.0);
+    let threads = suite.compare(
+        "threads",
+        FURTHER,
+        "Threads of a process with one idle loop of a kind, the service's own among them: main, the supervisor.",
+    );
+    threads
+        .unit(Unit::Count)
+        .add_fallible(THREAD, |_| threads_of("thread"))
+        .add_fallible("interloop: Tokio", |_| threads_of("tokio"))
+        .add_fallible("interloop: Smol", |_| threads_of("smol"))
+        .add_fallible("interloop: AsyncStd", |_| threads_of("async-std"))
+        .add_fallible("interloop: Compio", |_| threads_of("compio"))
+        .add_fallible("interloop: Glib::private", |_| threads_of("glib"))
+        .add_fallible("interloop: Calloop", |_| threads_of("calloop"))
+        .add_fallible("interloop: Mio", |_| threads_of("mio"));
 }
 
 /// However few operations are asked for: with fewer loops the noise is larger than what is measured.
 fn further(kind: &str) -> Result<Sample, Failure> {
-    let further = resident(kind, FURTHER + 1)? - resident(kind, 1)?;
-    Ok(Sample::of_bytes(further / f64::from(FURTHER)))
+    let further = idle(kind, FURTHER + 1)?.0 - idle(kind, 1)?.0;
+    Ok(Sample::of_count(further / f64::from(FURTHER)))
 }
 
-/// The resident memory of a process with so many.
-fn resident(kind: &str, loops: u32) -> Result<f64, Failure> {
+fn threads_of(kind: &str) -> Result<Sample, Failure> {
+    Ok(Sample::of_count(idle(kind, 1)?.1))
+}
+
+/// The resident memory of a process with so many, and its threads.
+fn idle(kind: &str, loops: u32) -> Result<(f64, f64), Failure> {
     let output = Command::new(sibling("idle-loops")?).arg(kind).arg(loops.to_string()).output()?;
     if !output.status.success() {
         return Err(format!("idle-loops {kind}: {}", output.status).into());
     }
-    Ok(str::from_utf8(&output.stdout)?.trim().parse()?)
+    let words = str::from_utf8(&output.stdout)?;
+    let (resident, threads) = words.trim().split_once(' ').ok_or("idle-loops says two numbers")?;
+    Ok((resident.parse()?, threads.parse()?))
 }

@@ -19,11 +19,13 @@ mod quiet {
                 let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
                 (name, line.trim().parse().unwrap())
             })
+            // async-io's pool for what blocks: its threads end by themselves, which is no business of an idle loop.
+            .filter(|(name, _)| !name.starts_with("blocking-"))
             .collect()
     }
 
     #[test]
-    fn six_loops_and_a_hundred_tasks_stop_at_once() {
+    fn all_loops_and_a_hundred_tasks_stop_at_once() {
         watched(|| {
             let mut example = Example::start("idle", &[]);
             example.log("all tasks started");
