@@ -1,7 +1,7 @@
 //! The sockets of [async-io](async_io), for the event loops of Interloop that stand on it: smol and async-std.
 //!
-//! An adapter implements [`Net`](interloop::net::Net) by these types. One thread of the process, `async-io`, is started by the first socket or
-//! timer and never ends: it waits for the system when no loop on async-io does. Idle, it sleeps.
+//! An adapter implements [`Net`](interloop::net::Net) by these types. One thread of the process, `async-io`, is started by the first such loop and
+//! never ends: it waits for the system when no loop on async-io does. Idle, it sleeps.
 
 #![forbid(unsafe_code)]
 
@@ -19,6 +19,13 @@ use async_io::Async;
 use interloop::net::{Accept, Address, Bound, SocketFile};
 
 pub use async_io;
+
+/// Starts the thread `async-io` now, if it doesn't run yet: else async-io does so at some time of its own choice, which looks like a thread that leaks. To be
+/// called before the loop is driven.
+pub fn start() {
+    // It is started by the end of the first such call, at the latest.
+    async_io::block_on(std::future::ready(()));
+}
 
 pub use crate::{stream::AsyncIoStream, watch::AsyncIoWatch};
 

@@ -1,14 +1,14 @@
 //! Connections.
 
 use std::{
-    io::{self, IoSlice, IoSliceMut},
+    io::{self, IoSlice, IoSliceMut, Read, Write},
     net::{Shutdown, TcpStream},
     os::{
         fd::{AsFd, BorrowedFd},
         unix::net::UnixStream,
     },
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use async_io::Async;
@@ -19,8 +19,15 @@ use futures_util::{
 use interloop::net::{Address, Socket};
 
 /// A connection: TCP, without delay, or a Unix stream.
+///
+/// It remembers whether another try is worth it: after a read or a write that moved less than was asked, the system is not asked in vain, and async-io told at
+/// once to wait. async-io's own streams find that out by an operation that would block, one or two a request.
 #[derive(Debug)]
-pub struct AsyncIoStream(Either<Async<TcpStream>, Async<UnixStream>>);
+pub struct AsyncIoStream {
+    kind: Either<Async<TcpStream>, Async<UnixStream>>,
+    readable: bool,
+    writable: bool,
+}
 
 impl AsyncIoStream {
     /// Takes a connected socket in.
@@ -35,14 +42,18 @@ impl AsyncIoStream {
         }
     }
 
+    fn new_kind(kind: Either<Async<TcpStream>, Async<UnixStream>>) -> Self {
+        Self { kind, readable: true, writable: true }
+    }
+
     /// The client may be gone already: that shows at the first read.
     pub(crate) fn tcp(stream: Async<TcpStream>) -> Self {
         let _ = stream.get_ref().set_nodelay(true);
-        Self(Either::Left(stream))
+        Self::new_kind(Either::Left(stream))
     }
 
     pub(crate) fn unix(stream: Async<UnixStream>) -> Self {
-        Self(Either::Right(stream))
+        Self::new_kind(Either::Right(stream))
     }
 
     /// Connects.
@@ -64,22 +75,83 @@ impl AsyncIoStream {
 
     /// async-io's own, from which smol's can be made: `smol::net::TcpStream::from(..)`.
     pub fn into_inner(self) -> Either<Async<TcpStream>, Async<UnixStream>> {
-        self.0
+        self.kind
     }
 }
 
 impl AsFd for AsyncIoStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.0 {
+        match &self.kind {
             Either::Left(stream) => stream.as_fd(),
             Either::Right(stream) => stream.as_fd(),
         }
     }
 }
 
+impl AsyncIoStream {
+    fn poll_read_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        asked: usize,
+        mut read: impl FnMut(&mut dyn Read) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            if !self.readable {
+                ready!(match &self.kind {
+                    Either::Left(stream) => stream.poll_readable(cx),
+                    Either::Right(stream) => stream.poll_readable(cx),
+                })?;
+                self.readable = true;
+            }
+            let read = match &self.kind {
+                Either::Left(stream) => read(&mut stream.get_ref()),
+                Either::Right(stream) => read(&mut stream.get_ref()),
+            };
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => {
+                    // async-io waits for the state, not for its change: what has come in the meantime, the end too, is told.
+                    self.readable = !read.as_ref().is_ok_and(|read| (1..asked).contains(read));
+                    return Poll::Ready(read);
+                }
+            }
+        }
+    }
+
+    fn poll_write_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        asked: usize,
+        mut write: impl FnMut(&mut dyn Write) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            if !self.writable {
+                ready!(match &self.kind {
+                    Either::Left(stream) => stream.poll_writable(cx),
+                    Either::Right(stream) => stream.poll_writable(cx),
+                })?;
+                self.writable = true;
+            }
+            let written = match &self.kind {
+                Either::Left(stream) => write(&mut stream.get_ref()),
+                Either::Right(stream) => write(&mut stream.get_ref()),
+            };
+            match written {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                written => {
+                    self.writable = !written.as_ref().is_ok_and(|written| (1..asked).contains(written));
+                    return Poll::Ready(written);
+                }
+            }
+        }
+    }
+}
+
 impl AsyncRead for AsyncIoStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        self.poll_read_with(cx, buf.len(), |stream| stream.read(buf))
     }
 
     fn poll_read_vectored(
@@ -87,13 +159,14 @@ impl AsyncRead for AsyncIoStream {
         cx: &mut Context<'_>,
         bufs: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_read_vectored(cx, bufs)
+        let asked = bufs.iter().map(|buf| buf.len()).sum();
+        self.poll_read_with(cx, asked, |stream| stream.read_vectored(bufs))
     }
 }
 
 impl AsyncWrite for AsyncIoStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        self.poll_write_with(cx, buf.len(), |stream| stream.write(buf))
     }
 
     fn poll_write_vectored(
@@ -101,7 +174,8 @@ impl AsyncWrite for AsyncIoStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+        let asked = bufs.iter().map(|buf| buf.len()).sum();
+        self.poll_write_with(cx, asked, |stream| stream.write_vectored(bufs))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -110,7 +184,7 @@ impl AsyncWrite for AsyncIoStream {
 
     /// Sends no more, which async-io's own doesn't do: the other end reads to the end, and may go on sending.
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let closed = match &self.0 {
+        let closed = match &self.kind {
             Either::Left(stream) => stream.get_ref().shutdown(Shutdown::Write),
             Either::Right(stream) => stream.get_ref().shutdown(Shutdown::Write),
         };

@@ -77,6 +77,7 @@ impl EventLoop for AsyncStd {
     type Native = ();
 
     fn drive(self, _: NoOptions, mailbox: Mailbox<Self>, started: impl FnOnce(&Mailbox<Self>, ())) -> Result {
+        interloop_async_io::start();
         // Futures stay in the mailbox: async-std's own `spawn_local` is not part of its stable interface.
         mailbox.set_workers(|future| drop(task::spawn(future)));
         started(&mailbox, ());

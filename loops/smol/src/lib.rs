@@ -124,6 +124,7 @@ impl EventLoop for Smol {
         mailbox: Mailbox<Self>,
         started: impl FnOnce(&Mailbox<Self>, SmolNative),
     ) -> Result {
+        interloop_async_io::start();
         let workers = Workers::start(options.worker_threads, &mailbox)?;
         let executor = Rc::new(LocalExecutor::new());
         let native = SmolNative { executor: Rc::downgrade(&executor) };

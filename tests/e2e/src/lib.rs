@@ -27,6 +27,16 @@ const WATCHDOG: Duration = Duration::from_secs(90);
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+/// And so do those of the other pages.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/writing-a-loop.md")]
+struct WritingALoop;
+
+/// And so do those of the other pages.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/migrating.md")]
+struct Migrating;
+
 /// Runs a test; when it takes too long the process ends, and says which one.
 pub fn watched<R>(test: impl FnOnce() -> R) -> R {
     let name = thread::current().name().unwrap_or("a test").to_owned();
