@@ -94,6 +94,13 @@ impl ForeignHandle {
     pub fn request_shutdown(&self, reason: impl Into<String>) {
         self.0.stop(Reason::Requested(reason.into().into()), None);
     }
+
+    /// Closes the mailbox at once: what was not begun is given up, also when a job of its own says so, and its replies resolve as
+    /// [`Stopped`](crate::CallError::Stopped). For adapters whose guard may be dropped while the mailbox takes a turn; the mailbox is still to be dropped
+    /// on its thread.
+    pub fn detach(&self) {
+        self.0.give_up(Reason::Requested("detached".into()));
+    }
 }
 
 /// A mailbox's stay on a thread that no service drives. When it is over the mailbox is closed for good.

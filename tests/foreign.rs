@@ -198,6 +198,29 @@ fn dropped_it_tells_everyone_who_waits_and_drops_what_lives_there() {
 }
 
 #[test]
+fn detached_by_a_job_of_its_own_it_begins_no_other() {
+    watched(|| {
+        let mut somebody = Loop::new();
+        let count = somebody.mailbox().share(Cell::new(0));
+        let handle = somebody.mailbox().handle();
+        let add = |count: &Cell<u32>| count.set(count.get() + 1);
+        count.post(add).unwrap();
+        let detaches = count.call(move |count| {
+            handle.detach();
+            count.get()
+        });
+        // Queued behind it.
+        count.post(add).unwrap();
+        let behind = count.call(Cell::get);
+        somebody.run(|| false);
+        assert!(somebody.mailbox.is_none(), "it said stop");
+        assert_eq!(block_on(detaches), Ok(1));
+        assert_eq!(block_on(behind), Err(CallError::Stopped));
+        assert!(matches!(count.post(|_| ()), Err(PostError::Stopped(_))));
+    });
+}
+
+#[test]
 fn several_live_on_one_thread() {
     watched(|| {
         let (mut first, mut second) = (Loop::new(), Loop::new());

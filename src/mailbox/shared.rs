@@ -116,6 +116,13 @@ impl Shared {
         self.queue.raise(flag::STOP);
     }
 
+    /// Tells the loop to end at once: what is queued is dropped. What has begun goes on.
+    pub(crate) fn give_up(&self, reason: crate::state::Reason) {
+        self.queue.close();
+        self.discard(std::iter::from_fn(|| self.queue.pop()).collect());
+        self.stop(reason, None);
+    }
+
     /// The loop will run no more, or was left behind: closes the mailbox, drops what is queued, and resolves everyone who waits as Stopped.
     pub(crate) fn terminate(&self) {
         self.queue.close();

@@ -108,6 +108,8 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
+        // By a job of its own, perhaps: then the turn that goes on takes no other.
+        self.handle.detach();
         self.guest.detach();
     }
 }

@@ -65,6 +65,13 @@ impl Attached {
     }
 }
 
+impl Drop for Attached {
+    fn drop(&mut self) {
+        // By a job of its own, perhaps: then the turn that goes on takes no other.
+        self.handle.detach();
+    }
+}
+
 impl std::fmt::Debug for Attached {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Attached").field(&self.handle).finish()
