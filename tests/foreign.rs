@@ -128,7 +128,10 @@ fn nobody_blocks_its_thread_by_waiting() {
         let mut service = Service::new("test");
         let loop_ = service.remote_to::<Thread>();
         let running = up(service);
-        assert_eq!(loop_.call(|_| ()).wait(SOON), Err(CallError::WouldBlock));
+        let (answer, held) = mpsc::channel();
+        let unanswered = loop_.call(move |_| held.recv().is_ok());
+        assert_eq!(unanswered.wait(SOON), Err(CallError::WouldBlock));
+        answer.send(()).unwrap();
         drop(somebody);
         assert_eq!(loop_.call(|_| ()).wait(SOON), Ok(()));
         assert_eq!(running.stop().code, 0);
