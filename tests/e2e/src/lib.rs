@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+mod display;
+
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
@@ -16,6 +18,8 @@ use std::{
 };
 
 pub use rustix::process::Signal;
+
+pub use crate::display::Display;
 
 /// How long anything may take that a test waits for.
 pub const SOON: Duration = Duration::from_secs(20);

@@ -1,90 +1,12 @@
 //! `gtk-counter` under a real X server: posts over HTTP, looks at the window, clicks the button.
 
 use std::{
-    os::fd::OwnedFd,
-    path::PathBuf,
-    process::{Child, Command, Output, Stdio},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
-use interloop_e2e::{Example, SOON, Signal, binary, get, post, watched};
-
-/// An X server without a screen, which ends with this value.
-struct Display {
-    server: Child,
-    name: String,
-    folder: tempfile::TempDir,
-}
-
-impl Display {
-    fn start() -> Self {
-        // -displayfd: the server picks a free number, and says it when it is ready.
-        let (number, theirs) = std::io::pipe().unwrap();
-        let mut command = Command::new("Xvfb");
-        command.args(["-displayfd", "1", "-screen", "0", "640x400x24", "-nolisten", "tcp"]);
-        let server = command.stdout(OwnedFd::from(theirs)).stderr(Stdio::null()).spawn();
-        let server = server.expect("Xvfb is there: scripts/setup installs it");
-        drop(command);
-        let mut line = String::new();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(number), &mut line).unwrap();
-        Self { server, name: format!(":{}", line.trim()), folder: tempfile::tempdir().unwrap() }
-    }
-
-    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(program);
-        command
-            .env("DISPLAY", &self.name)
-            .env("GSK_RENDERER", "cairo")
-            .env("GTK_A11Y", "none")
-            .env("GDK_BACKEND", "x11");
-        command.env_remove("WAYLAND_DISPLAY");
-        command
-    }
-
-    fn run(&self, program: &str, arguments: &[&str]) -> Output {
-        let output = self.command(program).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        output
-    }
-
-    /// The pixels of the screen below this line, as a hash would see them.
-    fn pixels_below(&self, line: u32) -> Vec<u8> {
-        let path = self.folder.path().join("screen.rgb");
-        let path = path.to_str().unwrap();
-        let crop = format!("640x{}+0+{line}", 400 - line);
-        self.run("import", &["-window", "root", "-crop", &crop, "-depth", "8", &format!("rgb:{path}")]);
-        std::fs::read(path).unwrap()
-    }
-
-    /// Waits until the pixels below this line differ from those, and no longer change.
-    fn changed_below(&self, line: u32, before: &[u8]) -> Vec<u8> {
-        let begun = Instant::now();
-        let mut last = before.to_vec();
-        loop {
-            let now = self.pixels_below(line);
-            if now != before && now == last {
-                return now;
-            }
-            last = now;
-            assert!(begun.elapsed() < SOON, "the window was not drawn anew; see {}", self.keep().display());
-        }
-    }
-
-    /// Keeps a picture for whoever looks into a failure.
-    fn keep(&self) -> PathBuf {
-        let path = std::env::temp_dir().join("gtk-counter-failed.png");
-        let _ = self.command("import").args(["-window", "root"]).arg(&path).status();
-        path
-    }
-}
-
-impl Drop for Display {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
-}
+use interloop_e2e::{Display, Example, SOON, Signal, binary, get, post, watched};
 
 /// The list begins below the label and the button.
 const LIST: u32 = 66;
@@ -97,10 +19,8 @@ fn start(display: &Display) -> (Example, std::net::SocketAddr) {
     (example, address)
 }
 
-/// Waits for the window; its id, for xdotool.
 fn window(display: &Display) -> String {
-    let found = display.run("xdotool", &["search", "--sync", "--onlyvisible", "--name", "gtk-counter"]);
-    String::from_utf8(found.stdout).unwrap().lines().next().unwrap().to_owned()
+    display.window("gtk-counter")
 }
 
 #[test]
@@ -136,9 +56,7 @@ fn closing_the_window_stops_the_service() {
     watched(|| {
         let display = Display::start();
         let (mut example, _) = start(&display);
-        let window = window(&display);
-        // There is no window manager with a button for it: the key that closes windows.
-        display.run("xdotool", &["windowfocus", "--sync", &window, "key", "ctrl+w"]);
+        display.close(&window(&display));
         let code = example.wait();
         let log = example.whole_log();
         assert!(code == 0 && log.contains("stopping: last window closed"), "{code}\n{log}");
