@@ -12,7 +12,7 @@ use std::{
 use clap::ArgMatches;
 
 use crate::{
-    Phase, Reason, Remote, Reply, Report, Shutdown, Status, Watch, block,
+    Offer, Phase, Reason, Remote, Reply, Report, Shutdown, Status, TaskHandle, Watch, block,
     events::Events,
     lifecycle::Event,
     mailbox::Job,
@@ -31,6 +31,8 @@ struct Inner {
     board: Arc<Board>,
     shutdown: Shutdown,
     addresses: Mutex<BTreeMap<String, Named>>,
+    /// By task.
+    offers: Mutex<BTreeMap<String, Vec<Offer>>>,
     own_options: OnceLock<ArgMatches>,
     #[cfg(feature = "logging")]
     logger: OnceLock<crate::logging::Logger>,
@@ -50,6 +52,7 @@ impl ServiceHandle {
             board: Board::new(name),
             shutdown: Shutdown::new(),
             addresses: Mutex::default(),
+            offers: Mutex::default(),
             own_options: OnceLock::new(),
             #[cfg(feature = "logging")]
             logger: OnceLock::new(),
@@ -182,6 +185,32 @@ impl ServiceHandle {
                 known: addresses.keys().cloned().collect(),
             }),
         }
+    }
+
+    /// The handle that a task [offers](crate::TaskSettings::offers), by the task's name and the handle's type.
+    ///
+    /// # Errors
+    ///
+    /// When no task of this name offers one, or it is of another type; the error names both.
+    pub fn task_handle<H: TaskHandle>(&self, task: &str) -> Result<H, UnknownName> {
+        let offers = lock(&self.0.offers);
+        let of_task = offers.get(task).map(Vec::as_slice).unwrap_or_default();
+        let found = of_task.iter().find(|offer| offer.id() == TypeId::of::<H>());
+        found.and_then(Offer::get).ok_or_else(|| {
+            let wanted = format!("handle of type {} of task {task}", type_name::<H>());
+            let (what, known) = match of_task {
+                [] => (wanted, offers.keys().map(|task| format!("one of task {task}")).collect()),
+                others => {
+                    let others = others.iter().map(Offer::type_name).collect::<Vec<_>>().join(", a ");
+                    (format!("{wanted} (it offers a {others})"), Vec::new())
+                }
+            };
+            UnknownName { what, known }
+        })
+    }
+
+    pub(crate) fn offer(&self, task: &str, offer: Offer) {
+        lock(&self.0.offers).entry(task.to_owned()).or_default().push(offer);
     }
 
     /// Makes a Remote known by name; false if the name is taken.

@@ -110,6 +110,7 @@ mod status;
 mod supervisor;
 mod sync;
 mod task;
+mod task_handle;
 pub mod tasks;
 mod thread;
 mod timers;
@@ -133,6 +134,7 @@ pub use crate::{
     state::{Cause, Reason, State, Transition},
     status::{LoopStatus, Phase, Report, Status, StuckLoop, TaskStatus, Watch},
     task::{Task, task_fn},
+    task_handle::{Offer, TaskHandle, TaskRef},
     thread::{Thread, ThreadNative},
     timers::{TimerQueue, TimerSleep},
 };

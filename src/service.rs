@@ -23,7 +23,7 @@ pub use self::{
     settings::{LoopSettings, TaskSettings},
 };
 use crate::{
-    EventLoop, Remote, Report, ServiceHandle, Slot, State, Task,
+    EventLoop, Offer, Remote, Report, ServiceHandle, Slot, State, Task,
     body::{Body, BodyOf, LoopSpec, Make, RunnerOf},
     discard::Discards,
     events::{Events, Message},
@@ -161,7 +161,8 @@ impl Service {
 
     /// Adds a task whose type says which loop it runs on.
     pub fn task<L: EventLoop, T: Task<L>>(&mut self, name: impl Into<String>, task: T) -> &mut TaskSettings {
-        self.add_once(name.into(), task, |make| vec![choice::<L, T>(make)], T::Options::augment_args)
+        let offer = task.offer();
+        self.add_once(name.into(), task, offer, |make| vec![choice::<L, T>(make)], T::Options::augment_args)
     }
 
     /// Adds a task that can run on any loop, on a loop of kind `L`.
@@ -169,7 +170,8 @@ impl Service {
         self.task::<L, _>(name, task)
     }
 
-    /// Adds a task that is made anew for each incarnation, so that it can be [restarted](TaskSettings::restart). `make` is called on the loop's thread.
+    /// Adds a task that is made anew for each incarnation, so that it can be [restarted](TaskSettings::restart). `make` is called on the loop's thread. A
+    /// handle that all of them share is to be [offered](TaskSettings::offers).
     ///
     /// Where the task can run on any loop: `service.task_with::<Thread, _>("echo", || Echo)`.
     pub fn task_with<L: EventLoop, T: Task<L>>(
@@ -198,7 +200,8 @@ impl Service {
         name: impl Into<String>,
         task: T,
     ) -> &mut TaskSettings {
-        self.add_once(name.into(), task, choices_of::<S, T>, command_of::<S, T>)
+        let offer = S::offer(&task);
+        self.add_once(name.into(), task, offer, choices_of::<S, T>, command_of::<S, T>)
     }
 
     /// As [`task_any`](Self::task_any), of a task that is made anew for each incarnation, as by [`task_with`](Self::task_with).
@@ -214,11 +217,16 @@ impl Service {
         &mut self,
         name: String,
         task: T,
+        offer: Option<Offer>,
         choices: impl FnOnce(Make<T>) -> Vec<Choice>,
         command: impl FnOnce(Command) -> Command,
     ) -> &mut TaskSettings {
         let mut task = Some(task);
-        self.add(name, false, choices(Make::once(move || task.take())), command)
+        let settings = self.add(name, false, choices(Make::once(move || task.take())), command);
+        if let Some(offer) = offer {
+            settings.offer(offer);
+        }
+        settings
     }
 
     fn add(
@@ -229,7 +237,12 @@ impl Service {
         command: impl FnOnce(Command) -> Command,
     ) -> &mut TaskSettings {
         let command = command(Command::new(name.clone()));
-        self.tasks.push(TaskEntry { settings: TaskSettings::new(name), command, restartable, choices });
+        self.tasks.push(TaskEntry {
+            settings: TaskSettings::new(name, self.handle.clone()),
+            command,
+            restartable,
+            choices,
+        });
         let last = self.tasks.len() - 1;
         &mut self.tasks[last].settings
     }
@@ -315,6 +328,9 @@ impl Service {
         let service = self.about.name.clone();
         let config = |text: String| Stop::Config(format!("{service}: {text}"));
         let chosen = self.choose(&parsed).map_err(config)?;
+        for task in &mut self.tasks {
+            task.settings.resolve_uses().map_err(config)?;
+        }
         let (declared, loops) = self.declare(&chosen);
         let core = &parsed.core;
         if core.list_tasks {

@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, marker::PhantomData};
 
-use crate::{Context, EventLoop, NoOptions, Result};
+use crate::{Context, EventLoop, NoOptions, Offer, Result};
 
 /// One unit of work with a lifecycle, on a loop of kind `L`.
 ///
@@ -38,6 +38,11 @@ pub trait Task<L: EventLoop>: Send + 'static {
 
     /// Does the work.
     fn run(&mut self, cx: Context<L, Self::Options>) -> impl Future<Output = Result>;
+
+    /// The [handle](crate::TaskHandle) by which others use it, if it has one. Asked once, when it is added to a service.
+    fn offer(&self) -> Option<Offer> {
+        None
+    }
 }
 
 /// A task from an async closure: `task_fn::<Glib>(async |cx| { ..; Ok(()) })`.

@@ -3,7 +3,7 @@
 use clap::{Args, Command};
 
 use crate::{
-    EventLoop, Task,
+    EventLoop, Offer, Task,
     body::{AnyBody, BodyOf, LoopSpec, Make},
 };
 
@@ -15,6 +15,8 @@ pub trait LoopSet<T>: sealed::Sealed {
     fn specs() -> Vec<LoopSpec>;
     #[doc(hidden)]
     fn augment(command: Command) -> Command;
+    #[doc(hidden)]
+    fn offer(task: &T) -> Option<Offer>;
     #[doc(hidden)]
     fn body(index: usize, make: Make<T>) -> AnyBody;
 }
@@ -34,6 +36,10 @@ macro_rules! loop_set {
 
             fn augment(command: Command) -> Command {
                 O::augment_args(command)
+            }
+
+            fn offer(task: &T) -> Option<Offer> {
+                <T as Task<A>>::offer(task)
             }
 
             fn body(index: usize, make: Make<T>) -> AnyBody {

@@ -1,9 +1,9 @@
 //! What can be said of a task, or a loop, when it is added.
 
-use std::{fmt, marker::PhantomData, time::Duration};
+use std::{any::type_name, fmt, marker::PhantomData, time::Duration};
 
 use super::LoopEntry;
-use crate::{EventLoop, Remote, RestartPolicy};
+use crate::{EventLoop, Offer, Remote, RestartPolicy, ServiceHandle, TaskHandle, TaskRef};
 
 /// How long a start may take, of a task or of a loop.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -12,6 +12,10 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct TaskSettings {
     pub(super) name: String,
+    service: ServiceHandle,
+    /// The tasks of the handles that it uses, and the handles' types.
+    uses: Vec<(TaskRef, &'static str)>,
+    problem: Option<String>,
     pub(super) instance: Option<String>,
     pub(super) requires: Vec<String>,
     pub(super) after: Vec<String>,
@@ -25,9 +29,12 @@ pub struct TaskSettings {
 }
 
 impl TaskSettings {
-    pub(super) fn new(name: String) -> Self {
+    pub(super) fn new(name: String, service: ServiceHandle) -> Self {
         Self {
             name,
+            service,
+            uses: Vec::new(),
+            problem: None,
             instance: None,
             requires: Vec::new(),
             after: Vec::new(),
@@ -50,6 +57,43 @@ impl TaskSettings {
     pub fn after(&mut self, task: impl Into<String>) -> &mut Self {
         self.after.push(task.into());
         self
+    }
+
+    /// It uses the task that this handle leads to: it [requires](Self::requires) that.
+    pub fn uses<H: TaskHandle>(&mut self, handle: &H) -> &mut Self {
+        self.uses.push((handle.task().clone(), type_name::<H>()));
+        self
+    }
+
+    /// It is the task that this handle leads to. Tasks that know their handle say so themselves, by [`Task::offer`](crate::Task::offer), unless they are
+    /// made anew for each incarnation.
+    pub fn offers<H: TaskHandle>(&mut self, handle: &H) -> &mut Self {
+        self.offer(Offer::new(handle));
+        self
+    }
+
+    pub(super) fn offer(&mut self, offer: Offer) {
+        match offer.task().set(&self.name) {
+            Ok(()) => self.service.offer(&self.name, offer),
+            Err(other) => {
+                let (name, kind) = (&self.name, offer.type_name());
+                self.problem = Some(format!("task {name} offers a {kind} that leads to task {other}"));
+            }
+        }
+    }
+
+    /// All handles have been offered by now.
+    pub(super) fn resolve_uses(&mut self) -> Result<(), String> {
+        if let Some(problem) = self.problem.take() {
+            return Err(problem);
+        }
+        for (task, kind) in std::mem::take(&mut self.uses) {
+            match task.name() {
+                Some(name) => self.requires.push(name.to_owned()),
+                None => return Err(format!("task {} uses a {kind} that no task offers", self.name)),
+            }
+        }
+        Ok(())
     }
 
     /// It runs on this [instance](crate::Service::event_loop) of its loop, instead of the default one.
