@@ -42,7 +42,8 @@
 //!
 //! # Tasks that run on any loop
 //!
-//! `interloop::net` reads into buffers that belong to the caller; completions would need a copy. Its sockets ask compio when they are ready instead.
+//! `interloop::net` reads into buffers that belong to the caller, which a completion can't: its streams receive into a buffer of their own, and copy; large
+//! transfers are read directly. They send without waiting where there is room, and accept and connect as compio does.
 //!
 //! # The end
 //!
@@ -51,6 +52,7 @@
 #![forbid(unsafe_code)]
 
 mod net;
+mod stream;
 
 use std::{
     fmt,
@@ -68,7 +70,10 @@ use interloop::{EventLoop, Mailbox, Result, Timers, clap};
 
 pub use compio;
 
-pub use crate::net::{CompioListener, CompioStream, CompioWatch};
+pub use crate::{
+    net::{CompioListener, CompioWatch},
+    stream::CompioStream,
+};
 
 /// A compio runtime on a thread of its own.
 ///

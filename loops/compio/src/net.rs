@@ -1,13 +1,11 @@
-//! Sockets for tasks that run on any loop: compio says when they are ready.
+//! Sockets for tasks that run on any loop: listening, connecting, watching.
 
 use std::{
     cell::OnceCell,
     fmt,
     future::Future,
-    io::{self, IoSlice, Read, Write},
-    net::Shutdown,
+    io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    pin::Pin,
     task::{Context, Poll, ready},
 };
 
@@ -15,12 +13,14 @@ use compio::{
     net::{TcpStream, UnixStream},
     runtime::fd::PollFd,
 };
-use futures_io::{AsyncRead, AsyncWrite};
 use interloop::net::{Accept, Address, Bound, Interest, Net, Socket, SocketFile, Watch};
 use rustix::event::{PollFlags, Timespec, poll};
 use socket2::{SockAddr, Socket as RawSocket};
 
-use crate::{Compio, CompioNative};
+use crate::{
+    Compio, CompioNative,
+    stream::{CompioStream, uninterrupted},
+};
 
 impl Net for Compio {
     type Stream = CompioStream;
@@ -39,8 +39,8 @@ impl Net for Compio {
 
     fn stream(_: &CompioNative, socket: Socket) -> io::Result<CompioStream> {
         match socket {
-            Socket::Tcp(stream) => CompioStream::tcp(PollFd::new(stream.into())?),
-            Socket::Unix(stream) => CompioStream::new(PollFd::new(stream.into())?),
+            Socket::Tcp(stream) => Ok(CompioStream::tcp(PollFd::new(stream.into())?)),
+            Socket::Unix(stream) => Ok(CompioStream::new(PollFd::new(stream.into())?)),
         }
     }
 
@@ -49,7 +49,7 @@ impl Net for Compio {
     }
 
     fn socket(stream: &CompioStream) -> BorrowedFd<'_> {
-        stream.0.as_fd()
+        stream.as_fd()
     }
 
     fn watch(_: &CompioNative, fd: OwnedFd) -> io::Result<CompioWatch> {
@@ -63,73 +63,9 @@ impl Net for Compio {
 
 async fn connect(address: Address) -> io::Result<CompioStream> {
     match address {
-        Address::Tcp(address) => CompioStream::tcp(TcpStream::connect(address).await?.into_poll_fd()?),
-        Address::Unix(path) => CompioStream::new(UnixStream::connect(path).await?.into_poll_fd()?),
+        Address::Tcp(address) => Ok(CompioStream::tcp(TcpStream::connect(address).await?.into_poll_fd()?)),
+        Address::Unix(path) => Ok(CompioStream::new(UnixStream::connect(path).await?.into_poll_fd()?)),
         other => Err(io::Error::new(io::ErrorKind::Unsupported, format!("can't connect to {other}"))),
-    }
-}
-
-/// A connection: TCP, without delay, or a Unix stream.
-pub struct CompioStream(PollFd<RawSocket>);
-
-impl CompioStream {
-    fn new(socket: PollFd<RawSocket>) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        Ok(Self(socket))
-    }
-
-    /// The client may be gone already: that shows at the first read.
-    fn tcp(socket: PollFd<RawSocket>) -> io::Result<Self> {
-        let _ = socket.set_tcp_nodelay(true);
-        Self::new(socket)
-    }
-}
-
-impl AsyncRead for CompioStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.0.poll_read_with(cx, |mut socket| uninterrupted(|| socket.read(buf)))
-    }
-}
-
-impl AsyncWrite for CompioStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.poll_write_with(cx, |mut socket| uninterrupted(|| socket.write(buf)))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.0.poll_write_with(cx, |mut socket| uninterrupted(|| socket.write_vectored(bufs)))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    /// Sends no more: the other end reads to the end, and may go on sending.
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(match self.0.shutdown(Shutdown::Write) {
-            // It is closed already.
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-            done => done,
-        })
-    }
-}
-
-fn uninterrupted<R>(mut operation: impl FnMut() -> io::Result<R>) -> io::Result<R> {
-    loop {
-        match operation() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            done => return done,
-        }
-    }
-}
-
-impl fmt::Debug for CompioStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("CompioStream").field(&*self.0).finish()
     }
 }
 
@@ -150,10 +86,10 @@ impl Accept for CompioListener {
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(CompioStream, Address)>> {
         let (socket, from) = ready!(self.socket.poll_accept_with(cx, |socket| uninterrupted(|| socket.accept())))?;
         let socket = PollFd::new(socket)?;
-        Poll::Ready(match from.as_socket() {
-            Some(from) => CompioStream::tcp(socket).map(|stream| (stream, from.into())),
-            None => CompioStream::new(socket).map(|stream| (stream, unix(&from))),
-        })
+        Poll::Ready(Ok(match from.as_socket() {
+            Some(from) => (CompioStream::tcp(socket), from.into()),
+            None => (CompioStream::new(socket), unix(&from)),
+        }))
     }
 }
 
