@@ -107,7 +107,11 @@ impl<S: Stream> Write for Io<S> {
         cx: &mut Poller<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let mut whole = [0; SMALL];
+        match gather(bufs, &mut whole) {
+            Some(whole) => Pin::new(&mut self.stream).poll_write(cx, whole),
+            None => Pin::new(&mut self.stream).poll_write_vectored(cx, bufs),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -136,8 +140,37 @@ impl<S: Stream> Write for Io<S> {
     }
 }
 
+/// Up to this length a head and its body are sent as one piece: to copy so little costs less than to have the system gather it.
+const SMALL: usize = 512;
+
+/// The pieces as one, if they are small.
+fn gather<'a>(pieces: &[IoSlice<'_>], whole: &'a mut [u8; SMALL]) -> Option<&'a [u8]> {
+    let mut length = 0;
+    for piece in pieces {
+        whole.get_mut(length..)?.get_mut(..piece.len())?.copy_from_slice(piece);
+        length += piece.len();
+    }
+    Some(&whole[..length])
+}
+
 /// Whether something can be read from a socket.
 fn has_bytes(socket: impl AsFd) -> bool {
     let mut byte = [MaybeUninit::uninit()];
     SockRef::from(&socket).peek(&mut byte).is_ok_and(|bytes| bytes > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_pieces_are_sent_as_one_and_large_ones_as_they_are() {
+        let (head, body, rest) = ([b'h'; 100], [b'b'; 300], [b'r'; 112]);
+        let pieces = [&head[..], &body, &rest].map(IoSlice::new);
+        let gathered = gather(&pieces, &mut [0; SMALL]).map(<[u8]>::to_vec);
+        assert_eq!(gathered, Some([&head[..], &body, &rest].concat()));
+        assert_eq!(gather(&[], &mut [0; SMALL]), Some(&[][..]));
+        let one_more = [&head[..], &body, &rest, b"!"].map(IoSlice::new);
+        assert_eq!(gather(&one_more, &mut [0; SMALL]), None);
+    }
 }
