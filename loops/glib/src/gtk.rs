@@ -10,7 +10,7 @@ use gtk4::{
 };
 use interloop::{Error, EventLoop, Mailbox, NoOptions, Result, Timers};
 
-use crate::{DEFAULT_CONTEXT, pump::Pump, sockets, timer, wake::Wake};
+use crate::{DEFAULT_CONTEXT, pump::Pump, timer, wake::Wake};
 
 /// GTK 4, on the main thread: a new [`Application`] each time it is driven.
 ///
@@ -120,7 +120,6 @@ impl EventLoop for Gtk {
                     }
                     return;
                 };
-                sockets::give(&mailbox, &context);
                 started(&mailbox, GtkNative { application: application.clone(), context: context.clone() });
                 let hold = application.hold();
                 let (application, stopping) = (application.downgrade(), stopping.clone());

@@ -52,14 +52,13 @@
 //! glib ends the process when a closure that it was given directly panics, in its call or its drop, and when a `JoinHandle` of its `spawn_local` is dropped last on
 //! another thread. While a job or a future runs a main loop of its own (`MainLoop::run`, `MainContext::block_on`), the mailbox waits.
 
-// One module has to name sources by their number.
+// One module has to do with sources what the bindings can't.
 #![deny(unsafe_code)]
 
 mod attach;
 #[cfg(feature = "gtk4")]
 mod gtk;
 mod pump;
-mod sockets;
 mod sources;
 mod timer;
 mod wake;
@@ -131,7 +130,6 @@ impl EventLoop for Glib {
         let driven = context.with_thread_default(|| {
             // Dropped last, whatever happens below: nothing of this thread's may be left to whoever drops the context.
             let _clear = self.private.then(|| sources::Clear(&context));
-            sockets::give(&mailbox, &context);
             started(&mailbox, context.clone());
             let pump = Pump::attach(&context, wake, mailbox, || {});
             pump.run(&context);

@@ -2,23 +2,24 @@
 //!
 //! Not as a glib future, though the mailbox could be one: while a glib future is polled, a nested main loop that polls another ends the process.
 //!
-//! Three sources call for turns: the descriptor that a ring makes readable, at the default priority; when there is more than a turn may take, an
-//! idle source, behind everything that the context has to do, GTK's redraw before all; and a timer, for when that never rests.
+//! Three sources call for turns: the descriptor that a ring makes readable, at the default priority; when there is more than a turn may take, an idle source, behind
+//! everything that the context has to do, GTK's redraw before all; and a timer, for when that never rests. A fourth, once a task has sockets, watches the
+//! core's reactor.
 //!
 //! Invariant: while `behind` is set the idle source and the timer are attached, and rings are only noted: the mailbox looks at everything in
 //! any turn.
 
 use std::{
     cell::{Cell, RefCell},
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use glib::{ControlFlow, IOCondition, MainContext, Priority, Source, thread_guard::ThreadGuard};
+use glib::{ControlFlow, MainContext, Priority, Source, thread_guard::ThreadGuard};
 use interloop::{EventLoop, Mailbox, Turn};
 
-use crate::wake::Wake;
+use crate::{sources, wake::Wake};
 
 /// How long turns may take, together, before the context's own work comes first.
 const SHARE: Duration = Duration::from_millis(1);
@@ -32,13 +33,12 @@ pub(crate) struct Pump<L: EventLoop>(Rc<Inner<L>>);
 
 struct Inner<L: EventLoop> {
     context: MainContext,
-    wake: Arc<Wake>,
+    ring: Source,
     /// None once it has said stop. Borrowed while it takes a turn.
     mailbox: RefCell<Option<Mailbox<L>>>,
     on_stop: RefCell<Option<Box<dyn FnOnce()>>>,
     taken: Cell<Duration>,
     behind: Cell<bool>,
-    ring: Cell<Option<Source>>,
     idle: Cell<Option<Source>>,
     timer: Cell<Option<Source>>,
 }
@@ -52,22 +52,27 @@ impl<L: EventLoop> Pump<L> {
         on_stop: impl FnOnce() + 'static,
     ) -> Self {
         let wake = Arc::new(wake);
-        let inner = Rc::new(Inner {
-            context: context.clone(),
-            wake: wake.clone(),
-            mailbox: RefCell::default(),
-            on_stop: RefCell::new(Some(Box::new(on_stop))),
-            taken: Cell::default(),
-            behind: Cell::default(),
-            ring: Cell::default(),
-            idle: Cell::default(),
-            timer: Cell::default(),
+        let inner = Rc::new_cyclic(|inner: &Weak<Inner<L>>| {
+            let inner = inner.clone();
+            let ring = sources::watch(wake.clone(), move |wake| {
+                wake.clear();
+                if let Some(inner) = inner.upgrade() {
+                    inner.rung();
+                }
+            });
+            ring.attach(Some(context));
+            Inner {
+                context: context.clone(),
+                ring,
+                mailbox: RefCell::default(),
+                on_stop: RefCell::new(Some(Box::new(on_stop))),
+                taken: Cell::default(),
+                behind: Cell::default(),
+                idle: Cell::default(),
+                timer: Cell::default(),
+            }
         });
-        let guard = ThreadGuard::new(inner.clone());
-        let rung = move |_, _| guard.get_ref().rung();
-        let ring = glib_unix::fd_source_new(wake.fd(), IOCondition::IN, Some("interloop"), Priority::DEFAULT, rung);
-        ring.attach(Some(context));
-        inner.ring.set(Some(ring));
+        inner.give_sockets(&mailbox);
         mailbox.set_notify(move || wake.ring());
         *inner.mailbox.borrow_mut() = Some(mailbox);
         Self(inner)
@@ -92,13 +97,37 @@ impl<L: EventLoop> Drop for Pump<L> {
 }
 
 impl<L: EventLoop> Inner<L> {
-    fn rung(self: &Rc<Self>) -> ControlFlow {
-        self.wake.clear();
+    fn rung(self: &Rc<Self>) {
         if !self.behind.get() {
             self.turn();
         }
-        ControlFlow::Continue
     }
+
+    /// Once a task has sockets, the context takes the reactor's turns, at the default priority.
+    #[cfg(target_os = "linux")]
+    fn give_sockets(&self, mailbox: &Mailbox<L>) {
+        struct Watched(Source);
+
+        impl Drop for Watched {
+            fn drop(&mut self) {
+                self.0.destroy();
+            }
+        }
+
+        let context = self.context.clone();
+        mailbox.set_reactor(move |reactor| {
+            let source = sources::watch(reactor.clone(), |reactor| {
+                if let Err(error) = reactor.turn() {
+                    log::error!("the reactor can't look at its sockets: {error}");
+                }
+            });
+            source.attach(Some(&context));
+            Ok(Watched(source))
+        });
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn give_sockets(&self, _: &Mailbox<L>) {}
 
     /// Takes a turn; says whether there is more to do.
     fn turn(self: &Rc<Self>) -> bool {
@@ -172,7 +201,7 @@ impl<L: EventLoop> Inner<L> {
     /// Removes the sources, and drops the mailbox if it is not in use right now.
     fn detach(&self) {
         self.behind.set(false);
-        destroy(&self.ring);
+        self.ring.destroy();
         destroy(&self.idle);
         destroy(&self.timer);
         // Outside the borrow: drops are users' code, and may run a main loop.

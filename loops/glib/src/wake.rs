@@ -4,7 +4,7 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, RawFd},
+    os::fd::{AsFd, BorrowedFd},
 };
 
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
@@ -81,8 +81,10 @@ impl Wake {
     pub(crate) fn clear(&self) {
         self.0.clear();
     }
+}
 
-    pub(crate) fn fd(&self) -> RawFd {
-        self.0.read.as_raw_fd()
+impl AsFd for Wake {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.read.as_fd()
     }
 }
