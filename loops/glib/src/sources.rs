@@ -21,8 +21,8 @@ pub(crate) fn watch<T: AsFd + 'static>(fd: T, readable: impl Fn(&T) + 'static) -
     let number = fd.as_fd().as_raw_fd();
     let source = source(move || readable(&fd));
     let raw: *mut GSource = source.to_glib_none().0;
-    // SAFETY: the source is valid and not attached yet. The descriptor is open as long as the source is there: its callback owns it, and glib drops that
-    // when it has taken the descriptor out of its poll.
+    // SAFETY: the source is valid and not attached yet. The descriptor is open whenever glib polls it: the callback owns it, and is dropped
+    // by the thread that polls, with the source.
     unsafe {
         ffi::g_source_add_unix_fd(raw, number, IOCondition::IN.into_glib());
         ffi::g_source_set_can_recurse(raw, glib::ffi::GTRUE);
