@@ -2,20 +2,38 @@
 //!
 //! ```ignore
 //! // tests/conformance.rs
-//! interloop_conformance::base!(MyLoop::default());   // start, stop, calls, drops, restarts, rest
-//! interloop_conformance::net!(MyLoop::default());    // sockets, if the loop has them
+//! interloop_conformance::conformance!(MyLoop::default());
 //! ```
 //!
-//! makes one `#[test]` of each check. Options are set behind the plan: `base!(Tokio::default(), "worker-threads" = 2)`. A check is a function of a
-//! [`Subject`]; it panics with a message of its own when the loop fails it, and has a watchdog, so that it ends in any case. Loopback only.
+//! makes one `#[test]` of each check: start, stop, calls, drops, timers, restarts, rest, and sockets. [`base!`] is for a loop without sockets, [`net!`]
+//! for these alone; [`partners!`] has two loops use each other. Options are set behind the plan, and then the loop's own timer:
+//!
+//! ```ignore
+//! conformance!(Tokio::default(), "worker-threads" = 2, native_timer: |_, time, fire| drop(tokio::task::spawn_local(async move {
+//!     tokio::time::sleep(time).await;
+//!     fire();
+//! })));
+//! ```
+//!
+//! A check is a function of a [`Subject`]; it panics with a message of its own when the loop fails it, and has a watchdog, so that it ends in any case.
+//! [`check_all`] runs them all and makes a [`Table`] of what they say. Loopback only. Linux.
 
 #![forbid(unsafe_code)]
 
 pub mod base;
+pub mod native;
 pub mod net;
+pub mod partners;
+mod process;
 mod scene;
+mod table;
 
-pub use crate::scene::{Subject, is_full_size, on_loop};
+use interloop::EventLoop;
+
+pub use crate::{
+    scene::{Fire, Subject, is_full_size, on_loop},
+    table::{Row, Table, check_all, check_base, check_partners},
+};
 
 /// Hands the names of the checks in [`base`] to a macro.
 #[doc(hidden)]
@@ -24,33 +42,68 @@ macro_rules! with_base {
     ([$($macro:tt)*] $($arguments:tt)*) => {
         $($macro)* ! { base; $($arguments)*;
             it_starts_gets_ready_and_stops,
-            a_stop_from_before_the_start_is_heard,
+            a_stop_from_before_the_first_turn_is_heard,
             a_stop_during_the_start_is_heard,
             a_stop_from_the_loop_itself_and_another_are_one,
             a_stop_wakes_a_sleeping_loop,
+            a_signal_interrupts_no_loop_and_stops_it,
+            a_loop_that_blocks_is_left_behind_in_time,
+            every_reply_resolves,
             what_was_sent_before_the_loop_ran_is_done,
             posts_calls_and_futures_come_from_other_threads,
             a_call_from_the_loop_to_itself_is_answered,
-            a_call_there_and_back_is_answered,
+            a_blocking_wait_on_the_loop_is_refused,
+            a_reply_that_is_dropped_lets_the_job_run,
+            what_is_cancelled_ends_there_and_a_queued_job_never_runs,
+            ten_thousand_futures_are_spawned_and_woken,
             posts_of_eight_senders_all_run_each_senders_in_order,
             posts_that_race_with_the_stop_run_or_come_back,
             a_full_mailbox_gives_back,
             a_panic_in_a_job_comes_back_and_the_loop_lives,
+            a_panic_in_a_task_fails_it_and_the_loop_lives,
             a_panic_in_a_child_fails_its_task,
-            a_reply_that_is_dropped_lets_the_job_run,
-            a_blocking_wait_on_the_loop_is_refused,
-            ten_thousand_futures_are_spawned_and_woken,
+            a_storm_of_wakes_is_one,
+            idle_means_idle,
             a_sleep_is_never_early,
+            timers_fire_on_time_and_in_order,
+            a_flood_of_posts_starves_no_timer,
             what_is_not_send_is_dropped_on_its_thread_at_a_stop,
             what_is_not_send_is_dropped_on_its_thread_at_a_cancel,
+            what_is_not_send_is_dropped_on_its_thread_at_a_hard_stop,
             what_is_not_send_is_dropped_on_its_thread_at_a_panic,
+            what_is_not_send_is_dropped_on_its_thread_at_a_panic_in_a_drop,
             what_is_not_send_is_dropped_on_its_thread_at_a_restart,
             a_remote_survives_the_restart_of_its_task,
-            a_flood_of_posts_starves_no_timer,
-            a_loop_that_blocks_is_left_behind_in_time,
-            idle_means_idle,
-            twenty_starts_leave_no_thread_and_no_descriptor,
-            twenty_restarts_leave_no_thread_and_no_descriptor,
+            starts_leave_no_thread_no_descriptor_and_no_memory,
+            restarts_leave_no_thread_no_descriptor_and_no_memory,
+        }
+    };
+}
+
+/// Hands the names of the checks in [`native`] to a macro.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_native {
+    ([$($macro:tt)*] $($arguments:tt)*) => {
+        $($macro)* ! { native; $($arguments)*;
+            a_native_timer_fires,
+            a_flood_of_posts_starves_no_native_timer,
+        }
+    };
+}
+
+/// Hands the names of the checks in [`partners`] to a macro.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_partners {
+    ([$($macro:tt)*] $($arguments:tt)*) => {
+        $($macro)* ! { partners; $($arguments)*;
+            calls_posts_and_futures_come_from_another_loop,
+            a_reply_is_awaited_on_another_loop,
+            a_call_there_and_back_is_answered,
+            what_another_loop_asks_and_does_not_await_is_done,
+            what_another_loop_cancels_ends,
+            a_future_is_woken_from_another_loop,
         }
     };
 }
@@ -81,11 +134,25 @@ macro_rules! with_net {
     };
 }
 
-/// Makes a test of each check of a loop with [`Timers`](interloop::Timers): `base!(MyLoop::default(), "option" = value);`
+/// Makes a test of each check of a loop with [`Net`](interloop::net::Net): `conformance!(MyLoop::default(), "option" = value);`
+///
+/// With `native_timer: |native, time, fire| ..` behind these, also of those of the loop's [own timer](Subject::with_native_timer).
+#[macro_export]
+macro_rules! conformance {
+    ($plan:expr $(, $option:literal = $value:expr)* $(, native_timer: $timer:expr)? $(,)?) => {
+        $crate::base! { $plan $(, $option = $value)* $(, native_timer: $timer)? }
+        $crate::net! { $plan $(, $option = $value)* }
+    };
+}
+
+/// Makes a test of each check of a loop with [`Timers`](interloop::Timers), and without sockets: otherwise as [`conformance!`].
 #[macro_export]
 macro_rules! base {
-    ($plan:expr $(, $option:literal = $value:expr)* $(,)?) => {
+    ($plan:expr $(, $option:literal = $value:expr)* $(, native_timer: $timer:expr)? $(,)?) => {
         $crate::with_base! { [$crate::tests] $crate::Subject::new($plan)$(.set($option, $value))* }
+        $($crate::with_native! {
+            [$crate::tests] $crate::Subject::new($plan)$(.set($option, $value))*.with_native_timer($timer)
+        })?
     };
 }
 
@@ -94,6 +161,14 @@ macro_rules! base {
 macro_rules! net {
     ($plan:expr $(, $option:literal = $value:expr)* $(,)?) => {
         $crate::with_net! { [$crate::tests] $crate::Subject::new($plan)$(.set($option, $value))* }
+    };
+}
+
+/// Makes a test of each check of two loops that use each other, which need to have nothing else: `partners!(MyLoop::default(), Other::default());`
+#[macro_export]
+macro_rules! partners {
+    ($here:expr, $there:expr $(,)?) => {
+        $crate::with_partners! { [$crate::tests] $crate::Subject::new($here), $crate::Subject::new($there) }
     };
 }
 
@@ -107,15 +182,30 @@ macro_rules! tests {
             $crate::$module::$check(&$subject);
         })+
     };
+    ($module:ident; $here:expr, $there:expr; $($check:ident,)+) => {
+        $(#[test]
+        fn $check() {
+            $crate::$module::$check(&$here, &$there);
+        })+
+    };
 }
 
 /// A check of a loop.
 #[derive(Clone, Copy, Debug)]
-pub struct Check<L> {
+pub struct Check<L: EventLoop> {
     /// Its name: a sentence, with underscores.
     pub name: &'static str,
     /// Panics when the loop fails it.
     pub run: fn(&Subject<L>),
+}
+
+/// A check of two loops.
+#[derive(Clone, Copy, Debug)]
+pub struct PartnerCheck<L: EventLoop, M: EventLoop> {
+    /// Its name: a sentence, with underscores.
+    pub name: &'static str,
+    /// Panics when one fails it.
+    pub run: fn(&Subject<L>, &Subject<M>),
 }
 
 macro_rules! list {
@@ -124,12 +214,28 @@ macro_rules! list {
     };
 }
 
+macro_rules! list_partners {
+    ($module:ident; ; $($check:ident,)+) => {
+        vec![$(PartnerCheck { name: stringify!($check), run: $module::$check::<L, M> }),+]
+    };
+}
+
 /// The checks that [`base!`] makes tests of.
 pub fn base_checks<L: interloop::Timers>() -> Vec<Check<L>> {
     with_base!([list])
 }
 
+/// The checks of a loop's [own timer](Subject::with_native_timer).
+pub fn native_checks<L: EventLoop>() -> Vec<Check<L>> {
+    with_native!([list])
+}
+
 /// The checks that [`net!`] makes tests of.
 pub fn net_checks<L: interloop::net::Net>() -> Vec<Check<L>> {
     with_net!([list])
+}
+
+/// The checks that [`partners!`] makes tests of.
+pub fn partner_checks<L: EventLoop, M: EventLoop>() -> Vec<PartnerCheck<L, M>> {
+    with_partners!([list_partners])
 }

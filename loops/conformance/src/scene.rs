@@ -4,12 +4,16 @@ use std::{
     env, fmt,
     marker::PhantomData,
     rc::Rc,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread::{self, ThreadId},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use interloop::{Context, EventLoop, LoopSettings, Running, Service, task_fn};
+use interloop::{CallError, Context, EventLoop, LoopSettings, Remote, Running, Service, task_fn};
 
 /// More than anything here takes, however slow the machine is.
 const LONG: Duration = Duration::from_secs(20);
@@ -24,22 +28,38 @@ pub(crate) fn sized(small: usize, full: usize) -> usize {
     if is_full_size() { full } else { small }
 }
 
+/// What a loop's own timer is to call.
+pub type Fire = Box<dyn FnOnce() + Send>;
+/// Has something called after a time, by a timer of the loop's own, past Interloop.
+type NativeTimer<N> = Arc<dyn Fn(&N, Duration, Fire) + Send + Sync>;
+
 /// A loop to be checked: a plan, and options for it.
-pub struct Subject<L> {
+pub struct Subject<L: EventLoop> {
     plan: L,
     options: Vec<(String, String)>,
     patience: Duration,
+    native_timer: Option<NativeTimer<L::Native>>,
 }
 
 impl<L: EventLoop> Subject<L> {
     /// The loop that this plans.
     pub fn new(plan: L) -> Self {
-        Self { plan, options: Vec::new(), patience: LONG }
+        Self { plan, options: Vec::new(), patience: LONG, native_timer: None }
     }
 
     /// With this option of it set, by its long name without the prefix.
     pub fn set(mut self, option: impl Into<String>, value: impl fmt::Display) -> Self {
         self.options.push((option.into(), value.to_string()));
+        self
+    }
+
+    /// With the timer that programs on this loop use most: has `fire` called after `time`, past Interloop. It is called on the loop's thread.
+    ///
+    /// ```ignore
+    /// Subject::new(Glib::default()).with_native_timer(|_, time, fire| drop(glib::timeout_add_local_once(time, fire)));
+    /// ```
+    pub fn with_native_timer(mut self, timer: impl Fn(&L::Native, Duration, Fire) + Send + Sync + 'static) -> Self {
+        self.native_timer = Some(Arc::new(timer));
         self
     }
 
@@ -53,6 +73,10 @@ impl<L: EventLoop> Subject<L> {
         self.patience
     }
 
+    pub(crate) fn native_timer(&self) -> Option<NativeTimer<L::Native>> {
+        self.native_timer.clone()
+    }
+
     /// A service with the loop in it, by the name of its kind.
     pub(crate) fn service(&self) -> Service {
         self.service_with(|_| ())
@@ -60,21 +84,51 @@ impl<L: EventLoop> Subject<L> {
 
     /// A service with the loop in it, and more said of that.
     pub(crate) fn service_with(&self, say: impl FnOnce(&mut LoopSettings<'_, L>)) -> Service {
-        let mut service = Service::new("conformance");
-        let mut settings = service.event_loop(L::NAME, self.plan.clone());
+        let mut service = self.empty_service(None);
+        let mut settings = self.plan_in(&mut service, L::NAME);
         say(&mut settings);
+        service
+    }
+
+    /// A service with the loop in it, of which a stop may take so long.
+    pub(crate) fn service_within(&self, shutdown_timeout: Duration) -> Service {
+        let mut service = self.empty_service(Some(shutdown_timeout));
+        self.plan_in(&mut service, L::NAME);
+        service
+    }
+
+    pub(crate) fn empty_service(&self, shutdown_timeout: Option<Duration>) -> Service {
+        let mut service = Service::new("conformance");
+        let timeout = shutdown_timeout.or((self.patience < LONG).then_some(self.patience));
+        if let Some(timeout) = timeout {
+            service.arguments(["--shutdown-timeout".to_owned(), format!("{}ms", timeout.as_millis())]);
+        }
+        service
+    }
+
+    /// An instance of the loop, by this name, in the service.
+    pub(crate) fn plan_in<'a>(&self, service: &'a mut Service, name: &str) -> LoopSettings<'a, L> {
+        let mut settings = service.event_loop(name, self.plan.clone());
         settings.start_timeout(self.patience);
         for (option, value) in &self.options {
             settings.set(option, value);
         }
-        if self.patience < LONG {
-            service.arguments(["--shutdown-timeout".to_owned(), format!("{}ms", self.patience.as_millis())]);
-        }
-        service
+        settings
     }
 }
 
-impl<L> fmt::Debug for Subject<L> {
+impl<L: EventLoop> Clone for Subject<L> {
+    fn clone(&self) -> Self {
+        Self {
+            plan: self.plan.clone(),
+            options: self.options.clone(),
+            patience: self.patience,
+            native_timer: self.native_timer.clone(),
+        }
+    }
+}
+
+impl<L: EventLoop> fmt::Debug for Subject<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subject").field("options", &self.options).finish_non_exhaustive()
     }
@@ -152,8 +206,103 @@ pub(crate) fn down(running: Running) {
     assert_eq!(report.code, 0, "the service does not stop in order: {report}");
 }
 
-/// Where each was dropped.
-pub(crate) type Drops = Arc<Mutex<Vec<ThreadId>>>;
+/// A task that waits for its stop.
+pub(crate) fn waits<L: EventLoop>() -> impl interloop::Task<L, Options = interloop::NoOptions> {
+    task_fn::<L>(async |cx| {
+        cx.until_shutdown().await;
+        Ok(())
+    })
+}
+
+/// The reply is to say this; if it says something else, the loop is at fault in these words.
+#[track_caller]
+pub(crate) fn expect<R: PartialEq + fmt::Debug>(
+    said: Result<R, CallError>,
+    expected: Result<R, CallError>,
+    words: &str,
+) {
+    assert!(said == expected, "{words}: {said:?} instead of {expected:?}");
+}
+
+/// Holds the loop in a job, until released or dropped.
+pub(crate) struct Hold(Option<mpsc::Sender<()>>);
+
+impl Hold {
+    /// It is held when this returns.
+    pub(crate) fn of<T: 'static>(remote: &Remote<T>, long: Duration) -> Self {
+        let (release, released) = mpsc::channel::<()>();
+        let (entered, holds) = mpsc::channel();
+        let held = remote.post(move |_| {
+            let _ = entered.send(());
+            let _ = released.recv();
+        });
+        assert!(held.is_ok(), "the loop takes no posts");
+        assert!(holds.recv_timeout(long).is_ok(), "a post does not run");
+        Self(Some(release))
+    }
+
+    /// Lets it go. The turn that it was held in is longer than any turn may be.
+    pub(crate) fn release(mut self) {
+        thread::sleep(Duration::from_millis(3));
+        self.0.take();
+    }
+}
+
+/// Jobs that post themselves anew, so that the loop's mailbox is never empty, until dropped.
+pub(crate) struct Flood(Arc<AtomicBool>);
+
+impl Flood {
+    pub(crate) fn of<T: 'static>(remote: &Remote<T>) -> Self {
+        const JOBS: usize = 8;
+        let over = Arc::new(AtomicBool::new(false));
+        (0..JOBS).for_each(|_| repost(remote.clone(), over.clone()));
+        Self(over)
+    }
+}
+
+fn repost<T: 'static>(remote: Remote<T>, over: Arc<AtomicBool>) {
+    if !over.load(Ordering::Acquire) {
+        let again = remote.clone();
+        // Refused at the end alone.
+        let _ = remote.post(move |_| repost(again, over));
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// Where each was dropped: on the thread that had made it, or not.
+#[derive(Clone, Default)]
+pub(crate) struct Drops(Arc<Mutex<Vec<bool>>>);
+
+impl Drops {
+    pub(crate) fn count(&self) -> usize {
+        self.all().len()
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<bool>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// So many were dropped, each on its thread.
+    #[track_caller]
+    pub(crate) fn check(&self, count: usize) {
+        let all = self.all();
+        assert_eq!(all.len(), count, "what lives on the loop was not dropped there at the end");
+        assert!(all.iter().all(|at_home| *at_home), "what is not Send was dropped on another thread than its own");
+    }
+
+    pub(crate) fn wait_for(&self, count: usize, long: Duration) -> bool {
+        let begun = Instant::now();
+        while self.count() < count && begun.elapsed() < long {
+            thread::yield_now();
+        }
+        self.count() >= count
+    }
+}
 
 /// Not `Send`: it is to be dropped on the thread that made it.
 pub(crate) struct Witness {
@@ -166,12 +315,14 @@ impl Witness {
     pub(crate) fn new(drops: &Drops) -> Self {
         Self { made_on: thread::current().id(), drops: drops.clone(), not_send: PhantomData }
     }
+
+    pub(crate) fn is_at_home(&self) -> bool {
+        thread::current().id() == self.made_on
+    }
 }
 
 impl Drop for Witness {
     fn drop(&mut self) {
-        let here = thread::current().id();
-        self.drops.lock().unwrap_or_else(PoisonError::into_inner).push(here);
-        assert_eq!(here, self.made_on, "dropped on another thread");
+        self.drops.all().push(self.is_at_home());
     }
 }

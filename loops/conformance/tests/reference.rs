@@ -1,4 +1,10 @@
 //! The reference loop, which the core brings itself.
 
-interloop_conformance::base!(interloop::Thread);
-interloop_conformance::net!(interloop::Thread);
+use interloop::Thread;
+
+interloop_conformance::conformance!(Thread);
+
+/// Two of a kind.
+mod partners {
+    interloop_conformance::partners!(interloop::Thread, interloop::Thread);
+}

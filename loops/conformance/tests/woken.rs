@@ -100,11 +100,9 @@ fn reactor_sleep(duration: Duration) -> impl Future<Output = ()> + 'static {
 }
 
 mod parked {
-    interloop_conformance::base!(super::Parked);
-    interloop_conformance::net!(super::Parked);
+    interloop_conformance::conformance!(super::Parked);
 }
 
 mod waiting {
-    interloop_conformance::base!(super::Waiting);
-    interloop_conformance::net!(super::Waiting);
+    interloop_conformance::conformance!(super::Waiting);
 }

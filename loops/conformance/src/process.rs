@@ -1,0 +1,100 @@
+//! What the system counts of this process: threads, descriptors, memory, sleeps.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+fn tasks() -> impl Iterator<Item = PathBuf> {
+    fs::read_dir("/proc/self/task").into_iter().flatten().flatten().map(|task| task.path())
+}
+
+/// The fields of a thread's line behind its name, which is in brackets and may hold anything.
+fn fields(task: &Path) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(task.join("stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    Some(fields.split_whitespace().map(str::to_owned).collect())
+}
+
+/// The threads of this process that have not ended. One that is on its way out counts as gone, as it does for `join`, which returns a moment before the
+/// kernel has taken it off its list.
+pub(crate) fn threads() -> usize {
+    const PF_EXITING: u64 = 4;
+    let lives = |fields: &Vec<String>| {
+        let flags = fields.get(6).and_then(|flags| flags.parse::<u64>().ok());
+        flags.is_some_and(|flags| flags & PF_EXITING == 0)
+    };
+    tasks().filter_map(|task| fields(&task)).filter(lives).count()
+}
+
+pub(crate) fn has_thread(name: &str) -> bool {
+    tasks().filter_map(|task| fs::read_to_string(task.join("comm")).ok()).any(|comm| comm.trim_end() == name)
+}
+
+pub(crate) fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+}
+
+/// The memory of this process that is there, in bytes.
+pub(crate) fn resident() -> usize {
+    const PAGE: usize = 4096;
+    let pages = fs::read_to_string("/proc/self/statm").ok();
+    pages.and_then(|pages| pages.split_whitespace().nth(1)?.parse::<usize>().ok()).unwrap_or(0) * PAGE
+}
+
+fn switches(task: &Path) -> Option<u64> {
+    let status = fs::read_to_string(task.join("status")).ok()?;
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+    count.trim().parse().ok()
+}
+
+/// How often this process's threads, but for this one, went to sleep.
+pub(crate) fn sleeps() -> u64 {
+    let own = own_id();
+    let others = tasks().filter(|task| task.file_name().map(ToOwned::to_owned) != own);
+    others.filter_map(|task| switches(&task)).sum()
+}
+
+/// How long this process's threads were busy so far.
+pub(crate) fn busy() -> Duration {
+    let times = tasks().filter_map(|task| fs::read_to_string(task.join("schedstat")).ok());
+    let nanoseconds = times.filter_map(|times| times.split_whitespace().next()?.parse::<u64>().ok());
+    Duration::from_nanos(nanoseconds.sum())
+}
+
+fn own_id() -> Option<OsString> {
+    fs::read_link("/proc/thread-self").ok()?.file_name().map(ToOwned::to_owned)
+}
+
+/// A thread of this process, as the system knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct SystemThread(PathBuf);
+
+impl SystemThread {
+    pub(crate) fn current() -> Self {
+        Self(Path::new("/proc/self/task").join(own_id().unwrap_or_default()))
+    }
+
+    pub(crate) fn id(&self) -> i32 {
+        self.0.file_name().and_then(|id| id.to_str()?.parse().ok()).unwrap_or(0)
+    }
+
+    /// Waits until it sleeps, and has done so for a while, or is gone; for a thread that never does, so long.
+    pub(crate) fn wait_for_rest(&self, long: Duration) {
+        let begun = Instant::now();
+        let mut before = None;
+        while begun.elapsed() < long {
+            let sleeps = fields(&self.0).is_some_and(|fields| fields.first().is_some_and(|state| state == "S"));
+            let now = switches(&self.0);
+            if now.is_none() || (sleeps && now == before) {
+                return;
+            }
+            before = now;
+            // There is no event for this: the system has to be asked again.
+            thread::sleep(Duration::from_millis(3));
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! All checks of a loop at once, and what came of them.
+
+use std::{
+    any::Any,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant},
+};
+
+use interloop::{EventLoop, Timers, net::Net};
+
+use crate::{Subject, base_checks, native_checks, net_checks, partner_checks};
+
+/// What came of the checks of a loop: a row for each. As text, a line for each.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// One a check, in their order.
+    pub rows: Vec<Row>,
+}
+
+/// What came of a check.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The check's name.
+    pub name: &'static str,
+    /// What the loop is at fault in, if the check found something.
+    pub result: Result<(), String>,
+    /// The time it took.
+    pub took: Duration,
+}
+
+impl Table {
+    /// Whether the loop passed all.
+    pub fn is_passed(&self) -> bool {
+        self.rows.iter().all(|row| row.result.is_ok())
+    }
+
+    fn of(checks: impl Iterator<Item = (&'static str, Box<dyn FnOnce()>)>) -> Self {
+        let run = |(name, check): (_, Box<dyn FnOnce()>)| {
+            let begun = Instant::now();
+            let result = catch_unwind(AssertUnwindSafe(check)).map_err(|panic| said(&*panic));
+            Row { name, result, took: begun.elapsed() }
+        };
+        Self { rows: checks.map(run).collect() }
+    }
+}
+
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("it panicked without words").to_owned()
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+        for Row { name, result, took } in &self.rows {
+            let took = took.as_millis();
+            match result {
+                Ok(()) => writeln!(f, "{name:<width$}  {took:>6} ms  passed")?,
+                // A report has several lines.
+                Err(said) => writeln!(f, "{name:<width$}  {took:>6} ms  {}", said.replace('\n', " | "))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs all checks of a loop with sockets: those that [`conformance!`](crate::conformance) makes tests of.
+pub fn check_all<L: Net>(subject: &Subject<L>) -> Table {
+    let checks = base_checks().into_iter().chain(net_checks()).chain(native_of(subject));
+    Table::of(checks.map(|check| (check.name, bound(check.run, subject))))
+}
+
+/// Runs the checks of a loop without sockets: those that [`base!`](crate::base) makes tests of.
+pub fn check_base<L: Timers>(subject: &Subject<L>) -> Table {
+    let checks = base_checks().into_iter().chain(native_of(subject));
+    Table::of(checks.map(|check| (check.name, bound(check.run, subject))))
+}
+
+/// Runs the checks of two loops that use each other: those that [`partners!`](crate::partners) makes tests of.
+pub fn check_partners<L: EventLoop, M: EventLoop>(here: &Subject<L>, there: &Subject<M>) -> Table {
+    let checks = partner_checks::<L, M>().into_iter();
+    let (here, there) = (here.clone(), there.clone());
+    Table::of(checks.map(move |check| {
+        let (here, there) = (here.clone(), there.clone());
+        let run: Box<dyn FnOnce()> = Box::new(move || (check.run)(&here, &there));
+        (check.name, run)
+    }))
+}
+
+fn native_of<L: EventLoop>(subject: &Subject<L>) -> Vec<crate::Check<L>> {
+    if subject.native_timer().is_some() { native_checks() } else { Vec::new() }
+}
+
+fn bound<L: EventLoop>(run: fn(&Subject<L>), subject: &Subject<L>) -> Box<dyn FnOnce()> {
+    let subject = subject.clone();
+    Box::new(move || run(&subject))
+}
