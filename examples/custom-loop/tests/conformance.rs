@@ -2,8 +2,7 @@
 
 use custom_loop::Epoll;
 
-interloop_conformance::base!(Epoll);
-interloop_conformance::net!(Epoll);
+interloop_conformance::conformance!(Epoll);
 
 /// What makes the loop a member is short.
 #[test]

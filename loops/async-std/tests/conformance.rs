@@ -1,6 +1,10 @@
 //! What every loop has to pass.
 
-use interloop_async_std::AsyncStd;
+use interloop_async_std::{AsyncStd, async_std::task};
 
-interloop_conformance::base!(AsyncStd::default());
-interloop_conformance::net!(AsyncStd::default());
+interloop_conformance::conformance!(AsyncStd::default(), native_timer: |(), time, fire| {
+    task::spawn(async move {
+        task::sleep(time).await;
+        fire();
+    });
+});

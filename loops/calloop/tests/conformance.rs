@@ -1,6 +1,15 @@
 //! What every loop has to pass.
 
-use interloop_calloop::Calloop;
+use interloop_calloop::{
+    Calloop,
+    calloop::timer::{TimeoutAction, Timer},
+};
 
-interloop_conformance::base!(Calloop::default());
-interloop_conformance::net!(Calloop::default());
+interloop_conformance::conformance!(Calloop::default(), native_timer: |native, time, fire| {
+    let mut fire = Some(fire);
+    let timer = native.insert_source(Timer::from_duration(time), move |_, (), ()| {
+        fire.take().expect("it fires once")();
+        TimeoutAction::Drop
+    });
+    timer.expect("a timer");
+});

@@ -2,178 +2,58 @@
 
 #![allow(missing_docs, reason = "the names are sentences")]
 
-use std::{
-    future::poll_fn,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-        mpsc,
-    },
-    task::{Poll, Waker},
-    time::Duration,
-};
+mod pairs;
 
-use interloop::{CallError, EventLoop, Remote, Running};
+use std::time::Duration;
 
-use crate::scene::{Drops, Hold, Subject, Witness, down, expect, up, watchdog};
+use interloop::{EventLoop, Remote, Running, Service, Slot, task_fn};
 
-/// As often as it takes for each loop to be found at rest.
-const ROUNDS: usize = 100;
+use crate::scene::{Subject, up, watchdog};
 
 /// A service with both.
-struct Pair<L: EventLoop, M: EventLoop> {
+struct Pair {
     running: Running,
-    here: Remote<L::Native>,
-    there: Remote<M::Native>,
+    here: Remote<()>,
+    there: Remote<()>,
     long: Duration,
 }
 
-fn pair<L: EventLoop, M: EventLoop>(here: &Subject<L>, there: &Subject<M>) -> Pair<L, M> {
+fn pair<L: EventLoop, M: EventLoop>(here: &Subject<L>, there: &Subject<M>) -> Pair {
     let mut service = here.empty_service(None);
-    let (remote, partner) =
-        (here.plan_in(&mut service, "here").remote(), there.plan_in(&mut service, "there").remote());
+    here.plan_in(&mut service, "here");
+    there.plan_in(&mut service, "there");
+    let ((mine, here_is), (yours, there_is)) = (service.slot("from-here"), service.slot("from-there"));
+    fills::<L>(&mut service, "here", mine);
+    fills::<M>(&mut service, "there", yours);
     let long = here.patience();
-    Pair { running: up(service, long), here: remote, there: partner, long }
+    Pair { running: up(service, long), here: here_is, there: there_is, long }
 }
 
-pub fn calls_posts_and_futures_come_from_another_loop<L: EventLoop, M: EventLoop>(
-    here: &Subject<L>,
-    there: &Subject<M>,
-) {
-    let _watchdog = watchdog();
-    let Pair { running, here, there, long } = pair(here, there);
-    let ran = Arc::new(AtomicUsize::new(0));
-    let posted = ran.clone();
-    let sum = there.spawn(move |_| async move {
-        let mut sum = 0;
-        for _ in 0..ROUNDS {
-            let posted = posted.clone();
-            let post = move |_: &L::Native| {
-                posted.fetch_add(1, Ordering::Relaxed);
-            };
-            here.post(post).map_err(|_| CallError::Stopped)?;
-            sum += here.call(|_| 1).await?;
-            sum += here.spawn(|_| async { 2 }).await?;
-        }
-        Ok::<_, CallError>(sum)
+/// A task on this instance, which others reach.
+fn fills<L: EventLoop>(service: &mut Service, instance: &str, slot: Slot<()>) {
+    let fills = task_fn::<L>(async move |cx| {
+        cx.fill(slot, ());
+        cx.until_shutdown().await;
+        Ok(())
     });
-    expect(sum.wait(long), Ok(Ok(3 * ROUNDS)), "calls from another loop are not answered");
-    assert_eq!(ran.load(Ordering::Relaxed), ROUNDS, "posts from another loop do not run");
-    down(running);
+    service.task(format!("on-{instance}"), fills).on(instance);
 }
 
-/// Its Reply goes to the other loop, which sleeps when the answer comes; and a panic comes as an answer.
-pub fn a_reply_is_awaited_on_another_loop<L: EventLoop, M: EventLoop>(here: &Subject<L>, there: &Subject<M>) {
-    let _watchdog = watchdog();
-    let Pair { running, here, there, long } = pair(here, there);
-    let hold = Hold::of(&here, long);
-    let (replies, waits) = mpsc::channel();
-    let asks = here.clone();
-    let answers = there.spawn(move |_| {
-        let (seven, panics) = (asks.call(|_| 7), asks.call(|_| -> u8 { panic!("fell") }));
-        let _ = replies.send(());
-        async move { (seven.await, panics.await) }
-    });
-    assert!(waits.recv_timeout(long).is_ok(), "the other loop does not take a future");
-    hold.release();
-    let expected = (Ok(7), Err(CallError::Panicked("fell".into())));
-    expect(answers.wait(long), Ok(expected), "a Reply that another loop awaits does not come");
-    // And one that was made elsewhere.
-    for number in 0..ROUNDS {
-        let made = there.call({
-            let here = here.clone();
-            move |_| here.call(move |_| number)
-        });
-        let made = made.wait(long).unwrap_or_else(|error| panic!("the other loop does not answer: {error}"));
-        let awaited = there.spawn(move |_| made);
-        expect(awaited.wait(long), Ok(Ok(number)), "a Reply that another loop awaits does not come");
-    }
-    down(running);
+macro_rules! checks {
+    ($($(#[$doc:meta])* $name:ident,)+) => {
+        $($(#[$doc])*
+        pub fn $name<L: EventLoop, M: EventLoop>(here: &Subject<L>, there: &Subject<M>) {
+            let _watchdog = watchdog();
+            pairs::$name(pair(here, there));
+        })+
+    };
 }
 
-pub fn a_call_there_and_back_is_answered<L: EventLoop, M: EventLoop>(here: &Subject<L>, there: &Subject<M>) {
-    let _watchdog = watchdog();
-    let Pair { running, here, there, long } = pair(here, there);
-    for _ in 0..ROUNDS {
-        let (ask, back) = (there.clone(), here.clone());
-        // From here to there and back to here, while here waits.
-        let sum = here.spawn(move |_| async move {
-            let sum = ask.spawn(move |_| async move { back.call(|_| 1).await.map(|one| one + 2) });
-            sum.await.map(|sum| sum.map(|sum| sum + 4))
-        });
-        expect(sum.wait(long), Ok(Ok(Ok(7))), "a call there and back is not answered");
-    }
-    down(running);
-}
-
-pub fn what_another_loop_asks_and_does_not_await_is_done<L: EventLoop, M: EventLoop>(
-    here: &Subject<L>,
-    there: &Subject<M>,
-) {
-    let _watchdog = watchdog();
-    let Pair { running, here, there, long } = pair(here, there);
-    for _ in 0..ROUNDS {
-        let (here, (ran, runs)) = (here.clone(), mpsc::channel());
-        let asked = there.post(move |_| {
-            let spawned = ran.clone();
-            drop(here.call(move |_| ran.send(())));
-            drop(here.spawn(move |_| async move { spawned.send(()) }));
-        });
-        assert!(asked.is_ok(), "the other loop takes no posts");
-        for _ in 0..2 {
-            assert!(runs.recv_timeout(long).is_ok(), "what another loop asks and does not await is not done");
-        }
-    }
-    down(running);
-}
-
-pub fn what_another_loop_cancels_ends<L: EventLoop, M: EventLoop>(here: &Subject<L>, there: &Subject<M>) {
-    let _watchdog = watchdog();
-    let Pair { running, here, there, long } = pair(here, there);
-    let hold = Hold::of(&here, long);
-    let ran = Arc::new(AtomicBool::new(false));
-    let (asks, runs) = (here.clone(), ran.clone());
-    let cancelled = there.call(move |_| asks.call(move |_| runs.store(true, Ordering::Release)).cancel());
-    expect(cancelled.wait(long), Ok(()), "the other loop does not answer");
-    hold.release();
-    expect(here.call(|_| ()).wait(long), Ok(()), "the loop does not answer");
-    assert!(!ran.load(Ordering::Acquire), "a job that another loop cancelled ran");
-    let drops = Drops::default();
-    for round in 1..=ROUNDS {
-        let (in_future, (begins, begun)) = (drops.clone(), mpsc::channel());
-        let future = here.spawn(move |_| async move {
-            let _in_future = Witness::new(&in_future);
-            let _ = begins.send(());
-            std::future::pending::<()>().await;
-        });
-        assert!(begun.recv_timeout(long).is_ok(), "a future does not begin");
-        assert!(there.post(move |_| future.cancel()).is_ok(), "the other loop takes no posts");
-        assert!(drops.wait_for(round, long), "a future that another loop cancelled is not dropped");
-    }
-    drops.check(ROUNDS);
-    down(running);
-}
-
-pub fn a_future_is_woken_from_another_loop<L: EventLoop, M: EventLoop>(here: &Subject<L>, there: &Subject<M>) {
-    let _watchdog = watchdog();
-    let Pair { running, here, there, long } = pair(here, there);
-    let woken = here.spawn(move |_| async move {
-        for _ in 0..ROUNDS {
-            let rung = Arc::new(AtomicBool::new(false));
-            poll_fn(|cx| {
-                if rung.load(Ordering::Acquire) {
-                    return Poll::Ready(());
-                }
-                let (ring, waker): (_, Waker) = (rung.clone(), cx.waker().clone());
-                let _ = there.post(move |_| {
-                    ring.store(true, Ordering::Release);
-                    waker.wake();
-                });
-                Poll::Pending
-            })
-            .await;
-        }
-    });
-    expect(woken.wait(long), Ok(()), "a future that another loop wakes does not go on");
-    down(running);
+checks! {
+    calls_posts_and_futures_come_from_another_loop,
+    a_reply_is_awaited_on_another_loop,
+    a_call_there_and_back_is_answered,
+    what_another_loop_asks_and_does_not_await_is_done,
+    what_another_loop_cancels_ends,
+    a_future_is_woken_from_another_loop,
 }

@@ -3,15 +3,20 @@
 mod default_context {
     use interloop_glib::Glib;
 
-    interloop_conformance::base!(Glib::default());
-    interloop_conformance::net!(Glib::default());
+    interloop_conformance::conformance!(Glib::default(), native_timer: |_, time, fire| {
+        glib::timeout_add_local_once(time, fire);
+    });
 }
 
 mod private_context {
     use interloop_glib::Glib;
 
-    interloop_conformance::base!(Glib::private());
-    interloop_conformance::net!(Glib::private());
+    interloop_conformance::conformance!(Glib::private(), native_timer: |context, time, fire| {
+        context.spawn_local(async move {
+            glib::timeout_future(time).await;
+            fire();
+        });
+    });
 }
 
 /// A service whose tasks run on glib alone, sockets and all, has the supervisor's thread and the loop's, and no runtime's.

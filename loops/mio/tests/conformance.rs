@@ -1,6 +1,29 @@
 //! What every loop has to pass.
 
-use interloop_mio::Mio;
+use std::{io::Write, ops::ControlFlow, os::unix::net::UnixStream, thread, time::Duration};
 
-interloop_conformance::base!(Mio::default());
-interloop_conformance::net!(Mio::default());
+use interloop_conformance::Fire;
+use interloop_mio::{
+    Mio, MioNative,
+    mio::{self, Interest},
+};
+
+/// mio has no timers: a source that something happens to after that time.
+fn set_timer(native: &MioNative, time: Duration, fire: Fire) {
+    let (ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
+    ours.set_nonblocking(true).expect("nonblocking");
+    let mut fire = Some(fire);
+    let source = mio::net::UnixStream::from_std(ours);
+    let registration = native.register(source, Interest::READABLE, move |_, _| {
+        fire.take().expect("it fires once")();
+        ControlFlow::Break(())
+    });
+    // Dropped, it would be given up.
+    std::mem::forget(registration.expect("a source"));
+    thread::spawn(move || {
+        thread::sleep(time);
+        theirs.write_all(b"!")
+    });
+}
+
+interloop_conformance::conformance!(Mio::default(), native_timer: set_timer);

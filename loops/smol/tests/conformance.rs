@@ -1,17 +1,26 @@
 //! What every loop has to pass, with one thread and with workers.
 
-use interloop_smol::Smol;
+use std::time::Duration;
+
+use interloop_conformance::Fire;
+use interloop_smol::{Smol, SmolNative, smol::Timer};
+
+fn set_timer(native: &SmolNative, time: Duration, fire: Fire) {
+    let timer = native.spawn(async move {
+        Timer::after(time).await;
+        fire();
+    });
+    timer.detach();
+}
 
 mod alone {
-    use super::Smol;
+    use super::{Smol, set_timer};
 
-    interloop_conformance::base!(Smol::default());
-    interloop_conformance::net!(Smol::default());
+    interloop_conformance::conformance!(Smol::default(), native_timer: set_timer);
 }
 
 mod workers {
-    use super::Smol;
+    use super::{Smol, set_timer};
 
-    interloop_conformance::base!(Smol::default(), "worker-threads" = 2);
-    interloop_conformance::net!(Smol::default(), "worker-threads" = 2);
+    interloop_conformance::conformance!(Smol::default(), "worker-threads" = 2, native_timer: set_timer);
 }

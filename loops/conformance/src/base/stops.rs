@@ -56,6 +56,11 @@ pub fn a_stop_from_before_the_first_turn_is_heard<L: EventLoop>(subject: &Subjec
         let mut service = subject.service();
         let _remote = service.remote_to::<L>();
         let running = service.start().expect("the configuration works");
+        // Asked any earlier, it would not be started.
+        let begun = Instant::now();
+        while !has_thread(L::NAME) && begun.elapsed() < subject.patience() {
+            thread::yield_now();
+        }
         running.request_shutdown("at once");
         let report = running.join();
         assert_eq!(report.code, 0, "a stop from before the loop's first turn got lost: {report}");
@@ -124,11 +129,15 @@ pub fn a_signal_interrupts_no_loop_and_stops_it<L: EventLoop>(subject: &Subject<
     let (running, thread) = asleep(subject);
     let mut signals = Signals::new([SIGUSR2]).expect("a signal that is free");
     let (closing, service) = (signals.handle(), running.handle());
+    let (begins, begun) = mpsc::channel();
     let forwards = thread::spawn(move || {
+        let _ = begins.send(SystemThread::current());
         for signal in signals.forever() {
             service.request_shutdown(Reason::Signal(signal));
         }
     });
+    // A thread that is just beginning would take the signal.
+    begun.recv_timeout(subject.patience()).expect("it has begun").wait_for_rest(subject.patience());
     let thread = Pid::from_raw(thread.id()).expect("the loop's thread is there");
     kill_process(thread, Signal::USR2).expect("it is one of this process");
     let report = running.join();
