@@ -58,10 +58,9 @@ loom: ## the races of mailbox and shutdown, all interleavings (its own folder: t
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-target}/loom \
 		cargo test -p interloop --lib --release loom
 
-conformance: ## every loop against the whole kit, at full size
+conformance: ## every loop against the whole kit, at full size; writes the table in docs/conformance.md
 	@scripts/setup all
-	INTERLOOP_CONFORMANCE=full cargo nextest run --release -p interloop-conformance -p interloop-tokio -p interloop-glib \
-		--test reference --test woken --test conformance
+	INTERLOOP_CONFORMANCE=full cargo run --release -p interloop-e2e --bin conformance -- $(ARGS)
 
 features: ## each crate without features, with each feature alone, with all
 	@scripts/setup demo-gtk

@@ -150,9 +150,7 @@ macro_rules! conformance {
 macro_rules! base {
     ($plan:expr $(, $option:literal = $value:expr)* $(, native_timer: $timer:expr)? $(,)?) => {
         $crate::with_base! { [$crate::tests] $crate::Subject::new($plan)$(.set($option, $value))* }
-        $($crate::with_native! {
-            [$crate::tests] $crate::Subject::new($plan)$(.set($option, $value))*.with_native_timer($timer)
-        })?
+        $crate::native_tests! { [$crate::Subject::new($plan)$(.set($option, $value))*] $($timer)? }
     };
 }
 
@@ -169,6 +167,16 @@ macro_rules! net {
 macro_rules! partners {
     ($here:expr, $there:expr $(,)?) => {
         $crate::with_partners! { [$crate::tests] $crate::Subject::new($here), $crate::Subject::new($there) }
+    };
+}
+
+/// Makes a test of each check of the loop's own timer, if that is given.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! native_tests {
+    ([$($subject:tt)*]) => {};
+    ([$($subject:tt)*] $timer:expr) => {
+        $crate::with_native! { [$crate::tests] $($subject)*.with_native_timer($timer) }
     };
 }
 

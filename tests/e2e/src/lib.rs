@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod display;
+pub mod subjects;
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
