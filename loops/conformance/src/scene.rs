@@ -56,7 +56,9 @@ impl<L: EventLoop> Subject<L> {
     /// With the timer that programs on this loop use most: has `fire` called after `time`, past Interloop. It is called on the loop's thread.
     ///
     /// ```ignore
-    /// Subject::new(Glib::default()).with_native_timer(|_, time, fire| drop(glib::timeout_add_local_once(time, fire)));
+    /// Subject::new(Glib::default()).with_native_timer(|_, time, fire| {
+    ///     glib::timeout_add_local_once(time, fire);
+    /// });
     /// ```
     pub fn with_native_timer(mut self, timer: impl Fn(&L::Native, Duration, Fire) + Send + Sync + 'static) -> Self {
         self.native_timer = Some(Arc::new(timer));
@@ -176,7 +178,7 @@ pub(crate) fn watchdog() -> Watchdog {
     let (done, over) = mpsc::channel::<()>();
     let name = thread::current().name().unwrap_or("a test").to_owned();
     let watch = move || {
-        if over.recv_timeout(3 * LONG) == Err(mpsc::RecvTimeoutError::Timeout) {
+        if over.recv_timeout(sized(3, 15) as u32 * LONG) == Err(mpsc::RecvTimeoutError::Timeout) {
             eprintln!("{name} hangs");
             std::process::abort();
         }

@@ -2,14 +2,16 @@
 
 use std::{
     any::Any,
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
+    fmt, thread,
     time::{Duration, Instant},
 };
 
 use interloop::{EventLoop, Timers, net::Net};
 
 use crate::{Subject, base_checks, native_checks, net_checks, partner_checks};
+
+/// A check of what it is about.
+type Job = Box<dyn FnOnce() + Send>;
 
 /// What came of the checks of a loop: a row for each. As text, a line for each.
 #[derive(Clone, Debug)]
@@ -35,10 +37,15 @@ impl Table {
         self.rows.iter().all(|row| row.result.is_ok())
     }
 
-    fn of(checks: impl Iterator<Item = (&'static str, Box<dyn FnOnce()>)>) -> Self {
-        let run = |(name, check): (_, Box<dyn FnOnce()>)| {
+    fn of(checks: impl Iterator<Item = (&'static str, Job)>) -> Self {
+        let run = |(name, check): (&'static str, Job)| {
             let begun = Instant::now();
-            let result = catch_unwind(AssertUnwindSafe(check)).map_err(|panic| said(&*panic));
+            // A thread of its name, which its watchdog says.
+            let thread = thread::Builder::new().name(name.to_owned()).spawn(check);
+            let result = match thread.map(thread::JoinHandle::join) {
+                Ok(ended) => ended.map_err(|panic| said(&*panic)),
+                Err(error) => Err(format!("there is no thread for it: {error}")),
+            };
             Row { name, result, took: begun.elapsed() }
         };
         Self { rows: checks.map(run).collect() }
@@ -83,7 +90,7 @@ pub fn check_partners<L: EventLoop, M: EventLoop>(here: &Subject<L>, there: &Sub
     let (here, there) = (here.clone(), there.clone());
     Table::of(checks.map(move |check| {
         let (here, there) = (here.clone(), there.clone());
-        let run: Box<dyn FnOnce()> = Box::new(move || (check.run)(&here, &there));
+        let run: Job = Box::new(move || (check.run)(&here, &there));
         (check.name, run)
     }))
 }
@@ -92,7 +99,7 @@ fn native_of<L: EventLoop>(subject: &Subject<L>) -> Vec<crate::Check<L>> {
     if subject.native_timer().is_some() { native_checks() } else { Vec::new() }
 }
 
-fn bound<L: EventLoop>(run: fn(&Subject<L>), subject: &Subject<L>) -> Box<dyn FnOnce()> {
+fn bound<L: EventLoop>(run: fn(&Subject<L>), subject: &Subject<L>) -> Job {
     let subject = subject.clone();
     Box::new(move || run(&subject))
 }

@@ -32,7 +32,9 @@ pub fn tokio() -> Subject<Tokio> {
 
 /// glib's default context.
 pub fn glib() -> Subject<Glib> {
-    Subject::new(Glib::default()).with_native_timer(|_, time, fire| drop(glib::timeout_add_local_once(time, fire)))
+    Subject::new(Glib::default()).with_native_timer(|_, time, fire| {
+        glib::timeout_add_local_once(time, fire);
+    })
 }
 
 /// A context of one's own.
