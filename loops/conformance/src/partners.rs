@@ -8,13 +8,18 @@ use std::time::Duration;
 
 use interloop::{EventLoop, Remote, Running, Service, Slot, task_fn};
 
-use crate::scene::{Subject, up, watchdog};
+use crate::{
+    process::SystemThread,
+    scene::{Subject, up, watchdog},
+};
 
 /// A service with both.
 struct Pair {
     running: Running,
     here: Remote<()>,
     there: Remote<()>,
+    /// The thread of the loop that is checked.
+    thread: SystemThread,
     long: Duration,
 }
 
@@ -26,7 +31,10 @@ fn pair<L: EventLoop, M: EventLoop>(here: &Subject<L>, there: &Subject<M>) -> Pa
     fills::<L>(&mut service, "here", mine);
     fills::<M>(&mut service, "there", yours);
     let long = here.patience();
-    Pair { running: up(service, long), here: here_is, there: there_is, long }
+    let running = up(service, long);
+    let thread = here_is.call(|()| SystemThread::current()).wait(long);
+    let thread = thread.unwrap_or_else(|error| panic!("the loop does not answer: {error}"));
+    Pair { running, here: here_is, there: there_is, thread, long }
 }
 
 /// A task on this instance, which others reach.

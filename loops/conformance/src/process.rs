@@ -58,11 +58,13 @@ pub(crate) fn sleeps() -> u64 {
     others.filter_map(|task| switches(&task)).sum()
 }
 
-/// How long this process's threads were busy so far.
+/// How long this process's threads, but for this one, were busy so far, or would have been had there been a processor for them.
 pub(crate) fn busy() -> Duration {
-    let times = tasks().filter_map(|task| fs::read_to_string(task.join("schedstat")).ok());
-    let nanoseconds = times.filter_map(|times| times.split_whitespace().next()?.parse::<u64>().ok());
-    Duration::from_nanos(nanoseconds.sum())
+    let own = own_id();
+    let others = tasks().filter(|task| task.file_name().map(ToOwned::to_owned) != own);
+    let times = others.filter_map(|task| fs::read_to_string(task.join("schedstat")).ok());
+    let sum = |times: String| times.split_whitespace().take(2).filter_map(|time| time.parse::<u64>().ok()).sum::<u64>();
+    Duration::from_nanos(times.map(sum).sum())
 }
 
 fn own_id() -> Option<OsString> {

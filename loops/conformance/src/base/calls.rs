@@ -15,7 +15,10 @@ use std::{
 
 use interloop::{CallError, EventLoop, task_fn};
 
-use crate::scene::{Drops, Hold, Subject, Witness, down, expect, up, watchdog};
+use crate::{
+    process::SystemThread,
+    scene::{Drops, Hold, Subject, Witness, down, expect, up, watchdog},
+};
 
 pub fn what_was_sent_before_the_loop_ran_is_done<L: EventLoop>(subject: &Subject<L>) {
     let (_watchdog, long) = (watchdog(), subject.patience());
@@ -49,8 +52,13 @@ pub fn posts_calls_and_futures_come_from_other_threads<L: EventLoop>(subject: &S
     for sender in senders.collect::<Vec<_>>() {
         assert_eq!(sender.join().expect("no panic"), Ok(()), "a post from another thread is refused");
     }
-    // One at a time: the loop has come to rest before many of these.
-    for _ in 0..100 {
+    let thread = list.call(|_| SystemThread::current()).wait(long);
+    let thread = thread.unwrap_or_else(|error| panic!("a call from another thread is not answered: {error}"));
+    for round in 0..100 {
+        if round < 10 {
+            // It is at rest, at least before these.
+            thread.wait_for_rest(long);
+        }
         let count = list.call(|list| list.borrow().len()).wait(long);
         expect(count, Ok(1000), "a call from another thread is not answered");
     }

@@ -15,13 +15,15 @@ use interloop::CallError;
 use super::Pair;
 use crate::scene::{Drops, Hold, Witness, down, expect};
 
-/// As often as it takes for each loop to be found at rest.
 const ROUNDS: usize = 100;
+/// So often the loop is surely found at rest; in the other rounds it may be, or not.
+const AT_REST: usize = 3;
 
 pub(super) fn calls_posts_and_futures_come_from_another_loop(pair: Pair) {
-    let Pair { running, here, there, long } = pair;
+    let Pair { running, here, there, thread, long } = pair;
     let ran = Arc::new(AtomicUsize::new(0));
     let posted = ran.clone();
+    thread.wait_for_rest(long);
     let sum = there.spawn(move |_| async move {
         let mut sum = 0;
         for _ in 0..ROUNDS {
@@ -42,7 +44,7 @@ pub(super) fn calls_posts_and_futures_come_from_another_loop(pair: Pair) {
 
 /// Its Reply goes to the other loop, which sleeps when the answer comes; and a panic comes as an answer.
 pub(super) fn a_reply_is_awaited_on_another_loop(pair: Pair) {
-    let Pair { running, here, there, long } = pair;
+    let Pair { running, here, there, thread, long } = pair;
     let hold = Hold::of(&here, long);
     let (replies, waits) = mpsc::channel();
     let asks = here.clone();
@@ -57,6 +59,9 @@ pub(super) fn a_reply_is_awaited_on_another_loop(pair: Pair) {
     expect(answers.wait(long), Ok(expected), "a Reply that another loop awaits does not come");
     // And one that was made elsewhere.
     for number in 0..ROUNDS {
+        if number < AT_REST {
+            thread.wait_for_rest(long);
+        }
         let made = there.call({
             let here = here.clone();
             move |_| here.call(move |_| number)
@@ -69,12 +74,17 @@ pub(super) fn a_reply_is_awaited_on_another_loop(pair: Pair) {
 }
 
 pub(super) fn a_call_there_and_back_is_answered(pair: Pair) {
-    let Pair { running, here, there, long } = pair;
-    for _ in 0..ROUNDS {
-        let (ask, back) = (there.clone(), here.clone());
+    let Pair { running, here, there, thread, long } = pair;
+    for round in 0..ROUNDS {
+        let (ask, back, thread) = (there.clone(), here.clone(), thread.clone());
         // From here to there and back to here, while here waits.
         let sum = here.spawn(move |_| async move {
-            let sum = ask.spawn(move |_| async move { back.call(|_| 1).await.map(|one| one + 2) });
+            let sum = ask.spawn(move |_| async move {
+                if round < AT_REST {
+                    thread.wait_for_rest(long);
+                }
+                back.call(|_| 1).await.map(|one| one + 2)
+            });
             sum.await.map(|sum| sum.map(|sum| sum + 4))
         });
         expect(sum.wait(long), Ok(Ok(Ok(7))), "a call there and back is not answered");
@@ -83,10 +93,13 @@ pub(super) fn a_call_there_and_back_is_answered(pair: Pair) {
 }
 
 pub(super) fn what_another_loop_asks_and_does_not_await_is_done(pair: Pair) {
-    let Pair { running, here, there, long } = pair;
-    for _ in 0..ROUNDS {
-        let (here, (ran, runs)) = (here.clone(), mpsc::channel());
+    let Pair { running, here, there, thread, long } = pair;
+    for round in 0..ROUNDS {
+        let (here, thread, (ran, runs)) = (here.clone(), thread.clone(), mpsc::channel());
         let asked = there.post(move |_| {
+            if round < AT_REST {
+                thread.wait_for_rest(long);
+            }
             let spawned = ran.clone();
             drop(here.call(move |_| ran.send(())));
             drop(here.spawn(move |_| async move { spawned.send(()) }));
@@ -100,7 +113,7 @@ pub(super) fn what_another_loop_asks_and_does_not_await_is_done(pair: Pair) {
 }
 
 pub(super) fn what_another_loop_cancels_ends(pair: Pair) {
-    let Pair { running, here, there, long } = pair;
+    let Pair { running, here, there, thread, long } = pair;
     let hold = Hold::of(&here, long);
     let ran = Arc::new(AtomicBool::new(false));
     let (asks, runs) = (here.clone(), ran.clone());
@@ -118,7 +131,14 @@ pub(super) fn what_another_loop_cancels_ends(pair: Pair) {
             std::future::pending::<()>().await;
         });
         assert!(begun.recv_timeout(long).is_ok(), "a future does not begin");
-        assert!(there.post(move |_| future.cancel()).is_ok(), "the other loop takes no posts");
+        let thread = thread.clone();
+        let cancels = there.post(move |_| {
+            if round <= AT_REST {
+                thread.wait_for_rest(long);
+            }
+            future.cancel();
+        });
+        assert!(cancels.is_ok(), "the other loop takes no posts");
         assert!(drops.wait_for(round, long), "a future that another loop cancelled is not dropped");
     }
     drops.check(ROUNDS);
@@ -126,16 +146,19 @@ pub(super) fn what_another_loop_cancels_ends(pair: Pair) {
 }
 
 pub(super) fn a_future_is_woken_from_another_loop(pair: Pair) {
-    let Pair { running, here, there, long } = pair;
+    let Pair { running, here, there, thread, long } = pair;
     let woken = here.spawn(move |_| async move {
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
             let rung = Arc::new(AtomicBool::new(false));
             poll_fn(|cx| {
                 if rung.load(Ordering::Acquire) {
                     return Poll::Ready(());
                 }
-                let (ring, waker): (_, Waker) = (rung.clone(), cx.waker().clone());
+                let (ring, waker, thread): (_, Waker, _) = (rung.clone(), cx.waker().clone(), thread.clone());
                 let _ = there.post(move |_| {
+                    if round < AT_REST {
+                        thread.wait_for_rest(long);
+                    }
                     ring.store(true, Ordering::Release);
                     waker.wake();
                 });
