@@ -72,19 +72,19 @@ impl fmt::Display for Table {
     }
 }
 
-/// Runs all checks of a loop with sockets: those that [`conformance!`](crate::conformance) makes tests of.
+/// Runs all checks of a loop with sockets: those that [`conformance!`](crate::conformance!) makes tests of.
 pub fn check_all<L: Net>(subject: &Subject<L>) -> Table {
     let checks = base_checks().into_iter().chain(net_checks()).chain(native_of(subject));
     Table::of(checks.map(|check| (check.name, bound(check.run, subject))))
 }
 
-/// Runs the checks of a loop without sockets: those that [`base!`](crate::base) makes tests of.
+/// Runs the checks of a loop without sockets: those that [`base!`](crate::base!) makes tests of.
 pub fn check_base<L: Timers>(subject: &Subject<L>) -> Table {
     let checks = base_checks().into_iter().chain(native_of(subject));
     Table::of(checks.map(|check| (check.name, bound(check.run, subject))))
 }
 
-/// Runs the checks of two loops that use each other: those that [`partners!`](crate::partners) makes tests of.
+/// Runs the checks of two loops that use each other: those that [`partners!`](crate::partners!) makes tests of.
 pub fn check_partners<L: EventLoop, M: EventLoop>(here: &Subject<L>, there: &Subject<M>) -> Table {
     let checks = partner_checks::<L, M>().into_iter();
     let (here, there) = (here.clone(), there.clone());
