@@ -3,6 +3,7 @@
 //! ```ignore
 //! // tests/conformance.rs
 //! interloop_conformance::conformance!(MyLoop::default());
+//! interloop_conformance::http!(MyLoop::default());   // HTTP on its sockets; with the feature `http`
 //! ```
 //!
 //! makes one `#[test]` of each check: start, stop, calls, drops, timers, restarts, rest, and sockets. [`base!`] is for a loop without sockets, [`net!`]
@@ -21,12 +22,15 @@
 #![forbid(unsafe_code)]
 
 pub mod base;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod native;
 pub mod net;
 pub mod partners;
 mod process;
 mod scene;
 mod table;
+mod trial;
 
 use interloop::EventLoop;
 
@@ -134,6 +138,23 @@ macro_rules! with_net {
     };
 }
 
+/// Hands the names of the checks in [`http`] to a macro.
+#[cfg(feature = "http")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_http {
+    ([$($macro:tt)*] $($arguments:tt)*) => {
+        $($macro)* ! { http; $($arguments)*;
+            a_kept_connection_serves_request_after_request,
+            pipelined_requests_are_answered_in_order,
+            a_chunked_body_comes_and_goes_whole,
+            streams_of_http2_share_a_connection,
+            a_request_in_flight_is_answered_at_a_stop,
+            an_answer_has_the_same_bytes_on_every_loop,
+        }
+    };
+}
+
 /// Makes a test of each check of a loop with [`Net`](interloop::net::Net): `conformance!(MyLoop::default(), "option" = value);`
 ///
 /// With `native_timer: |native, time, fire| ..` behind these, also of those of the loop's [own timer](Subject::with_native_timer).
@@ -159,6 +180,15 @@ macro_rules! base {
 macro_rules! net {
     ($plan:expr $(, $option:literal = $value:expr)* $(,)?) => {
         $crate::with_net! { [$crate::tests] $crate::Subject::new($plan)$(.set($option, $value))* }
+    };
+}
+
+/// Makes a test of each check of HTTP on a loop with [`Net`](interloop::net::Net): `http!(MyLoop::default(), "option" = value);`
+#[cfg(feature = "http")]
+#[macro_export]
+macro_rules! http {
+    ($plan:expr $(, $option:literal = $value:expr)* $(,)?) => {
+        $crate::with_http! { [$crate::tests] $crate::Subject::new($plan)$(.set($option, $value))* }
     };
 }
 
@@ -246,4 +276,10 @@ pub fn net_checks<L: interloop::net::Net>() -> Vec<Check<L>> {
 /// The checks that [`partners!`] makes tests of.
 pub fn partner_checks<L: EventLoop, M: EventLoop>() -> Vec<PartnerCheck<L, M>> {
     with_partners!([list_partners])
+}
+
+/// The checks that [`http!`] makes tests of.
+#[cfg(feature = "http")]
+pub fn http_checks<L: interloop::net::Net>() -> Vec<Check<L>> {
+    with_http!([list])
 }

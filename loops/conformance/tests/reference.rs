@@ -3,6 +3,7 @@
 use interloop::Thread;
 
 interloop_conformance::conformance!(Thread);
+interloop_conformance::http!(Thread);
 
 /// Two of a kind.
 mod partners {

@@ -101,8 +101,10 @@ fn reactor_sleep(duration: Duration) -> impl Future<Output = ()> + 'static {
 
 mod parked {
     interloop_conformance::conformance!(super::Parked);
+    interloop_conformance::http!(super::Parked);
 }
 
 mod waiting {
     interloop_conformance::conformance!(super::Waiting);
+    interloop_conformance::http!(super::Waiting);
 }
