@@ -17,11 +17,13 @@ use std::{
     os::fd::{BorrowedFd, OwnedFd},
 };
 
+#[cfg(feature = "metrics")]
+use crate::Samples;
 #[cfg(feature = "net")]
 use crate::net::{self, Address, Bound, Net, Socket};
 use crate::{
-    Counter, EventLoop, NoOptions, Remote, Reply, ServiceHandle, Shutdown, Slot, Timers, incarnation::Incarnation,
-    mailbox::Local, remote,
+    Counter, EventLoop, Gauge, Meter, NoOptions, Remote, Reply, ServiceHandle, Shutdown, Slot, Timers,
+    incarnation::Incarnation, mailbox::Local, remote,
 };
 
 /// What a task sees of its surroundings: its name and options, its loop, its shutdown, its children. `Clone`, for children and callbacks; `!Send`, since
@@ -143,14 +145,71 @@ impl<L: EventLoop, O> Context<L, O> {
         self.0.incarnation.spawn(&self.0.local, future)
     }
 
-    /// A counter of the task's, by name; the same one for the same name, through all incarnations. It shows in the [status](ServiceHandle::status).
+    /// A counter of the task's, by name; the same one for the same name, through all incarnations. It shows in the [status](ServiceHandle::status), and
+    /// as `{task}.{name}` in the service's [counters](ServiceHandle::counters).
+    ///
+    /// # Panics
+    ///
+    /// When a gauge or samples have this name.
     pub fn counter(&self, name: &str) -> Counter {
-        self.0.incarnation.info.counter(name)
+        self.meter().counter(name)
+    }
+
+    /// A number that goes up and down, by name, as [`counter`](Self::counter).
+    ///
+    /// # Panics
+    ///
+    /// When a counter or samples have this name, or a gauge that is asked.
+    pub fn gauge(&self, name: &str) -> Gauge {
+        self.meter().gauge(name)
+    }
+
+    /// A gauge that is asked for its number, on the thread of whoever reads it, until the task ends; it must not block.
+    ///
+    /// # Panics
+    ///
+    /// When a counter or samples have this name.
+    pub fn gauge_from(&self, name: &str, ask: impl Fn() -> f64 + Send + Sync + 'static) {
+        self.meter().gauge_from(name, ask);
+    }
+
+    /// Samples, such as durations, by name, as [`counter`](Self::counter): with their average, minimum, maximum and percentiles over these windows.
+    ///
+    /// # Panics
+    ///
+    /// When a counter or a gauge has this name, or a window is shorter than a microsecond.
+    #[cfg(feature = "metrics")]
+    pub fn samples(&self, name: &str, windows: &[Duration]) -> Samples {
+        self.meter().samples(name, windows)
+    }
+
+    /// Makes counters, gauges and samples with labels; for any thread.
+    pub fn meter(&self) -> Meter {
+        Meter::new(self.0.incarnation.info.book().clone())
     }
 
     /// Shows a value in the [status](ServiceHandle::status), such as an address that was bound.
     pub fn export(&self, name: &str, value: impl fmt::Display) {
-        self.0.incarnation.info.export(name, value.to_string());
+        self.0.incarnation.info.book().export(name, value.to_string());
+    }
+
+    /// Takes an exported value back; says whether it was there.
+    pub fn unexport(&self, name: &str) -> bool {
+        self.0.incarnation.info.book().unexport(name)
+    }
+
+    /// Says that something needs somebody's attention: logged when it is news, and shown in the [status](ServiceHandle::status), also when the task has
+    /// ended, until it is [cleared](Self::clear_warning). A text of the same name is replaced.
+    pub fn warn(&self, name: &str, text: impl fmt::Display) {
+        let text = text.to_string();
+        if self.0.incarnation.info.book().warn(name, text.clone()) {
+            log::warn!(target: self.target(), "{name}: {text}");
+        }
+    }
+
+    /// It needs no attention any more; says whether it did.
+    pub fn clear_warning(&self, name: &str) -> bool {
+        self.0.incarnation.info.book().clear_warning(name)
     }
 }
 

@@ -1,34 +1,30 @@
-//! Counters: numbers that tasks keep, for the status.
+//! Counters, gauges, samples, exported values, warnings: what tasks and services say of themselves, and how all of it is read.
+//!
+//! A [`Book`] has what one task, or the service, keeps, through all incarnations. A [`Meter`] writes into it, [`Counters`] reads all books of a service.
+//!
+//! Adding locks nothing and allocates nothing: see `counter`. A set of samples has a lock, so that what is read belongs together.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+mod book;
+mod counter;
+mod gauge;
+mod meter;
+mod openmetrics;
+mod reading;
+#[cfg(feature = "metrics")]
+mod samples;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+pub(crate) use self::book::Book;
+pub use self::{
+    book::Warning,
+    counter::Counter,
+    gauge::Gauge,
+    meter::Meter,
+    reading::{Counters, Reading},
 };
-
-/// A number that a task keeps, and anybody reads. `Clone` gives the same counter; any thread may use it.
-///
-/// ```
-/// let requests = interloop::Counter::default();
-/// requests.add(2);
-/// requests.sub(1);
-/// assert_eq!(requests.get(), 1);
-/// ```
-#[derive(Clone, Debug, Default)]
-pub struct Counter(Arc<AtomicU64>);
-
-impl Counter {
-    /// Adds; wraps around at the end.
-    pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
-    }
-
-    /// Subtracts, for what goes up and down, such as open connections.
-    pub fn sub(&self, n: u64) {
-        self.0.fetch_sub(n, Ordering::Relaxed);
-    }
-
-    /// The number now.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+#[cfg(feature = "metrics")]
+pub use self::{
+    reading::PatternError,
+    samples::{Samples, SamplesReading, WindowReading},
+};

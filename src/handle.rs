@@ -12,7 +12,7 @@ use std::{
 use clap::ArgMatches;
 
 use crate::{
-    Offer, Phase, Reason, Remote, Reply, Report, Shutdown, Status, TaskHandle, Watch, block,
+    Counters, Meter, Offer, Phase, Reason, Remote, Reply, Report, Shutdown, Status, TaskHandle, Warning, Watch, block,
     events::Events,
     lifecycle::Event,
     mailbox::Job,
@@ -121,6 +121,49 @@ impl ServiceHandle {
     /// The service at this moment.
     pub fn status(&self) -> Status {
         self.0.board.status()
+    }
+
+    /// All counters, gauges and samples: to read all, one, or those that match; to begin anew.
+    pub fn counters(&self) -> Counters {
+        Counters::new(self.0.board.clone())
+    }
+
+    /// Makes counters, gauges and samples of the service as a whole, for what belongs to no task.
+    pub fn meter(&self) -> Meter {
+        Meter::new(self.0.board.book().clone())
+    }
+
+    /// Shows a value of the service in the [status](Self::status).
+    pub fn export(&self, name: &str, value: impl fmt::Display) {
+        self.0.board.book().export(name, value.to_string());
+    }
+
+    /// Takes an exported value of the service back; says whether it was there.
+    pub fn unexport(&self, name: &str) -> bool {
+        self.0.board.book().unexport(name)
+    }
+
+    /// Says that something needs somebody's attention, as [`Context::warn`](crate::Context::warn) does for a task.
+    pub fn warn(&self, name: &str, text: impl fmt::Display) {
+        let text = text.to_string();
+        if self.0.board.book().warn(name, text.clone()) {
+            log::warn!(target: self.name(), "{name}: {text}");
+        }
+    }
+
+    /// What needs somebody's attention: what the service says first, then what tasks say.
+    pub fn warnings(&self) -> Vec<Warning> {
+        self.0.board.warnings()
+    }
+
+    /// Clears a warning, by the name that [`Warning`] shows: `{task}.{name}`, or `{name}` of one of the service's own. Says whether it was there.
+    pub fn clear_warning(&self, name: &str) -> bool {
+        self.0.board.clear_warning(name)
+    }
+
+    /// Clears all warnings.
+    pub fn clear_warnings(&self) {
+        self.0.board.clear_warnings();
     }
 
     /// Whether all tasks run, and no stop has been requested.

@@ -95,6 +95,7 @@ impl Incarnation {
             }
             members.closing = true;
         }
+        self.info.book().forget_asked();
         self.events.send(Event::TaskEnded(self.task, self.number, outcome));
     }
 
@@ -125,7 +126,10 @@ impl Incarnation {
         let control = completer.control();
         match self.enter(&control) {
             None => refuse(future, completer),
-            Some(id) => self.host(local, future, control, id, completer),
+            Some(id) => {
+                self.info.child_begins();
+                self.host(local, future, control, id, completer);
+            }
         }
         reply
     }
@@ -142,6 +146,7 @@ impl Incarnation {
             refuse(future, completer);
             return reply;
         };
+        self.info.child_begins();
         if !local.has_workers() {
             self.host(local, future, control, id, completer);
             return reply;
@@ -171,6 +176,7 @@ impl Incarnation {
             Ended::Panicked(message) => Some(Outcome::Panicked(message.clone())),
             _ => None,
         };
+        self.info.child_ends();
         completer.end(ended);
         self.leave(id, panic);
     }
@@ -233,6 +239,7 @@ impl Incarnation {
     fn end(&self, outcome: Outcome) {
         let values = std::mem::take(&mut lock(&self.members).values);
         let (task, number, label, events) = (self.task, self.number, self.label.clone(), self.events.clone());
+        let info = self.info.clone();
         // A mailbox that takes no errands is the loop's end, which ends all its tasks: the supervisor hears of that.
         let _ = self.loop_.errand(move |local| {
             let _entered = current::enter(&label, local.shared());
@@ -247,6 +254,7 @@ impl Incarnation {
                     outcome = Outcome::Panicked(panic);
                 }
             }
+            info.book().forget_asked();
             events.send(Event::TaskEnded(task, number, outcome));
         });
     }

@@ -72,6 +72,7 @@
 //!
 //! * `cli` (default): [`Service::run`] reads the command line and the environment.
 //! * `logging` (default): [`Service::run`] installs a logger; adds fern and serde_json.
+//! * `metrics` (default): [`Samples`], counters by regular expression; adds hdrhistogram and regex-lite.
 //! * `net` (default): sockets and readiness on every loop; adds futures-io, rustix and socket2.
 //! * `serde`: [`Status`] can be serialized; adds serde.
 
@@ -117,9 +118,16 @@ mod timers;
 
 pub use clap;
 
+/// Its program is a test.
+#[cfg(all(doctest, feature = "metrics"))]
+#[doc = include_str!("../docs/counters.md")]
+struct CountersPage;
+
+#[cfg(feature = "metrics")]
+pub use crate::counters::{PatternError, Samples, SamplesReading, WindowReading};
 pub use crate::{
     context::{Context, Elapsed, Interval},
-    counters::Counter,
+    counters::{Counter, Counters, Gauge, Meter, Reading, Warning},
     error::{Error, Result},
     event_loop::{EventLoop, NoOptions, Timers},
     foreign::{Foreign, ForeignHandle},

@@ -11,13 +11,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(feature = "metrics")]
+use crate::SamplesReading;
 use crate::{
-    Counter, block,
+    block,
+    counters::{Book, Warning},
     lifecycle::LoopId,
     mailbox::Shared,
     remote::Address,
     state::{Cause, Reason, Seconds, State, Transition},
-    sync::{Mutex, lock},
+    sync::{Mutex, Ordering, figure, lock},
 };
 
 /// A service at one moment.
@@ -41,6 +44,17 @@ pub struct Status {
     pub tasks: Vec<TaskStatus>,
     /// Their loops.
     pub loops: Vec<LoopStatus>,
+    /// What needs somebody's attention.
+    pub warnings: Vec<Warning>,
+    /// What the service itself [exports](crate::ServiceHandle::export).
+    pub exports: BTreeMap<String, String>,
+    /// Its own [counters](crate::ServiceHandle::meter).
+    pub counters: BTreeMap<String, u64>,
+    /// Its own gauges.
+    pub gauges: BTreeMap<String, f64>,
+    /// Its own samples.
+    #[cfg(feature = "metrics")]
+    pub samples: BTreeMap<String, SamplesReading>,
 }
 
 /// What a service as a whole is at.
@@ -94,6 +108,13 @@ pub struct TaskStatus {
     pub exports: BTreeMap<String, String>,
     /// Its [counters](crate::Context::counter).
     pub counters: BTreeMap<String, u64>,
+    /// Its [gauges](crate::Context::gauge).
+    pub gauges: BTreeMap<String, f64>,
+    /// Its [samples](crate::Context::samples).
+    #[cfg(feature = "metrics")]
+    pub samples: BTreeMap<String, SamplesReading>,
+    /// Its [children](crate::Context::spawn) that live.
+    pub children: usize,
 }
 
 /// A loop at one moment.
@@ -125,6 +146,9 @@ pub struct LoopStatus {
     pub dropped: u64,
     /// Futures that it hosts.
     pub futures: usize,
+    /// The time from the first post to the loop at rest to the turn that runs it, in seconds.
+    #[cfg(feature = "metrics")]
+    pub latency: SamplesReading,
 }
 
 impl fmt::Display for Status {
@@ -135,18 +159,25 @@ impl fmt::Display for Status {
             write!(f, " ({reason})")?;
         }
         write!(f, ", up {:.1} s", self.uptime)?;
+        show(f, &self.exports)?;
+        show(f, &self.counters)?;
+        show(f, &self.gauges)?;
+        #[cfg(feature = "metrics")]
+        show_samples(f, &self.samples)?;
+        for warning in &self.warnings {
+            write!(f, "\n  warning {warning}")?;
+        }
         for task in &self.tasks {
             write!(
                 f,
                 "\n  task {:<16} {:<10} on {:<12} run {}, {:.1} s, {}",
                 task.name, task.state, task.event_loop, task.incarnation, task.since, task.cause
             )?;
-            for (name, value) in &task.exports {
-                write!(f, ", {name} {value}")?;
-            }
-            for (name, value) in &task.counters {
-                write!(f, ", {name} {value}")?;
-            }
+            show(f, &task.exports)?;
+            show(f, &task.counters)?;
+            show(f, &task.gauges)?;
+            #[cfg(feature = "metrics")]
+            show_samples(f, &task.samples)?;
         }
         for l in &self.loops {
             let running = if l.running { "running" } else { "not running" };
@@ -160,12 +191,28 @@ impl fmt::Display for Status {
     }
 }
 
+fn show(f: &mut fmt::Formatter<'_>, values: &BTreeMap<String, impl fmt::Display>) -> fmt::Result {
+    values.iter().try_for_each(|(name, value)| write!(f, ", {name} {value}"))
+}
+
+#[cfg(feature = "metrics")]
+fn show_samples(f: &mut fmt::Formatter<'_>, samples: &BTreeMap<String, SamplesReading>) -> fmt::Result {
+    for (name, SamplesReading { count, average, max, .. }) in samples {
+        write!(f, ", {name} {count}")?;
+        if let (Some(average), Some(max)) = (average, max) {
+            write!(f, " (average {average:.3e}, most {max:.3e})")?;
+        }
+    }
+    Ok(())
+}
+
 /// What a task shows of itself, through all its incarnations.
 #[derive(Debug)]
 pub(crate) struct TaskInfo {
     target: String,
-    exports: Mutex<BTreeMap<String, String>>,
-    counters: Mutex<BTreeMap<String, Counter>>,
+    book: Arc<Book>,
+    children: figure::AtomicUsize,
+    spawned: figure::AtomicU64,
     /// The slots that it has filled.
     slots: Mutex<Vec<Arc<Address>>>,
 }
@@ -174,8 +221,9 @@ impl TaskInfo {
     pub(crate) fn new(service: &str, task: &str) -> Arc<Self> {
         Arc::new(Self {
             target: format!("{service}.{task}"),
-            exports: Mutex::default(),
-            counters: Mutex::default(),
+            book: Arc::default(),
+            children: figure::AtomicUsize::new(0),
+            spawned: figure::AtomicU64::new(0),
             slots: Mutex::default(),
         })
     }
@@ -197,12 +245,22 @@ impl TaskInfo {
         &self.target
     }
 
-    pub(crate) fn counter(&self, name: &str) -> Counter {
-        lock(&self.counters).entry(name.to_owned()).or_default().clone()
+    pub(crate) fn book(&self) -> &Arc<Book> {
+        &self.book
     }
 
-    pub(crate) fn export(&self, name: &str, value: String) {
-        lock(&self.exports).insert(name.to_owned(), value);
+    pub(crate) fn child_begins(&self) {
+        self.children.fetch_add(1, Ordering::Relaxed);
+        self.spawned.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn child_ends(&self) {
+        self.children.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How many children live, and how many there were so far.
+    pub(crate) fn children(&self) -> (usize, u64) {
+        (self.children.load(Ordering::Relaxed), self.spawned.load(Ordering::Relaxed))
     }
 }
 
@@ -273,6 +331,8 @@ impl fmt::Display for Report {
 #[derive(Debug)]
 pub(crate) struct Board {
     name: Arc<str>,
+    /// The service's own.
+    book: Arc<Book>,
     inner: Mutex<Inner>,
 }
 
@@ -318,6 +378,7 @@ impl Board {
     pub(crate) fn new(name: &str) -> Arc<Self> {
         Arc::new(Self {
             name: name.into(),
+            book: Arc::default(),
             inner: Mutex::new(Inner {
                 version: None,
                 phase: Phase::New,
@@ -418,6 +479,48 @@ impl Board {
         watchers.iter().filter_map(Weak::upgrade).for_each(|queue| queue.end());
     }
 
+    pub(crate) fn book(&self) -> &Arc<Book> {
+        &self.book
+    }
+
+    /// The phase, whether it is ready, the time since the start.
+    pub(crate) fn vitals(&self) -> (Phase, bool, Duration) {
+        let inner = lock(&self.inner);
+        (inner.phase, inner.ready, inner.started.elapsed())
+    }
+
+    pub(crate) fn version(&self) -> Option<String> {
+        lock(&self.inner).version.clone()
+    }
+
+    pub(crate) fn rows<R>(&self, f: impl FnOnce(&[TaskRow], &[LoopRow]) -> R) -> R {
+        let inner = lock(&self.inner);
+        f(&inner.tasks, &inner.loops)
+    }
+
+    pub(crate) fn incarnation_of(&self, id: LoopId) -> u32 {
+        self.rows(|_, loops| loops.get(id).map_or(0, |row| row.incarnation))
+    }
+
+    pub(crate) fn warnings(&self) -> Vec<Warning> {
+        let mut warnings = self.book.warnings(None);
+        self.task_rows(|rows| warnings.extend(rows.iter().flat_map(|row| row.info.book.warnings(Some(&row.name)))));
+        warnings
+    }
+
+    pub(crate) fn clear_warning(&self, name: &str) -> bool {
+        let of_task = |row: &TaskRow| {
+            let name = name.strip_prefix(&*row.name).and_then(|rest| rest.strip_prefix('.'));
+            name.is_some_and(|name| row.info.book.clear_warning(name))
+        };
+        self.book.clear_warning(name) || self.task_rows(|rows| rows.iter().any(of_task))
+    }
+
+    pub(crate) fn clear_warnings(&self) {
+        self.book.clear_warnings();
+        self.task_rows(|rows| rows.iter().for_each(|row| row.info.book.clear_warnings()));
+    }
+
     pub(crate) fn task_rows<R>(&self, f: impl FnOnce(&[TaskRow]) -> R) -> R {
         f(&lock(&self.inner).tasks)
     }
@@ -477,10 +580,12 @@ impl Board {
     }
 
     pub(crate) fn status(&self) -> Status {
+        let warnings = self.warnings();
         let inner = lock(&self.inner);
         let now = inner.started.elapsed();
         let loop_name = |id: LoopId| inner.loops.get(id).map_or_else(String::new, |row| row.shared.name().to_string());
-        Status {
+        let books = inner.tasks.iter().map(|row| row.info.book.clone()).collect::<Vec<_>>();
+        let mut status = Status {
             service: self.name.to_string(),
             version: inner.version.clone(),
             phase: inner.phase,
@@ -489,7 +594,25 @@ impl Board {
             uptime: now.as_secs_f64(),
             tasks: inner.tasks.iter().map(|row| row.status(now, loop_name(row.event_loop))).collect(),
             loops: inner.loops.iter().map(LoopRow::status).collect(),
+            warnings,
+            exports: self.book.exports(),
+            counters: BTreeMap::new(),
+            gauges: BTreeMap::new(),
+            #[cfg(feature = "metrics")]
+            samples: BTreeMap::new(),
+        };
+        drop(inner);
+        // Outside the lock: gauges may ask the user's code.
+        (status.counters, status.gauges) = self.book.numbers();
+        for (task, book) in status.tasks.iter_mut().zip(&books) {
+            (task.counters, task.gauges) = book.numbers();
         }
+        #[cfg(feature = "metrics")]
+        {
+            status.samples = self.book.samples();
+            status.tasks.iter_mut().zip(&books).for_each(|(task, book)| task.samples = book.samples());
+        }
+        status
     }
 }
 
@@ -541,8 +664,12 @@ impl TaskRow {
             cause: self.cause.as_ref().map_or_else(|| "not started yet".to_owned(), Cause::to_string),
             since: now.saturating_sub(self.since).as_secs_f64(),
             incarnation: self.incarnation,
-            exports: lock(&self.info.exports).clone(),
-            counters: lock(&self.info.counters).iter().map(|(name, counter)| (name.clone(), counter.get())).collect(),
+            exports: self.info.book.exports(),
+            counters: BTreeMap::new(),
+            gauges: BTreeMap::new(),
+            #[cfg(feature = "metrics")]
+            samples: BTreeMap::new(),
+            children: self.info.children().0,
         }
     }
 }
@@ -562,6 +689,8 @@ impl LoopRow {
             turns: self.shared.turns(),
             dropped: self.shared.dropped(),
             futures: self.shared.live(),
+            #[cfg(feature = "metrics")]
+            latency: self.shared.latency().read(),
         }
     }
 }

@@ -294,7 +294,7 @@ impl Supervisor {
     }
 
     fn incarnation_of(&self, id: LoopId) -> u32 {
-        self.handle.status().loops.get(id).map_or(0, |l| l.incarnation)
+        self.handle.board().incarnation_of(id)
     }
 
     fn start_task(&mut self, id: TaskId, number: u32) {

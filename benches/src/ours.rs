@@ -1,6 +1,7 @@
 //! The same as in [`baseline`](crate::baseline), through Interloop, and the figures that have to hold.
 
 mod calls;
+mod counters;
 mod hosting;
 mod http;
 mod lifecycle;
@@ -20,4 +21,5 @@ pub fn register(suite: &mut Suite) {
     http::register(suite);
     lifecycle::register(suite);
     memory::register(suite);
+    counters::register(suite);
 }

@@ -12,10 +12,14 @@
 //! 3. [`Bell::set_notify`] raises the flag and notifies always, also when the flag is up: that notification may have gone to the one before.
 //! 4. Accepting an item or giving it back is one atomic step with [`Queue::close`].
 
+#[cfg(feature = "metrics")]
+use std::time::Duration;
 use std::{fmt, sync::Arc};
 
 use concurrent_queue::{ConcurrentQueue, PushError};
 
+#[cfg(feature = "metrics")]
+use super::clock;
 use crate::sync::{AtomicBool, AtomicU8, Mutex, Ordering, figure, full_fence, lock};
 
 /// Wakes the loop from any thread.
@@ -25,20 +29,46 @@ pub(crate) type Notify = Arc<dyn Fn() + Send + Sync>;
 #[repr(align(128))]
 pub(crate) struct Bell {
     rung: AtomicBool,
+    /// When it was, by [`clock`] in nanoseconds, for the latency; 0: nobody knows. A figure: two that ring at once may mix up their times.
+    #[cfg(feature = "metrics")]
+    rung_at: figure::AtomicU64,
     notify: Mutex<Option<Notify>>,
 }
 
 impl Bell {
     fn new() -> Self {
-        Self { rung: AtomicBool::new(false), notify: Mutex::new(None) }
+        Self {
+            rung: AtomicBool::new(false),
+            #[cfg(feature = "metrics")]
+            rung_at: figure::AtomicU64::new(0),
+            notify: Mutex::new(None),
+        }
     }
 
     /// After something was made visible to the loop: wakes it, unless it has been already.
     pub(crate) fn ring(&self) {
         full_fence();
-        if !self.rung.load(Ordering::Relaxed) && !self.rung.swap(true, Ordering::Relaxed) {
+        if self.rung.load(Ordering::Relaxed) {
+            return;
+        }
+        // Before the flag goes up, so that a turn that finds it up finds a time. Beside the notify that follows it costs little.
+        #[cfg(feature = "metrics")]
+        self.rung_at.store(clock().as_nanos() as u64, Ordering::Relaxed);
+        if !self.rung.swap(true, Ordering::Relaxed) {
             self.notify();
         }
+    }
+
+    /// When it was rung, for the turn that begins now; once.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn rung_at(&self) -> Option<Duration> {
+        // With the flag down it is the time of one who came too late to raise it.
+        let at = if self.is_rung() { self.rung_at.load(Ordering::Relaxed) } else { 0 };
+        if at == 0 {
+            return None;
+        }
+        self.rung_at.store(0, Ordering::Relaxed);
+        Some(Duration::from_nanos(at))
     }
 
     /// Whether a turn is due.
@@ -56,6 +86,8 @@ impl Bell {
     pub(crate) fn set_notify(&self, notify: Option<Notify>) {
         let old = std::mem::replace(&mut *lock(&self.notify), notify);
         drop(old);
+        #[cfg(feature = "metrics")]
+        self.rung_at.store(0, Ordering::Relaxed);
         self.rung.swap(true, Ordering::Relaxed);
         self.notify();
     }

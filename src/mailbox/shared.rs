@@ -15,6 +15,8 @@ use super::{
     local::Local,
     queue::{Queue, flag},
 };
+#[cfg(feature = "metrics")]
+use crate::Samples;
 use crate::{
     current::Seen,
     discard::Discards,
@@ -26,6 +28,10 @@ use crate::{
 
 /// How many jobs a mailbox holds at most, if nothing else is said.
 pub(crate) const MAILBOX_CAPACITY: usize = 1_000_000;
+
+/// Over how long the latency is shown.
+#[cfg(feature = "metrics")]
+const LATENCY_WINDOW: Duration = Duration::from_secs(60);
 
 /// What the core itself wants done on a loop's thread.
 pub(crate) type Errand = Box<dyn FnOnce(&Rc<Local>) + Send>;
@@ -58,6 +64,8 @@ pub(crate) struct Shared {
     turns: figure::AtomicU64,
     jobs: figure::AtomicU64,
     dropped: figure::AtomicU64,
+    #[cfg(feature = "metrics")]
+    latency: Samples,
 }
 
 /// Replies that somebody waits for right now. Once the loop is dead nobody is taken in.
@@ -92,6 +100,8 @@ impl Shared {
             turns: figure::AtomicU64::new(0),
             jobs: figure::AtomicU64::new(0),
             dropped: figure::AtomicU64::new(0),
+            #[cfg(feature = "metrics")]
+            latency: Samples::new(&[LATENCY_WINDOW]),
         })
     }
 
@@ -251,6 +261,10 @@ impl Shared {
         self.in_turn.store(true, Ordering::Relaxed);
         self.turns.store(self.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         self.queue.note_depth();
+        #[cfg(feature = "metrics")]
+        if let Some(at) = self.queue.bell.rung_at() {
+            self.latency.record_at(now.saturating_sub(at).as_secs_f64(), now);
+        }
         End(self)
     }
 
@@ -290,6 +304,11 @@ impl Shared {
 
     pub(crate) fn jobs(&self) -> u64 {
         self.jobs.load(Ordering::Relaxed)
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn latency(&self) -> &Samples {
+        &self.latency
     }
 
     pub(crate) fn dropped(&self) -> u64 {

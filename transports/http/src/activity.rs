@@ -1,7 +1,7 @@
 //! What happens on a connection, as far as its time limits and the drain need to know.
 //!
-//! On the way of a request nothing here asks for the time or touches a timer: what happens leaves a mark, a change of the generation, and the
-//! connection's one timer looks at the marks four times a limit.
+//! On the way of a request nothing here touches a timer, nor asks for the time but for the request's duration: what happens leaves a mark, a change of the
+//! generation, and the connection's one timer looks at the marks four times a limit.
 
 use std::{
     sync::{
@@ -13,7 +13,7 @@ use std::{
 
 use http::Version;
 
-use crate::{hosted::Peer, server::Server, settings::Limits};
+use crate::{counts::Began, hosted::Peer, server::Server, settings::Limits};
 
 /// How long a connection that ends anyway may take for its farewell.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -102,7 +102,7 @@ impl Activity {
             self.multiplexed.store(version == Version::HTTP_2, Relaxed);
         }
         self.mark();
-        Open(self.clone())
+        Open { activity: self.clone(), began: Began::now() }
     }
 
     pub(crate) fn begun(&self) -> u32 {
@@ -184,19 +184,23 @@ impl Waits {
 }
 
 /// A request that is open as long as this lives.
-pub(crate) struct Open(Arc<Activity>);
+pub(crate) struct Open {
+    activity: Arc<Activity>,
+    began: Began,
+}
 
 impl std::ops::Deref for Open {
     type Target = Arc<Activity>;
 
     fn deref(&self) -> &Arc<Activity> {
-        &self.0
+        &self.activity
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        add(&self.0.open, u32::MAX);
-        self.0.mark();
+        add(&self.activity.open, u32::MAX);
+        self.activity.mark();
+        self.began.ended(&self.activity.server.counts);
     }
 }

@@ -28,6 +28,9 @@ use crate::{
 
 /// How long a loop may take to answer a heartbeat.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What kind of text `/metrics` is.
+#[cfg(feature = "metrics")]
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Adds the task `health`: a [`Health`] on a loop of its own (a [`Thread`](interloop::Thread); where that has no sockets, tokio), also named `health`, so that no busy loop can keep it from answering;
 /// [`first`](TaskSettings::first) to start and [`last`](TaskSettings::last) to stop, so that it answers from before the others start until they have ended.
@@ -58,6 +61,7 @@ fn add<L: Net>(service: &mut Service) -> &mut TaskSettings {
 /// * `/livez`: 200 if every loop answers a heartbeat through its own mailbox within 5 s; 503 names those that don't.
 /// * `/readyz`: 200 if all tasks run and no stop was requested; 503 names those that don't run.
 /// * `/startupz`: 200 once the start is through.
+/// * `/metrics` (feature `metrics`): all [counters](interloop::Counters) of the service, as the text of OpenMetrics.
 /// * `/status` (feature `status`): the service's [`Status`](interloop::Status) as JSON.
 ///
 /// Nothing is done between two questions.
@@ -174,15 +178,18 @@ impl Checks {
             "/livez" => verdict(self.not_alive().await),
             "/readyz" => verdict(self.not_ready()),
             "/startupz" => verdict(self.not_started()),
+            #[cfg(feature = "metrics")]
+            "/metrics" => response(StatusCode::OK, OPENMETRICS, self.service.counters().openmetrics().into()),
             #[cfg(feature = "status")]
             "/status" => match serde_json::to_vec(&self.service.status()) {
                 Ok(json) => response(StatusCode::OK, "application/json", json.into()),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
             },
-            #[cfg(feature = "status")]
-            _ => text(StatusCode::NOT_FOUND, "there is /livez, /readyz, /startupz and /status"),
-            #[cfg(not(feature = "status"))]
-            _ => text(StatusCode::NOT_FOUND, "there is /livez, /readyz and /startupz"),
+            _ => {
+                let more = [("/metrics", cfg!(feature = "metrics")), ("/status", cfg!(feature = "status"))];
+                let more = more.iter().filter(|(_, there)| *there).map(|(path, _)| format!(", {path}"));
+                text(StatusCode::NOT_FOUND, &format!("there is /livez, /readyz, /startupz{}", more.collect::<String>()))
+            }
         }
     }
 

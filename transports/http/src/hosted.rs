@@ -70,7 +70,7 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Respond<S> {
         let server = &self.activity.server;
-        server.requests.add(1);
+        server.counts.requests.add(1);
         let open = self.activity.begin(request.version());
         let limit = server.limits.body_size;
         if http_body::Body::size_hint(request.body()).lower() > limit as u64 {
@@ -126,7 +126,8 @@ where
         let dropped = catch_unwind(AssertUnwindSafe(|| this.state.set(State::Done)));
         let open = this.open.take().expect("it is not polled after its end");
         let exceeded = this.exceeded.as_ref().is_some_and(Exceeded::get);
-        Poll::Ready(Ok(match (outcome, dropped) {
+        let server = open.server.clone();
+        let response = match (outcome, dropped) {
             (Err(panic), _) | (_, Err(panic)) => {
                 open.server.panicked(panic);
                 failed(open, StatusCode::INTERNAL_SERVER_ERROR)
@@ -144,7 +145,9 @@ where
                 }
                 response.map(|body| Answer { body: Kind::Body { body }, open: Some(open) })
             }
-        }))
+        };
+        server.counts.responded(response.status());
+        Poll::Ready(Ok(response))
     }
 }
 

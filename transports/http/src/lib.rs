@@ -5,6 +5,7 @@ mod activity;
 mod addresses;
 mod body;
 mod connection;
+mod counts;
 mod health;
 mod hosted;
 mod net;

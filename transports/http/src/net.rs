@@ -62,6 +62,9 @@ pub(crate) trait Listener {
 pub(crate) trait Stream: Read + Write + Send + Unpin + 'static {
     /// Whether the client has sent something, whether the loop has noticed or not.
     fn has_bytes(&self) -> bool;
+
+    /// How many bytes the last read had that was ready: hyper's memory doesn't tell.
+    fn last_read(&self) -> usize;
 }
 
 /// Rings at a time that can be set anew.
@@ -83,12 +86,21 @@ impl<S> Io<S> {
     pub(crate) fn new(stream: S, activity: Arc<Activity>, seat: Seat) -> Self {
         Self { stream, activity, _seat: seat }
     }
+
+    fn has_written(&self, polled: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = polled {
+            self.activity.server.counts.sent.add(*bytes as u64);
+        }
+    }
 }
 
 impl<S: Stream> Read for Io<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Poller<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if polled.is_ready() {
+        if let Poll::Ready(read) = &polled {
+            if read.is_ok() {
+                self.activity.server.counts.received.add(self.stream.last_read() as u64);
+            }
             self.activity.has_read();
         } else if self.activity.is_last_look() && self.stream.has_bytes() {
             self.activity.found();
@@ -99,7 +111,9 @@ impl<S: Stream> Read for Io<S> {
 
 impl<S: Stream> Write for Io<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Poller<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.has_written(&polled);
+        polled
     }
 
     fn poll_write_vectored(
@@ -108,10 +122,12 @@ impl<S: Stream> Write for Io<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut whole = [0; SMALL];
-        match gather(bufs, &mut whole) {
+        let polled = match gather(bufs, &mut whole) {
             Some(whole) => Pin::new(&mut self.stream).poll_write(cx, whole),
             None => Pin::new(&mut self.stream).poll_write_vectored(cx, bufs),
-        }
+        };
+        self.has_written(&polled);
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {

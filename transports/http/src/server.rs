@@ -14,13 +14,14 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
-use interloop::{Context, Counter, Result, Shutdown, Task, net::Net};
+use interloop::{Context, Gauge, Result, Shutdown, Task, net::Net};
 use tower_service::Service;
 
 use crate::{
     addresses::Addresses,
     body::{Body, BoxError},
     connection,
+    counts::Counts,
     hosted::Peer,
     net::{self, Host, Listener},
     options::{HttpOptions, LEAST_HEADER_SIZE},
@@ -42,8 +43,9 @@ use crate::{
 /// it is time to end; with [`with_peers`](Self::with_peers) also its [`Peer`]. A handler's panic is logged, counted and answered with 500, and nothing
 /// else.
 ///
-/// What is set here are defaults: the options `--{task}-host`, `--{task}-port` ... go before. Counters: `requests`, `connections`,
-/// `open_connections`, `panics`. Exported: `address`.
+/// What is set here are defaults: the options `--{task}-host`, `--{task}-port` ... go before. Counters: `requests`, `responses` by `status`,
+/// `connections`, `panics`, `received_bytes`, `sent_bytes`; gauges: `open_connections`; samples: `request_duration` (feature `metrics`), from a request's head
+/// to the end of its response, in seconds. Exported: `address`.
 ///
 /// With axum, mind that its extractors have [a limit of their own](https://docs.rs/axum/latest/axum/extract/struct.DefaultBodyLimit.html) of 2 MB: to
 /// allow more than that, lift it too.
@@ -219,14 +221,13 @@ pub(crate) struct Server {
     pub(crate) limits: Limits,
     pub(crate) with_peers: bool,
     pub(crate) timers: Timers,
-    pub(crate) requests: Counter,
-    panics: Counter,
+    pub(crate) counts: Counts,
 }
 
 impl Server {
     /// Takes note of a panic in a handler.
     pub(crate) fn panicked(&self, panic: Box<dyn Any + Send>) {
-        self.panics.add(1);
+        self.counts.panics.add(1);
         let said = match (panic.downcast_ref::<String>(), panic.downcast_ref::<&'static str>()) {
             (Some(text), _) => text,
             (_, Some(text)) => *text,
@@ -286,14 +287,12 @@ where
         limits: settings.limits,
         with_peers: settings.with_peers,
         timers: clock.timers.clone(),
-        requests: cx.counter("requests"),
-        panics: cx.counter("panics"),
+        counts: Counts::new(cx),
     });
-    let seats = Seats::new(settings.limits.connections, cx.counter("open_connections"));
-    let connections = cx.counter("connections");
+    let seats = Seats::new(settings.limits.connections, server.counts.open_connections.clone());
     let mut listeners = listen(host, &settings, addresses).await?;
     let spawn = |(stream, peer): (H::Stream, Peer)| {
-        connections.add(1);
+        server.counts.connections.add(1);
         let seat = seats.take();
         host.spawn(connection::serve(stream, peer, server.clone(), seat, service.clone()));
     };
@@ -418,7 +417,7 @@ struct Seats {
 }
 
 struct Room {
-    open: Counter,
+    open: Gauge,
     inner: Mutex<Taken>,
 }
 
@@ -429,14 +428,12 @@ struct Taken {
 }
 
 impl Seats {
-    fn new(most: usize, open: Counter) -> Self {
-        // What an incarnation before this one left open, it left for ever.
-        open.sub(open.get());
+    fn new(most: usize, open: Gauge) -> Self {
         Self { most, room: Arc::new(Room { open, inner: Mutex::default() }) }
     }
 
     fn take(&self) -> Seat {
-        self.room.open.add(1);
+        self.room.open.add(1.0);
         self.room.lock().seats += 1;
         Seat(self.room.clone())
     }
@@ -475,7 +472,7 @@ pub(crate) struct Seat(Arc<Room>);
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.open.sub(1);
+        self.0.open.sub(1.0);
         let waker = {
             let mut taken = self.0.lock();
             taken.seats -= 1;

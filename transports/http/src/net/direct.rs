@@ -83,11 +83,11 @@ impl Listener for DirectListener {
                 let (stream, address) = ready!(listener.poll_accept(cx))?;
                 // The client may be gone already: that shows at the first read.
                 let _ = stream.set_nodelay(true);
-                (DirectStream::Tcp { stream }, Peer::tcp(address))
+                (DirectStream::Tcp { stream, read: 0 }, Peer::tcp(address))
             }
             Kind::Unix(listener) => {
                 let (stream, _) = ready!(listener.poll_accept(cx))?;
-                (DirectStream::Unix { stream }, Peer::unix())
+                (DirectStream::Unix { stream, read: 0 }, Peer::unix())
             }
         };
         Poll::Ready(Ok((TokioIo::new(stream), peer)))
@@ -102,9 +102,9 @@ impl Listener for DirectListener {
         let (stream, peer) = match address.as_socket() {
             Some(address) => {
                 let _ = socket.set_tcp_nodelay(true);
-                (DirectStream::Tcp { stream: TcpStream::from_std(socket.into())? }, Peer::tcp(address))
+                (DirectStream::Tcp { stream: TcpStream::from_std(socket.into())?, read: 0 }, Peer::tcp(address))
             }
-            None => (DirectStream::Unix { stream: UnixStream::from_std(socket.into())? }, Peer::unix()),
+            None => (DirectStream::Unix { stream: UnixStream::from_std(socket.into())?, read: 0 }, Peer::unix()),
         };
         Ok((TokioIo::new(stream), peer))
     }
@@ -113,16 +113,22 @@ impl Listener for DirectListener {
 pin_project! {
     #[project = StreamProj]
     pub(crate) enum DirectStream {
-        Tcp { #[pin] stream: TcpStream },
-        Unix { #[pin] stream: UnixStream },
+        Tcp { #[pin] stream: TcpStream, read: usize },
+        Unix { #[pin] stream: UnixStream, read: usize },
     }
 }
 
 impl Stream for TokioIo<DirectStream> {
     fn has_bytes(&self) -> bool {
         match self.inner() {
-            DirectStream::Tcp { stream } => has_bytes(stream),
-            DirectStream::Unix { stream } => has_bytes(stream),
+            DirectStream::Tcp { stream, .. } => has_bytes(stream),
+            DirectStream::Unix { stream, .. } => has_bytes(stream),
+        }
+    }
+
+    fn last_read(&self) -> usize {
+        match self.inner() {
+            DirectStream::Tcp { read, .. } | DirectStream::Unix { read, .. } => *read,
         }
     }
 }
@@ -130,15 +136,19 @@ impl Stream for TokioIo<DirectStream> {
 macro_rules! on_either {
     ($stream:expr, $method:ident($($argument:expr),*)) => {
         match $stream.project() {
-            StreamProj::Tcp { stream } => stream.$method($($argument),*),
-            StreamProj::Unix { stream } => stream.$method($($argument),*),
+            StreamProj::Tcp { stream, .. } => stream.$method($($argument),*),
+            StreamProj::Unix { stream, .. } => stream.$method($($argument),*),
         }
     };
 }
 
 impl AsyncRead for DirectStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Poller<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        on_either!(self, poll_read(cx, buf))
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Poller<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = on_either!(self.as_mut(), poll_read(cx, buf));
+        let (StreamProj::Tcp { read, .. } | StreamProj::Unix { read, .. }) = self.project();
+        *read = buf.filled().len() - before;
+        polled
     }
 }
 

@@ -103,6 +103,7 @@ fn peer(address: &Address) -> Peer {
 /// A connection that may be handed to other threads, though it works on its own alone: a handler that has upgraded it may be anywhere.
 pub(crate) struct NeutralStream<L: Net> {
     stream: Option<Homebound<L::Stream>>,
+    read: usize,
     home: Remote<()>,
 }
 
@@ -119,7 +120,7 @@ impl<S> Drop for Homebound<S> {
 
 impl<L: Net> NeutralStream<L> {
     fn new(stream: L::Stream, home: &Remote<()>) -> Self {
-        Self { stream: Some(Homebound(Some(SendWrapper::new(stream)))), home: home.clone() }
+        Self { stream: Some(Homebound(Some(SendWrapper::new(stream)))), read: 0, home: home.clone() }
     }
 
     fn here(&self) -> Option<&SendWrapper<L::Stream>> {
@@ -148,6 +149,10 @@ impl<L: Net> Stream for NeutralStream<L> {
     fn has_bytes(&self) -> bool {
         self.here().is_some_and(|stream| has_bytes(L::socket(stream)))
     }
+
+    fn last_read(&self) -> usize {
+        self.read
+    }
 }
 
 /// The most that is read at once.
@@ -159,13 +164,15 @@ impl<L: Net> Read for NeutralStream<L> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Poller<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let stream = self.stream()?;
         // hyper's memory is not initialized: to read by way of memory that is costs less than to initialize it each time.
-        SCRATCHES.with_borrow_mut(|scratch| {
+        let polled = SCRATCHES.with_borrow_mut(|scratch| {
             scratch.resize(SCRATCH, 0);
             let length = buf.remaining().min(SCRATCH);
             let read = ready!(stream.poll_read(cx, &mut scratch[..length]))?;
             buf.put_slice(&scratch[..read]);
-            Poll::Ready(Ok(()))
-        })
+            Poll::Ready(Ok::<_, io::Error>(read))
+        });
+        self.read = ready!(polled)?;
+        Poll::Ready(Ok(()))
     }
 }
 

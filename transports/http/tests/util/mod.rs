@@ -88,7 +88,7 @@ impl Hosting {
     pub fn counter(&self, name: &str) -> u64 {
         let status = self.running.status();
         let task = status.tasks.iter().find(|task| task.name == "http").expect("it is there");
-        task.counters[name]
+        task.counters.get(name).copied().unwrap_or_else(|| task.gauges[name] as u64)
     }
 }
 

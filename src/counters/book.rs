@@ -1,0 +1,279 @@
+//! What one task, or the service, keeps.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Instant,
+};
+
+#[cfg(feature = "metrics")]
+use super::Samples;
+use super::{Counter, Gauge, Reading};
+use crate::{
+    hosted::catch,
+    sync::{Mutex, lock},
+};
+
+/// What one task, or the service, keeps, through all incarnations.
+#[derive(Default)]
+pub(crate) struct Book(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    meters: BTreeMap<Key, Instrument>,
+    /// What is said of a name.
+    families: BTreeMap<String, Family>,
+    exports: BTreeMap<String, String>,
+    warnings: BTreeMap<String, (String, Instant)>,
+}
+
+/// A name and its labels.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) name: String,
+    pub(crate) labels: Vec<(String, String)>,
+}
+
+impl fmt::Display for Key {
+    /// `requests`, or `responses{status="200"}`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        for (index, (label, value)) in self.labels.iter().enumerate() {
+            write!(f, "{}{label}={value:?}", if index == 0 { '{' } else { ',' })?;
+        }
+        f.write_str(if self.labels.is_empty() { "" } else { "}" })
+    }
+}
+
+/// What is said of all that have a name, in an export.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Family {
+    pub(crate) namespace: Option<String>,
+    pub(crate) unit: String,
+    pub(crate) help: String,
+}
+
+#[derive(Clone)]
+pub(crate) enum Instrument {
+    Counter(Counter),
+    Gauge(Gauge),
+    Asked(Arc<dyn Fn() -> f64 + Send + Sync>),
+    #[cfg(feature = "metrics")]
+    Samples(Samples),
+}
+
+impl Instrument {
+    pub(crate) fn read(&self) -> Reading {
+        match self {
+            Self::Counter(counter) => Reading::Counter(counter.get()),
+            Self::Gauge(gauge) => Reading::Gauge(gauge.get()),
+            // The user's code: what panics has no value.
+            Self::Asked(ask) => Reading::Gauge(catch(|| ask()).unwrap_or(f64::NAN)),
+            #[cfg(feature = "metrics")]
+            Self::Samples(samples) => Reading::Samples(samples.read()),
+        }
+    }
+
+    /// Begins anew; a gauge shows what is, and has nothing to begin.
+    pub(crate) fn reset(&self) -> bool {
+        match self {
+            Self::Counter(counter) => {
+                counter.reset();
+            }
+            #[cfg(feature = "metrics")]
+            Self::Samples(samples) => samples.reset(),
+            Self::Gauge(_) | Self::Asked(_) => return false,
+        }
+        true
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Counter(_) => "counter",
+            Self::Gauge(_) | Self::Asked(_) => "gauge",
+            #[cfg(feature = "metrics")]
+            Self::Samples(_) => "set of samples",
+        }
+    }
+}
+
+impl Book {
+    /// The one of this key, which is made if there is none.
+    ///
+    /// # Panics
+    ///
+    /// When there is one of another kind.
+    pub(crate) fn enter<R>(
+        &self,
+        key: &Key,
+        make: impl FnOnce() -> Instrument,
+        take: impl FnOnce(&Instrument) -> Option<R>,
+    ) -> R {
+        let mut inner = lock(&self.0);
+        let found = match inner.meters.get(key) {
+            Some(found) => found.clone(),
+            None => {
+                let made = make();
+                inner.meters.insert(key.clone(), made.clone());
+                made
+            }
+        };
+        drop(inner);
+        take(&found).unwrap_or_else(|| panic!("{key} is a {} already", found.kind()))
+    }
+
+    /// Puts a gauge that is asked into the place of one before.
+    ///
+    /// # Panics
+    ///
+    /// When what is there is no gauge.
+    pub(crate) fn ask(&self, key: Key, ask: Arc<dyn Fn() -> f64 + Send + Sync>) {
+        let mut inner = lock(&self.0);
+        let before = inner.meters.get(&key).cloned();
+        if let Some(other) = before.as_ref().filter(|before| before.kind() != "gauge") {
+            let kind = other.kind();
+            drop(inner);
+            panic!("{key} is a {kind} already");
+        }
+        let old = inner.meters.insert(key, Instrument::Asked(ask));
+        drop(inner);
+        drop((before, old));
+    }
+
+    /// The incarnation has ended: nobody answers for its gauges any more.
+    pub(crate) fn forget_asked(&self) {
+        let mut asked = Vec::new();
+        lock(&self.0).meters.retain(|_, instrument| {
+            let keep = !matches!(instrument, Instrument::Asked(_));
+            if !keep {
+                asked.push(instrument.clone());
+            }
+            keep
+        });
+        if let Err(panic) = catch(|| drop(asked)) {
+            log::error!("the drop of a gauge panicked: {panic}");
+        }
+    }
+
+    pub(crate) fn describe(&self, name: &str, change: impl FnOnce(&mut Family)) {
+        change(lock(&self.0).families.entry(name.to_owned()).or_default());
+    }
+
+    pub(crate) fn family(&self, name: &str) -> Family {
+        lock(&self.0).families.get(name).cloned().unwrap_or_default()
+    }
+
+    /// All there are now, to be read outside the lock.
+    pub(crate) fn meters(&self) -> Vec<(Key, Instrument)> {
+        lock(&self.0).meters.iter().map(|(key, instrument)| (key.clone(), instrument.clone())).collect()
+    }
+
+    // --- Exported values ---
+
+    pub(crate) fn export(&self, name: &str, value: String) {
+        lock(&self.0).exports.insert(name.to_owned(), value);
+    }
+
+    pub(crate) fn unexport(&self, name: &str) -> bool {
+        lock(&self.0).exports.remove(name).is_some()
+    }
+
+    pub(crate) fn exports(&self) -> BTreeMap<String, String> {
+        lock(&self.0).exports.clone()
+    }
+
+    // --- Warnings ---
+
+    /// Says whether it is news.
+    pub(crate) fn warn(&self, name: &str, text: String) -> bool {
+        let mut inner = lock(&self.0);
+        match inner.warnings.get_mut(name) {
+            Some((known, _)) => {
+                let new = *known != text;
+                *known = text;
+                new
+            }
+            None => {
+                inner.warnings.insert(name.to_owned(), (text, Instant::now()));
+                true
+            }
+        }
+    }
+
+    pub(crate) fn clear_warning(&self, name: &str) -> bool {
+        lock(&self.0).warnings.remove(name).is_some()
+    }
+
+    pub(crate) fn clear_warnings(&self) {
+        lock(&self.0).warnings.clear();
+    }
+
+    pub(crate) fn warnings(&self, task: Option<&str>) -> Vec<Warning> {
+        let inner = lock(&self.0);
+        let warning = |(name, (text, at)): (&String, &(String, Instant))| Warning {
+            task: task.map(str::to_owned),
+            name: name.clone(),
+            text: text.clone(),
+            since: at.elapsed().as_secs_f64(),
+        };
+        inner.warnings.iter().map(warning).collect()
+    }
+
+    // --- The status ---
+
+    /// The counters and the gauges, by their names as shown.
+    pub(crate) fn numbers(&self) -> (BTreeMap<String, u64>, BTreeMap<String, f64>) {
+        let (mut counters, mut gauges) = (BTreeMap::new(), BTreeMap::new());
+        for (key, instrument) in self.meters() {
+            match instrument.read() {
+                Reading::Counter(value) => drop(counters.insert(key.to_string(), value)),
+                Reading::Gauge(value) => drop(gauges.insert(key.to_string(), value)),
+                #[cfg(feature = "metrics")]
+                Reading::Samples(_) => {}
+            }
+        }
+        (counters, gauges)
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn samples(&self) -> BTreeMap<String, super::SamplesReading> {
+        let samples = self.meters().into_iter().filter_map(|(key, instrument)| match instrument {
+            Instrument::Samples(samples) => Some((key.to_string(), samples.read())),
+            _ => None,
+        });
+        samples.collect()
+    }
+}
+
+impl fmt::Debug for Book {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = lock(&self.0).meters.keys().map(Key::to_string).collect::<BTreeSet<_>>();
+        f.debug_tuple("Book").field(&names).finish()
+    }
+}
+
+/// Something that needs somebody's attention: said by [`Context::warn`](crate::Context::warn), and true until it is cleared.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Warning {
+    /// The task that said it; None: the service.
+    pub task: Option<String>,
+    /// Its name, by which it is cleared.
+    pub name: String,
+    /// What it says.
+    pub text: String,
+    /// The time since it was first said, in seconds.
+    pub since: f64,
+}
+
+impl fmt::Display for Warning {
+    /// `http.disk: 91 % full`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(task) = &self.task {
+            write!(f, "{task}.")?;
+        }
+        write!(f, "{}: {}", self.name, self.text)
+    }
+}

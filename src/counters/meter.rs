@@ -1,0 +1,124 @@
+//! Makes counters, gauges and samples.
+
+use std::{fmt, sync::Arc};
+
+use super::{
+    Counter, Gauge,
+    book::{Book, Instrument, Key},
+};
+
+/// Makes the counters, gauges and samples of a task ([`Context::meter`](crate::Context::meter)) or of the service as a whole
+/// ([`ServiceHandle::meter`](crate::ServiceHandle::meter)): the same one for the same name and labels. `Clone + Send + Sync`, for any thread.
+///
+/// ```
+/// # use interloop::{Service, Thread, task_fn};
+/// # let mut service = Service::new("shop");
+/// let meter = service.handle().meter();
+/// meter.describe("orders", "", "Orders taken, by the way they came.");
+/// let by_phone = meter.label("way", "phone").counter("orders");
+/// let by_mail = meter.label("way", "mail").counter("orders");
+/// by_mail.add(1);
+/// # drop(by_phone);
+/// ```
+#[derive(Clone)]
+pub struct Meter {
+    book: Arc<Book>,
+    labels: Vec<(String, String)>,
+    namespace: Option<String>,
+}
+
+impl Meter {
+    pub(crate) fn new(book: Arc<Book>) -> Self {
+        Self { book, labels: Vec::new(), namespace: None }
+    }
+
+    /// A meter whose counters, gauges and samples have this label too, in place of one of the same name.
+    #[must_use]
+    pub fn label(&self, name: &str, value: impl fmt::Display) -> Self {
+        let mut meter = self.clone();
+        meter.labels.retain(|(known, _)| known != name);
+        meter.labels.push((name.to_owned(), value.to_string()));
+        meter.labels.sort();
+        meter
+    }
+
+    /// A meter whose names are exported with this before them, in place of the service's name: for a task of a library, which is counted by the same names
+    /// in any service.
+    #[must_use]
+    pub fn namespace(&self, namespace: &str) -> Self {
+        Self { namespace: Some(namespace.to_owned()), ..self.clone() }
+    }
+
+    /// Says what all of this name are counted in (`seconds`, `bytes`, or nothing), and what they say, for an export.
+    pub fn describe(&self, name: &str, unit: &str, help: &str) {
+        self.book.describe(name, |family| {
+            family.unit = unit.to_owned();
+            family.help = help.to_owned();
+        });
+        self.key(name);
+    }
+
+    /// A counter.
+    ///
+    /// # Panics
+    ///
+    /// When a gauge or samples have this name and these labels.
+    pub fn counter(&self, name: &str) -> Counter {
+        let take = |found: &Instrument| match found {
+            Instrument::Counter(counter) => Some(counter.clone()),
+            _ => None,
+        };
+        self.book.enter(&self.key(name), || Instrument::Counter(Counter::default()), take)
+    }
+
+    /// A gauge.
+    ///
+    /// # Panics
+    ///
+    /// When a counter or samples have this name and these labels, or a gauge that is asked.
+    pub fn gauge(&self, name: &str) -> Gauge {
+        let take = |found: &Instrument| match found {
+            Instrument::Gauge(gauge) => Some(gauge.clone()),
+            _ => None,
+        };
+        self.book.enter(&self.key(name), || Instrument::Gauge(Gauge::default()), take)
+    }
+
+    /// A gauge that is asked for its number by whoever reads it, on that thread; it must not block. It takes the place of one before. A task's is
+    /// forgotten when the task ends.
+    ///
+    /// # Panics
+    ///
+    /// When a counter or samples have this name and these labels.
+    pub fn gauge_from(&self, name: &str, ask: impl Fn() -> f64 + Send + Sync + 'static) {
+        self.book.ask(self.key(name), Arc::new(ask));
+    }
+
+    /// Samples with these windows; those that are there already keep the windows that they have.
+    ///
+    /// # Panics
+    ///
+    /// When a counter or a gauge has this name and these labels, or a window is shorter than a microsecond.
+    #[cfg(feature = "metrics")]
+    pub fn samples(&self, name: &str, windows: &[std::time::Duration]) -> super::Samples {
+        let take = |found: &Instrument| match found {
+            Instrument::Samples(samples) => Some(samples.clone()),
+            _ => None,
+        };
+        let samples = super::Samples::new(windows);
+        self.book.enter(&self.key(name), || Instrument::Samples(samples), take)
+    }
+
+    fn key(&self, name: &str) -> Key {
+        if let Some(namespace) = &self.namespace {
+            self.book.describe(name, |family| family.namespace = Some(namespace.clone()));
+        }
+        Key { name: name.to_owned(), labels: self.labels.clone() }
+    }
+}
+
+impl fmt::Debug for Meter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Meter").field("labels", &self.labels).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,254 @@
+//! Values that are measured: how many, their sum and range, since ever and over windows.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use hdrhistogram::Histogram;
+
+use crate::{
+    mailbox::clock,
+    sync::{Mutex, lock},
+};
+
+/// Into how many parts a window is split, which come and go as wholes.
+const PARTS: u64 = 8;
+/// The histograms count whole numbers: of values, billionths. So seconds are kept to the nanosecond.
+const SCALE: f64 = 1e9;
+/// What is more is counted as this.
+const MOST: f64 = 1e19;
+/// How precise the percentiles are, in digits.
+const DIGITS: u8 = 2;
+
+/// Values that are measured, such as durations or sizes: their count, sum, average, minimum and maximum since ever, and over windows of time, there
+/// with percentiles. `Clone` gives the same samples; any thread may use them. What is [read](Self::read) belongs together.
+///
+/// A window moves on in eighths of its length: it shows the last seven to eight of them. Percentiles are within 1 %, of values from 1e-9 to 1e10. Memory is
+/// bounded, whatever is recorded: some kilobytes for each eighth of a window that has values.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let sizes = interloop::Samples::new(&[Duration::from_secs(60)]);
+/// sizes.record(3.0);
+/// sizes.record(5.0);
+/// let reading = sizes.read();
+/// assert_eq!((reading.count, reading.average), (2, Some(4.0)));
+/// assert_eq!(reading.windows[0].max, Some(5.0));
+/// ```
+#[derive(Clone)]
+pub struct Samples(Arc<Mutex<Inner>>);
+
+struct Inner {
+    total: Totals,
+    windows: Vec<Window>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Totals {
+    count: u64,
+    sum: f64,
+    /// Of something only while the count is not 0.
+    min: f64,
+    max: f64,
+}
+
+struct Window {
+    length: Duration,
+    parts: Vec<Part>,
+}
+
+/// What was recorded within one of the times into which a window's length divides all time.
+#[derive(Default)]
+struct Part {
+    number: u64,
+    totals: Totals,
+    /// Made with the first value.
+    histogram: Option<Histogram<u32>>,
+}
+
+impl Samples {
+    /// Samples with these windows.
+    ///
+    /// # Panics
+    ///
+    /// When a window is shorter than a microsecond.
+    pub fn new(windows: &[Duration]) -> Self {
+        let mut lengths = windows.to_vec();
+        lengths.sort_unstable();
+        lengths.dedup();
+        let shortest = lengths.first().copied().unwrap_or(Duration::MAX);
+        assert!(shortest >= Duration::from_micros(1), "a window must not be shorter than a microsecond");
+        let windows = lengths.into_iter().map(|length| Window { length, parts: Vec::new() }).collect();
+        Self(Arc::new(Mutex::new(Inner { total: Totals::default(), windows })))
+    }
+
+    /// Takes a value. What is no finite number is left out; the percentiles take what is below 0 for 0.
+    pub fn record(&self, value: f64) {
+        self.record_at(value, clock());
+    }
+
+    /// Takes a duration, in seconds.
+    pub fn record_duration(&self, duration: Duration) {
+        self.record(duration.as_secs_f64());
+    }
+
+    pub(crate) fn record_at(&self, value: f64, now: Duration) {
+        if !value.is_finite() {
+            return;
+        }
+        let mut inner = lock(&self.0);
+        inner.total.take(value);
+        inner.windows.iter_mut().for_each(|window| window.take(value, now));
+    }
+
+    /// What there is, of one moment.
+    pub fn read(&self) -> SamplesReading {
+        self.read_at(clock())
+    }
+
+    pub(crate) fn read_at(&self, now: Duration) -> SamplesReading {
+        let inner = lock(&self.0);
+        let Totals { count, sum, .. } = inner.total;
+        let windows = inner.windows.iter().map(|window| window.read(now)).collect();
+        let [average, min, max] = inner.total.figures();
+        SamplesReading { count, sum, average, min, max, windows }
+    }
+
+    pub(crate) fn reset(&self) {
+        let mut inner = lock(&self.0);
+        inner.total = Totals::default();
+        inner.windows.iter_mut().for_each(|window| window.parts.clear());
+    }
+}
+
+impl Totals {
+    fn take(&mut self, value: f64) {
+        self.merge(&Self { count: 1, sum: value, min: value, max: value });
+    }
+
+    fn merge(&mut self, other: &Self) {
+        if other.count == 0 {
+            return;
+        }
+        if self.count == 0 {
+            *self = *other;
+            return;
+        }
+        self.count += other.count;
+        self.sum += other.sum;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+    }
+
+    /// The average, the minimum, the maximum.
+    fn figures(&self) -> [Option<f64>; 3] {
+        let some = |value| (self.count > 0).then_some(value);
+        [some(self.sum / self.count as f64), some(self.min), some(self.max)]
+    }
+}
+
+impl Window {
+    /// The number of the part that `now` is in.
+    fn number(&self, now: Duration) -> u64 {
+        let width = self.length.as_nanos() / u128::from(PARTS);
+        u64::try_from(now.as_nanos() / width).unwrap_or(u64::MAX)
+    }
+
+    fn take(&mut self, value: f64, now: Duration) {
+        let number = self.number(now);
+        if self.parts.is_empty() {
+            self.parts.resize_with(PARTS as usize, Part::default);
+        }
+        let part = &mut self.parts[(number % PARTS) as usize];
+        if part.number != number {
+            part.number = number;
+            part.totals = Totals::default();
+            // Its memory is kept for what comes.
+            part.histogram.iter_mut().for_each(Histogram::reset);
+        }
+        part.totals.take(value);
+        let whole = (value * SCALE).min(MOST) as u64;
+        // It grows as it must, and so can't fail.
+        let _ = part.histogram.get_or_insert_with(histogram).record(whole);
+    }
+
+    fn read(&self, now: Duration) -> WindowReading {
+        let last = self.number(now);
+        let mut totals = Totals::default();
+        let mut merged: Option<Histogram<u32>> = None;
+        for part in self.parts.iter().filter(|part| part.number <= last && last - part.number < PARTS) {
+            totals.merge(&part.totals);
+            if let Some(histogram) = part.histogram.as_ref().filter(|_| part.totals.count > 0) {
+                let _ = merged.get_or_insert_with(self::histogram).add(histogram);
+            }
+        }
+        let [average, min, max] = totals.figures();
+        let percentile = |quantile| {
+            let value = merged.as_ref()?.value_at_quantile(quantile) as f64 / SCALE;
+            Some(value.clamp(totals.min, totals.max))
+        };
+        WindowReading {
+            window: self.length.as_secs_f64(),
+            count: totals.count,
+            sum: totals.sum,
+            average,
+            min,
+            max,
+            p50: percentile(0.5),
+            p99: percentile(0.99),
+        }
+    }
+}
+
+fn histogram() -> Histogram<u32> {
+    let mut histogram = Histogram::new(DIGITS).expect("two digits are within its bounds");
+    histogram.auto(true);
+    histogram
+}
+
+/// [`Samples`] at one moment.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct SamplesReading {
+    /// How many values, since ever.
+    pub count: u64,
+    /// Their sum.
+    pub sum: f64,
+    /// Their average; None without values.
+    pub average: Option<f64>,
+    /// The least.
+    pub min: Option<f64>,
+    /// The most.
+    pub max: Option<f64>,
+    /// The same over each window, the shortest first.
+    pub windows: Vec<WindowReading>,
+}
+
+/// What [`Samples`] had in a window.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct WindowReading {
+    /// Its length, in seconds.
+    pub window: f64,
+    /// How many values.
+    pub count: u64,
+    /// Their sum.
+    pub sum: f64,
+    /// Their average; None without values.
+    pub average: Option<f64>,
+    /// The least.
+    pub min: Option<f64>,
+    /// The most.
+    pub max: Option<f64>,
+    /// The median.
+    pub p50: Option<f64>,
+    /// What 99 % don't pass.
+    pub p99: Option<f64>,
+}
+
+impl fmt::Debug for Samples {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Samples").field(&self.read()).finish()
+    }
+}

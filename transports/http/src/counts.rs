@@ -1,0 +1,98 @@
+//! What a server counts.
+
+use std::sync::OnceLock;
+#[cfg(feature = "metrics")]
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+#[cfg(feature = "metrics")]
+use interloop::Samples;
+use interloop::{Context, Counter, EventLoop, Gauge, Meter};
+
+/// Over how long the duration of requests is shown.
+#[cfg(feature = "metrics")]
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Statuses from 100, below 600: those that are in use.
+const STATUSES: usize = 500;
+
+/// What a server counts: looked up once, for all its connections.
+pub(crate) struct Counts {
+    pub(crate) requests: Counter,
+    pub(crate) panics: Counter,
+    pub(crate) connections: Counter,
+    pub(crate) open_connections: Gauge,
+    pub(crate) received: Counter,
+    pub(crate) sent: Counter,
+    #[cfg(feature = "metrics")]
+    duration: Samples,
+    /// By status, each made with the first response that has it.
+    responses: Box<[OnceLock<Counter>]>,
+    meter: Meter,
+}
+
+impl Counts {
+    pub(crate) fn new<L: EventLoop, O>(cx: &Context<L, O>) -> Self {
+        let meter = cx.meter().namespace("interloop_http");
+        for (name, unit, help) in [
+            ("requests", "", "Requests whose head has come."),
+            ("responses", "", "Requests by the status that they were answered with."),
+            ("panics", "", "Panics of handlers."),
+            ("connections", "", "Connections that were accepted."),
+            ("open_connections", "", "Connections that are open."),
+            ("received_bytes", "bytes", "What was read from connections."),
+            ("sent_bytes", "bytes", "What was written to connections."),
+            #[cfg(feature = "metrics")]
+            ("request_duration", "seconds", "From a request's head to the end of its response."),
+        ] {
+            meter.describe(name, unit, help);
+        }
+        let open_connections = meter.gauge("open_connections");
+        // What an incarnation before this one left open, it left for ever.
+        open_connections.set(0.0);
+        Self {
+            requests: meter.counter("requests"),
+            panics: meter.counter("panics"),
+            connections: meter.counter("connections"),
+            open_connections,
+            received: meter.counter("received_bytes"),
+            sent: meter.counter("sent_bytes"),
+            #[cfg(feature = "metrics")]
+            duration: meter.samples("request_duration", &[WINDOW]),
+            responses: std::iter::repeat_with(OnceLock::new).take(STATUSES).collect(),
+            meter,
+        }
+    }
+
+    pub(crate) fn responded(&self, status: StatusCode) {
+        let make = || self.meter.label("status", status.as_u16()).counter("responses");
+        match self.responses.get(usize::from(status.as_u16() - 100)) {
+            Some(counter) => counter.get_or_init(make).add(1),
+            None => make().add(1),
+        }
+    }
+}
+
+/// When a request began.
+#[derive(Clone, Copy)]
+pub(crate) struct Began {
+    #[cfg(feature = "metrics")]
+    at: Instant,
+}
+
+impl Began {
+    pub(crate) fn now() -> Self {
+        Self {
+            #[cfg(feature = "metrics")]
+            at: Instant::now(),
+        }
+    }
+
+    /// The request is over.
+    pub(crate) fn ended(self, counts: &Counts) {
+        #[cfg(feature = "metrics")]
+        counts.duration.record_duration(self.at.elapsed());
+        #[cfg(not(feature = "metrics"))]
+        let _ = counts;
+    }
+}
