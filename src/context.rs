@@ -32,7 +32,7 @@ pub struct Context<L: EventLoop, O = NoOptions>(Rc<Inner<L, O>>);
 
 struct Inner<L: EventLoop, O> {
     native: Rc<L::Native>,
-    options: O,
+    options: Rc<O>,
     local: Rc<Local>,
     incarnation: Arc<Incarnation>,
     service: ServiceHandle,
@@ -46,7 +46,18 @@ impl<L: EventLoop, O> Context<L, O> {
         incarnation: Arc<Incarnation>,
         service: ServiceHandle,
     ) -> Self {
-        Self(Rc::new(Inner { native, options, local, incarnation, service }))
+        Self(Rc::new(Inner { native, options: Rc::new(options), local, incarnation, service }))
+    }
+
+    /// The same surroundings, with other options: for the part of a task that has options of its own.
+    pub(crate) fn with_options<P>(&self, options: Rc<P>) -> Context<L, P> {
+        let Inner { native, local, incarnation, service, .. } = &*self.0;
+        let (native, local, incarnation) = (native.clone(), local.clone(), incarnation.clone());
+        Context(Rc::new(Inner { native, options, local, incarnation, service: service.clone() }))
+    }
+
+    pub(crate) fn incarnation_itself(&self) -> &Arc<Incarnation> {
+        &self.0.incarnation
     }
 
     /// The task's name.

@@ -74,6 +74,7 @@
 //! * `logging` (default): [`Service::run`] installs a logger; adds fern and serde_json.
 //! * `metrics` (default): [`Samples`], counters by regular expression; adds hdrhistogram and regex-lite.
 //! * `net` (default): sockets and readiness on every loop; adds futures-io, rustix and socket2.
+//! * `cron`: periodic tasks by cron expressions with time zones; adds cronexpr and jiff.
 //! * `serde`: [`Status`] can be serialized; adds serde.
 
 #![forbid(unsafe_code)]

@@ -289,19 +289,38 @@ impl<T: 'static> Remote<T> {
         })
     }
 
-    fn ask<R, F>(&self, f: F) -> Reply<R>
+    /// Hands the other end of the reply to the closure, on the value's loop.
+    pub(crate) fn ask<R, F>(&self, f: F) -> Reply<R>
     where
         R: Send + 'static,
         F: FnOnce(&Rc<Local>, Rc<T>, Completer<R>) + Send + 'static,
     {
         let (reply, completer) = Reply::from(&self.address);
+        self.ask_for(completer, f);
+        reply
+    }
+
+    /// As [`ask`](Self::ask), for somebody who has asked already, and got no answer from a value that is gone.
+    pub(crate) fn ask_again<R, F>(&self, mut completer: Completer<R>, f: F)
+    where
+        R: Send + 'static,
+        F: FnOnce(&Rc<Local>, Rc<T>, Completer<R>) + Send + 'static,
+    {
+        completer.begin_anew();
+        self.ask_for(completer, f);
+    }
+
+    fn ask_for<R, F>(&self, completer: Completer<R>, f: F)
+    where
+        R: Send + 'static,
+        F: FnOnce(&Rc<Local>, Rc<T>, Completer<R>) + Send + 'static,
+    {
         // A job that comes back closed is dropped, and its completer says Stopped.
         if let Err(Refused::Full(work)) = self.send(Box::new(Ask { completer, f, reaches: PhantomData::<fn(&T)> }))
             && let Ok(ask) = work.into_any().downcast::<Ask<T, R, F>>()
         {
             ask.completer.complete(Err(CallError::Full));
         }
-        reply
     }
 
     fn send(&self, work: Box<dyn Work>) -> Result<(), Refused<Box<dyn Work>>> {

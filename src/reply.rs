@@ -343,6 +343,11 @@ impl<R> Completer<R> {
         self.begun = true;
     }
 
+    /// Being dropped means Stopped once more: what was begun has come to nothing, and waits to be begun by another.
+    pub(crate) fn begin_anew(&mut self) {
+        self.begun = false;
+    }
+
     pub(crate) fn complete(self, result: Result<R, CallError>) {
         self.state.resolve(result);
     }

@@ -1,5 +1,20 @@
-//! Ready-made tasks, for any loop.
+//! Ready-made tasks, for any loop; and what they are made of.
 
+#[cfg(feature = "cron")]
+mod cron;
 mod periodic;
+mod poller;
+mod runner;
+mod ticks;
+mod work;
+mod workers;
 
-pub use self::periodic::Periodic;
+#[cfg(feature = "cron")]
+pub use self::cron::{Cron, CronError};
+pub use self::{
+    periodic::{Periodic, PeriodicHandle},
+    poller::{Poller, PollerHandle, ValueWatch},
+    ticks::{FirstRun, MissedTicks},
+    work::{RunError, TryLater, Work},
+    workers::Workers,
+};

@@ -6,7 +6,10 @@ mod util;
 mod quiet {
     use std::{collections::BTreeMap, fs, time::Duration};
 
-    use interloop::{Service, Thread, task_fn};
+    use interloop::{
+        Service, Thread, task_fn,
+        tasks::{Periodic, Poller},
+    };
 
     use crate::util::{SOON, quiet_resident, up, watched};
 
@@ -43,6 +46,18 @@ mod quiet {
             service.event_loop("shared", Thread);
             service.task("d", quiet_resident::<Thread>()).on("shared");
             service.task("e", quiet_resident::<Thread>()).on("shared");
+            // Between two ticks there is nothing to do, and nothing for those who watch.
+            let hour = Duration::from_secs(3600);
+            service.task_on::<Thread>("hourly", Periodic::new(hour, || ()).blocking());
+            let poller = Poller::new(hour, || Ok(7)).blocking();
+            let mut watch = poller.handle().watch();
+            service.task_on::<Thread>("poller", poller);
+            let watcher = task_fn::<Thread>(async move |cx| {
+                cx.spawn_local(async move { while watch.changed().await.is_ok() {} }).detach();
+                cx.until_shutdown().await;
+                Ok(())
+            });
+            service.task("watcher", watcher);
             service.remote_to::<Thread>();
             let running = up(service);
             // Each loop has come to rest when it has answered, and gone to sleep again.
@@ -59,7 +74,7 @@ mod quiet {
                 }
                 before = now;
             }
-            assert!(before.len() >= 7, "{before:?}");
+            assert!(before.len() >= 11, "{before:?}");
             // Silence can only be heard by waiting.
             std::thread::sleep(Duration::from_secs(2));
             assert_eq!(switches(), before);

@@ -2,14 +2,30 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{Context, Error, Result, Task, Timers, options};
+#[cfg(feature = "cron")]
+use super::Cron;
+use super::{
+    FirstRun, MissedTicks, RunError, Work,
+    runner::{self, Asks, Door, OnError, RunnerOptions},
+    ticks::Timing,
+    work::{AsyncClosure, Blocking, Closure, Outcome},
+};
+use crate::{Context, Offer, Remote, Reply, Result, Task, TaskHandle, TaskRef, Timers};
 
-/// Does something every so often, by the clock: the times don't drift, and times that were missed, because the work or the loop took too long, are
-/// skipped and counted. The first time is one interval after the start.
+/// Does something every so often, by the clock: the times don't drift. The first time is one interval after the start, unless
+/// [something else](Self::first_run) is wanted; there is never more than one run at a time, and [what becomes of ticks](Self::missed_ticks) that a slow run
+/// has missed is to be chosen.
 ///
-/// The work runs on the loop: on a loop that is shared it must not block. When it returns an error, the task fails.
+/// The work is a closure, an [async one](Self::new_async), or [something of yours](Self::of). It runs on the loop, and on a loop that is shared it must not
+/// block: [`blocking`](Self::blocking) gives it a thread. When it returns an error, or panics, the task fails; but [`TryLater`](super::TryLater) has it tried
+/// again after some time. A run that is in progress when the task is asked to stop goes on to its end, or the task's deadline.
 ///
-/// Options: `--{task}-interval`, such as `1.5s`. Counters: `iterations`, `missed`.
+/// Its [handle](Self::handle) asks for a run between whiles. A clone has the same handle: for [`task_with`](crate::Service::task_with), which makes
+/// a fresh one an incarnation.
+///
+/// Options: `--{task}-interval`, such as `1.5s`; with the feature `cron`, `--{task}-cron`. Counters: `iterations` (runs that were done),
+/// `slow_iterations` (that took longer than the interval), `missed` (ticks that were left out), `try_later`, `failures`, and of all runs
+/// `execute_duration_us` and `execute_duration_count`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -18,90 +34,164 @@ use crate::{Context, Error, Result, Task, Timers, options};
 /// let mut service = Service::new("clock");
 /// service.task_on::<Thread>("tick", Periodic::new(Duration::from_secs(1), || println!("tick")));
 /// ```
-pub struct Periodic<F> {
-    interval: Duration,
-    work: F,
+///
+/// Restarted when it fails, at once at the start, at most 5 s late by chance:
+///
+/// ```
+/// use std::{fs, time::Duration};
+/// use interloop::{RestartPolicy, Service, Thread, tasks::{FirstRun, Periodic}};
+///
+/// let sweep = Periodic::new(Duration::from_secs(60), || fs::remove_dir_all("/tmp/house/dust"))
+///     .first_run(FirstRun::AtOnce)
+///     .jitter(Duration::from_secs(5));
+/// let handle = sweep.handle();
+/// let mut service = Service::new("house");
+/// service.task_with::<Thread, _>("sweep", move || sweep.clone()).offers(&handle).restart(RestartPolicy::on_failure());
+/// ```
+pub struct Periodic<W> {
+    work: W,
+    timing: Timing,
+    door: Door<()>,
+    task: TaskRef,
 }
 
-impl<F> Periodic<F> {
+impl<F> Periodic<Closure<F>> {
     /// Calls `work` every `interval`. It returns nothing, or a [`Result`].
-    pub fn new<R: Outcome>(interval: Duration, work: F) -> Self
+    pub fn new<R: Outcome<Value = ()>>(interval: Duration, work: F) -> Self
     where
         F: FnMut() -> R + Send + 'static,
     {
-        Self { interval, work }
+        Self::of(interval, Closure(work))
+    }
+
+    /// Calls it on a thread of its own, which is named for the task: it may block.
+    pub fn blocking(self) -> Periodic<Blocking<F>> {
+        let Self { work, timing, door, task } = self;
+        Periodic { work: work.blocking(), timing, door, task }
     }
 }
 
-/// What periodic work returns: nothing, or a [`Result`].
-pub trait Outcome {
-    /// As a result.
-    fn into_result(self) -> Result;
-}
-
-impl Outcome for () {
-    fn into_result(self) -> Result {
-        Ok(())
+impl<F> Periodic<AsyncClosure<F>> {
+    /// Calls and awaits `work` every `interval`. It returns nothing, or a [`Result`].
+    ///
+    /// ```
+    /// use std::{cell::Cell, time::Duration};
+    /// use interloop::{Service, Thread, tasks::Periodic};
+    ///
+    /// let mut service = Service::new("counter");
+    /// let (slot, count) = service.slot::<Cell<u64>>("count");
+    /// let every = Duration::from_secs(1);
+    /// let report = Periodic::new_async(every, async move || count.call(Cell::get).await.map(|count| println!("{count}")));
+    /// service.task_on::<Thread>("report", report);
+    /// # drop(slot);
+    /// ```
+    pub fn new_async<R: Outcome<Value = ()>>(interval: Duration, work: F) -> Self
+    where
+        F: AsyncFnMut() -> R + Send + 'static,
+    {
+        Self::of(interval, AsyncClosure(work))
     }
 }
 
-impl<E: Into<Error>> Outcome for std::result::Result<(), E> {
-    fn into_result(self) -> Result {
-        self.map_err(Into::into)
+impl<W> Periodic<W> {
+    /// Does `work` every `interval`: for work that needs its [`Context`], or has options.
+    pub fn of(interval: Duration, work: W) -> Self {
+        let timing = Timing::every(interval, FirstRun::AfterInterval);
+        Self { work, timing, door: Door::new(), task: TaskRef::default() }
+    }
+
+    /// When the first run is: after one interval, if nothing is said.
+    pub fn first_run(mut self, first: FirstRun) -> Self {
+        self.timing.first = first;
+        self
+    }
+
+    /// What becomes of missed ticks: they are skipped, if nothing is said.
+    pub fn missed_ticks(mut self, missed: MissedTicks) -> Self {
+        self.timing.missed = missed;
+        self
+    }
+
+    /// Each tick comes later than its time by somewhat, at most this: so that many processes don't do it all at once. A first run at once is at once.
+    pub fn jitter(mut self, most: Duration) -> Self {
+        self.timing.jitter = most;
+        self
+    }
+
+    /// Does it at these times, and not by the interval, unless `--{task}-interval` is given.
+    #[cfg(feature = "cron")]
+    pub fn cron(mut self, cron: Cron) -> Self {
+        self.timing.cron = Some(cron);
+        self
+    }
+
+    /// The way to it, from any thread.
+    pub fn handle(&self) -> PeriodicHandle {
+        PeriodicHandle { task: self.task.clone(), asks: self.door.remote().clone() }
     }
 }
 
-/// An interval as people write it.
-fn period(text: &str) -> std::result::Result<Duration, String> {
-    let period = options::duration(text)?;
-    if period.is_zero() { Err("the interval must not be zero".into()) } else { Ok(period) }
-}
+impl<L: Timers, W: Work<L, Output = ()>> Task<L> for Periodic<W> {
+    type Options = RunnerOptions<W::Options>;
 
-/// The options of a [`Periodic`].
-#[derive(clap::Args, Clone, Debug)]
-pub struct PeriodicOptions {
-    /// How often to do it; the program's own interval by default
-    #[arg(long, value_name = "DURATION", value_parser = period)]
-    interval: Option<Duration>,
-}
+    async fn run(&mut self, cx: Context<L, Self::Options>) -> Result {
+        let asks = self.door.open(&cx);
+        let inner = cx.with_options(cx.options().own());
+        let work = &mut self.work;
+        runner::run(&cx, &self.timing, OnError::Fail, &asks, async || work.run(inner.clone()).await).await
+    }
 
-impl<L: Timers, R: Outcome, F: FnMut() -> R + Send + 'static> Task<L> for Periodic<F> {
-    type Options = PeriodicOptions;
-
-    async fn run(&mut self, cx: Context<L, PeriodicOptions>) -> Result {
-        let interval = cx.options().interval.unwrap_or(self.interval);
-        if interval.is_zero() {
-            return Err(Error::new("the interval must not be zero"));
-        }
-        let (iterations, missed) = (cx.counter("iterations"), cx.counter("missed"));
-        let mut ticks = cx.interval(interval);
-        let mut stop = std::pin::pin!(cx.until_shutdown());
-        loop {
-            let tick = std::pin::pin!(ticks.tick());
-            match first(stop.as_mut(), tick).await {
-                None => return Ok(()),
-                Some(late) => missed.add(late),
-            }
-            (self.work)().into_result()?;
-            iterations.add(1);
-        }
+    fn offer(&self) -> Option<Offer> {
+        Some(Offer::new(&self.handle()))
     }
 }
 
-/// What the second future returns, unless the first is ready before.
-async fn first<T>(
-    mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
-    mut work: std::pin::Pin<&mut impl Future<Output = T>>,
-) -> Option<T> {
-    std::future::poll_fn(|cx| match stop.as_mut().poll(cx) {
-        std::task::Poll::Ready(()) => std::task::Poll::Ready(None),
-        std::task::Poll::Pending => work.as_mut().poll(cx).map(Some),
-    })
-    .await
+impl<W: Clone> Clone for Periodic<W> {
+    fn clone(&self) -> Self {
+        let (work, timing) = (self.work.clone(), self.timing.clone());
+        Self { work, timing, door: self.door.clone(), task: self.task.clone() }
+    }
 }
 
-impl<F> fmt::Debug for Periodic<F> {
+impl<W> fmt::Debug for Periodic<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Periodic").field("interval", &self.interval).finish_non_exhaustive()
+        f.debug_struct("Periodic").field("timing", &self.timing).finish_non_exhaustive()
+    }
+}
+
+/// The way to a [`Periodic`], from any thread. It survives restarts: what is asked between two incarnations waits for the next.
+#[derive(Clone, Debug)]
+pub struct PeriodicHandle {
+    task: TaskRef,
+    asks: Remote<Asks<()>>,
+}
+
+impl PeriodicHandle {
+    /// Asks for a run now, besides those by the clock; it brings back how that ended. When a run is in progress, it is one more after that: the same for all
+    /// who ask meanwhile.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use interloop::{CallError, Service, Thread, tasks::Periodic};
+    /// # fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    /// let hourly = Periodic::new(Duration::from_secs(3600), || println!("swept"));
+    /// let handle = hourly.handle();
+    /// let mut service = Service::new("house");
+    /// service.task_on::<Thread>("sweep", hourly);
+    /// let running = service.start()?;
+    /// handle.run_now().wait(Duration::from_secs(10))??;
+    /// running.stop();
+    /// assert_eq!(handle.run_now().wait(Duration::from_secs(10)), Err(CallError::Stopped));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn run_now(&self) -> Reply<std::result::Result<(), RunError>> {
+        runner::ask(&self.asks)
+    }
+}
+
+impl TaskHandle for PeriodicHandle {
+    fn task(&self) -> &TaskRef {
+        &self.task
     }
 }

@@ -42,6 +42,11 @@ struct WritingALoop;
 #[doc = include_str!("../../../docs/migrating.md")]
 struct Migrating;
 
+/// And so do those of the other pages.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/tasks.md")]
+struct Tasks;
+
 /// Runs a test; when it takes too long the process ends, and says which one.
 pub fn watched<R>(test: impl FnOnce() -> R) -> R {
     let name = thread::current().name().unwrap_or("a test").to_owned();

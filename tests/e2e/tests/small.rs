@@ -1,4 +1,4 @@
-//! The small examples: hello, clock, empty.
+//! The small examples: hello, clock, dns-checker, empty.
 
 use std::{
     io::{Read, Write},
@@ -68,6 +68,27 @@ fn a_second_of_the_clock_is_a_second() {
         let asked = Instant::now();
         assert_eq!(clock.wait(), 0);
         assert!(asked.elapsed() < Duration::from_millis(150), "it did not stop at once: {:?}", asked.elapsed());
+    });
+}
+
+#[test]
+fn the_addresses_of_a_host_are_told() {
+    watched(|| {
+        let mut dns = Example::start("dns-checker", &["--dns-host", "127.0.0.9"]);
+        dns.log("the addresses are {127.0.0.9}");
+        dns.signal(Signal::TERM);
+        assert_eq!(dns.wait(), 0);
+    });
+}
+
+#[test]
+fn the_addresses_of_this_machine_are_found_by_default() {
+    watched(|| {
+        let mut dns = Example::start("dns-checker", &[]);
+        let line = dns.log("the addresses are {");
+        assert!(line.contains("127.0.0.1") || line.contains("::1"), "{line}");
+        dns.signal(Signal::TERM);
+        assert_eq!(dns.wait(), 0);
     });
 }
 

@@ -1,0 +1,20 @@
+//! The ready-made tasks on tokio.
+
+#[path = "util/ready_made.rs"]
+mod ready_made;
+mod util;
+
+use interloop_tokio::Tokio;
+use util::watchdog;
+
+#[test]
+fn periodic_work_runs_by_the_clock_and_for_those_who_ask() {
+    let _watchdog = watchdog();
+    ready_made::periodic_runs_on::<Tokio>();
+}
+
+#[test]
+fn a_poller_is_watched_from_every_loop() {
+    let _watchdog = watchdog();
+    ready_made::a_poller_is_watched_on::<Tokio>();
+}

@@ -1,0 +1,96 @@
+//! The ready-made tasks, as they run on every loop: what the tests of tokio and glib share.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use interloop::{
+    CallError, Service, Thread, Timers, task_fn,
+    tasks::{FirstRun, Periodic, Poller, ValueWatch},
+};
+
+use super::util::{LONG, down, up};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Inline, async and blocking work on one loop; who asks is on another thread.
+pub(crate) fn periodic_runs_on<L: Timers>() {
+    let mut service = Service::new("periodic");
+    let here = |expected: fn(&str) -> bool| {
+        let name = thread::current().name().unwrap_or_default().to_owned();
+        assert!(expected(&name), "{name}");
+    };
+    let inline = Periodic::new(HOUR, move || here(|name| name == L::NAME));
+    let awaited = Periodic::new_async(HOUR, async move || here(|name| name == L::NAME));
+    let apart = Periodic::new(HOUR, move || here(|name| name == "apart-1")).blocking();
+    let handles = [inline.handle(), awaited.handle(), apart.handle()];
+    service.task_on::<L>("inline", inline);
+    service.task_on::<L>("awaited", awaited);
+    service.task_on::<L>("apart", apart);
+    // By the clock.
+    let (count, ticks) = (Arc::new(AtomicU64::new(0)), Poller::new(HOUR, || Ok(())));
+    let (counts, counted) = (count.clone(), ticks.handle());
+    let tick = Periodic::new(HOUR, move || {
+        if counts.fetch_add(1, Ordering::AcqRel) == 2 {
+            counted.poll_now().detach();
+        }
+    });
+    let told = ticks.handle();
+    service.task_on::<L>("tick", tick).set("interval", "1ms");
+    service.task_on::<Thread>("ticks", ticks.first_run(FirstRun::AfterInterval));
+    let running = up(service);
+    for handle in &handles {
+        assert_eq!(handle.run_now().wait(LONG), Ok(Ok(())));
+    }
+    assert_eq!(told.value_within(LONG), Ok(()));
+    assert!(count.load(Ordering::Acquire) >= 3);
+    down(running);
+    assert_eq!(handles[0].run_now().wait(LONG), Err(CallError::Stopped));
+}
+
+/// A poller on one loop, with watchers there, on another loop and on none.
+pub(crate) fn a_poller_is_watched_on<L: Timers>() {
+    let mut service = Service::new("poller");
+    let source = Arc::new(AtomicU64::new(1));
+    let s = source.clone();
+    let poller = Poller::new(HOUR, move || Ok(s.load(Ordering::Acquire))).blocking();
+    let handle = poller.handle();
+    service.task_on::<L>("poller", poller);
+    let (saw, seen) = mpsc::channel();
+    let last = async move |mut watch: ValueWatch<u64>, saw: mpsc::Sender<()>| {
+        while watch.changed().await? < 3 {}
+        saw.send(()).map_err(interloop::Error::from)
+    };
+    let (watch, s) = (handle.watch(), saw.clone());
+    service.task(
+        "here",
+        task_fn::<L>(async move |cx| {
+            cx.ready();
+            last(watch, s).await
+        }),
+    );
+    let watch = handle.watch();
+    service.task(
+        "there",
+        task_fn::<Thread>(async move |cx| {
+            cx.ready();
+            last(watch, saw).await
+        }),
+    );
+    let running = up(service);
+    assert_eq!(handle.value_within(LONG), Ok(1));
+    for value in [2, 3] {
+        source.store(value, Ordering::Release);
+        assert_eq!(handle.poll_now().wait(LONG), Ok(Ok(value)));
+    }
+    for _ in 0..2 {
+        seen.recv_timeout(LONG).expect("both see it");
+    }
+    down(running);
+}

@@ -1,0 +1,383 @@
+//! A task that fetches a value every so often, and tells when it changes.
+
+use std::{cell::RefCell, fmt, sync::Arc, time::Duration};
+
+#[cfg(feature = "cron")]
+use super::Cron;
+use super::{
+    FirstRun, MissedTicks, RunError, Work,
+    runner::{self, Asks, Door, OnError, RunnerOptions},
+    ticks::Timing,
+    work::{AsyncClosure, Blocking, Closure},
+};
+use crate::{
+    CallError, Context, EventLoop, Offer, Remote, Reply, Result, Slot, Task, TaskHandle, TaskRef, Timers,
+    remote::Address,
+    reply::Completer,
+    sync::{Mutex, lock},
+};
+
+/// Fetches a value every so often, keeps the latest, and tells when it has changed: in [`on_change`](Self::on_change), and to whoever
+/// [watches](PollerHandle::watch), on any loop. The first fetch is at once, unless [something else](Self::first_run) is wanted.
+///
+/// To fetch is a closure, an [async one](Self::new_async), or [something of yours](Self::of). It runs on the loop, and on a loop that is shared it must not
+/// block: [`blocking`](Self::blocking) gives it a thread. When it returns an error, that is counted and logged, and the value stays as it was; or the task
+/// [fails](Self::fail_on_error). [`TryLater`](super::TryLater) has it tried again after some time. A panic fails the task.
+///
+/// Ticks, clones and restarts are those of [`Periodic`](super::Periodic); through a restart the latest value stays.
+///
+/// Options: `--{task}-interval`, such as `1.5s`; with the feature `cron`, `--{task}-cron`. Counters: those of `Periodic`, and `changes`.
+///
+/// ```
+/// use std::{fs, time::Duration};
+/// use interloop::{Service, Thread, task_fn, tasks::Poller};
+///
+/// let load = Poller::new(Duration::from_secs(5), || Ok(fs::read_to_string("/proc/loadavg")?))
+///     .on_change(|old, new| println!("{old:?} -> {new}"));
+/// let handle = load.handle();
+/// let mut service = Service::new("monitor");
+/// service.task_on::<Thread>("load", load);
+/// let show = handle.clone();
+/// let show = task_fn::<Thread>(async move |cx| {
+///     let mut watch = show.watch();
+///     cx.spawn_local(async move {
+///         while let Ok(load) = watch.changed().await {
+///             println!("now {load}");
+///         }
+///     }).detach();
+///     Ok(cx.until_shutdown().await)
+/// });
+/// service.task("show", show).uses(&handle);
+/// ```
+pub struct Poller<W, T: Clone + Send + 'static> {
+    fetch: W,
+    timing: Timing,
+    on_error: OnError,
+    on_change: Option<OnChange<T>>,
+    door: Door<T>,
+    watchers: (Slot<Watchers<T>>, Remote<Watchers<T>>),
+    latest: Arc<Mutex<Latest<T>>>,
+    task: TaskRef,
+}
+
+/// Called with the old value, if any, and the new one.
+type OnChange<T> = Arc<Mutex<Box<dyn FnMut(Option<&T>, &T) + Send>>>;
+
+/// What has been fetched last, and how many values there were before it that differed.
+struct Latest<T> {
+    value: Option<T>,
+    version: u64,
+}
+
+impl<F, T: Clone + Send + 'static> Poller<Closure<F>, T> {
+    /// Calls `fetch` every `interval`.
+    pub fn new(interval: Duration, fetch: F) -> Self
+    where
+        F: FnMut() -> Result<T> + Send + 'static,
+    {
+        Self::of(interval, Closure(fetch))
+    }
+
+    /// Calls it on a thread of its own, which is named for the task: it may block.
+    pub fn blocking(self) -> Poller<Blocking<F>, T> {
+        let Self { fetch, timing, on_error, on_change, door, watchers, latest, task } = self;
+        Poller { fetch: fetch.blocking(), timing, on_error, on_change, door, watchers, latest, task }
+    }
+}
+
+impl<F, T: Clone + Send + 'static> Poller<AsyncClosure<F>, T> {
+    /// Calls and awaits `fetch` every `interval`.
+    pub fn new_async(interval: Duration, fetch: F) -> Self
+    where
+        F: AsyncFnMut() -> Result<T> + Send + 'static,
+    {
+        Self::of(interval, AsyncClosure(fetch))
+    }
+}
+
+impl<W, T: Clone + Send + 'static> Poller<W, T> {
+    /// Fetches what comes of this work, every `interval`: for work that needs its [`Context`], or has options.
+    pub fn of(interval: Duration, fetch: W) -> Self {
+        let watchers = Address::new("watchers");
+        Self {
+            fetch,
+            timing: Timing::every(interval, FirstRun::AtOnce),
+            on_error: OnError::GoOn,
+            on_change: None,
+            door: Door::new(),
+            watchers: (Slot::new(watchers.clone()), Remote::new(watchers)),
+            latest: Arc::new(Mutex::new(Latest { value: None, version: 0 })),
+            task: TaskRef::default(),
+        }
+    }
+
+    /// Calls this, on the loop, when the value has changed, before anybody else sees it; also for the first: then there is no old one.
+    pub fn on_change(mut self, f: impl FnMut(Option<&T>, &T) + Send + 'static) -> Self {
+        self.on_change = Some(Arc::new(Mutex::new(Box::new(f))));
+        self
+    }
+
+    /// When a fetch returns an error, the task fails.
+    pub fn fail_on_error(mut self) -> Self {
+        self.on_error = OnError::Fail;
+        self
+    }
+
+    /// When the first fetch is: at once, if nothing is said.
+    pub fn first_run(mut self, first: FirstRun) -> Self {
+        self.timing.first = first;
+        self
+    }
+
+    /// What becomes of missed ticks: they are skipped, if nothing is said.
+    pub fn missed_ticks(mut self, missed: MissedTicks) -> Self {
+        self.timing.missed = missed;
+        self
+    }
+
+    /// Each tick comes later than its time by somewhat, at most this: so that many processes don't ask all at once. A first fetch at once is at once.
+    pub fn jitter(mut self, most: Duration) -> Self {
+        self.timing.jitter = most;
+        self
+    }
+
+    /// Fetches at these times, and not by the interval, unless `--{task}-interval` is given.
+    #[cfg(feature = "cron")]
+    pub fn cron(mut self, cron: Cron) -> Self {
+        self.timing.cron = Some(cron);
+        self
+    }
+
+    /// The way to it, from any thread.
+    pub fn handle(&self) -> PollerHandle<T> {
+        PollerHandle {
+            task: self.task.clone(),
+            asks: self.door.remote().clone(),
+            watchers: self.watchers.1.clone(),
+            latest: self.latest.clone(),
+        }
+    }
+}
+
+impl<L, W, T> Task<L> for Poller<W, T>
+where
+    L: Timers,
+    W: Work<L, Output = T>,
+    T: Clone + PartialEq + Send + 'static,
+{
+    type Options = RunnerOptions<W::Options>;
+
+    async fn run(&mut self, cx: Context<L, Self::Options>) -> Result {
+        let asks = self.door.open(&cx);
+        let watchers = self.watch_out(&cx);
+        let changes = cx.counter("changes");
+        let inner = cx.with_options(cx.options().own());
+        let (fetch, latest, on_change) = (&mut self.fetch, &self.latest, &self.on_change);
+        let once = async || {
+            let new = fetch.run(inner.clone()).await?;
+            let old = lock(latest).value.clone();
+            if old.as_ref() != Some(&new) {
+                if let Some(on_change) = on_change {
+                    lock(on_change)(old.as_ref(), &new);
+                }
+                changes.add(1);
+                let before = {
+                    let mut latest = lock(latest);
+                    latest.version += 1;
+                    latest.value.replace(new.clone())
+                };
+                drop(before);
+                watchers.tell();
+            }
+            Ok(new)
+        };
+        runner::run(&cx, &self.timing, self.on_error, &asks, once).await
+    }
+
+    fn offer(&self) -> Option<Offer> {
+        Some(Offer::new(&self.handle()))
+    }
+}
+
+impl<W, T: Clone + Send + 'static> Poller<W, T> {
+    /// Whoever watches is heard from now on.
+    fn watch_out<L: EventLoop, O>(&self, cx: &Context<L, O>) -> std::rc::Rc<Watchers<T>> {
+        let (slot, remote) = &self.watchers;
+        let watchers = Watchers { waiting: RefCell::default(), latest: self.latest.clone(), watchers: remote.clone() };
+        cx.fill(slot.clone(), watchers)
+    }
+}
+
+impl<W: Clone, T: Clone + Send + 'static> Clone for Poller<W, T> {
+    fn clone(&self) -> Self {
+        Self {
+            fetch: self.fetch.clone(),
+            timing: self.timing.clone(),
+            on_error: self.on_error,
+            on_change: self.on_change.clone(),
+            door: self.door.clone(),
+            watchers: self.watchers.clone(),
+            latest: self.latest.clone(),
+            task: self.task.clone(),
+        }
+    }
+}
+
+impl<W, T: Clone + Send + 'static> fmt::Debug for Poller<W, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Poller").field("timing", &self.timing).finish_non_exhaustive()
+    }
+}
+
+/// Those who wait for a newer value, each with the version that they know. At the end of an incarnation they go on to the next one.
+struct Watchers<T: Clone + Send + 'static> {
+    waiting: RefCell<Vec<(u64, Completer<Newer<T>>)>>,
+    latest: Arc<Mutex<Latest<T>>>,
+    watchers: Remote<Self>,
+}
+
+/// A value, and its version.
+type Newer<T> = (u64, T);
+
+impl<T: Clone + Send + 'static> Watchers<T> {
+    fn add(&self, seen: u64, completer: Completer<Newer<T>>) {
+        {
+            let mut waiting = self.waiting.borrow_mut();
+            // Who has gone away is forgotten, or those who look again and again would pile up between two changes.
+            waiting.retain(|(_, completer)| completer.is_awaited());
+            waiting.push((seen, completer));
+        }
+        // It may have changed on the way here.
+        self.tell();
+    }
+
+    /// Tells those who know less than the latest.
+    fn tell(&self) {
+        let latest = {
+            let latest = lock(&self.latest);
+            latest.value.clone().map(|value| (latest.version, value))
+        };
+        let Some((version, value)) = latest else { return };
+        let told = self.waiting.borrow_mut().extract_if(.., |(seen, _)| *seen < version).collect::<Vec<_>>();
+        told.into_iter().for_each(|(_, completer)| completer.complete(Ok((version, value.clone()))));
+    }
+}
+
+impl<T: Clone + Send + 'static> Drop for Watchers<T> {
+    fn drop(&mut self) {
+        let waiting = self.waiting.take();
+        for (seen, completer) in waiting {
+            self.watchers.ask_again(completer, move |_, watchers, completer| watchers.add(seen, completer));
+        }
+    }
+}
+
+/// Asks for a value that is newer than this version.
+fn newer<T: Clone + Send + 'static>(watchers: &Remote<Watchers<T>>, seen: u64) -> Reply<Newer<T>> {
+    watchers.ask(move |_, watchers, completer| watchers.add(seen, completer))
+}
+
+/// The way to a [`Poller`], from any thread. It survives restarts.
+pub struct PollerHandle<T: Clone + Send + 'static> {
+    task: TaskRef,
+    asks: Remote<Asks<T>>,
+    watchers: Remote<Watchers<T>>,
+    latest: Arc<Mutex<Latest<T>>>,
+}
+
+impl<T: Clone + Send + 'static> PollerHandle<T> {
+    /// The latest value, if there is one. It stays when the task has stopped.
+    pub fn value(&self) -> Option<T> {
+        lock(&self.latest).value.clone()
+    }
+
+    /// The latest value; if there is none yet, blocks this thread until there is. To await it there is [`ValueWatch::changed`].
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`](CallError::TimedOut) after `timeout`; [`Stopped`](CallError::Stopped) when the task has stopped without one;
+    /// [`WouldBlock`](CallError::WouldBlock) where [`Reply::wait`] says so.
+    pub fn value_within(&self, timeout: Duration) -> std::result::Result<T, CallError> {
+        match self.value() {
+            Some(value) => Ok(value),
+            None => newer(&self.watchers, 0).wait(timeout).map(|(_, value)| value),
+        }
+    }
+
+    /// Waits for values from here on: for the latest first, if there is one.
+    pub fn watch(&self) -> ValueWatch<T> {
+        ValueWatch { watchers: self.watchers.clone(), latest: self.latest.clone(), seen: 0 }
+    }
+
+    /// Asks for a fetch now, besides those by the clock; it brings back the value. When a fetch is in progress, it is one more after that: the same for all
+    /// who ask meanwhile.
+    pub fn poll_now(&self) -> Reply<std::result::Result<T, RunError>> {
+        runner::ask(&self.asks)
+    }
+}
+
+impl<T: Clone + Send + 'static> TaskHandle for PollerHandle<T> {
+    fn task(&self) -> &TaskRef {
+        &self.task
+    }
+}
+
+impl<T: Clone + Send + 'static> Clone for PollerHandle<T> {
+    fn clone(&self) -> Self {
+        Self {
+            task: self.task.clone(),
+            asks: self.asks.clone(),
+            watchers: self.watchers.clone(),
+            latest: self.latest.clone(),
+        }
+    }
+}
+
+impl<T: Clone + Send + 'static> fmt::Debug for PollerHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PollerHandle").field("task", &self.task).finish_non_exhaustive()
+    }
+}
+
+/// Waits for the values of a [`Poller`], on any executor: made by [`PollerHandle::watch`]. The latest wins: who is slow doesn't see those between.
+pub struct ValueWatch<T: Clone + Send + 'static> {
+    watchers: Remote<Watchers<T>>,
+    latest: Arc<Mutex<Latest<T>>>,
+    seen: u64,
+}
+
+impl<T: Clone + Send + 'static> ValueWatch<T> {
+    /// The latest value, as soon as there is one that this watch has not brought yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`](CallError::Stopped) when the task has stopped, and none will come.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when it is dropped: the next call brings it.
+    pub async fn changed(&mut self) -> std::result::Result<T, CallError> {
+        let known = {
+            let latest = lock(&self.latest);
+            latest.value.as_ref().filter(|_| latest.version > self.seen).map(|value| (latest.version, value.clone()))
+        };
+        let (version, value) = match known {
+            Some(known) => known,
+            None => newer(&self.watchers, self.seen).await?,
+        };
+        self.seen = version;
+        Ok(value)
+    }
+}
+
+impl<T: Clone + Send + 'static> Clone for ValueWatch<T> {
+    fn clone(&self) -> Self {
+        Self { watchers: self.watchers.clone(), latest: self.latest.clone(), seen: self.seen }
+    }
+}
+
+impl<T: Clone + Send + 'static> fmt::Debug for ValueWatch<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ValueWatch").field("seen", &self.seen).finish_non_exhaustive()
+    }
+}

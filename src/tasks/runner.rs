@@ -1,0 +1,338 @@
+//! What runs work by the clock, and between whiles for those who ask: the machinery of [`Periodic`](super::Periodic) and [`Poller`](super::Poller).
+//!
+//! It waits for whichever comes first: the stop, a tick, somebody who asks. One run at a time: who asks while one is in progress waits for the one after
+//! it, and so do all others who ask meanwhile.
+
+use std::{
+    cell::RefCell,
+    fmt,
+    future::poll_fn,
+    panic::resume_unwind,
+    pin::pin,
+    rc::Rc,
+    task::{Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+
+use super::{
+    ticks::{Ticks, Timing},
+    work::{RunError, TryLater},
+};
+use crate::{
+    Context, Counter, Error, Remote, Reply, Result, Slot, Timers, hosted::catch, options, remote::Address,
+    reply::Completer,
+};
+
+/// What comes of a run that was asked for.
+pub(super) type Ran<T> = std::result::Result<T, RunError>;
+
+// --- Options ---
+
+/// An interval as people write it.
+fn period(text: &str) -> std::result::Result<Duration, String> {
+    let period = options::duration(text)?;
+    if period.is_zero() { Err(NO_INTERVAL.into()) } else { Ok(period) }
+}
+
+const NO_INTERVAL: &str = "the interval must not be zero";
+
+/// When to run, and the work's own options.
+#[derive(clap::Args)]
+pub struct RunnerOptions<O: Args> {
+    /// How often to do it; the program's own interval by default
+    #[arg(long, value_name = "DURATION", value_parser = period)]
+    interval: Option<Duration>,
+    /// When to do it, by minute, hour, day, month, day of the week and time zone: "0 3 * * * Europe/Berlin"
+    #[cfg(feature = "cron")]
+    #[arg(long, value_name = "EXPRESSION", value_parser = cron, conflicts_with = "interval")]
+    cron: Option<super::Cron>,
+    #[command(flatten)]
+    own: Shared<O>,
+}
+
+/// A cron expression as people write it.
+#[cfg(feature = "cron")]
+fn cron(text: &str) -> std::result::Result<super::Cron, super::CronError> {
+    text.parse()
+}
+
+impl<O: Args> RunnerOptions<O> {
+    /// The options of the work.
+    pub(super) fn own(&self) -> Rc<O> {
+        self.own.0.clone()
+    }
+
+    /// What was said in code, unless something else is said here.
+    fn timing(&self, said: &Timing) -> Timing {
+        #[allow(unused_mut, reason = "the feature cron")]
+        let mut timing = Timing { interval: self.interval.unwrap_or(said.interval), ..said.clone() };
+        #[cfg(feature = "cron")]
+        match (self.interval, &self.cron) {
+            (_, Some(cron)) => timing.cron = Some(cron.clone()),
+            (Some(_), None) => timing.cron = None,
+            (None, None) => {}
+        }
+        timing
+    }
+}
+
+impl<O: Args> fmt::Debug for RunnerOptions<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunnerOptions").field("interval", &self.interval).finish_non_exhaustive()
+    }
+}
+
+/// Options that go to each run.
+struct Shared<O>(Rc<O>);
+
+impl<O: FromArgMatches> FromArgMatches for Shared<O> {
+    fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
+        O::from_arg_matches(matches).map(|options| Self(Rc::new(options)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl<O: Args> Args for Shared<O> {
+    fn augment_args(command: Command) -> Command {
+        O::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        O::augment_args_for_update(command)
+    }
+}
+
+// --- Those who ask ---
+
+/// The way to a runner, from any thread, and the place where it will be.
+pub(super) struct Door<T: Send + 'static> {
+    slot: Slot<Asks<T>>,
+    asks: Remote<Asks<T>>,
+}
+
+impl<T: Send + 'static> Door<T> {
+    pub(super) fn new() -> Self {
+        let address = Address::new("runs");
+        Self { slot: Slot::new(address.clone()), asks: Remote::new(address) }
+    }
+
+    pub(super) fn remote(&self) -> &Remote<Asks<T>> {
+        &self.asks
+    }
+
+    /// Whoever asks is heard from now on.
+    pub(super) fn open<L: crate::EventLoop, O>(&self, cx: &Context<L, O>) -> Rc<Asks<T>> {
+        let asks = Asks { pending: RefCell::default(), waker: RefCell::default(), asks: self.asks.clone() };
+        cx.fill(self.slot.clone(), asks)
+    }
+}
+
+impl<T: Send + 'static> Clone for Door<T> {
+    fn clone(&self) -> Self {
+        Self { slot: self.slot.clone(), asks: self.asks.clone() }
+    }
+}
+
+/// Those who have asked for a run that has not begun. At the end of an incarnation they ask the next one.
+pub(super) struct Asks<T: Send + 'static> {
+    pending: RefCell<Vec<Completer<Ran<T>>>>,
+    waker: RefCell<Option<Waker>>,
+    asks: Remote<Self>,
+}
+
+/// Asks for a run.
+pub(super) fn ask<T: Send + 'static>(asks: &Remote<Asks<T>>) -> Reply<Ran<T>> {
+    asks.ask(|_, asks, completer| asks.add(completer))
+}
+
+impl<T: Send + 'static> Asks<T> {
+    fn add(&self, completer: Completer<Ran<T>>) {
+        self.pending.borrow_mut().push(completer);
+        let waker = self.waker.borrow_mut().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Those who still want it.
+    fn take(&self) -> Vec<Completer<Ran<T>>> {
+        let mut asks = self.pending.take();
+        asks.retain(|completer| !completer.is_cancelled());
+        asks
+    }
+}
+
+impl<T: Send + 'static> Drop for Asks<T> {
+    fn drop(&mut self) {
+        for completer in self.pending.take() {
+            self.asks.ask_again(completer, |_, asks, completer| asks.add(completer));
+        }
+    }
+}
+
+// --- Runs ---
+
+struct Figures {
+    iterations: Counter,
+    slow: Counter,
+    missed: Counter,
+    try_later: Counter,
+    failures: Counter,
+    duration_us: Counter,
+    duration_count: Counter,
+}
+
+impl Figures {
+    fn of<L: crate::EventLoop, O>(cx: &Context<L, O>) -> Self {
+        Self {
+            iterations: cx.counter("iterations"),
+            slow: cx.counter("slow_iterations"),
+            missed: cx.counter("missed"),
+            try_later: cx.counter("try_later"),
+            failures: cx.counter("failures"),
+            duration_us: cx.counter("execute_duration_us"),
+            duration_count: cx.counter("execute_duration_count"),
+        }
+    }
+
+    /// How long a run took, however it ended.
+    fn took(&self, duration: Duration) {
+        self.duration_us.add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+        self.duration_count.add(1);
+    }
+}
+
+/// What an error, other than [`TryLater`], does to the task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnError {
+    Fail,
+    /// It is counted and logged.
+    GoOn,
+}
+
+/// Runs until the task is asked to stop, or fails.
+pub(super) async fn run<L: Timers, O: Args, T: Clone + Send + 'static>(
+    cx: &Context<L, RunnerOptions<O>>,
+    timing: &Timing,
+    on_error: OnError,
+    asks: &Asks<T>,
+    mut once: impl AsyncFnMut() -> Result<T>,
+) -> Result {
+    let timing = cx.options().timing(timing);
+    if timing.interval.is_zero() {
+        return Err(Error::new(NO_INTERVAL));
+    }
+    let figures = Figures::of(cx);
+    let mut stop = pin!(cx.until_shutdown());
+    let mut ticks = Ticks::begin(&timing);
+    // Until when nothing is tried again, unless somebody asks.
+    let mut retry: Option<Option<Instant>> = None;
+    loop {
+        let rest = match retry {
+            Some(at) => at.map(|at| at.saturating_duration_since(Instant::now())),
+            None => ticks.rest(),
+        };
+        if rest == Some(Duration::ZERO) {
+            // Others on this loop have their turn, whatever there is to make up for.
+            yield_once().await;
+        }
+        let mut sleep = pin!(rest.map(|rest| cx.sleep(rest)));
+        let event = poll_fn(|poll| {
+            if stop.as_mut().poll(poll).is_ready() {
+                return Poll::Ready(None);
+            }
+            asks.waker.replace(Some(poll.waker().clone()));
+            if !asks.pending.borrow().is_empty() {
+                return Poll::Ready(Some(()));
+            }
+            match sleep.as_mut().as_pin_mut() {
+                Some(sleep) => sleep.poll(poll).map(Some),
+                None => Poll::Pending,
+            }
+        });
+        if event.await.is_none() {
+            return Ok(());
+        }
+        let is_due = match retry {
+            Some(at) => at.is_some_and(|at| at <= Instant::now()),
+            None => ticks.rest().is_some_and(|rest| rest.is_zero()),
+        };
+        let asked = asks.take();
+        if !is_due && asked.is_empty() {
+            // The clock was set back, or who asked has changed their mind.
+            continue;
+        }
+        if is_due && retry.is_none() {
+            figures.missed.add(ticks.fire());
+        }
+        retry = None;
+
+        let begun = Instant::now();
+        let ended = caught(once()).await;
+        let took = begun.elapsed();
+        figures.took(took);
+        if ticks.is_slow(took) {
+            figures.slow.add(1);
+        }
+        match ended {
+            Ok(Ok(output)) => {
+                figures.iterations.add(1);
+                asked.into_iter().for_each(|completer| completer.complete(Ok(Ok(output.clone()))));
+            }
+            Ok(Err(error)) => {
+                if let Some(later) = TryLater::of(&error) {
+                    figures.try_later.add(1);
+                    log::debug!(target: cx.target(), "{later}");
+                    retry = Some(Instant::now().checked_add(later.after));
+                    tell(asked, &RunError::TryLater(later));
+                    continue;
+                }
+                tell(asked, &RunError::Failed(error.to_string().into()));
+                if on_error == OnError::Fail {
+                    return Err(error);
+                }
+                figures.failures.add(1);
+                log::warn!(target: cx.target(), "failed, and goes on: {error}");
+            }
+            Err(panic) => {
+                let all = asked.into_iter();
+                all.for_each(|completer| completer.complete(Err(crate::CallError::Panicked(panic.clone()))));
+                // The hook has been called where it happened.
+                resume_unwind(Box::new(panic));
+            }
+        }
+    }
+}
+
+fn tell<T: Send + 'static>(asked: Vec<Completer<Ran<T>>>, why: &RunError) {
+    asked.into_iter().for_each(|completer| completer.complete(Ok(Err(why.clone()))));
+}
+
+/// What comes of it; what it said if it panicked.
+async fn caught<F: Future>(future: F) -> std::result::Result<F::Output, String> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match catch(|| future.as_mut().poll(cx)) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
+}
+
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
