@@ -23,7 +23,10 @@ use crate::Samples;
 use crate::net::{self, Address, Bound, Net, Socket};
 use crate::{
     Counter, EventLoop, Gauge, Meter, NoOptions, Remote, Reply, ServiceHandle, Shutdown, Slot, Timers,
-    incarnation::Incarnation, mailbox::Local, remote,
+    current::Label,
+    incarnation::Incarnation,
+    mailbox::{Local, Shared},
+    remote,
 };
 
 /// What a task sees of its surroundings: its name and options, its loop, its shutdown, its children. `Clone`, for children and callbacks; `!Send`, since
@@ -197,6 +200,11 @@ impl<L: EventLoop, O> Context<L, O> {
     /// Makes counters, gauges and samples with labels; for any thread.
     pub fn meter(&self) -> Meter {
         Meter::new(self.0.incarnation.info.book().clone())
+    }
+
+    /// By which a thread of the task's says whose code it runs.
+    pub(crate) fn label(&self) -> (Label, Arc<Shared>) {
+        (self.0.incarnation.label.clone(), self.0.incarnation.loop_.clone())
     }
 
     /// Shows a value in the [status](ServiceHandle::status), such as an address that was bound.

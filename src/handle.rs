@@ -256,6 +256,15 @@ impl ServiceHandle {
         lock(&self.0.offers).entry(task.to_owned()).or_default().push(offer);
     }
 
+    /// Tells the handles of this task that it has ended; without a name, those of all tasks.
+    pub(crate) fn end_offers(&self, task: Option<&str>) {
+        let offers = lock(&self.0.offers);
+        let ended = offers.iter().filter(|(name, _)| task.is_none_or(|task| task == *name));
+        let ended = ended.flat_map(|(_, offers)| offers.iter().cloned()).collect::<Vec<_>>();
+        drop(offers);
+        ended.iter().for_each(Offer::tell_ended);
+    }
+
     /// Makes a Remote known by name; false if the name is taken.
     pub(crate) fn register<T: 'static>(&self, name: &str, address: &Arc<Address>) -> bool {
         let named = Named { address: address.clone(), id: TypeId::of::<T>(), type_name: type_name::<T>() };

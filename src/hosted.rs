@@ -50,6 +50,11 @@ impl Control {
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire)
     }
+
+    /// Wakes this when it is cancelled; the last one counts.
+    pub(crate) fn register(&self, waker: &std::task::Waker) {
+        self.waker.register(waker);
+    }
 }
 
 pin_project! {

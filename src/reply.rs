@@ -29,6 +29,8 @@ pub enum CallError {
     Full,
     /// The closure, the future, or a Drop of theirs panicked with this message.
     Panicked(String),
+    /// The work that was asked for failed, and said this: an item of a [`Queue`](crate::tasks::Queue).
+    Failed(String),
     /// It was cancelled, or begun on a loop that then died.
     Cancelled,
     /// [`Reply::wait`] ran out of time. What was asked goes on.
@@ -43,6 +45,7 @@ impl fmt::Display for CallError {
             Self::Stopped => f.write_str("the other side has stopped"),
             Self::Full => f.write_str("the mailbox is full"),
             Self::Panicked(message) => write!(f, "the call panicked: {message}"),
+            Self::Failed(message) => write!(f, "the work failed: {message}"),
             Self::Cancelled => f.write_str("the call was cancelled"),
             Self::TimedOut => f.write_str("no answer in time"),
             Self::WouldBlock => f.write_str("a blocking wait on a loop's thread"),
@@ -61,8 +64,32 @@ struct Inner<R> {
     done: bool,
     waker: Option<Waker>,
     cancelled: bool,
+    /// Nobody holds the reply any more.
+    dropped: bool,
+    /// Told if nobody reads the failure that is in `result`.
+    unread: Option<Arc<Unread>>,
     /// Of the future that makes the answer, if a future does.
     control: Option<Arc<Control>>,
+}
+
+/// Hears of a failure that no reply of several was read for: when the last of them, which share it, is dropped.
+pub(crate) struct Unread {
+    read: AtomicBool,
+    tell: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Unread {
+    pub(crate) fn new(tell: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { read: AtomicBool::new(false), tell: Box::new(tell) })
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        if !self.read.load(Ordering::Acquire) {
+            (self.tell)();
+        }
+    }
 }
 
 impl<R> State<R> {
@@ -158,7 +185,15 @@ pub struct Reply<R> {
 impl<R> Reply<R> {
     /// A reply from this very thread: `R` may be `!Send`.
     pub(crate) fn local() -> (Self, Completer<R>) {
-        let inner = Inner { result: None, done: false, waker: None, cancelled: false, control: None };
+        let inner = Inner {
+            result: None,
+            done: false,
+            waker: None,
+            cancelled: false,
+            dropped: false,
+            unread: None,
+            control: None,
+        };
         let state = Arc::new(State { inner: Mutex::new(inner) });
         let reply =
             Self { state: state.clone(), target: None, listed: None, noted: false, home: None, abandoned: None };
@@ -253,8 +288,11 @@ impl<R> Future for Reply<R> {
         {
             let mut inner = lock(&this.state.inner);
             if inner.done {
-                let result = inner.result.take();
+                let (result, unread) = (inner.result.take(), inner.unread.take());
                 drop(inner);
+                if let Some(unread) = unread {
+                    unread.read.store(true, Ordering::Release);
+                }
                 this.unlist();
                 return Poll::Ready(result.expect("a Reply was polled after it was ready"));
             }
@@ -282,6 +320,15 @@ impl<R> Future for Reply<R> {
 impl<R> Drop for Reply<R> {
     fn drop(&mut self) {
         self.unlist();
+        let (unread, cancelled) = {
+            let mut inner = lock(&self.state.inner);
+            inner.dropped = true;
+            (inner.unread.take(), inner.cancelled)
+        };
+        // Who has cancelled it wants to hear no more of it.
+        if let (Some(unread), true) = (unread, cancelled) {
+            unread.read.store(true, Ordering::Release);
+        }
     }
 }
 
@@ -336,6 +383,19 @@ impl<R> Completer<R> {
     /// Whether anybody holds the reply still.
     pub(crate) fn is_awaited(&self) -> bool {
         Arc::strong_count(&self.state) > 1
+    }
+
+    /// Completes with a failure; if nobody reads it, that is told.
+    pub(crate) fn fail(self, error: CallError, unread: Arc<Unread>) {
+        let unused = {
+            let mut inner = lock(&self.state.inner);
+            if inner.dropped && inner.cancelled {
+                unread.read.store(true, Ordering::Release);
+            }
+            if inner.done || inner.dropped { Some(unread) } else { inner.unread.replace(unread) }
+        };
+        drop(unused);
+        self.complete(Err(error));
     }
 
     /// From here on, being dropped means Cancelled, not Stopped.

@@ -71,6 +71,7 @@ impl Drop for Unstarted {
     fn drop(&mut self) {
         if let Some(handle) = &self.0 {
             handle.close_addresses();
+            handle.end_offers(None);
             handle.board().never_starts();
         }
     }
@@ -490,6 +491,11 @@ impl Service {
                 restartable: plan.restartable,
                 incarnation: None,
             });
+        }
+
+        // What is not selected never starts.
+        for (entry, _) in entries.iter().flatten() {
+            handle.end_offers(Some(&entry.settings.name));
         }
 
         let mut entries = loops.into_iter().map(Some).collect::<Vec<_>>();

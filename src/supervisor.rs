@@ -319,6 +319,7 @@ impl Supervisor {
     fn close_task(&mut self, id: TaskId) {
         let task = &mut self.tasks[id];
         task.info.close_slots();
+        self.handle.end_offers(Some(&task.name));
         task.incarnation = None;
         let skipped = self.handle.board().task_rows(|rows| rows.get(id).is_some_and(|row| row.state == State::Skipped));
         if task.restartable && !skipped && !self.handle.shutdown().is_requested() {
@@ -386,6 +387,7 @@ impl Supervisor {
         self.drop_leftovers();
         self.discards
             .add(self.handle.close_addresses(), |panic| log::error!("the drop of a queued job panicked: {panic}"));
+        self.handle.end_offers(None);
         self.await_discards();
         let tasks = self
             .handle

@@ -10,6 +10,8 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use crate::hosted::catch;
+
 /// A way to a task, from any thread: what a ready-made task, or one of yours, is used by.
 ///
 /// ```
@@ -59,6 +61,10 @@ use std::{
 pub trait TaskHandle: Clone + Send + Sync + 'static {
     /// Which task it leads to.
     fn task(&self) -> &TaskRef;
+
+    /// Its task has ended, and nothing but an operator starts it again; or it never will start. Whoever waits by this handle is to be told. Called once
+    /// or more, on the supervisor's thread, which it must not block. By default nothing happens.
+    fn ended(&self) {}
 }
 
 /// Which task a [handle](TaskHandle) leads to: unknown until that task has been added to a service. Clones are the same.
@@ -91,6 +97,7 @@ pub struct Offer {
     id: TypeId,
     type_name: &'static str,
     task: TaskRef,
+    ended: fn(&dyn Any),
 }
 
 impl Offer {
@@ -101,11 +108,19 @@ impl Offer {
             id: TypeId::of::<H>(),
             type_name: type_name::<H>(),
             task: handle.task().clone(),
+            ended: |handle| handle.downcast_ref::<H>().into_iter().for_each(H::ended),
         }
     }
 
     pub(crate) fn task(&self) -> &TaskRef {
         &self.task
+    }
+
+    /// Tells the handle that its task has [ended](TaskHandle::ended).
+    pub(crate) fn tell_ended(&self) {
+        if let Err(panic) = catch(|| (self.ended)(&*self.handle)) {
+            log::error!("a handle of task {} panicked at its end: {panic}", self.task.name().unwrap_or_default());
+        }
     }
 
     pub(crate) fn id(&self) -> TypeId {

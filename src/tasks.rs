@@ -4,6 +4,7 @@
 mod cron;
 mod periodic;
 mod poller;
+pub mod queue;
 mod runner;
 mod ticks;
 mod work;
@@ -14,6 +15,7 @@ pub use self::cron::{Cron, CronError};
 pub use self::{
     periodic::{Periodic, PeriodicHandle},
     poller::{Poller, PollerHandle, ValueWatch},
+    queue::{Queue, QueueHandle, WorkError},
     ticks::{FirstRun, MissedTicks},
     work::{RunError, TryLater, Work},
     workers::Workers,

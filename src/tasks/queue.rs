@@ -1,0 +1,392 @@
+//! A queue: items come in from anywhere, workers work on them.
+
+mod core;
+mod handle;
+mod in_process;
+mod store;
+mod work;
+mod worker;
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    num::{NonZeroU32, NonZeroUsize},
+    pin::{Pin, pin},
+    task::Poll,
+    time::Duration,
+};
+
+pub use self::{
+    handle::{MapError, QueueHandle, SubmitError},
+    in_process::InProcess,
+    store::{Clock, DeadLetter, Entry, ItemId, Lease, Refusal, Refused, Store},
+    work::{Attempt, Work, WorkError},
+};
+use self::{
+    work::Hire,
+    worker::{Policy, Shift, Worker},
+};
+use crate::{Context, Error, EventLoop, Offer, Reason, Reply, Result, Task, Timers};
+
+/// How long workers may go on when another's failure has ended the task.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// A queue: [handles](QueueHandle) put items in, from any thread or loop, and workers work on them. Each item's result, or failure, comes by its
+/// [`Reply`].
+///
+/// ```
+/// use std::time::Duration;
+/// use interloop::{Service, Thread, task_fn, tasks::Queue};
+///
+/// # fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+/// let mut service = Service::new("words");
+/// let lengths = Queue::<Thread, String, usize>::new(async |word, _| Ok(word.len())).workers(2);
+/// let words = lengths.handle();
+/// service.task("lengths", lengths);
+/// let asks = words.clone();
+/// let asker = task_fn::<Thread>(async move |_| {
+///     let reply = asks.submit("hello".to_owned()).await?; // waits for room
+///     assert_eq!(reply.await?, 5);                        // waits for the result
+///     Ok(())
+/// });
+/// service.task("asker", asker).uses(&words);
+/// let running = service.start()?;
+/// // From a thread, without waiting for room.
+/// let reply = words.try_submit("good bye".to_owned())?;
+/// assert_eq!(reply.wait(Duration::from_secs(10))?, 8);
+/// assert_eq!(running.stop().code, 0);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Workers
+///
+/// As many as `--{task}-workers` says, one by default; so many items are in work at once. The work is an async closure on the task's loop
+/// ([`new`](Self::new)); or one whose futures are `Send`, on the workers of a runtime that has some ([`on_workers`](Self::on_workers)); or a closure that
+/// may block, on threads named `{task}-1` and so on ([`blocking`](Self::blocking)). They wake when there is something to do, and never else.
+///
+/// # Order
+///
+/// The first in is the first out; or the highest [priority](Self::priority). An item that is tried again goes behind those of its priority. While an item
+/// of the same [key](Self::refuse_duplicates) waits or is in work, another is refused, or [joins](Self::join_duplicates) it.
+///
+/// # Ends of an item
+///
+/// | the work | the reply | counted | the item |
+/// |---|---|---|---|
+/// | returns a value | has it | `completed` | is done |
+/// | says [`later`](WorkError::later) | waits on | `try_later` | is tried again after a pause |
+/// | says so at its last attempt | [`Failed`](crate::CallError::Failed) | `dead_letters` | is a dead letter |
+/// | fails, and somebody holds the reply | [`Failed`](crate::CallError::Failed) | `failed` | is done |
+/// | fails, and nobody does | | `failed`, `unhandled`, `dead_letters` | is a dead letter; the task fails, and so stops the service, or [not](Self::count_failures) |
+/// | fails, and the reply is dropped unread | | `failed`, `unhandled` | is done; the task fails likewise |
+/// | panics | [`Panicked`](crate::CallError::Panicked) | `failed`, `unhandled` | as if it had failed |
+/// | is [cancelled](Reply::cancel) by all who wait for it | [`Cancelled`](crate::CallError::Cancelled) | `cancelled` | is done |
+/// | is cut short by the task's deadline, or with its loop | [`Cancelled`](crate::CallError::Cancelled) | `cancelled` | is a dead letter |
+/// | never begins | [`Stopped`](crate::CallError::Stopped) | `given_back` | is [given back](QueueHandle::take_left) |
+///
+/// When a failure ends the task, the other workers finish what they are at, for up to ten seconds.
+///
+/// # Stop
+///
+/// From then on nothing is taken in, and who waits for room gets the item back. What waits is worked on until shortly before the task's deadline, items
+/// that are tried again included if they are due by then, and what is left is given back; or all is, [at once](Self::give_back_at_stop). What is in work
+/// has until the deadline. A thread that blocks beyond that is not waited for.
+///
+/// # Restart
+///
+/// A queue that is made anew for each incarnation is made [with](Self::with) the same handle:
+///
+/// ```
+/// use interloop::{RestartPolicy, Service, Thread, tasks::{Queue, QueueHandle}};
+///
+/// let mut service = Service::new("mail");
+/// let mails = QueueHandle::<String>::new();
+/// let queue = mails.clone();
+/// let make = move || Queue::<Thread, _, _>::new(async |mail: &String, _| Ok(println!("{mail}"))).with(&queue);
+/// service.task_with("mailer", make).offers(&mails).restart(RestartPolicy::on_failure());
+/// ```
+///
+/// What waits then, waits for the next incarnation. What was in work and was cut short is, with the store in memory, not run again, as no job of a
+/// [`Remote`](crate::Remote) is: nobody knows how far it came. Its reply says `Cancelled`, and the item is a dead letter. A [store](Store) that delivers
+/// again promises the opposite, at least once: there the reply waits on, for the result of the next run. A stop that begins a restart drains nothing.
+///
+/// # Options
+///
+/// `--{task}-workers`, `--{task}-max-items` (how many may wait; without it there is no limit), `--{task}-attempts` (5 by default).
+///
+/// # Counters
+///
+/// Those above; `depth`, how many wait; `discarded`, duplicates; `store_errors`; `wait_us` and `execute_us`, sums of microseconds.
+pub struct Queue<L: EventLoop, T, R = ()> {
+    handle: QueueHandle<T, R>,
+    hire: Option<Hire<L, T, R>>,
+    workers: NonZeroUsize,
+    max_items: Option<NonZeroUsize>,
+    policy: Policy,
+    drains: bool,
+}
+
+impl<L: EventLoop, T: Send + 'static, R: Send + 'static> Queue<L, T, R> {
+    fn of(hire: Hire<L, T, R>) -> Self {
+        Self {
+            handle: QueueHandle::new(),
+            hire: Some(hire),
+            workers: NonZeroUsize::MIN,
+            max_items: None,
+            policy: Policy {
+                attempts: 5,
+                first: Duration::from_millis(100),
+                longest: Duration::from_secs(10),
+                stops: true,
+            },
+            drains: true,
+        }
+    }
+
+    /// Works on the loop's thread: what the work holds need not be `Send`, and it must not block a loop that is shared.
+    pub fn new<F>(work: F) -> Self
+    where
+        F: AsyncFn(&T, Work<L>) -> std::result::Result<R, WorkError> + Send + 'static,
+    {
+        Self::of(work::on_loop(work))
+    }
+
+    /// Works on the [workers](Context::spawn) of a runtime that has some; on the loop's thread elsewhere. Each attempt gets a clone of the item.
+    ///
+    /// ```
+    /// use interloop::{Thread, tasks::Queue};
+    /// let queue = Queue::<Thread, String, usize>::on_workers(|word, _| async move { Ok(word.len()) });
+    /// ```
+    pub fn on_workers<F, W>(work: F) -> Self
+    where
+        T: Clone,
+        F: Fn(T, Attempt) -> W + Send + Sync + 'static,
+        W: Future<Output = std::result::Result<R, WorkError>> + Send + 'static,
+    {
+        Self::of(work::on_workers(work))
+    }
+
+    /// Works on threads of its own, one a worker, on which it may block.
+    ///
+    /// ```
+    /// use interloop::{Thread, tasks::Queue};
+    /// let queue = Queue::<Thread, String, Vec<u8>>::blocking(|path, _| Ok(std::fs::read(path)?)).workers(4);
+    /// ```
+    pub fn blocking<F>(work: F) -> Self
+    where
+        F: Fn(&T, &Attempt) -> std::result::Result<R, WorkError> + Send + Sync + 'static,
+    {
+        Self::of(work::on_threads(work))
+    }
+
+    /// The way to it.
+    pub fn handle(&self) -> QueueHandle<T, R> {
+        self.handle.clone()
+    }
+
+    /// It is the queue of this handle, with its store. To be said before anything about duplicates, order and room, which are the handle's from then on.
+    pub fn with(mut self, handle: &QueueHandle<T, R>) -> Self {
+        self.handle = handle.clone();
+        self
+    }
+
+    /// How many items are in work at once, unless the options say otherwise. 1 by default.
+    ///
+    /// # Panics
+    ///
+    /// When it is zero.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = NonZeroUsize::new(workers).expect("a queue has one worker at least");
+        self
+    }
+
+    /// How many items may wait, unless the options say otherwise: [`submit`](QueueHandle::submit) waits for room. Without a limit by default.
+    ///
+    /// # Panics
+    ///
+    /// When it is zero.
+    pub fn max_items(mut self, items: usize) -> Self {
+        self.max_items = Some(NonZeroUsize::new(items).expect("a queue has room for one item at least"));
+        self.handle.0.store.set_bound(Some(items));
+        self
+    }
+
+    /// How often an item that says [`later`](WorkError::later) is tried, unless the options say otherwise. 5 by default.
+    ///
+    /// # Panics
+    ///
+    /// When it is zero.
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.policy.attempts = NonZeroU32::new(attempts).expect("an item is tried once at least").get();
+        self
+    }
+
+    /// The pause before the second attempt, and the longest; each is twice the one before. 100 ms and 10 s by default.
+    pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
+        self.policy.first = first;
+        self.policy.longest = longest;
+        self
+    }
+
+    /// The items of the highest priority go first.
+    pub fn priority(self, priority: impl Fn(&T) -> i64 + Send + Sync + 'static) -> Self {
+        self.handle.0.change_rules(|rules| rules.priority = Some(std::sync::Arc::new(priority)));
+        self
+    }
+
+    /// While an item of the same key is not done, another is [refused](SubmitError::Duplicate), and counted.
+    pub fn refuse_duplicates<K: Into<String>>(self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> Self {
+        self.unique(key, None)
+    }
+
+    /// While an item of the same key is not done, another is dropped, and counted; its reply brings a copy of the first's result.
+    ///
+    /// ```
+    /// use interloop::{Thread, tasks::Queue};
+    /// let pages = Queue::<Thread, String, usize>::new(async |url, _| Ok(url.len())).join_duplicates(|url| url.clone());
+    /// let first = pages.handle().try_submit("http://a".into());
+    /// let same = pages.handle().try_submit("http://a".into());
+    /// assert!(first.is_ok() && same.is_ok());
+    /// assert_eq!(pages.handle().depth(), 1);
+    /// ```
+    pub fn join_duplicates<K: Into<String>>(self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> Self
+    where
+        R: Clone,
+    {
+        self.unique(key, Some(R::clone))
+    }
+
+    fn unique<K: Into<String>>(self, key: impl Fn(&T) -> K + Send + Sync + 'static, join: Option<fn(&R) -> R>) -> Self {
+        self.handle.0.change_rules(|rules| {
+            rules.key = Some(std::sync::Arc::new(move |item| key(item).into()));
+            rules.join = join;
+        });
+        self
+    }
+
+    /// A failure of which nobody is told, since nobody holds the reply, is counted and logged; by default it fails the task.
+    pub fn count_failures(mut self) -> Self {
+        self.policy.stops = false;
+        self
+    }
+
+    /// At the stop, what waits is [given back](QueueHandle::take_left) at once; by default it is worked on, until shortly before the deadline.
+    pub fn give_back_at_stop(mut self) -> Self {
+        self.drains = false;
+        self
+    }
+}
+
+/// The options of a [`Queue`].
+#[derive(clap::Args, Clone, Debug)]
+pub struct QueueOptions {
+    /// How many items are in work at once; the program's own number by default
+    #[arg(long, value_name = "N")]
+    workers: Option<NonZeroUsize>,
+    /// How many items may wait; the program's own limit by default
+    #[arg(long, value_name = "N")]
+    max_items: Option<NonZeroUsize>,
+    /// How often an item is tried; the program's own number by default
+    #[arg(long, value_name = "N")]
+    attempts: Option<NonZeroU32>,
+}
+
+impl<L: Timers, T: Send + 'static, R: Send + 'static> Task<L> for Queue<L, T, R> {
+    type Options = QueueOptions;
+
+    async fn run(&mut self, cx: Context<L, QueueOptions>) -> Result {
+        let options = cx.options();
+        let core = &self.handle.0;
+        core.store.set_bound(options.max_items.or(self.max_items).map(NonZeroUsize::get));
+        core.begin(&cx);
+        let workers = options.workers.unwrap_or(self.workers).get();
+        let mut policy = self.policy.clone();
+        policy.attempts = options.attempts.map_or(policy.attempts, NonZeroU32::get);
+
+        let hire = self.hire.take().expect("a task value runs once");
+        let shift = Shift::new();
+        let mut crew = Crew::default();
+        for executor in hire(&cx, workers)? {
+            let (core, cx, shift, policy) = (core.clone(), cx.clone(), shift.clone(), policy.clone());
+            let worker = Worker { core, cx: cx.clone(), shift, policy, executor };
+            crew.at_work.push(cx.spawn_local(worker.run()));
+        }
+
+        let mut stop = pin!(cx.until_shutdown());
+        let stops = poll_fn(|context| match stop.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(true),
+            Poll::Pending => {
+                let unread = core.poll_unread(context.waker()).filter(|_| self.policy.stops);
+                crew.failure = crew.failure.take().or(unread.map(Error::new));
+                crew.poll_failed(context).map(|()| false)
+            }
+        });
+        if !stops.await {
+            shift.end(false, None);
+            // A stop meanwhile has its own deadline.
+            let _ = cx.timeout(LINGER, crew.ended()).await;
+            return crew.result();
+        }
+        let ends = cx.service().shutdown().is_requested() || !is_restart(cx.shutdown().reason());
+        if ends {
+            core.store.shut();
+        }
+        shift.end(ends && self.drains, cx.shutdown().deadline());
+        crew.ended().await;
+        if ends {
+            core.give_back();
+        }
+        crew.result()
+    }
+
+    fn offer(&self) -> Option<Offer> {
+        Some(Offer::new(&self.handle))
+    }
+}
+
+fn is_restart(reason: Option<Reason>) -> bool {
+    matches!(reason, Some(Reason::Restart | Reason::Dependency(_)))
+}
+
+/// The workers of one incarnation.
+#[derive(Default)]
+struct Crew {
+    at_work: Vec<Reply<Result>>,
+    failure: Option<Error>,
+}
+
+impl Crew {
+    /// Ready when all have ended.
+    fn poll(&mut self, context: &mut std::task::Context<'_>) -> Poll<()> {
+        self.at_work.retain_mut(|worker| match Pin::new(worker).poll(context) {
+            Poll::Pending => true,
+            Poll::Ready(ended) => {
+                let failed = ended.map_or_else(|error| Some(error.into()), Result::err);
+                self.failure = self.failure.take().or(failed);
+                false
+            }
+        });
+        if self.at_work.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Ready when one has failed.
+    fn poll_failed(&mut self, context: &mut std::task::Context<'_>) -> Poll<()> {
+        let _ = self.poll(context);
+        if self.failure.is_some() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    async fn ended(&mut self) {
+        poll_fn(|context| self.poll(context)).await;
+    }
+
+    fn result(self) -> Result {
+        self.failure.map_or(Ok(()), Err)
+    }
+}
+
+impl<L: EventLoop, T, R> fmt::Debug for Queue<L, T, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("handle", &self.handle).field("workers", &self.workers).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,475 @@
+//! What the handles and the workers of a queue share: the store, and who waits for which item.
+//!
+//! Invariants:
+//! 1. An item's list of replies is there before the item is in the store, and goes after the item has left it. So who joins a duplicate, and finds no
+//!    list, knows that the first is done.
+//! 2. `ended` is set, and read by who adds a list, under one lock: no reply is added after all were resolved.
+//!
+//! No code of the user's runs under the lock, but for a store's `depth`.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::Waker,
+    time::Duration,
+};
+
+use super::{
+    handle::SubmitError,
+    store::{AnyStore, Clock, DeadLetter, Entry, ItemId, Lease, Refusal, Refused},
+};
+use crate::{
+    CallError, Context, Counter, EventLoop, Reply, TaskRef,
+    hosted::{Control, catch},
+    remote::Address,
+    reply::{Completer, Unread},
+    sync::{Mutex, lock},
+};
+
+pub(super) struct Core<T, R> {
+    pub(super) task: TaskRef,
+    pub(super) store: Box<dyn AnyStore<T>>,
+    /// Where the workers are: for replies, which are told when that loop is left behind.
+    address: Arc<Address>,
+    target: OnceLock<String>,
+    origin: u64,
+    next: AtomicU64,
+    rules: Mutex<Arc<Rules<T, R>>>,
+    inner: Mutex<Inner<R>>,
+    left: Mutex<Vec<T>>,
+    unread: Mutex<UnreadFailure>,
+}
+
+/// A failure that nobody read, and who waits for that: the task.
+#[derive(Default)]
+struct UnreadFailure {
+    why: Option<String>,
+    waker: Option<Waker>,
+}
+
+type Replies<R> = Vec<Completer<R>>;
+/// The reply of an item, if one was asked for.
+type Maybe<R> = Option<Reply<R>>;
+
+struct Inner<R> {
+    ended: bool,
+    replies: BTreeMap<ItemId, Replies<R>>,
+    figures: Figures,
+    depth: u64,
+}
+
+/// What order and identity items have.
+pub(super) struct Rules<T, R> {
+    pub(super) priority: Option<Rule<T, i64>>,
+    pub(super) key: Option<Rule<T, String>>,
+    /// How a duplicate gets the first's result; without it, it is refused.
+    pub(super) join: Option<fn(&R) -> R>,
+}
+
+pub(super) type Rule<T, V> = Arc<dyn Fn(&T) -> V + Send + Sync>;
+
+impl<T, R> Default for Rules<T, R> {
+    fn default() -> Self {
+        Self { priority: None, key: None, join: None }
+    }
+}
+
+impl<T, R> Clone for Rules<T, R> {
+    fn clone(&self) -> Self {
+        Self { priority: self.priority.clone(), key: self.key.clone(), join: self.join }
+    }
+}
+
+macro_rules! figures {
+    ($($name:ident),*) => {
+        /// The task's counters; until it begins, some that nobody sees.
+        #[derive(Clone, Default)]
+        pub(super) struct Figures { $(pub(super) $name: Counter,)* }
+
+        impl Figures {
+            fn of<L: EventLoop, O>(cx: &Context<L, O>) -> Self {
+                Self { $($name: cx.counter(stringify!($name)),)* }
+            }
+
+            /// Takes over what was counted before.
+            fn add(&self, before: &Self) {
+                $(self.$name.add(before.$name.get());)*
+            }
+        }
+    };
+}
+
+figures!(
+    depth,
+    completed,
+    failed,
+    unhandled,
+    try_later,
+    dead_letters,
+    discarded,
+    cancelled,
+    given_back,
+    store_errors,
+    wait_us,
+    execute_us
+);
+
+impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
+    pub(super) fn new(store: Box<dyn AnyStore<T>>) -> Arc<Self> {
+        let inner = Inner { ended: false, replies: BTreeMap::new(), figures: Figures::default(), depth: 0 };
+        Arc::new(Self {
+            task: TaskRef::default(),
+            store,
+            address: Address::new("queue"),
+            target: OnceLock::new(),
+            origin: fastrand::u64(..),
+            next: AtomicU64::new(1),
+            rules: Mutex::default(),
+            inner: Mutex::new(inner),
+            left: Mutex::default(),
+            unread: Mutex::default(),
+        })
+    }
+
+    pub(super) fn change_rules(&self, change: impl FnOnce(&mut Rules<T, R>)) {
+        let mut rules = lock(&self.rules);
+        let mut changed = Rules::clone(&rules);
+        change(&mut changed);
+        *rules = Arc::new(changed);
+    }
+
+    /// An incarnation begins.
+    pub(super) fn begin<L: EventLoop, O>(&self, cx: &Context<L, O>) {
+        let (_, loop_) = cx.label();
+        // A loop that is ending takes the task along. Nobody parks anything here.
+        let _ = self.address.bind(&loop_);
+        let first = self.target.set(cx.target().to_owned()).is_ok();
+        {
+            let mut inner = lock(&self.inner);
+            inner.ended = false;
+            if first {
+                let figures = Figures::of(cx);
+                figures.add(&inner.figures);
+                inner.figures = figures;
+            }
+        }
+        self.store.reopen();
+        self.note_depth();
+    }
+
+    pub(super) fn target(&self) -> &str {
+        self.target.get().map_or_else(|| self.task.name().unwrap_or("queue"), String::as_str)
+    }
+
+    pub(super) fn figures(&self) -> Figures {
+        lock(&self.inner).figures.clone()
+    }
+
+    pub(super) fn note_depth(&self) {
+        let mut inner = lock(&self.inner);
+        // Under the lock: else an older figure could be noted last.
+        let depth = self.store.current_depth() as u64;
+        inner.figures.depth.add(depth.wrapping_sub(inner.depth));
+        inner.depth = depth;
+    }
+
+    // --- Who submits ---
+
+    fn entry(&self, item: T) -> Entry<T> {
+        let rules = lock(&self.rules).clone();
+        let id = ItemId { origin: self.origin, number: self.next.fetch_add(1, Ordering::Relaxed) };
+        let key = rules.key.as_ref().map(|key| key(&item));
+        let priority = rules.priority.as_ref().map_or(0, |priority| priority(&item));
+        Entry { id, item, key, priority }
+    }
+
+    /// Puts it in, and gives the reply if one is asked for.
+    pub(super) async fn put(self: Arc<Self>, item: T, replies: bool) -> Result<Maybe<R>, SubmitError<T>> {
+        let (mut entry, mut first) = (self.entry(item), None);
+        loop {
+            let Some((reply, listed)) = self.list(entry.id, replies) else {
+                return Err(SubmitError::Stopped(entry.item));
+            };
+            match self.store.begin_put(entry).await {
+                Ok(()) => return Ok(self.accepted(reply, listed)),
+                Err(refused) => match self.refused(refused, replies, &mut first) {
+                    Ok(result) => return result,
+                    Err(again) => entry = again,
+                },
+            }
+        }
+    }
+
+    pub(super) fn try_put(self: &Arc<Self>, item: T, replies: bool) -> Result<Maybe<R>, SubmitError<T>> {
+        let (mut entry, mut first) = (self.entry(item), None);
+        loop {
+            let Some((reply, listed)) = self.list(entry.id, replies) else {
+                return Err(SubmitError::Stopped(entry.item));
+            };
+            match self.store.put_now(entry) {
+                Ok(()) => return Ok(self.accepted(reply, listed)),
+                Err(refused) => match self.refused(refused, replies, &mut first) {
+                    Ok(result) => return result,
+                    Err(again) => entry = again,
+                },
+            }
+        }
+    }
+
+    /// A list of replies for a new item, taken away when the guard is dropped; None after the end.
+    fn list(self: &Arc<Self>, id: ItemId, replies: bool) -> Option<(Maybe<R>, Listed<T, R>)> {
+        let (reply, completer) = replies.then(|| Reply::from(&self.address)).unzip();
+        let mut inner = lock(&self.inner);
+        if inner.ended {
+            return None;
+        }
+        inner.replies.insert(id, completer.into_iter().collect());
+        drop(inner);
+        Some((reply, Listed { core: Some(self.clone()), id }))
+    }
+
+    fn accepted(&self, reply: Maybe<R>, listed: Listed<T, R>) -> Maybe<R> {
+        listed.keep();
+        self.note_depth();
+        reply
+    }
+
+    /// What comes of it; or the entry, to try once more.
+    fn refused(
+        &self,
+        refused: Refused<T>,
+        replies: bool,
+        first: &mut Option<ItemId>,
+    ) -> Result<Result<Maybe<R>, SubmitError<T>>, Entry<T>> {
+        let Refused { entry, why } = refused;
+        let original = match why {
+            Refusal::Full => return Ok(Err(SubmitError::Full(entry.item))),
+            Refusal::Closed => return Ok(Err(SubmitError::Stopped(entry.item))),
+            Refusal::Failed(error) => return Ok(Err(SubmitError::Store(entry.item, error))),
+            Refusal::Duplicate(original) => original,
+        };
+        let joins = lock(&self.rules).join.is_some();
+        let joined = if joins { self.join(original, replies) } else { None };
+        if joins && joined.is_none() && original.origin == self.origin && *first != Some(original) {
+            // Done in between (invariant 1). If it is there still, its replies were resolved before, and there is none to join.
+            *first = Some(original);
+            return Err(entry);
+        }
+        self.figures().discarded.add(1);
+        Ok(joined.ok_or(SubmitError::Duplicate(entry.item)))
+    }
+
+    fn join(&self, original: ItemId, replies: bool) -> Option<Maybe<R>> {
+        let mut inner = lock(&self.inner);
+        let list = inner.replies.get_mut(&original)?;
+        let (reply, completer) = replies.then(|| Reply::from(&self.address)).unzip();
+        list.extend(completer);
+        Some(reply)
+    }
+
+    // --- Who works ---
+
+    /// Leases the next item; its error is the store's.
+    pub(super) async fn take(self: &Arc<Self>, clock: &Clock) -> crate::Result<Held<T, R>> {
+        let lease = self.store.begin_take(clock).await?;
+        self.note_depth();
+        self.figures().wait_us.add(micros(lease.waited));
+        Ok(Held { core: self.clone(), lease: Some(lease) })
+    }
+
+    /// The means by which those that wait for it cancel it.
+    pub(super) fn controls(&self, id: ItemId) -> Vec<Arc<Control>> {
+        let inner = lock(&self.inner);
+        inner.replies.get(&id).into_iter().flatten().map(Completer::control).collect()
+    }
+
+    /// Whether everybody who waited for it has cancelled it.
+    pub(super) fn is_cancelled(&self, id: ItemId) -> bool {
+        let inner = lock(&self.inner);
+        let replies = inner.replies.get(&id);
+        replies.is_some_and(|replies| !replies.is_empty() && replies.iter().all(Completer::is_cancelled))
+    }
+
+    /// Whether anybody holds a reply for it.
+    pub(super) fn is_awaited(&self, id: ItemId) -> bool {
+        lock(&self.inner).replies.get(&id).is_some_and(|replies| replies.iter().any(Completer::is_awaited))
+    }
+
+    fn take_replies(&self, id: ItemId) -> Replies<R> {
+        lock(&self.inner).replies.remove(&id).unwrap_or_default()
+    }
+
+    pub(super) fn fail(&self, id: ItemId, error: &CallError) {
+        self.take_replies(id).into_iter().for_each(|reply| reply.complete(Err(error.clone())));
+    }
+
+    /// As [`fail`](Self::fail), for a failure that somebody has to hear of: those that wait, or else the task.
+    pub(super) fn fail_aloud(self: &Arc<Self>, id: ItemId, error: &CallError) {
+        let (core, why) = (self.clone(), error.clone());
+        let unread = Unread::new(move || core.note_unread(id, &why));
+        self.take_replies(id).into_iter().for_each(|reply| reply.fail(error.clone(), unread.clone()));
+    }
+
+    /// Who held a reply has dropped it, with a failure in it.
+    fn note_unread(&self, id: ItemId, error: &CallError) {
+        // A panic was counted already.
+        if !matches!(error, CallError::Panicked(_)) {
+            self.figures().unhandled.add(1);
+        }
+        log::error!(target: self.target(), "item {id}, whose reply nobody has read: {error}");
+        let waker = {
+            let mut unread = lock(&self.unread);
+            unread.why = Some(format!("item {id}, whose reply nobody has read: {error}"));
+            unread.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// A failure that nobody has read; until there is one, this is woken by it.
+    pub(super) fn poll_unread(&self, waker: &Waker) -> Option<String> {
+        let mut unread = lock(&self.unread);
+        unread.waker = Some(waker.clone());
+        unread.why.take()
+    }
+
+    pub(super) fn complete(&self, id: ItemId, value: R) {
+        let mut replies = self.take_replies(id);
+        let last = replies.pop();
+        // More than one only where there is a way to copy.
+        let copy = lock(&self.rules).join;
+        for reply in replies {
+            let copied = copy.map(|copy| catch(|| copy(&value)));
+            reply.complete(match copied {
+                Some(Ok(value)) => Ok(value),
+                Some(Err(panic)) => Err(CallError::Panicked(panic)),
+                None => Err(CallError::Cancelled),
+            });
+        }
+        match last {
+            Some(last) => last.complete(Ok(value)),
+            // Dropping it is the user's code.
+            None => self.discard(value),
+        }
+    }
+
+    /// Drops something of the user's.
+    pub(super) fn discard<V>(&self, value: V) {
+        if let Err(panic) = catch(|| drop(value)) {
+            log::error!(target: self.target(), "a drop in the queue panicked: {panic}");
+        }
+    }
+
+    /// The work was cut short.
+    fn abandon(&self, lease: Lease<T>) {
+        let id = lease.id;
+        if self.store.abandon_lease(lease) {
+            log::debug!(target: self.target(), "item {id} was cancelled; it will be delivered again");
+            return;
+        }
+        self.figures().cancelled.add(1);
+        log::warn!(target: self.target(), "item {id} was cancelled while it was worked on; it is a dead letter now");
+        self.fail(id, &CallError::Cancelled);
+    }
+
+    // --- The end ---
+
+    /// Nothing will work on what waits still: it is kept for whoever asks.
+    pub(super) fn give_back(&self) {
+        let entries = self.store.rest();
+        if entries.is_empty() {
+            return;
+        }
+        let count = entries.len();
+        log::warn!(target: self.target(), "{count} items were not worked on; they are given back");
+        self.figures().given_back.add(count as u64);
+        self.note_depth();
+        let ids = entries.iter().map(|entry| entry.id).collect::<Vec<_>>();
+        lock(&self.left).extend(entries.into_iter().map(|entry| entry.item));
+        ids.into_iter().for_each(|id| self.fail(id, &CallError::Stopped));
+    }
+
+    /// The task has ended, and nothing but an operator starts it again. On any thread.
+    pub(super) fn end(&self) {
+        let replies = {
+            let mut inner = lock(&self.inner);
+            inner.ended = true;
+            std::mem::take(&mut inner.replies)
+        };
+        self.store.shut();
+        self.give_back();
+        // Those that the end of the work would have resolved: a store that keeps its items may bring them back, in another process.
+        for reply in replies.into_values().flatten() {
+            reply.complete(Err(CallError::Stopped));
+        }
+    }
+
+    pub(super) fn take_left(&self) -> Vec<T> {
+        std::mem::take(&mut lock(&self.left))
+    }
+
+    pub(super) fn take_dead_letters(&self) -> Vec<DeadLetter<T>> {
+        self.store.dead_letters()
+    }
+}
+
+pub(super) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Takes a list of replies away again if the item is not accepted.
+struct Listed<T: Send + 'static, R: Send + 'static> {
+    core: Option<Arc<Core<T, R>>>,
+    id: ItemId,
+}
+
+impl<T: Send + 'static, R: Send + 'static> Listed<T, R> {
+    fn keep(mut self) {
+        self.core = None;
+    }
+}
+
+impl<T: Send + 'static, R: Send + 'static> Drop for Listed<T, R> {
+    fn drop(&mut self) {
+        if let Some(core) = &self.core {
+            drop(core.take_replies(self.id));
+        }
+    }
+}
+
+/// An item that is being worked on. Dropped with it, the work was cut short.
+pub(super) struct Held<T: Send + 'static, R: Send + 'static> {
+    core: Arc<Core<T, R>>,
+    lease: Option<Lease<T>>,
+}
+
+impl<T: Send + 'static, R: Send + 'static> Held<T, R> {
+    pub(super) fn core(&self) -> &Arc<Core<T, R>> {
+        &self.core
+    }
+
+    pub(super) fn lease(&self) -> &Lease<T> {
+        self.lease.as_ref().expect("it is there until the end of the work is told")
+    }
+
+    pub(super) fn item(&self) -> &T {
+        &self.lease().item
+    }
+
+    /// The work has ended: the lease is the caller's to give up.
+    pub(super) fn release(mut self) -> Lease<T> {
+        self.lease.take().expect("it is there until the end of the work is told")
+    }
+}
+
+impl<T: Send + 'static, R: Send + 'static> Drop for Held<T, R> {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            self.core.abandon(lease);
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! The work on an item: what it sees, how it ends, and where it runs: on the loop, on the runtime's workers, on threads of its own.
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    io,
+    ops::Deref,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::{Arc, mpsc},
+    task::Poll,
+    thread,
+    time::Duration,
+};
+
+use super::{
+    QueueOptions,
+    core::{Core, Held},
+    store::ItemId,
+};
+use crate::{Context, Error, EventLoop, Reply, Shutdown, current, hosted::catch, tasks::TryLater};
+
+/// How the work on an item ends when it has no result. Any error becomes one through `?`; [`TryLater`] does too, and is no failure: the item is tried again.
+///
+/// ```
+/// use std::time::Duration;
+/// use interloop::tasks::WorkError;
+///
+/// fn deliver(busy: bool) -> Result<(), WorkError> {
+///     if busy {
+///         return Err(WorkError::later("the line is busy").after(Duration::from_secs(3)));
+///     }
+///     Ok(())
+/// }
+/// # assert!(deliver(true).is_err() && deliver(false).is_ok());
+/// ```
+#[derive(Debug)]
+pub struct WorkError(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Failed(Error),
+    Later { why: String, after: Option<Duration> },
+}
+
+impl WorkError {
+    /// Not a failure: the item is to be tried again, for this reason, after the queue's [backoff](super::Queue::backoff).
+    pub fn later(why: impl Into<String>) -> Self {
+        Self(Kind::Later { why: why.into(), after: None })
+    }
+
+    /// After this time instead. Of a failure it changes nothing.
+    pub fn after(mut self, time: Duration) -> Self {
+        if let Kind::Later { after, .. } = &mut self.0 {
+            *after = Some(time);
+        }
+        self
+    }
+}
+
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for WorkError {
+    fn from(error: E) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl From<Error> for WorkError {
+    fn from(error: Error) -> Self {
+        Self(match TryLater::of(&error) {
+            Some(later) => Kind::Later { why: later.to_string(), after: Some(later.after) },
+            None => Kind::Failed(error),
+        })
+    }
+}
+
+/// What the work sees of its item's history. `Clone + Send`, unlike [`Work`].
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    pub(super) id: ItemId,
+    pub(super) number: u32,
+    pub(super) limit: u32,
+    pub(super) shutdown: Shutdown,
+}
+
+impl Attempt {
+    /// Which item: the same at each attempt.
+    pub fn id(&self) -> ItemId {
+        self.id
+    }
+
+    /// The how-manieth attempt this is; 1 is the first.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Whether the item won't be tried again after this.
+    pub fn is_last(&self) -> bool {
+        self.number >= self.limit
+    }
+
+    /// The signal that the task is asked to stop: for work that blocks, and can end early.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+}
+
+/// What the work on an item sees of its surroundings: the task's [`Context`], and which [`Attempt`] it is.
+pub struct Work<L: EventLoop> {
+    cx: Context<L, QueueOptions>,
+    attempt: Attempt,
+}
+
+impl<L: EventLoop> Work<L> {
+    /// Which attempt this is.
+    pub fn attempt(&self) -> &Attempt {
+        &self.attempt
+    }
+}
+
+impl<L: EventLoop> Deref for Work<L> {
+    type Target = Context<L, QueueOptions>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.cx
+    }
+}
+
+impl<L: EventLoop> fmt::Debug for Work<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Work").field("task", &self.cx.name()).field("attempt", &self.attempt).finish()
+    }
+}
+
+/// How the work ended.
+pub(super) enum Outcome<R> {
+    Done(R),
+    Failed(String),
+    Later { why: String, after: Option<Duration> },
+    Panicked(String),
+    Cancelled,
+}
+
+impl<R> From<Result<R, WorkError>> for Outcome<R> {
+    fn from(result: Result<R, WorkError>) -> Self {
+        match result {
+            Ok(value) => Self::Done(value),
+            Err(WorkError(Kind::Failed(error))) => Self::Failed(error.to_string()),
+            Err(WorkError(Kind::Later { why, after })) => Self::Later { why, after },
+        }
+    }
+}
+
+/// The item comes back with the outcome, unless it is gone with a thread that was left behind.
+pub(super) type Worked<T, R> = (Option<Held<T, R>>, Outcome<R>);
+pub(super) type LocalBoxed<R> = Pin<Box<dyn Future<Output = R>>>;
+
+/// One worker's way to do the work.
+pub(super) trait Executor<T: Send + 'static, R: Send + 'static> {
+    fn execute(&self, held: Held<T, R>, attempt: Attempt) -> LocalBoxed<Worked<T, R>>;
+
+    /// Awaits the end of what it has of its own, once it has no more to do.
+    fn end(self: Box<Self>) -> LocalBoxed<()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// So many workers, when the task begins.
+pub(super) type Hire<L, T, R> =
+    Box<dyn FnOnce(&Context<L, QueueOptions>, usize) -> io::Result<Vec<Box<dyn Executor<T, R>>>> + Send>;
+
+/// Polls the work until it ends, panics, or everybody who waits for it has cancelled it; then it is dropped, there and then.
+async fn supervise<T: Send + 'static, R: Send + 'static>(
+    core: Arc<Core<T, R>>,
+    id: ItemId,
+    work: impl Future<Output = Result<R, WorkError>>,
+) -> Outcome<R> {
+    let controls = core.controls(id);
+    let mut work = pin!(Some(work));
+    poll_fn(|cx| {
+        // Register, then look: a cancel in between finds the waker.
+        controls.iter().for_each(|control| control.register(cx.waker()));
+        let cancelled = controls.iter().any(|control| control.is_cancelled()) && core.is_cancelled(id);
+        let outcome = match work.as_mut().as_pin_mut() {
+            _ if cancelled => Outcome::Cancelled,
+            None => Outcome::Cancelled,
+            // To show an error is the user's code too.
+            Some(work) => match catch(|| work.poll(cx).map(Outcome::from)) {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(outcome)) => outcome,
+                Err(panic) => Outcome::Panicked(panic),
+            },
+        };
+        Poll::Ready(match catch(|| work.set(None)) {
+            Ok(()) => outcome,
+            Err(panic) => Outcome::Panicked(panic),
+        })
+    })
+    .await
+}
+
+/// On the loop's thread.
+struct OnLoop<L: EventLoop, F> {
+    work: Rc<F>,
+    cx: Context<L, QueueOptions>,
+}
+
+pub(super) fn on_loop<L, T, R, F>(work: F) -> Hire<L, T, R>
+where
+    L: EventLoop,
+    T: Send + 'static,
+    R: Send + 'static,
+    F: AsyncFn(&T, Work<L>) -> Result<R, WorkError> + Send + 'static,
+{
+    Box::new(|cx, workers| {
+        let work = Rc::new(work);
+        let hired = (0..workers).map(|_| OnLoop { work: work.clone(), cx: cx.clone() });
+        Ok(hired.map(|worker| Box::new(worker) as Box<dyn Executor<T, R>>).collect())
+    })
+}
+
+impl<L, T, R, F> Executor<T, R> for OnLoop<L, F>
+where
+    L: EventLoop,
+    T: Send + 'static,
+    R: Send + 'static,
+    F: AsyncFn(&T, Work<L>) -> Result<R, WorkError> + 'static,
+{
+    fn execute(&self, held: Held<T, R>, attempt: Attempt) -> LocalBoxed<Worked<T, R>> {
+        let (work, cx) = (self.work.clone(), self.cx.clone());
+        Box::pin(async move {
+            let (core, id) = (held.core().clone(), attempt.id);
+            let outcome = supervise(core, id, async { work(held.item(), Work { cx, attempt }).await }).await;
+            (Some(held), outcome)
+        })
+    }
+}
+
+/// On the workers of a runtime that has some.
+struct OnWorkers<L: EventLoop, F> {
+    work: Arc<F>,
+    cx: Context<L, QueueOptions>,
+}
+
+pub(super) fn on_workers<L, T, R, F, W>(work: F) -> Hire<L, T, R>
+where
+    L: EventLoop,
+    T: Clone + Send + 'static,
+    R: Send + 'static,
+    F: Fn(T, Attempt) -> W + Send + Sync + 'static,
+    W: Future<Output = Result<R, WorkError>> + Send + 'static,
+{
+    Box::new(|cx, workers| {
+        let work = Arc::new(work);
+        let hired = (0..workers).map(|_| OnWorkers { work: work.clone(), cx: cx.clone() });
+        Ok(hired.map(|worker| Box::new(worker) as Box<dyn Executor<T, R>>).collect())
+    })
+}
+
+impl<L, T, R, F, W> Executor<T, R> for OnWorkers<L, F>
+where
+    L: EventLoop,
+    T: Clone + Send + 'static,
+    R: Send + 'static,
+    F: Fn(T, Attempt) -> W + Send + Sync + 'static,
+    W: Future<Output = Result<R, WorkError>> + Send + 'static,
+{
+    fn execute(&self, held: Held<T, R>, attempt: Attempt) -> LocalBoxed<Worked<T, R>> {
+        let (work, cx) = (self.work.clone(), self.cx.clone());
+        Box::pin(async move {
+            let (core, id) = (held.core().clone(), attempt.id);
+            let item = match catch(|| held.item().clone()) {
+                Ok(item) => item,
+                Err(panic) => return (Some(held), Outcome::Panicked(panic)),
+            };
+            let work = cx.spawn(async move { supervise(core, id, async move { work(item, attempt).await }).await });
+            let outcome = work.await.unwrap_or(Outcome::Cancelled);
+            (Some(held), outcome)
+        })
+    }
+}
+
+/// On a thread of its own.
+struct OnThread {
+    jobs: mpsc::Sender<Box<dyn FnOnce() + Send>>,
+    thread: thread::JoinHandle<()>,
+    /// There when the thread has no more to do.
+    ended: Reply<()>,
+}
+
+struct Blocking<F> {
+    work: Arc<F>,
+    thread: OnThread,
+}
+
+pub(super) fn on_threads<L, T, R, F>(work: F) -> Hire<L, T, R>
+where
+    L: EventLoop,
+    T: Send + 'static,
+    R: Send + 'static,
+    F: Fn(&T, &Attempt) -> Result<R, WorkError> + Send + Sync + 'static,
+{
+    Box::new(|cx, workers| {
+        let work = Arc::new(work);
+        let mut hired = Vec::<Box<dyn Executor<T, R>>>::with_capacity(workers);
+        for number in 1..=workers {
+            let thread = OnThread::start(cx, format!("{}-{number}", cx.name()))?;
+            hired.push(Box::new(Blocking { work: work.clone(), thread }));
+        }
+        Ok(hired)
+    })
+}
+
+impl OnThread {
+    fn start<L: EventLoop>(cx: &Context<L, QueueOptions>, name: String) -> io::Result<Self> {
+        let (jobs, todo) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
+        let (ended, completer) = Reply::local();
+        let (label, loop_) = cx.label();
+        let thread = thread::Builder::new().name(name).spawn(move || {
+            for job in todo {
+                // For the log of a panic: whose code it was.
+                let _entered = current::enter(&label, &loop_);
+                job();
+            }
+            completer.complete(Ok(()));
+        })?;
+        Ok(Self { jobs, thread, ended })
+    }
+}
+
+impl<T, R, F> Executor<T, R> for Blocking<F>
+where
+    T: Send + 'static,
+    R: Send + 'static,
+    F: Fn(&T, &Attempt) -> Result<R, WorkError> + Send + Sync + 'static,
+{
+    fn execute(&self, held: Held<T, R>, attempt: Attempt) -> LocalBoxed<Worked<T, R>> {
+        let (reply, completer) = Reply::local();
+        let work = self.work.clone();
+        // It owns the item: if nobody waits for the end of this any more, the item is let go of there.
+        let job = move || {
+            let outcome = catch(|| Outcome::from(work(held.item(), &attempt))).unwrap_or_else(Outcome::Panicked);
+            completer.complete(Ok((Some(held), outcome)));
+        };
+        let sent = self.thread.jobs.send(Box::new(job));
+        Box::pin(async move {
+            // A thread that is gone has dropped the job, and with it the item.
+            if sent.is_err() {
+                return (None, Outcome::Cancelled);
+            }
+            reply.await.unwrap_or((None, Outcome::Cancelled))
+        })
+    }
+
+    fn end(self: Box<Self>) -> LocalBoxed<()> {
+        let OnThread { jobs, thread, ended } = self.thread;
+        Box::pin(async move {
+            drop(jobs);
+            let _ = ended.await;
+            // It has nothing left to do but to end.
+            let _ = thread.join();
+        })
+    }
+}
