@@ -42,8 +42,8 @@
 //!
 //! # Tasks that run on any loop
 //!
-//! `interloop::net` reads into buffers that belong to the caller; completions would need a copy, and outlive a dropped stream. Its sockets ask compio when they
-//! are ready instead.
+//! `interloop::net` reads into buffers that belong to the caller, which a completion can't: its streams receive into a buffer of their own, and copy; large
+//! transfers are read directly. They send without waiting where there is room, and accept and connect as compio does.
 //!
 //! # The end
 //!

@@ -1,7 +1,7 @@
-//! Connections, as futures-io has them: compio says when they are ready.
+//! Connections, as futures-io has them: received by completions, sent at once where there is room.
 //!
-//! Completions are tempting for reads (a quarter less CPU time a small request), but a receive that is under way keeps the socket open after the stream was
-//! dropped, until the runtime turns once more: at a stop it may not.
+//! A completion writes into a buffer that the system owns until then, so a reader's own won't do. Small reads, as of requests, are received into a buffer of
+//! the stream's and copied; while more comes than fits, the reader's buffer is filled directly, without a copy, until that finds nothing.
 
 use std::{
     fmt,
@@ -12,23 +12,38 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use compio::runtime::fd::PollFd;
+use compio::{
+    BufResult,
+    buf::IntoInner,
+    driver::{SharedFd, ToSharedFd, op::Recv},
+    runtime::{Runtime, Submit, fd::PollFd, submit},
+};
 use futures_io::{AsyncRead, AsyncWrite};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 use socket2::Socket as RawSocket;
 
+/// How much a completion receives at most.
+const BUFFER: usize = 8 * 1024;
+
 /// A connection: TCP, without delay, or a Unix stream.
-///
-/// It remembers whether another try is worth it: after a read or a write that moved less than was asked, the system is not asked in vain.
 pub struct CompioStream {
     socket: PollFd<RawSocket>,
-    readable: bool,
-    writable: bool,
+    receiving: Option<Submit<Recv<Vec<u8>, SharedFd<RawSocket>>>>,
+    /// What was received, from `begin` to `end`; empty while the system has it.
+    buffer: Vec<u8>,
+    begin: usize,
+    end: usize,
+    /// Whether there is probably more than a buffer of it.
+    direct: bool,
 }
 
 impl CompioStream {
     pub(crate) fn new(socket: PollFd<RawSocket>) -> Self {
-        Self { socket, readable: true, writable: true }
+        // The driver that polls tries first, on this thread. io_uring would take a nonblocking socket at its word instead of waiting.
+        if Runtime::with_current(|runtime| runtime.driver_type().is_polling()) {
+            let _ = socket.set_nonblocking(true);
+        }
+        Self { socket, receiving: None, buffer: Vec::new(), begin: 0, end: 0, direct: false }
     }
 
     /// The client may be gone already: that shows at the first read.
@@ -38,22 +53,14 @@ impl CompioStream {
     }
 
     fn poll_send(
-        &mut self,
+        &self,
         cx: &mut Context<'_>,
-        asked: usize,
-        mut send: impl FnMut(&RawSocket, SendFlags) -> rustix::io::Result<usize>,
+        mut send: impl FnMut(SendFlags) -> rustix::io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            if !self.writable {
-                ready!(self.socket.poll_write_ready(cx))?;
-                self.writable = true;
-            }
-            match uninterrupted(|| Ok(send(&self.socket, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
-                sent => {
-                    self.writable = !sent.as_ref().is_ok_and(|sent| (1..asked).contains(sent));
-                    return Poll::Ready(sent);
-                }
+            match uninterrupted(|| Ok(send(SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.socket.poll_write_ready(cx))?,
+                sent => return Poll::Ready(sent),
             }
         }
     }
@@ -66,36 +73,62 @@ impl AsFd for CompioStream {
 }
 
 impl AsyncRead for CompioStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
         loop {
-            if !self.readable {
-                ready!(self.socket.poll_read_ready(cx))?;
-                self.readable = true;
+            if this.begin < this.end {
+                let length = buf.len().min(this.end - this.begin);
+                buf[..length].copy_from_slice(&this.buffer[this.begin..][..length]);
+                this.begin += length;
+                return Poll::Ready(Ok(length));
             }
-            match uninterrupted(|| Ok(recv(&self.socket, &mut *buf, RecvFlags::DONTWAIT)?.0)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
-                read => {
-                    // compio waits for the state, not for its change: what has come in the meantime, the end too, is told.
-                    self.readable = !read.as_ref().is_ok_and(|read| (1..buf.len()).contains(read));
-                    return Poll::Ready(read);
+            if let Some(receiving) = &mut this.receiving {
+                let BufResult(received, operation) = ready!(Pin::new(receiving).poll(cx));
+                this.receiving = None;
+                this.buffer = operation.into_inner();
+                match received {
+                    Ok(0) => return Poll::Ready(Ok(0)),
+                    Ok(length) => {
+                        (this.begin, this.end) = (0, length);
+                        this.direct = length == this.buffer.len();
+                    }
+                    // Somebody has made the socket nonblocking, which io_uring takes at its word.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        ready!(this.socket.poll_read_ready(cx))?;
+                        this.direct = true;
+                    }
+                    Err(error) => return Poll::Ready(Err(error)),
                 }
+            } else if this.direct {
+                match uninterrupted(|| Ok(recv(&this.socket, &mut *buf, RecvFlags::DONTWAIT)?.0)) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => this.direct = false,
+                    Ok(length) => {
+                        this.direct = length == buf.len();
+                        return Poll::Ready(Ok(length));
+                    }
+                    failed => return Poll::Ready(failed),
+                }
+            } else {
+                let mut buffer = std::mem::take(&mut this.buffer);
+                // All of it is written before, so that its length needs no trust.
+                buffer.resize(BUFFER, 0);
+                this.receiving = Some(submit(Recv::new(this.socket.to_shared_fd(), buffer, RecvFlags::empty())));
             }
         }
     }
 }
 
 impl AsyncWrite for CompioStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_send(cx, buf.len(), |socket, flags| send(socket, buf, flags))
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_send(cx, |flags| send(&self.socket, buf, flags))
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let asked = bufs.iter().map(|buf| buf.len()).sum();
-        self.poll_send(cx, asked, |socket, flags| sendmsg(socket, bufs, &mut SendAncillaryBuffer::default(), flags))
+        self.poll_send(cx, |flags| sendmsg(&self.socket, bufs, &mut SendAncillaryBuffer::default(), flags))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

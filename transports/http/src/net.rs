@@ -10,7 +10,6 @@ mod timer_fd;
 use std::{
     future::Future,
     io::{self, IoSlice},
-    mem::MaybeUninit,
     os::fd::AsFd,
     pin::Pin,
     sync::Arc,
@@ -20,7 +19,6 @@ use std::{
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use interloop::{Context, EventLoop, net::Bound};
-use socket2::SockRef;
 
 #[cfg(feature = "tokio")]
 pub(crate) use self::direct::Direct;
@@ -169,10 +167,19 @@ fn gather<'a>(pieces: &[IoSlice<'_>], whole: &'a mut [u8; SMALL]) -> Option<&'a 
     Some(&whole[..length])
 }
 
-/// Whether something can be read from a socket.
+/// Whether something can be read from a socket. It never blocks, also where the loop's sockets would.
+#[cfg(target_os = "linux")]
 fn has_bytes(socket: impl AsFd) -> bool {
-    let mut byte = [MaybeUninit::uninit()];
-    SockRef::from(&socket).peek(&mut byte).is_ok_and(|bytes| bytes > 0)
+    use rustix::net::{RecvFlags, recv};
+
+    recv(socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_ok_and(|(bytes, _)| bytes > 0)
+}
+
+/// Whether something can be read from a socket, which must not block.
+#[cfg(not(target_os = "linux"))]
+fn has_bytes(socket: impl AsFd) -> bool {
+    let mut byte = [std::mem::MaybeUninit::uninit()];
+    socket2::SockRef::from(&socket).peek(&mut byte).is_ok_and(|bytes| bytes > 0)
 }
 
 #[cfg(test)]
