@@ -484,34 +484,45 @@ pub fn open_sockets_cost_no_wakeups<L: Net>(subject: &Subject<L>) {
         let status = Path::new("/proc").join(this).join("status");
         let counting = thread::spawn(move || {
             let begun = Instant::now();
-            let mut before = switches(&status);
+            let mut before = Rest::look(&status);
             // Until it has come to rest, unless it never does.
-            while begun.elapsed() < WATCHED / 2 {
+            let rests = loop {
                 thread::sleep(Duration::from_millis(20));
-                let now = switches(&status);
-                if std::mem::replace(&mut before, now) == now {
-                    break;
+                let now = Rest::look(&status);
+                let is_at_rest = now.rests && std::mem::replace(&mut before, now) == now;
+                if is_at_rest || begun.elapsed() > WATCHED * 3 / 4 {
+                    break is_at_rest;
                 }
-            }
+            };
             // It is time itself that is watched here.
             thread::sleep(WATCHED);
-            let woken = switches(&status) - before;
+            let woken = Rest::look(&status).times - before.times;
             tell.write_all(&[1]).expect("the loop is there");
-            woken
+            (rests, woken)
         });
         // Not by a timer: that would be a wakeup of the check's own.
         told.read_exact(&mut [0; 1]).await.unwrap_or_else(|error| panic!("a stream broke: {error}"));
-        let woken = counting.join().expect("no panic");
+        let (rests, woken) = counting.join().expect("no panic");
         assert!(woken == 0, "open sockets wake the loop: {woken} times within {WATCHED:?}");
+        assert!(rests, "the loop spins beside open sockets: it does not come to rest");
         drop(streams);
     });
 }
 
-/// How often a thread has gone to rest so far.
-fn switches(status: &Path) -> u64 {
-    let status = fs::read_to_string(status).expect("the thread is there");
-    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-    line.and_then(|count| count.trim().parse().ok()).expect("Linux counts them")
+/// What the system says of a thread: whether it is at rest now, and how often it has gone to rest so far.
+#[derive(Clone, Copy, PartialEq)]
+struct Rest {
+    rests: bool,
+    times: u64,
+}
+
+impl Rest {
+    fn look(status: &Path) -> Self {
+        let status = fs::read_to_string(status).expect("the thread is there");
+        let field = |name| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let times = field("voluntary_ctxt_switches:").and_then(|times| times.parse().ok()).expect("Linux counts them");
+        Self { rests: field("State:").is_some_and(|state| state.starts_with('S')), times }
+    }
 }
 
 /// Service after service opens sockets on its loop, and leaves some to their task's end: no descriptor is left.

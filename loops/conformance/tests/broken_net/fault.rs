@@ -27,6 +27,7 @@ pub(crate) enum Fault {
     BeginsTimersAnewBesideSockets,
     StarvesSockets,
     LooksAtSocketsByTime,
+    SpinsBesideOpenSockets,
     LeaksADescriptorAConnection,
     WatchesAStreamOnce,
     HoldsBackWhatItHasRead,

@@ -72,6 +72,7 @@ impl EventLoop for Faulty {
                 Turn::Stop => return Ok(()),
                 Turn::Again => {}
                 Turn::Idle if fault == Fault::LooksAtSocketsByTime => thread::park_timeout(Duration::from_millis(10)),
+                Turn::Idle if fault == Fault::SpinsBesideOpenSockets && made.get().is_some() => {}
                 Turn::Idle => thread::park(),
             }
         }

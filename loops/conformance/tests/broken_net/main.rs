@@ -127,6 +127,8 @@ broken! {
     starves_sockets(StarvesSockets)
         fails a_flood_of_posts_starves_no_socket: "a flood of posts starves the sockets";
     looks_at_sockets_by_time(LooksAtSocketsByTime) fails open_sockets_cost_no_wakeups: "open sockets wake the loop";
+    spins_beside_open_sockets(SpinsBesideOpenSockets)
+        fails open_sockets_cost_no_wakeups: "the loop spins beside open sockets";
     leaks_a_descriptor_a_connection(LeaksADescriptorAConnection)
         fails what_was_opened_is_closed_at_the_end: "descriptors were left open";
     watches_a_stream_once(WatchesAStreamOnce)
