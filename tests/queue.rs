@@ -38,7 +38,7 @@ fn service_of<T: Send + 'static, R: Send + 'static>(queue: On<T, R>) -> (Service
 fn counter(service: &ServiceHandle, name: &str) -> u64 {
     let status = service.status();
     let task = status.tasks.iter().find(|task| &*task.name == "queue").unwrap();
-    task.counters.iter().find(|(known, _)| &**known == name).map_or(0, |(_, count)| *count)
+    task.counters.iter().find(|(known, _)| **known == *name).map_or(0, |(_, count)| *count)
 }
 
 /// Waits until a counter says this.
@@ -112,7 +112,8 @@ fn it_takes_items_from_any_thread_and_loop() {
             }
             // On the reference loop one may block, for another.
             assert_eq!(q.submit(7).await?.wait(SOON)?, 8);
-            Ok(cx.until_shutdown().await)
+            cx.until_shutdown().await;
+            Ok(())
         });
         service.task("user", user).uses(&queue);
         let running = up(service);
@@ -1067,7 +1068,7 @@ proptest! {
                     let put = store.put(entry(number, key.clone(), priority));
                     row.push((number, key, priority, Box::pin(put)));
                 }
-                Step::LeaveRow(index) => if index < row.len() { drop(row.remove(index)) },
+                Step::LeaveRow(index) if index < row.len() => drop(row.remove(index)),
                 Step::Take => {
                     let clock = Clock::default();
                     for item in later.drain(..) {

@@ -46,7 +46,8 @@ fn items_from_tokio_are_worked_on_in_order_by_glib() {
         }
         assert_eq!(asks.submit(7).await?.await?, 9);
         assert_eq!(asks.submit(8).await?.await, Err(CallError::Failed("no".into())));
-        Ok(cx.until_shutdown().await)
+        cx.until_shutdown().await;
+        Ok(())
     });
     service.task("user", user).uses(&items);
     let running = up(service);
