@@ -412,6 +412,48 @@ fn a_failure_that_nobody_is_told_of_stops_the_service() {
 }
 
 #[test]
+fn when_its_task_has_failed_nobody_waits_for_the_end_of_the_service() {
+    watched(|| {
+        let (queue, slow) = (On::<u32, u32>::new(async |_, _| Err(Error::new("no"))?), Latch::default());
+        let (mut service, queue) = service_of(queue);
+        let opened = slow.clone();
+        let other = task_fn::<Thread>(async move |cx| {
+            cx.until_shutdown().await;
+            opened.opened().await;
+            Ok(())
+        });
+        service.task("slow", other);
+        queue.try_post(1).unwrap();
+        let waits = queue.try_submit(2).unwrap();
+        let running = service.start().unwrap();
+        assert_eq!(waits.wait(SOON), Err(CallError::Stopped));
+        assert_eq!(queue.take_left(), [2]);
+        assert!(matches!(queue.try_submit(3), Err(SubmitError::Stopped(3))));
+        slow.open();
+        assert_eq!(running.join().code, 1);
+    });
+}
+
+#[test]
+fn an_item_that_is_due_earlier_is_not_late_for_another() {
+    watched(|| {
+        let queue = On::<u64>::new(async |after, work| match work.attempt().number() {
+            1 => Err(WorkError::later("in a while").after(Duration::from_millis(*after))),
+            _ => Ok(()),
+        });
+        let (service, queue) = service_of(queue.workers(2));
+        let running = up(service);
+        // One worker waits for what is due in an hour, and the other then tries what is due at once.
+        queue.try_post(3_600_000).unwrap();
+        counted(&running, "try_later", 1);
+        for _ in 0..10 {
+            assert_eq!(queue.try_submit(1).unwrap().wait(SOON), Ok(()));
+        }
+        assert_eq!(running.stop().code, 0);
+    });
+}
+
+#[test]
 fn a_failure_whose_replies_are_all_dropped_unread_stops_the_service() {
     watched(|| {
         let gate = Latch::default();
@@ -461,12 +503,14 @@ fn a_panic_that_nobody_is_told_of_stops_the_service_and_the_others_finish() {
     watched(|| {
         let (begun, gate) = (Latch::default(), Latch::default());
         let (b, g) = (begun.clone(), gate.clone());
-        let queue = On::<u32, u32>::new(async move |item, _| {
+        let queue = On::<u32, u32>::new(async move |item, work| {
             if *item == 2 {
                 panic!("two");
             }
             b.open();
             g.opened().await;
+            // Longer than the end of a task takes that doesn't wait for this.
+            work.sleep(Duration::from_millis(50)).await;
             Ok(*item)
         });
         let (service, queue) = service_of(queue.workers(2));
@@ -485,10 +529,16 @@ fn a_panic_that_nobody_is_told_of_stops_the_service_and_the_others_finish() {
 #[test]
 fn panics_of_drops_hurt_nobody() {
     watched(|| {
-        // Of the item, of a future in work, of a result that nobody wants.
+        // Of the item, of a future in work, of one that is cancelled.
+        let begun = Latch::default();
+        let b = begun.clone();
         let items = On::<Grenade>::new(async |_, _| Ok(()));
-        let results = On::<u32, Grenade>::new(async |item, _| {
-            let _in_work = (*item == 1).then(|| Grenade("in work"));
+        let results = On::<u32, Grenade>::new(async move |item, _| {
+            let _in_work = [1, 3].contains(item).then(|| Grenade("in work"));
+            if *item == 3 {
+                b.open();
+                std::future::pending::<()>().await;
+            }
             Ok(Grenade("result"))
         });
         let mut service = Service::new("test");
@@ -500,6 +550,9 @@ fn panics_of_drops_hurt_nobody() {
         assert_eq!(items_in.try_submit(Grenade("item")).unwrap().wait(SOON), Ok(()));
         let panicked = results_in.try_submit(1).unwrap().wait(SOON).map(std::mem::forget);
         assert_eq!(panicked, Err(CallError::Panicked("in work".into())));
+        let in_work = results_in.try_submit(3).unwrap();
+        begun.wait();
+        in_work.cancel();
         assert!(results_in.try_submit(2).unwrap().wait(SOON).map(std::mem::forget).is_ok());
         assert_eq!(running.stop().code, 0);
     });
@@ -555,12 +608,14 @@ fn work_that_blocks_has_threads_of_its_own() {
         let mut seen = [named.recv_timeout(SOON).unwrap(), named.recv_timeout(SOON).unwrap()];
         seen.sort();
         assert_eq!(seen, ["queue-1", "queue-2"]);
+        queue.try_submit(6).unwrap().cancel();
         gate.0.open();
         assert_eq!(replies.map(|reply| reply.wait(SOON)), [Ok(2), Ok(3)]);
         assert_eq!(queue.try_submit(7).unwrap().wait(SOON), Err(CallError::Panicked("seven".into())));
         assert_eq!(queue.try_submit(8).unwrap().wait(SOON), Ok(9));
         assert_eq!(running.stop().code, 0);
         assert!(util::threads() <= before, "the threads are gone");
+        assert_eq!(named.try_iter().count(), 1, "what was cancelled did not run");
     });
 }
 
@@ -705,8 +760,11 @@ fn what_is_cut_short_by_the_deadline_is_a_dead_letter() {
 
 // --- Restart ---
 
+/// A stop timeout for what is to be cut short.
+const SHORT: Duration = Duration::from_millis(50);
+
 /// A queue that is made anew: the first incarnation waits at its item for ever, or fails.
-fn phoenix(handle: &QueueHandle<u32, u32>, begins: mpsc::Sender<(u32, u32)>) -> Service {
+fn phoenix(handle: &QueueHandle<u32, u32>, begins: mpsc::Sender<(u32, u32)>, stop_timeout: Duration) -> Service {
     let mut service = Service::new("test");
     let made = handle.clone();
     let make = move || {
@@ -714,15 +772,17 @@ fn phoenix(handle: &QueueHandle<u32, u32>, begins: mpsc::Sender<(u32, u32)>) -> 
         On::<u32, u32>::new(async move |item, work| {
             begins.send((*item, work.incarnation())).unwrap();
             match item {
-                0 if work.incarnation() == 1 => Err(Error::new("the first"))?,
+                0 if work.incarnation() == 1 => return Err(Error::new("the first").into()),
                 1 if work.incarnation() == 1 => std::future::pending().await,
-                _ => Ok(work.incarnation()),
+                2 if work.incarnation() == 1 => work.shutdown().requested().await,
+                _ => {}
             }
+            Ok(work.incarnation())
         })
         .with(&made)
     };
     let policy = RestartPolicy::on_failure().backoff(Duration::from_millis(1), Duration::from_millis(1));
-    service.task_with("queue", make).offers(handle).restart(policy).stop_timeout(Duration::from_millis(50));
+    service.task_with("queue", make).offers(handle).restart(policy).stop_timeout(stop_timeout);
     service
 }
 
@@ -731,7 +791,7 @@ fn after_a_failure_what_waits_waits_for_the_next_incarnation() {
     watched(|| {
         let (begins, begun) = mpsc::channel();
         let queue = QueueHandle::new();
-        let service = phoenix(&queue, begins);
+        let service = phoenix(&queue, begins, SOON);
         queue.try_post(0).unwrap();
         let waits = queue.try_submit(5).unwrap();
         let running = up(service);
@@ -744,18 +804,33 @@ fn after_a_failure_what_waits_waits_for_the_next_incarnation() {
 }
 
 #[test]
+fn a_stop_that_begins_a_restart_ends_what_is_in_work_and_drains_nothing() {
+    watched(|| {
+        let (begins, begun) = mpsc::channel();
+        let queue = QueueHandle::new();
+        let running = up(phoenix(&queue, begins, SOON));
+        let at_work = queue.try_submit(2).unwrap();
+        assert_eq!(begun.recv_timeout(SOON), Ok((2, 1)));
+        let waits = queue.try_submit(5).unwrap();
+        running.restart_task("queue").unwrap();
+        assert_eq!((at_work.wait(SOON), waits.wait(SOON)), (Ok(1), Ok(2)));
+        assert_eq!(running.stop().code, 0);
+    });
+}
+
+#[test]
 fn what_a_dead_incarnation_was_at_is_not_run_again_from_memory() {
     watched(|| {
         let (begins, begun) = mpsc::channel();
         let queue = QueueHandle::new();
-        let running = up(phoenix(&queue, begins));
+        let running = up(phoenix(&queue, begins, SHORT));
         let mut watch = running.watch();
         let at_work = queue.try_submit(1).unwrap();
         assert_eq!(begun.recv_timeout(SOON), Ok((1, 1)));
         let waits = queue.try_submit(5).unwrap();
         running.restart_task("queue").unwrap();
         assert_eq!(at_work.wait(SOON), Err(CallError::Cancelled));
-        assert_eq!(waits.wait(SOON), Ok(2), "a stop that begins a restart drains nothing");
+        assert_eq!(waits.wait(SOON), Ok(2));
         reach(&mut watch, "queue", 2, State::Running);
         assert_eq!(queue.take_dead_letters()[0].item, 1);
         // An operator's stop is an end; and may be followed by a new beginning.
@@ -876,7 +951,7 @@ fn an_item_whose_lease_ran_out_is_worked_on_again_and_its_reply_waits() {
         let (begins, begun) = mpsc::channel();
         let shelf = Shelf::default();
         let queue = QueueHandle::stored_in(shelf.clone());
-        let running = up(phoenix(&queue, begins));
+        let running = up(phoenix(&queue, begins, SHORT));
         assert!(queue.try_submit(1).unwrap_err().is_full(), "it can't say at once");
         let reply = block_on(queue.submit(1)).unwrap();
         assert_eq!(begun.recv_timeout(SOON), Ok((1, 1)));
@@ -978,7 +1053,7 @@ fn a_store_that_outlives_the_process_keeps_what_waits_and_the_replies_end() {
         let shelf = Shelf::default();
         let queue = QueueHandle::stored_in(shelf.clone());
         let (begins, begun) = mpsc::channel();
-        let mut service = phoenix(&queue, begins);
+        let mut service = phoenix(&queue, begins, SHORT);
         service.task("user", quiet_resident::<Thread>()).uses(&queue);
         let running = up(service);
         let (at_work, waits) = block_on(async { (queue.submit(1).await.unwrap(), queue.submit(2).await.unwrap()) });
@@ -986,6 +1061,7 @@ fn a_store_that_outlives_the_process_keeps_what_waits_and_the_replies_end() {
         assert_eq!(running.stop().code, 124);
         assert_eq!((at_work.wait(SOON), waits.wait(SOON)), (Err(CallError::Stopped), Err(CallError::Stopped)));
         assert_eq!((queue.depth(), queue.take_left().len(), shelf.kept().leased.len()), (1, 0, 1));
+        assert!(matches!(block_on(queue.submit(3)), Err(SubmitError::Stopped(3))), "though the store would take it");
     });
 }
 

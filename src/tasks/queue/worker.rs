@@ -98,12 +98,16 @@ impl<L: Timers, T: Send + 'static, R: Send + 'static> Worker<L, T, R> {
         if self.shift.is_over() {
             return None;
         }
-        let clock = Clock::default();
+        let (clock, stop) = (Clock::default(), self.cx.shutdown());
         let mut take = pin!(self.core.take(&clock));
         let mut ends = pin!(self.shift.ends.requested());
         let mut alarm: Option<(Instant, LocalBoxed<()>)> = None;
         poll_fn(|cx| {
             let ends = ends.as_mut().poll(cx).is_ready();
+            if !ends && stop.is_requested() {
+                // The task is about to say how the shift ends: nothing more is begun before.
+                return Poll::Pending;
+            }
             if ends && self.shift.is_over() {
                 return Poll::Ready(None);
             }
