@@ -26,6 +26,8 @@ use std::{
 use atomic_waker::AtomicWaker;
 
 use self::queue::flag;
+#[cfg(feature = "metrics")]
+pub(crate) use self::shared::clock_at;
 pub(crate) use self::{
     local::Local,
     shared::{Job, MAILBOX_CAPACITY, Shared, clock},

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "cron")]
 mod cron;
+mod durations;
 mod periodic;
 mod poller;
 pub mod queue;

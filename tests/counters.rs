@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use interloop::{Counter, NoOptions, Reading, Samples, Service, State, Task, Thread, task_fn};
@@ -122,6 +122,17 @@ fn eight_threads_add_to_one_counter_and_none_is_lost_or_torn() {
         });
         assert_eq!(counter.get(), 400_000 * step);
     });
+}
+
+#[test]
+fn a_duration_is_taken_in_seconds_whichever_way() {
+    let (samples, began) = (Samples::new(&WINDOWS), Instant::now());
+    samples.record_since(began - Duration::from_secs(5));
+    samples.record_duration(Duration::from_millis(2_500));
+    let reading = samples.read();
+    assert_eq!((reading.count, reading.windows[0].count, reading.min), (2, 2, Some(2.5)));
+    let most = reading.max.unwrap() - 5.0;
+    assert!((0.0..=began.elapsed().as_secs_f64()).contains(&most), "{most}");
 }
 
 #[test]

@@ -41,11 +41,25 @@ fn counter(service: &ServiceHandle, name: &str) -> u64 {
     task.counters.iter().find(|(known, _)| **known == *name).map_or(0, |(_, count)| *count)
 }
 
+/// The gauge: how many items wait.
+fn depth(service: &ServiceHandle) -> f64 {
+    service.status().tasks.iter().find(|task| &*task.name == "queue").unwrap().gauges["depth"]
+}
+
 /// Waits until a counter says this.
 fn counted(service: &ServiceHandle, name: &str, count: u64) {
     let begun = Instant::now();
     while counter(service, name) != count {
         assert!(begun.elapsed() < SOON, "{name} is {}, not {count}", counter(service, name));
+        thread::yield_now();
+    }
+}
+
+/// Waits until no item waits.
+fn emptied(service: &ServiceHandle) {
+    let begun = Instant::now();
+    while depth(service) > 0.0 {
+        assert!(begun.elapsed() < SOON, "{} items wait", depth(service));
         thread::yield_now();
     }
 }
@@ -95,7 +109,12 @@ fn what_is_submitted_before_the_start_is_worked_on_in_order() {
         let answers = replies.map(|reply| reply.wait(SOON).unwrap());
         assert_eq!((answers, log.lines()), ([2, 4, 6], ["1", "2", "3"].map(str::to_owned).to_vec()));
         counted(&running, "completed", 3);
-        assert_eq!((counter(&running, "depth"), counter(&running, "unhandled")), (0, 0));
+        assert_eq!((depth(&running), counter(&running, "unhandled")), (0.0, 0));
+        let status = running.status();
+        let samples = &status.tasks[0].samples;
+        for name in ["wait_duration", "execute_duration"] {
+            assert_eq!(samples[name].windows.iter().map(|window| window.count).collect::<Vec<_>>(), [3, 3], "{name}");
+        }
         assert_eq!(running.stop().code, 0);
     });
 }
@@ -289,7 +308,7 @@ fn the_options_bound_it_and_set_the_workers_and_attempts() {
         });
         let more = [4, 5].map(|item| queue.try_submit(item).unwrap());
         assert!(queue.try_submit(6).unwrap_err().is_full());
-        assert_eq!(counter(&running, "depth"), 2);
+        assert_eq!(depth(&running), 2.0);
         gate.open();
         replies.into_iter().chain(more).for_each(|reply| reply.wait(SOON).unwrap());
         assert_eq!(running.stop().code, 0);
@@ -647,7 +666,7 @@ fn blocking_work_is_awaited_at_the_stop_and_left_at_the_deadline() {
 
         let (running, queue) = stops(Duration::from_millis(50));
         let reply = queue.try_submit(2).unwrap();
-        counted(&running, "depth", 0);
+        emptied(&running);
         let report = running.stop();
         assert_eq!((report.code, state_of(&report, "queue")), (124, State::Cancelled));
         assert_eq!(reply.wait(SOON), Err(CallError::Stopped));

@@ -78,8 +78,13 @@ struct WaitingList {
 
 /// The time since this process first looked.
 pub(crate) fn clock() -> Duration {
+    clock_at(Instant::now())
+}
+
+/// The time from when this process first looked until `now`.
+pub(crate) fn clock_at(now: Instant) -> Duration {
     static EPOCH: OnceLock<Instant> = OnceLock::new();
-    EPOCH.get_or_init(Instant::now).elapsed()
+    now.saturating_duration_since(*EPOCH.get_or_init(Instant::now))
 }
 
 impl Shared {

@@ -24,8 +24,8 @@ use crate::{Context, Offer, Remote, Reply, Result, Task, TaskHandle, TaskRef, Ti
 /// a fresh one an incarnation.
 ///
 /// Options: `--{task}-interval`, such as `1.5s`; with the feature `cron`, `--{task}-cron`. Counters: `iterations` (runs that were done),
-/// `slow_iterations` (that took longer than the interval), `missed` (ticks that were left out), `try_later`, `failures`, and of all runs
-/// `execute_duration_us` and `execute_duration_count`.
+/// `slow_iterations` (that took longer than the interval), `missed` (ticks that were left out), `try_later`, `failures`; and, with the
+/// feature `metrics`, the samples `execute_duration` of all runs, however they ended, in seconds, over 60 s and 240 s.
 ///
 /// ```
 /// use std::time::Duration;

@@ -117,7 +117,8 @@ const LINGER: Duration = Duration::from_secs(10);
 ///
 /// # Counters
 ///
-/// Those above; `depth`, how many wait; `discarded`, duplicates; `store_errors`; `wait_us` and `execute_us`, sums of microseconds.
+/// Those above; `discarded`, duplicates; `store_errors`; the gauge `depth`, how many wait; and, with the feature `metrics`, the samples `wait_duration` and
+/// `execute_duration`, in seconds, over 60 s and 240 s.
 pub struct Queue<L: EventLoop, T, R = ()> {
     handle: QueueHandle<T, R>,
     hire: Option<Hire<L, T, R>>,

@@ -17,6 +17,7 @@ use std::{
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::{
+    durations::Durations,
     ticks::{Ticks, Timing},
     work::{RunError, TryLater},
 };
@@ -184,8 +185,7 @@ struct Figures {
     missed: Counter,
     try_later: Counter,
     failures: Counter,
-    duration_us: Counter,
-    duration_count: Counter,
+    execute_duration: Durations,
 }
 
 impl Figures {
@@ -196,15 +196,8 @@ impl Figures {
             missed: cx.counter("missed"),
             try_later: cx.counter("try_later"),
             failures: cx.counter("failures"),
-            duration_us: cx.counter("execute_duration_us"),
-            duration_count: cx.counter("execute_duration_count"),
+            execute_duration: Durations::of(cx, "execute_duration"),
         }
-    }
-
-    /// How long a run took, however it ended.
-    fn took(&self, duration: Duration) {
-        self.duration_us.add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
-        self.duration_count.add(1);
     }
 }
 
@@ -276,7 +269,7 @@ pub(super) async fn run<L: Timers, O: Args, T: Clone + Send + 'static>(
         let begun = Instant::now();
         let ended = caught(once()).await;
         let took = begun.elapsed();
-        figures.took(took);
+        figures.execute_duration.took(took);
         if ticks.is_slow(took) {
             figures.slow.add(1);
         }

@@ -18,11 +18,12 @@ use std::{
 };
 
 use super::{
+    super::durations::Durations,
     handle::SubmitError,
     store::{AnyStore, Clock, DeadLetter, Entry, ItemId, Lease, Refusal, Refused},
 };
 use crate::{
-    CallError, Context, Counter, EventLoop, Reply, TaskRef,
+    CallError, Context, Counter, EventLoop, Gauge, Reply, TaskRef,
     hosted::{Control, catch},
     remote::Address,
     reply::{Completer, Unread},
@@ -57,8 +58,7 @@ type Maybe<R> = Option<Reply<R>>;
 struct Inner<R> {
     ended: bool,
     replies: BTreeMap<ItemId, Replies<R>>,
-    figures: Figures,
-    depth: u64,
+    figures: Arc<Figures>,
 }
 
 /// What order and identity items have.
@@ -85,13 +85,25 @@ impl<T, R> Clone for Rules<T, R> {
 
 macro_rules! figures {
     ($($name:ident),*) => {
-        /// The task's counters; until it begins, some that nobody sees.
-        #[derive(Clone, Default)]
-        pub(super) struct Figures { $(pub(super) $name: Counter,)* }
+        /// What the task counts; until it begins, where nobody sees it.
+        #[derive(Default)]
+        pub(super) struct Figures {
+            $(pub(super) $name: Counter,)*
+            /// How many items wait.
+            depth: Gauge,
+            /// How long items waited, and work on them took: from the task's begin on.
+            wait_duration: Option<Durations>,
+            execute_duration: Option<Durations>,
+        }
 
         impl Figures {
             fn of<L: EventLoop, O>(cx: &Context<L, O>) -> Self {
-                Self { $($name: cx.counter(stringify!($name)),)* }
+                Self {
+                    $($name: cx.counter(stringify!($name)),)*
+                    depth: cx.gauge("depth"),
+                    wait_duration: Some(Durations::of(cx, "wait_duration")),
+                    execute_duration: Some(Durations::of(cx, "execute_duration")),
+                }
             }
 
             /// Takes over what was counted before.
@@ -102,24 +114,21 @@ macro_rules! figures {
     };
 }
 
-figures!(
-    depth,
-    completed,
-    failed,
-    unhandled,
-    try_later,
-    dead_letters,
-    discarded,
-    cancelled,
-    given_back,
-    store_errors,
-    wait_us,
-    execute_us
-);
+figures!(completed, failed, unhandled, try_later, dead_letters, discarded, cancelled, given_back, store_errors);
+
+impl Figures {
+    fn waited(&self, duration: Duration) {
+        self.wait_duration.iter().for_each(|durations| durations.took(duration));
+    }
+
+    pub(super) fn executed(&self, duration: Duration) {
+        self.execute_duration.iter().for_each(|durations| durations.took(duration));
+    }
+}
 
 impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
     pub(super) fn new(store: Box<dyn AnyStore<T>>) -> Arc<Self> {
-        let inner = Inner { ended: false, replies: BTreeMap::new(), figures: Figures::default(), depth: 0 };
+        let inner = Inner { ended: false, replies: BTreeMap::new(), figures: Arc::default() };
         Arc::new(Self {
             task: TaskRef::default(),
             store,
@@ -153,7 +162,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
             if first {
                 let figures = Figures::of(cx);
                 figures.add(&inner.figures);
-                inner.figures = figures;
+                inner.figures = Arc::new(figures);
             }
         }
         self.store.reopen();
@@ -164,16 +173,14 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         self.target.get().map_or_else(|| self.task.name().unwrap_or("queue"), String::as_str)
     }
 
-    pub(super) fn figures(&self) -> Figures {
+    pub(super) fn figures(&self) -> Arc<Figures> {
         lock(&self.inner).figures.clone()
     }
 
     pub(super) fn note_depth(&self) {
-        let mut inner = lock(&self.inner);
+        let inner = lock(&self.inner);
         // Under the lock: else an older figure could be noted last.
-        let depth = self.store.current_depth() as u64;
-        inner.figures.depth.add(depth.wrapping_sub(inner.depth));
-        inner.depth = depth;
+        inner.figures.depth.set(self.store.current_depth() as f64);
     }
 
     // --- Who submits ---
@@ -276,7 +283,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
     pub(super) async fn take(self: &Arc<Self>, clock: &Clock) -> crate::Result<Held<T, R>> {
         let lease = self.store.begin_take(clock).await?;
         self.note_depth();
-        self.figures().wait_us.add(micros(lease.waited));
+        self.figures().waited(lease.waited);
         Ok(Held { core: self.clone(), lease: Some(lease) })
     }
 
@@ -415,10 +422,6 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
     pub(super) fn take_dead_letters(&self) -> Vec<DeadLetter<T>> {
         self.store.dead_letters()
     }
-}
-
-pub(super) fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Takes a list of replies away again if the item is not accepted.

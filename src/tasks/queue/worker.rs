@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     QueueOptions,
-    core::{Core, Held, micros},
+    core::{Core, Held},
     store::{Clock, ItemId, Lease},
     work::{Attempt, Executor, LocalBoxed, Outcome},
 };
@@ -152,7 +152,7 @@ impl<L: Timers, T: Send + 'static, R: Send + 'static> Worker<L, T, R> {
         let attempt = Attempt { id, number, limit: self.policy.attempts, shutdown: self.cx.shutdown() };
         let begun = Instant::now();
         let (held, outcome) = self.executor.execute(held, attempt).await;
-        self.core.figures().execute_us.add(micros(begun.elapsed()));
+        self.core.figures().executed(begun.elapsed());
         match held {
             Some(held) => self.finish(held, outcome).await,
             None => Ok(()),

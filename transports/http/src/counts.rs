@@ -91,7 +91,7 @@ impl Began {
     /// The request is over.
     pub(crate) fn ended(self, counts: &Counts) {
         #[cfg(feature = "metrics")]
-        counts.duration.record_duration(self.at.elapsed());
+        counts.duration.record_since(self.at);
         #[cfg(not(feature = "metrics"))]
         let _ = counts;
     }

@@ -1,0 +1,35 @@
+//! How long things took.
+
+use std::time::Duration;
+
+use crate::Context;
+#[cfg(feature = "metrics")]
+use crate::Samples;
+
+/// Over how long they are shown: a minute, and four.
+#[cfg(feature = "metrics")]
+const WINDOWS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(240)];
+
+/// How long each of something took. Without the feature `metrics` nothing is kept.
+#[derive(Debug)]
+pub(super) struct Durations(#[cfg(feature = "metrics")] Samples);
+
+impl Durations {
+    /// As samples of the task's, with this name.
+    pub(super) fn of<L: crate::EventLoop, O>(cx: &Context<L, O>, name: &str) -> Self {
+        #[cfg(not(feature = "metrics"))]
+        let _ = (cx, name);
+        Self(
+            #[cfg(feature = "metrics")]
+            cx.samples(name, &WINDOWS),
+        )
+    }
+
+    /// One took this long.
+    pub(super) fn took(&self, duration: Duration) {
+        #[cfg(feature = "metrics")]
+        self.0.record_duration(duration);
+        #[cfg(not(feature = "metrics"))]
+        let _ = duration;
+    }
+}
