@@ -24,21 +24,23 @@ fn turns(running: &Running) -> u64 {
 }
 
 pub fn a_storm_of_wakes_is_one<L: EventLoop>(subject: &Subject<L>) {
-    const WAKES: usize = 100_000;
     const THREADS: usize = 4;
     /// Those that begin before the storm, and those that end it.
     const FEW: usize = 10;
     let (_watchdog, long) = (watchdog(), subject.patience());
+    let wakes = sized(10_000, 100_000);
     let mut service = subject.service();
     let remote = service.remote_to::<L>();
     let running = up(service, long);
     let (done, polls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let (wakers, woken) = mpsc::channel();
-    let (is_done, counted) = (done.clone(), polls.clone());
+    let (is_done, counted, mut wakers) = (done.clone(), polls.clone(), Some(wakers));
     let future = remote.spawn(move |_| {
         poll_fn(move |cx| {
             counted.fetch_add(1, Ordering::Relaxed);
-            let _ = wakers.send(cx.waker().clone());
+            if let Some(wakers) = wakers.take() {
+                let _ = wakers.send(cx.waker().clone());
+            }
             if is_done.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
         })
     });
@@ -48,7 +50,7 @@ pub fn a_storm_of_wakes_is_one<L: EventLoop>(subject: &Subject<L>) {
     let storms: Vec<_> = (0..THREADS)
         .map(|_| {
             let waker = waker.clone();
-            thread::spawn(move || (0..WAKES / THREADS).for_each(|_| waker.wake_by_ref()))
+            thread::spawn(move || (0..wakes / THREADS).for_each(|_| waker.wake_by_ref()))
         })
         .collect();
     storms.into_iter().for_each(|storm| storm.join().expect("no panic"));
@@ -60,8 +62,8 @@ pub fn a_storm_of_wakes_is_one<L: EventLoop>(subject: &Subject<L>) {
     waker.wake();
     expect(future.wait(long), Ok(()), "a future is not woken after a storm of wakes");
     let (polls, turns) = (polls.load(Ordering::Relaxed), turns(&running) - before);
-    assert!(polls <= FEW, "{WAKES} wakes of a loop that is held end in {polls} polls");
-    assert!(turns <= FEW as u64, "{WAKES} wakes of a loop that is held end in {turns} turns");
+    assert!(polls <= FEW, "{wakes} wakes of a loop that is held end in {polls} polls");
+    assert!(turns <= FEW as u64, "{wakes} wakes of a loop that is held end in {turns} turns");
     down(running);
 }
 
@@ -84,7 +86,8 @@ pub fn idle_means_idle<L: EventLoop>(subject: &Subject<L>) {
         .collect();
     let idle = found.iter().map(|(sleeps, _)| *sleeps).min();
     let busy = found.iter().map(|(_, busy)| *busy).min().unwrap_or_default();
-    assert!(busy < window / 10, "an idle loop spins: it was busy for {busy:?} of {window:?}");
+    // First who goes back to sleep, which takes a while where processors are few; who spins never does.
     assert_eq!(idle, Some(0), "an idle loop wakes up");
+    assert!(busy < window / 10, "an idle loop spins: it was busy for {busy:?} of {window:?}");
     down(running);
 }
