@@ -76,6 +76,7 @@
 //! * `net` (default): sockets and readiness on every loop; adds futures-io, rustix and socket2.
 //! * `cron`: periodic tasks by cron expressions with time zones; adds cronexpr and jiff.
 //! * `serde`: [`Status`] can be serialized; adds serde.
+//! * `watch`: `tasks::DirectoryWatcher`; adds notify and rustix.
 
 #![forbid(unsafe_code)]
 

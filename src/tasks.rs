@@ -2,6 +2,8 @@
 
 #[cfg(feature = "cron")]
 mod cron;
+#[cfg(feature = "watch")]
+mod directory_watcher;
 mod durations;
 mod periodic;
 mod poller;
@@ -13,6 +15,8 @@ mod workers;
 
 #[cfg(feature = "cron")]
 pub use self::cron::{Cron, CronError};
+#[cfg(feature = "watch")]
+pub use self::directory_watcher::{Change, Changes, DirectoryWatcher, Entry, OnChange, WatcherHandle, WatcherOptions};
 pub use self::{
     periodic::{Periodic, PeriodicHandle},
     poller::{Poller, PollerHandle, ValueWatch},

@@ -4,30 +4,14 @@ mod util;
 
 /// Alone on the machine: what counts wakeups.
 mod quiet {
-    use std::{collections::BTreeMap, fs, time::Duration};
+    use std::time::Duration;
 
     use interloop::{
         Service, Thread, task_fn,
         tasks::{Periodic, Poller},
     };
 
-    use crate::util::{SOON, quiet_resident, up, watched};
-
-    /// How often each thread of this process but this one has gone to sleep by itself.
-    fn switches() -> BTreeMap<String, u64> {
-        let own = fs::read_link("/proc/thread-self").unwrap().file_name().unwrap().to_owned();
-        let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap());
-        let count = |task: fs::DirEntry| {
-            let status = fs::read_to_string(task.path().join("status")).unwrap();
-            let field = |name: &str| {
-                let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-                line.split_whitespace().nth(1).unwrap().to_owned()
-            };
-            let id = format!("{} ({})", field("Name:"), task.file_name().to_string_lossy());
-            (id, field("voluntary_ctxt_switches:").parse().unwrap())
-        };
-        tasks.filter(|task| task.file_name() != own).map(count).collect()
-    }
+    use crate::util::{SOON, quiet_resident, silence, switches, up, watched};
 
     #[test]
     fn a_service_with_nothing_to_do_does_not_wake_up() {
@@ -64,16 +48,7 @@ mod quiet {
             for (_, beat) in running.heartbeats() {
                 beat.wait(SOON).unwrap();
             }
-            let mut before = switches();
-            loop {
-                // Until all are asleep: what comes after must be silence.
-                std::thread::sleep(Duration::from_millis(50));
-                let now = switches();
-                if now == before {
-                    break;
-                }
-                before = now;
-            }
+            let before = silence();
             assert!(before.len() >= 11, "{before:?}");
             // Silence can only be heard by waiting.
             std::thread::sleep(Duration::from_secs(2));

@@ -68,8 +68,14 @@ impl Levels {
     /// What a target may log.
     fn of(&self, service: &str, target: &str) -> LevelFilter {
         let fitting = self.named.iter().filter_map(|(name, level)| Some((reach(service, name, target)?, *level)));
-        fitting.max_by_key(|(reach, _)| *reach).map_or(self.default, |(_, level)| level)
+        fitting.max_by_key(|(reach, _)| *reach).map_or_else(|| self.default.min(unasked(target)), |(_, level)| level)
     }
+}
+
+/// The most that a target may log that nobody has named. notify warns of each folder that is deleted, which is nothing to be warned of.
+fn unasked(target: &str) -> LevelFilter {
+    let is_notify = cfg!(feature = "watch") && (target == "notify" || target.starts_with("notify::"));
+    if is_notify { LevelFilter::Error } else { LevelFilter::Trace }
 }
 
 /// How much of a target a name covers, if it fits.

@@ -110,6 +110,16 @@ fn the_most_specific_name_decides_in_any_order() {
     }
 }
 
+#[cfg(feature = "watch")]
+#[test]
+fn what_notify_warns_of_is_told_to_who_asks() {
+    let plain = bench("debug", Format::Human, Surroundings::Plain);
+    assert!(!plain.lets_through(Level::Warn, "notify::inotify") && plain.lets_through(Level::Error, "notify::inotify"));
+    assert!(plain.lets_through(Level::Debug, "notifying"));
+    let asked = bench("info,notify=trace", Format::Human, Surroundings::Plain);
+    assert!(asked.lets_through(Level::Trace, "notify::inotify"));
+}
+
 #[test]
 fn levels_are_read_and_written_alike() {
     for text in ["info", "off,http=debug", "warn,a=trace,b::c=error"] {

@@ -32,12 +32,12 @@ pub(super) type Ran<T> = std::result::Result<T, RunError>;
 // --- Options ---
 
 /// An interval as people write it.
-fn period(text: &str) -> std::result::Result<Duration, String> {
+pub(super) fn period(text: &str) -> std::result::Result<Duration, String> {
     let period = options::duration(text)?;
     if period.is_zero() { Err(NO_INTERVAL.into()) } else { Ok(period) }
 }
 
-const NO_INTERVAL: &str = "the interval must not be zero";
+pub(super) const NO_INTERVAL: &str = "the interval must not be zero";
 
 /// When to run, and the work's own options.
 #[derive(clap::Args)]
@@ -317,7 +317,8 @@ async fn caught<F: Future>(future: F) -> std::result::Result<F::Output, String> 
     .await
 }
 
-async fn yield_once() {
+/// Lets others have their turn.
+pub(super) async fn yield_once() {
     let mut yielded = false;
     poll_fn(|cx| {
         if yielded {

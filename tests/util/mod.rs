@@ -4,6 +4,7 @@
 
 use std::{
     cell::Cell,
+    collections::BTreeMap,
     fs,
     future::{Future, poll_fn},
     pin::pin,
@@ -202,6 +203,35 @@ pub fn resident_kib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// How often each thread of this process but this one has gone to sleep by itself.
+pub fn switches() -> BTreeMap<String, u64> {
+    let own = fs::read_link("/proc/thread-self").unwrap().file_name().unwrap().to_owned();
+    let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap());
+    let count = |task: fs::DirEntry| {
+        let status = fs::read_to_string(task.path().join("status")).unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().nth(1).unwrap().to_owned()
+        };
+        let id = format!("{} ({})", field("Name:"), task.file_name().to_string_lossy());
+        (id, field("voluntary_ctxt_switches:").parse().unwrap())
+    };
+    tasks.filter(|task| task.file_name() != own).map(count).collect()
+}
+
+/// Waits until all threads of this process are asleep; then what comes must be silence.
+pub fn silence() -> BTreeMap<String, u64> {
+    let mut before = switches();
+    loop {
+        thread::sleep(Duration::from_millis(50));
+        let now = switches();
+        if now == before {
+            return before;
+        }
+        before = now;
+    }
 }
 
 /// A `!Send` value that tells on which thread it was made and dropped.

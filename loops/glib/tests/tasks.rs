@@ -19,3 +19,9 @@ fn a_poller_is_watched_from_every_loop() {
     let _watchdog = watchdog();
     ready_made::a_poller_is_watched_on::<Glib>();
 }
+
+#[test]
+fn a_folder_is_watched_and_followed_from_another_loop() {
+    let _watchdog = watchdog();
+    ready_made::a_folder_is_watched_on::<Glib>();
+}

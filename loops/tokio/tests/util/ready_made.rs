@@ -12,7 +12,7 @@ use std::{
 
 use interloop::{
     CallError, Service, Thread, Timers, task_fn,
-    tasks::{FirstRun, Periodic, Poller, ValueWatch},
+    tasks::{Change, DirectoryWatcher, FirstRun, Periodic, Poller, ValueWatch},
 };
 
 use super::util::{LONG, down, up};
@@ -91,6 +91,40 @@ pub(crate) fn a_poller_is_watched_on<L: Timers>() {
     }
     for _ in 0..2 {
         seen.recv_timeout(LONG).expect("both see it");
+    }
+    down(running);
+}
+
+/// A folder watched on one loop, with an async callback there, and followed on another.
+pub(crate) fn a_folder_is_watched_on<L: Timers>() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let (tell, told) = mpsc::channel();
+    let watcher = DirectoryWatcher::new_async(folder.path(), async move |change: Change| {
+        assert_eq!(thread::current().name(), Some(L::NAME));
+        tell.send(change.to_string())
+    });
+    let watcher = watcher.recursive().debounce(Duration::from_millis(10));
+    let handle = watcher.handle();
+    let mut service = Service::new("folder");
+    service.task_on::<L>("files", watcher);
+    let (mut changes, uses) = (handle.changes(), handle);
+    let (tell, followed) = mpsc::channel();
+    let follower = task_fn::<Thread>(async move |cx| {
+        cx.ready();
+        for _ in 0..2 {
+            tell.send(changes.next().await?.to_string())?;
+        }
+        Ok(())
+    });
+    service.task("follower", follower).uses(&uses);
+    let running = up(service);
+    let path = folder.path().join("sub");
+    std::fs::create_dir(&path).expect("there is room");
+    std::fs::write(path.join("a"), "").expect("there is room");
+    for changes in [&told, &followed] {
+        for path in [path.clone(), path.join("a")] {
+            assert_eq!(changes.recv_timeout(LONG), Ok(format!("created {}", path.display())));
+        }
     }
     down(running);
 }

@@ -1,0 +1,464 @@
+//! A task that tells what happens to the files of a folder.
+
+mod ears;
+mod entry;
+mod handle;
+mod scout;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    panic::resume_unwind,
+    path::PathBuf,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use self::{
+    ears::{Inbox, Look},
+    handle::{Board, Life},
+    scout::{Filter, Known, Polls, Root, Scout, View},
+};
+pub use self::{
+    entry::{Change, Entry},
+    handle::{Changes, WatcherHandle},
+};
+use super::{
+    Workers, runner,
+    work::{AsyncClosure, Closure, Outcome},
+};
+use crate::{
+    CallError, Context, Counter, EventLoop, NoOptions, Offer, Result, Task, TaskRef, Timers,
+    sync::{Mutex, lock},
+};
+
+/// How long notify's thread may go on at the end.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Tells what happens to the files of a folder: each [`Change`] to its callback, and to whoever [follows](WatcherHandle::changes), on any loop.
+///
+/// The callback is a closure, an [async one](Self::new_async), or [something of yours](Self::of). It runs on the loop, one change at a time, and on a loop
+/// that is shared it must not block. When it returns an error, or panics, the task fails. The task is ready when all that happens from then on is seen. What
+/// is there at the start is [told of](Self::existing), or not; folders in the folder are [looked into](Self::recursive), or not; not behind symbolic links.
+///
+/// The system's events only say where to look: what is found is compared with what was known, so that nothing is lost, whatever the events were. They
+/// are waited for until there are none for `--{task}-debounce` (100 ms by default), ten times that at most: what happens to a file meanwhile is one change.
+/// When the system has dropped events, all is looked at anew. Where there are no events, on file systems of other machines or when the system has no more of
+/// what they need (a [warning](crate::Warning) `events`), it is looked at every `--{task}-poll-interval` (2 s by default).
+///
+/// The folder may be missing, at the start or later, and come back: as long as it is missing, there is the [warning](crate::Warning) `folder`, and its files
+/// are deleted. Not seen is: a folder above it that is renamed, or a file system that is mounted over it, until something else happens in it.
+///
+/// It has two threads besides the loop's: `{task}-1`, which looks, and one of the crate notify. Both end with the task. Nothing wakes up when nothing
+/// happens, but where it polls.
+///
+/// Its [handle](Self::handle) is for others. A clone has the same handle: for [`task_with`](crate::Service::task_with), which makes a fresh one an
+/// incarnation. What happens between two incarnations, and what was not reported before a failure, is reported by the next.
+///
+/// Options: `--{task}-path`, `--{task}-debounce`, `--{task}-poll-interval`, `--{task}-poll` (it polls, whatever the file system). Counters: `created`,
+/// `changed`, `deleted`, `rescans` (all was looked at anew), `overflows` (the system has dropped events). Exported: `watches`.
+///
+/// ```
+/// use interloop::{Service, Thread, tasks::{Change, DirectoryWatcher}};
+///
+/// let sources = DirectoryWatcher::new("src", |change| match change {
+///     Change::Created(new) => println!("{} is new, {} bytes", new.path.display(), new.size),
+///     Change::Changed { old, new } => println!("{}: from {} to {} bytes", new.path.display(), old.size, new.size),
+///     Change::Deleted(old) => println!("{} is gone", old.path.display()),
+/// })
+/// .recursive()
+/// .filter(|entry| entry.is_dir || entry.path.extension().is_some_and(|extension| extension == "rs"));
+/// let mut service = Service::new("dev");
+/// service.task_on::<Thread>("sources", sources);
+/// ```
+pub struct DirectoryWatcher<W> {
+    path: PathBuf,
+    work: W,
+    recursive: bool,
+    existing: bool,
+    filter: Option<Filter>,
+    debounce: Duration,
+    poll_interval: Duration,
+    known: Arc<Mutex<Known>>,
+    life: Arc<Life>,
+    task: TaskRef,
+}
+
+/// What is done with each change that a [`DirectoryWatcher`] sees: for what needs its [`Context`]. For the rest a closure will do.
+///
+/// ```
+/// use interloop::{Context, EventLoop, Result, Service, Thread, tasks::{Change, DirectoryWatcher, OnChange}};
+///
+/// struct Count;
+///
+/// impl<L: EventLoop> OnChange<L> for Count {
+///     async fn changed(&mut self, cx: Context<L>, change: Change) -> Result {
+///         cx.meter().label("kind", if change.after().is_some() { "there" } else { "gone" }).counter("files").add(1);
+///         Ok(())
+///     }
+/// }
+///
+/// let mut service = Service::new("dev");
+/// service.task_on::<Thread>("sources", DirectoryWatcher::of("src", Count));
+/// ```
+pub trait OnChange<L: EventLoop>: Send + 'static {
+    /// Does it. It is awaited to its end, also when the task is asked to stop meanwhile; past the task's deadline it is dropped.
+    fn changed(&mut self, cx: Context<L>, change: Change) -> impl Future<Output = Result>;
+}
+
+impl<L: EventLoop, R: Outcome<Value = ()>, F: FnMut(Change) -> R + Send + 'static> OnChange<L> for Closure<F> {
+    async fn changed(&mut self, _: Context<L>, change: Change) -> Result {
+        (self.0)(change).into_result()
+    }
+}
+
+impl<L: EventLoop, R: Outcome<Value = ()>, F: AsyncFnMut(Change) -> R + Send + 'static> OnChange<L>
+    for AsyncClosure<F>
+{
+    async fn changed(&mut self, _: Context<L>, change: Change) -> Result {
+        (self.0)(change).await.into_result()
+    }
+}
+
+impl<F> DirectoryWatcher<Closure<F>> {
+    /// Watches this folder, and calls `on_change` with each change. It returns nothing, or a [`Result`].
+    pub fn new<R: Outcome<Value = ()>>(path: impl Into<PathBuf>, on_change: F) -> Self
+    where
+        F: FnMut(Change) -> R + Send + 'static,
+    {
+        Self::of(path, Closure(on_change))
+    }
+}
+
+impl<F> DirectoryWatcher<AsyncClosure<F>> {
+    /// Watches this folder, and calls and awaits `on_change` with each change. It returns nothing, or a [`Result`].
+    pub fn new_async<R: Outcome<Value = ()>>(path: impl Into<PathBuf>, on_change: F) -> Self
+    where
+        F: AsyncFnMut(Change) -> R + Send + 'static,
+    {
+        Self::of(path, AsyncClosure(on_change))
+    }
+}
+
+impl<W> DirectoryWatcher<W> {
+    /// Watches this folder, and does this with each change: for what needs its [`Context`].
+    pub fn of(path: impl Into<PathBuf>, work: W) -> Self {
+        Self {
+            path: path.into(),
+            work,
+            recursive: false,
+            existing: false,
+            filter: None,
+            debounce: Duration::from_millis(100),
+            poll_interval: Duration::from_secs(2),
+            known: Arc::default(),
+            life: Arc::new(Life(Arc::default())),
+            task: TaskRef::default(),
+        }
+    }
+
+    /// Looks into folders in the folder too, however deep.
+    pub fn recursive(mut self) -> Self {
+        self.recursive = true;
+        self
+    }
+
+    /// What is there at the start is reported, as created.
+    pub fn existing(mut self) -> Self {
+        self.existing = true;
+        self
+    }
+
+    /// Only what this says yes to is there. A folder that it says no to is not looked into. It is called on the thread that looks.
+    pub fn filter(mut self, filter: impl Fn(&Entry) -> bool + Send + Sync + 'static) -> Self {
+        self.filter = Some(Arc::new(filter));
+        self
+    }
+
+    /// For how long there is to be silence before a change is reported, unless the options say otherwise.
+    pub fn debounce(mut self, silence: Duration) -> Self {
+        self.debounce = silence;
+        self
+    }
+
+    /// How often to look where there are no events, unless the options say otherwise.
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.poll_interval = interval;
+        self
+    }
+
+    /// The way to it, from any thread.
+    pub fn handle(&self) -> WatcherHandle {
+        WatcherHandle { task: self.task.clone(), board: self.board().clone() }
+    }
+
+    fn board(&self) -> &Arc<Board> {
+        &self.life.0
+    }
+}
+
+/// The options of a [`DirectoryWatcher`].
+#[derive(clap::Args, Clone, Debug)]
+pub struct WatcherOptions {
+    /// The folder to watch; the program's own by default
+    #[arg(long, value_name = "FOLDER")]
+    path: Option<PathBuf>,
+    /// For how long there is to be silence before changes are told of; 100ms if the program says nothing else
+    #[arg(long, value_name = "DURATION", value_parser = crate::duration)]
+    debounce: Option<Duration>,
+    /// How often to look where the file system tells of no changes; 2s if the program says nothing else
+    #[arg(long, value_name = "DURATION", value_parser = runner::period)]
+    poll_interval: Option<Duration>,
+    /// Look every so often, whatever the file system tells
+    #[arg(long)]
+    poll: bool,
+}
+
+struct Figures {
+    created: Counter,
+    changed: Counter,
+    deleted: Counter,
+    rescans: Counter,
+    overflows: Counter,
+}
+
+impl Figures {
+    fn of<L: EventLoop, O>(cx: &Context<L, O>) -> Self {
+        Self {
+            created: cx.counter("created"),
+            changed: cx.counter("changed"),
+            deleted: cx.counter("deleted"),
+            rescans: cx.counter("rescans"),
+            overflows: cx.counter("overflows"),
+        }
+    }
+
+    fn count(&self, change: &Change) {
+        match change {
+            Change::Created(_) => self.created.add(1),
+            Change::Changed { .. } => self.changed.add(1),
+            Change::Deleted(_) => self.deleted.add(1),
+        }
+    }
+}
+
+impl<L: Timers, W: OnChange<L>> Task<L> for DirectoryWatcher<W> {
+    type Options = WatcherOptions;
+
+    async fn run(&mut self, cx: Context<L, WatcherOptions>) -> Result {
+        let options = cx.options();
+        let root = std::path::absolute(options.path.as_ref().unwrap_or(&self.path))?;
+        let poll_interval = options.poll_interval.unwrap_or(self.poll_interval);
+        if poll_interval.is_zero() {
+            return Err(crate::Error::new(runner::NO_INTERVAL));
+        }
+        let debounce = options.debounce.unwrap_or(self.debounce);
+        let inbox = Arc::new(Inbox::new(root.clone()));
+        let (filter, known) = (self.filter.clone(), self.known.clone());
+        let scout = Scout::new(root, self.recursive, filter, known, inbox.clone(), options.poll);
+        let watch = Watch {
+            cx: cx.clone(),
+            workers: Workers::start(&cx, 1)?,
+            scout: Arc::new(Mutex::new(scout)),
+            inbox: inbox.clone(),
+            figures: Figures::of(&cx),
+            debounce,
+            poll_interval,
+        };
+        self.board().begin();
+        let ended = self.watch(&watch).await;
+        inbox.end();
+        let Watch { workers, scout, .. } = watch;
+        // Its last owner ends notify's thread: here, or at the end of a look that is in progress.
+        drop(scout);
+        // It reads what there is first; where files are written to without a pause, that may be without an end.
+        let _ = cx.timeout(LINGER, inbox.deaf()).await;
+        workers.finish().await;
+        ended
+    }
+
+    fn offer(&self) -> Option<Offer> {
+        Some(Offer::new(&self.handle()))
+    }
+}
+
+/// One incarnation.
+struct Watch<L: EventLoop> {
+    cx: Context<L, WatcherOptions>,
+    workers: Workers,
+    scout: Arc<Mutex<Scout>>,
+    inbox: Arc<Inbox>,
+    figures: Figures,
+    debounce: Duration,
+    poll_interval: Duration,
+}
+
+impl<W> DirectoryWatcher<W> {
+    /// Until the task is asked to stop, or fails.
+    async fn watch<L: Timers>(&mut self, watch: &Watch<L>) -> Result
+    where
+        W: OnChange<L>,
+    {
+        let Watch { cx, figures, .. } = watch;
+        let stop = cx.shutdown();
+        let (mut look, mut is_first) = (Look::Everywhere, true);
+        loop {
+            let Some(View { changes, root, polls, whole }) = watch.look(look).await? else { return Ok(()) };
+            if whole && !is_first {
+                figures.rescans.add(1);
+            }
+            let polls = watch.tell_state(&root, polls);
+            let is_known = {
+                let mut known = lock(&self.known);
+                // What nobody could read is not known yet.
+                let is_known = known.begun;
+                known.begun |= !matches!(root, Root::Unreadable(_));
+                is_known
+            };
+            if is_first {
+                cx.ready();
+            }
+            is_first = false;
+            if is_known || self.existing {
+                for (number, change) in changes.into_iter().enumerate() {
+                    if stop.is_requested() {
+                        return Ok(());
+                    }
+                    if number % 64 == 63 {
+                        runner::yield_once().await;
+                    }
+                    lock(&self.known).apply(&change);
+                    figures.count(&change);
+                    self.board().tell(&change);
+                    self.work.changed(cx.with_options(Rc::new(NoOptions {})), change).await?;
+                }
+            } else {
+                let mut known = lock(&self.known);
+                changes.iter().for_each(|change| known.apply(change));
+            }
+            match watch.next(polls).await {
+                Some(next) => look = next,
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+impl<L: Timers> Watch<L> {
+    /// Looks, on the thread for that; None when the task is asked to stop meanwhile.
+    async fn look(&self, look: Look) -> Result<Option<View>> {
+        let scout = self.scout.clone();
+        let mut reply = self.workers.run(move || lock(&scout).look(look));
+        let stopped = pin!(self.cx.shutdown().requested());
+        let view = self.or(stopped, &mut reply).await;
+        match view {
+            None => Ok(None),
+            Some(Ok(view)) => Ok(Some(view)),
+            // The filter. It has been told about where it happened.
+            Some(Err(CallError::Panicked(message))) => resume_unwind(Box::new(message)),
+            Some(Err(error)) => Err(error.into()),
+        }
+    }
+
+    /// What comes of it, unless the first is ready before.
+    async fn or<F: Future>(&self, stop: impl Future<Output = ()>, future: F) -> Option<F::Output> {
+        let (mut stop, mut future) = (pin!(stop), pin!(future));
+        poll_fn(|context| match stop.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => future.as_mut().poll(context).map(Some),
+        })
+        .await
+    }
+
+    /// Says how it is with the folder and the events; and whether it has to look by the clock.
+    fn tell_state(&self, root: &Root, polls: Option<Polls>) -> bool {
+        match root {
+            Root::There => {
+                if self.cx.clear_warning("folder") {
+                    log::info!(target: self.cx.target(), "the folder is there");
+                }
+            }
+            Root::Missing(why) => self.warn_of_folder(why),
+            Root::Unreadable(why) => self.warn_of_folder(why),
+        }
+        let interval = crate::state::Seconds(self.poll_interval);
+        match &polls {
+            None => {
+                self.cx.export("watches", "by events");
+            }
+            Some(Polls::Meant(why)) => self.cx.export("watches", format_args!("every {interval}, {why}")),
+            Some(Polls::Fallback(why)) => {
+                self.cx.export("watches", format_args!("every {interval}: no events"));
+                self.cx.warn("events", format_args!("no events, it is looked at every {interval}: {why}"));
+            }
+        }
+        polls.is_some() || matches!(root, Root::Unreadable(_))
+    }
+
+    fn warn_of_folder(&self, why: &str) {
+        self.cx.warn("folder", format_args!("{}: {why}", self.inbox.root().display()));
+    }
+
+    /// Waits for what there is to look at next; None when the task is asked to stop.
+    async fn next(&self, polls: bool) -> Option<Look> {
+        let mut stop = pin!(self.cx.shutdown().requested());
+        let mut clock = pin!(polls.then(|| self.cx.sleep(self.poll_interval)));
+        let heard = poll_fn(|context| {
+            if stop.as_mut().poll(context).is_ready() {
+                return Poll::Ready(None);
+            }
+            if let Poll::Ready(count) = self.inbox.poll(context) {
+                return Poll::Ready(Some(Some(count)));
+            }
+            match clock.as_mut().as_pin_mut() {
+                Some(clock) => clock.poll(context).map(|()| Some(None)),
+                None => Poll::Pending,
+            }
+        });
+        let Some(mut count) = heard.await? else { return Some(Look::Everywhere) };
+        let (begun, most) = (Instant::now(), self.debounce.saturating_mul(10));
+        while begun.elapsed() < most {
+            let pause = self.debounce.min(most.saturating_sub(begun.elapsed()));
+            self.or(stop.as_mut(), pin!(self.cx.sleep(pause))).await?;
+            let now = self.inbox.count();
+            if now == count {
+                break;
+            }
+            count = now;
+        }
+        let (look, overflows) = self.inbox.take();
+        self.figures.overflows.add(overflows);
+        if overflows > 0 {
+            log::warn!(target: self.cx.target(), "the system has dropped events; the whole folder is looked at");
+        }
+        Some(look)
+    }
+}
+
+impl<W: Clone> Clone for DirectoryWatcher<W> {
+    fn clone(&self) -> Self {
+        Self {
+            path: self.path.clone(),
+            work: self.work.clone(),
+            recursive: self.recursive,
+            existing: self.existing,
+            filter: self.filter.clone(),
+            debounce: self.debounce,
+            poll_interval: self.poll_interval,
+            known: self.known.clone(),
+            life: self.life.clone(),
+            task: self.task.clone(),
+        }
+    }
+}
+
+impl<W> fmt::Debug for DirectoryWatcher<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DirectoryWatcher").field("path", &self.path).finish_non_exhaustive()
+    }
+}

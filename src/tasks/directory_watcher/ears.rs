@@ -1,0 +1,197 @@
+//! What the system's events say: where to look. Nothing more is taken from them, so it does no harm when they come late, twice, or for nothing.
+
+use std::{
+    collections::BTreeMap,
+    future::poll_fn,
+    path::{Path, PathBuf},
+    sync::{Arc, Weak},
+    task::{Context, Poll, Waker},
+};
+
+use notify::{
+    Event, EventHandler,
+    event::{AccessKind, AccessMode, EventKind, ModifyKind},
+};
+
+use crate::sync::{AtomicBool, Mutex, Ordering, lock};
+
+/// Of more places than this none is remembered: all is looked at.
+const MOST: usize = 10_000;
+
+/// Where to look.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    Everywhere,
+    /// At these paths; and whether they were written to.
+    At(BTreeMap<PathBuf, bool>),
+}
+
+/// Where the events are collected.
+pub(super) struct Inbox {
+    root: PathBuf,
+    heard: Mutex<Heard>,
+    over: AtomicBool,
+}
+
+#[derive(Default)]
+struct Heard {
+    paths: BTreeMap<PathBuf, bool>,
+    everywhere: bool,
+    overflows: u64,
+    /// How much has been heard so far.
+    count: u64,
+    /// So many threads listen.
+    listening: usize,
+    waker: Option<Waker>,
+}
+
+impl Heard {
+    fn is_empty(&self) -> bool {
+        self.paths.is_empty() && !self.everywhere
+    }
+}
+
+impl Inbox {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root, heard: Mutex::default(), over: AtomicBool::new(false) }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Nobody wants to know any more.
+    pub(super) fn end(&self) {
+        self.over.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Ready when there is something to look at; says how much was heard so far.
+    pub(super) fn poll(&self, context: &Context<'_>) -> Poll<u64> {
+        let mut heard = lock(&self.heard);
+        if heard.is_empty() {
+            heard.waker = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(heard.count)
+    }
+
+    /// How much was heard so far.
+    pub(super) fn count(&self) -> u64 {
+        lock(&self.heard).count
+    }
+
+    /// Where to look, and how often the system's queue has overflowed.
+    pub(super) fn take(&self) -> (Look, u64) {
+        let mut heard = lock(&self.heard);
+        let (paths, overflows) = (std::mem::take(&mut heard.paths), std::mem::take(&mut heard.overflows));
+        let everywhere = std::mem::take(&mut heard.everywhere);
+        (if everywhere { Look::Everywhere } else { Look::At(paths) }, overflows)
+    }
+
+    /// Waits until the threads that listen are at their end.
+    pub(super) async fn deaf(&self) {
+        poll_fn(|context| {
+            let mut heard = lock(&self.heard);
+            if heard.listening == 0 {
+                return Poll::Ready(());
+            }
+            heard.waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Heard)) {
+        let waker = {
+            let mut heard = lock(&self.heard);
+            change(&mut heard);
+            heard.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn note(&self, path: &Path, written: bool) {
+        let is_inside = path.starts_with(&self.root) && path != self.root;
+        if !is_inside && !self.root.starts_with(path) {
+            // It happened beside the way to the folder.
+            return;
+        }
+        self.change(|heard| {
+            heard.count += 1;
+            if !is_inside || heard.paths.len() >= MOST {
+                heard.everywhere = true;
+                heard.paths.clear();
+            }
+            if !heard.everywhere {
+                *heard.paths.entry(path.to_owned()).or_default() |= written;
+            }
+        });
+    }
+
+    /// Something was not heard.
+    fn missed(&self, overflows: u64) {
+        self.change(|heard| {
+            heard.count += 1;
+            heard.everywhere = true;
+            heard.paths.clear();
+            heard.overflows += overflows;
+        });
+    }
+
+    /// For tests: nothing is heard as long as this is held.
+    #[cfg(test)]
+    pub(super) fn hold(&self) -> impl Drop + '_ {
+        lock(&self.heard)
+    }
+}
+
+/// What notify's thread calls; dropped at that thread's end.
+pub(super) struct Ears {
+    inbox: Arc<Inbox>,
+    _alive: Arc<()>,
+}
+
+impl Ears {
+    /// And by what can be seen whether they are there.
+    pub(super) fn new(inbox: Arc<Inbox>) -> (Self, Weak<()>) {
+        lock(&inbox.heard).listening += 1;
+        let alive = Arc::new(());
+        let weak = Arc::downgrade(&alive);
+        (Self { inbox, _alive: alive }, weak)
+    }
+}
+
+impl EventHandler for Ears {
+    fn handle_event(&mut self, event: notify::Result<Event>) {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                log::debug!("events of {}: {error}", self.inbox.root.display());
+                return self.inbox.missed(0);
+            }
+        };
+        if event.need_rescan() {
+            return self.inbox.missed(1);
+        }
+        let written = match event.kind {
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
+            // To look at files, or to read them, changes nothing.
+            EventKind::Access(_) => return,
+            EventKind::Modify(ModifyKind::Data(_)) => true,
+            _ => false,
+        };
+        event.paths.iter().for_each(|path| self.inbox.note(path, written));
+    }
+}
+
+impl Drop for Ears {
+    fn drop(&mut self) {
+        self.inbox.change(|heard| heard.listening -= 1);
+    }
+}

@@ -1,0 +1,182 @@
+//! The way to a watcher, and the streams of changes.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    future::poll_fn,
+    path::PathBuf,
+    sync::{Arc, Weak},
+    task::{Poll, Waker},
+};
+
+use super::{Change, Entry};
+use crate::{
+    CallError, TaskHandle, TaskRef,
+    sync::{Mutex, lock},
+};
+
+/// The way to a [`DirectoryWatcher`](super::DirectoryWatcher), from any thread. It survives restarts.
+#[derive(Clone)]
+pub struct WatcherHandle {
+    pub(super) task: TaskRef,
+    pub(super) board: Arc<Board>,
+}
+
+impl WatcherHandle {
+    /// The changes from here on.
+    pub fn changes(&self) -> Changes {
+        Changes(self.board.subscribe())
+    }
+}
+
+impl TaskHandle for WatcherHandle {
+    fn task(&self) -> &TaskRef {
+        &self.task
+    }
+
+    fn ended(&self) {
+        self.board.end();
+    }
+}
+
+impl fmt::Debug for WatcherHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatcherHandle").field("task", &self.task).finish_non_exhaustive()
+    }
+}
+
+/// The changes that a [`DirectoryWatcher`](super::DirectoryWatcher) sees, on any executor: made by [`WatcherHandle::changes`]. Nothing is lost on who is
+/// slow, and no more is kept for him than there are files: what happens to a file meanwhile becomes one change.
+pub struct Changes(Arc<Mutex<Pending>>);
+
+impl Changes {
+    /// The next change, as soon as there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`](CallError::Stopped) when the task has stopped, and none will come.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when it is dropped: the next call brings it.
+    pub async fn next(&mut self) -> Result<Change, CallError> {
+        poll_fn(|context| {
+            let mut pending = lock(&self.0);
+            if let Some(change) = pending.pop() {
+                return Poll::Ready(Ok(change));
+            }
+            if pending.ended {
+                return Poll::Ready(Err(CallError::Stopped));
+            }
+            pending.waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The next change, if there is one already.
+    pub fn try_next(&mut self) -> Option<Change> {
+        lock(&self.0).pop()
+    }
+}
+
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Changes").field("pending", &lock(&self.0).files.len()).finish()
+    }
+}
+
+/// What one stream has not brought yet.
+#[derive(Default)]
+struct Pending {
+    /// By the time of the first change; some have left `files` already.
+    order: VecDeque<PathBuf>,
+    /// What a file was at first, and what it is.
+    files: BTreeMap<PathBuf, (Option<Entry>, Option<Entry>)>,
+    ended: bool,
+    waker: Option<Waker>,
+}
+
+impl Pending {
+    fn push(&mut self, change: &Change) {
+        let (path, new) = (change.path(), change.after().cloned());
+        match self.files.get_mut(path) {
+            Some((old, _)) if old.is_none() && new.is_none() => {
+                self.files.remove(path);
+                self.order.retain(|other| other != path);
+            }
+            Some((_, latest)) => *latest = new,
+            None => {
+                self.files.insert(path.to_owned(), (change.before().cloned(), new));
+                self.order.push_back(path.to_owned());
+            }
+        }
+    }
+
+    fn pop(&mut self) -> Option<Change> {
+        let (old, new) = self.files.remove(&self.order.pop_front()?)?;
+        Change::between(old, new)
+    }
+}
+
+/// All streams of one task, whatever its incarnation.
+#[derive(Default)]
+pub(super) struct Board(Mutex<Streams>);
+
+#[derive(Default)]
+struct Streams {
+    ended: bool,
+    streams: Vec<Weak<Mutex<Pending>>>,
+}
+
+impl Board {
+    fn subscribe(&self) -> Arc<Mutex<Pending>> {
+        let mut board = lock(&self.0);
+        let pending = Arc::new(Mutex::new(Pending { ended: board.ended, ..Pending::default() }));
+        board.streams.retain(|stream| stream.strong_count() > 0);
+        board.streams.push(Arc::downgrade(&pending));
+        pending
+    }
+
+    fn for_each(&self, ended: bool, change: impl Fn(&mut Pending)) {
+        let streams = {
+            let mut board = lock(&self.0);
+            board.ended = ended;
+            board.streams.retain(|stream| stream.strong_count() > 0);
+            board.streams.iter().filter_map(Weak::upgrade).collect::<Vec<_>>()
+        };
+        for stream in streams {
+            let waker = {
+                let mut pending = lock(&stream);
+                pending.ended = ended;
+                change(&mut pending);
+                pending.waker.take()
+            };
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    /// An incarnation begins.
+    pub(super) fn begin(&self) {
+        self.for_each(false, |_| ());
+    }
+
+    pub(super) fn tell(&self, change: &Change) {
+        self.for_each(false, |pending| pending.push(change));
+    }
+
+    pub(super) fn end(&self) {
+        self.for_each(true, |_| ());
+    }
+}
+
+/// Held by all that may become an incarnation: with the last of them nothing more will come.
+pub(super) struct Life(pub(super) Arc<Board>);
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
