@@ -23,6 +23,7 @@ use crate::Samples;
 use crate::net::{self, Address, Bound, Net, Socket};
 use crate::{
     Counter, EventLoop, Gauge, Meter, NoOptions, Remote, Reply, ServiceHandle, Shutdown, Slot, Timers,
+    clock::Clock,
     current::Label,
     incarnation::Incarnation,
     mailbox::{Local, Shared},
@@ -91,6 +92,12 @@ impl<L: EventLoop, O> Context<L, O> {
     /// The service, from any thread.
     pub fn service(&self) -> &ServiceHandle {
         &self.0.service
+    }
+
+    /// The time, by the service's clock: the system's, unless a test has put a fake in its place (feature `testing`). [Deadlines](Shutdown::deadline) are by
+    /// this clock.
+    pub fn now(&self) -> Instant {
+        self.0.service.clock().now()
     }
 
     /// Says that the task is ready: what requires it may start. Saying it again does nothing.
@@ -233,13 +240,13 @@ impl<L: EventLoop, O> Context<L, O> {
 }
 
 impl<L: Timers, O> Context<L, O> {
-    /// Waits for this long, by the loop's own timers.
+    /// Waits for this long, by the loop's own timers (in a test with a fake clock: by that).
     ///
     /// # Cancel safety
     ///
     /// Dropping it does nothing else.
     pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + 'static {
-        L::sleep(&self.0.native, duration)
+        self.0.service.clock().sleep(duration, |duration| L::sleep(&self.0.native, duration))
     }
 
     /// Ticks every `period`, the first time after one: by the clock, so that the ticks don't drift.
@@ -249,7 +256,8 @@ impl<L: Timers, O> Context<L, O> {
     /// When `period` is zero.
     pub fn interval(&self, period: Duration) -> Interval<L> {
         assert!(!period.is_zero(), "the period of an interval must not be zero");
-        Interval { native: self.0.native.clone(), period, next: Instant::now() + period }
+        let (native, clock) = (self.0.native.clone(), self.0.service.clock().clone());
+        Interval { next: clock.now() + period, native, clock, period }
     }
 
     /// The future's output, unless it takes longer than this: then it is dropped.
@@ -293,6 +301,12 @@ impl<L: EventLoop, O> Context<L, O> {
         port: u16,
     ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static {
         net::resolve(host.into(), port)
+    }
+
+    /// Says that the task listens here, until it ends: [`ServiceHandle::addresses`] tells, and the [status](ServiceHandle::status) shows it as the exported
+    /// value `address`. To be said before [`ready`](Self::ready), once for each address.
+    pub fn bound(&self, address: impl Into<Address>) {
+        self.0.incarnation.info.book().add_bound(address.into());
     }
 }
 
@@ -360,6 +374,7 @@ impl<L: EventLoop, O> fmt::Debug for Context<L, O> {
 /// Ticks by the clock: made by [`Context::interval`].
 pub struct Interval<L: EventLoop> {
     native: Rc<L::Native>,
+    clock: Clock,
     period: Duration,
     next: Instant,
 }
@@ -372,11 +387,11 @@ impl<L: Timers> Interval<L> {
     ///
     /// A tick that was dropped is waited for again by the next call.
     pub async fn tick(&mut self) -> u64 {
-        let rest = self.next.saturating_duration_since(Instant::now());
+        let rest = self.next.saturating_duration_since(self.clock.now());
         if !rest.is_zero() {
-            L::sleep(&self.native, rest).await;
+            self.clock.sleep(rest, |rest| L::sleep(&self.native, rest)).await;
         }
-        let late = Instant::now().saturating_duration_since(self.next);
+        let late = self.clock.now().saturating_duration_since(self.next);
         let missed = (late.as_nanos() / self.period.as_nanos()).min(u128::from(u32::MAX)) as u32;
         self.next += self.period.saturating_mul(missed).saturating_add(self.period);
         u64::from(missed)

@@ -2,7 +2,10 @@
 
 use std::sync::mpsc;
 
-use crate::lifecycle::Event;
+use crate::{
+    clock::{Busy, Clock},
+    lifecycle::Event,
+};
 
 /// What the supervisor is told.
 pub(crate) enum Message {
@@ -15,12 +18,18 @@ pub(crate) enum Message {
 
 /// The way to the supervisor, from any thread.
 #[derive(Clone, Debug)]
-pub(crate) struct Events(mpsc::Sender<Message>);
+pub(crate) struct Events {
+    sender: mpsc::Sender<Told>,
+    clock: Clock,
+}
+
+/// A message, to be done with.
+pub(crate) type Told = (Message, Busy);
 
 impl Events {
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Message>) {
+    pub(crate) fn new(clock: Clock) -> (Self, mpsc::Receiver<Told>) {
         let (sender, receiver) = mpsc::channel();
-        (Self(sender), receiver)
+        (Self { sender, clock }, receiver)
     }
 
     pub(crate) fn send(&self, event: Event) {
@@ -29,6 +38,6 @@ impl Events {
 
     pub(crate) fn tell(&self, message: Message) {
         // After the end nobody listens, and nothing is left to be done.
-        let _ = self.0.send(message);
+        let _ = self.sender.send((message, self.clock.busy()));
     }
 }

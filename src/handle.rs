@@ -13,6 +13,7 @@ use clap::ArgMatches;
 
 use crate::{
     Counters, Meter, Offer, Phase, Reason, Remote, Reply, Report, Shutdown, Status, TaskHandle, Warning, Watch, block,
+    clock::Clock,
     events::Events,
     lifecycle::Event,
     mailbox::Job,
@@ -28,6 +29,7 @@ pub struct ServiceHandle(Arc<Inner>);
 
 struct Inner {
     events: Events,
+    clock: Clock,
     board: Arc<Board>,
     shutdown: Shutdown,
     addresses: Mutex<BTreeMap<String, Named>>,
@@ -46,10 +48,11 @@ struct Named {
 }
 
 impl ServiceHandle {
-    pub(crate) fn new(name: &str, events: Events) -> Self {
+    pub(crate) fn new(name: &str, events: Events, clock: Clock) -> Self {
         Self(Arc::new(Inner {
             events,
-            board: Board::new(name),
+            board: Board::new(name, clock.clone()),
+            clock,
             shutdown: Shutdown::new(),
             addresses: Mutex::default(),
             offers: Mutex::default(),
@@ -65,6 +68,10 @@ impl ServiceHandle {
 
     pub(crate) fn events(&self) -> &Events {
         &self.0.events
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
     }
 
     /// The service's name.
@@ -228,6 +235,17 @@ impl ServiceHandle {
                 known: addresses.keys().cloned().collect(),
             }),
         }
+    }
+
+    /// Where a task listens, as it has [said](crate::Context::bound): nowhere before it has, and after it has ended.
+    ///
+    /// # Errors
+    ///
+    /// When no task of the running service has this name.
+    #[cfg(feature = "net")]
+    pub fn addresses(&self, task: &str) -> Result<Vec<crate::net::Address>, UnknownName> {
+        let id = self.task(task)?;
+        Ok(self.0.board.task_rows(|rows| rows[id].info.book().bound()))
     }
 
     /// The handle that a task [offers](crate::TaskSettings::offers), by the task's name and the handle's type.

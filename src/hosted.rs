@@ -17,6 +17,7 @@ use atomic_waker::AtomicWaker;
 use pin_project_lite::pin_project;
 
 use crate::{
+    clock::Wakes,
     current,
     mailbox::Shared,
     sync::{AtomicBool, Ordering},
@@ -65,6 +66,7 @@ pin_project! {
         control: Arc<Control>,
         label: current::Label,
         loop_: Arc<Shared>,
+        wakes: Wakes,
     }
 
     impl<F: Future, E: FnOnce(Ended<F::Output>)> PinnedDrop for Hosted<F, E> {
@@ -79,7 +81,8 @@ impl<F: Future, E: FnOnce(Ended<F::Output>)> Hosted<F, E> {
     /// `end` is called with how it ended, after the inner future is dropped, on the thread that polled or dropped it.
     pub(crate) fn new(inner: F, control: Arc<Control>, label: current::Label, loop_: Arc<Shared>, end: E) -> Self {
         loop_.future_begins();
-        Self { inner: Some(inner), end: Some(end), control, label, loop_ }
+        let wakes = Wakes::new(loop_.clock());
+        Self { inner: Some(inner), end: Some(end), control, label, loop_, wakes }
     }
 
     fn finish(self: Pin<&mut Self>, ended: Ended<F::Output>) {
@@ -95,13 +98,10 @@ impl<F: Future, E: FnOnce(Ended<F::Output>)> Hosted<F, E> {
             log::error!("panicked at the end of a future: {}", message(panic));
         }
         this.loop_.future_ends();
+        this.wakes.end();
     }
-}
 
-impl<F: Future, E: FnOnce(Ended<F::Output>)> Future for Hosted<F, E> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_inner(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.as_mut().project();
         // Register, then look: a cancel in between finds the waker.
         this.control.waker.register(cx.waker());
@@ -110,16 +110,26 @@ impl<F: Future, E: FnOnce(Ended<F::Output>)> Future for Hosted<F, E> {
             self.finish(Ended::Cancelled);
             return Poll::Ready(());
         }
-        let polled = {
+        let output = {
             let _entered = current::enter(this.label, this.loop_);
             catch_unwind(AssertUnwindSafe(|| inner.poll(cx)))
         };
-        match polled {
+        match output {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(output)) => self.finish(Ended::Returned(output)),
             Err(panic) => self.finish(Ended::Panicked(message(panic))),
         }
         Poll::Ready(())
+    }
+}
+
+impl<F: Future, E: FnOnce(Ended<F::Output>)> Future for Hosted<F, E> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let polled = self.as_mut().project().wakes.polled(cx);
+        let waker = polled.waker(cx);
+        self.poll_inner(&mut Context::from_waker(waker))
     }
 }
 

@@ -95,7 +95,7 @@ impl Incarnation {
             }
             members.closing = true;
         }
-        self.info.book().forget_asked();
+        self.info.book().end_incarnation();
         self.events.send(Event::TaskEnded(self.task, self.number, outcome));
     }
 
@@ -254,7 +254,7 @@ impl Incarnation {
                     outcome = Outcome::Panicked(panic);
                 }
             }
-            info.book().forget_asked();
+            info.book().end_incarnation();
             events.send(Event::TaskEnded(task, number, outcome));
         });
     }

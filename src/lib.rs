@@ -68,6 +68,10 @@
 //! is that runtime's business. Who calls a slot that its task, made by [`task_with`](Service::task_with), never filled before it ended with `Ok` waits
 //! until the service stops.
 //!
+//! # Tests
+//!
+//! The feature `testing` runs services and tasks inside tests, with a clock that the test moves: `interloop::testing`, and `docs/testing.md`.
+//!
 //! # Features
 //!
 //! * `cli` (default): [`Service::run`] reads the command line and the environment.
@@ -77,11 +81,13 @@
 //! * `cron`: periodic tasks by cron expressions with time zones; adds cronexpr and jiff.
 //! * `serde`: [`Status`] can be serialized; adds serde.
 //! * `watch`: `tasks::DirectoryWatcher`; adds notify and rustix.
+//! * `testing`: the kit for tests, `interloop::testing`, with a fake clock; adds no crate. For `[dev-dependencies]`.
 
 #![forbid(unsafe_code)]
 
 mod block;
 mod body;
+mod clock;
 mod context;
 mod counters;
 mod current;
@@ -115,6 +121,8 @@ mod sync;
 mod task;
 mod task_handle;
 pub mod tasks;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod thread;
 mod timers;
 

@@ -84,7 +84,7 @@ pub(crate) enum Event {
     RestartTask(TaskId),
     /// All tasks stop in order and start anew; the loops go on.
     RestartService,
-    /// Time has passed: [`Lifecycle::next_deadline`] is due.
+    /// Time has passed: [`Lifecycle::next_deadlines`] is due.
     Tick,
 }
 

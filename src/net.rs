@@ -19,7 +19,7 @@
 //!
 //!     async fn run(&mut self, cx: Context<L>) -> Result {
 //!         let mut listener = cx.listen(Bound::tcp("127.0.0.1:0".parse()?)?)?;
-//!         cx.export("address", listener.address());
+//!         cx.bound(listener.address().clone());
 //!         let accept = async {
 //!             loop {
 //!                 let (mut stream, _) = listener.accept().await?;
@@ -49,7 +49,7 @@
 //! service.task_on::<Thread>("echo", Echo);
 //! let running = service.start()?;
 //! assert!(running.wait_started(Duration::from_secs(10)));
-//! let address = running.status().tasks[0].exports["address"].clone();
+//! let address = running.addresses("echo")?[0].tcp().expect("it listens");
 //! let mut client = std::net::TcpStream::connect(address)?;
 //! std::io::Write::write_all(&mut client, b"hello")?;
 //! let mut answer = [0; 5];

@@ -11,6 +11,7 @@ use std::{
 };
 
 use crate::{
+    clock::Busy,
     current::Label,
     hosted::catch,
     mailbox::{Job, Local, MAILBOX_CAPACITY, Shared, queue::Refused},
@@ -119,7 +120,7 @@ impl Address {
             return Err(Refused::Full(job));
         }
         if let Some(loop_) = self.loop_.get() {
-            return loop_.queue.push(job);
+            return loop_.push(job);
         }
         let mut parked = lock(&self.parked);
         if self.closed.load(Ordering::Acquire) {
@@ -128,7 +129,7 @@ impl Address {
         if let Some(loop_) = self.loop_.get() {
             // Bound just now; it has taken what was parked.
             drop(parked);
-            return loop_.queue.push(job);
+            return loop_.push(job);
         }
         if parked.len() >= self.capacity() {
             return Err(Refused::Full(job));
@@ -325,10 +326,10 @@ impl<T: 'static> Remote<T> {
 
     fn send(&self, work: Box<dyn Work>) -> Result<(), Refused<Box<dyn Work>>> {
         let work_of = |job| match job {
-            Job::For(_, work) => work,
-            Job::Errand(_) => unreachable!("it is the job that was sent"),
+            Job::For(_, work, _) => work,
+            Job::Errand(..) => unreachable!("it is the job that was sent"),
         };
-        self.address.send(Job::For(self.address.key(), work)).map_err(|refused| match refused {
+        self.address.send(Job::For(self.address.key(), work, Busy::default())).map_err(|refused| match refused {
             Refused::Closed(job) => Refused::Closed(work_of(job)),
             Refused::Full(job) => Refused::Full(work_of(job)),
         })

@@ -25,8 +25,9 @@ pub use self::{
 use crate::{
     EventLoop, Offer, Remote, Report, ServiceHandle, Slot, State, Task,
     body::{Body, BodyOf, LoopSpec, Make, RunnerOf},
+    clock::{Busy, Clock},
     discard::Discards,
-    events::{Events, Message},
+    events::{Events, Told},
     graph,
     lifecycle::Lifecycle,
     mailbox::Shared,
@@ -53,7 +54,7 @@ use crate::{
 pub struct Service {
     about: ServiceAbout,
     handle: ServiceHandle,
-    messages: mpsc::Receiver<Message>,
+    messages: mpsc::Receiver<Told>,
     tasks: Vec<TaskEntry>,
     loops: Vec<LoopEntry>,
     own_options: Option<Command>,
@@ -104,8 +105,9 @@ impl Service {
     /// A service of this name: it stands in the log, in the help, and before environment variables.
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
-        let (events, messages) = Events::new();
-        let handle = ServiceHandle::new(&name, events);
+        let clock = Clock::default();
+        let (events, messages) = Events::new(clock.clone());
+        let handle = ServiceHandle::new(&name, events, clock);
         Self {
             unstarted: Unstarted(Some(handle.clone())),
             handle,
@@ -279,7 +281,7 @@ impl Service {
 
     fn add_loop(&mut self, name: String, spec: LoopSpec, runner: Box<dyn crate::body::Runner>) -> usize {
         let settings = settings::LoopEntrySettings::new(name.clone());
-        let shared = Shared::new(&name);
+        let shared = Shared::with_clock(&name, self.handle.clock().clone());
         let native = shared.native_address();
         // A loop for one task alone is named for it, and so may a slot be: only those that are shared are known by name.
         let is_shared = !spec.thread_a_task || self.tasks.iter().all(|task| task.settings.name != name);
@@ -514,21 +516,37 @@ impl Service {
             });
             let start_timeout = entry.settings.start_timeout;
             let (runner, shared) = (entry.runner, entry.shared);
-            supervised_loops.push(SupervisedLoop { runner, matches, shared, thread: None, start_timeout });
+            supervised_loops.push(SupervisedLoop {
+                runner,
+                matches,
+                shared,
+                thread: None,
+                start_timeout,
+                busy: Busy::default(),
+            });
         }
         // Whoever holds a Remote to a loop that isn't used gets Stopped.
         let unused = entries.into_iter().flatten().map(|entry| entry.shared).collect::<Vec<_>>();
 
         handle.set_own_options(parsed.matches(0)?);
         let claims_main = loop_rows.iter().any(|row| row.main_thread);
-        let started = Instant::now();
+        let begun = Instant::now();
+        #[cfg(feature = "testing")]
+        let started = handle.clock().fake().map_or(begun, |fake| fake.now());
+        #[cfg(not(feature = "testing"))]
+        let started = begun;
         unused.iter().for_each(|shared| shared.terminate());
         let ids = supervised.iter().enumerate().map(|(id, task)| (task.name.clone(), id)).collect::<HashMap<_, _>>();
         let supervisor = Supervisor {
             lifecycle: Lifecycle::new(planned.plan),
             messages,
+            // Until it waits for the first time.
+            busy: handle.clock().busy(),
             handle,
             started,
+            begun,
+            #[cfg(feature = "testing")]
+            alarm: None,
             tasks: supervised,
             ids,
             loops: supervised_loops,

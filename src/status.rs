@@ -15,6 +15,7 @@ use std::{
 use crate::SamplesReading;
 use crate::{
     block,
+    clock::Clock,
     counters::{Book, Warning},
     lifecycle::LoopId,
     mailbox::Shared,
@@ -331,6 +332,7 @@ impl fmt::Display for Report {
 #[derive(Debug)]
 pub(crate) struct Board {
     name: Arc<str>,
+    clock: Clock,
     /// The service's own.
     book: Arc<Book>,
     inner: Mutex<Inner>,
@@ -375,9 +377,10 @@ pub(crate) struct LoopRow {
 }
 
 impl Board {
-    pub(crate) fn new(name: &str) -> Arc<Self> {
+    pub(crate) fn new(name: &str, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             name: name.into(),
+            clock,
             book: Arc::default(),
             inner: Mutex::new(Inner {
                 version: None,
@@ -486,7 +489,7 @@ impl Board {
     /// The phase, whether it is ready, the time since the start.
     pub(crate) fn vitals(&self) -> (Phase, bool, Duration) {
         let inner = lock(&self.inner);
-        (inner.phase, inner.ready, inner.started.elapsed())
+        (inner.phase, inner.ready, self.clock.now().saturating_duration_since(inner.started))
     }
 
     pub(crate) fn version(&self) -> Option<String> {
@@ -582,7 +585,7 @@ impl Board {
     pub(crate) fn status(&self) -> Status {
         let warnings = self.warnings();
         let inner = lock(&self.inner);
-        let now = inner.started.elapsed();
+        let now = self.clock.now().saturating_duration_since(inner.started);
         let loop_name = |id: LoopId| inner.loops.get(id).map_or_else(String::new, |row| row.shared.name().to_string());
         let books = inner.tasks.iter().map(|row| row.info.book.clone()).collect::<Vec<_>>();
         let mut status = Status {

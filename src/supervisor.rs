@@ -1,5 +1,7 @@
 //! The thread that owns the lifecycle. It belongs to no loop, runs no user code, and performs what the [lifecycle](crate::lifecycle) says.
 
+#[cfg(feature = "testing")]
+use std::future::Future;
 use std::{
     cell::RefCell,
     collections::{BTreeMap, HashMap},
@@ -13,9 +15,10 @@ use clap::ArgMatches;
 use crate::{
     Phase, Reason, Report, ServiceHandle, State, StuckLoop, Transition,
     body::{Body, Runner},
+    clock::Busy,
     current,
     discard::Discards,
-    events::Message,
+    events::{Message, Told},
     incarnation::Incarnation,
     lifecycle::{Action, Ending, Event, Lifecycle, LoopId, Outcome, TaskId},
     mailbox::{Shared, clock},
@@ -52,6 +55,8 @@ pub(crate) struct SupervisedLoop {
     pub(crate) shared: Arc<Shared>,
     pub(crate) thread: Option<LoopThread>,
     pub(crate) start_timeout: Duration,
+    /// While its thread starts, or is to end.
+    pub(crate) busy: Busy,
 }
 
 /// A loop's own thread.
@@ -88,11 +93,28 @@ impl LoopThread {
 /// Called at the end if a thread had to be left behind: `run()` leaves the process then.
 pub(crate) type OnAbandoned = Box<dyn FnOnce(&Report) + Send>;
 
+/// By which clock the supervisor waits.
+#[cfg(feature = "testing")]
+enum Alarmed {
+    /// A fake one, and it is due.
+    Rings,
+    Fake,
+    Real,
+}
+
 pub(crate) struct Supervisor {
     pub(crate) lifecycle: Lifecycle,
-    pub(crate) messages: mpsc::Receiver<Message>,
+    pub(crate) messages: mpsc::Receiver<Told>,
+    /// While it doesn't wait.
+    pub(crate) busy: Busy,
     pub(crate) handle: ServiceHandle,
+    /// By the service's clock.
     pub(crate) started: Instant,
+    /// The same moment, by the real one: the time of threads.
+    pub(crate) begun: Instant,
+    /// The next deadline by a fake clock.
+    #[cfg(feature = "testing")]
+    pub(crate) alarm: Option<crate::clock::Alarm>,
     pub(crate) tasks: Vec<SupervisedTask>,
     pub(crate) ids: HashMap<Arc<str>, TaskId>,
     pub(crate) loops: Vec<SupervisedLoop>,
@@ -114,7 +136,7 @@ impl Supervisor {
     pub(crate) fn run(mut self) -> Report {
         // What was asked for before the start comes before it: a stop means that nothing starts.
         let mut actions = Vec::new();
-        while let Ok(message) = self.messages.try_recv() {
+        while let Ok((message, _busy)) = self.messages.try_recv() {
             actions.extend(self.take(message));
         }
         actions.extend(self.handle_event(Event::Start));
@@ -148,14 +170,48 @@ impl Supervisor {
     }
 
     /// The next message, or None when a deadline is due. Without a deadline it sleeps: idle means idle.
-    fn next_message(&self) -> Option<Message> {
-        let due = self.lifecycle.next_deadline().and_then(|deadline| self.started.checked_add(deadline));
+    fn next_message(&mut self) -> Option<Message> {
+        let (due, for_threads) = self.lifecycle.next_deadlines();
+        let due = due.and_then(|due| self.started.checked_add(due));
+        let for_threads = for_threads.and_then(|due| self.begun.checked_add(due));
+        #[cfg(feature = "testing")]
+        let due = match self.set_alarm(due) {
+            Alarmed::Rings => return None,
+            Alarmed::Fake => None,
+            Alarmed::Real => due,
+        };
         let late = self.starting.values().map(|(deadline, _)| *deadline).min();
-        match due.into_iter().chain(late).min() {
+        self.busy = Busy::default();
+        let told = match due.into_iter().chain(for_threads).chain(late).min() {
             // The handle held here keeps the channel open, so this can't fail.
             None => self.messages.recv().ok(),
             Some(deadline) => self.messages.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok(),
+        };
+        let (message, busy) = match told {
+            Some((message, busy)) => (Some(message), busy),
+            None => (None, self.handle.clock().busy()),
+        };
+        self.busy = busy;
+        message
+    }
+
+    /// Has a fake clock tick when this is due.
+    #[cfg(feature = "testing")]
+    fn set_alarm(&mut self, due: Option<Instant>) -> Alarmed {
+        struct Ticks(crate::events::Events);
+        impl std::task::Wake for Ticks {
+            fn wake(self: Arc<Self>) {
+                self.0.send(Event::Tick);
+            }
         }
+        let Some(fake) = self.handle.clock().fake() else { return Alarmed::Real };
+        if self.alarm.as_ref().and_then(|alarm| alarm.at()) != due {
+            self.alarm = due.map(|due| fake.alarm_at(due));
+        }
+        let Some(alarm) = &mut self.alarm else { return Alarmed::Fake };
+        let waker = std::task::Waker::from(Arc::new(Ticks(self.handle.events().clone())));
+        let polled = std::pin::Pin::new(alarm).poll(&mut std::task::Context::from_waker(&waker));
+        if polled.is_ready() { Alarmed::Rings } else { Alarmed::Fake }
     }
 
     /// A loop that never says that it is started would hold everything up in silence. It ends the service, whatever its policy: its thread still lives.
@@ -182,10 +238,12 @@ impl Supervisor {
         match &event {
             Event::LoopStarted(id, incarnation) => {
                 self.starting.remove(id);
+                self.loops[*id].busy = Busy::default();
                 self.handle.board().set_loop(*id, true, *incarnation);
             }
             Event::LoopEnded(id, incarnation, _) => {
                 self.starting.remove(id);
+                self.loops[*id].busy = Busy::default();
                 self.handle.board().set_loop(*id, false, *incarnation);
             }
             Event::HardStop(signal) => {
@@ -193,7 +251,14 @@ impl Supervisor {
             }
             _ => {}
         }
-        self.lifecycle.handle(self.started.elapsed(), event)
+        let now = self.now();
+        // One look at a clock that is both.
+        let threads_now = if self.started == self.begun { now } else { self.begun.elapsed() };
+        self.lifecycle.handle_apart(now, threads_now, event)
+    }
+
+    fn now(&self) -> Duration {
+        self.handle.clock().now().saturating_duration_since(self.started)
     }
 
     /// The loop's thread is about to end: it has said so with its last breath.
@@ -209,7 +274,9 @@ impl Supervisor {
         match action {
             Action::StartLoop(id, incarnation) => self.start_loop(id, incarnation),
             Action::StopLoop(id, _, deadline) => {
-                let deadline = self.started.checked_add(deadline);
+                // Of a thread: by the real clock.
+                let deadline = Instant::now().checked_add(deadline.saturating_sub(self.now()));
+                self.loops[id].busy = self.handle.clock().busy();
                 self.loops[id].shared.stop(self.stop_reason.clone(), deadline);
             }
             Action::AbandonLoop(id, _) => self.abandon_loop(id),
@@ -240,7 +307,9 @@ impl Supervisor {
 
     fn start_loop(&mut self, id: LoopId, incarnation: u32) {
         let events = self.handle.events().clone();
+        let busy = self.handle.clock().busy();
         let l = &mut self.loops[id];
+        l.busy = busy;
         let name = l.shared.name().clone();
         let started = events.clone();
         let drive = l.runner.incarnation(
@@ -291,6 +360,7 @@ impl Supervisor {
         self.handle.board().set_loop(id, false, self.incarnation_of(id));
         // Not joined: it may never end.
         self.loops[id].thread = None;
+        self.loops[id].busy = Busy::default();
     }
 
     fn incarnation_of(&self, id: LoopId) -> u32 {

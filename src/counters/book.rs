@@ -10,6 +10,8 @@ use std::{
 #[cfg(feature = "metrics")]
 use super::Samples;
 use super::{Counter, Gauge, Reading};
+#[cfg(feature = "net")]
+use crate::net::Address;
 use crate::{
     hosted::catch,
     sync::{Mutex, lock},
@@ -25,6 +27,9 @@ struct Inner {
     /// What is said of a name.
     families: BTreeMap<String, Family>,
     exports: BTreeMap<String, String>,
+    /// Where the incarnation listens.
+    #[cfg(feature = "net")]
+    bound: Vec<Address>,
     warnings: BTreeMap<String, (String, Instant)>,
 }
 
@@ -141,16 +146,20 @@ impl Book {
         drop((before, old));
     }
 
-    /// The incarnation has ended: nobody answers for its gauges any more.
-    pub(crate) fn forget_asked(&self) {
+    /// The incarnation has ended: nobody answers for its gauges any more, nor listens.
+    pub(crate) fn end_incarnation(&self) {
         let mut asked = Vec::new();
-        lock(&self.0).meters.retain(|_, instrument| {
+        let mut inner = lock(&self.0);
+        #[cfg(feature = "net")]
+        inner.bound.clear();
+        inner.meters.retain(|_, instrument| {
             let keep = !matches!(instrument, Instrument::Asked(_));
             if !keep {
                 asked.push(instrument.clone());
             }
             keep
         });
+        drop(inner);
         if let Err(panic) = catch(|| drop(asked)) {
             log::error!("the drop of a gauge panicked: {panic}");
         }
@@ -179,8 +188,29 @@ impl Book {
         lock(&self.0).exports.remove(name).is_some()
     }
 
+    /// Where it listens is exported as `address`.
     pub(crate) fn exports(&self) -> BTreeMap<String, String> {
-        lock(&self.0).exports.clone()
+        let inner = lock(&self.0);
+        #[allow(unused_mut, reason = "the feature net")]
+        let mut exports = inner.exports.clone();
+        #[cfg(feature = "net")]
+        if !inner.bound.is_empty() {
+            let bound = inner.bound.iter().map(Address::to_string).collect::<Vec<_>>();
+            exports.insert("address".to_owned(), bound.join(", "));
+        }
+        exports
+    }
+
+    // --- Addresses ---
+
+    #[cfg(feature = "net")]
+    pub(crate) fn add_bound(&self, address: Address) {
+        lock(&self.0).bound.push(address);
+    }
+
+    #[cfg(feature = "net")]
+    pub(crate) fn bound(&self) -> Vec<Address> {
+        lock(&self.0).bound.clone()
     }
 
     // --- Warnings ---

@@ -79,6 +79,8 @@ pub(crate) struct Lifecycle {
     random: fastrand::Rng,
 
     now: Now,
+    /// By the clock of the threads.
+    threads_now: Now,
     phase: Phase,
     stop: Option<Stop>,
     timers: Timers,
@@ -302,6 +304,7 @@ impl Lifecycle {
             shutdown_timeout: plan.shutdown_timeout,
             random: fastrand::Rng::with_seed(plan.seed),
             now: Now::ZERO,
+            threads_now: Now::ZERO,
             phase: Phase::New,
             stop: None,
             timers: Timers::default(),
@@ -319,9 +322,17 @@ impl Lifecycle {
         }
     }
 
-    /// Takes in what happened at `now`, and says what has to be done. A clock that goes back stands still.
+    /// As [`handle_apart`](Self::handle_apart), with one clock that is both.
+    #[cfg(test)]
     pub(crate) fn handle(&mut self, now: Now, event: Event) -> Vec<Action> {
+        self.handle_apart(now, now, event)
+    }
+
+    /// Takes in what happened at `now`, and says what has to be done. A clock that goes back stands still. The threads' time is another where the
+    /// service's is a fake.
+    pub(crate) fn handle_apart(&mut self, now: Now, threads_now: Now, event: Event) -> Vec<Action> {
         self.now = self.now.max(now);
+        self.threads_now = self.threads_now.max(threads_now);
         if !self.is_finished() {
             self.take(event);
             self.settle();
@@ -330,8 +341,15 @@ impl Lifecycle {
         mem::take(&mut self.actions)
     }
 
-    /// The earliest time at which a [`Event::Tick`] does something.
+    /// The earlier of the [two](Self::next_deadlines).
+    #[cfg(test)]
     pub(crate) fn next_deadline(&self) -> Option<Now> {
+        let (service, threads) = self.next_deadlines();
+        service.into_iter().chain(threads).min()
+    }
+
+    /// The earliest times at which an [`Event::Tick`] does something: by the service's time, and by the threads'.
+    pub(crate) fn next_deadlines(&self) -> (Option<Now>, Option<Now>) {
         self.timers.next()
     }
 
@@ -394,7 +412,7 @@ impl Lifecycle {
     }
 
     fn do_what_is_due(&mut self) {
-        while let Some((at, timer)) = self.timers.pop_due(self.now) {
+        while let Some((at, timer)) = self.timers.pop_due(self.now, self.threads_now) {
             match timer {
                 Timer::Drain => self.stop_tasks(false),
                 Timer::Shutdown => self.shutdown_timeout_over(),

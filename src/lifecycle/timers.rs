@@ -17,9 +17,12 @@ pub(super) enum Timer {
     Loop(LoopId),
 }
 
+/// Those that say how long a thread has to act go by a clock of their own: the real one, even where the
+/// service's is a fake.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     queue: BTreeSet<(Now, Timer)>,
+    of_threads: BTreeSet<(Now, Timer)>,
     due: BTreeMap<Timer, Now>,
 }
 
@@ -31,9 +34,17 @@ impl Timers {
         self.queue.insert((at, timer));
     }
 
+    /// Sets a timer by the clock of the threads.
+    pub(super) fn set_for_thread(&mut self, timer: Timer, at: Now) {
+        self.clear(timer);
+        self.due.insert(timer, at);
+        self.of_threads.insert((at, timer));
+    }
+
     pub(super) fn clear(&mut self, timer: Timer) {
         if let Some(at) = self.due.remove(&timer) {
             self.queue.remove(&(at, timer));
+            self.of_threads.remove(&(at, timer));
         }
     }
 
@@ -41,16 +52,18 @@ impl Timers {
         self.due.get(&timer).copied()
     }
 
-    pub(super) fn next(&self) -> Option<Now> {
-        self.queue.first().map(|&(at, _)| at)
+    /// The earliest by each of the two clocks.
+    pub(super) fn next(&self) -> (Option<Now>, Option<Now>) {
+        let first = |queue: &BTreeSet<(Now, Timer)>| queue.first().map(|&(at, _)| at);
+        (first(&self.queue), first(&self.of_threads))
     }
 
     /// Takes out the earliest timer that is due, and the time it was set to.
-    pub(super) fn pop_due(&mut self, now: Now) -> Option<(Now, Timer)> {
-        let &(at, timer) = self.queue.first()?;
-        (at <= now).then(|| {
-            self.clear(timer);
-            (at, timer)
-        })
+    pub(super) fn pop_due(&mut self, now: Now, threads_now: Now) -> Option<(Now, Timer)> {
+        let service = self.queue.first().copied().filter(|&(at, _)| at <= now);
+        let thread = self.of_threads.first().copied().filter(|&(at, _)| at <= threads_now);
+        let (at, timer) = service.into_iter().chain(thread).min()?;
+        self.clear(timer);
+        Some((at, timer))
     }
 }

@@ -16,6 +16,7 @@ use super::{
 #[cfg(all(feature = "net", target_os = "linux"))]
 use crate::net::Installed;
 use crate::{
+    clock::Busy,
     current::{self, Label},
     hosted::{Control, Ended, Hosted, catch},
     remote::{Address, Work},
@@ -98,12 +99,12 @@ impl Local {
 
     pub(crate) fn run(self: &Rc<Self>, job: Job) {
         match job {
-            Job::Errand(errand) => {
+            Job::Errand(errand, _busy) => {
                 if let Err(panic) = catch(|| errand(self)) {
                     log::error!("loop {}: an errand panicked: {panic}", self.shared.name());
                 }
             }
-            Job::For(key, work) => match self.value(key) {
+            Job::For(key, work, _busy) => match self.value(key) {
                 Some(value) => self.work(work, value),
                 None => self.park(key, work),
             },
@@ -128,7 +129,8 @@ impl Local {
 
     /// The value is between two incarnations of its task: the job waits at its address. Or it is gone for good.
     fn park(&self, key: u64, work: Box<dyn Work>) {
-        let job = Job::For(key, work);
+        // Nobody waits for it, until there is a value again.
+        let job = Job::For(key, work, Busy::default());
         let refused = match self.shared.address(key) {
             Some(address) => address.park(job).err(),
             None => Some(job),
@@ -165,7 +167,11 @@ impl Local {
         let waited = address.bind(&self.shared)?;
         self.values.borrow_mut().insert(address.key(), value);
         if !waited.is_empty() {
-            self.backlog.borrow_mut().extend(waited);
+            let marked = waited.into_iter().map(|mut job| {
+                job.mark(self.shared.clock().busy());
+                job
+            });
+            self.backlog.borrow_mut().extend(marked);
             self.shared.queue.bell.ring();
         }
         Ok(())
@@ -260,8 +266,8 @@ impl Local {
         loop {
             let job = self.backlog.borrow_mut().pop_front();
             match job {
-                Some(Job::For(key, work)) => self.park(key, work),
-                Some(Job::Errand(_)) => {}
+                Some(Job::For(key, work, _)) => self.park(key, work),
+                Some(Job::Errand(..)) => {}
                 None => break,
             }
         }

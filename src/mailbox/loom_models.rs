@@ -191,7 +191,7 @@ impl Fates {
             ran.up();
             drop(token);
         });
-        if let Err(Job::Errand(_)) = errand {
+        if let Err(Job::Errand(..)) = errand {
             self.returned.up();
         }
     }

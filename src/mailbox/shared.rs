@@ -13,11 +13,12 @@ use slab::Slab;
 
 use super::{
     local::Local,
-    queue::{Queue, flag},
+    queue::{Queue, Refused, flag},
 };
 #[cfg(feature = "metrics")]
 use crate::Samples;
 use crate::{
+    clock::{Busy, Clock},
     current::Seen,
     discard::Discards,
     remote::{Address, Work},
@@ -39,14 +40,24 @@ pub(crate) type Errand = Box<dyn FnOnce(&Rc<Local>) + Send>;
 /// A closure on its way to a loop.
 pub(crate) enum Job {
     /// For the value of the address with this key.
-    For(u64, Box<dyn Work>),
+    For(u64, Box<dyn Work>, Busy),
     /// For the loop itself: the core's own errands.
-    Errand(Errand),
+    Errand(Errand, Busy),
+}
+
+impl Job {
+    /// It is on its way to where it is run, or, with the default, waits for that.
+    pub(crate) fn mark(&mut self, busy: Busy) {
+        match self {
+            Self::For(.., marked) | Self::Errand(_, marked) => *marked = busy,
+        }
+    }
 }
 
 /// What all threads see of a loop, through all its incarnations.
 pub(crate) struct Shared {
     name: Arc<str>,
+    clock: Clock,
     pub(crate) queue: Queue<Job, Runnable>,
     /// Hosted futures that are not gone yet.
     live: AtomicUsize,
@@ -89,8 +100,14 @@ pub(crate) fn clock_at(now: Instant) -> Duration {
 
 impl Shared {
     pub(crate) fn new(name: &str) -> Arc<Self> {
+        Self::with_clock(name, Clock::default())
+    }
+
+    /// A loop of a service, which has one clock.
+    pub(crate) fn with_clock(name: &str, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             name: name.into(),
+            clock,
             queue: Queue::new(MAILBOX_CAPACITY),
             live: AtomicUsize::new(0),
             waiting: Mutex::default(),
@@ -118,9 +135,20 @@ impl Shared {
         lock(&self.shutdown).clone()
     }
 
+    /// The clock of its service.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// Posts an errand; it is given back when the mailbox is closed.
     pub(crate) fn errand(&self, errand: impl FnOnce(&Rc<Local>) + Send + 'static) -> Result<(), Job> {
-        self.queue.push_unbounded(Job::Errand(Box::new(errand)))
+        self.queue.push_unbounded(Job::Errand(Box::new(errand), self.clock.busy()))
+    }
+
+    /// Accepts a job, or gives it back.
+    pub(crate) fn push(&self, mut job: Job) -> Result<(), Refused<Job>> {
+        job.mark(self.clock.busy());
+        self.queue.push(job)
     }
 
     // --- The end ---

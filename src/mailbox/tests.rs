@@ -94,7 +94,7 @@ fn reach<T: 'static>(shared: &Arc<Shared>, mailbox: &Mailbox<Tested>, value: T) 
 fn errand(shared: &Shared, errand: impl FnOnce(&Rc<Local>) + Send + 'static) -> bool {
     match shared.errand(errand) {
         Ok(()) => true,
-        Err(Job::Errand(_)) => false,
+        Err(Job::Errand(..)) => false,
         Err(Job::For(..)) => unreachable!("it was an errand"),
     }
 }

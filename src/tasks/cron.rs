@@ -102,11 +102,7 @@ pub(super) struct CronTicks {
 const MOST: u64 = 10_000;
 
 impl CronTicks {
-    pub(super) fn begin(cron: Cron, timing: &Timing) -> Self {
-        Self::begin_at(cron, timing, SystemTime::now())
-    }
-
-    fn begin_at(cron: Cron, timing: &Timing, now: SystemTime) -> Self {
+    pub(super) fn begin(cron: Cron, timing: &Timing, now: SystemTime) -> Self {
         let (next, delay) = match timing.first {
             FirstRun::AtOnce => (Some(now), Duration::ZERO),
             FirstRun::AfterInterval => (cron.after(now), by_chance(timing.jitter)),
@@ -114,16 +110,12 @@ impl CronTicks {
         Self { cron, missed: timing.missed, jitter: timing.jitter, next, delay }
     }
 
-    pub(super) fn rest(&self) -> Option<Duration> {
+    pub(super) fn rest(&self, now: SystemTime) -> Option<Duration> {
         let due = self.next?.checked_add(self.delay)?;
-        Some(due.duration_since(SystemTime::now()).unwrap_or_default())
+        Some(due.duration_since(now).unwrap_or_default())
     }
 
-    pub(super) fn fire(&mut self) -> u64 {
-        self.fire_at(SystemTime::now())
-    }
-
-    fn fire_at(&mut self, now: SystemTime) -> u64 {
+    pub(super) fn fire(&mut self, now: SystemTime) -> u64 {
         let Some(this) = self.next else { return 0 };
         self.delay = by_chance(self.jitter);
         self.next = self.cron.after(this);
@@ -180,7 +172,7 @@ mod tests {
 
     fn ticks(missed: MissedTicks, first: FirstRun) -> CronTicks {
         let timing = Timing { missed, ..Timing::every(Duration::ZERO, first) };
-        CronTicks::begin_at("*/10 * * * * UTC".parse().expect("it is one"), &timing, at(30))
+        CronTicks::begin("*/10 * * * * UTC".parse().expect("it is one"), &timing, at(30))
     }
 
     #[test]
@@ -188,11 +180,11 @@ mod tests {
         for missed in [MissedTicks::Skip, MissedTicks::Delay] {
             let mut ticks = ticks(missed, FirstRun::AfterInterval);
             assert_eq!(ticks.next, Some(at(600)));
-            assert_eq!((ticks.fire_at(at(2500)), ticks.next), (3, Some(at(3000))));
+            assert_eq!((ticks.fire(at(2500)), ticks.next), (3, Some(at(3000))));
         }
         let mut ticks = ticks(MissedTicks::Burst, FirstRun::AfterInterval);
         for next in [1200, 1800, 2400, 3000] {
-            assert_eq!((ticks.fire_at(at(2500)), ticks.next), (0, Some(at(next))));
+            assert_eq!((ticks.fire(at(2500)), ticks.next), (0, Some(at(next))));
         }
     }
 
@@ -200,13 +192,13 @@ mod tests {
     fn the_first_may_come_at_once() {
         let mut ticks = ticks(MissedTicks::Skip, FirstRun::AtOnce);
         assert_eq!(ticks.next, Some(at(30)));
-        assert_eq!((ticks.fire_at(at(30)), ticks.next), (0, Some(at(600))));
+        assert_eq!((ticks.fire(at(30)), ticks.next), (0, Some(at(600))));
     }
 
     #[test]
     fn a_clock_that_is_set_far_ahead_is_caught_up_with_in_one_step() {
         let mut ticks = ticks(MissedTicks::Skip, FirstRun::AfterInterval);
         let later = 600 * 1_000_000;
-        assert_eq!((ticks.fire_at(at(later + 1)), ticks.next), (MOST, Some(at(later + 600))));
+        assert_eq!((ticks.fire(at(later + 1)), ticks.next), (MOST, Some(at(later + 600))));
     }
 }

@@ -223,12 +223,12 @@ pub(super) async fn run<L: Timers, O: Args, T: Clone + Send + 'static>(
     }
     let figures = Figures::of(cx);
     let mut stop = pin!(cx.until_shutdown());
-    let mut ticks = Ticks::begin(&timing);
+    let mut ticks = Ticks::begin(&timing, cx.service().clock());
     // Until when nothing is tried again, unless somebody asks.
     let mut retry: Option<Option<Instant>> = None;
     loop {
         let rest = match retry {
-            Some(at) => at.map(|at| at.saturating_duration_since(Instant::now())),
+            Some(at) => at.map(|at| at.saturating_duration_since(cx.now())),
             None => ticks.rest(),
         };
         if rest == Some(Duration::ZERO) {
@@ -253,7 +253,7 @@ pub(super) async fn run<L: Timers, O: Args, T: Clone + Send + 'static>(
             return Ok(());
         }
         let is_due = match retry {
-            Some(at) => at.is_some_and(|at| at <= Instant::now()),
+            Some(at) => at.is_some_and(|at| at <= cx.now()),
             None => ticks.rest().is_some_and(|rest| rest.is_zero()),
         };
         let asked = asks.take();
@@ -266,9 +266,9 @@ pub(super) async fn run<L: Timers, O: Args, T: Clone + Send + 'static>(
         }
         retry = None;
 
-        let begun = Instant::now();
+        let begun = cx.now();
         let ended = caught(once()).await;
-        let took = begun.elapsed();
+        let took = cx.now().saturating_duration_since(begun);
         figures.execute_duration.took(took);
         if ticks.is_slow(took) {
             figures.slow.add(1);
@@ -282,7 +282,7 @@ pub(super) async fn run<L: Timers, O: Args, T: Clone + Send + 'static>(
                 if let Some(later) = TryLater::of(&error) {
                     figures.try_later.add(1);
                     log::debug!(target: cx.target(), "{later}");
-                    retry = Some(Instant::now().checked_add(later.after));
+                    retry = Some(cx.now().checked_add(later.after));
                     tell(asked, &RunError::TryLater(later));
                     continue;
                 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 #[cfg(feature = "cron")]
 use super::cron::{Cron, CronTicks};
+use crate::clock::Clock;
 
 /// When the first run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,45 +54,53 @@ impl Timing {
 
 /// The ticks of one incarnation.
 #[derive(Debug)]
-pub(super) enum Ticks {
+pub(super) struct Ticks {
+    clock: Clock,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
     Grid(Grid),
     #[cfg(feature = "cron")]
     Cron(CronTicks),
 }
 
 impl Ticks {
-    pub(super) fn begin(timing: &Timing) -> Self {
+    pub(super) fn begin(timing: &Timing, clock: &Clock) -> Self {
+        let clock = clock.clone();
         #[cfg(feature = "cron")]
         if let Some(cron) = &timing.cron {
-            return Self::Cron(CronTicks::begin(cron.clone(), timing));
+            let ticks = CronTicks::begin(cron.clone(), timing, clock.time_of_day());
+            return Self { clock, kind: Kind::Cron(ticks) };
         }
-        Self::Grid(Grid::begin(timing, Instant::now()))
+        Self { kind: Kind::Grid(Grid::begin(timing, clock.now())), clock }
     }
 
     /// How long it is until the next one; None: there is none.
     pub(super) fn rest(&self) -> Option<Duration> {
-        match self {
-            Self::Grid(grid) => grid.rest(Instant::now()),
+        match &self.kind {
+            Kind::Grid(grid) => grid.rest(self.clock.now()),
             #[cfg(feature = "cron")]
-            Self::Cron(ticks) => ticks.rest(),
+            Kind::Cron(ticks) => ticks.rest(self.clock.time_of_day()),
         }
     }
 
     /// It has come: goes on to the next one. Returns how many are left out.
     pub(super) fn fire(&mut self) -> u64 {
-        match self {
-            Self::Grid(grid) => grid.fire(Instant::now()),
+        match &mut self.kind {
+            Kind::Grid(grid) => grid.fire(self.clock.now()),
             #[cfg(feature = "cron")]
-            Self::Cron(ticks) => ticks.fire(),
+            Kind::Cron(ticks) => ticks.fire(self.clock.time_of_day()),
         }
     }
 
     /// Whether a run that took this long, until now, took too long.
     pub(super) fn is_slow(&self, took: Duration) -> bool {
-        match self {
-            Self::Grid(grid) => took > grid.period,
+        match &self.kind {
+            Kind::Grid(grid) => took > grid.period,
             #[cfg(feature = "cron")]
-            Self::Cron(ticks) => ticks.rest().is_some_and(|rest| rest.is_zero()),
+            Kind::Cron(_) => self.rest().is_some_and(|rest| rest.is_zero()),
         }
     }
 }

@@ -7,7 +7,14 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use crate::{Context, EventLoop, Reply, Result, current, hosted::catch, incarnation::Incarnation, reply::Completer};
+use crate::{
+    Context, EventLoop, Reply, Result,
+    clock::{Busy, Clock},
+    current,
+    hosted::catch,
+    incarnation::Incarnation,
+    reply::Completer,
+};
 
 /// A fixed number of threads for work that blocks, which belong to a task and are named for it. What is [asked](Self::run) of them is awaited from any loop.
 ///
@@ -41,12 +48,13 @@ pub struct Workers {
 }
 
 struct Pool {
+    clock: Clock,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 struct State {
-    queue: VecDeque<Job>,
+    queue: VecDeque<(Job, Busy)>,
     /// Nothing is accepted any more; who finds the queue empty ends.
     closed: bool,
     /// By thread: whether it works.
@@ -66,7 +74,8 @@ impl Workers {
     pub fn start<L: EventLoop, O>(cx: &Context<L, O>, count: usize) -> Result<Self> {
         let count = count.max(1);
         let state = State { queue: VecDeque::new(), closed: false, busy: vec![false; count] };
-        let pool = Arc::new(Pool { state: Mutex::new(state), changed: Condvar::new() });
+        let pool =
+            Arc::new(Pool { clock: cx.service().clock().clone(), state: Mutex::new(state), changed: Condvar::new() });
         let mut workers = Self { pool, threads: Vec::new(), ends: Vec::new() };
         for number in 0..count {
             let (end, ends) = Reply::local();
@@ -89,7 +98,7 @@ impl Workers {
             if state.closed {
                 Some(job)
             } else {
-                state.queue.push_back(job);
+                state.queue.push_back((job, self.pool.clock.busy()));
                 None
             }
         };
@@ -104,6 +113,7 @@ impl Workers {
     ///
     /// To drop it is to drop the workers.
     pub async fn finish(mut self) {
+        let _busy = self.pool.clock.busy();
         self.pool.lock().closed = true;
         self.pool.changed.notify_all();
         for end in std::mem::take(&mut self.ends) {
@@ -132,7 +142,7 @@ impl Pool {
     fn work(&self, number: usize, incarnation: &Incarnation, _end: Completer<()>) {
         // What runs here is the task's.
         let _entered = current::enter(&incarnation.label, &incarnation.loop_);
-        while let Some(job) = self.next(number) {
+        while let Some((job, _busy)) = self.next(number) {
             let tell = job();
             // Free before anybody hears of it: who then drops the workers finds this thread idle, and waits for its end.
             self.lock().busy[number] = false;
@@ -142,7 +152,7 @@ impl Pool {
         }
     }
 
-    fn next(&self, number: usize) -> Option<Job> {
+    fn next(&self, number: usize) -> Option<(Job, Busy)> {
         let mut state = self.lock();
         loop {
             if let Some(job) = state.queue.pop_front() {

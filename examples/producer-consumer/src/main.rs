@@ -1,48 +1,7 @@
-//! A producer on a thread of its own, and a queue whose workers run on tokio. Every third parcel is delivered at the second attempt; every fifth never, and
-//! becomes a dead letter. On ^C the producer stops first; what it has posted is delivered, then the queue ends.
-//!
-//! `--deliveries-workers 1 --deliveries-max-items 2` makes the producer wait for room; with `--log-level debug` the queue tells more.
+//! A producer, and a queue whose workers run on tokio: see the library.
 
-use std::{process::ExitCode, time::Duration};
-
-use interloop::{
-    Service, Thread, task_fn,
-    tasks::{Queue, WorkError},
-};
-use interloop_tokio::Tokio;
-
-const TICK: Duration = Duration::from_millis(100);
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let mut service = Service::new("producer-consumer");
-    let deliveries = Queue::<Tokio, u64>::new(async |&parcel, work| {
-        let attempt = work.attempt();
-        tokio::time::sleep(TICK / 2).await;
-        if parcel % 5 == 0 || (parcel % 3 == 0 && attempt.number() == 1) {
-            log::info!(target: work.target(), "parcel {parcel}, attempt {}: nobody is at home", attempt.number());
-            return Err(WorkError::later("nobody is at home"));
-        }
-        log::info!(target: work.target(), "parcel {parcel} is delivered at attempt {}", attempt.number());
-        Ok(())
-    });
-    let deliveries = deliveries.workers(4).max_items(100).attempts(3).backoff(TICK, 10 * TICK);
-    let parcels = deliveries.handle();
-    service.task("deliveries", deliveries);
-
-    let posts = parcels.clone();
-    let shop = task_fn::<Thread>(async move |cx| {
-        cx.ready();
-        let mut ticks = cx.interval(TICK);
-        for parcel in 1.. {
-            ticks.tick().await;
-            if cx.shutdown().is_requested() {
-                break;
-            }
-            // Waits while there is no room. Nobody looks at what comes of it: dead letters are the queue's to tell of.
-            posts.post(parcel).await?;
-        }
-        Ok(())
-    });
-    service.task("shop", shop).uses(&parcels);
-    service.run()
+    producer_consumer::service().run()
 }

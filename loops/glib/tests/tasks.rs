@@ -25,3 +25,9 @@ fn a_folder_is_watched_and_followed_from_another_loop() {
     let _watchdog = watchdog();
     ready_made::a_folder_is_watched_on::<Glib>();
 }
+
+#[test]
+fn a_fake_clock_is_exact() {
+    let _watchdog = watchdog();
+    ready_made::a_day_has_24_hours_on::<Glib>(&[]);
+}

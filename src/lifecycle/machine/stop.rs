@@ -100,7 +100,7 @@ impl Lifecycle {
     fn cancel_task(&mut self, id: TaskId, cause: Cause) {
         let task = &mut self.tasks[id];
         task.cancelled = Some(cause);
-        self.timers.set(Timer::Task(id), self.now.saturating_add(GRACE));
+        self.timers.set_for_thread(Timer::Task(id), self.threads_now.saturating_add(GRACE));
         self.actions.push(Action::CancelTask(id, task.incarnation));
     }
 
@@ -184,15 +184,20 @@ impl Lifecycle {
     }
 
     fn tell_loop_to_stop(&mut self, id: LoopId, deadline: Now) {
-        self.timers.set(Timer::Loop(id), deadline);
+        self.timers.set_for_thread(Timer::Loop(id), self.for_thread(deadline));
         self.actions.push(Action::StopLoop(id, self.loops[id].incarnation, deadline));
+    }
+
+    /// A deadline by the clock of the threads.
+    fn for_thread(&self, deadline: Now) -> Now {
+        self.threads_now.saturating_add(deadline.saturating_sub(self.now))
     }
 
     /// Loops that were told to stop have less time now.
     fn hurry_loops(&mut self) {
         let deadline = self.loop_deadline();
         for id in 0..self.loops.len() {
-            if self.timers.get(Timer::Loop(id)).is_some_and(|at| at > deadline) {
+            if self.timers.get(Timer::Loop(id)).is_some_and(|at| at > self.for_thread(deadline)) {
                 self.tell_loop_to_stop(id, deadline);
             }
         }

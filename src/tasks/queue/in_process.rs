@@ -35,6 +35,8 @@ const DEAD_LETTERS: usize = 1000;
 pub struct InProcess<T>(Mutex<Inner<T>>);
 
 struct Inner<T> {
+    /// The queue's, once it has taken something.
+    clock: Clock,
     closed: bool,
     max: usize,
     next: u64,
@@ -58,6 +60,7 @@ struct Waiting<T> {
 impl<T> Default for InProcess<T> {
     fn default() -> Self {
         Self(Mutex::new(Inner {
+            clock: Clock::default(),
             closed: false,
             max: usize::MAX,
             next: 0,
@@ -119,7 +122,8 @@ impl<T> Inner<T> {
                 if let Some(key) = &entry.key {
                     self.keys.insert(key.clone(), entry.id);
                 }
-                self.add(Waiting { entry, attempts: 0, since: Instant::now() });
+                let since = self.clock.now();
+                self.add(Waiting { entry, attempts: 0, since });
                 return Ok(());
             }
         };
@@ -133,7 +137,7 @@ impl<T> Inner<T> {
 
     fn take(&mut self) -> Option<Lease<T>> {
         if !self.later.is_empty() {
-            let now = Instant::now();
+            let now = self.clock.now();
             while let Some(first) = self.later.first_entry().filter(|first| first.key().0 <= now) {
                 let waiting = first.remove();
                 self.add(waiting);
@@ -142,7 +146,7 @@ impl<T> Inner<T> {
         let (_, Waiting { entry, attempts, since }) = self.ready.pop_first()?;
         let Entry { id, item, key, priority } = entry;
         self.leased.insert(id, (key, priority));
-        Some(Lease { id, item, attempt: attempts + 1, waited: since.elapsed() })
+        Some(Lease { id, item, attempt: attempts + 1, waited: self.clock.now().saturating_duration_since(since) })
     }
 
     /// Ends a lease, and frees the key.
@@ -187,6 +191,7 @@ impl<T: Send + 'static> Store<T> for InProcess<T> {
     }
 
     fn take(&self, clock: &Clock) -> impl Future<Output = Result<Lease<T>>> + Send {
+        lock(&self.0).clock = clock.clone();
         Take { store: self, clock: clock.clone(), id: None }
     }
 
@@ -196,11 +201,11 @@ impl<T: Send + 'static> Store<T> for InProcess<T> {
     }
 
     async fn retry_later(&self, lease: Lease<T>, after: Duration) -> Result {
-        let now = Instant::now();
-        // A time too far for the clock is a year.
-        let due = now.checked_add(after).unwrap_or(now + Duration::from_secs(31_536_000));
         let waker = {
             let mut inner = lock(&self.0);
+            let now = inner.clock.now();
+            // A time too far for the clock is a year.
+            let due = now.checked_add(after).unwrap_or(now + Duration::from_secs(31_536_000));
             let (key, priority) = inner.leased.remove(&lease.id).unwrap_or_default();
             let entry = Entry { id: lease.id, item: lease.item, key, priority };
             let number = inner.number();

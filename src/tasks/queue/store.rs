@@ -92,16 +92,28 @@ pub enum Refusal {
 
 /// By which a store that knows when its next item is due, and has no timers, has its [`take`](Store::take) polled again then.
 #[derive(Clone, Debug, Default)]
-pub struct Clock(Arc<Mutex<Option<Instant>>>);
+pub struct Clock {
+    time: crate::clock::Clock,
+    due: Arc<Mutex<Option<Instant>>>,
+}
 
 impl Clock {
+    pub(super) fn new(time: crate::clock::Clock) -> Self {
+        Self { time, due: Arc::default() }
+    }
+
+    /// The time, by the service's clock: the system's, unless a test has put a fake in its place.
+    pub fn now(&self) -> Instant {
+        self.time.now()
+    }
+
     /// Has the future polled again at this time. Said anew at each poll that is pending; the last word counts.
     pub fn wake_at(&self, time: Instant) {
-        *lock(&self.0) = Some(time);
+        *lock(&self.due) = Some(time);
     }
 
     pub(super) fn take(&self) -> Option<Instant> {
-        lock(&self.0).take()
+        lock(&self.due).take()
     }
 }
 

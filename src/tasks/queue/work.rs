@@ -18,7 +18,7 @@ use super::{
     core::{Core, Held},
     store::ItemId,
 };
-use crate::{Context, Error, EventLoop, Reply, Shutdown, current, hosted::catch, tasks::TryLater};
+use crate::{Context, Error, EventLoop, Reply, Shutdown, clock::Clock, current, hosted::catch, tasks::TryLater};
 
 /// How the work on an item ends when it has no result. Any error becomes one through `?`; [`TryLater`] does too, and is no failure: the item is tried again.
 ///
@@ -281,6 +281,7 @@ where
 
 /// On a thread of its own.
 struct OnThread {
+    clock: Clock,
     jobs: mpsc::Sender<Box<dyn FnOnce() + Send>>,
     thread: thread::JoinHandle<()>,
     /// There when the thread has no more to do.
@@ -323,7 +324,7 @@ impl OnThread {
             }
             completer.complete(Ok(()));
         })?;
-        Ok(Self { jobs, thread, ended })
+        Ok(Self { clock: cx.service().clock().clone(), jobs, thread, ended })
     }
 }
 
@@ -337,7 +338,9 @@ where
         let (reply, completer) = Reply::local();
         let work = self.work.clone();
         // It owns the item: if nobody waits for the end of this any more, the item is let go of there.
+        let busy = self.thread.clock.busy();
         let job = move || {
+            let _busy = busy;
             let outcome = catch(|| Outcome::from(work(held.item(), &attempt))).unwrap_or_else(Outcome::Panicked);
             completer.complete(Ok((Some(held), outcome)));
         };
@@ -352,8 +355,9 @@ where
     }
 
     fn end(self: Box<Self>) -> LocalBoxed<()> {
-        let OnThread { jobs, thread, ended } = self.thread;
+        let OnThread { clock, jobs, thread, ended } = self.thread;
         Box::pin(async move {
+            let _busy = clock.busy();
             drop(jobs);
             let _ = ended.await;
             // It has nothing left to do but to end.

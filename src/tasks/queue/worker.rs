@@ -20,6 +20,7 @@ use crate::{CallError, Context, Error, Reason, Result, Shutdown, Timers};
 
 /// How the workers of one incarnation are told to end.
 pub(super) struct Shift {
+    clock: crate::clock::Clock,
     ends: Shutdown,
     /// What waits is worked on first.
     drains: Cell<bool>,
@@ -28,14 +29,14 @@ pub(super) struct Shift {
 }
 
 impl Shift {
-    pub(super) fn new() -> Rc<Self> {
-        Rc::new(Self { ends: Shutdown::new(), drains: Cell::new(false), cutoff: Cell::new(None) })
+    pub(super) fn new(clock: crate::clock::Clock) -> Rc<Self> {
+        Rc::new(Self { clock, ends: Shutdown::new(), drains: Cell::new(false), cutoff: Cell::new(None) })
     }
 
     /// They end: with what they are at, or, if they drain, when nothing waits any more.
     pub(super) fn end(&self, drains: bool, deadline: Option<Instant>) {
         self.drains.set(drains);
-        let now = Instant::now();
+        let now = self.clock.now();
         // A little earlier than the deadline, so that what is left is given back in good order.
         self.cutoff.set(deadline.map(|deadline| {
             let rest = deadline.saturating_duration_since(now);
@@ -45,7 +46,7 @@ impl Shift {
     }
 
     fn is_over(&self) -> bool {
-        self.ends.is_requested() && (!self.drains.get() || self.is_past(Instant::now()))
+        self.ends.is_requested() && (!self.drains.get() || self.is_past(self.clock.now()))
     }
 
     fn is_past(&self, time: Instant) -> bool {
@@ -98,7 +99,7 @@ impl<L: Timers, T: Send + 'static, R: Send + 'static> Worker<L, T, R> {
         if self.shift.is_over() {
             return None;
         }
-        let (clock, stop) = (Clock::default(), self.cx.shutdown());
+        let (clock, stop) = (Clock::new(self.cx.service().clock().clone()), self.cx.shutdown());
         let mut take = pin!(self.core.take(&clock));
         let mut ends = pin!(self.shift.ends.requested());
         let mut alarm: Option<(Instant, LocalBoxed<()>)> = None;
@@ -125,7 +126,7 @@ impl<L: Timers, T: Send + 'static, R: Send + 'static> Worker<L, T, R> {
                     return Poll::Pending;
                 };
                 if alarm.as_ref().is_none_or(|(time, _)| *time != due) {
-                    let rest = due.saturating_duration_since(Instant::now());
+                    let rest = due.saturating_duration_since(self.cx.now());
                     alarm = Some((due, Box::pin(self.cx.sleep(rest))));
                 }
                 let rings = alarm.as_mut().is_some_and(|(_, sleep)| sleep.as_mut().poll(cx).is_ready());
@@ -150,9 +151,9 @@ impl<L: Timers, T: Send + 'static, R: Send + 'static> Worker<L, T, R> {
             return Ok(());
         }
         let attempt = Attempt { id, number, limit: self.policy.attempts, shutdown: self.cx.shutdown() };
-        let begun = Instant::now();
+        let begun = self.cx.now();
         let (held, outcome) = self.executor.execute(held, attempt).await;
-        self.core.figures().executed(begun.elapsed());
+        self.core.figures().executed(self.cx.now().saturating_duration_since(begun));
         match held {
             Some(held) => self.finish(held, outcome).await,
             None => Ok(()),

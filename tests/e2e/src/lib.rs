@@ -52,6 +52,11 @@ struct Tasks;
 #[doc = include_str!("../../../docs/from-sparts.md")]
 struct FromSparts;
 
+/// And so do those of the other pages.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/testing.md")]
+struct Testing;
+
 /// Runs a test; when it takes too long the process ends, and says which one.
 pub fn watched<R>(test: impl FnOnce() -> R) -> R {
     let name = thread::current().name().unwrap_or("a test").to_owned();

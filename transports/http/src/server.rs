@@ -378,8 +378,8 @@ async fn listen<H: Host>(host: &H, settings: &Settings, addresses: &Addresses) -
         listeners.push(host.listen(socket)?);
         known.push(address);
     }
-    cx.export("address", known.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
     for address in &known {
+        cx.bound(address.clone());
         log::info!(target: cx.target(), "server started on {address}");
     }
     addresses.set_bound(known);

@@ -123,7 +123,12 @@ fn the_addresses_are_in_the_api_and_the_status_from_ready_to_the_end<L: Net>() {
     let status = hosting.running.status();
     assert_eq!(status.tasks[0].state, State::Running);
     assert_eq!(status.tasks[0].exports["address"], hosting.port().to_string());
+    let name = status.tasks[0].name.clone();
+    let service = hosting.running.handle();
+    assert_eq!(service.addresses(&name), Ok(hosting.addresses.clone()));
     hosting.stop();
+    assert_eq!(service.addresses(&name), Ok(Vec::new()));
+    assert_eq!(service.status().tasks[0].exports.get("address"), None);
     assert_eq!(addresses.get(), []);
     assert_eq!(util::block_on(addresses.bound()), None);
 }

@@ -12,7 +12,8 @@ use std::{
 
 use interloop::{
     CallError, Service, Thread, Timers, task_fn,
-    tasks::{Change, DirectoryWatcher, FirstRun, Periodic, Poller, ValueWatch},
+    tasks::{Change, DirectoryWatcher, FirstRun, Periodic, Poller, Queue, ValueWatch, WorkError},
+    testing::TestService,
 };
 
 use super::util::{LONG, down, up};
@@ -127,4 +128,50 @@ pub(crate) fn a_folder_is_watched_on<L: Timers>() {
         }
     }
     down(running);
+}
+
+/// A day by a fake clock, with a loop beside it that shares the clock; words for the command line.
+pub(crate) fn a_day_has_24_hours_on<L: Timers>(words: &[&str]) {
+    let mut service = Service::new("day");
+    service.task_on::<L>("inline", Periodic::new(HOUR, || ()));
+    service.task_on::<L>("blocking", Periodic::new(HOUR, || thread::sleep(Duration::from_millis(1))).blocking());
+    service.task_on::<Thread>("beside", Periodic::new(HOUR, || ()));
+    service.task(
+        "children",
+        task_fn::<L>(async |cx| {
+            let hours = cx.counter("hours");
+            cx.ready();
+            let (mut interval, begun) = (cx.interval(HOUR), cx.now());
+            loop {
+                assert_eq!(interval.tick().await, 0);
+                let (child, hours) = (cx.clone(), hours.clone());
+                cx.spawn_local(async move { child.sleep(HOUR / 2).await }).await?;
+                cx.spawn(async move { hours.add(1) }).await?;
+                assert_eq!((cx.now() - begun).as_secs() % 3600, 1800);
+            }
+        }),
+    );
+    let queue = Queue::<L, ()>::new(async |_, work| match work.attempt().number() {
+        24 => Ok(()),
+        _ => Err(WorkError::later("it is early").after(HOUR)),
+    });
+    let queue = queue.attempts(24);
+    let items = queue.handle();
+    service.task("queue", queue);
+    let mut test = TestService::new(service).args(words);
+    let clock = test.fake_clock();
+    let test = test.start();
+    items.try_submit(()).expect("there is room").detach();
+    clock.advance(24 * HOUR);
+    for task in ["inline", "blocking", "beside"] {
+        let counts = ["iterations", "missed", "slow_iterations"].map(|name| test.counter(&format!("{task}.{name}")));
+        assert_eq!(counts, [24, 0, 0], "{task}");
+    }
+    assert_eq!((test.counter("children.hours"), test.counter("queue.completed")), (23, 1));
+    clock.advance(HOUR / 2);
+    assert_eq!((test.counter("children.hours"), test.counter("inline.iterations")), (24, 24));
+    test.request_shutdown("enough");
+    // It does not look at the stop, and is cancelled past its deadline.
+    clock.advance(Duration::from_secs(10));
+    test.join().assert_code(124);
 }

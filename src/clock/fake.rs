@@ -1,0 +1,256 @@
+//! A clock that a test moves.
+//!
+//! Invariants:
+//! 1. `busy` is raised before what it stands for can be seen by who does it, and lowered only when all that came of it is counted. So it is zero only at
+//!    rest, seen from any thread.
+//! 2. The time goes from deadline to deadline, and only at rest: who is woken finds exactly the time that was waited for.
+//!
+//! Wakers are called outside the lock.
+
+#[cfg(feature = "cron")]
+use std::time::SystemTime;
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use pin_project_lite::pin_project;
+
+/// How long nothing may happen before what is still to be done counts as blocked.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A clock that stands still, unless it is moved.
+pub(crate) struct Fake {
+    inner: Mutex<Inner>,
+    rested: Condvar,
+    began: Instant,
+    #[cfg(feature = "cron")]
+    time_of_day: SystemTime,
+    /// One moves it at a time.
+    moving: Mutex<()>,
+}
+
+struct Inner {
+    now: Instant,
+    next: u64,
+    alarms: BTreeMap<(Instant, u64), Waker>,
+    /// How much is to be done.
+    busy: usize,
+    /// How much of that has been given up waiting for: it blocks its thread.
+    blocked: usize,
+    /// Counts the changes of `busy`.
+    changes: u64,
+}
+
+/// What came of waiting for rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    Rests,
+    /// All but so many, which block their threads.
+    Blocked(usize),
+    /// The time is up, and something goes on and on.
+    Restless,
+}
+
+impl Fake {
+    pub(crate) fn new() -> Arc<Self> {
+        let now = Instant::now();
+        Arc::new(Self {
+            inner: Mutex::new(Inner { now, next: 0, alarms: BTreeMap::new(), busy: 0, blocked: 0, changes: 0 }),
+            rested: Condvar::new(),
+            began: now,
+            #[cfg(feature = "cron")]
+            time_of_day: SystemTime::now(),
+            moving: Mutex::new(()),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.lock().now
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.now() - self.began
+    }
+
+    #[cfg(feature = "cron")]
+    pub(crate) fn time_of_day(&self) -> SystemTime {
+        self.time_of_day + self.elapsed()
+    }
+
+    // --- Alarms ---
+
+    /// Rings after this time; a time too far for the clock is never.
+    pub(crate) fn alarm_in(self: &Arc<Self>, duration: Duration) -> Alarm {
+        let mut inner = self.lock();
+        let at = inner.now.checked_add(duration);
+        self.alarm(&mut inner, at)
+    }
+
+    pub(crate) fn alarm_at(self: &Arc<Self>, time: Instant) -> Alarm {
+        self.alarm(&mut self.lock(), Some(time))
+    }
+
+    fn alarm(self: &Arc<Self>, inner: &mut Inner, at: Option<Instant>) -> Alarm {
+        inner.next += 1;
+        Alarm { key: at.map(|at| (at, inner.next)), fake: self.clone() }
+    }
+
+    /// How long it is until the next alarm.
+    pub(crate) fn next_alarm(&self) -> Option<Duration> {
+        let inner = self.lock();
+        inner.alarms.first_key_value().map(|((at, _), _)| at.saturating_duration_since(inner.now))
+    }
+
+    /// Moves the time, from alarm to alarm; after each it waits until what was woken rests, until this (real) time at most.
+    pub(crate) fn advance(&self, duration: Duration, until: Option<Instant>) -> Rest {
+        let _moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rest = self.settle(until);
+        let target = self.now().checked_add(duration).expect("the clock does not go that far");
+        while rest != Rest::Restless {
+            let woken = {
+                let mut inner = self.lock();
+                let first = inner.alarms.first_key_value().map(|(&(at, _), _)| at).filter(|at| *at <= target);
+                let Some(first) = first else {
+                    inner.now = target;
+                    break;
+                };
+                inner.now = inner.now.max(first);
+                let later = inner.alarms.split_off(&(first, u64::MAX));
+                std::mem::replace(&mut inner.alarms, later)
+            };
+            woken.into_values().for_each(Waker::wake);
+            rest = self.settle(until);
+        }
+        rest
+    }
+
+    // --- Rest ---
+
+    /// Something is to be done, until what is returned is dropped.
+    pub(crate) fn begin(self: &Arc<Self>) -> Begun {
+        let mut inner = self.lock();
+        inner.busy += 1;
+        inner.changes += 1;
+        Begun(self.clone())
+    }
+
+    fn end(&self) {
+        let mut inner = self.lock();
+        inner.busy -= 1;
+        inner.changes += 1;
+        if inner.busy <= inner.blocked {
+            self.rested.notify_all();
+        }
+    }
+
+    /// Waits until all is done, but for what blocks its thread.
+    pub(crate) fn settle(&self, until: Option<Instant>) -> Rest {
+        let mut inner = self.lock();
+        let (mut changes, mut changed) = (inner.changes, Instant::now());
+        while inner.busy > inner.blocked {
+            let waited = self.rested.wait_timeout(inner, PATIENCE / 8);
+            inner = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let now = Instant::now();
+            if inner.changes != changes {
+                (changes, changed) = (inner.changes, now);
+            } else if now.duration_since(changed) >= PATIENCE {
+                inner.blocked = inner.busy;
+            }
+            if inner.busy > inner.blocked && until.is_some_and(|until| now >= until) {
+                return Rest::Restless;
+            }
+        }
+        inner.blocked = inner.busy;
+        if inner.blocked == 0 { Rest::Rests } else { Rest::Blocked(inner.blocked) }
+    }
+}
+
+impl fmt::Debug for Fake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = self.lock();
+        f.debug_struct("Fake")
+            .field("elapsed", &(inner.now - self.began))
+            .field("alarms", &inner.alarms.len())
+            .field("busy", &inner.busy)
+            .finish()
+    }
+}
+
+/// Something that is to be done.
+#[derive(Debug)]
+pub(crate) struct Begun(Arc<Fake>);
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// Ready once the clock has got to a time.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    fake: Arc<Fake>,
+    key: Option<(Instant, u64)>,
+}
+
+impl Alarm {
+    /// The time when it rings.
+    pub(crate) fn at(&self) -> Option<Instant> {
+        self.key.map(|(at, _)| at)
+    }
+}
+
+impl Future for Alarm {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(key) = self.key else { return Poll::Pending };
+        let mut inner = self.fake.lock();
+        if key.0 <= inner.now {
+            return Poll::Ready(());
+        }
+        let before = inner.alarms.insert(key, cx.waker().clone());
+        drop(inner);
+        drop(before);
+        Poll::Pending
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            let waker = self.fake.lock().alarms.remove(&key);
+            drop(waker);
+        }
+    }
+}
+
+pin_project! {
+    /// By one clock or the other.
+    #[project = SleepOf]
+    pub(crate) enum Sleep<F> {
+        Native { #[pin] sleep: F },
+        Fake { alarm: Alarm },
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Sleep<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match self.project() {
+            SleepOf::Native { sleep } => sleep.poll(cx),
+            SleepOf::Fake { alarm } => Pin::new(alarm).poll(cx),
+        }
+    }
+}
