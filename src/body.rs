@@ -10,19 +10,20 @@ use crate::{
     incarnation::Incarnation,
     lifecycle::Outcome,
     mailbox::{Local, Shared},
+    options::{Check, OptionCell},
     remote::Address,
     sync::{Mutex, lock},
 };
 
 /// A task, whatever its type and its loop's.
 pub(crate) trait Body: Send {
-    /// Whether these matches make its options.
-    fn check(&self, matches: &ArgMatches) -> std::result::Result<(), clap::Error>;
+    /// Whether matches make its options.
+    fn check(&self) -> Check;
     /// Begins an incarnation. On the loop's thread.
     fn start(
         &mut self,
         local: &Rc<Local>,
-        matches: &ArgMatches,
+        options: &Arc<OptionCell>,
         incarnation: &Arc<Incarnation>,
         service: ServiceHandle,
     );
@@ -92,14 +93,14 @@ impl<L: EventLoop, T: Task<L>> BodyOf<L, T> {
 }
 
 impl<L: EventLoop, T: Task<L>> Body for BodyOf<L, T> {
-    fn check(&self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
-        T::Options::from_arg_matches(matches).map(drop)
+    fn check(&self) -> Check {
+        |matches| T::Options::from_arg_matches(matches).map(drop)
     }
 
     fn start(
         &mut self,
         local: &Rc<Local>,
-        matches: &ArgMatches,
+        options: &Arc<OptionCell>,
         incarnation: &Arc<Incarnation>,
         service: ServiceHandle,
     ) {
@@ -107,14 +108,23 @@ impl<L: EventLoop, T: Task<L>> Body for BodyOf<L, T> {
         let _entered = current::enter(&incarnation.label, &incarnation.loop_);
         let native = local.native().and_then(|native| native.downcast::<L::Native>().ok());
         let made = catch(|| self.make.make());
-        let (native, mut task, options) = match (native, made, T::Options::from_arg_matches(matches)) {
+        let (version, matches) = options.latest();
+        let cell = options.clone();
+        let (native, mut task, options) = match (native, made, T::Options::from_arg_matches(&matches)) {
             (Some(native), Ok(Some(task)), Ok(options)) => (native, task, options),
             (_, Err(panic), _) => return incarnation.end_unbegun(Outcome::Panicked(panic)),
             (_, _, Err(error)) => return incarnation.end_unbegun(Outcome::Error(error.to_string())),
             (None, ..) => return incarnation.end_unbegun(Outcome::Error("its loop never said started".into())),
             (_, Ok(None), _) => return incarnation.end_unbegun(Outcome::Error("it can't be made anew".into())),
         };
-        let cx = Context::<L, T::Options>::new(native, options, local.clone(), incarnation.clone(), service);
+        let cx = Context::<L, T::Options>::new(
+            native,
+            options,
+            (cell, version),
+            local.clone(),
+            incarnation.clone(),
+            service,
+        );
         incarnation.begin(local, async move { task.run(cx).await });
     }
 
@@ -126,7 +136,8 @@ impl<L: EventLoop, T: Task<L>> Body for BodyOf<L, T> {
 /// A loop, whatever its type.
 pub(crate) trait Runner: Send {
     fn command(&self, command: Command) -> Command;
-    fn check(&self, matches: &ArgMatches) -> std::result::Result<(), clap::Error>;
+    /// Whether matches make its options.
+    fn check(&self) -> Check;
     fn needs_main_thread(&self) -> bool;
     fn claims(&self) -> Option<&'static str>;
     /// What its thread does, for one incarnation: drives the loop to its end.
@@ -146,8 +157,8 @@ impl<L: EventLoop> Runner for RunnerOf<L> {
         L::Options::augment_args(command)
     }
 
-    fn check(&self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
-        L::Options::from_arg_matches(matches).map(drop)
+    fn check(&self) -> Check {
+        |matches| L::Options::from_arg_matches(matches).map(drop)
     }
 
     fn needs_main_thread(&self) -> bool {

@@ -22,11 +22,12 @@ use crate::Samples;
 #[cfg(feature = "net")]
 use crate::net::{self, Address, Bound, Net, Socket};
 use crate::{
-    Counter, EventLoop, Gauge, Meter, NoOptions, Remote, Reply, ServiceHandle, Shutdown, Slot, Timers,
+    Counter, EventLoop, Gauge, Meter, NoOptions, OptionChanges, Remote, Reply, ServiceHandle, Shutdown, Slot, Timers,
     clock::Clock,
     current::Label,
     incarnation::Incarnation,
     mailbox::{Local, Shared},
+    options::OptionCell,
     remote,
 };
 
@@ -37,6 +38,8 @@ pub struct Context<L: EventLoop, O = NoOptions>(Rc<Inner<L, O>>);
 struct Inner<L: EventLoop, O> {
     native: Rc<L::Native>,
     options: Rc<O>,
+    /// The options in force, and the version of those that this incarnation began with.
+    cell: (Arc<OptionCell>, u64),
     local: Rc<Local>,
     incarnation: Arc<Incarnation>,
     service: ServiceHandle,
@@ -46,18 +49,19 @@ impl<L: EventLoop, O> Context<L, O> {
     pub(crate) fn new(
         native: Rc<L::Native>,
         options: O,
+        cell: (Arc<OptionCell>, u64),
         local: Rc<Local>,
         incarnation: Arc<Incarnation>,
         service: ServiceHandle,
     ) -> Self {
-        Self(Rc::new(Inner { native, options: Rc::new(options), local, incarnation, service }))
+        Self(Rc::new(Inner { native, options: Rc::new(options), cell, local, incarnation, service }))
     }
 
     /// The same surroundings, with other options: for the part of a task that has options of its own.
     pub(crate) fn with_options<P>(&self, options: Rc<P>) -> Context<L, P> {
-        let Inner { native, local, incarnation, service, .. } = &*self.0;
+        let Inner { native, cell, local, incarnation, service, .. } = &*self.0;
         let (native, local, incarnation) = (native.clone(), local.clone(), incarnation.clone());
-        Context(Rc::new(Inner { native, options, local, incarnation, service: service.clone() }))
+        Context(Rc::new(Inner { native, options, cell: cell.clone(), local, incarnation, service: service.clone() }))
     }
 
     pub(crate) fn incarnation_itself(&self) -> &Arc<Incarnation> {
@@ -79,9 +83,38 @@ impl<L: EventLoop, O> Context<L, O> {
         self.0.incarnation.number
     }
 
-    /// Its options, parsed.
+    /// Its options, parsed; those of the incarnation's start.
     pub fn options(&self) -> &O {
         &self.0.options
+    }
+
+    /// Brings the options anew whenever they are [set](crate::Options::set) or [reloaded](ServiceHandle::reload) while the task runs. A task that doesn't
+    /// listen gets them at its next incarnation.
+    ///
+    /// ```
+    /// # use interloop::{Context, EventLoop, Result, clap};
+    /// #[derive(clap::Args)]
+    /// struct Options {
+    ///     #[arg(long, default_value = "hello")]
+    ///     word: String,
+    /// }
+    ///
+    /// async fn run<L: EventLoop>(cx: Context<L, Options>) -> Result {
+    ///     let mut changes = cx.option_changes();
+    ///     cx.spawn_local(async move {
+    ///         loop {
+    ///             println!("it is {} now", changes.next().await.word);
+    ///         }
+    ///     }).detach();
+    ///     Ok(cx.until_shutdown().await)
+    /// }
+    /// ```
+    pub fn option_changes(&self) -> OptionChanges<O>
+    where
+        O: clap::FromArgMatches,
+    {
+        let (cell, version) = &self.0.cell;
+        OptionChanges::new(cell.clone(), *version)
     }
 
     /// What this kind of loop shows: tokio's `Handle`, `glib::MainContext` ...

@@ -1,6 +1,6 @@
 //! The way to the supervisor, from any thread.
 
-use std::sync::mpsc;
+use std::{sync::mpsc, time::Duration};
 
 use crate::{
     clock::{Busy, Clock},
@@ -12,8 +12,13 @@ pub(crate) enum Message {
     Life(Event),
     /// USR1: the status table to the log.
     ShowStatus,
-    /// HUP: the log file is opened anew.
+    /// HUP: options are read again, and the log file is opened anew.
     Reload,
+    /// How a stop that begins from now on is timed.
+    Timing {
+        drain_delay: Duration,
+        shutdown_timeout: Duration,
+    },
 }
 
 /// The way to the supervisor, from any thread.

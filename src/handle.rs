@@ -9,14 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::ArgMatches;
-
 use crate::{
-    Counters, Meter, Offer, Phase, Reason, Remote, Reply, Report, Shutdown, Status, TaskHandle, Warning, Watch, block,
+    Counters, Meter, Offer, OptionError, Options, Phase, Reason, Reloaded, Remote, Reply, Report, Shutdown, Status,
+    TaskHandle, Warning, Watch, block,
     clock::Clock,
-    events::Events,
+    events::{Events, Message},
     lifecycle::Event,
     mailbox::Job,
+    options::{CoreOptions, Host, Live},
     remote::Address,
     status::Board,
     supervisor::DISCARD_TIMEOUT,
@@ -35,7 +35,7 @@ struct Inner {
     addresses: Mutex<BTreeMap<String, Named>>,
     /// By task.
     offers: Mutex<BTreeMap<String, Vec<Offer>>>,
-    own_options: OnceLock<ArgMatches>,
+    live: OnceLock<Live>,
     #[cfg(feature = "logging")]
     logger: OnceLock<crate::logging::Logger>,
 }
@@ -56,7 +56,7 @@ impl ServiceHandle {
             shutdown: Shutdown::new(),
             addresses: Mutex::default(),
             offers: Mutex::default(),
-            own_options: OnceLock::new(),
+            live: OnceLock::new(),
             #[cfg(feature = "logging")]
             logger: OnceLock::new(),
         }))
@@ -304,12 +304,58 @@ impl ServiceHandle {
         left
     }
 
-    /// The service's [own options](crate::Service::options), parsed; None before the start, or when they are of another type.
-    pub fn options<O: clap::Args>(&self) -> Option<O> {
-        self.0.own_options.get().and_then(|matches| O::from_arg_matches(matches).ok())
+    /// The options of the service, its tasks and its loops: to look at, and to set while it runs.
+    pub fn options(&self) -> Options {
+        Options(self.clone())
     }
 
-    /// Changes what is logged, from now on: `info,http=debug`, as for `--log-level`.
+    /// The service's [own options](crate::Service::options), parsed, as they are now; None before the start, or when they are of another type.
+    pub fn own_options<O: clap::Args>(&self) -> Option<O> {
+        let (_, matches) = self.0.live.get()?.cell(0)?.latest();
+        O::from_arg_matches(&matches).ok()
+    }
+
+    /// Reads the file of `--config`, those of `*_FILE` variables and systemd's credentials again, checks everything, and puts it in force: all of it, or, if
+    /// there is an error, nothing. Tasks [are told](crate::Context::option_changes). The log file is opened anew. What came of it is logged, too.
+    ///
+    /// Unlike the other calls it reads files, on this thread.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong; the service runs on as it was.
+    pub fn reload(&self) -> Result<Reloaded, OptionError> {
+        self.reload_because("")
+    }
+
+    /// The reason stands before what is logged.
+    pub(crate) fn reload_because(&self, why: &str) -> Result<Reloaded, OptionError> {
+        let reloaded = self.options().reload();
+        // First, so that the rest is in the new one.
+        #[cfg(feature = "logging")]
+        match self.0.logger.get().map(crate::logging::Logger::reopen) {
+            Some(Ok(true)) => log::info!(target: self.name(), "{why}log opened anew"),
+            Some(Err(error)) => log::error!(target: self.name(), "{why}but the log can't be opened anew: {error}"),
+            Some(Ok(false)) | None => {}
+        }
+        match &reloaded {
+            Ok(reloaded) if reloaded.changes().is_empty() => {
+                log::info!(target: self.name(), "{why}reloaded: {reloaded}");
+            }
+            Ok(reloaded) => {
+                for change in reloaded.changes() {
+                    log::info!(target: self.name(), "{why}reloaded: {change}");
+                }
+            }
+            Err(error) => {
+                for line in error.lines() {
+                    log::error!(target: self.name(), "{why}not reloaded: {line}");
+                }
+            }
+        }
+        reloaded
+    }
+
+    /// Changes what is logged, from now on: `info,http=debug`, as for `--log-level`. It is the same as to [set](Options::set) that option.
     ///
     /// # Errors
     ///
@@ -317,14 +363,7 @@ impl ServiceHandle {
     /// installed a logger.
     #[cfg(feature = "logging")]
     pub fn set_log_levels(&self, levels: &str) -> crate::Result {
-        let levels = levels.parse::<crate::logging::Levels>().map_err(|why| crate::Error::new(why.to_string()))?;
-        match self.0.logger.get() {
-            Some(logger) if logger.note().is_none() => {
-                logger.set_levels(levels);
-                Ok(())
-            }
-            _ => Err(crate::Error::new("the log is not the service's own")),
-        }
+        self.options().set("log-level", levels).map(drop).map_err(|error| crate::Error::new(error.to_string()))
     }
 
     /// What is logged now; None where [`set_log_levels`](Self::set_log_levels) would fail.
@@ -339,8 +378,33 @@ impl ServiceHandle {
         let _ = self.0.logger.set(logger);
     }
 
-    pub(crate) fn set_own_options(&self, matches: ArgMatches) {
-        let _ = self.0.own_options.set(matches);
+    pub(crate) fn set_live(&self, live: Live) {
+        let _ = self.0.live.set(live);
+    }
+
+    pub(crate) fn live(&self) -> Option<&Live> {
+        self.0.live.get()
+    }
+}
+
+impl Host for ServiceHandle {
+    #[cfg(feature = "logging")]
+    fn can_log(&self) -> bool {
+        self.0.logger.get().is_some_and(|logger| logger.note().is_none())
+    }
+
+    #[cfg(not(feature = "logging"))]
+    fn can_log(&self) -> bool {
+        false
+    }
+
+    fn apply(&self, core: &CoreOptions) {
+        #[cfg(feature = "logging")]
+        if let Some(logger) = self.0.logger.get() {
+            logger.set_levels(core.log_level.clone());
+        }
+        let CoreOptions { drain_delay, shutdown_timeout, .. } = *core;
+        self.0.events.tell(Message::Timing { drain_delay, shutdown_timeout });
     }
 }
 

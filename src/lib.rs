@@ -48,18 +48,24 @@
 //!
 //! | code | meaning |
 //! |---|---|
-//! | 0 | asked to stop, or all done, and everything ended |
+//! | 0 | asked to stop, or all done, and everything ended; what was asked for (`--help`, `--dry-run`) was printed |
 //! | 1 | a task or a start failed, or a restart limit was hit |
 //! | 2 | the words of the command line are wrong |
-//! | 78 | a configuration that can't work: dependencies, flags that collide, the environment, the log file |
+//! | 78 | a configuration that can't work: dependencies, flags that collide, the environment, the file of `--config`, the log file |
 //! | 124 | something ran past its deadline, and was cancelled or left behind |
 //! | 128 + n | forced by signal n |
 //!
 //! # Signals
 //!
 //! Of [`Service::run`], not of [`start`](Service::start): the first INT or TERM stops in order; a second cancels everything, now; a third leaves at once,
-//! even if every thread is stuck. The same signal within 250 ms counts once. USR1 writes the [status](Status) to the log; HUP opens the log file anew, or
-//! stops a service that hangs on a terminal.
+//! even if every thread is stuck. The same signal within 250 ms counts once. USR1 writes the [status](Status) to the log; HUP reads the files of options
+//! again, as [`reload`](ServiceHandle::reload), and opens the log file anew, or stops a service that hangs on a terminal.
+//!
+//! # Options
+//!
+//! Tasks, loops and the service declare theirs as [`clap::Args`]. Their values come from the command line, the environment (`{VARIABLE}_FILE` too),
+//! systemd's credentials, a TOML file and code, the strongest first; they can be [set](Options::set) while the service runs, and tasks
+//! [listen](Context::option_changes). [`docs/options.md`](https://docs.rs/crate/interloop/latest/source/docs/options.md) has all of it.
 //!
 //! # Limits
 //!
@@ -75,6 +81,7 @@
 //! # Features
 //!
 //! * `cli` (default): [`Service::run`] reads the command line and the environment.
+//! * `config` (default): `--config`, options from a TOML file; adds toml, 5 crates in all.
 //! * `logging` (default): [`Service::run`] installs a logger; adds fern and serde_json.
 //! * `metrics` (default): [`Samples`], counters by regular expression; adds hdrhistogram and regex-lite.
 //! * `net` (default): sockets and readiness on every loop; adds futures-io, rustix and socket2.
@@ -133,6 +140,11 @@ pub use clap;
 #[doc = include_str!("../docs/counters.md")]
 struct CountersPage;
 
+/// Its program is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/options.md")]
+struct OptionsPage;
+
 #[cfg(feature = "metrics")]
 pub use crate::counters::{PatternError, Samples, SamplesReading, WindowReading};
 pub use crate::{
@@ -143,7 +155,9 @@ pub use crate::{
     foreign::{Foreign, ForeignHandle},
     handle::{ServiceHandle, UnknownName},
     mailbox::{LocalFuture, Mailbox, SendFuture, Turn},
-    options::duration,
+    options::{
+        Applied, OptionChange, OptionChanges, OptionError, OptionValue, Options, Origin, Reloaded, Secret, duration,
+    },
     remote::{PostError, Remote, Slot},
     reply::{CallError, CancelOnDrop, Reply},
     restart::RestartPolicy,

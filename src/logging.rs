@@ -103,8 +103,8 @@ impl Logger {
         }
     }
 
-    /// Opens the log file anew, after it was moved away.
-    pub(crate) fn reopen(&self) -> std::io::Result<()> {
+    /// Opens the log file anew, after it was moved away; false if there is none.
+    pub(crate) fn reopen(&self) -> std::io::Result<bool> {
         self.sink.reopen()
     }
 

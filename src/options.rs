@@ -8,18 +8,29 @@
 //!    too.
 //! 2. All flags make one common [`clap::Command`], which only collects and checks values one by one, and prints the
 //!    help.
-//! 3. The [layers] are asked in turn, the strongest first: the command line, the environment, the values set in code.
+//! 3. The [layers] are asked in turn, the strongest first: the command line, the environment (a variable, or the file
+//!    that one names), systemd's credentials, the [file] of `--config`; then the values set in code. What is
+//!    [set while the service runs](live) is stronger than all of them.
 //! 4. The winners are [replayed](replay) into the owner's own `Command`, where its constraints (conflicts, groups, what
 //!    requires what) act as they were declared, and from whose matches its `Args` are read.
 //!
-//! Steps 3 and 4 are done [section by section](Parsed::matches), for those that are wanted: what a task that was not
-//! selected would require is not asked for.
+//! Step 4 is done [section by section](Parsed::matches), for those that are wanted: what a task that was not selected
+//! would require is not asked for. A file is checked as a whole. While the service runs, steps 3 and 4 are
+//! [repeated](live): all sections are replayed before the first [cell] gets its new values.
 
+mod cell;
+mod changes;
 mod claims;
 mod duration;
+#[cfg(feature = "config")]
+mod file;
 mod flag;
 mod layers;
+mod live;
+mod origin;
 mod replay;
+mod secret;
+mod show;
 mod standard;
 #[cfg(test)]
 mod tests;
@@ -32,11 +43,24 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-pub use self::duration::duration;
-pub(crate) use self::standard::{CoreOptions, SHUTDOWN_TIMEOUT};
+pub(crate) use self::{
+    cell::{Check, OptionCell},
+    layers::Env,
+    live::{Host, LOOP_ID, Live},
+    standard::{CoreOptions, SHUTDOWN_TIMEOUT},
+};
+pub use self::{
+    changes::OptionChanges,
+    duration::duration,
+    live::{Applied, OptionChange, OptionError, OptionValue, Options, Reloaded},
+    origin::Origin,
+    secret::Secret,
+};
 use self::{
     flag::{Flag, Required},
-    layers::{CommandLine, Environment, Given, Layer},
+    layers::{CommandLine, Given, Sources},
+    standard::NOT_IN_FILE,
+    wording::Fault,
 };
 
 /// Who declares options.
@@ -104,7 +128,7 @@ pub(crate) enum Stop {
     Asked(String),
     /// The command line's words are wrong: one line to stderr, exit code 2.
     Usage(String),
-    /// The code, the environment or their sum can't work: one line to stderr, exit code 78.
+    /// The code, the environment, the file or their sum can't work: to stderr, a line each, exit code 78.
     Config(String),
 }
 
@@ -123,7 +147,7 @@ pub(crate) fn parse(
     sections: &[Section],
     defaults: &[(String, String)],
     args: Vec<OsString>,
-    env: &dyn Fn(&str) -> Option<OsString>,
+    env: Env,
 ) -> Result<Parsed, Stop> {
     let service = &about.name;
     let config = |text: String| Stop::Config(format!("{service}: {text}"));
@@ -136,7 +160,7 @@ pub(crate) fn parse(
     for (place, section) in own.into_iter().chain([(None, &core)]).chain(others) {
         plans.push(Plan::new(service, place, section).map_err(config)?);
     }
-    claims::check(about, &plans).map_err(config)?;
+    claims::check(about, &mut plans).map_err(config)?;
 
     let matches = common(about, &plans, Required::Never).try_get_matches_from(&args).map_err(|error| {
         match error.kind() {
@@ -147,20 +171,33 @@ pub(crate) fn parse(
                 Stop::Asked(shown.render().to_string().trim_end().to_owned())
             }
             ErrorKind::DisplayVersion => Stop::Asked(error.render().to_string().trim_end().to_owned()),
-            _ => wording::usage(service, &with_owner(error, &plans)),
+            _ => Fault::usage(&with_owner(error, &plans)).stop(service),
         }
     })?;
 
-    // The strongest first. A file of settings would stand between the environment and the code, whose values are the
-    // defaults.
-    let layers: [&dyn Layer; 2] = [&CommandLine(matches), &Environment(env)];
-    for plan in &mut plans {
-        plan.given = plan.flags.iter().map(|flag| layers.iter().find_map(|layer| layer.get(flag))).collect();
-    }
     // Back to the order of the sections, with Interloop's own before them.
     plans.sort_by_key(|plan| plan.place);
-    let core = read(service, &plans.remove(0))?;
-    Ok(Parsed { service: service.clone(), core, sections: plans })
+    let sources = Sources { command_line: CommandLine(matches), env, file: None };
+    let ask = |sources: &Sources, plans: &mut [Plan]| {
+        let given = sources.ask(plans).map_err(|lines| {
+            let lines: Vec<_> = lines.into_iter().map(|line| format!("{service}: {line}")).collect();
+            Stop::Config(lines.join("\n"))
+        })?;
+        plans.iter_mut().zip(given).for_each(|(plan, given)| plan.given = given);
+        read::<CoreOptions>(&plans[0]).map_err(|fault| fault.stop(service))
+    };
+    let core = ask(&sources, &mut plans)?;
+    // The command line and the environment say which file; now it has its say.
+    #[cfg(feature = "config")]
+    let (sources, core) = match core.config.clone() {
+        None => (sources, core),
+        file => {
+            let sources = Sources { file, ..sources };
+            let core = ask(&sources, &mut plans)?;
+            (sources, core)
+        }
+    };
+    Ok(Parsed { service: service.clone(), core, plans, sources })
 }
 
 /// A section, planned: its flags, and what they were given.
@@ -170,8 +207,10 @@ struct Plan {
     place: Option<usize>,
     section: Section,
     flags: Vec<Flag>,
-    /// As long as `flags`; empty until the layers have been asked.
+    /// What the layers have; as long as `flags`.
     given: Vec<Option<Given>>,
+    /// What was set while the service runs; as long as `flags`.
+    set: Vec<Option<Given>>,
 }
 
 impl Plan {
@@ -189,7 +228,14 @@ impl Plan {
             };
             flag.set_in_code(value).map_err(|why| format!("{owner}: option {option}, set in code: {why}"))?;
         }
-        Ok(Self { place, section: section.clone(), flags, given: Vec::new() })
+        let none = vec![None; flags.len()];
+        Ok(Self { place, section: section.clone(), flags, given: none.clone(), set: none })
+    }
+
+    /// What is in force for each flag.
+    fn effective(&self) -> impl Iterator<Item = (&Flag, Option<&Given>)> {
+        let given = self.set.iter().zip(&self.given).map(|(set, given)| set.as_ref().or(given.as_ref()));
+        self.flags.iter().zip(given)
     }
 }
 
@@ -206,17 +252,14 @@ fn common(about: &ServiceAbout, plans: &[Plan], required: Required) -> Command {
         command = command.about(text.clone());
     }
     // One sentence instead of a variable on every line; with a task's option as the example, where there is one.
-    let example =
-        flags.filter_map(|(_, flag)| Some((flag.long.as_ref()?, &flag.variable))).max_by_key(|(_, variable)| {
-            let levels = variable.matches("__").count();
-            (levels, std::cmp::Reverse(*variable))
-        });
-    match example {
-        Some((long, variable)) => {
-            command.after_help(format!("Every option can be set in the environment too: --{long} as {variable}."))
-        }
-        None => command,
-    }
+    let example = flags.filter(|(_, flag)| flag.long.is_some()).max_by_key(|(_, flag)| {
+        let levels = flag.variable.matches("__").count();
+        (levels, std::cmp::Reverse(&flag.variable))
+    });
+    let Some((_, flag @ Flag { variable, path, .. })) = example else { return command };
+    let (long, file) = (flag.shown(), if cfg!(feature = "config") { ", and in a file" } else { "" });
+    let in_file = if file.is_empty() { String::new() } else { format!(" and {path}") };
+    command.after_help(format!("Every option can be set in the environment{file} too: {long} as {variable}{in_file}."))
 }
 
 /// Suggests `--http-port` to those who typed `--port`: clap looks for names that are spelled alike only.
@@ -239,7 +282,9 @@ pub(crate) struct Parsed {
     service: String,
     /// The options that every service has.
     pub(crate) core: CoreOptions,
-    sections: Vec<Plan>,
+    /// Interloop's own, then those of the sections.
+    plans: Vec<Plan>,
+    sources: Sources,
 }
 
 impl Parsed {
@@ -247,16 +292,21 @@ impl Parsed {
     ///
     /// Only here are its environment variables and its constraints looked at: ask for what will be used.
     pub(crate) fn matches(&self, index: usize) -> Result<ArgMatches, Stop> {
-        replay::matches(&self.service, &self.sections[index])
+        replay::matches(&self.plans[1 + index]).map_err(|fault| fault.stop(&self.service))
     }
 
     /// The same, read: what a hand-written `FromArgMatches` says becomes one line too.
     #[cfg(test)]
     fn options<A: FromArgMatches>(&self, index: usize) -> Result<A, Stop> {
-        read(&self.service, &self.sections[index])
+        read(&self.plans[1 + index]).map_err(|fault| fault.stop(&self.service))
+    }
+
+    /// What is in force, as a file for `--config`.
+    pub(crate) fn show(&self) -> String {
+        show::file(&self.service, &self.plans)
     }
 }
 
-fn read<A: FromArgMatches>(service: &str, plan: &Plan) -> Result<A, Stop> {
-    A::from_arg_matches(&replay::matches(service, plan)?).map_err(|error| wording::usage(service, &error))
+fn read<A: FromArgMatches>(plan: &Plan) -> Result<A, Fault> {
+    A::from_arg_matches(&replay::matches(plan)?).map_err(|error| Fault::usage(&error))
 }

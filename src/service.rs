@@ -31,7 +31,7 @@ use crate::{
     graph,
     lifecycle::Lifecycle,
     mailbox::Shared,
-    options::{self, Owner, Parsed, Section, ServiceAbout, Stop},
+    options::{self, Check, LOOP_ID, Live, OptionCell, Owner, Parsed, Section, ServiceAbout, Stop},
     remote::Address,
     state::Reason,
     status::{LoopRow, TaskInfo, TaskRow},
@@ -58,6 +58,7 @@ pub struct Service {
     tasks: Vec<TaskEntry>,
     loops: Vec<LoopEntry>,
     own_options: Option<Command>,
+    own_check: Check,
     defaults: Vec<(String, String)>,
     arguments: Vec<OsString>,
     /// What was found wrong while it was put together; told by `run` and `start`.
@@ -116,6 +117,7 @@ impl Service {
             tasks: Vec::new(),
             loops: Vec::new(),
             own_options: None,
+            own_check: |_| Ok(()),
             defaults: Vec::new(),
             arguments: Vec::new(),
             problems: Vec::new(),
@@ -134,13 +136,14 @@ impl Service {
         self
     }
 
-    /// Options of the service's own, without a prefix; tasks get them by [`ServiceHandle::options`].
+    /// Options of the service's own, without a prefix; tasks get them by [`ServiceHandle::own_options`].
     pub fn options<O: Args>(&mut self) -> &mut Self {
         self.own_options = Some(O::augment_args(Command::new(self.about.name.clone())));
+        self.own_check = |matches| O::from_arg_matches(matches).map(drop);
         self
     }
 
-    /// Sets an option that every service has, by its long name: it becomes the default, which the environment and the command line override.
+    /// Sets an option that every service has, by its long name: it becomes the default, which files, the environment and the command line override.
     ///
     /// ```
     /// let mut service = interloop::Service::new("hello");
@@ -314,11 +317,7 @@ impl Service {
     }
 
     /// Checks everything and brings it into shape; nothing has been started yet.
-    fn prepare(
-        mut self,
-        arguments: Vec<OsString>,
-        environment: &dyn Fn(&str) -> Option<OsString>,
-    ) -> Result<Prepared, Stop> {
+    fn prepare(mut self, arguments: Vec<OsString>, environment: options::Env) -> Result<Prepared, Stop> {
         // Instances first by what code says; a task that chooses at run time is asked below.
         let sections = self.sections();
         if let Some(problem) = self.problems.first() {
@@ -351,6 +350,11 @@ impl Service {
             let line = format!("{service}: {error}");
             if error.exit_code() == 2 { Stop::Usage(line) } else { Stop::Config(line) }
         })?;
+        if core.dry_run {
+            let text = parsed.show();
+            self.assemble(planned, chosen, parsed)?;
+            return Err(Stop::Asked(text));
+        }
         self.assemble(planned, chosen, parsed)
     }
 
@@ -375,13 +379,13 @@ impl Service {
             kind: Owner::Task,
             name: task.settings.name.clone(),
             command: task.command.clone(),
-            defaults: task.settings.options.clone(),
+            defaults: task.settings.options.0.clone(),
         });
         let loops = self.loops.iter().map(|entry| Section {
             kind: Owner::Loop,
             name: entry.settings.name.clone(),
             command: entry.runner.command(Command::new(entry.settings.name.clone())),
-            defaults: entry.settings.options.clone(),
+            defaults: entry.settings.options.0.clone(),
         });
         std::iter::once(own).chain(tasks).chain(loops).collect()
     }
@@ -402,7 +406,7 @@ impl Service {
             // What a task that isn't selected was given may not be complete: its first loop will do.
             let kind = match task.choices.len() {
                 1 => None,
-                _ => parsed.matches(1 + index).ok().and_then(|matches| matches.get_one::<String>(LOOP).cloned()),
+                _ => parsed.matches(1 + index).ok().and_then(|matches| matches.get_one::<String>(LOOP_ID).cloned()),
             };
             let choice =
                 kind.and_then(|kind| task.choices.iter().position(|choice| choice.spec.kind == kind)).unwrap_or(0);
@@ -455,7 +459,7 @@ impl Service {
 
     /// Puts together what the plan selects.
     fn assemble(self, planned: graph::Planned, chosen: Vec<Chosen>, parsed: Parsed) -> Result<Prepared, Stop> {
-        let Self { about, handle, messages, tasks, loops, unstarted, .. } = self;
+        let Self { about, handle, messages, tasks, loops, own_check, unstarted, .. } = self;
         let service = about.name.clone();
         let refused =
             |owner: &str, error: clap::Error| Stop::Config(format!("{service}: {owner}: {}", one_line(&error)));
@@ -465,6 +469,12 @@ impl Service {
         let timed = timed || parsed.core.shutdown_timeout != options::SHUTDOWN_TIMEOUT;
         let overlong = if timed { graph::overlong_chain(&planned.plan) } else { None };
 
+        let mut cells = vec![None; first_loop + loops.len()];
+        let cell = |cells: &mut Vec<_>, section: usize, check, matches| {
+            let cell = OptionCell::new(check, matches);
+            cells[section] = Some(cell.clone());
+            cell
+        };
         let mut entries = tasks.into_iter().zip(chosen).map(Some).collect::<Vec<_>>();
         let mut supervised = Vec::with_capacity(planned.tasks.len());
         let mut rows = Vec::with_capacity(planned.tasks.len());
@@ -472,7 +482,8 @@ impl Service {
             let (mut entry, chosen) = entries[declared].take().expect("a plan has each task once");
             let matches = parsed.matches(1 + declared)?;
             let body = (entry.choices.swap_remove(chosen.choice).body)();
-            body.check(&matches).map_err(|error| refused(&format!("task {}", entry.settings.name), error))?;
+            let check = body.check();
+            check(&matches).map_err(|error| refused(&format!("task {}", entry.settings.name), error))?;
             let plan = &planned.plan.tasks[id];
             let info = TaskInfo::new(&about.name, &plan.name);
             rows.push(TaskRow {
@@ -488,7 +499,7 @@ impl Service {
                 name: plan.name.clone(),
                 event_loop: plan.event_loop,
                 body: Arc::new(Mutex::new(Some(body))),
-                matches,
+                options: cell(&mut cells, 1 + declared, check, matches),
                 info,
                 restartable: plan.restartable,
                 incarnation: None,
@@ -506,7 +517,8 @@ impl Service {
         for &declared in &planned.loops {
             let entry = entries[declared].take().expect("a plan has each loop once");
             let matches = parsed.matches(first_loop + declared)?;
-            entry.runner.check(&matches).map_err(|error| refused(&format!("loop {}", entry.settings.name), error))?;
+            let check = entry.runner.check();
+            check(&matches).map_err(|error| refused(&format!("loop {}", entry.settings.name), error))?;
             loop_rows.push(LoopRow {
                 kind: entry.spec.kind,
                 main_thread: entry.runner.needs_main_thread(),
@@ -516,9 +528,10 @@ impl Service {
             });
             let start_timeout = entry.settings.start_timeout;
             let (runner, shared) = (entry.runner, entry.shared);
+            let options = cell(&mut cells, first_loop + declared, check, matches);
             supervised_loops.push(SupervisedLoop {
                 runner,
-                matches,
+                options,
                 shared,
                 thread: None,
                 start_timeout,
@@ -528,7 +541,9 @@ impl Service {
         // Whoever holds a Remote to a loop that isn't used gets Stopped.
         let unused = entries.into_iter().flatten().map(|entry| entry.shared).collect::<Vec<_>>();
 
-        handle.set_own_options(parsed.matches(0)?);
+        cell(&mut cells, 0, own_check, parsed.matches(0)?);
+        let core = parsed.core.clone();
+        handle.set_live(Live::new(parsed, cells));
         let claims_main = loop_rows.iter().any(|row| row.main_thread);
         let begun = Instant::now();
         #[cfg(feature = "testing")]
@@ -552,7 +567,6 @@ impl Service {
             loops: supervised_loops,
             main: None,
             on_abandoned: None,
-            on_reload: None,
             stuck: Vec::new(),
             stop_reason: Reason::AllDone,
             leftovers: Vec::new(),
@@ -560,7 +574,7 @@ impl Service {
             discards: Discards::default(),
         };
         let board = (about.version, rows, loop_rows);
-        Ok(Prepared { supervisor, board, parsed, claims_main, overlong, unstarted })
+        Ok(Prepared { supervisor, board, core, claims_main, overlong, unstarted })
     }
 }
 
@@ -581,7 +595,7 @@ struct Prepared {
     /// What the status shows at the start: the version, the tasks, the loops.
     board: (Option<String>, Vec<TaskRow>, Vec<LoopRow>),
     #[cfg_attr(not(feature = "logging"), expect(dead_code, reason = "it says how to log"))]
-    parsed: Parsed,
+    core: options::CoreOptions,
     claims_main: bool,
     overlong: Option<String>,
     unstarted: Unstarted,
@@ -631,7 +645,7 @@ fn choices_of<S: LoopSet<T>, T: Send + 'static>(make: Make<T>) -> Vec<Choice> {
 /// The task's options, and which loop it runs on.
 fn command_of<S: LoopSet<T>, T>(command: Command) -> Command {
     let names = S::specs().iter().map(|spec| spec.kind).collect::<Vec<_>>();
-    let flag = clap::Arg::new(LOOP).long(LOOP).value_name("LOOP").help("The loop that it runs on");
+    let flag = clap::Arg::new(LOOP_ID).long(LOOP).value_name("LOOP").help("The loop that it runs on");
     let flag = flag.default_value(names[0]).value_parser(clap::builder::PossibleValuesParser::new(names));
     S::augment(command).arg(flag)
 }

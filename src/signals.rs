@@ -43,12 +43,13 @@ pub(crate) struct SignalThread {
 impl SignalThread {
     /// Installs the handlers.
     pub(crate) fn start(events: Events) -> io::Result<Self> {
+        // First of all what takes a signal: between a handler that only looks whether it is armed and this one, a signal would be lost.
+        let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])?;
         let armed = Arc::new(AtomicBool::new(false));
         let mut leaving = Vec::new();
         for signal in [SIGINT, SIGTERM] {
             leaving.push(flag::register_conditional_shutdown(signal, 128 + signal, armed.clone())?);
         }
-        let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])?;
         let handle = signals.handle();
         let closing = Shutdown::new();
         let counter = Counter { events, armed, closing: closing.clone(), last: None, taken: 0 };

@@ -10,8 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::ArgMatches;
-
 use crate::{
     Phase, Reason, Report, ServiceHandle, State, StuckLoop, Transition,
     body::{Body, Runner},
@@ -22,6 +20,7 @@ use crate::{
     incarnation::Incarnation,
     lifecycle::{Action, Ending, Event, Lifecycle, LoopId, Outcome, TaskId},
     mailbox::{Shared, clock},
+    options::OptionCell,
     state::{Cause, Seconds},
     status::TaskInfo,
     sync::{Mutex, lock},
@@ -34,7 +33,7 @@ pub(crate) struct SupervisedTask {
     pub(crate) name: Arc<str>,
     pub(crate) event_loop: LoopId,
     pub(crate) body: Arc<Mutex<Option<Box<dyn Body>>>>,
-    pub(crate) matches: ArgMatches,
+    pub(crate) options: Arc<OptionCell>,
     pub(crate) info: Arc<TaskInfo>,
     pub(crate) restartable: bool,
     pub(crate) incarnation: Option<Arc<Incarnation>>,
@@ -51,7 +50,7 @@ impl SupervisedTask {
 
 pub(crate) struct SupervisedLoop {
     pub(crate) runner: Box<dyn Runner>,
-    pub(crate) matches: ArgMatches,
+    pub(crate) options: Arc<OptionCell>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) thread: Option<LoopThread>,
     pub(crate) start_timeout: Duration,
@@ -121,7 +120,6 @@ pub(crate) struct Supervisor {
     /// To the main thread, if it takes jobs.
     pub(crate) main: Option<mpsc::Sender<MainJob>>,
     pub(crate) on_abandoned: Option<OnAbandoned>,
-    pub(crate) on_reload: Option<Box<dyn Fn() + Send>>,
     pub(crate) stuck: Vec<StuckLoop>,
     pub(crate) stop_reason: Reason,
     /// What is left of tasks that have ended: to be dropped elsewhere, once there is nothing more urgent.
@@ -161,9 +159,15 @@ impl Supervisor {
             Message::Life(event) => return self.handle_event(event),
             Message::ShowStatus => log::info!(target: self.handle.name(), "{}", self.handle.status()),
             Message::Reload => {
-                if let Some(reload) = &self.on_reload {
-                    reload();
+                // Files may take their time, and whether options fit may be the user's code. It logs what comes of it.
+                let handle = self.handle.clone();
+                let reload = move || drop(handle.reload_because("HUP received, "));
+                if let Err(error) = thread::Builder::new().name("reload".into()).spawn(reload) {
+                    log::error!(target: self.handle.name(), "HUP received, but there is no thread to reload: {error}");
                 }
+            }
+            Message::Timing { drain_delay, shutdown_timeout } => {
+                self.lifecycle.set_timing(drain_delay, shutdown_timeout);
             }
         }
         Vec::new()
@@ -313,7 +317,7 @@ impl Supervisor {
         let name = l.shared.name().clone();
         let started = events.clone();
         let drive = l.runner.incarnation(
-            &l.matches,
+            &l.options.latest().1,
             l.shared.clone(),
             self.handle.clone(),
             Box::new(move || started.send(Event::LoopStarted(id, incarnation))),
@@ -373,14 +377,14 @@ impl Supervisor {
         let events = self.handle.events().clone();
         let incarnation = Incarnation::new(id, number, &task.name, shared.clone(), task.info.clone(), events);
         task.incarnation = Some(incarnation.clone());
-        let (body, matches, service) = (task.body.clone(), task.matches.clone(), self.handle.clone());
+        let (body, options, service) = (task.body.clone(), task.options.clone(), self.handle.clone());
         // A closed mailbox: the loop has just ended, and takes its tasks along.
         let _ = shared.errand(move |local| {
             if incarnation.is_closing() {
                 return incarnation.end_unbegun(Outcome::Dropped);
             }
             match &mut *lock(&body) {
-                Some(body) => body.start(local, &matches, &incarnation, service),
+                Some(body) => body.start(local, &options, &incarnation, service),
                 None => incarnation.end_unbegun(Outcome::Error("it was skipped, and can't be made anew".into())),
             }
         });

@@ -255,9 +255,9 @@ fn the_service_may_have_options_of_its_own() {
         let mut service = Service::new("test");
         service.options::<PortOptions>().arguments(["--port", "7"]);
         let handle = service.handle();
-        assert!(handle.options::<PortOptions>().is_none());
+        assert!(handle.own_options::<PortOptions>().is_none());
         let running = up(service);
-        assert_eq!(handle.options::<PortOptions>().unwrap().port, 7);
+        assert_eq!(handle.own_options::<PortOptions>().unwrap().port, 7);
         assert_eq!(running.stop().code, 0);
     });
 }

@@ -10,7 +10,7 @@ use std::{
         mpsc,
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use interloop::{
@@ -543,7 +543,12 @@ fn with_workers(count: usize, f: impl AsyncFnOnce(Workers) -> Result + Send + 's
     service.task("pool", task);
     let report = service.start().unwrap().join_timeout(SOON).expect("it ends by itself");
     assert_eq!(report.code, 0, "{report}");
-    assert_eq!(threads(), before);
+    // One that was at work when the workers were dropped ends by itself.
+    let begun = Instant::now();
+    while threads() > before {
+        assert!(begun.elapsed() < SOON, "{} threads, and {before} before", threads());
+        thread::yield_now();
+    }
 }
 
 #[test]

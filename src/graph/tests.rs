@@ -275,7 +275,7 @@ mod names {
 
     #[test]
     fn a_task_cannot_have_a_reserved_name_but_a_loop_can() {
-        for name in ["config", "log", "tasks", "list", "drain", "shutdown", "graph", "help", "version"] {
+        for name in ["config", "dry", "log", "tasks", "list", "drain", "shutdown", "graph", "help", "version"] {
             let text = refusal(planned(&[task(name)]));
             assert!(text.starts_with(&format!("task {name} can't be named so: its options")), "{text}");
             assert!(plan(&[], &[event_loop(name, "tokio")], None, TIMING).is_ok());

@@ -341,6 +341,12 @@ impl Lifecycle {
         mem::take(&mut self.actions)
     }
 
+    /// How a stop that has not begun is to be timed.
+    pub(crate) fn set_timing(&mut self, drain_delay: Duration, shutdown_timeout: Duration) {
+        self.drain_delay = drain_delay;
+        self.shutdown_timeout = shutdown_timeout;
+    }
+
     /// The earlier of the [two](Self::next_deadlines).
     #[cfg(test)]
     pub(crate) fn next_deadline(&self) -> Option<Now> {

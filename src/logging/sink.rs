@@ -56,12 +56,12 @@ impl Sink {
     }
 
     /// Opens the file anew: it may have been moved away to make room. When that fails the old one goes on.
-    pub(super) fn reopen(&self) -> io::Result<()> {
-        if let Some(path) = &self.path {
-            let file = open(path)?;
-            *self.out.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(file);
-        }
-        Ok(())
+    /// False if it is no file.
+    pub(super) fn reopen(&self) -> io::Result<bool> {
+        let Some(path) = &self.path else { return Ok(false) };
+        let file = open(path)?;
+        *self.out.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(file);
+        Ok(true)
     }
 
     pub(super) fn surroundings(&self) -> Surroundings {

@@ -4,7 +4,7 @@
 //! declared one tells about itself. It carries what is needed to read and to explain a value, and nothing that relates
 //! options to each other: such constraints name the ids of the owner's own `Command`, and act there, in the replay.
 
-use std::ffi::OsString;
+use std::{any::TypeId, ffi::OsString};
 
 use clap::{
     Arg, ArgAction, Command, ValueHint,
@@ -12,7 +12,11 @@ use clap::{
     value_parser,
 };
 
-use super::{Section, wording};
+use super::{
+    Section,
+    secret::{MASK, Secret},
+    wording,
+};
 
 /// One option of one owner.
 #[derive(Clone, Debug)]
@@ -27,6 +31,10 @@ pub(super) struct Flag {
     pub(super) long: Option<String>,
     /// In the environment: `HELLO__HTTP__PORT`.
     pub(super) variable: String,
+    /// The variable that names a file with the value: `HELLO__HTTP__PORT_FILE`. `None` where another option has it.
+    pub(super) file_variable: Option<String>,
+    /// In a file: `http.port`.
+    pub(super) path: String,
     /// What was set in code, as clap's default values; empty where nothing was.
     pub(super) code: Vec<OsString>,
 }
@@ -65,10 +73,14 @@ impl Flag {
                 None => declared.get_id().as_str().replace('_', "-"),
             };
             let path = if section.is_prefixed() { vec![service, &section.name, &name] } else { vec![service, &name] };
+            let variable = path.iter().copied().map(variable_part).collect::<Vec<_>>().join("__");
+            let takes_values = matches!(declared.get_action(), ArgAction::Set | ArgAction::Append);
             Self {
                 key: format!("{place}.{}", declared.get_id()),
                 long: (!declared.is_positional()).then(|| prefixed(section, &name)),
-                variable: path.into_iter().map(variable_part).collect::<Vec<_>>().join("__"),
+                file_variable: takes_values.then(|| format!("{variable}_FILE")),
+                variable,
+                path: path[1..].join("."),
                 name,
                 declared: declared.clone(),
                 code: Vec::new(),
@@ -80,6 +92,16 @@ impl Flag {
     /// What it is called on the command line: `--http-port`, or a positional's name.
     pub(super) fn shown(&self) -> String {
         self.long.as_ref().map_or_else(|| self.name.clone(), |long| format!("--{long}"))
+    }
+
+    /// By which it is asked for: as on the command line, without the dashes.
+    pub(super) fn full_name(&self) -> &str {
+        self.long.as_ref().unwrap_or(&self.name)
+    }
+
+    /// Whether its type says that it is not to be shown.
+    pub(super) fn is_secret(&self) -> bool {
+        self.declared.get_value_parser().type_id() == TypeId::of::<Secret>()
     }
 
     pub(super) fn shape(&self) -> Shape {
@@ -97,12 +119,12 @@ impl Flag {
     }
 
     /// Of a switch: whether its being there means true.
-    fn is_positive(&self) -> bool {
+    pub(super) fn is_positive(&self) -> bool {
         matches!(self.declared.get_action(), ArgAction::SetTrue)
     }
 
     /// Whether repeating it adds to it.
-    fn collects(&self) -> bool {
+    pub(super) fn collects(&self) -> bool {
         matches!(self.declared.get_action(), ArgAction::Append)
     }
 
@@ -226,11 +248,16 @@ impl Flag {
     /// The help, with a default that clap, which shows those of what takes values only, would keep to itself.
     fn explained(&self, help: &StyledStr) -> StyledStr {
         let default = match (self.shape(), self.code.first().and_then(|code| code.to_str())) {
+            (Shape::Values, _) if self.is_secret() && self.has_default() => MASK,
             (Shape::Switch, Some(code)) if (code == "true") == self.is_positive() => "true",
             (Shape::Count, Some(code)) => code,
             _ => return help.clone(),
         };
         format!("{help} [default: {default}]").into()
+    }
+
+    fn has_default(&self) -> bool {
+        !self.code.is_empty() || !self.declared.get_default_values().is_empty()
     }
 
     fn taking_values(&self, arg: Arg, required: Required) -> Arg {
@@ -246,7 +273,7 @@ impl Flag {
             .trailing_var_arg(declared.is_trailing_var_arg_set())
             .last(declared.is_last_set())
             .hide_possible_values(declared.is_hide_possible_values_set())
-            .hide_default_value(declared.is_hide_default_value_set())
+            .hide_default_value(declared.is_hide_default_value_set() || self.is_secret())
             .required(required == Required::AsDeclared && is_required);
         if declared.get_value_hint() != ValueHint::Unknown {
             arg = arg.value_hint(declared.get_value_hint());

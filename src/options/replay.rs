@@ -8,13 +8,14 @@ use std::ffi::{OsStr, OsString};
 use clap::{ArgMatches, Command, error::ContextValue};
 
 use super::{
-    Plan, Stop,
+    Plan,
     flag::{Flag, Shape},
     layers::{Given, Occurrence},
-    wording,
+    origin::Origin,
+    wording::{self, Fault},
 };
 
-pub(super) fn matches(service: &str, plan: &Plan) -> Result<ArgMatches, Stop> {
+pub(super) fn matches(plan: &Plan) -> Result<ArgMatches, Fault> {
     let mut command = plan
         .section
         .command
@@ -24,16 +25,17 @@ pub(super) fn matches(service: &str, plan: &Plan) -> Result<ArgMatches, Stop> {
         .disable_version_flag(true)
         .arg_required_else_help(false);
     let mut mentions = Vec::new();
-    let mut from_variables = Vec::new();
-    for (flag, given) in plan.flags.iter().zip(&plan.given) {
+    let mut elsewhere = Vec::new();
+    for (flag, given) in plan.effective() {
         let occurrences = match given {
-            Some(given) => {
-                given.occurrences(flag).map_err(|why| Stop::Config(format!("{service}: {}: {why}", flag.variable)))?
-            }
+            Some(given) => given.occurrences(flag).map_err(|why| match given.place(flag) {
+                Some(place) => Fault::Config(format!("{place}: {why}")),
+                None => Fault::Usage(why),
+            })?,
             None => Vec::new(),
         };
-        if matches!(given, Some(Given::Text(_))) {
-            from_variables.push(flag);
+        if let Some(given) = given.filter(|given| !matches!(given.origin, Origin::CommandLine | Origin::Set)) {
+            elsewhere.push((flag, given));
         }
         let style = Style::of(flag, &occurrences);
         command = prepare(command, flag, given.is_none(), style);
@@ -43,7 +45,7 @@ pub(super) fn matches(service: &str, plan: &Plan) -> Result<ArgMatches, Stop> {
     mentions.sort_by_key(|(_, _, occurrence)| occurrence.at);
 
     let has_last = plan.flags.iter().any(|flag| flag.declared.is_last_set());
-    command.try_get_matches_from(words(mentions, has_last)).map_err(|error| blame(service, &error, &from_variables))
+    command.try_get_matches_from(words(mentions, has_last)).map_err(|error| blame(&error, &elsewhere))
 }
 
 /// Gives an option its name in the common command and, where no layer has it, its value set in code.
@@ -130,9 +132,9 @@ fn join(values: &[OsString], delimiter: char) -> OsString {
     values.join(OsStr::new(delimiter.encode_utf8(&mut [0; 4])))
 }
 
-/// An error of the constraints is the command line's, unless it is about an option that a variable has set: then it
-/// says which.
-fn blame(service: &str, error: &clap::Error, from_variables: &[&Flag]) -> Stop {
+/// An error of the constraints is the command line's, unless it is about an option that was given elsewhere: then it
+/// says where.
+fn blame(error: &clap::Error, elsewhere: &[(&Flag, &Given)]) -> Fault {
     let mentioned: Vec<&str> = error
         .context()
         .flat_map(|(_, value)| match value {
@@ -142,15 +144,19 @@ fn blame(service: &str, error: &clap::Error, from_variables: &[&Flag]) -> Stop {
         })
         .map(|text| text.split([' ', '=', '[', '.']).next().unwrap_or(text))
         .collect();
-    let variables: Vec<&str> = from_variables
-        .iter()
-        .filter(|flag| mentioned.contains(&flag.shown().as_str()))
-        .map(|flag| flag.variable.as_str())
-        .collect();
-    if variables.is_empty() {
-        return wording::usage(service, error);
+    let (mut variables, mut others) = (Vec::new(), Vec::new());
+    for (flag, given) in elsewhere.iter().filter(|(flag, _)| mentioned.contains(&flag.shown().as_str())) {
+        match &given.origin {
+            Origin::Environment(variable) => variables.push(variable.as_str()),
+            origin => others.push(format!("{} is set in {origin}", flag.path)),
+        }
     }
-    let verb = if variables.len() == 1 { "is" } else { "are" };
-    let variables = variables.join(" and ");
-    Stop::Config(format!("{service}: {} ({variables} {verb} set in the environment)", wording::one_line(error)))
+    if !variables.is_empty() {
+        let verb = if variables.len() == 1 { "is" } else { "are" };
+        others.insert(0, format!("{} {verb} set in the environment", variables.join(" and ")));
+    }
+    if others.is_empty() {
+        return Fault::usage(error);
+    }
+    Fault::Config(format!("{} ({})", wording::one_line(error), others.join(", ")))
 }

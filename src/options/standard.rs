@@ -1,6 +1,6 @@
 //! The options that every service has.
 
-#[cfg(feature = "logging")]
+#[cfg(any(feature = "config", feature = "logging"))]
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,9 +13,20 @@ use crate::logging::{Format, Levels};
 /// How long stopping may take, if nothing else is said.
 pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 
+/// Those that can change while the service runs.
+pub(super) const LIVE: [&str; 3] = ["log-level", "drain-delay", "shutdown-timeout"];
+
+/// Those that say what is to be done once: they don't belong in a file.
+pub(super) const NOT_IN_FILE: [&str; 4] = ["config", "dry-run", "list-tasks", "graph"];
+
 /// The options that every service has. They are a section like the others, without a prefix.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CoreOptions {
+    /// Read options from this TOML file
+    #[cfg(feature = "config")]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) config: Option<PathBuf>,
+
     /// Run only these tasks, and what they require
     #[arg(long, value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     pub(crate) tasks: Option<Vec<String>>,
@@ -27,6 +38,10 @@ pub(crate) struct CoreOptions {
     /// Print what requires what, as a graph for dot, and exit
     #[arg(long)]
     pub(crate) graph: bool,
+
+    /// Check everything, print the options in force, as a file for --config, and exit
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 
     /// What to log: a level, and levels for tasks or targets, as in "info,http=debug"
     #[cfg(feature = "logging")]

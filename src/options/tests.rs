@@ -6,6 +6,11 @@ use clap::{Args, ValueEnum};
 
 use super::*;
 
+#[cfg(feature = "config")]
+mod file;
+mod live;
+mod secrets;
+
 /// A service named `hello`, its sections, and an environment.
 #[derive(Default)]
 struct Hello {
@@ -41,6 +46,12 @@ impl Hello {
         self
     }
 
+    /// In the environment: the file of `--config`.
+    #[cfg(feature = "config")]
+    fn file(self, path: &std::path::Path) -> Self {
+        self.env("HELLO__CONFIG", path)
+    }
+
     fn about() -> ServiceAbout {
         ServiceAbout {
             name: "hello".to_owned(),
@@ -51,7 +62,9 @@ impl Hello {
 
     fn parse<W: Into<OsString>>(&self, words: impl IntoIterator<Item = W>) -> Result<Parsed, Stop> {
         let words = words.into_iter().map(Into::into).collect();
-        parse(&Self::about(), &self.sections, &self.defaults, words, &|name| self.env.get(name).cloned())
+        let env = self.env.clone();
+        let env = std::sync::Arc::new(move |name: &str| env.get(name).cloned());
+        parse(&Self::about(), &self.sections, &self.defaults, words, env)
     }
 
     /// The options of the first section.
@@ -534,7 +547,7 @@ fn help_and_version_come_before_what_is_wrong_elsewhere() {
     assert!(hello.help().contains("--http-port"));
 }
 
-#[cfg(feature = "logging")]
+#[cfg(all(feature = "config", feature = "logging"))]
 #[test]
 fn the_help_is_ordered_by_owner_and_shows_the_values_set_in_code() {
     #[derive(Args)]
@@ -559,9 +572,11 @@ Usage: hello [OPTIONS] --tokio-url <URL>
 
 Options:
   -n, --name <NAME>                  Whom to greet
+      --config <PATH>                Read options from this TOML file
       --tasks <TASKS>                Run only these tasks, and what they require
       --list-tasks                   List the tasks and exit
       --graph                        Print what requires what, as a graph for dot, and exit
+      --dry-run                      Check everything, print the options in force, as a file for --config, and exit
       --log-level <LEVELS>           What to log: a level, and levels for tasks or targets, as in "info,http=debug" [default: info]
       --log-file <PATH>              Log to this file, at its end, instead of stderr
       --log-format <FORMAT>          How a line of the log looks [default: human] [possible values: human, classic, json]
@@ -577,7 +592,7 @@ Options of task http:
 Options of loop tokio:
       --tokio-url <URL>  
 
-Every option can be set in the environment too: --http-port as HELLO__HTTP__PORT."#;
+Every option can be set in the environment, and in a file too: --http-port as HELLO__HTTP__PORT and http.port."#;
     assert_eq!(help, expected, "\n{help}");
 }
 

@@ -2,9 +2,31 @@
 
 use super::Stop;
 
-/// What is wrong with the command line's words.
-pub(super) fn usage(service: &str, error: &clap::Error) -> Stop {
-    Stop::Usage(format!("{service}: {}; try --help", one_line(error)))
+/// What is wrong, in one line, and with what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The command line's words.
+    Usage(String),
+    /// What stands elsewhere.
+    Config(String),
+}
+
+impl Fault {
+    pub(super) fn usage(error: &clap::Error) -> Self {
+        Self::Usage(one_line(error))
+    }
+
+    pub(super) fn into_text(self) -> String {
+        let (Self::Usage(text) | Self::Config(text)) = self;
+        text
+    }
+
+    pub(super) fn stop(self, service: &str) -> Stop {
+        match self {
+            Self::Usage(text) => Stop::Usage(format!("{service}: {text}; try --help")),
+            Self::Config(text) => Stop::Config(format!("{service}: {text}")),
+        }
+    }
 }
 
 /// The message with its details and its tip, without the usage.

@@ -1,6 +1,8 @@
 //! The two ways to run a service: as the process, and inside something else.
 
-use std::{fmt, future::Future, io::Write, ops::Deref, process::ExitCode, thread::JoinHandle, time::Duration};
+use std::{
+    fmt, future::Future, io::Write, ops::Deref, process::ExitCode, sync::Arc, thread::JoinHandle, time::Duration,
+};
 
 #[cfg(feature = "logging")]
 use super::Prepared;
@@ -14,16 +16,16 @@ pub(super) fn run(mut service: Service) -> ExitCode {
     let mut arguments = std::mem::take(&mut service.arguments);
     let ended = if cfg!(feature = "cli") {
         arguments.extend(std::env::args_os().skip(1));
-        service.prepare(arguments, &|variable| std::env::var_os(variable))
+        service.prepare(arguments, Arc::new(|variable: &str| std::env::var_os(variable)))
     } else {
-        service.prepare(arguments, &|_| None)
+        service.prepare(arguments, Arc::new(|_: &str| None))
     };
     let ended = ended.and_then(|mut prepared| {
         let config = |text: String| Stop::Config(format!("{name}: {text}"));
         #[cfg(feature = "logging")]
         let logger = logging(&name, &prepared).map_err(config)?;
         #[cfg(feature = "logging")]
-        handle.set_logger(logger.clone());
+        handle.set_logger(logger);
         panics::install(&handle);
         let signals = SignalThread::start(handle.events().clone())
             .map_err(|error| config(format!("can't install the signal handlers: {error}")))?;
@@ -32,17 +34,6 @@ pub(super) fn run(mut service: Service) -> ExitCode {
             // A thread is stuck in there: returning from main could wait for it.
             signal_hook::low_level::exit(i32::from(report.code));
         }));
-        #[cfg(feature = "logging")]
-        {
-            let logger = logger.clone();
-            let name = name.clone();
-            let has_file = prepared.parsed.core.log_file.is_some();
-            prepared.supervisor.on_reload = Some(Box::new(move || match logger.reopen() {
-                Ok(()) if has_file => log::info!(target: &name, "HUP received, log opened anew"),
-                Ok(()) => log::info!(target: &name, "HUP received; there is no log file to open anew"),
-                Err(error) => log::error!(target: &name, "HUP received, but the log can't be opened anew: {error}"),
-            }));
-        }
         let jobs = prepared.main_jobs();
         let supervisor =
             prepared.launch().map_err(|error| config(format!("can't start the supervisor's thread: {error}")))?;
@@ -65,7 +56,7 @@ pub(super) fn run(mut service: Service) -> ExitCode {
 
 #[cfg(feature = "logging")]
 fn logging(name: &str, prepared: &Prepared) -> Result<crate::logging::Logger, String> {
-    let core = &prepared.parsed.core;
+    let core = &prepared.core;
     let logger = crate::logging::init(crate::logging::LogSettings {
         service: name.to_owned(),
         levels: core.log_level.clone(),
@@ -105,7 +96,7 @@ pub(super) fn start(mut service: Service) -> Result<Running, StartError> {
     let handle = service.handle.clone();
     let arguments = std::mem::take(&mut service.arguments);
     let refuse = |stop: Stop| StartError { code: code(&stop), message: stop.to_string() };
-    let prepared = service.prepare(arguments, &|_| None).map_err(refuse)?;
+    let prepared = service.prepare(arguments, Arc::new(|_: &str| None)).map_err(refuse)?;
     if prepared.claims_main {
         let name = handle.name();
         return Err(refuse(Stop::Config(format!(

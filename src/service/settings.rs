@@ -8,6 +8,16 @@ use crate::{EventLoop, Offer, Remote, RestartPolicy, ServiceHandle, TaskHandle, 
 /// How long a start may take, of a task or of a loop.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Options set in code. The values may be secrets.
+#[derive(Default)]
+pub(super) struct InCode(pub(super) Vec<(String, String)>);
+
+impl fmt::Debug for InCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(option, _)| option)).finish()
+    }
+}
+
 /// What can be said of a task when it is added to a [`Service`](crate::Service).
 #[derive(Debug)]
 pub struct TaskSettings {
@@ -25,7 +35,7 @@ pub struct TaskSettings {
     /// None: the default.
     pub(super) stop_timeout: Option<Duration>,
     pub(super) restart: RestartPolicy,
-    pub(super) options: Vec<(String, String)>,
+    pub(super) options: InCode,
 }
 
 impl TaskSettings {
@@ -43,7 +53,7 @@ impl TaskSettings {
             start_timeout: START_TIMEOUT,
             stop_timeout: None,
             restart: RestartPolicy::never(),
-            options: Vec::new(),
+            options: InCode::default(),
         }
     }
 
@@ -132,9 +142,9 @@ impl TaskSettings {
         self
     }
 
-    /// Sets one of its options, by its long name without the prefix: it becomes the default, which the environment and the command line override.
+    /// Sets one of its options, by its long name without the prefix: it becomes the default, which files, the environment and the command line override.
     pub fn set(&mut self, option: impl Into<String>, value: impl fmt::Display) -> &mut Self {
-        self.options.push((option.into(), value.to_string()));
+        self.options.0.push((option.into(), value.to_string()));
         self
     }
 }
@@ -145,12 +155,12 @@ pub(super) struct LoopEntrySettings {
     pub(super) name: String,
     pub(super) restart: RestartPolicy,
     pub(super) start_timeout: Duration,
-    pub(super) options: Vec<(String, String)>,
+    pub(super) options: InCode,
 }
 
 impl LoopEntrySettings {
     pub(super) fn new(name: String) -> Self {
-        Self { name, restart: RestartPolicy::never(), start_timeout: START_TIMEOUT, options: Vec::new() }
+        Self { name, restart: RestartPolicy::never(), start_timeout: START_TIMEOUT, options: InCode::default() }
     }
 }
 
@@ -190,9 +200,9 @@ impl<'a, L: EventLoop> LoopSettings<'a, L> {
         self
     }
 
-    /// Sets one of its options, by its long name without the prefix: it becomes the default, which the environment and the command line override.
+    /// Sets one of its options, by its long name without the prefix: it becomes the default, which files, the environment and the command line override.
     pub fn set(&mut self, option: impl Into<String>, value: impl fmt::Display) -> &mut Self {
-        self.entry.settings.options.push((option.into(), value.to_string()));
+        self.entry.settings.options.0.push((option.into(), value.to_string()));
         self
     }
 }

@@ -23,7 +23,8 @@ use crate::{Context, Offer, Remote, Reply, Result, Task, TaskHandle, TaskRef, Ti
 /// Its [handle](Self::handle) asks for a run between whiles. A clone has the same handle: for [`task_with`](crate::Service::task_with), which makes
 /// a fresh one an incarnation.
 ///
-/// Options: `--{task}-interval`, such as `1.5s`; with the feature `cron`, `--{task}-cron`. Counters: `iterations` (runs that were done),
+/// Options: `--{task}-interval`, such as `1.5s`; with the feature `cron`, `--{task}-cron`. They, and those of the work, can be
+/// [set](crate::Options::set) while it runs. Counters: `iterations` (runs that were done),
 /// `slow_iterations` (that took longer than the interval), `missed` (ticks that were left out), `try_later`, `failures`; and, with the
 /// feature `metrics`, the samples `execute_duration` of all runs, however they ended, in seconds, over 60 s and 240 s.
 ///
@@ -136,9 +137,8 @@ impl<L: Timers, W: Work<L, Output = ()>> Task<L> for Periodic<W> {
 
     async fn run(&mut self, cx: Context<L, Self::Options>) -> Result {
         let asks = self.door.open(&cx);
-        let inner = cx.with_options(cx.options().own());
         let work = &mut self.work;
-        runner::run(&cx, &self.timing, OnError::Fail, &asks, async || work.run(inner.clone()).await).await
+        runner::run(&cx, &self.timing, OnError::Fail, &asks, async |cx| work.run(cx).await).await
     }
 
     fn offer(&self) -> Option<Offer> {

@@ -171,10 +171,9 @@ where
         let asks = self.door.open(&cx);
         let watchers = self.watch_out(&cx);
         let changes = cx.counter("changes");
-        let inner = cx.with_options(cx.options().own());
         let (fetch, latest, on_change) = (&mut self.fetch, &self.latest, &self.on_change);
-        let once = async || {
-            let new = fetch.run(inner.clone()).await?;
+        let once = async |inner| {
+            let new = fetch.run(inner).await?;
             let old = lock(latest).value.clone();
             if old.as_ref() != Some(&new) {
                 if let Some(on_change) = on_change {

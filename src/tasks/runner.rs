@@ -18,7 +18,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::{
     durations::Durations,
-    ticks::{Ticks, Timing},
+    ticks::{FirstRun, Ticks, Timing},
     work::{RunError, TryLater},
 };
 use crate::{
@@ -60,9 +60,13 @@ fn cron(text: &str) -> std::result::Result<super::Cron, super::CronError> {
 }
 
 impl<O: Args> RunnerOptions<O> {
-    /// The options of the work.
-    pub(super) fn own(&self) -> Rc<O> {
-        self.own.0.clone()
+    /// Whether another timing is wanted.
+    fn is_retimed(&self, before: &Self) -> bool {
+        #[cfg(feature = "cron")]
+        if self.cron.as_ref().map(ToString::to_string) != before.cron.as_ref().map(ToString::to_string) {
+            return true;
+        }
+        self.interval != before.interval
     }
 
     /// What was said in code, unless something else is said here.
@@ -209,18 +213,22 @@ pub(super) enum OnError {
     GoOn,
 }
 
-/// Runs until the task is asked to stop, or fails.
-pub(super) async fn run<L: Timers, O: Args, T: Clone + Send + 'static>(
+/// Runs until the task is asked to stop, or fails. Options that are changed while it runs hold from then on: a new timing begins with one interval, and the
+/// next run has the work's new options.
+pub(super) async fn run<L: Timers, O: Args + 'static, T: Clone + Send + 'static>(
     cx: &Context<L, RunnerOptions<O>>,
-    timing: &Timing,
+    said: &Timing,
     on_error: OnError,
     asks: &Asks<T>,
-    mut once: impl AsyncFnMut() -> Result<T>,
+    mut once: impl AsyncFnMut(Context<L, O>) -> Result<T>,
 ) -> Result {
-    let timing = cx.options().timing(timing);
+    let timing = cx.options().timing(said);
     if timing.interval.is_zero() {
         return Err(Error::new(NO_INTERVAL));
     }
+    let mut changes = cx.option_changes();
+    let mut changed: Option<Rc<RunnerOptions<O>>> = None;
+    let mut inner = cx.with_options(cx.options().own.0.clone());
     let figures = Figures::of(cx);
     let mut stop = pin!(cx.until_shutdown());
     let mut ticks = Ticks::begin(&timing, cx.service().clock());
@@ -236,21 +244,35 @@ pub(super) async fn run<L: Timers, O: Args, T: Clone + Send + 'static>(
             yield_once().await;
         }
         let mut sleep = pin!(rest.map(|rest| cx.sleep(rest)));
+        let mut change = pin!(changes.next());
         let event = poll_fn(|poll| {
             if stop.as_mut().poll(poll).is_ready() {
-                return Poll::Ready(None);
+                return Poll::Ready(Event::Stop);
+            }
+            if let Poll::Ready(options) = change.as_mut().poll(poll) {
+                return Poll::Ready(Event::Changed(options));
             }
             asks.waker.replace(Some(poll.waker().clone()));
             if !asks.pending.borrow().is_empty() {
-                return Poll::Ready(Some(()));
+                return Poll::Ready(Event::Run);
             }
             match sleep.as_mut().as_pin_mut() {
-                Some(sleep) => sleep.poll(poll).map(Some),
+                Some(sleep) => sleep.poll(poll).map(|()| Event::Run),
                 None => Poll::Pending,
             }
         });
-        if event.await.is_none() {
-            return Ok(());
+        match event.await {
+            Event::Stop => return Ok(()),
+            Event::Changed(new) => {
+                if new.is_retimed(changed.as_deref().unwrap_or(cx.options())) {
+                    let timing = Timing { first: FirstRun::AfterInterval, ..new.timing(said) };
+                    ticks = Ticks::begin(&timing, cx.service().clock());
+                }
+                inner = cx.with_options(new.own.0.clone());
+                changed = Some(new);
+                continue;
+            }
+            Event::Run => {}
         }
         let is_due = match retry {
             Some(at) => at.is_some_and(|at| at <= cx.now()),
@@ -267,7 +289,7 @@ pub(super) async fn run<L: Timers, O: Args, T: Clone + Send + 'static>(
         retry = None;
 
         let begun = cx.now();
-        let ended = caught(once()).await;
+        let ended = caught(once(inner.clone())).await;
         let took = cx.now().saturating_duration_since(begun);
         figures.execute_duration.took(took);
         if ticks.is_slow(took) {
@@ -301,6 +323,13 @@ pub(super) async fn run<L: Timers, O: Args, T: Clone + Send + 'static>(
             }
         }
     }
+}
+
+/// What the runner waits for.
+enum Event<O: Args> {
+    Stop,
+    Changed(Rc<RunnerOptions<O>>),
+    Run,
 }
 
 fn tell<T: Send + 'static>(asked: Vec<Completer<Ran<T>>>, why: &RunError) {

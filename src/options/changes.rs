@@ -1,0 +1,56 @@
+//! How a task hears that its options have changed.
+
+use std::{fmt, future::poll_fn, marker::PhantomData, rc::Rc, sync::Arc, task::Poll};
+
+use clap::FromArgMatches;
+
+use super::cell::OptionCell;
+
+/// Brings a task's options whenever they have changed: made by [`Context::option_changes`](crate::Context::option_changes). While there is one, the task
+/// counts as one that listens.
+pub struct OptionChanges<O> {
+    cell: Arc<OptionCell>,
+    id: u64,
+    /// The version that is known.
+    seen: u64,
+    of: PhantomData<fn() -> O>,
+}
+
+impl<O: FromArgMatches> OptionChanges<O> {
+    pub(crate) fn new(cell: Arc<OptionCell>, seen: u64) -> Self {
+        Self { id: cell.listen(), cell, seen, of: PhantomData }
+    }
+
+    /// Waits until the options have changed, since the incarnation's start or since the last time, and brings all of them. Who is slow gets the latest.
+    ///
+    /// It never says that there is nothing more to come: let a child wait for it, or wait for the task's shutdown too.
+    ///
+    /// # Cancel safety
+    ///
+    /// No change is lost when it is dropped.
+    pub async fn next(&mut self) -> Rc<O> {
+        poll_fn(|cx| {
+            while let Some((version, matches)) = self.cell.newer(self.seen, self.id, cx.waker()) {
+                self.seen = version;
+                // They were checked before they were put in force.
+                if let Ok(options) = O::from_arg_matches(&matches) {
+                    return Poll::Ready(Rc::new(options));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl<O> Drop for OptionChanges<O> {
+    fn drop(&mut self) {
+        self.cell.stop_listening(self.id);
+    }
+}
+
+impl<O> fmt::Debug for OptionChanges<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OptionChanges").field("seen", &self.seen).finish_non_exhaustive()
+    }
+}

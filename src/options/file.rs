@@ -1,0 +1,175 @@
+//! The file of `--config`: options of the service and of Interloop at its top, those of a task or loop in a section of
+//! its name.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use toml::de::{DeTable, DeValue};
+
+use super::{
+    NOT_IN_FILE, Plan,
+    flag::Flag,
+    layers::{Given, Layer},
+    origin::Origin,
+};
+
+/// A file that was read and checked: every key is known, every value is accepted.
+#[derive(Debug)]
+pub(super) struct ConfigFile {
+    /// By the flags' keys.
+    given: HashMap<String, Given>,
+}
+
+impl Layer for ConfigFile {
+    fn get(&self, flag: &Flag) -> Option<Given> {
+        self.given.get(&flag.key).cloned()
+    }
+}
+
+impl ConfigFile {
+    /// Reads it. An error is all that is wrong with it, a line each, in their order.
+    pub(super) fn read(path: &Path, plans: &[Plan]) -> Result<Self, Vec<String>> {
+        let text =
+            fs::read_to_string(path).map_err(|error| vec![format!("{}: can't be read: {error}", path.display())])?;
+        let mut reader = Reader { path: path.to_owned(), text: &text, given: HashMap::new(), wrong: BTreeMap::new() };
+        let (table, errors) = DeTable::parse_recoverable(&text);
+        for error in &errors {
+            let line = error.span().map_or(1, |span| reader.line(span.start));
+            // One mistake is often several for the parser.
+            if !reader.wrong.contains_key(&line) {
+                reader.complain(line, error.message());
+            }
+        }
+        if errors.is_empty() {
+            reader.top(table.get_ref(), plans);
+        }
+        if reader.wrong.is_empty() {
+            Ok(Self { given: reader.given })
+        } else {
+            Err(reader.wrong.into_values().flatten().collect())
+        }
+    }
+}
+
+struct Reader<'a> {
+    path: PathBuf,
+    text: &'a str,
+    given: HashMap<String, Given>,
+    /// By line.
+    wrong: BTreeMap<usize, Vec<String>>,
+}
+
+impl Reader<'_> {
+    /// From 1.
+    fn line(&self, at: usize) -> usize {
+        1 + self.text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
+    }
+
+    fn complain(&mut self, line: usize, why: &str) {
+        let why: String = why.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        self.wrong.entry(line).or_default().push(format!("{}:{line}: {why}", self.path.display()));
+    }
+
+    fn top(&mut self, table: &DeTable<'_>, plans: &[Plan]) {
+        let common: Vec<&Plan> = plans.iter().filter(|plan| !plan.section.is_prefixed()).collect();
+        for (key, value) in table {
+            let line = self.line(key.span().start);
+            match value.get_ref() {
+                DeValue::Table(section) => self.section(key.get_ref(), line, section, plans),
+                value => self.key("", key.get_ref(), line, value, &common),
+            }
+        }
+    }
+
+    fn section(&mut self, name: &str, line: usize, table: &DeTable<'_>, plans: &[Plan]) {
+        let prefixed = || plans.iter().filter(|plan| plan.section.is_prefixed());
+        let Some(name) = named(name, prefixed().map(|plan| plan.section.name.as_str())) else {
+            let known = prefixed().map(|plan| format!("[{}]", plan.section.name));
+            let why = format!("unknown section [{name}]: no task or loop has this name; {}", there_is(known));
+            return self.complain(line, &why);
+        };
+        // A loop may have the name of its task.
+        let owners: Vec<&Plan> = prefixed().filter(|plan| plan.section.name == name).collect();
+        for (key, value) in table {
+            let line = self.line(key.span().start);
+            self.key(name, key.get_ref(), line, value.get_ref(), &owners);
+        }
+    }
+
+    fn key(&mut self, section: &str, key: &str, line: usize, value: &DeValue<'_>, owners: &[&Plan]) {
+        let flags = || {
+            let flags = owners.iter().flat_map(|plan| &plan.flags);
+            flags.filter(|flag| !section.is_empty() || !NOT_IN_FILE.contains(&flag.name.as_str()))
+        };
+        let path = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
+        let found = named(key, flags().map(|flag| flag.name.as_str()));
+        let Some(flag) = found.and_then(|name| flags().find(|flag| flag.name == name)) else {
+            let why = match section.is_empty() && NOT_IN_FILE.contains(&key) {
+                true => format!("{path} can't be set in a file"),
+                false => format!("unknown key {path}; {}", there_is(flags().map(|flag| flag.name.clone()))),
+            };
+            return self.complain(line, &why);
+        };
+        if self.given.contains_key(&flag.key) {
+            return self.complain(line, &format!("{path} is set twice: it is {}", flag.path));
+        }
+        let origin = Origin::File { path: self.path.clone(), line };
+        let given = given(origin, value).and_then(|given| given.occurrences(flag).map(|_| given));
+        match given {
+            Ok(given) => {
+                self.given.insert(flag.key.clone(), given);
+            }
+            Err(why) => self.complain(line, &format!("{path}: {why}")),
+        }
+    }
+}
+
+/// The name that is meant: this one, or the only one that differs by underscores for dashes.
+fn named<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    if let Some(same) = known.clone().find(|known| *known == name) {
+        return Some(same);
+    }
+    let dashed = name.replace('_', "-");
+    let mut alike = known.filter(|known| known.replace('_', "-") == dashed);
+    let first = alike.next()?;
+    alike.all(|other| other == first).then_some(first)
+}
+
+fn there_is(known: impl Iterator<Item = String>) -> String {
+    let mut known: Vec<String> = known.collect();
+    known.dedup();
+    if known.is_empty() { "there is none".to_owned() } else { format!("there is {}", known.join(", ")) }
+}
+
+fn given(origin: Origin, value: &DeValue<'_>) -> Result<Given, String> {
+    let DeValue::Array(values) = value else { return Ok(Given::text(origin, text(value)?)) };
+    let texts = |values: &DeValue<'_>| match values {
+        DeValue::Array(values) => values.iter().map(|value| text(value.get_ref())).collect(),
+        value => text(value).map(|text| vec![text]),
+    };
+    if values.iter().any(|value| value.get_ref().is_array()) {
+        let lists = values.iter().map(|value| texts(value.get_ref())).collect::<Result<_, _>>()?;
+        return Ok(Given::lists(origin, lists));
+    }
+    Ok(Given::list(origin, values.iter().map(|value| text(value.get_ref())).collect::<Result<_, _>>()?))
+}
+
+/// The value as one would type it.
+fn text(value: &DeValue<'_>) -> Result<OsString, String> {
+    Ok(match value {
+        DeValue::String(text) => text.as_ref().into(),
+        DeValue::Integer(number) => match i128::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => number.to_string().into(),
+            Err(_) => number.to_string().into(),
+        },
+        DeValue::Float(number) => number.as_str().into(),
+        DeValue::Boolean(truth) => truth.to_string().into(),
+        DeValue::Datetime(time) => time.to_string().into(),
+        DeValue::Array(_) => return Err("an array of arrays of arrays is too much".to_owned()),
+        DeValue::Table(_) => return Err("no option takes a table".to_owned()),
+    })
+}

@@ -1,0 +1,446 @@
+//! Options while the service runs: to look at, to set, to read again from their files.
+//!
+//! One lock is held from the check of what is new until it is in force, so that changes have an order; files are read
+//! before it is taken, by one reload at a time. What is to be changed is checked first, by the same parsers and the same replay as at the start; only when all of it is right
+//! the first owner gets its new values.
+
+use std::{fmt, sync::Arc, task::Waker};
+
+use clap::ArgMatches;
+
+use super::{
+    Owner, Parsed, Plan,
+    cell::OptionCell,
+    flag::{Flag, Shape},
+    layers::{Given, Sources},
+    origin::Origin,
+    read, replay,
+    show::{self, Shown},
+    standard::{CoreOptions, LIVE},
+};
+use crate::{
+    ServiceHandle,
+    hosted::catch,
+    sync::{Mutex, lock},
+};
+
+/// The id of the option, of a task that chooses its loop at run time, that says which.
+pub(crate) const LOOP_ID: &str = "interloop.loop";
+
+/// What the options that every service has are applied to.
+pub(crate) trait Host {
+    /// Whether what is logged can be changed.
+    fn can_log(&self) -> bool;
+    /// Puts what can change in force.
+    fn apply(&self, core: &CoreOptions);
+}
+
+/// The options of a service that runs.
+pub(crate) struct Live {
+    sources: Sources,
+    /// Held by a reload.
+    reloading: Mutex<()>,
+    /// Interloop's own, the service's, then those of tasks and loops.
+    plans: Mutex<Vec<Plan>>,
+    /// By plan; None for Interloop's own and for what is not used.
+    cells: Vec<Option<Arc<OptionCell>>>,
+}
+
+impl Live {
+    /// `cells` are those of the sections.
+    pub(crate) fn new(parsed: Parsed, cells: Vec<Option<Arc<OptionCell>>>) -> Self {
+        let Parsed { plans, sources, .. } = parsed;
+        Self {
+            sources,
+            reloading: Mutex::new(()),
+            plans: Mutex::new(plans),
+            cells: std::iter::once(None).chain(cells).collect(),
+        }
+    }
+
+    /// The options in force of the section at this place.
+    pub(crate) fn cell(&self, section: usize) -> Option<&Arc<OptionCell>> {
+        self.cells.get(1 + section)?.as_ref()
+    }
+
+    pub(super) fn list(&self) -> Vec<OptionValue> {
+        let plans = lock(&self.plans);
+        plans.iter().flat_map(|plan| plan.effective().filter_map(|(flag, given)| entry(plan, flag, given))).collect()
+    }
+
+    /// Sets an option, or, with None, takes back what was set.
+    pub(super) fn set(&self, name: &str, value: Option<String>, host: &dyn Host) -> Result<Applied, OptionError> {
+        let mut plans = lock(&self.plans);
+        let (at, index) = find(&plans, name).ok_or_else(|| OptionError::unknown(name, &plans))?;
+        let flag = &plans[at].flags[index];
+        if let Some(why) = fixed(&plans[at], flag, host) {
+            return Err(OptionError::refused(why));
+        }
+        let given = value.map(|value| Given::text(Origin::Set, value));
+        if let Some(given) = &given {
+            given.occurrences(flag).map_err(OptionError::refused)?;
+        }
+        let mut new = plans[at].clone();
+        new.set[index] = given;
+        let ready = self.check(at, &new).map_err(OptionError::refused)?;
+        let is_new = shown(&plans[at], index) != shown(&new, index);
+        plans[at] = new;
+        let (applied, wakers) = if is_new { self.apply(at, ready, host) } else { (self.applied(at), Vec::new()) };
+        drop(plans);
+        wakers.into_iter().for_each(Waker::wake);
+        Ok(applied)
+    }
+
+    /// Asks all layers again, and puts in force what they have, if all of it is right.
+    pub(super) fn reload(&self, host: &dyn Host) -> Result<Reloaded, OptionError> {
+        let _reloading = lock(&self.reloading);
+        let flags = lock(&self.plans).clone();
+        let given = self.sources.ask(&flags).map_err(OptionError::all)?;
+        let mut plans = lock(&self.plans);
+        let mut new = plans.clone();
+        new.iter_mut().zip(given).for_each(|(plan, given)| plan.given = given);
+        let (mut wrong, mut ready, mut changes) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, (old, new)) in plans.iter().zip(&new).enumerate() {
+            let changed = (0..new.flags.len()).filter(|&index| shown(old, index) != shown(new, index));
+            let changed: Vec<usize> = changed.collect();
+            if changed.is_empty() {
+                continue;
+            }
+            let refused = changed.iter().filter_map(|&index| fixed(new, &new.flags[index], host));
+            wrong.extend(refused);
+            match self.check(at, new) {
+                Ok(checked) => ready.push((at, checked)),
+                Err(why) => wrong.push(why),
+            }
+            changes.push((at, changed));
+        }
+        if !wrong.is_empty() {
+            return Err(OptionError::all(wrong));
+        }
+        let mut wakers = Vec::new();
+        let mut reloaded = Reloaded { changes: Vec::new() };
+        for ((at, ready), (_, changed)) in ready.into_iter().zip(changes) {
+            let (applied, woken) = self.apply(at, ready, host);
+            wakers.extend(woken);
+            let change = |index: usize| {
+                let name = new[at].flags[index].full_name().to_owned();
+                OptionChange { name, old: text(&plans[at], index), new: text(&new[at], index), applied }
+            };
+            reloaded.changes.extend(changed.into_iter().map(change));
+        }
+        *plans = new;
+        drop(plans);
+        wakers.into_iter().for_each(Waker::wake);
+        Ok(reloaded)
+    }
+
+    /// Whether this would do.
+    fn check(&self, at: usize, plan: &Plan) -> Result<Ready, String> {
+        if at == 0 {
+            return read(plan).map(|core| Ready::Core(Box::new(core))).map_err(|fault| fault.into_text());
+        }
+        let Some(cell) = &self.cells[at] else { return Ok(Ready::Unused) };
+        // Reading them may be somebody's code.
+        let checked = catch(|| {
+            let matches = replay::matches(plan).map_err(|fault| fault.into_text())?;
+            (cell.check)(&matches).map_err(|error| super::wording::one_line(&error))?;
+            Ok(matches)
+        });
+        match checked {
+            Ok(matches) => matches.map(|matches| Ready::Owner(cell.clone(), Box::new(matches))),
+            Err(panic) => Err(format!("the options of {} panicked: {panic}", plan.section.owner())),
+        }
+    }
+
+    fn apply(&self, at: usize, ready: Ready, host: &dyn Host) -> (Applied, Vec<Waker>) {
+        match ready {
+            Ready::Core(core) => {
+                host.apply(&core);
+                (Applied::Now, Vec::new())
+            }
+            Ready::Owner(cell, matches) => {
+                let (applied, wakers) = cell.replace(*matches);
+                (if at == OWN { Applied::Now } else { applied }, wakers)
+            }
+            Ready::Unused => (Applied::AtRestart, Vec::new()),
+        }
+    }
+
+    fn applied(&self, at: usize) -> Applied {
+        match &self.cells[at] {
+            _ if at <= OWN => Applied::Now,
+            Some(cell) => cell.applied(),
+            None => Applied::AtRestart,
+        }
+    }
+}
+
+/// The place of the service's own options, which are read anew by whoever asks for them.
+const OWN: usize = 1;
+
+/// What has been checked.
+enum Ready {
+    Core(Box<CoreOptions>),
+    Owner(Arc<OptionCell>, Box<ArgMatches>),
+    Unused,
+}
+
+fn find(plans: &[Plan], name: &str) -> Option<(usize, usize)> {
+    let in_plan = |plan: &Plan| plan.flags.iter().position(|flag| flag.full_name() == name);
+    plans.iter().enumerate().find_map(|(at, plan)| Some((at, in_plan(plan)?)))
+}
+
+/// Why it can't change while the service runs.
+fn fixed(plan: &Plan, flag: &Flag, host: &dyn Host) -> Option<String> {
+    let name = flag.full_name();
+    match plan.section.kind {
+        Owner::Core if flag.name == "log-level" && !host.can_log() => {
+            Some(format!("{name} can't be changed: the log is not the service's own"))
+        }
+        Owner::Core if !LIVE.contains(&flag.name.as_str()) => Some(format!("{name} can't be changed while running")),
+        _ if flag.declared.get_id() == LOOP_ID => Some(format!("{name} can't be changed while running")),
+        _ if flag.shape() == Shape::Action => Some(format!("{name} takes no value")),
+        _ => None,
+    }
+}
+
+fn shown(plan: &Plan, index: usize) -> Result<Shown, String> {
+    let (flag, given) = (&plan.flags[index], plan.set[index].as_ref().or(plan.given[index].as_ref()));
+    show::value(flag, given)
+}
+
+fn text(plan: &Plan, index: usize) -> Option<String> {
+    let (flag, given) = (&plan.flags[index], plan.set[index].as_ref().or(plan.given[index].as_ref()));
+    shown(plan, index).ok()?.text(flag, show::is_masked(flag, given))
+}
+
+fn entry(plan: &Plan, flag: &Flag, given: Option<&Given>) -> Option<OptionValue> {
+    if flag.shape() == Shape::Action {
+        return None;
+    }
+    let is_masked = show::is_masked(flag, given);
+    Some(OptionValue {
+        name: flag.full_name().to_owned(),
+        owner: plan.section.owner(),
+        value: show::value(flag, given).ok().and_then(|shown| shown.text(flag, is_masked)),
+        is_secret: is_masked,
+        origin: show::origin(flag, given),
+    })
+}
+
+/// The options of a service while it runs: made by [`ServiceHandle::options`].
+///
+/// ```
+/// use std::time::Duration;
+/// use interloop::{Applied, Origin, Service, Thread, tasks::Periodic};
+///
+/// let mut service = Service::new("clock");
+/// service.task_on::<Thread>("tick", Periodic::new(Duration::from_secs(3600), || println!("tick")));
+/// let running = service.start()?;
+/// assert!(running.wait_started(Duration::from_secs(10)));
+/// let options = running.options();
+/// assert_eq!(options.set("tick-interval", "30min")?, Applied::Now);
+/// assert_eq!(options.get("tick-interval").unwrap().origin(), &Origin::Set);
+/// assert!(options.set("tick-interval", "soon").is_err());
+/// running.stop();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Options(pub(crate) ServiceHandle);
+
+impl Options {
+    /// All of them: Interloop's own, the service's, then those of tasks and loops. None before the start.
+    pub fn list(&self) -> Vec<OptionValue> {
+        self.0.live().map(Live::list).unwrap_or_default()
+    }
+
+    /// One, by its name on the command line, without the dashes: `http-port`.
+    pub fn get(&self, name: &str) -> Option<OptionValue> {
+        self.list().into_iter().find(|option| option.name == name)
+    }
+
+    /// Sets one, by the same name, to what one would write into the environment. It is checked as at the start, by the option's parser and by what its owner
+    /// has declared of options together, and wins over all other values until the process ends, or it is [reset](Self::reset).
+    ///
+    /// Of the options that every service has, `log-level`, `drain-delay` and `shutdown-timeout` can be set.
+    ///
+    /// # Errors
+    ///
+    /// There is no such option, it can't be changed while the service runs, or the value is wrong: then nothing has changed.
+    pub fn set(&self, name: &str, value: impl fmt::Display) -> Result<Applied, OptionError> {
+        self.live()?.set(name, Some(value.to_string()), &self.0)
+    }
+
+    /// Takes back what was set: the strongest of the other values is in force again.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set).
+    pub fn reset(&self, name: &str) -> Result<Applied, OptionError> {
+        self.live()?.set(name, None, &self.0)
+    }
+
+    pub(crate) fn reload(&self) -> Result<Reloaded, OptionError> {
+        self.live()?.reload(&self.0)
+    }
+
+    fn live(&self) -> Result<&Live, OptionError> {
+        self.0.live().ok_or_else(|| OptionError::refused("the service has not been started".to_owned()))
+    }
+}
+
+/// One option, and what it is at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionValue {
+    name: String,
+    owner: String,
+    value: Option<String>,
+    is_secret: bool,
+    origin: Origin,
+}
+
+impl OptionValue {
+    /// Its name on the command line, without the dashes: `http-port`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whose it is: `task http`, `loop tokio`, `the service`, `Interloop`.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// Its value, as one would set it; None where it has none. A secret is `***`.
+    pub fn value(&self) -> Option<&str> {
+        self.value.as_deref()
+    }
+
+    /// Whether the value is not shown.
+    pub fn is_secret(&self) -> bool {
+        self.is_secret
+    }
+
+    /// Where the value comes from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+}
+
+/// When a change takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// It has: the task listens to [changes](crate::Context::option_changes), or it is an option of the service.
+    Now,
+    /// When the task, or the loop, starts the next time.
+    AtRestart,
+}
+
+impl fmt::Display for Applied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Now => "now",
+            Self::AtRestart => "at its next start",
+        })
+    }
+}
+
+/// What a [reload](ServiceHandle::reload) has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    changes: Vec<OptionChange>,
+}
+
+impl Reloaded {
+    /// Each option that has another value now.
+    pub fn changes(&self) -> &[OptionChange] {
+        &self.changes
+    }
+}
+
+impl fmt::Display for Reloaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.changes.is_empty() {
+            return f.write_str("no option has changed");
+        }
+        let changes: Vec<String> = self.changes.iter().map(ToString::to_string).collect();
+        f.write_str(&changes.join(", "))
+    }
+}
+
+/// An option that has another value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionChange {
+    name: String,
+    old: Option<String>,
+    new: Option<String>,
+    applied: Applied,
+}
+
+impl OptionChange {
+    /// The option's name, as [`OptionValue::name`].
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The value that it had; a secret is `***`.
+    pub fn old_value(&self) -> Option<&str> {
+        self.old.as_deref()
+    }
+
+    /// The value that it has; a secret is `***`.
+    pub fn new_value(&self) -> Option<&str> {
+        self.new.as_deref()
+    }
+
+    /// When it takes effect.
+    pub fn applied(&self) -> Applied {
+        self.applied
+    }
+}
+
+impl fmt::Display for OptionChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or_unset = |value: &Option<String>| value.as_deref().unwrap_or("(not set)").escape_debug().to_string();
+        write!(f, "{}: {} -> {} ({})", self.name, or_unset(&self.old), or_unset(&self.new), self.applied)
+    }
+}
+
+/// Why options were not changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionError {
+    lines: Vec<String>,
+    unknown: bool,
+}
+
+impl OptionError {
+    fn refused(why: String) -> Self {
+        Self::all(vec![why])
+    }
+
+    fn all(lines: Vec<String>) -> Self {
+        Self { lines, unknown: false }
+    }
+
+    fn unknown(name: &str, plans: &[Plan]) -> Self {
+        let known: Vec<&str> = plans.iter().flat_map(|plan| plan.flags.iter().map(Flag::full_name)).collect();
+        Self { lines: vec![format!("no option {name}; there is {}", known.join(", "))], unknown: true }
+    }
+
+    /// All that is wrong, each in one line.
+    pub fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
+    /// Whether there is no option of this name.
+    pub fn is_unknown(&self) -> bool {
+        self.unknown
+    }
+}
+
+impl fmt::Display for OptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.lines.join("; "))
+    }
+}
+
+impl std::error::Error for OptionError {}

@@ -1,0 +1,42 @@
+//! Where a value comes from, for people.
+
+use std::{fmt, path::PathBuf};
+
+/// Where the value of an option comes from: see [`OptionValue`](crate::OptionValue). The strongest come first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// [Set](crate::Options::set) while the service runs.
+    Set,
+    /// The command line.
+    CommandLine,
+    /// This variable of the environment; where its name has `_FILE` at its end, the file that it names.
+    Environment(String),
+    /// This file in the folder of systemd's credentials.
+    Credential(PathBuf),
+    /// The file of `--config`.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// Code: [`TaskSettings::set`](crate::TaskSettings::set) and its like.
+    Code,
+    /// The option's own default; where it has none, it is not set.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Set => f.write_str("set while running"),
+            Self::CommandLine => f.write_str("command line"),
+            Self::Environment(variable) => write!(f, "environment variable {variable}"),
+            Self::Credential(path) => write!(f, "credential {}", path.display()),
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Code => f.write_str("code"),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Values that are not to be shown.
+
+use std::fmt;
+
+/// What is shown instead of a secret.
+pub(super) const MASK: &str = "***";
+
+/// A value that is never shown: not in the list of options, the help, a dry run, an error, or by `Debug`.
+///
+/// As the type of an option it is all that is needed:
+///
+/// ```
+/// #[derive(clap::Args)]
+/// struct Options {
+///     /// What others must know
+///     #[arg(long)]
+///     token: Option<interloop::Secret>,
+/// }
+/// ```
+///
+/// On a command line other users of the machine can see it; `{VARIABLE}_FILE` and systemd's credentials are the better ways.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(value: String) -> Self {
+        Self(value)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({MASK})")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}

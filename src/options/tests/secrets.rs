@@ -1,0 +1,104 @@
+//! Values in files of their own, and what is not to be shown.
+
+use std::fs;
+
+use super::*;
+
+#[derive(Args, Clone, Debug, PartialEq)]
+struct Login {
+    /// Lets in
+    #[arg(long)]
+    token: Option<Secret>,
+    #[arg(long, default_value = "a-default")]
+    key: Secret,
+    #[arg(long)]
+    port: Option<u16>,
+}
+
+#[test]
+fn a_variable_may_name_a_file_with_the_value() {
+    let folder = tempfile::tempdir().unwrap();
+    for (text, expected) in [("abc\n", "abc"), ("abc\r\n", "abc"), ("abc", "abc"), ("a\n\n", "a\n"), ("", "")] {
+        let path = folder.path().join("token");
+        fs::write(&path, text).unwrap();
+        let login = task::<Login>("http").env("HELLO__HTTP__TOKEN_FILE", &path).first::<Login>("").unwrap();
+        assert_eq!(login.token.unwrap().expose(), expected);
+    }
+}
+
+#[test]
+fn a_value_and_a_file_with_it_are_one_too_many() {
+    let hello = task::<Login>("http").env("HELLO__HTTP__TOKEN_FILE", "/x").env("HELLO__HTTP__TOKEN", "abc");
+    let why = "hello: HELLO__HTTP__TOKEN: HELLO__HTTP__TOKEN_FILE is set too; only one of them can be";
+    assert_eq!(hello.stop(""), config(why));
+    // What is stronger doesn't care.
+    assert_eq!(hello.first::<Login>("--http-token x").unwrap().token.unwrap().expose(), "x");
+}
+
+#[test]
+fn a_file_with_a_value_that_cannot_be_read_is_named() {
+    let hello = task::<Login>("http").env("HELLO__HTTP__TOKEN_FILE", "/no/such/file");
+    let why = "hello: HELLO__HTTP__TOKEN_FILE: can't read /no/such/file: No such file or directory (os error 2)";
+    assert_eq!(hello.stop(""), config(why));
+}
+
+#[test]
+fn an_option_of_that_name_keeps_its_variable() {
+    #[derive(Args, Debug)]
+    struct Both {
+        #[arg(long)]
+        token: Option<String>,
+        #[arg(long)]
+        token_file: Option<String>,
+    }
+    let both = task::<Both>("http").env("HELLO__HTTP__TOKEN_FILE", "/no/such/file").first::<Both>("").unwrap();
+    assert_eq!((both.token, both.token_file.as_deref()), (None, Some("/no/such/file")));
+}
+
+#[test]
+fn credentials_stand_behind_the_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("http.token"), "abc\n").unwrap();
+    fs::write(folder.path().join("shutdown-timeout"), "3s\n").unwrap();
+    let hello = task::<Login>("http").env("CREDENTIALS_DIRECTORY", folder.path());
+    assert_eq!(hello.first::<Login>("").unwrap().token.unwrap().expose(), "abc");
+    assert_eq!(hello.parse([""; 0]).unwrap().core.shutdown_timeout, Duration::from_secs(3));
+    let hello = hello.env("HELLO__HTTP__TOKEN", "def");
+    assert_eq!(hello.first::<Login>("").unwrap().token.unwrap().expose(), "def");
+}
+
+#[test]
+fn a_wrong_value_that_is_a_secret_is_not_in_the_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("http.port");
+    fs::write(&path, "hunter2\n").unwrap();
+    let by_variable = task::<Login>("http").env("HELLO__HTTP__PORT_FILE", &path).stop("");
+    assert_eq!(by_variable, config("hello: HELLO__HTTP__PORT_FILE: invalid value *** for '--http-port'"));
+    let by_credential = task::<Login>("http").env("CREDENTIALS_DIRECTORY", folder.path()).stop("");
+    let place = format!("credential {}", path.display());
+    assert_eq!(by_credential, config(&format!("hello: {place}: invalid value *** for '--http-port'")));
+}
+
+#[test]
+fn a_secret_is_shown_nowhere() {
+    let hello = task::<Login>("http").code("token", "hunter2");
+    let help = hello.help();
+    assert!(!help.contains("hunter2") && !help.contains("a-default"), "{help}");
+    assert!(help.contains("Lets in [default: ***]"), "{help}");
+
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("port"), "4711").unwrap();
+    let hello = hello.env("HELLO__HTTP__KEY", "hunter2").env("HELLO__HTTP__PORT_FILE", folder.path().join("port"));
+    let parsed = hello.parse([""; 0]).unwrap();
+    let shown = parsed.show();
+    for line in [
+        "# token = \"***\" # code",
+        "# key = \"***\" # environment variable HELLO__HTTP__KEY",
+        "# port = \"***\" # environment variable HELLO__HTTP__PORT_FILE",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{shown}");
+    }
+    let login = parsed.options::<Login>(0).unwrap();
+    assert_eq!((login.key.expose(), login.port), ("hunter2", Some(4711)));
+    assert!(!format!("{login:?} {}", login.key).contains("hunter2"));
+}
