@@ -81,6 +81,7 @@
 //! # Features
 //!
 //! * `cli` (default): [`Service::run`] reads the command line and the environment.
+//! * `command` (default): child processes as tasks, and for tasks; adds futures-io and rustix, as `net` does. Linux.
 //! * `config` (default): `--config`, options from a TOML file; adds toml, 5 crates in all.
 //! * `logging` (default): [`Service::run`] installs a logger; adds fern and serde_json.
 //! * `metrics` (default): [`Samples`], counters by regular expression; adds hdrhistogram and regex-lite.

@@ -1,5 +1,7 @@
 //! Ready-made tasks, for any loop; and what they are made of.
 
+#[cfg(all(feature = "command", target_os = "linux"))]
+pub mod command;
 #[cfg(feature = "cron")]
 mod cron;
 #[cfg(feature = "watch")]
@@ -13,6 +15,8 @@ mod ticks;
 mod work;
 mod workers;
 
+#[cfg(all(feature = "command", target_os = "linux"))]
+pub use self::command::{Command, CommandHandle, Commands, Run};
 #[cfg(feature = "cron")]
 pub use self::cron::{Cron, CronError};
 #[cfg(feature = "watch")]

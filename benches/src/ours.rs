@@ -1,6 +1,7 @@
 //! The same as in [`baseline`](crate::baseline), through Interloop, and the figures that have to hold.
 
 mod calls;
+mod commands;
 mod counters;
 mod hosting;
 mod http;
@@ -22,4 +23,5 @@ pub fn register(suite: &mut Suite) {
     lifecycle::register(suite);
     memory::register(suite);
     counters::register(suite);
+    commands::register(suite);
 }

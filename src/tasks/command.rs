@@ -1,0 +1,290 @@
+//! Child processes: one as a task, and many that other tasks ask for.
+
+mod child;
+mod core;
+mod error;
+mod guard;
+mod handle;
+mod life;
+mod run;
+mod thread;
+
+use std::{
+    fmt,
+    future::{Future, pending, poll_fn},
+    os::unix::process::ExitStatusExt,
+    pin::{Pin, pin},
+    process::ExitStatus,
+    sync::Arc,
+    task::{Context as Polled, Poll},
+    time::{Duration, Instant},
+};
+
+pub use self::{
+    child::{Child, ChildInput, ChildOutput, Output},
+    error::CommandError,
+    handle::CommandHandle,
+    run::Run,
+};
+use self::{core::Core, thread::Crew};
+use crate::{Context, Error, Offer, Reason, Reply, Result, Task, Timers};
+
+/// Between TERM and KILL, unless something else is said.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How much of the time to the task's deadline is kept for the end itself, at most.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// A program as a task: a child process that runs until the service stops.
+///
+/// It is ready when the child has been started. When the child exits with 0, the task has ended; with anything else, or by a signal, it has failed, so a
+/// [restart policy](crate::TaskSettings::restart) applies. What the child says is logged, line by line, unless [callbacks](Run::on_stdout_line) hear it.
+///
+/// ```
+/// use interloop::{RestartPolicy, Service, Thread, tasks::command::{Command, Run}};
+///
+/// let mut service = Service::new("site");
+/// let serve = || Command::new(Run::new("python3").args(["-m", "http.server"]).current_dir("/srv/www"));
+/// service.task_with::<Thread, _>("www", serve).restart(RestartPolicy::on_failure());
+/// ```
+///
+/// Groups, stop, options and counters are those of [`Commands`].
+pub struct Command {
+    run: Option<Run>,
+    kill_timeout: Duration,
+}
+
+impl Command {
+    /// Of this program: a path or a name, or a [`Run`] with arguments and more.
+    pub fn new(run: impl Into<Run>) -> Self {
+        Self { run: Some(run.into()), kill_timeout: KILL_TIMEOUT }
+    }
+
+    /// The time between TERM and KILL at the stop, unless the options say otherwise; 10 s by default.
+    pub fn kill_timeout(mut self, timeout: Duration) -> Self {
+        self.kill_timeout = timeout;
+        self
+    }
+}
+
+/// Runs commands for other tasks, on any loop, which [ask](CommandHandle::run) for them.
+///
+/// ```
+/// use std::time::Duration;
+/// use interloop::{Service, Thread, task_fn, tasks::command::{Commands, Run}};
+///
+/// # fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+/// let commands = Commands::new();
+/// let runs = commands.handle();
+/// let mut service = Service::new("words");
+/// service.task_on::<Thread>("commands", commands);
+/// let asks = runs.clone();
+/// let sorter = task_fn::<Thread>(async move |_| {
+///     let sorted = asks.run(Run::new("sort").stdin("pear\napple\n")).output().await?;
+///     assert!(sorted.status.success());
+///     assert_eq!(sorted.stdout, b"apple\npear\n");
+///     Ok(())
+/// });
+/// service.task("sorter", sorter).uses(&runs);
+/// let running = service.start()?;
+/// // From a thread that no loop drives.
+/// let missing = runs.run("no-such-program").output_within(Duration::from_secs(10));
+/// assert_eq!(missing.unwrap_err().to_string(), "can't run no-such-program: there is no such program");
+/// assert_eq!(running.stop().code, 0);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Groups
+///
+/// Each child is in a process group of its own, so that a terminal's `^C` is the service's alone. A run is over when the child has ended and nobody is left
+/// in its group: if others still hold the child's outputs, the group gets TERM, and KILL after the kill timeout; else whoever is left gets KILL at once.
+///
+/// The group is led by a guard, a small `/bin/sh` script in `ps` as `interloop-guard`: when the service is gone, by KILL too, it kills the group. So
+/// nothing outlives the service, but for these: a process that has left the group by `setsid` or `setpgid` and is not the child itself; one of another user
+/// (set-user-ID), which the guard may not signal; and a group whose guard somebody has killed. No child is started where there is no `/bin/sh`.
+///
+/// Children are started and watched by one thread, named `{task}-children`, by their descriptors (pidfd, Linux 5.3). There is no handler of `SIGCHLD`, and no other
+/// children are reaped.
+///
+/// # Stop
+///
+/// Tasks that [use](crate::TaskSettings::uses) it stop before it. They need not wait for their children: what they drop runs until this task is asked too.
+///
+/// From then on nothing is started: who asks, or waits, is told [`Stopped`](CommandError::Stopped). All groups get TERM; what is left gets KILL after
+/// `--{task}-kill-timeout`, or shortly before the task's deadline, if that is earlier; then the task ends. Past its deadline, or when its loop has died, all
+/// groups are killed at once. A restart ends the children too; what waits to be started then waits for the next incarnation.
+///
+/// # Outputs
+///
+/// Of each output 64 KiB, and what the system's pipe holds, wait for whoever reads them; then the child waits.
+///
+/// # Options
+///
+/// `--{task}-kill-timeout`.
+///
+/// # Counters
+///
+/// `started`; `finished`; `spawn_failures`; `killed`: those who got KILL; `running`, a gauge.
+#[derive(Default)]
+pub struct Commands {
+    handle: CommandHandle,
+    kill_timeout: Option<Duration>,
+}
+
+impl Commands {
+    /// A task that runs nothing by itself.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The way to it.
+    pub fn handle(&self) -> CommandHandle {
+        self.handle.clone()
+    }
+
+    /// It is the task of this handle.
+    pub fn with(mut self, handle: &CommandHandle) -> Self {
+        self.handle = handle.clone();
+        self
+    }
+
+    /// The time between TERM and KILL, unless the options say otherwise; 10 s by default.
+    pub fn kill_timeout(mut self, timeout: Duration) -> Self {
+        self.kill_timeout = Some(timeout);
+        self
+    }
+}
+
+/// The options of [`Command`] and [`Commands`].
+#[derive(clap::Args, Clone, Debug)]
+pub struct CommandOptions {
+    /// How long children may take to end before they are killed; the program's own time by default
+    #[arg(long, value_name = "DURATION", value_parser = crate::duration)]
+    kill_timeout: Option<Duration>,
+}
+
+impl<L: Timers> Task<L> for Command {
+    type Options = CommandOptions;
+
+    async fn run(&mut self, cx: Context<L, CommandOptions>) -> Result {
+        let run = self.run.take().expect("a task value runs once").log_to(cx.target());
+        let program = run.program();
+        let core: Arc<Core> = Arc::default();
+        let child = core.run(run);
+        let ended = async {
+            child.started().await?;
+            cx.ready();
+            let status = child.status().await?;
+            if status.success() { Ok(()) } else { Err(Error::new(format!("{program} {}", how(status)))) }
+        };
+        serve(&cx, &core, self.kill_timeout, ended).await
+    }
+}
+
+impl<L: Timers> Task<L> for Commands {
+    type Options = CommandOptions;
+
+    async fn run(&mut self, cx: Context<L, CommandOptions>) -> Result {
+        let ready = async {
+            cx.ready();
+            pending().await
+        };
+        serve(&cx, &self.handle.0, self.kill_timeout.unwrap_or(KILL_TIMEOUT), ready).await
+    }
+
+    fn offer(&self) -> Option<Offer> {
+        Some(Offer::new(&self.handle))
+    }
+}
+
+/// How it ended, to go behind the program's name.
+fn how(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with {code}"),
+        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, None) => status.to_string(),
+    }
+}
+
+/// Runs what is asked for until the task is asked to stop, or `until` is ready; then ends all children.
+async fn serve<L: Timers>(
+    cx: &Context<L, CommandOptions>,
+    core: &Arc<Core>,
+    kill_timeout: Duration,
+    until: impl Future<Output = Result>,
+) -> Result {
+    let patience = cx.options().kill_timeout.unwrap_or(kill_timeout);
+    let mut crew = Crew::start(cx, core, patience)?;
+    let mut jobs = Jobs { cx, core, awaited: Vec::new() };
+    let (mut until, mut stop) = (Box::pin(until), pin!(cx.shutdown().requested()));
+    let ended = poll_fn(|context| {
+        jobs.host(context);
+        if let Poll::Ready(result) = until.as_mut().poll(context) {
+            return Poll::Ready(Some(result));
+        }
+        if Pin::new(&mut crew.end).poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        stop.as_mut().poll(context).map(|()| Some(Ok(())))
+    });
+    let Some(result) = ended.await else {
+        return Err(Error::new("the thread that watches the children has ended"));
+    };
+    // Whoever waits in there waits no more.
+    drop(until);
+    let shutdown = cx.shutdown();
+    let comes_again = matches!(shutdown.reason(), Some(Reason::Restart | Reason::Dependency(_)));
+    if result.is_ok() && (cx.service().shutdown().is_requested() || !comes_again) {
+        core.shut();
+    }
+    let rest = shutdown.deadline().map(|deadline| {
+        let rest = deadline.saturating_duration_since(Instant::now());
+        rest - MARGIN.min(rest / 4)
+    });
+    crew.stop(rest.map_or(patience, |rest| rest.min(patience)));
+    poll_fn(|context| {
+        jobs.host(context);
+        // Once it is at its end it makes no more jobs.
+        Pin::new(&mut crew.end).poll(context).map(|_| jobs.host(context))
+    })
+    .await;
+    poll_fn(|context| jobs.poll_awaited(context)).await;
+    result
+}
+
+/// What runs on the loop for children.
+struct Jobs<'a, L: Timers> {
+    cx: &'a Context<L, CommandOptions>,
+    core: &'a Core,
+    awaited: Vec<Reply<()>>,
+}
+
+impl<L: Timers> Jobs<'_, L> {
+    fn host(&mut self, context: &Polled<'_>) {
+        for job in self.core.jobs(context) {
+            let reply = self.cx.spawn_local((job.make)());
+            if job.is_awaited {
+                self.awaited.retain(|reply| !reply.is_done());
+                self.awaited.push(reply);
+            }
+        }
+    }
+
+    /// Ready when all that are awaited have ended.
+    fn poll_awaited(&mut self, context: &mut Polled<'_>) -> Poll<()> {
+        self.awaited.retain_mut(|reply| Pin::new(reply).poll(context).is_pending());
+        if self.awaited.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command").field("run", &self.run).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Commands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Commands").field("handle", &self.handle).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,45 @@
+//! Why a child brought nothing.
+
+use std::{fmt, io};
+
+/// Why there is no [`Output`](super::Output), or no exit status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// The program could not be started.
+    NotStarted {
+        /// As it was asked for.
+        program: String,
+        /// Of the system's error.
+        kind: io::ErrorKind,
+        /// What it says.
+        why: String,
+    },
+    /// The task is stopping, has ended, or will never start: there was no child.
+    Stopped,
+    /// There was more output than [may be collected](super::Run::limit); the child was killed.
+    TooMuchOutput {
+        /// As it was asked for.
+        program: String,
+        /// In bytes, of each of the two outputs.
+        limit: usize,
+    },
+    /// [`output_within`](super::Child::output_within) ran out of time. The child was killed.
+    TimedOut,
+    /// [`output_within`](super::Child::output_within) on the thread of a loop, which it would block. The child was killed.
+    WouldBlock,
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotStarted { program, why, .. } => write!(f, "can't run {program}: {why}"),
+            Self::Stopped => f.write_str("the task that runs commands has stopped"),
+            Self::TooMuchOutput { program, limit } => write!(f, "{program} wrote more than {limit} bytes"),
+            Self::TimedOut => f.write_str("the command has not ended in time"),
+            Self::WouldBlock => f.write_str("a blocking wait on a loop's thread"),
+        }
+    }
+}
+
+impl std::error::Error for CommandError {}

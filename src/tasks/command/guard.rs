@@ -1,0 +1,142 @@
+//! What holds a child's process group: a process that leads it, and kills it when the service is gone.
+//!
+//! Invariants:
+//! 1. The guard leads the group, and is reaped last: until then the group's number is nobody else's.
+//! 2. A child is in the group before it is the program that it is to be: it is put there between fork and exec.
+//! 3. The leash is a pipe that ends when the service has ended, however that was. It is closed at exec, so a child that the service was about to start
+//!    holds it too, until it is in the group. So whoever is to be killed is there when the guard learns that the service is gone.
+//! 4. No child is started before its guard has said that it heeds no signal: the group's TERM is none for it.
+
+use std::{
+    fs,
+    io::{self, PipeWriter, Read, Write},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::process::CommandExt,
+    },
+    process::{Child, ChildStdout, Command, Stdio},
+};
+
+use rustix::process::{Pid, PidfdFlags, Signal, getpgid, kill_process, kill_process_group, pidfd_open};
+
+const SHELL: &str = "/bin/sh";
+
+/// Says that it is ready, then reads the child's number until the leash ends. The group that it kills is its own.
+const SCRIPT: &str = "\
+trap '' HUP INT QUIT ALRM TERM USR1 USR2 PIPE TSTP TTIN TTOU
+echo; exec >&-
+while read -r line; do child=$line; done
+[ -z \"$child\" ] || kill -KILL \"$child\"
+kill -KILL 0";
+
+/// Dropped, it kills what is left of the group, and is reaped.
+#[derive(Debug)]
+pub(super) struct Guard {
+    process: Child,
+    leash: PipeWriter,
+    ready: Option<ChildStdout>,
+}
+
+impl Guard {
+    pub(super) fn start() -> io::Result<Self> {
+        let (reins, leash) = io::pipe()?;
+        let mut shell = Command::new(SHELL);
+        shell.arg0("interloop-guard").args(["-c", SCRIPT, "interloop-guard"]).env_clear().current_dir("/");
+        shell.stdin(reins).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+        let mut process =
+            shell.spawn().map_err(|error| io::Error::new(error.kind(), format!("no guard by {SHELL}: {error}")))?;
+        let ready = process.stdout.take();
+        Ok(Self { process, leash, ready })
+    }
+
+    /// Readable when the guard is ready.
+    pub(super) fn ready_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.ready.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Takes its word that it is ready.
+    pub(super) fn hear_ready(&mut self) -> io::Result<()> {
+        let Some(mut ready) = self.ready.take() else { return Ok(()) };
+        match ready.read(&mut [0])? {
+            0 => Err(io::Error::other("its guard has ended")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Starts a program in the group.
+    pub(super) fn start_in_group(&mut self, command: &mut Command) -> io::Result<(Child, OwnedFd)> {
+        let mut child = command.process_group(self.group().as_raw_pid()).spawn()?;
+        match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
+            Ok(pidfd) => {
+                self.tell(&child.id().to_string());
+                Ok((child, pidfd))
+            }
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The child is about to be reaped: its number is not the guard's business any more.
+    pub(super) fn forget_child(&mut self) {
+        self.tell("");
+    }
+
+    fn tell(&mut self, child: &str) {
+        // A guard that somebody has killed hears nothing. Then the group is killed at the end as ever, if the service is there to see it.
+        let _ = self.leash.write_all(format!("{child}\n").as_bytes());
+    }
+
+    fn group(&self) -> Pid {
+        Pid::from_child(&self.process)
+    }
+
+    /// Signals the group; and the child, if it has left the group.
+    pub(super) fn signal(&self, child: Option<&Child>, signal: Signal) {
+        // Nobody there, or somebody of another user's: nothing to be done about it.
+        let _ = kill_process_group(self.group(), signal);
+        // Not reaped yet, so its number is its own.
+        if let Some(child) = child.map(Pid::from_child)
+            && getpgid(Some(child)).is_ok_and(|group| group != self.group())
+        {
+            let _ = kill_process(child, signal);
+        }
+    }
+
+    /// Those in the group that live, but for the guard; each becomes readable when it ends.
+    pub(super) fn members(&self) -> Vec<OwnedFd> {
+        let (guard, group) = (self.process.id(), self.group().as_raw_pid());
+        let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+        let numbers = processes.filter_map(|process| process.ok()?.file_name().to_str()?.parse().ok());
+        let others = numbers.filter(|pid| u32::try_from(*pid) != Ok(guard));
+        let member = |pid| {
+            if !is_in(pid, group) {
+                return None;
+            }
+            let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+            // The number may have become somebody else's.
+            is_in(pid, group).then_some(pidfd)
+        };
+        others.filter_map(member).collect()
+    }
+}
+
+/// Whether this process lives, in this group.
+fn is_in(pid: i32, group: i32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    // The name, in brackets, may hold anything. Behind it are the state, the parent, the group.
+    let Some((_, fields)) = stat.rsplit_once(')') else { return false };
+    let mut fields = fields.split_whitespace();
+    let lives = !matches!(fields.next(), Some("Z" | "X"));
+    lives && fields.nth(1).and_then(|field| field.parse().ok()) == Some(group)
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.signal(None, Signal::KILL);
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,277 @@
+//! What a child's owner and the thread that watches it share: the three pipes' ends, and how it goes.
+//!
+//! An output is read as long as there is room for it; whoever takes something out of a full one rings the thread.
+
+use std::{
+    collections::VecDeque,
+    process::ExitStatus,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use super::{
+    core::{Core, Order},
+    error::CommandError,
+};
+use crate::{
+    mailbox::Shared,
+    sync::{Mutex, lock},
+};
+
+/// How much of an output waits for whoever reads it, before the child has to wait; and how much input waits for the child.
+pub(super) const ROOM: usize = 64 * 1024;
+
+pub(super) struct Life {
+    core: Arc<Core>,
+    pub(super) id: u64,
+    /// As it was asked for.
+    pub(super) program: String,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    pid: Option<u32>,
+    ended: Option<Result<ExitStatus, CommandError>>,
+    /// How many callbacks have not heard everything.
+    unheard: usize,
+    waiting: Vec<Waker>,
+    outputs: [Held; 2],
+    input: Feed,
+}
+
+/// What a child has said and nobody has read.
+#[derive(Default)]
+struct Held {
+    bytes: VecDeque<u8>,
+    closed: bool,
+    unwanted: bool,
+    /// The thread doesn't look at it.
+    full: bool,
+    reader: Option<Waker>,
+}
+
+/// What a child has not read.
+#[derive(Default)]
+struct Feed {
+    bytes: VecDeque<u8>,
+    /// There will be no more.
+    complete: bool,
+    /// The child reads no more.
+    broken: bool,
+    writer: Option<Waker>,
+}
+
+impl Life {
+    pub(super) fn new(core: &Arc<Core>, id: u64, program: String, unheard: usize) -> Arc<Self> {
+        let inner = Inner { unheard, ..Inner::default() };
+        Arc::new(Self { core: core.clone(), id, program, inner: Mutex::new(inner) })
+    }
+
+    // --- Of the thread ---
+
+    pub(super) fn started(&self, pid: u32) {
+        let waiting = {
+            let mut inner = lock(&self.inner);
+            inner.pid = Some(pid);
+            std::mem::take(&mut inner.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// It is over; the first word counts.
+    pub(super) fn end(&self, ended: Result<ExitStatus, CommandError>) {
+        let wakers = {
+            let mut inner = lock(&self.inner);
+            inner.ended.get_or_insert(ended);
+            inner.input.broken = true;
+            let mut wakers = std::mem::take(&mut inner.waiting);
+            wakers.extend(inner.input.writer.take());
+            for output in &mut inner.outputs {
+                output.closed = true;
+                wakers.extend(output.reader.take());
+            }
+            wakers
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// How much of an output may be read; without room, whoever makes some is to ring.
+    pub(super) fn room(&self, output: usize) -> usize {
+        let output = &mut lock(&self.inner).outputs[output];
+        let room = if output.unwanted { ROOM } else { ROOM.saturating_sub(output.bytes.len()) };
+        output.full = room == 0;
+        room
+    }
+
+    /// This was read.
+    pub(super) fn said(&self, output: usize, bytes: &[u8]) {
+        let reader = {
+            let output = &mut lock(&self.inner).outputs[output];
+            if output.unwanted {
+                return;
+            }
+            output.bytes.extend(bytes);
+            output.reader.take()
+        };
+        reader.into_iter().for_each(Waker::wake);
+    }
+
+    pub(super) fn close(&self, output: usize) {
+        let reader = {
+            let output = &mut lock(&self.inner).outputs[output];
+            output.closed = true;
+            output.reader.take()
+        };
+        reader.into_iter().for_each(Waker::wake);
+    }
+
+    /// Has `write` take some of the input, as long as it takes any; what it returns then. `Ok`: all that there will be.
+    pub(super) fn feed<E>(&self, mut write: impl FnMut(&[u8]) -> Result<usize, E>) -> Option<Result<(), E>> {
+        let (result, writer) = {
+            let feed = &mut lock(&self.inner).input;
+            let before = feed.bytes.len();
+            let result = loop {
+                let (first, _) = feed.bytes.as_slices();
+                if first.is_empty() {
+                    break feed.complete.then_some(Ok(()));
+                }
+                match write(first) {
+                    Ok(written) => drop(feed.bytes.drain(..written)),
+                    Err(error) => break Some(Err(error)),
+                }
+            };
+            (result, if feed.bytes.len() < before { feed.writer.take() } else { None })
+        };
+        writer.into_iter().for_each(Waker::wake);
+        result
+    }
+
+    /// The child reads no more.
+    pub(super) fn break_input(&self) {
+        let writer = {
+            let feed = &mut lock(&self.inner).input;
+            feed.broken = true;
+            feed.bytes.clear();
+            feed.writer.take()
+        };
+        writer.into_iter().for_each(Waker::wake);
+    }
+
+    // --- Of the owner ---
+
+    pub(super) fn pid(&self) -> Option<u32> {
+        lock(&self.inner).pid
+    }
+
+    /// The loop of the task.
+    pub(super) fn place(&self) -> Option<Arc<Shared>> {
+        self.core.loop_()
+    }
+
+    pub(super) fn order(&self, order: fn(u64) -> Order) {
+        self.core.order(order(self.id));
+    }
+
+    pub(super) fn poll_started(&self, cx: &Context<'_>) -> Poll<Result<u32, CommandError>> {
+        let mut inner = lock(&self.inner);
+        match (inner.pid, &inner.ended) {
+            (Some(pid), _) => Poll::Ready(Ok(pid)),
+            (None, Some(Err(error))) => Poll::Ready(Err(error.clone())),
+            _ => inner.wait(cx),
+        }
+    }
+
+    /// Ready when it is over and all callbacks have heard everything.
+    pub(super) fn poll_ended(&self, cx: &Context<'_>) -> Poll<Result<ExitStatus, CommandError>> {
+        let mut inner = lock(&self.inner);
+        match &inner.ended {
+            Some(ended) if inner.unheard == 0 => Poll::Ready(ended.clone()),
+            _ => inner.wait(cx),
+        }
+    }
+
+    /// One callback has heard everything, or will hear no more.
+    pub(super) fn heard(&self) {
+        let waiting = {
+            let mut inner = lock(&self.inner);
+            inner.unheard = inner.unheard.saturating_sub(1);
+            std::mem::take(&mut inner.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Has `take` take something out of what there is; it gets the bytes, and whether more may come, and has nothing while it waits for more.
+    pub(super) fn poll_output<R>(
+        &self,
+        output: usize,
+        cx: &Context<'_>,
+        take: impl FnOnce(&mut VecDeque<u8>, bool) -> Option<R>,
+    ) -> Poll<R> {
+        let (taken, rings) = {
+            let output = &mut lock(&self.inner).outputs[output];
+            match take(&mut output.bytes, !output.closed) {
+                Some(taken) => (taken, std::mem::take(&mut output.full)),
+                None => {
+                    output.reader = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+            }
+        };
+        if rings {
+            self.order(Order::Look);
+        }
+        Poll::Ready(taken)
+    }
+
+    /// Nobody reads it: what comes is dropped.
+    pub(super) fn unwanted(&self, output: usize) {
+        let rings = {
+            let output = &mut lock(&self.inner).outputs[output];
+            output.unwanted = true;
+            output.bytes = VecDeque::new();
+            std::mem::take(&mut output.full)
+        };
+        if rings {
+            self.order(Order::Look);
+        }
+    }
+
+    /// Takes as much input as there is room for; None: the child reads no more.
+    pub(super) fn poll_input(&self, cx: &Context<'_>, bytes: &[u8]) -> Poll<Option<usize>> {
+        let taken = {
+            let feed = &mut lock(&self.inner).input;
+            if feed.broken {
+                return Poll::Ready(None);
+            }
+            let taken = bytes.len().min(ROOM.saturating_sub(feed.bytes.len()));
+            if taken == 0 && !bytes.is_empty() {
+                feed.writer = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            feed.bytes.extend(&bytes[..taken]);
+            taken
+        };
+        self.order(Order::Look);
+        Poll::Ready(Some(taken))
+    }
+
+    /// There will be no more input than this.
+    pub(super) fn complete_input(&self, rest: Vec<u8>) {
+        {
+            let feed = &mut lock(&self.inner).input;
+            feed.bytes.extend(rest);
+            feed.complete = true;
+        }
+        self.order(Order::Look);
+    }
+}
+
+impl Inner {
+    fn wait<R>(&mut self, cx: &Context<'_>) -> Poll<R> {
+        if !self.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
