@@ -107,7 +107,7 @@ impl<L: EventLoop, T: Task<L>> Body for BodyOf<L, T> {
         // What is made, and what that says, is the task's.
         let _entered = current::enter(&incarnation.label, &incarnation.loop_);
         let native = local.native().and_then(|native| native.downcast::<L::Native>().ok());
-        let made = catch(|| self.make.make());
+        let made = catch(|| incarnation.span.get().run(|| self.make.make()));
         let (version, matches) = options.latest();
         let cell = options.clone();
         let (native, mut task, options) = match (native, made, T::Options::from_arg_matches(&matches)) {

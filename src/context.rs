@@ -23,12 +23,7 @@ use crate::Samples;
 use crate::net::{self, Address, Bound, Net, Socket};
 use crate::{
     Counter, EventLoop, Gauge, Meter, NoOptions, OptionChanges, Remote, Reply, ServiceHandle, Shutdown, Slot, Timers,
-    clock::Clock,
-    current::Label,
-    incarnation::Incarnation,
-    mailbox::{Local, Shared},
-    options::OptionCell,
-    remote,
+    clock::Clock, incarnation::Incarnation, mailbox::Local, options::OptionCell, remote,
 };
 
 /// What a task sees of its surroundings: its name and options, its loop, its shutdown, its children. `Clone`, for children and callbacks; `!Send`, since
@@ -158,7 +153,7 @@ impl<L: EventLoop, O> Context<L, O> {
     pub fn share<T: 'static>(&self, value: T) -> Remote<T> {
         let address = remote::Address::at(self.name(), &self.0.incarnation.loop_);
         // A fresh address, bound to this loop: it can only be closed, by the end of the loop.
-        if self.0.local.put(&address, Rc::new(value)).is_err() {
+        if self.0.local.put(&address, Rc::new(value), self.0.incarnation.span.get()).is_err() {
             address.close();
         }
         self.0.incarnation.owns(address.clone(), false, &self.0.local);
@@ -174,7 +169,7 @@ impl<L: EventLoop, O> Context<L, O> {
     pub fn fill<T: 'static>(&self, slot: Slot<T>, value: T) -> Rc<T> {
         let value = Rc::new(value);
         let address = slot.address();
-        if let Err(why) = self.0.local.put(address, value.clone()) {
+        if let Err(why) = self.0.local.put(address, value.clone(), self.0.incarnation.span.get()) {
             panic!("slot {} can't be filled by task {}: {why}", address.name(), self.name());
         }
         self.0.incarnation.owns(address.clone(), true, &self.0.local);
@@ -240,11 +235,6 @@ impl<L: EventLoop, O> Context<L, O> {
     /// Makes counters, gauges and samples with labels; for any thread.
     pub fn meter(&self) -> Meter {
         Meter::new(self.0.incarnation.info.book().clone())
-    }
-
-    /// By which a thread of the task's says whose code it runs.
-    pub(crate) fn label(&self) -> (Label, Arc<Shared>) {
-        (self.0.incarnation.label.clone(), self.0.incarnation.loop_.clone())
     }
 
     /// Shows a value in the [status](ServiceHandle::status), such as an address that was bound.

@@ -7,6 +7,7 @@ use crate::{
     mailbox::{Local, Shared},
     remote::Address,
     state::Reason,
+    trace::Span,
 };
 
 /// The kind of a loop that somebody else runs, on this thread or another: a `Mailbox<Foreign>` can be attached to it.
@@ -72,7 +73,7 @@ impl Mailbox<Foreign> {
         let shared = self.local().shared();
         let address = Address::at(shared.name(), shared);
         // A fresh address of this loop's.
-        if self.local().put(&address, Rc::new(value)).is_err() {
+        if self.local().put(&address, Rc::new(value), Span::none()).is_err() {
             address.close();
         }
         Remote::new(address)

@@ -21,6 +21,7 @@ use crate::{
     current,
     mailbox::Shared,
     sync::{AtomicBool, Ordering},
+    trace::Span,
 };
 
 /// How a hosted future ended.
@@ -65,6 +66,7 @@ pin_project! {
         end: Option<E>,
         control: Arc<Control>,
         label: current::Label,
+        span: Span,
         loop_: Arc<Shared>,
         wakes: Wakes,
     }
@@ -79,10 +81,17 @@ pin_project! {
 
 impl<F: Future, E: FnOnce(Ended<F::Output>)> Hosted<F, E> {
     /// `end` is called with how it ended, after the inner future is dropped, on the thread that polled or dropped it.
-    pub(crate) fn new(inner: F, control: Arc<Control>, label: current::Label, loop_: Arc<Shared>, end: E) -> Self {
+    pub(crate) fn new(
+        inner: F,
+        control: Arc<Control>,
+        label: current::Label,
+        span: Span,
+        loop_: Arc<Shared>,
+        end: E,
+    ) -> Self {
         loop_.future_begins();
         let wakes = Wakes::new(loop_.clock());
-        Self { inner: Some(inner), end: Some(end), control, label, loop_, wakes }
+        Self { inner: Some(inner), end: Some(end), control, label, span, loop_, wakes }
     }
 
     fn finish(self: Pin<&mut Self>, ended: Ended<F::Output>) {
@@ -90,7 +99,8 @@ impl<F: Future, E: FnOnce(Ended<F::Output>)> Hosted<F, E> {
         let Some(end) = this.end.take() else { return };
         let _entered = current::enter(this.label, this.loop_);
         // A panic in a Drop outweighs how the future ended; `set` has put the None in place even then.
-        let ended = match catch_unwind(AssertUnwindSafe(|| this.inner.set(None))) {
+        let span = std::mem::replace(this.span, Span::none());
+        let ended = match catch_unwind(AssertUnwindSafe(|| span.run(|| this.inner.set(None)))) {
             Ok(()) => ended,
             Err(panic) => Ended::Panicked(message(panic)),
         };
@@ -112,7 +122,7 @@ impl<F: Future, E: FnOnce(Ended<F::Output>)> Hosted<F, E> {
         }
         let output = {
             let _entered = current::enter(this.label, this.loop_);
-            catch_unwind(AssertUnwindSafe(|| inner.poll(cx)))
+            catch_unwind(AssertUnwindSafe(|| this.span.in_scope(|| inner.poll(cx))))
         };
         match output {
             Ok(Poll::Pending) => return Poll::Pending,

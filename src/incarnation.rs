@@ -17,6 +17,7 @@ use crate::{
     shutdown::Shutdown,
     status::TaskInfo,
     sync::{AtomicBool, Mutex, Ordering, lock},
+    trace::{Span, TaskSpan},
 };
 
 pub(crate) struct Incarnation {
@@ -26,6 +27,8 @@ pub(crate) struct Incarnation {
     pub(crate) loop_: Arc<Shared>,
     pub(crate) shutdown: Shutdown,
     pub(crate) info: Arc<TaskInfo>,
+    /// Entered wherever the task's own code runs.
+    pub(crate) span: TaskSpan,
     events: Events,
     ready: AtomicBool,
     members: Mutex<Members>,
@@ -60,10 +63,12 @@ impl Incarnation {
         info: Arc<TaskInfo>,
         events: Events,
     ) -> Arc<Self> {
+        let span = TaskSpan::new(name, loop_.name(), number);
         Arc::new(Self {
             task,
             number,
             label: Label { name: name.clone(), number: task + 1 },
+            span,
             loop_,
             shutdown: Shutdown::new(),
             info,
@@ -77,13 +82,14 @@ impl Incarnation {
     pub(crate) fn begin(self: &Arc<Self>, local: &Rc<Local>, main: impl Future<Output = Result> + 'static) {
         let control = Arc::new(Control::new());
         let Some(id) = self.enter(&control) else {
-            if let Err(panic) = catch(|| drop(main)) {
+            if let Err(panic) = catch(|| self.span.get().run(|| drop(main))) {
                 return self.end_unbegun(Outcome::Panicked(panic));
             }
             return self.end_unbegun(Outcome::Dropped);
         };
         let this = self.clone();
-        local.spawn(main, control, self.label.clone(), move |ended| this.leave(id, Some(outcome(ended))));
+        let end = move |ended| this.leave(id, Some(outcome(ended)));
+        local.spawn(main, control, self.label.clone(), self.span.get(), end);
     }
 
     /// It ended before it had a main future.
@@ -95,6 +101,7 @@ impl Incarnation {
             }
             members.closing = true;
         }
+        self.span.take().run(|| ());
         self.info.book().end_incarnation();
         self.events.send(Event::TaskEnded(self.task, self.number, outcome));
     }
@@ -152,8 +159,8 @@ impl Incarnation {
             return reply;
         }
         let this = self.clone();
-        local
-            .spawn_on_workers(future, control, self.label.clone(), move |ended| this.child_ended(id, ended, completer));
+        let end = move |ended| this.child_ended(id, ended, completer);
+        local.spawn_on_workers(future, control, self.label.clone(), self.span_of_child(), end);
         reply
     }
 
@@ -168,7 +175,13 @@ impl Incarnation {
         F: Future + 'static,
     {
         let this = self.clone();
-        local.spawn(future, control, self.label.clone(), move |ended| this.child_ended(id, ended, completer));
+        let end = move |ended| this.child_ended(id, ended, completer);
+        local.spawn(future, control, self.label.clone(), self.span_of_child(), end);
+    }
+
+    /// That of whoever makes the child; or, from the native loop's own callbacks, the task's.
+    fn span_of_child(&self) -> Span {
+        Span::current().or(|| self.span.get())
     }
 
     fn child_ended<R>(&self, id: u64, ended: Ended<R>, completer: Completer<R>) {
@@ -239,21 +252,23 @@ impl Incarnation {
     fn end(&self, outcome: Outcome) {
         let values = std::mem::take(&mut lock(&self.members).values);
         let (task, number, label, events) = (self.task, self.number, self.label.clone(), self.events.clone());
-        let info = self.info.clone();
+        let (info, span) = (self.info.clone(), self.span.take());
         // A mailbox that takes no errands is the loop's end, which ends all its tasks: the supervisor hears of that.
         let _ = self.loop_.errand(move |local| {
             let _entered = current::enter(&label, local.shared());
             let mut outcome = outcome;
-            for Value { address, slot, local: home } in values {
-                // Its own loop has died, and dropped it: what is there now is the next incarnation's.
-                let removed = if home == local.id() { local.remove(address.key()) } else { Ok(()) };
-                if !slot {
-                    address.close();
+            span.run(|| {
+                for Value { address, slot, local: home } in values {
+                    // Its own loop has died, and dropped it: what is there now is the next incarnation's.
+                    let removed = if home == local.id() { local.remove(address.key()) } else { Ok(()) };
+                    if !slot {
+                        address.close();
+                    }
+                    if let Err(panic) = removed {
+                        outcome = Outcome::Panicked(panic);
+                    }
                 }
-                if let Err(panic) = removed {
-                    outcome = Outcome::Panicked(panic);
-                }
-            }
+            });
             info.book().end_incarnation();
             events.send(Event::TaskEnded(task, number, outcome));
         });

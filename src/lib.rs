@@ -88,8 +88,9 @@
 //! * `net` (default): sockets and readiness on every loop; adds futures-io, rustix and socket2.
 //! * `cron`: periodic tasks by cron expressions with time zones; adds cronexpr and jiff.
 //! * `serde`: [`Status`] can be serialized; adds serde.
-//! * `watch`: `tasks::DirectoryWatcher`; adds notify and rustix.
 //! * `testing`: the kit for tests, `interloop::testing`, with a fake clock; adds no crate. For `[dev-dependencies]`.
+//! * `tracing`: a span a task, and the caller's span goes along with what is asked of other loops; adds tracing.
+//! * `watch`: `tasks::DirectoryWatcher`; adds notify and rustix.
 
 #![forbid(unsafe_code)]
 
@@ -133,6 +134,7 @@ pub mod tasks;
 pub mod testing;
 mod thread;
 mod timers;
+mod trace;
 
 pub use clap;
 
@@ -141,10 +143,15 @@ pub use clap;
 #[doc = include_str!("../docs/counters.md")]
 struct CountersPage;
 
-/// Its program is a test.
+/// And so is this one's.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/options.md")]
 struct OptionsPage;
+
+/// And so is this one's.
+#[cfg(all(doctest, feature = "tracing"))]
+#[doc = include_str!("../docs/tracing.md")]
+struct TracingPage;
 
 #[cfg(feature = "metrics")]
 pub use crate::counters::{PatternError, Samples, SamplesReading, WindowReading};

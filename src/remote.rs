@@ -17,6 +17,7 @@ use crate::{
     mailbox::{Job, Local, MAILBOX_CAPACITY, Shared, queue::Refused},
     reply::{CallError, Completer, Reply, Waiting},
     sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock},
+    trace::Span,
 };
 
 /// Where a value can be reached: an address, which outlives the value. Known before the loop runs, and kept through restarts.
@@ -259,7 +260,7 @@ impl<T: 'static> Remote<T> {
             let post = work.into_any().downcast::<Post<T, F>>().expect("it is the box that was sent");
             post.f
         };
-        self.send(Box::new(Post { f, reaches: PhantomData })).map_err(|refused| match refused {
+        self.send(Box::new(Post { f, span: Span::current(), reaches: PhantomData })).map_err(|refused| match refused {
             Refused::Closed(work) => PostError::Stopped(give_back(work)),
             Refused::Full(work) => PostError::Full(give_back(work)),
         })
@@ -269,7 +270,8 @@ impl<T: 'static> Remote<T> {
     ///
     /// The [`Reply`] is a future, and always resolves; when the call is not accepted, it says so there.
     pub fn call<R: Send + 'static>(&self, f: impl FnOnce(&T) -> R + Send + 'static) -> Reply<R> {
-        self.ask(move |_, value: Rc<T>, completer| match catch(|| f(&value)) {
+        let span = Span::current();
+        self.ask(move |_, value: Rc<T>, completer| match catch(|| span.run(|| f(&value))) {
             Ok(result) => completer.complete(Ok(result)),
             Err(panic) => completer.complete(Err(CallError::Panicked(panic))),
         })
@@ -281,12 +283,20 @@ impl<T: 'static> Remote<T> {
         R: Send + 'static,
         Fut: Future<Output = R> + 'static,
     {
-        self.ask(move |local, value: Rc<T>, completer: Completer<R>| match catch(|| f(value)) {
-            Ok(future) => {
-                let control = completer.control();
-                local.spawn(future, control, Label::job(), |ended| completer.end(ended));
+        let span = Span::current();
+        self.ask(move |local, value: Rc<T>, completer: Completer<R>| {
+            let made = catch(|| {
+                // The caller's; or, if there is none, that of the task whose value it is.
+                let span = span.or(Span::current);
+                (span.in_scope(|| f(value)), span)
+            });
+            match made {
+                Ok((future, span)) => {
+                    let control = completer.control();
+                    local.spawn(future, control, Label::job(), span, |ended| completer.end(ended));
+                }
+                Err(panic) => completer.complete(Err(CallError::Panicked(panic))),
             }
-            Err(panic) => completer.complete(Err(CallError::Panicked(panic))),
         })
     }
 
@@ -358,13 +368,15 @@ pub(crate) trait Work: Send {
 
 struct Post<T, F> {
     f: F,
+    span: Span,
     reaches: PhantomData<fn(&T)>,
 }
 
 impl<T: 'static, F: FnOnce(&T) + Send + 'static> Work for Post<T, F> {
     fn run(self: Box<Self>, _: &Rc<Local>, value: Rc<dyn Any>) {
         if let Ok(value) = value.downcast::<T>() {
-            (self.f)(&value);
+            let Self { f, span, .. } = *self;
+            span.run(|| f(&value));
         }
     }
 
@@ -441,5 +453,28 @@ impl<T> Clone for Slot<T> {
 impl<T> fmt::Debug for Slot<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slot").field("type", &type_name::<T>()).field("address", &self.place.0).finish()
+    }
+}
+
+#[cfg(all(test, not(feature = "tracing")))]
+mod tests {
+    use super::Post;
+
+    #[test]
+    fn without_the_feature_tracing_a_job_is_as_large_as_its_closure() {
+        fn post<F: FnOnce(&u8)>(f: F) -> (usize, usize) {
+            let size = size_of_val(&f);
+            (
+                size_of_val(&Post {
+                    f,
+                    span: crate::trace::Span::current(),
+                    reaches: std::marker::PhantomData::<fn(&u8)>,
+                }),
+                size,
+            )
+        }
+        let text = String::from("seven");
+        let (post, closure) = post(move |_| drop(text));
+        assert_eq!(post, closure);
     }
 }

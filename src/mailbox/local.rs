@@ -21,6 +21,7 @@ use crate::{
     hosted::{Control, Ended, Hosted, catch},
     remote::{Address, Work},
     sync::thread,
+    trace::Span,
 };
 
 type Spawner = Rc<dyn Fn(LocalFuture)>;
@@ -31,7 +32,7 @@ pub(crate) struct Local {
     /// Tells the incarnations of all loops apart.
     id: u64,
     shared: Arc<Shared>,
-    values: RefCell<BTreeMap<u64, Rc<dyn Any>>>,
+    values: RefCell<BTreeMap<u64, Value>>,
     /// Jobs that waited for a value that is there now: they come before those in the queue.
     backlog: RefCell<VecDeque<Job>>,
     futures: RefCell<BTreeMap<u64, Arc<Control>>>,
@@ -45,6 +46,13 @@ pub(crate) struct Local {
     reactor: RefCell<Option<Installed>>,
     closed: Cell<bool>,
     label: Label,
+}
+
+/// What a Remote reaches, and the span of the task whose it is.
+#[derive(Clone)]
+struct Value {
+    value: Rc<dyn Any>,
+    span: Span,
 }
 
 impl Local {
@@ -120,9 +128,9 @@ impl Local {
         !self.backlog.borrow().is_empty()
     }
 
-    fn work(self: &Rc<Self>, work: Box<dyn Work>, value: Rc<dyn Any>) {
+    fn work(self: &Rc<Self>, work: Box<dyn Work>, Value { value, span }: Value) {
         // A call hands its panic to its Reply; what comes here is a post's.
-        if let Err(panic) = catch(|| work.run(self, value)) {
+        if let Err(panic) = catch(|| span.run(|| work.run(self, value))) {
             log::error!("loop {}: a posted job panicked: {panic}", self.shared.name());
         }
     }
@@ -147,7 +155,8 @@ impl Local {
 
     /// Shows the loop's own side to tasks, and to the Remotes that reach it.
     pub(crate) fn set_native(&self, native: Rc<dyn Any>) {
-        self.values.borrow_mut().insert(self.shared.native_key(), native.clone());
+        let value = Value { value: native.clone(), span: Span::none() };
+        self.values.borrow_mut().insert(self.shared.native_key(), value);
         *self.native.borrow_mut() = Some(native);
     }
 
@@ -155,17 +164,17 @@ impl Local {
         self.native.borrow().clone()
     }
 
-    pub(crate) fn value(&self, key: u64) -> Option<Rc<dyn Any>> {
+    fn value(&self, key: u64) -> Option<Value> {
         self.values.borrow().get(&key).cloned()
     }
 
-    /// Puts the value at its address; the jobs that waited there come next.
-    pub(crate) fn put(&self, address: &Arc<Address>, value: Rc<dyn Any>) -> Result<(), &'static str> {
+    /// Puts the value, which is of the task with this span, at its address; the jobs that waited there come next.
+    pub(crate) fn put(&self, address: &Arc<Address>, value: Rc<dyn Any>, span: Span) -> Result<(), &'static str> {
         if self.values.borrow().contains_key(&address.key()) {
             return Err("it is filled already");
         }
         let waited = address.bind(&self.shared)?;
-        self.values.borrow_mut().insert(address.key(), value);
+        self.values.borrow_mut().insert(address.key(), Value { value, span });
         if !waited.is_empty() {
             let marked = waited.into_iter().map(|mut job| {
                 job.mark(self.shared.clock().busy());
@@ -191,6 +200,7 @@ impl Local {
         future: F,
         control: Arc<Control>,
         label: Label,
+        span: Span,
         end: impl FnOnce(Ended<F::Output>) + 'static,
     ) {
         let id = self.next_future.get();
@@ -199,7 +209,7 @@ impl Local {
         let own = spawner.is_none();
         self.own.set(self.own.get() + usize::from(own));
         let local = Rc::downgrade(self);
-        let hosted = Hosted::new(future, control.clone(), label, self.shared.clone(), move |ended| {
+        let hosted = Hosted::new(future, control.clone(), label, span, self.shared.clone(), move |ended| {
             if let Some(local) = local.upgrade() {
                 local.futures.borrow_mut().remove(&id);
                 local.own.set(local.own.get() - usize::from(own));
@@ -232,9 +242,10 @@ impl Local {
         future: F,
         control: Arc<Control>,
         label: Label,
+        span: Span,
         end: impl FnOnce(Ended<F::Output>) + Send + 'static,
     ) {
-        let hosted = Hosted::new(future, control, label, self.shared.clone(), end);
+        let hosted = Hosted::new(future, control, label, span, self.shared.clone(), end);
         let workers = self.workers.borrow().clone();
         if let Some(spawn) = workers {
             spawn(Box::pin(hosted));

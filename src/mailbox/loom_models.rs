@@ -62,6 +62,7 @@ use crate::{
     remote::{Address, PostError},
     reply::Reply,
     state::Reason,
+    trace::Span,
 };
 
 #[derive(Clone, Default)]
@@ -474,7 +475,7 @@ fn jobs_of_each_sender_stay_in_order_through_the_first_bind() {
             })
         });
         let log = Rc::new(RefCell::new(Vec::<(u8, u8)>::new()));
-        l.mailbox.local().put(&address, log.clone()).unwrap();
+        l.mailbox.local().put(&address, log.clone(), Span::none()).unwrap();
         l.run_until(|| log.borrow().len() == 3);
         join(senders);
         let of_the_first =

@@ -18,7 +18,7 @@ use std::{
 use super::{Job, Local, Mailbox, Shared, Turn};
 use crate::{
     CallError, EventLoop, NoOptions, PostError, Remote, Result, block, current::Label, hosted::Ended, remote::Address,
-    reply::Reply, state::Reason,
+    reply::Reply, state::Reason, trace::Span,
 };
 
 const WATCHDOG: Duration = Duration::from_secs(20);
@@ -81,7 +81,7 @@ fn run_until_idle(mailbox: &mut Mailbox<Tested>) {
 
 fn put<T: 'static>(mailbox: &Mailbox<Tested>, address: &Arc<Address>, value: T) -> Rc<T> {
     let value = Rc::new(value);
-    mailbox.local().put(address, value.clone()).unwrap();
+    mailbox.local().put(address, value.clone(), Span::none()).unwrap();
     value
 }
 
@@ -375,7 +375,7 @@ fn who_waits_for_a_cancelled_future_is_told_after_it_is_gone() {
             pending::<()>().await;
         };
         let gone = drops.clone();
-        mailbox.local().spawn(future, control.clone(), Label::job(), move |ended| {
+        mailbox.local().spawn(future, control.clone(), Label::job(), Span::none(), move |ended| {
             assert!(matches!(ended, Ended::Cancelled));
             assert_eq!(gone.here(), 1);
             completer.end(ended);

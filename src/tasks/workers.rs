@@ -14,6 +14,7 @@ use crate::{
     hosted::catch,
     incarnation::Incarnation,
     reply::Completer,
+    trace::Span,
 };
 
 /// A fixed number of threads for work that blocks, which belong to a task and are named for it. What is [asked](Self::run) of them is awaited from any loop.
@@ -92,7 +93,8 @@ impl Workers {
     /// that it isn't called.
     pub fn run<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> Reply<R> {
         let (reply, completer) = Reply::local();
-        let job: Job = Box::new(move || work_and_tell(work, completer));
+        let span = Span::current();
+        let job: Job = Box::new(move || work_and_tell(move || span.run(work), completer));
         let refused = {
             let mut state = self.pool.lock();
             if state.closed {
@@ -143,7 +145,7 @@ impl Pool {
         // What runs here is the task's.
         let _entered = current::enter(&incarnation.label, &incarnation.loop_);
         while let Some((job, _busy)) = self.next(number) {
-            let tell = job();
+            let tell = incarnation.span.get().run(job);
             // Free before anybody hears of it: who then drops the workers finds this thread idle, and waits for its end.
             self.lock().busy[number] = false;
             if let Err(panic) = catch(tell) {

@@ -89,7 +89,7 @@ impl Crew {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&epoll, &bell, epoll::EventData::new_u64(BELL), flags)?;
         let (end, ends) = Reply::local();
-        let (label, loop_) = cx.label();
+        let incarnation = cx.incarnation_itself().clone();
         let watch = Watch {
             core: core.clone(),
             wish: wish.clone(),
@@ -102,9 +102,9 @@ impl Crew {
             aborts: false,
             figures: Figures::of(cx),
         };
-        core.open(&bell, loop_.clone());
+        core.open(&bell, incarnation.loop_.clone());
         let work = move || {
-            let _entered = crate::current::enter(&label, &loop_);
+            let _entered = crate::current::enter(&incarnation.label, &incarnation.loop_);
             watch.run(ends);
         };
         if let Err(error) = thread::Builder::new().name(format!("{}-children", cx.name())).spawn(work) {

@@ -1,11 +1,11 @@
-//! What the handles and the workers of a queue share: the store, and who waits for which item.
+//! What the handles and the workers of a queue share: the store, and who waits for which item, and submitted it in which span.
 //!
 //! Invariants:
 //! 1. An item's list of replies is there before the item is in the store, and goes after the item has left it. So who joins a duplicate, and finds no
 //!    list, knows that the first is done.
 //! 2. `ended` is set, and read by who adds a list, under one lock: no reply is added after all were resolved.
 //!
-//! No code of the user's runs under the lock, but for a store's `depth`.
+//! No code of the user's runs under the lock, but for a store's `depth`, and what a subscriber does when a span is cloned.
 
 use std::{
     collections::BTreeMap,
@@ -28,6 +28,7 @@ use crate::{
     remote::Address,
     reply::{Completer, Unread},
     sync::{Mutex, lock},
+    trace::Span,
 };
 
 pub(super) struct Core<T, R> {
@@ -55,9 +56,15 @@ type Replies<R> = Vec<Completer<R>>;
 /// The reply of an item, if one was asked for.
 type Maybe<R> = Option<Reply<R>>;
 
+/// Who waits for an item, and the span in which it was submitted.
+struct Asked<R> {
+    replies: Replies<R>,
+    span: Span,
+}
+
 struct Inner<R> {
     ended: bool,
-    replies: BTreeMap<ItemId, Replies<R>>,
+    asked: BTreeMap<ItemId, Asked<R>>,
     figures: Arc<Figures>,
 }
 
@@ -128,7 +135,7 @@ impl Figures {
 
 impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
     pub(super) fn new(store: Box<dyn AnyStore<T>>) -> Arc<Self> {
-        let inner = Inner { ended: false, replies: BTreeMap::new(), figures: Arc::default() };
+        let inner = Inner { ended: false, asked: BTreeMap::new(), figures: Arc::default() };
         Arc::new(Self {
             task: TaskRef::default(),
             store,
@@ -152,9 +159,8 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
 
     /// An incarnation begins.
     pub(super) fn begin<L: EventLoop, O>(&self, cx: &Context<L, O>) {
-        let (_, loop_) = cx.label();
         // A loop that is ending takes the task along. Nobody parks anything here.
-        let _ = self.address.bind(&loop_);
+        let _ = self.address.bind(&cx.incarnation_itself().loop_);
         let first = self.target.set(cx.target().to_owned()).is_ok();
         {
             let mut inner = lock(&self.inner);
@@ -229,11 +235,12 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
     /// A list of replies for a new item, taken away when the guard is dropped; None after the end.
     fn list(self: &Arc<Self>, id: ItemId, replies: bool) -> Option<(Maybe<R>, Listed<T, R>)> {
         let (reply, completer) = replies.then(|| Reply::from(&self.address)).unzip();
+        let asked = Asked { replies: completer.into_iter().collect(), span: Span::current() };
         let mut inner = lock(&self.inner);
         if inner.ended {
             return None;
         }
-        inner.replies.insert(id, completer.into_iter().collect());
+        inner.asked.insert(id, asked);
         drop(inner);
         Some((reply, Listed { core: Some(self.clone()), id }))
     }
@@ -271,9 +278,9 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
 
     fn join(&self, original: ItemId, replies: bool) -> Option<Maybe<R>> {
         let mut inner = lock(&self.inner);
-        let list = inner.replies.get_mut(&original)?;
+        let asked = inner.asked.get_mut(&original)?;
         let (reply, completer) = replies.then(|| Reply::from(&self.address)).unzip();
-        list.extend(completer);
+        asked.replies.extend(completer);
         Some(reply)
     }
 
@@ -290,23 +297,30 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
     /// The means by which those that wait for it cancel it.
     pub(super) fn controls(&self, id: ItemId) -> Vec<Arc<Control>> {
         let inner = lock(&self.inner);
-        inner.replies.get(&id).into_iter().flatten().map(Completer::control).collect()
+        inner.asked.get(&id).into_iter().flat_map(|asked| &asked.replies).map(Completer::control).collect()
+    }
+
+    /// The span in which it was submitted: none if it came from another process.
+    pub(super) fn span(&self, id: ItemId) -> Span {
+        lock(&self.inner).asked.get(&id).map_or_else(Span::none, |asked| asked.span.clone())
     }
 
     /// Whether everybody who waited for it has cancelled it.
     pub(super) fn is_cancelled(&self, id: ItemId) -> bool {
         let inner = lock(&self.inner);
-        let replies = inner.replies.get(&id);
+        let replies = inner.asked.get(&id).map(|asked| &asked.replies);
         replies.is_some_and(|replies| !replies.is_empty() && replies.iter().all(Completer::is_cancelled))
     }
 
     /// Whether anybody holds a reply for it.
     pub(super) fn is_awaited(&self, id: ItemId) -> bool {
-        lock(&self.inner).replies.get(&id).is_some_and(|replies| replies.iter().any(Completer::is_awaited))
+        lock(&self.inner).asked.get(&id).is_some_and(|asked| asked.replies.iter().any(Completer::is_awaited))
     }
 
     fn take_replies(&self, id: ItemId) -> Replies<R> {
-        lock(&self.inner).replies.remove(&id).unwrap_or_default()
+        // The span goes before anybody hears of the item's end, and outside the lock.
+        let asked = lock(&self.inner).asked.remove(&id);
+        asked.map(|asked| asked.replies).unwrap_or_default()
     }
 
     pub(super) fn fail(&self, id: ItemId, error: &CallError) {
@@ -402,15 +416,15 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
 
     /// The task has ended, and nothing but an operator starts it again. On any thread.
     pub(super) fn end(&self) {
-        let replies = {
+        let asked = {
             let mut inner = lock(&self.inner);
             inner.ended = true;
-            std::mem::take(&mut inner.replies)
+            std::mem::take(&mut inner.asked)
         };
         self.store.shut();
         self.give_back();
         // Those that the end of the work would have resolved: a store that keeps its items may bring them back, in another process.
-        for reply in replies.into_values().flatten() {
+        for reply in asked.into_values().flat_map(|asked| asked.replies) {
             reply.complete(Err(CallError::Stopped));
         }
     }

@@ -18,7 +18,10 @@ use super::{
     core::{Core, Held},
     store::ItemId,
 };
-use crate::{Context, Error, EventLoop, Reply, Shutdown, clock::Clock, current, hosted::catch, tasks::TryLater};
+use crate::{
+    Context, Error, EventLoop, Reply, Shutdown, clock::Clock, current, hosted::catch, incarnation::Incarnation,
+    tasks::TryLater,
+};
 
 /// How the work on an item ends when it has no result. Any error becomes one through `?`; [`TryLater`] does too, and is no failure: the item is tried again.
 ///
@@ -168,13 +171,14 @@ pub(super) trait Executor<T: Send + 'static, R: Send + 'static> {
 pub(super) type Hire<L, T, R> =
     Box<dyn FnOnce(&Context<L, QueueOptions>, usize) -> io::Result<Vec<Box<dyn Executor<T, R>>>> + Send>;
 
-/// Polls the work until it ends, panics, or everybody who waits for it has cancelled it; then it is dropped, there and then.
+/// Polls the work, in the span of whoever submitted the item, until it ends, panics, or everybody who waits for it has cancelled it; then it is dropped,
+/// there and then.
 async fn supervise<T: Send + 'static, R: Send + 'static>(
     core: Arc<Core<T, R>>,
     id: ItemId,
     work: impl Future<Output = Result<R, WorkError>>,
 ) -> Outcome<R> {
-    let controls = core.controls(id);
+    let (controls, span) = (core.controls(id), core.span(id));
     let mut work = pin!(Some(work));
     poll_fn(|cx| {
         // Register, then look: a cancel in between finds the waker.
@@ -184,13 +188,13 @@ async fn supervise<T: Send + 'static, R: Send + 'static>(
             _ if cancelled => Outcome::Cancelled,
             None => Outcome::Cancelled,
             // To show an error is the user's code too.
-            Some(work) => match catch(|| work.poll(cx).map(Outcome::from)) {
+            Some(work) => match catch(|| span.in_scope(|| work.poll(cx).map(Outcome::from))) {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(outcome)) => outcome,
                 Err(panic) => Outcome::Panicked(panic),
             },
         };
-        Poll::Ready(match catch(|| work.set(None)) {
+        Poll::Ready(match catch(|| span.in_scope(|| work.set(None))) {
             Ok(()) => outcome,
             Err(panic) => Outcome::Panicked(panic),
         })
@@ -315,12 +319,13 @@ impl OnThread {
     fn start<L: EventLoop>(cx: &Context<L, QueueOptions>, name: String) -> io::Result<Self> {
         let (jobs, todo) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
         let (ended, completer) = Reply::local();
-        let (label, loop_) = cx.label();
+        let incarnation = cx.incarnation_itself().clone();
         let thread = thread::Builder::new().name(name).spawn(move || {
             for job in todo {
                 // For the log of a panic: whose code it was.
-                let _entered = current::enter(&label, &loop_);
-                job();
+                let Incarnation { label, loop_, span, .. } = &*incarnation;
+                let _entered = current::enter(label, loop_);
+                span.get().run(job);
             }
             completer.complete(Ok(()));
         })?;
@@ -340,8 +345,9 @@ where
         // It owns the item: if nobody waits for the end of this any more, the item is let go of there.
         let busy = self.thread.clock.busy();
         let job = move || {
-            let _busy = busy;
-            let outcome = catch(|| Outcome::from(work(held.item(), &attempt))).unwrap_or_else(Outcome::Panicked);
+            let (_busy, span) = (busy, held.core().span(attempt.id));
+            let worked = catch(|| span.run(|| Outcome::from(work(held.item(), &attempt))));
+            let outcome = worked.unwrap_or_else(Outcome::Panicked);
             completer.complete(Ok((Some(held), outcome)));
         };
         let sent = self.thread.jobs.send(Box::new(job));

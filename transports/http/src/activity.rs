@@ -13,7 +13,7 @@ use std::{
 
 use http::Version;
 
-use crate::{counts::Began, hosted::Peer, server::Server, settings::Limits};
+use crate::{counts::Began, hosted::Peer, server::Server, settings::Limits, trace::Span};
 
 /// How long a connection that ends anyway may take for its farewell.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -95,14 +95,14 @@ impl Activity {
     }
 
     /// A request's head is there.
-    pub(crate) fn begin(self: &Arc<Self>, version: Version) -> Open {
+    pub(crate) fn begin(self: &Arc<Self>, version: Version, span: Span) -> Open {
         add(&self.open, 1);
         self.in_head.store(false, Relaxed);
         if add(&self.begun, 1) == 0 {
             self.multiplexed.store(version == Version::HTTP_2, Relaxed);
         }
         self.mark();
-        Open { activity: self.clone(), began: Began::now() }
+        Open { activity: self.clone(), began: Began::now(), span }
     }
 
     pub(crate) fn begun(&self) -> u32 {
@@ -187,6 +187,7 @@ impl Waits {
 pub(crate) struct Open {
     activity: Arc<Activity>,
     began: Began,
+    pub(crate) span: Span,
 }
 
 impl std::ops::Deref for Open {

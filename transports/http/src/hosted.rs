@@ -21,6 +21,7 @@ use tower_service::Service;
 use crate::{
     activity::{Activity, Open},
     body::{Body, BoxError, Exceeded},
+    trace::Span,
 };
 
 /// Who is at the other end: an extension of each request, if [asked for](crate::HttpServer::with_peers).
@@ -71,7 +72,8 @@ where
     fn call(&self, request: Request<Incoming>) -> Respond<S> {
         let server = &self.activity.server;
         server.counts.requests.add(1);
-        let open = self.activity.begin(request.version());
+        let span = Span::of_request(&server.target, request.method(), request.uri().path());
+        let open = self.activity.begin(request.version(), span);
         let limit = server.limits.body_size;
         if http_body::Body::size_hint(request.body()).lower() > limit as u64 {
             return Respond { state: State::TooLarge, exceeded: None, open: Some(open) };
@@ -114,28 +116,29 @@ where
 {
     type Output = Result<Response<Answer<B>>, Infallible>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let polled = catch_unwind(AssertUnwindSafe(|| self.as_mut().poll_service(cx)));
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        let open = this.open.as_ref().expect("it is not polled after its end");
+        let polled = catch_unwind(AssertUnwindSafe(|| open.span.in_scope(|| this.state.as_mut().poll(cx))));
         let outcome = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(outcome)) => Ok(outcome),
             Err(panic) => Err(panic),
         };
         // The handler goes before its response: what it drops, and how, is its own.
-        let dropped = catch_unwind(AssertUnwindSafe(|| this.state.set(State::Done)));
+        let dropped = catch_unwind(AssertUnwindSafe(|| open.span.in_scope(|| this.state.set(State::Done))));
         let open = this.open.take().expect("it is not polled after its end");
         let exceeded = this.exceeded.as_ref().is_some_and(Exceeded::get);
         let server = open.server.clone();
         let response = match (outcome, dropped) {
             (Err(panic), _) | (_, Err(panic)) => {
-                open.server.panicked(panic);
+                open.span.in_scope(|| open.server.panicked(panic));
                 failed(open, StatusCode::INTERNAL_SERVER_ERROR)
             }
             (Ok(_), Ok(())) if exceeded => too_large(open),
             (Ok(Outcome::TooLarge), Ok(())) => too_large(open),
             (Ok(Outcome::Failed(error)), Ok(())) => {
-                log::error!(target: &open.server.target, "a request failed: {error}");
+                open.span.in_scope(|| log::error!(target: &open.server.target, "a request failed: {error}"));
                 failed(open, StatusCode::INTERNAL_SERVER_ERROR)
             }
             (Ok(Outcome::Response(mut response)), Ok(())) => {
@@ -143,9 +146,10 @@ where
                 if open.server.shutdown.is_requested() && open.is_sequential() {
                     close(&mut response);
                 }
-                response.map(|body| Answer { body: Kind::Body { body }, open: Some(open) })
+                response.map(|body| Answer { body: Kind::Body { body }, open })
             }
         };
+        response.body().open.span.answered(response.status());
         server.counts.responded(response.status());
         Poll::Ready(Ok(response))
     }
@@ -157,15 +161,14 @@ enum Outcome<R> {
     TooLarge,
 }
 
-impl<S> Respond<S>
+impl<S> State<S, S::Future>
 where
     S: Service<Request<Body>>,
     S::Error: Into<BoxError>,
 {
-    fn poll_service(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<S::Response>> {
-        let mut state = self.project().state;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<S::Response>> {
         loop {
-            let response = match state.as_mut().project() {
+            let response = match self.as_mut().project() {
                 StateProj::Asked { asked } => {
                     let (service, _) = asked.as_mut().expect("it is called once");
                     if let Err(error) = ready!(service.poll_ready(cx)) {
@@ -183,7 +186,7 @@ where
                 StateProj::TooLarge => return Poll::Ready(Outcome::TooLarge),
                 StateProj::Done => unreachable!("it is not polled after its end"),
             };
-            state.set(State::Called { response });
+            self.set(Self::Called { response });
         }
     }
 }
@@ -193,7 +196,7 @@ fn failed<B>(open: Open, status: StatusCode) -> Response<Answer<B>> {
         StatusCode::PAYLOAD_TOO_LARGE => b"the request's body is too long\n",
         _ => b"internal server error\n",
     });
-    let mut response = Response::new(Answer { body: Kind::Text { text: Some(text) }, open: Some(open) });
+    let mut response = Response::new(Answer { body: Kind::Text { text: Some(text) }, open });
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
@@ -221,7 +224,7 @@ pin_project! {
     pub(crate) struct Answer<B> {
         #[pin]
         body: Kind<B>,
-        open: Option<Open>,
+        open: Open,
     }
 }
 
@@ -246,15 +249,16 @@ where
         match this.body.project() {
             KindProj::Text { text } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             // hyper then ends this response alone.
-            KindProj::Body { body } => match catch_unwind(AssertUnwindSafe(|| body.poll_frame(cx))) {
-                Ok(polled) => polled.map_err(Into::into),
-                Err(panic) => {
-                    if let Some(open) = this.open {
-                        open.server.panicked(panic);
+            KindProj::Body { body } => {
+                let span = &this.open.span;
+                match catch_unwind(AssertUnwindSafe(|| span.in_scope(|| body.poll_frame(cx)))) {
+                    Ok(polled) => polled.map_err(Into::into),
+                    Err(panic) => {
+                        span.in_scope(|| this.open.server.panicked(panic));
+                        Poll::Ready(Some(Err("a response's body panicked".into())))
                     }
-                    Poll::Ready(Some(Err("a response's body panicked".into())))
                 }
-            },
+            }
         }
     }
 

@@ -15,6 +15,7 @@ mod settings;
 mod sockets;
 mod streams;
 mod timers;
+mod trace;
 
 pub use interloop::net::Address;
 

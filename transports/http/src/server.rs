@@ -47,6 +47,8 @@ use crate::{
 /// `connections`, `panics`, `received_bytes`, `sent_bytes`; gauges: `open_connections`; samples: `request_duration` (feature `metrics`), from a request's head
 /// to the end of its response, in seconds. Exported: `address`.
 ///
+/// With the feature `tracing` each request is a span, `request`, in which its handler runs, and the body of its response.
+///
 /// With axum, mind that its extractors have [a limit of their own](https://docs.rs/axum/latest/axum/extract/struct.DefaultBodyLimit.html) of 2 MB: to
 /// allow more than that, lift it too.
 ///
