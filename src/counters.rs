@@ -7,6 +7,7 @@
 mod book;
 mod counter;
 mod gauge;
+mod measurement;
 mod meter;
 mod openmetrics;
 mod reading;
@@ -20,6 +21,7 @@ pub use self::{
     book::Warning,
     counter::Counter,
     gauge::Gauge,
+    measurement::Measurement,
     meter::Meter,
     reading::{Counters, Reading},
 };

@@ -157,7 +157,7 @@ struct TracingPage;
 pub use crate::counters::{PatternError, Samples, SamplesReading, WindowReading};
 pub use crate::{
     context::{Context, Elapsed, Interval},
-    counters::{Counter, Counters, Gauge, Meter, Reading, Warning},
+    counters::{Counter, Counters, Gauge, Measurement, Meter, Reading, Warning},
     error::{Error, Result},
     event_loop::{EventLoop, NoOptions, Timers},
     foreign::{Foreign, ForeignHandle},

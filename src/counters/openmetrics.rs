@@ -115,7 +115,7 @@ impl Counters {
     }
 }
 
-fn labels_of(entry: &Entry, service: &str) -> Labels {
+pub(super) fn labels_of(entry: &Entry, service: &str) -> Labels {
     let mut labels = owner_labels(&entry.owner, service);
     for (name, value) in &entry.key.labels {
         let name = name_of(name).replace(':', "_");
@@ -143,7 +143,7 @@ fn owner_labels(owner: &Owner, service: &str) -> Labels {
 }
 
 /// A name as the format has them: letters, digits, `_` and `:`, no digit first.
-fn name_of(name: &str) -> String {
+pub(super) fn name_of(name: &str) -> String {
     let mut name =
         name.chars().map(|c| if c.is_ascii_alphanumeric() || c == ':' { c } else { '_' }).collect::<String>();
     if name.starts_with(|c: char| c.is_ascii_digit()) {

@@ -1,0 +1,145 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+use std::{collections::HashMap, pin::pin, time::Duration};
+
+use interloop::{
+    Context, Counters, Measurement, Reading, Result, SamplesReading, ServiceHandle, Task, Timers, duration,
+};
+use metrics::{Label, Unit, counter, describe_counter, describe_gauge, gauge};
+
+/// Hands the readings of a service to the recorder of the `metrics` facade: [at each call](Self::export), or as a task.
+///
+/// As a task it does so at its start, every so often (`--{task}-interval`), and at its stop; it is to be marked
+/// [`last`](interloop::TaskSettings::last), so that this comes when all others have ended.
+///
+/// A service has one exporter at a time: two would both add what its counters have gone up by.
+#[derive(Debug)]
+pub struct Exporter {
+    counters: Counters,
+    interval: Duration,
+    /// What each counter was at the last export.
+    told: HashMap<(String, Vec<Label>), u64>,
+}
+
+impl Exporter {
+    /// Of this service.
+    pub fn new(service: &ServiceHandle) -> Self {
+        Self { counters: service.counters(), interval: Duration::from_secs(10), told: HashMap::new() }
+    }
+
+    /// How often the task exports, unless its options say otherwise: 10 s by default.
+    ///
+    /// # Panics
+    ///
+    /// When it is zero.
+    #[must_use]
+    pub fn interval(mut self, interval: Duration) -> Self {
+        assert!(!interval.is_zero(), "{NO_INTERVAL}");
+        self.interval = interval;
+        self
+    }
+
+    /// Reads all, and tells the recorder: the process's, or, on this thread, one of `metrics::with_local_recorder`.
+    pub fn export(&mut self) {
+        for measurement in self.counters.measurements() {
+            let Measurement { name, labels, unit, help, reading, .. } = measurement;
+            let labels = labels.into_iter().map(|(name, value)| Label::new(name, value)).collect();
+            let family = Family { name, unit: Unit::from_string(&unit), help };
+            match reading {
+                Reading::Counter(value) => self.count(family, labels, value),
+                // It was asked, and panicked.
+                Reading::Gauge(value) if value.is_nan() => {}
+                Reading::Gauge(value) => family.show(labels, value),
+                Reading::Samples(samples) => self.samples(&family, &labels, &samples),
+                _ => {}
+            }
+        }
+    }
+
+    /// Adds what has come since the last export; all of it, if the counter has begun anew.
+    fn count(&mut self, family: Family, labels: Vec<Label>, value: u64) {
+        let Family { name, unit, help } = family;
+        if let Some(unit) = unit {
+            describe_counter!(name.clone(), unit, help);
+        } else {
+            describe_counter!(name.clone(), help);
+        }
+        let told = self.told.insert((name.clone(), labels.clone()), value).unwrap_or(0);
+        counter!(name, labels).increment(value.checked_sub(told).unwrap_or(value));
+    }
+
+    fn samples(&mut self, family: &Family, labels: &[Label], samples: &SamplesReading) {
+        self.count(Family { unit: None, ..family.with("count") }, labels.to_vec(), samples.count);
+        family.with("sum").show(labels.to_vec(), samples.sum);
+        for window in &samples.windows {
+            let figures = [
+                ("average", window.average),
+                ("min", window.min),
+                ("max", window.max),
+                ("p50", window.p50),
+                ("p99", window.p99),
+            ];
+            for (stat, value) in figures {
+                // Of a window in which nothing came there are none: the last ones don't stay.
+                let of = [Label::new("window", window.window.to_string()), Label::from_static_parts("stat", stat)];
+                family.with("window").show([labels, &of].concat(), value.unwrap_or(f64::NAN));
+            }
+        }
+    }
+}
+
+const NO_INTERVAL: &str = "the interval must not be zero";
+
+/// What all of one name have in common.
+struct Family {
+    name: String,
+    unit: Option<Unit>,
+    help: String,
+}
+
+impl Family {
+    fn with(&self, suffix: &str) -> Self {
+        Self { name: format!("{}_{suffix}", self.name), unit: self.unit, help: self.help.clone() }
+    }
+
+    fn show(self, labels: Vec<Label>, value: f64) {
+        let Self { name, unit, help } = self;
+        if let Some(unit) = unit {
+            describe_gauge!(name.clone(), unit, help);
+        } else {
+            describe_gauge!(name.clone(), help);
+        }
+        gauge!(name, labels).set(value);
+    }
+}
+
+/// The options of an [`Exporter`].
+#[derive(clap::Args, Clone, Debug)]
+pub struct ExporterOptions {
+    /// How often to export; the program's own interval by default
+    #[arg(long, value_name = "DURATION", value_parser = interval)]
+    interval: Option<Duration>,
+}
+
+fn interval(text: &str) -> std::result::Result<Duration, String> {
+    let interval = duration(text)?;
+    if interval.is_zero() { Err(NO_INTERVAL.into()) } else { Ok(interval) }
+}
+
+impl<L: Timers> Task<L> for Exporter {
+    type Options = ExporterOptions;
+
+    async fn run(&mut self, cx: Context<L, ExporterOptions>) -> Result {
+        let interval = cx.options().interval.unwrap_or(self.interval);
+        let mut stop = pin!(cx.until_shutdown());
+        loop {
+            self.export();
+            if cx.timeout(interval, stop.as_mut()).await.is_ok() {
+                break;
+            }
+        }
+        self.export();
+        Ok(())
+    }
+}
