@@ -249,25 +249,25 @@ fn a_test_that_panics_already_panics_no_more_at_the_drop() {
     });
 }
 
-/// Started by the test below, as a process of its own.
-#[test]
-#[ignore = "it is aborted"]
-fn sits() {
-    let test = TestService::new(service_of(Resident)).watchdog(SHORT).start();
-    thread::park_timeout(util::SOON);
-    drop(test);
-}
-
 #[test]
 fn a_test_that_sits_is_aborted_with_the_status() {
+    /// Set for the process that this test starts: itself, which then sits.
+    const SITS: &str = "TEST_SITS";
+    if std::env::var_os(SITS).is_some() {
+        let test = TestService::new(service_of(Resident)).watchdog(SHORT).start();
+        thread::park_timeout(util::SOON);
+        drop(test);
+        return;
+    }
     watched(|| {
         let mut command = Command::new(std::env::current_exe().expect("a path"));
-        command.args(["--exact", "sits", "--ignored"]).stdin(Stdio::null());
+        command.args(["--exact", "a_test_that_sits_is_aborted_with_the_status"]).env(SITS, "1").stdin(Stdio::null());
         let output = command.output().expect("it runs");
         // SIGABRT
         assert_eq!(output.status.signal(), Some(6), "{output:?}");
         let text = String::from_utf8_lossy(&output.stderr);
-        contains(&text, &["sits: it takes longer than 1 s, and is aborted", "tested running", "task alone"]);
+        let said = "a_test_that_sits_is_aborted_with_the_status: it takes longer than 1 s, and is aborted";
+        contains(&text, &[said, "tested running", "task alone"]);
     });
 }
 
