@@ -1038,12 +1038,14 @@ fn a_store_that_fails_is_told_of() {
     watched(|| {
         let shelf = Shelf::default();
         let queue = QueueHandle::<u32, u32>::stored_in(shelf.clone());
-        let work =
-            async |item: &u32, work: interloop::tasks::queue::Work<Thread>| match (*item, work.attempt().number()) {
-                (1, 1) => Err(WorkError::later("later")),
-                (2, _) => Err(WorkError::later("never")),
-                _ => Ok(*item),
-            };
+        let work = async |item: &u32, work: interloop::tasks::queue::WorkContext<Thread>| match (
+            *item,
+            work.attempt().number(),
+        ) {
+            (1, 1) => Err(WorkError::later("later")),
+            (2, _) => Err(WorkError::later("never")),
+            _ => Ok(*item),
+        };
         let (service, queue) = service_of(On::new(work).with(&queue).attempts(2));
         let running = up(service);
         // Of those that submit, and not more of the service's.

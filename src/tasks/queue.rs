@@ -20,7 +20,7 @@ pub use self::{
     handle::{MapError, QueueHandle, SubmitError},
     in_process::InProcess,
     store::{Clock, DeadLetter, Entry, ItemId, Lease, Refusal, Refused, Store},
-    work::{Attempt, Work, WorkError},
+    work::{Attempt, WorkContext, WorkError},
 };
 use self::{
     work::Hire,
@@ -148,7 +148,7 @@ impl<L: EventLoop, T: Send + 'static, R: Send + 'static> Queue<L, T, R> {
     /// Works on the loop's thread: what the work holds need not be `Send`, and it must not block a loop that is shared.
     pub fn new<F>(work: F) -> Self
     where
-        F: AsyncFn(&T, Work<L>) -> std::result::Result<R, WorkError> + Send + 'static,
+        F: AsyncFn(&T, WorkContext<L>) -> std::result::Result<R, WorkError> + Send + 'static,
     {
         Self::of(work::on_loop(work))
     }

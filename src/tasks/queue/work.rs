@@ -76,7 +76,7 @@ impl From<Error> for WorkError {
     }
 }
 
-/// What the work sees of its item's history. `Clone + Send`, unlike [`Work`].
+/// What the work sees of its item's history. `Clone + Send`, unlike [`WorkContext`].
 #[derive(Clone, Debug)]
 pub struct Attempt {
     pub(super) id: ItemId,
@@ -108,19 +108,19 @@ impl Attempt {
 }
 
 /// What the work on an item sees of its surroundings: the task's [`Context`], and which [`Attempt`] it is.
-pub struct Work<L: EventLoop> {
+pub struct WorkContext<L: EventLoop> {
     cx: Context<L, QueueOptions>,
     attempt: Attempt,
 }
 
-impl<L: EventLoop> Work<L> {
+impl<L: EventLoop> WorkContext<L> {
     /// Which attempt this is.
     pub fn attempt(&self) -> &Attempt {
         &self.attempt
     }
 }
 
-impl<L: EventLoop> Deref for Work<L> {
+impl<L: EventLoop> Deref for WorkContext<L> {
     type Target = Context<L, QueueOptions>;
 
     fn deref(&self) -> &Self::Target {
@@ -128,9 +128,9 @@ impl<L: EventLoop> Deref for Work<L> {
     }
 }
 
-impl<L: EventLoop> fmt::Debug for Work<L> {
+impl<L: EventLoop> fmt::Debug for WorkContext<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Work").field("task", &self.cx.name()).field("attempt", &self.attempt).finish()
+        f.debug_struct("WorkContext").field("task", &self.cx.name()).field("attempt", &self.attempt).finish()
     }
 }
 
@@ -213,7 +213,7 @@ where
     L: EventLoop,
     T: Send + 'static,
     R: Send + 'static,
-    F: AsyncFn(&T, Work<L>) -> Result<R, WorkError> + Send + 'static,
+    F: AsyncFn(&T, WorkContext<L>) -> Result<R, WorkError> + Send + 'static,
 {
     Box::new(|cx, workers| {
         let work = Rc::new(work);
@@ -227,13 +227,13 @@ where
     L: EventLoop,
     T: Send + 'static,
     R: Send + 'static,
-    F: AsyncFn(&T, Work<L>) -> Result<R, WorkError> + 'static,
+    F: AsyncFn(&T, WorkContext<L>) -> Result<R, WorkError> + 'static,
 {
     fn execute(&self, held: Held<T, R>, attempt: Attempt) -> LocalBoxed<Worked<T, R>> {
         let (work, cx) = (self.work.clone(), self.cx.clone());
         Box::pin(async move {
             let (core, id) = (held.core().clone(), attempt.id);
-            let outcome = supervise(core, id, async { work(held.item(), Work { cx, attempt }).await }).await;
+            let outcome = supervise(core, id, async { work(held.item(), WorkContext { cx, attempt }).await }).await;
             (Some(held), outcome)
         })
     }
