@@ -9,6 +9,9 @@ pub mod futex;
 pub mod glib;
 pub mod http;
 pub mod idle;
+pub mod lateness;
+pub mod queue;
+pub mod sparts;
 pub mod std_channel;
 pub mod tokio;
 
@@ -107,6 +110,57 @@ pub fn register(suite: &mut Suite) {
         .parts(10)
         .add_fallible(BARE_AXUM, |n| crate::http_load::start_to_first_answer(http::bare_axum, n))
         .link(http::LINK);
+    for (id, load) in lateness::LATENESS {
+        let question = if load == 0 {
+            "How late ticks are that come every 5 ms: the 50th and the 99th percentile."
+        } else {
+            "The same while two threads spin."
+        };
+        suite
+            .compare(id, 100, question)
+            .columns("p50", "p99")
+            .add_fallible("std::thread::sleep", move |n| Ok(lateness::measure(load, || lateness::sleep(n))))
+            .link(lateness::SLEEP)
+            .add_fallible("tokio::time::interval", move |n| Ok(lateness::measure(load, || lateness::interval(n))))
+            .link(lateness::INTERVAL_LINK);
+    }
+    let python = sparts::python();
+    for (comparisons, measure, sparts_mode, operations, question) in [
+        (
+            queue::QUEUE,
+            queue::results as fn(queue::Hire, usize, u32) -> Duration,
+            "results",
+            5_000,
+            "Items through a queue and their results back, by so many workers as the name says: a hundred are submitted, then their results awaited.",
+        ),
+        (
+            queue::QUEUE_POST,
+            queue::posts,
+            "posts",
+            20_000,
+            "Items through a queue whose results nobody wants, by so many workers as the name says, until the last was worked on.",
+        ),
+    ] {
+        for (id, workers) in comparisons {
+            let question = match &python {
+                Some(_) => format!("{question} {}", sparts::SLOW).leak(),
+                None => format!("{question} {}", sparts::MISSING).leak(),
+            };
+            let comparison = suite.compare(id, operations, question);
+            comparison
+                .add("async-channel: threads", move |n| measure(queue::threads, workers, n))
+                .link(async_channel::LINK)
+                .add("async-channel: on tokio", move |n| measure(queue::tokio, workers, n))
+                .link(async_channel::LINK)
+                .add("async-channel: on glib", move |n| measure(queue::glib, workers, n))
+                .link(glib::BOOK);
+            if let Some(python) = python.clone() {
+                comparison
+                    .add_fallible("sparts: QueueTask", move |n| sparts::queue(&python, sparts_mode, workers, n))
+                    .link(sparts::LINK);
+            }
+        }
+    }
 }
 
 /// What is posted: it changes something that lives on the consumer's thread.

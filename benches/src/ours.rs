@@ -5,10 +5,12 @@ mod commands;
 mod counters;
 mod hosting;
 mod http;
+mod lateness;
 mod lifecycle;
 mod matrix;
 mod memory;
 mod posts;
+mod queues;
 
 use crate::suite::Suite;
 
@@ -24,4 +26,6 @@ pub fn register(suite: &mut Suite) {
     memory::register(suite);
     counters::register(suite);
     commands::register(suite);
+    lateness::register(suite);
+    queues::register(suite);
 }

@@ -63,21 +63,25 @@ fn write_page(page: &mut String, outcomes: &[Outcome]) -> std::fmt::Result {
 
 fn write_table(page: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let timed = outcome.unit == Unit::Nanoseconds;
-    let header = if timed {
-        "| | each | a second | relative |\n|---|---|---|---|"
-    } else {
-        "| | each | relative |\n|---|---|---|"
-    };
-    writeln!(page, "{header}")?;
+    match outcome.columns {
+        Some([first, second]) => writeln!(page, "| | {first} | {second} | relative |\n|---|---|---|---|")?,
+        None if timed => writeln!(page, "| | each | a second | relative |\n|---|---|---|---|")?,
+        None => writeln!(page, "| | each | relative |\n|---|---|---|")?,
+    }
+    let has_second = timed || outcome.columns.is_some();
     for row in &outcome.rows {
         let name = row.link.map_or_else(|| row.name.to_owned(), |link| format!("[{}]({link})", row.name));
         match &row.figures {
             Ok(figures) => {
-                let rate = if timed { format!(" {:.0} |", figures.rate.median) } else { String::new() };
+                let rate = match outcome.columns {
+                    Some(_) => format!(" {} |", cost(figures.rate, outcome.unit)),
+                    None if timed => format!(" {:.0} |", figures.rate.median),
+                    None => String::new(),
+                };
                 let relative = figures.ratio.map_or_else(String::new, ratio);
                 writeln!(page, "| {name} | {} |{rate} {relative} |", cost(figures.cost, outcome.unit))?;
             }
-            Err(why) => writeln!(page, "| {name} | not measured: {why} |{} |", if timed { " |" } else { "" })?,
+            Err(why) => writeln!(page, "| {name} | not measured: {why} |{} |", if has_second { " |" } else { "" })?,
         }
     }
     Ok(())

@@ -18,7 +18,7 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 pub struct Sample {
     /// What one operation cost, in the comparison's unit: nanoseconds by default. Less is better.
     pub cost: f64,
-    /// A second figure to print beside it: operations a second.
+    /// A second figure to print beside it: operations a second, or what [`Comparison::columns`] says.
     pub rate: f64,
 }
 
@@ -36,6 +36,11 @@ impl Sample {
     /// One took so many bytes, or whatever else is counted.
     pub fn of_count(count: f64) -> Self {
         Self { cost: count, rate: 0.0 }
+    }
+
+    /// Two values in the comparison's unit, for [`Comparison::columns`].
+    pub fn of_two(first: f64, second: f64) -> Self {
+        Self { cost: first, rate: second }
     }
 }
 
@@ -85,6 +90,7 @@ pub struct Comparison {
     /// Into how many the operations of a round are split, each part a round of its own.
     parts: u32,
     unit: Unit,
+    columns: Option<[&'static str; 2]>,
     is_matrix: bool,
     contestants: Vec<Contestant>,
     claims: Vec<Claim>,
@@ -143,6 +149,12 @@ impl Comparison {
     /// Says what costs are counted in.
     pub fn unit(&mut self, unit: Unit) -> &mut Self {
         self.unit = unit;
+        self
+    }
+
+    /// Calls the two values of each sample so, both in the unit; the ratio is that of the first.
+    pub fn columns(&mut self, first: &'static str, second: &'static str) -> &mut Self {
+        self.columns = Some([first, second]);
         self
     }
 
@@ -216,6 +228,7 @@ impl Comparison {
             rounds,
             operations: n,
             unit: self.unit,
+            columns: self.columns,
             is_matrix: self.is_matrix,
             rows,
             verdicts,
@@ -260,7 +273,17 @@ impl Suite {
         assert!(self.0.iter().all(|c| c.id != id), "{id} is added twice");
         let (contestants, claims) = (Vec::new(), Vec::new());
         let unit = Unit::default();
-        self.0.push(Comparison { id, question, operations, parts: 1, unit, is_matrix: false, contestants, claims });
+        self.0.push(Comparison {
+            id,
+            question,
+            operations,
+            parts: 1,
+            unit,
+            columns: None,
+            is_matrix: false,
+            contestants,
+            claims,
+        });
         self.0.last_mut().expect("just pushed")
     }
 
@@ -302,6 +325,8 @@ pub struct Outcome {
     pub operations: u32,
     /// What costs are counted in.
     pub unit: Unit,
+    /// As given to [`Comparison::columns`].
+    pub columns: Option<[&'static str; 2]>,
     /// Whether those named `A to B` are a matrix.
     pub is_matrix: bool,
     /// One a contestant, in the order they were added.
@@ -333,7 +358,7 @@ pub struct Row {
 pub struct Figures {
     /// What an operation costs.
     pub cost: Spread,
-    /// Operations a second.
+    /// Operations a second, or what [`Comparison::columns`] says.
     pub rate: Spread,
     /// The cost relative to the first contestant's.
     pub ratio: Option<Spread>,

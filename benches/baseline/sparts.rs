@@ -1,0 +1,34 @@
+//! sparts' QueueTask, by a program of Python: where a Python is found that has sparts 0.7.3.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::suite::{Failure, Sample};
+
+/// Where sparts is.
+pub const LINK: &str = "https://pypi.org/project/sparts/0.7.3/";
+/// What is said where it takes part.
+pub const SLOW: &str = "sparts' QueueTask does a twentieth of them.";
+/// What is said where there is none.
+pub const MISSING: &str =
+    "sparts' QueueTask is left out: no Python with sparts 0.7.3 was found, neither SPARTS_PYTHON nor python3.";
+
+const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/baseline/sparts_queue.py");
+
+/// `SPARTS_PYTHON`, or `python3`, if it has sparts.
+pub fn python() -> Option<String> {
+    let python = std::env::var("SPARTS_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let found = Command::new(&python).args(["-c", "from sparts.tasks.queue import QueueTask"]).output().ok()?;
+    found.status.success().then_some(python)
+}
+
+/// As in [`queue`](super::queue), in the mode `results` or `posts`; a twentieth of the items, since it is slow.
+pub fn queue(python: &str, mode: &str, workers: usize, n: u32) -> Result<Sample, Failure> {
+    let n = (n / 20).max(10);
+    let output = Command::new(python).args([PROGRAM, mode, &workers.to_string(), &n.to_string()]).output()?;
+    if !output.status.success() {
+        return Err(format!("{python}: {}", String::from_utf8_lossy(&output.stderr).trim()).into());
+    }
+    let seconds: f64 = String::from_utf8(output.stdout)?.trim().parse()?;
+    Ok(Sample::of(n, Duration::try_from_secs_f64(seconds)?))
+}
