@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-gtk lint fmt clippy rustdoc test build-all nextest doctest loom conformance features deny bench clean
+.PHONY: help demo demo-gtk lint fmt clippy rustdoc test build-all nextest doctest loom conformance features generate deny bench clean
 
 # What a program of the demos gets: make demo ARGS='--http-port 8001'
 ARGS ?=
@@ -65,6 +65,10 @@ conformance: ## every loop against the whole kit, at full size; writes the table
 features: ## each crate without features, with each feature alone, with all
 	@scripts/setup demo-gtk
 	scripts/features
+
+generate: ## the code that Thrift's compiler makes of interfaces, which is checked in
+	@scripts/setup thrift
+	scripts/generate
 
 deny: ## licences, bans and sources of all dependencies (needs cargo-deny)
 	cargo deny --workspace check licenses bans sources

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper_util::server::conn::auto::Builder;
 use interloop::Requested;
+use interloop_listen::Seat;
 use tower_service::Service;
 
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
     body::{Body, BoxError},
     hosted::{Hosted, Peer},
     net::{Io, Stream},
-    server::{Seat, Server},
+    server::Server,
     settings::{LOOKS, Limits},
     streams::{Inbox, Streams},
     timers::Timer,

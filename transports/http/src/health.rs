@@ -16,9 +16,9 @@ use http_body_util::Full;
 use interloop::{
     Context, Phase, Reply, Result, Service, ServiceHandle, State, Task, TaskSettings, clap, duration, net::Net,
 };
+use interloop_listen::Addresses;
 
 use crate::{
-    addresses::Addresses,
     body::Body,
     options::HttpOptions,
     server,

@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 mod activity;
-mod addresses;
 mod body;
 mod connection;
 mod counts;
@@ -12,18 +11,17 @@ mod net;
 mod options;
 mod server;
 mod settings;
-mod sockets;
 mod streams;
 mod timers;
 mod trace;
 
 pub use interloop::net::Address;
+pub use interloop_listen::Addresses;
 
 #[cfg(any(target_os = "linux", feature = "tokio"))]
 pub use crate::health::health;
 
 pub use crate::{
-    addresses::Addresses,
     body::{Body, BoxError},
     health::{Health, HealthOptions},
     hosted::Peer,

@@ -19,11 +19,12 @@ use std::{
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use interloop::{Context, EventLoop, net::Bound};
+use interloop_listen::Seat;
 
 #[cfg(feature = "tokio")]
 pub(crate) use self::direct::Direct;
 pub(crate) use self::neutral::Neutral;
-use crate::{activity::Activity, hosted::Peer, server::Seat};
+use crate::{activity::Activity, hosted::Peer};
 
 /// The loop of a server, and the task's context on it.
 pub(crate) trait Host {

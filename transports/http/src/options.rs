@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use interloop::{clap, duration};
+use interloop_listen::{mode, size};
 
 /// The options of an [`HttpServer`](crate::HttpServer), each with the task's name before it: `--http-port`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -52,30 +53,6 @@ pub struct HttpOptions {
 /// Hyper's read buffer is at least as large.
 pub(crate) const LEAST_HEADER_SIZE: usize = 8 << 10;
 
-/// `0660`.
-fn mode(text: &str) -> Result<u32, String> {
-    match u32::from_str_radix(text, 8) {
-        Ok(mode) if mode <= 0o777 => Ok(mode),
-        _ => Err("expected permissions such as 0660".to_owned()),
-    }
-}
-
-/// `64KiB`, `2M`, `1000`.
-fn size(text: &str) -> Result<usize, String> {
-    let text = text.trim();
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 10,
-        "m" | "mb" | "mib" => 20,
-        "g" | "gb" | "gib" => 30,
-        _ => return Err("expected a size such as 1000, 64KiB or 2MiB".to_owned()),
-    };
-    let number = number.parse::<usize>().map_err(|_| "expected a size such as 1000, 64KiB or 2MiB".to_owned())?;
-    number.checked_mul(1 << shift).ok_or_else(|| "that is too large".to_owned())
-}
-
 fn header_size(text: &str) -> Result<usize, String> {
     match size(text)? {
         size if size < LEAST_HEADER_SIZE => Err("it must be 8KiB at least".to_owned()),
@@ -94,20 +71,8 @@ mod tests {
     }
 
     #[test]
-    fn sizes_have_binary_units() {
-        assert_eq!(size("1000"), Ok(1000));
-        assert_eq!(size("64KiB"), Ok(65_536));
-        assert_eq!(size("2 M"), Ok(2 << 20));
-        for wrong in ["", "KiB", "1.5M", "-1", "1TiB", "99999999999999999999", "99999999999999G"] {
-            assert!(size(wrong).is_err(), "{wrong}");
-        }
+    fn the_least_header_size_is_that_of_the_buffer() {
+        assert_eq!(header_size("8KiB"), Ok(8192));
         assert!(header_size("8191").is_err());
-    }
-
-    #[test]
-    fn modes_are_octal() {
-        assert_eq!(mode("0660"), Ok(0o660));
-        assert_eq!(mode("600"), Ok(0o600));
-        assert!(mode("0680").is_err() && mode("1777").is_err());
     }
 }

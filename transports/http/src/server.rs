@@ -7,18 +7,18 @@ use std::{
     io,
     path::PathBuf,
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context as Poller, Poll, Waker},
+    sync::Arc,
+    task::{Context as Poller, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
-use interloop::{Context, Gauge, Result, Shutdown, Task, net::Net};
+use interloop::{Context, Result, Shutdown, Task, net::Net};
+use interloop_listen::{Addresses, Seats, is_of_one_client};
 use tower_service::Service;
 
 use crate::{
-    addresses::Addresses,
     body::{Body, BoxError},
     connection,
     counts::Counts,
@@ -26,7 +26,6 @@ use crate::{
     net::{self, Host, Listener},
     options::{HttpOptions, LEAST_HEADER_SIZE},
     settings::{Limits, Settings, Wishes},
-    sockets::{self, Named},
     timers::{Clock, Timers},
 };
 
@@ -363,17 +362,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 async fn listen<H: Host>(host: &H, settings: &Settings, addresses: &Addresses) -> Result<Vec<H::Listener>> {
     let cx = host.cx();
-    let mut hosts = Vec::with_capacity(settings.hosts.len());
-    for name in &settings.hosts {
-        match cx.resolve(name, settings.port).await {
-            Ok(addresses) => hosts.push(Named { name: name.clone(), addresses }),
-            Err(cause) => return Err(sockets::unknown_host(name, settings.port, cause)),
-        }
-    }
-    let mut bound = sockets::bind_tcp(&hosts, settings.port)?;
-    if let Some(unix) = &settings.unix {
-        bound.push(sockets::bind_unix(unix)?);
-    }
+    let bound = interloop_listen::bind(cx, &settings.hosts, settings.port, settings.unix.as_ref()).await?;
     let mut listeners = Vec::with_capacity(bound.len());
     let mut known = Vec::with_capacity(bound.len());
     for (socket, address) in bound {
@@ -405,83 +394,4 @@ fn poll_accept<I: Listener>(listeners: &mut [I], poller: &mut Poller<'_>) -> Pol
         }
     }
     Poll::Pending
-}
-
-fn is_of_one_client(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, PermissionDenied};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | PermissionDenied)
-}
-
-/// Counts the open connections. Only the server's own future waits, for a free seat, or for all to be free.
-struct Seats {
-    most: usize,
-    room: Arc<Room>,
-}
-
-struct Room {
-    open: Gauge,
-    inner: Mutex<Taken>,
-}
-
-#[derive(Default)]
-struct Taken {
-    seats: usize,
-    waker: Option<Waker>,
-}
-
-impl Seats {
-    fn new(most: usize, open: Gauge) -> Self {
-        Self { most, room: Arc::new(Room { open, inner: Mutex::default() }) }
-    }
-
-    fn take(&self) -> Seat {
-        self.room.open.add(1.0);
-        self.room.lock().seats += 1;
-        Seat(self.room.clone())
-    }
-
-    fn are_free(&self) -> bool {
-        self.room.lock().seats < self.most
-    }
-
-    fn poll_free(&self, poller: &Poller<'_>) -> Poll<()> {
-        self.poll_below(self.most, poller)
-    }
-
-    fn poll_empty(&self, poller: &Poller<'_>) -> Poll<()> {
-        self.poll_below(1, poller)
-    }
-
-    fn poll_below(&self, limit: usize, poller: &Poller<'_>) -> Poll<()> {
-        let mut taken = self.room.lock();
-        if taken.seats < limit {
-            taken.waker = None;
-            return Poll::Ready(());
-        }
-        taken.waker = Some(poller.waker().clone());
-        Poll::Pending
-    }
-}
-
-impl Room {
-    fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// An open connection's, for as long as its socket is open.
-pub(crate) struct Seat(Arc<Room>);
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.open.sub(1.0);
-        let waker = {
-            let mut taken = self.0.lock();
-            taken.seats -= 1;
-            taken.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
 }

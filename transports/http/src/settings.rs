@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use interloop_listen::UnixPlace;
+
 use crate::options::HttpOptions;
 
 /// What code says of a server; `None` leaves it to the default.
@@ -25,16 +27,9 @@ pub(crate) struct Wishes {
 pub(crate) struct Settings {
     pub(crate) hosts: Vec<String>,
     pub(crate) port: u16,
-    pub(crate) unix: Option<UnixSettings>,
+    pub(crate) unix: Option<UnixPlace>,
     pub(crate) limits: Limits,
     pub(crate) with_peers: bool,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct UnixSettings {
-    pub(crate) path: PathBuf,
-    pub(crate) mode: u32,
-    pub(crate) group: Option<String>,
 }
 
 /// What a client may ask for.
@@ -79,7 +74,7 @@ impl Settings {
         if hosts.is_empty() && (path.is_none() || port.is_some()) {
             hosts.push("127.0.0.1".to_owned());
         }
-        let unix = path.map(|path| UnixSettings {
+        let unix = path.map(|path| UnixPlace {
             path: path.clone(),
             mode: options.unix_mode.or(code.unix_mode).unwrap_or(UNIX_MODE),
             group: options.unix_group.as_ref().or(code.unix_group.as_ref()).cloned(),

@@ -3,26 +3,61 @@
 use std::{
     io::{self, ErrorKind},
     net::SocketAddr,
+    path::PathBuf,
 };
 
 use interloop::{
-    Error, Result,
+    Context, EventLoop, Result,
     net::{Address, Bound, CantListen},
 };
-
-use crate::settings::UnixSettings;
 
 /// How often a free port is looked for that is free at all addresses.
 const ATTEMPTS: u32 = 16;
 
+/// A Unix socket that is to be bound.
+#[derive(Clone, Debug)]
+pub struct UnixPlace {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its permissions.
+    pub mode: u32,
+    /// Its group, by name or number.
+    pub group: Option<String>,
+}
+
+/// Binds a port of all hosts, by name or address, and a Unix socket. Where any free port will do, it is the same one for all.
+///
+/// # Errors
+///
+/// The system's, with the place that it is about.
+pub async fn bind<L: EventLoop, O>(
+    cx: &Context<L, O>,
+    hosts: &[String],
+    port: u16,
+    unix: Option<&UnixPlace>,
+) -> Result<Vec<(Bound, Address)>> {
+    let mut named = Vec::with_capacity(hosts.len());
+    for name in hosts {
+        match cx.resolve(name, port).await {
+            Ok(addresses) => named.push(Named { name, addresses }),
+            Err(cause) => return Err(CantListen::new(format_args!("{name}:{port}"), cause).into()),
+        }
+    }
+    let mut bound = bind_tcp(&named, port)?;
+    if let Some(unix) = unix {
+        bound.push(bind_unix(unix)?);
+    }
+    Ok(bound)
+}
+
 /// A host and what its name means.
-pub(crate) struct Named {
-    pub(crate) name: String,
-    pub(crate) addresses: Vec<SocketAddr>,
+struct Named<'a> {
+    name: &'a str,
+    addresses: Vec<SocketAddr>,
 }
 
 /// Binds all hosts. Where any free port will do, it is the same one for all.
-pub(crate) fn bind_tcp(hosts: &[Named], port: u16) -> Result<Vec<(Bound, Address)>> {
+fn bind_tcp(hosts: &[Named<'_>], port: u16) -> Result<Vec<(Bound, Address)>> {
     for attempt in 1.. {
         match bind_hosts(hosts, port) {
             Err(error) if port == 0 && error.cause().kind() == ErrorKind::AddrInUse && attempt < ATTEMPTS => {}
@@ -32,7 +67,7 @@ pub(crate) fn bind_tcp(hosts: &[Named], port: u16) -> Result<Vec<(Bound, Address
     unreachable!("the last attempt returns")
 }
 
-fn bind_hosts(hosts: &[Named], mut port: u16) -> std::result::Result<Vec<(Bound, Address)>, CantListen> {
+fn bind_hosts(hosts: &[Named<'_>], mut port: u16) -> std::result::Result<Vec<(Bound, Address)>, CantListen> {
     let mut bound: Vec<(Bound, Address)> = Vec::new();
     for host in hosts {
         let mut unavailable = None;
@@ -72,7 +107,7 @@ fn is_unavailable(error: &io::Error) -> bool {
 }
 
 /// Binds a Unix socket, of the group by that name or number.
-pub(crate) fn bind_unix(settings: &UnixSettings) -> Result<(Bound, Address)> {
+fn bind_unix(settings: &UnixPlace) -> Result<(Bound, Address)> {
     let path = &settings.path;
     let group = settings.group.as_deref().map(group_id).transpose();
     let group = group.map_err(|cause| CantListen::new(path.display(), cause))?;
@@ -87,9 +122,4 @@ fn group_id(group: &str) -> io::Result<u32> {
         Some(group) => Ok(group.gid.as_raw()),
         None => Err(io::Error::new(ErrorKind::NotFound, format!("there is no group {group}"))),
     }
-}
-
-/// A host that means nothing.
-pub(crate) fn unknown_host(host: &str, port: u16, cause: io::Error) -> Error {
-    CantListen::new(format_args!("{host}:{port}"), cause).into()
 }

@@ -13,7 +13,7 @@ use interloop::net::Address;
 
 /// The addresses that a server listens on, from any thread: `Clone` gives another end of the same.
 ///
-/// Got from [`HttpServer::addresses`](crate::HttpServer::addresses) before the server starts.
+/// Got from a server, by its `addresses()`, before it starts.
 #[derive(Clone, Default)]
 pub struct Addresses(Arc<Shared>);
 
@@ -38,7 +38,7 @@ enum State {
 }
 
 impl Addresses {
-    /// For a server that is made anew for each incarnation: see [`HttpServer::announce_to`](crate::HttpServer::announce_to).
+    /// For a server that is made anew for each incarnation: see its `announce_to`.
     pub fn new() -> Self {
         Self::default()
     }
@@ -90,11 +90,13 @@ impl Addresses {
         }
     }
 
-    pub(crate) fn set_bound(&self, addresses: Vec<Address>) {
+    /// The server listens there.
+    pub fn set_bound(&self, addresses: Vec<Address>) {
         self.set(State::Bound(addresses));
     }
 
-    pub(crate) fn set_ended(&self) {
+    /// The server has ended, or was dropped unstarted.
+    pub fn set_ended(&self) {
         self.set(State::Ended);
     }
 

@@ -1,0 +1,90 @@
+//! Open connections, counted.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context as Poller, Poll, Waker},
+};
+
+use interloop::Gauge;
+
+/// Counts the open connections of a server. One future waits: the server's own, for a free seat, or for all to be free.
+#[derive(Debug)]
+pub struct Seats {
+    most: usize,
+    room: Arc<Room>,
+}
+
+#[derive(Debug)]
+struct Room {
+    open: Gauge,
+    inner: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    seats: usize,
+    waker: Option<Waker>,
+}
+
+impl Seats {
+    /// At most so many at once. The gauge shows how many there are.
+    pub fn new(most: usize, open: Gauge) -> Self {
+        Self { most, room: Arc::new(Room { open, inner: Mutex::default() }) }
+    }
+
+    /// A seat, whether one is free or not.
+    pub fn take(&self) -> Seat {
+        self.room.open.add(1.0);
+        self.room.lock().seats += 1;
+        Seat(self.room.clone())
+    }
+
+    /// Whether there is one more.
+    pub fn are_free(&self) -> bool {
+        self.room.lock().seats < self.most
+    }
+
+    /// Ready when there is one more.
+    pub fn poll_free(&self, poller: &Poller<'_>) -> Poll<()> {
+        self.poll_below(self.most, poller)
+    }
+
+    /// Ready when all are free.
+    pub fn poll_empty(&self, poller: &Poller<'_>) -> Poll<()> {
+        self.poll_below(1, poller)
+    }
+
+    fn poll_below(&self, limit: usize, poller: &Poller<'_>) -> Poll<()> {
+        let mut taken = self.room.lock();
+        if taken.seats < limit {
+            taken.waker = None;
+            return Poll::Ready(());
+        }
+        taken.waker = Some(poller.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Room {
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An open connection's, for as long as its socket is open.
+#[derive(Debug)]
+pub struct Seat(Arc<Room>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.open.sub(1.0);
+        let waker = {
+            let mut taken = self.0.lock();
+            taken.seats -= 1;
+            taken.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! Generated clients on any loop.
+//!
+//! What is generated writes a call and reads its answer in one go, and would block the loop in between. So it is called twice: the first time it writes, and
+//! finds that there is no answer yet; the second time, once that has come, its call is thrown away, and it reads.
+
+use std::{
+    cell::RefCell,
+    fmt,
+    future::{Future, poll_fn},
+    io::{self, Read, Write},
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use futures_util::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    lock::Mutex as Turns,
+};
+use interloop::{
+    Context,
+    net::{Address, Net},
+};
+use thrift::{
+    ProtocolErrorKind, TransportErrorKind, new_protocol_error, new_transport_error,
+    protocol::TMultiplexedOutputProtocol,
+};
+
+use crate::{
+    messages::{Messages, Next},
+    skim::Kind,
+    wire::{self, Input, Output, Wire},
+};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// One connection to a Thrift server, made when it is needed, for the generated clients of any number of services. `Clone` gives the same connection; it
+/// belongs to the loop's thread.
+///
+/// Calls wait for each other: Thrift answers in turn. A connection that the server has closed meanwhile is noticed before the next call, and made anew;
+/// one that can't be made is tried again, after 50 ms and then twice as long each time up to 2 s, until the call's time is up. A call that was sent is not sent
+/// again.
+///
+/// Generated clients write a call and read its answer in one go. So the closure that makes the call is called twice, before and after the answer has come: it
+/// makes one call, and hands over copies of what the call takes. Whatever else it does is done twice.
+///
+/// ```no_run
+/// # use thrift::protocol::{TInputProtocol, TOutputProtocol};
+/// # struct CalculatorSyncClient<I, O>(I, O);
+/// # impl<I: TInputProtocol, O: TOutputProtocol> CalculatorSyncClient<I, O> {
+/// #     fn new(input: I, output: O) -> Self { Self(input, output) }
+/// #     fn concat(&mut self, words: Vec<String>) -> thrift::Result<String> { Ok(words.concat()) }
+/// # }
+/// use interloop::{Service, Thread, task_fn};
+/// use interloop_thrift::{ThriftClient, Wire};
+///
+/// let mut service = Service::new("sums");
+/// service.task("asks", task_fn::<Thread>(async |cx| {
+///     let client = ThriftClient::new(&cx, "127.0.0.1:9090".parse::<std::net::SocketAddr>()?, Wire::framed());
+///     let calculator = client.calls(CalculatorSyncClient::new);
+///     let words = vec!["on any ".to_owned(), "loop".to_owned()];
+///     let text = calculator.call(|calculator| calculator.concat(words.clone())).await?;
+///     log::info!("{text}");
+///     Ok(())
+/// }));
+/// service.run();
+/// ```
+pub struct ThriftClient<L: Net> {
+    shared: Rc<Shared<L>>,
+    timeout: Duration,
+}
+
+struct Shared<L: Net> {
+    wire: Wire,
+    connect: Box<dyn Fn() -> Boxed<io::Result<L::Stream>>>,
+    sleep: Box<dyn Fn(Duration) -> Boxed<()>>,
+    /// Empty while a call is under way: one that is given up takes the connection with it.
+    connection: Turns<Option<Connection<L>>>,
+    /// Why there is none, while one is being made.
+    trouble: RefCell<Option<io::Error>>,
+}
+
+struct Connection<L: Net> {
+    stream: L::Stream,
+    messages: Messages,
+}
+
+impl<L: Net> ThriftClient<L> {
+    /// A client of the server at this address. It connects with the first call.
+    pub fn new<O: 'static>(cx: &Context<L, O>, address: impl Into<Address>, wire: Wire) -> Self {
+        let address = address.into();
+        let connect = {
+            let cx = cx.clone();
+            move || Box::pin(cx.connect(address.clone())) as Boxed<_>
+        };
+        let sleep = {
+            let cx = cx.clone();
+            move |time| Box::pin(cx.sleep(time)) as Boxed<_>
+        };
+        let shared = Shared {
+            wire,
+            connect: Box::new(connect),
+            sleep: Box::new(sleep),
+            connection: Turns::default(),
+            trouble: RefCell::default(),
+        };
+        Self { shared: Rc::new(shared), timeout: TIMEOUT }
+    }
+
+    /// How long a call may take, with the wait for its turn and for a connection: 10 s by default.
+    #[must_use]
+    pub fn timeout(mut self, time: Duration) -> Self {
+        self.timeout = time;
+        self
+    }
+
+    /// The calls of a service: `client.calls(CalculatorSyncClient::new)`.
+    pub fn calls<C>(&self, make: impl Fn(Input, Output) -> C + 'static) -> Calls<L, C> {
+        Calls { client: self.clone(), make: Rc::new(make) }
+    }
+
+    /// The calls of one of several services, which has this name at the server: Thrift's multiplexed protocol.
+    pub fn calls_of<C>(&self, service: impl Into<String>, make: impl Fn(Input, Output) -> C + 'static) -> Calls<L, C> {
+        let service = service.into();
+        self.calls(move |input, output| make(input, Box::new(TMultiplexedOutputProtocol::new(&service, output))))
+    }
+
+    /// Sends a call, and waits for the answer if there is one.
+    async fn exchange(&self, request: Vec<u8>, oneway: bool) -> thrift::Result<Vec<u8>> {
+        let shared = &self.shared;
+        let exchange = async {
+            let mut slot = shared.connection.lock().await;
+            let mut connection = match slot.take() {
+                Some(connection) if is_open::<L>(&connection.stream) => connection,
+                _ => shared.connected().await,
+            };
+            let Some(request) = wire::frame(request, shared.wire.framed) else {
+                return Err(new_transport_error(TransportErrorKind::SizeLimit, "a call is longer than a frame can be"));
+            };
+            connection.stream.write_all(&request).await?;
+            connection.stream.flush().await?;
+            let answer = if oneway { Vec::new() } else { connection.receive().await? };
+            *slot = Some(connection);
+            Ok(answer)
+        };
+        let (mut exchange, mut sleep) = (pin!(exchange), (shared.sleep)(self.timeout));
+        poll_fn(|poller| {
+            if let Poll::Ready(exchanged) = exchange.as_mut().poll(poller) {
+                return Poll::Ready(exchanged);
+            }
+            sleep.as_mut().poll(poller).map(|()| {
+                let text = match shared.trouble.take() {
+                    Some(trouble) => format!("no connection within {:?}: {trouble}", self.timeout),
+                    None => format!("no answer within {:?}", self.timeout),
+                };
+                Err(new_transport_error(TransportErrorKind::TimedOut, text))
+            })
+        })
+        .await
+    }
+}
+
+impl<L: Net> Shared<L> {
+    async fn connected(&self) -> Connection<L> {
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            match (self.connect)().await {
+                Ok(stream) => {
+                    self.trouble.take();
+                    return Connection { stream, messages: Messages::new(self.wire.limits) };
+                }
+                Err(error) => self.trouble.replace(Some(error)),
+            };
+            (self.sleep)(pause).await;
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+impl<L: Net> Connection<L> {
+    async fn receive(&mut self) -> thrift::Result<Vec<u8>> {
+        let mut piece = vec![0; 16 << 10];
+        loop {
+            match self.messages.next() {
+                Next::Message(message) if matches!(message.header.kind, Kind::Reply | Kind::Exception) => {
+                    let bytes = self.messages.bytes(&message).to_vec();
+                    self.messages.advance(&message);
+                    return Ok(bytes);
+                }
+                Next::Message(_) => {
+                    return Err(new_protocol_error(ProtocolErrorKind::InvalidData, "a call instead of an answer"));
+                }
+                Next::Bad(bad) => {
+                    return Err(new_protocol_error(ProtocolErrorKind::InvalidData, bad.fault.to_string()));
+                }
+                Next::More => match self.stream.read(&mut piece).await? {
+                    0 => return Err(new_transport_error(TransportErrorKind::EndOfFile, "closed before the answer")),
+                    length => self.messages.push(&piece[..length]),
+                },
+            }
+        }
+    }
+}
+
+impl<L: Net> Clone for ThriftClient<L> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone(), timeout: self.timeout }
+    }
+}
+
+impl<L: Net> fmt::Debug for ThriftClient<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThriftClient").field("wire", &self.shared.wire).field("timeout", &self.timeout).finish()
+    }
+}
+
+/// The calls of one service, by its generated client: see [`ThriftClient`].
+pub struct Calls<L: Net, C> {
+    client: ThriftClient<L>,
+    make: Rc<dyn Fn(Input, Output) -> C>,
+}
+
+impl<L: Net, C> Calls<L, C> {
+    /// The same with another limit to how long a call may take.
+    #[must_use]
+    pub fn timeout(mut self, time: Duration) -> Self {
+        self.client.timeout = time;
+        self
+    }
+
+    /// Makes one call: the closure calls one method of the client, and is itself called twice, once to write the call and once to read its answer. Of a
+    /// oneway method it is called once.
+    ///
+    /// # Errors
+    ///
+    /// What the generated client returns: the method's exceptions as `Error::User`, those of the server as `Error::Application`; `Error::Transport` when
+    /// there is no connection, or no answer in time.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it gives the call up, and with it the connection, if the call was sent. The server may carry it out.
+    pub async fn call<R>(&self, mut call: impl FnMut(&mut C) -> thrift::Result<R>) -> thrift::Result<R> {
+        let (wire, limits) = (self.client.shared.wire, self.client.shared.wire.limits);
+        let (request, asked) = (Sent::default(), Arc::new(AtomicBool::new(false)));
+        let first = {
+            let input = wire::input(wire.protocol, NoAnswerYet(asked.clone()), limits.message, &limits);
+            let output = wire::output(wire.protocol, request.clone());
+            call(&mut (self.make)(input, output))
+        };
+        let (request, oneway) = (request.take(), !asked.load(Relaxed));
+        if oneway && (first.is_err() || request.is_empty()) {
+            return first;
+        }
+        let answer = self.client.exchange(request, oneway).await?;
+        if oneway {
+            return first;
+        }
+        let length = answer.len();
+        let input = wire::input(wire.protocol, Answer { bytes: answer, at: 0 }, length, &limits);
+        call(&mut (self.make)(input, wire::output(wire.protocol, io::sink())))
+    }
+}
+
+impl<L: Net, C> Clone for Calls<L, C> {
+    fn clone(&self) -> Self {
+        Self { client: self.client.clone(), make: self.make.clone() }
+    }
+}
+
+impl<L: Net, C> fmt::Debug for Calls<L, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Calls").field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
+/// What generated code has written.
+#[derive(Clone, Default)]
+struct Sent(Arc<Mutex<Vec<u8>>>);
+
+impl Sent {
+    fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Write for Sent {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Takes note that generated code wants an answer.
+struct NoAnswerYet(Arc<AtomicBool>);
+
+impl Read for NoAnswerYet {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        self.0.store(true, Relaxed);
+        Err(io::Error::other("the answer has not come yet"))
+    }
+}
+
+/// The one answer.
+struct Answer {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Answer {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.bytes.len() && !to.is_empty() {
+            return Err(io::Error::other("a closure makes one call"));
+        }
+        let length = Read::read(&mut &self.bytes[self.at..], to)?;
+        self.at += length;
+        Ok(length)
+    }
+}
+
+/// Whether the server has neither closed the connection nor said what nobody asked for.
+#[cfg(target_os = "linux")]
+fn is_open<L: Net>(stream: &L::Stream) -> bool {
+    use rustix::{
+        io::Errno,
+        net::{RecvFlags, recv},
+    };
+
+    let peeked = recv(L::socket(stream), &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+    matches!(peeked, Err(Errno::WOULDBLOCK | Errno::INTR))
+}
+
+/// It shows with the next call.
+#[cfg(not(target_os = "linux"))]
+fn is_open<L: Net>(_: &L::Stream) -> bool {
+    true
+}

@@ -1,0 +1,336 @@
+//! One connection, from its first byte to its end.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context as Poller, Poll},
+    time::{Duration, Instant},
+};
+
+use futures_util::io::{AsyncRead, AsyncWrite};
+use interloop::{
+    Requested,
+    net::{Address, Net},
+};
+use interloop_listen::Seat;
+use thrift::ApplicationErrorKind;
+
+use crate::{
+    messages::{Bad, Message, Messages, Next},
+    processing::{Call, End, Outcome, Processor},
+    server::Server,
+    skim::{Fault, Kind},
+    wire,
+};
+
+/// How long a connection that ends anyway may take for its farewell.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How much is read at once.
+const PIECE: usize = 16 << 10;
+/// After so much without a pause others get their turn.
+const TURN: usize = 4;
+
+/// Serves a connection: until the client closes it, a limit is hit, or it has been drained.
+pub(crate) async fn serve<L: Net>(stream: L::Stream, peer: Address, server: Rc<Server<L>>, _seat: Seat) {
+    let messages = Messages::new(server.limits);
+    let requested = server.shutdown.requested();
+    let mut connection = Connection { stream, peer, messages, requested, last: None, began: None, steps: 0, server };
+    let end = connection.run().await;
+    let Connection { server, peer, .. } = &connection;
+    match end {
+        Gone::Closed => {}
+        Gone::Broken(error) => log::debug!(target: &server.target, "a connection from {peer} broke: {error}"),
+        Gone::Bad(bad) => {
+            server.counts.bad_messages.add(1);
+            log::debug!(target: &server.target, "a bad message from {peer}: {}", bad.fault);
+            connection.refuse(&bad).await;
+        }
+        Gone::TooLate(what) => log::debug!(target: &server.target, "closing a connection from {peer}: {what}"),
+    }
+}
+
+struct Connection<L: Net> {
+    stream: L::Stream,
+    peer: Address,
+    messages: Messages,
+    requested: Requested,
+    /// Once the server stops: until when calls are taken.
+    last: Option<Instant>,
+    /// When the first byte of the message came that is being read.
+    began: Option<Instant>,
+    /// Since the last pause.
+    steps: usize,
+    server: Rc<Server<L>>,
+}
+
+/// How a connection ends.
+enum Gone {
+    Closed,
+    Broken(io::Error),
+    Bad(Bad),
+    TooLate(&'static str),
+}
+
+/// What a wait ends with.
+enum Waited<T> {
+    Done(T),
+    TooLate,
+    /// The server was asked to stop.
+    Stopped,
+}
+
+impl<L: Net> Connection<L> {
+    async fn run(&mut self) -> Gone {
+        loop {
+            let gone = match self.messages.next() {
+                Next::Message(message) => self.answer(&message).await,
+                Next::More => self.read().await,
+                Next::Bad(bad) => Err(Gone::Bad(bad)),
+            };
+            if let Err(gone) = gone {
+                return gone;
+            }
+            self.steps += 1;
+            if self.steps >= TURN {
+                self.steps = 0;
+                pause().await;
+            }
+        }
+    }
+
+    async fn answer(&mut self, message: &Message) -> Result<(), Gone> {
+        self.began = None;
+        let call = Call {
+            protocol: message.protocol,
+            oneway: message.header.kind == Kind::Oneway,
+            method: self.messages.method(message),
+            sequence: message.header.sequence,
+        };
+        if let Kind::Reply | Kind::Exception = message.header.kind {
+            let (protocol, framed) = (Some(message.protocol), message.framed);
+            let fault = Fault::MessageType(if message.header.kind == Kind::Reply { 2 } else { 3 });
+            return Err(Gone::Bad(Bad { fault, framed, protocol, call: Some((call.method, call.sequence)) }));
+        }
+        let began = Instant::now();
+        let bytes = self.messages.bytes(message);
+        let outcome = process(&self.server, &call, bytes).await;
+        self.messages.advance(message);
+        self.server.counts.ended(&call.method, began, &outcome.end);
+        match &outcome.end {
+            End::Panicked(said) => {
+                log::error!(target: &self.server.target, "the handler of {} panicked: {said}", call.method);
+            }
+            End::Failed(text) => log::debug!(target: &self.server.target, "{} failed: {text}", call.method),
+            _ => {}
+        }
+        if outcome.answer.is_empty() {
+            return Ok(());
+        }
+        match wire::frame(outcome.answer, message.framed) {
+            Some(bytes) => self.write(&bytes).await,
+            None => Err(Gone::TooLate("an answer is longer than a frame can be")),
+        }
+    }
+
+    /// Waits for more of a message, or for the next one.
+    async fn read(&mut self) -> Result<(), Gone> {
+        let (within, limit) = if self.messages.is_empty() {
+            self.began = None;
+            (false, self.server.times.idle)
+        } else {
+            let began = *self.began.get_or_insert_with(Instant::now);
+            (true, self.server.times.read.map(|limit| limit.saturating_sub(began.elapsed())))
+        };
+        let limit = match self.last {
+            None => limit,
+            // What came before the stop is answered; nothing else is waited for.
+            Some(_) if !within && !has_bytes::<L>(&self.stream) => return Err(Gone::Closed),
+            Some(last) => {
+                let rest = last.saturating_duration_since(Instant::now());
+                Some(limit.map_or(rest, |limit| limit.min(rest)))
+            }
+        };
+        let messages = &mut self.messages;
+        let read = wait(
+            &self.server,
+            &mut self.stream,
+            limit,
+            self.last.is_none().then_some(&mut self.requested),
+            |stream, poller| {
+                let mut piece = [0; PIECE];
+                let polled = stream.poll_read(poller, &mut piece);
+                if let Poll::Ready(Ok(length)) = polled {
+                    messages.push(&piece[..length]);
+                }
+                polled
+            },
+        );
+        match read.await {
+            Waited::Done(Ok(0)) if within => {
+                Err(Gone::Broken(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended within a message")))
+            }
+            Waited::Done(Ok(0)) => Err(Gone::Closed),
+            Waited::Done(Ok(length)) => {
+                self.server.counts.received.add(length as u64);
+                Ok(())
+            }
+            Waited::Done(Err(error)) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Waited::Done(Err(error)) => Err(Gone::Broken(error)),
+            Waited::TooLate if within => Err(Gone::TooLate("a message took too long")),
+            Waited::TooLate => Err(Gone::TooLate("it stood idle")),
+            Waited::Stopped => {
+                self.last = Some(Instant::now() + FAREWELL);
+                Ok(())
+            }
+        }
+    }
+
+    async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Gone> {
+        while !bytes.is_empty() {
+            let limit = match self.last {
+                None => self.server.times.idle,
+                Some(_) => Some(FAREWELL),
+            };
+            let written = wait(
+                &self.server,
+                &mut self.stream,
+                limit,
+                self.last.is_none().then_some(&mut self.requested),
+                |stream, poller| stream.poll_write(poller, bytes),
+            );
+            match written.await {
+                Waited::Done(Ok(0)) => return Err(Gone::Broken(io::ErrorKind::WriteZero.into())),
+                Waited::Done(Ok(length)) => {
+                    self.server.counts.sent.add(length as u64);
+                    bytes = &bytes[length..];
+                }
+                Waited::Done(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Waited::Done(Err(error)) => return Err(Gone::Broken(error)),
+                Waited::TooLate => return Err(Gone::TooLate("the client takes nothing of an answer")),
+                Waited::Stopped => self.last = Some(Instant::now() + FAREWELL),
+            }
+        }
+        // Loops with buffers of their own.
+        let flushed =
+            wait(&self.server, &mut self.stream, Some(FAREWELL), None, |stream, poller| stream.poll_flush(poller));
+        match flushed.await {
+            Waited::Done(Err(error)) => Err(Gone::Broken(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Says why nothing more is taken, and lets the client take note of it.
+    async fn refuse(&mut self, bad: &Bad) {
+        // From now on there is a second for all.
+        let until = Instant::now() + FAREWELL;
+        self.last = Some(until);
+        if let Some(protocol) = bad.protocol {
+            let (method, sequence) = bad.call.clone().unwrap_or_default();
+            let kind = ApplicationErrorKind::ProtocolError;
+            let answer = wire::exception(protocol, &method, sequence, kind, bad.fault.to_string());
+            match wire::frame(answer, bad.framed) {
+                Some(answer) if self.write(&answer).await.is_ok() => {}
+                _ => return,
+            }
+        }
+        // To close while the client still sends would reset the connection, and the answer might be lost on the way: the rest is read and thrown away.
+        let rest = until.saturating_duration_since(Instant::now());
+        let mut closed = false;
+        let rest = wait(&self.server, &mut self.stream, Some(rest), None, |mut stream, poller| {
+            if !closed {
+                match stream.as_mut().poll_close(poller) {
+                    Poll::Ready(Ok(())) => closed = true,
+                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            let mut piece = [0; PIECE];
+            for _ in 0..TURN {
+                match stream.as_mut().poll_read(poller, &mut piece) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            // Others get their turn, and so does the time limit.
+            poller.waker().wake_by_ref();
+            Poll::Pending
+        });
+        rest.await;
+    }
+}
+
+/// Has a call answered: here, or on the workers.
+async fn process<L: Net>(server: &Server<L>, call: &Call, bytes: &[u8]) -> Outcome {
+    let (processor, workers) = match (&server.processor, &server.workers) {
+        (Processor::Local(processor), _) => return call.process(&**processor, bytes, &server.limits),
+        (Processor::Shared(processor), None) => return call.process(&**processor, bytes, &server.limits),
+        (Processor::Shared(processor), Some(workers)) => (processor.clone(), workers),
+    };
+    let work = {
+        let (call, bytes, limits) = (call.clone(), bytes.to_vec(), server.limits);
+        move || call.process(&*processor, &bytes, &limits)
+    };
+    workers.run(work).await.unwrap_or_else(|error| {
+        // The workers are gone: so is the task.
+        let answer = call.refuse(ApplicationErrorKind::InternalError, error.to_string());
+        Outcome { answer: if call.oneway { Vec::new() } else { answer }, end: End::Failed(error.to_string()) }
+    })
+}
+
+/// Waits for something of the stream: for so long at most, or until the stop.
+async fn wait<L: Net, T>(
+    server: &Server<L>,
+    stream: &mut L::Stream,
+    limit: Option<Duration>,
+    mut stop: Option<&mut Requested>,
+    mut poll: impl FnMut(Pin<&mut L::Stream>, &mut Poller<'_>) -> Poll<T>,
+) -> Waited<T> {
+    if limit.is_some_and(|limit| limit.is_zero()) {
+        return Waited::TooLate;
+    }
+    let mut sleep = None;
+    poll_fn(|poller| {
+        if let Poll::Ready(done) = poll(Pin::new(stream), poller) {
+            return Poll::Ready(Waited::Done(done));
+        }
+        if stop.as_mut().is_some_and(|stop| Pin::new(&mut **stop).poll(poller).is_ready()) {
+            return Poll::Ready(Waited::Stopped);
+        }
+        let Some(limit) = limit else { return Poll::Pending };
+        // Only now: most often there is no need to wait.
+        let sleep = sleep.get_or_insert_with(|| Box::pin(server.cx.sleep(limit)));
+        sleep.as_mut().poll(poller).map(|()| Waited::TooLate)
+    })
+    .await
+}
+
+/// Lets others have their turn.
+async fn pause() {
+    let mut paused = false;
+    poll_fn(|poller| {
+        if paused {
+            return Poll::Ready(());
+        }
+        paused = true;
+        poller.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Whether something can be read, whether the loop has noticed or not.
+#[cfg(target_os = "linux")]
+fn has_bytes<L: Net>(stream: &L::Stream) -> bool {
+    use rustix::net::{RecvFlags, recv};
+
+    recv(L::socket(stream), &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_ok_and(|(bytes, _)| bytes > 0)
+}
+
+/// What the loop has not noticed, it has not.
+#[cfg(not(target_os = "linux"))]
+fn has_bytes<L: Net>(_: &L::Stream) -> bool {
+    false
+}

@@ -1,0 +1,121 @@
+//! What a server counts.
+
+#[cfg(feature = "metrics")]
+use std::time::Duration;
+use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Instant};
+
+#[cfg(feature = "metrics")]
+use interloop::Samples;
+use interloop::{Context, Counter, EventLoop, Gauge, Meter};
+
+use crate::processing::End;
+
+/// Over how long the duration of calls is shown.
+#[cfg(feature = "metrics")]
+const WINDOW: Duration = Duration::from_secs(60);
+/// Of so many methods each has counters of its own: more than a program has.
+const METHODS: usize = 1000;
+/// Methods beyond that.
+const OTHERS: &str = "...";
+/// A longer name is none that a program has.
+const LONGEST_NAME: usize = 200;
+
+/// What a server counts: looked up once, for all its connections.
+pub(crate) struct Counts {
+    pub(crate) connections: Counter,
+    pub(crate) open_connections: Gauge,
+    pub(crate) received: Counter,
+    pub(crate) sent: Counter,
+    pub(crate) bad_messages: Counter,
+    unknown_methods: Counter,
+    panics: Counter,
+    /// Made with the first call of each that is known.
+    methods: RefCell<HashMap<String, Rc<Method>>>,
+    meter: Meter,
+}
+
+struct Method {
+    calls: Counter,
+    errors: Counter,
+    exceptions: Counter,
+    #[cfg(feature = "metrics")]
+    duration: Samples,
+}
+
+impl Counts {
+    pub(crate) fn new<L: EventLoop, O>(cx: &Context<L, O>) -> Self {
+        let meter = cx.meter().namespace("interloop_thrift");
+        for (name, unit, help) in [
+            ("calls", "", "Calls by method."),
+            ("errors", "", "Calls that were answered with an application exception, or not at all for one, by method."),
+            ("exceptions", "", "Calls that were answered with an exception that the method declares, by method."),
+            ("unknown_methods", "", "Calls of methods or services that there are not."),
+            ("bad_messages", "", "Connections that were closed for what they sent."),
+            ("panics", "", "Panics of handlers."),
+            ("connections", "", "Connections that were accepted."),
+            ("open_connections", "", "Connections that are open."),
+            ("received_bytes", "bytes", "What was read from connections."),
+            ("sent_bytes", "bytes", "What was written to connections."),
+            #[cfg(feature = "metrics")]
+            ("call_duration", "seconds", "From a whole call to its answer, by method."),
+        ] {
+            meter.describe(name, unit, help);
+        }
+        let open_connections = meter.gauge("open_connections");
+        // What an incarnation before this one left open, it left for ever.
+        open_connections.set(0.0);
+        Self {
+            connections: meter.counter("connections"),
+            open_connections,
+            received: meter.counter("received_bytes"),
+            sent: meter.counter("sent_bytes"),
+            bad_messages: meter.counter("bad_messages"),
+            unknown_methods: meter.counter("unknown_methods"),
+            panics: meter.counter("panics"),
+            methods: RefCell::default(),
+            meter,
+        }
+    }
+
+    /// A call has ended. A method that there is not has no counters: clients could make up any number.
+    pub(crate) fn ended(&self, method: &str, began: Instant, end: &End) {
+        if *end == End::UnknownMethod {
+            self.unknown_methods.add(1);
+            return;
+        }
+        let method = self.method(method);
+        method.calls.add(1);
+        match end {
+            End::Returned | End::UnknownMethod => {}
+            End::Declared => method.exceptions.add(1),
+            End::Failed(_) => method.errors.add(1),
+            End::Panicked(_) => {
+                method.errors.add(1);
+                self.panics.add(1);
+            }
+        }
+        #[cfg(feature = "metrics")]
+        method.duration.record_since(began);
+        #[cfg(not(feature = "metrics"))]
+        let _ = began;
+    }
+
+    fn method(&self, name: &str) -> Rc<Method> {
+        let mut methods = self.methods.borrow_mut();
+        if let Some(method) = methods.get(name) {
+            return method.clone();
+        }
+        let name = if methods.len() < METHODS && name.len() <= LONGEST_NAME { name } else { OTHERS };
+        let make = || {
+            let meter = self.meter.label("method", name);
+            Rc::new(Method {
+                calls: meter.counter("calls"),
+                errors: meter.counter("errors"),
+                exceptions: meter.counter("exceptions"),
+                #[cfg(feature = "metrics")]
+                duration: meter.samples("call_duration", &[WINDOW]),
+            })
+        };
+        methods.entry(name.to_owned()).or_insert_with(make).clone()
+    }
+}

@@ -1,0 +1,28 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod blocking;
+mod client;
+mod connection;
+mod counts;
+mod messages;
+mod multiplexed;
+mod options;
+mod processing;
+mod server;
+mod settings;
+mod skim;
+mod wire;
+
+pub use interloop::net::Address;
+pub use interloop_listen::Addresses;
+
+pub use crate::{
+    blocking::connect,
+    client::{Calls, ThriftClient},
+    multiplexed::Multiplexed,
+    options::ThriftOptions,
+    server::ThriftServer,
+    skim::Protocol,
+    wire::{Input, Output, Wire},
+};

@@ -1,0 +1,17 @@
+//! The code that is checked in is what Thrift's compiler makes of the interfaces.
+
+use std::{path::Path, process::Command};
+
+#[test]
+fn what_was_generated_is_current() {
+    let version = Command::new("thrift").arg("--version").output();
+    let version = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    // Others write other code.
+    if !version.contains("0.17.") {
+        eprintln!("no thrift compiler 0.17 is here: {version:?}");
+        return;
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/generate");
+    let check = Command::new(script).arg("--check").output().expect("there is a shell");
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+}
