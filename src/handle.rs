@@ -324,19 +324,25 @@ impl ServiceHandle {
     ///
     /// All that is wrong; the service runs on as it was.
     pub fn reload(&self) -> Result<Reloaded, OptionError> {
-        self.reload_because("")
+        self.reopen_log("");
+        self.reload_options("")
     }
 
-    /// The reason stands before what is logged.
-    pub(crate) fn reload_because(&self, why: &str) -> Result<Reloaded, OptionError> {
-        let reloaded = self.options().reload();
-        // First, so that the rest is in the new one.
+    /// Opens the log file anew, first of all of a reload, so that the rest is in the new one. The reason stands before what is logged.
+    pub(crate) fn reopen_log(&self, why: &str) {
+        #[cfg(not(feature = "logging"))]
+        let _ = why;
         #[cfg(feature = "logging")]
         match self.0.logger.get().map(crate::logging::Logger::reopen) {
             Some(Ok(true)) => log::info!(target: self.name(), "{why}log opened anew"),
             Some(Err(error)) => log::error!(target: self.name(), "{why}but the log can't be opened anew: {error}"),
             Some(Ok(false)) | None => {}
         }
+    }
+
+    /// The rest of a reload.
+    pub(crate) fn reload_options(&self, why: &str) -> Result<Reloaded, OptionError> {
+        let reloaded = self.options().reload();
         match &reloaded {
             Ok(reloaded) if reloaded.changes().is_empty() => {
                 log::info!(target: self.name(), "{why}reloaded: {reloaded}");

@@ -135,6 +135,7 @@ pub mod testing;
 mod thread;
 mod timers;
 mod trace;
+mod turns;
 
 pub use clap;
 

@@ -37,6 +37,7 @@ use crate::{
     status::{LoopRow, TaskInfo, TaskRow},
     supervisor::{MainJob, SupervisedLoop, SupervisedTask, Supervisor},
     sync::Mutex,
+    turns::Turns,
 };
 
 /// A process: a name, a set of tasks, one lifecycle.
@@ -572,6 +573,8 @@ impl Service {
             leftovers: Vec::new(),
             starting: BTreeMap::new(),
             discards: Discards::default(),
+            reopenings: Turns::new("reopen"),
+            reloads: Turns::new("reload"),
         };
         let board = (about.version, rows, loop_rows);
         Ok(Prepared { supervisor, board, core, claims_main, overlong, unstarted })

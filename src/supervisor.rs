@@ -24,6 +24,7 @@ use crate::{
     state::{Cause, Seconds},
     status::TaskInfo,
     sync::{Mutex, lock},
+    turns::Turns,
 };
 
 /// What the main thread is asked to do: to drive the loop that claims it.
@@ -127,6 +128,9 @@ pub(crate) struct Supervisor {
     /// Until when loops are to have said that they are started.
     pub(crate) starting: BTreeMap<LoopId, (Instant, u32)>,
     pub(crate) discards: Discards,
+    /// Of the log, on HUP.
+    pub(crate) reopenings: Arc<Turns>,
+    pub(crate) reloads: Arc<Turns>,
 }
 
 impl Supervisor {
@@ -160,11 +164,14 @@ impl Supervisor {
             Message::ShowStatus => log::info!(target: self.handle.name(), "{}", self.handle.status()),
             Message::Reload => {
                 // Files may take their time, and whether options fit may be the user's code. It logs what comes of it.
-                let handle = self.handle.clone();
-                let reload = move || drop(handle.reload_because("HUP received, "));
-                if let Err(error) = thread::Builder::new().name("reload".into()).spawn(reload) {
-                    log::error!(target: self.handle.name(), "HUP received, but there is no thread to reload: {error}");
-                }
+                let (handle, reloads) = (self.handle.clone(), self.reloads.clone());
+                let reload = move || {
+                    handle.reopen_log("HUP received, ");
+                    // A turn of its own: the next HUP's log does not wait for a file that hangs.
+                    let reloading = handle.clone();
+                    no_thread(&handle, reloads.ask(move || drop(reloading.reload_options("HUP received, "))));
+                };
+                no_thread(&self.handle, self.reopenings.ask(reload));
             }
             Message::Timing { drain_delay, shutdown_timeout } => {
                 self.lifecycle.set_timing(drain_delay, shutdown_timeout);
@@ -483,6 +490,12 @@ impl Supervisor {
         }
         self.handle.board().end(report.clone());
         report
+    }
+}
+
+fn no_thread(handle: &ServiceHandle, asked: std::io::Result<()>) {
+    if let Err(error) = asked {
+        log::error!(target: handle.name(), "HUP received, but there is no thread to reload: {error}");
     }
 }
 

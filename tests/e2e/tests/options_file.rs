@@ -1,6 +1,6 @@
 //! Options of real processes: a file, HUP, a dry run.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, io::Write, path::Path, process::Command};
 
 use interloop_e2e::{Example, Signal, binary, watched};
 
@@ -61,6 +61,54 @@ fn a_hup_with_a_wrong_file_changes_nothing_and_says_why() {
         assert_eq!(example.wait(), 0);
         // The steps of tasks are logged at this level.
         assert!(!lines("task http (run 1): ").is_empty());
+    });
+}
+
+#[test]
+fn a_file_that_hangs_holds_up_one_thread_and_no_log() {
+    watched(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, log) = (folder.path().join("hello.toml"), folder.path().join("log"));
+        let text = format!("log-file = {:?}\n[http]\nport = 0\n", log.to_str().unwrap());
+        fs::write(&path, &text).unwrap();
+        let mut example = with_file("hello", &path, &[]);
+        let has = |text: &str| fs::read_to_string(&log).is_ok_and(|log| log.contains(text));
+        let wait = |text: &str| {
+            while !has(text) {
+                std::thread::yield_now();
+            }
+        };
+        wait("all tasks started");
+        // Whoever opens it waits for somebody who writes.
+        fs::remove_file(&path).unwrap();
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let threads = || {
+            let threads = fs::read_dir(format!("/proc/{}/task", example.id())).unwrap();
+            let name = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+            threads.flatten().map(name).filter(|name| name == "reload\n").count()
+        };
+        for n in 0..20 {
+            fs::rename(&log, folder.path().join(format!("old-{n}"))).unwrap();
+            example.signal(Signal::HUP);
+            wait("HUP received, log opened anew");
+        }
+        while threads() == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(threads(), 1);
+        // One reload for the first, and one, of a plain file, for all others.
+        let mut writer = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        fs::write(folder.path().join("new"), &text).unwrap();
+        fs::rename(folder.path().join("new"), &path).unwrap();
+        writer.write_all(text.as_bytes()).unwrap();
+        drop(writer);
+        let reloads = || fs::read_to_string(&log).unwrap().matches("reloaded: no option has changed").count();
+        while reloads() < 2 {
+            std::thread::yield_now();
+        }
+        example.signal(Signal::TERM);
+        assert_eq!(example.wait(), 0);
+        assert_eq!(reloads(), 2);
     });
 }
 
