@@ -40,9 +40,13 @@ impl OptionCell {
     pub(super) fn replace(&self, matches: ArgMatches) -> (Applied, Vec<Waker>) {
         let mut state = lock(&self.state);
         state.version += 1;
-        state.matches = Arc::new(matches);
+        let before = std::mem::replace(&mut state.matches, Arc::new(matches));
         let wakers = state.listeners.values_mut().filter_map(Option::take).collect();
-        (applied(&state), wakers)
+        let applied = applied(&state);
+        drop(state);
+        // Its values are of the owner's types.
+        drop(before);
+        (applied, wakers)
     }
 
     /// Who would hear of a change.

@@ -108,7 +108,8 @@ impl Reader<'_> {
         let path = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
         let found = named(key, flags().map(|flag| flag.name.as_str()));
         let Some(flag) = found.and_then(|name| flags().find(|flag| flag.name == name)) else {
-            let why = match section.is_empty() && NOT_IN_FILE.contains(&key) {
+            let is_known = named(key, NOT_IN_FILE.into_iter()).is_some();
+            let why = match section.is_empty() && is_known {
                 true => format!("{path} can't be set in a file"),
                 false => format!("unknown key {path}; {}", there_is(flags().map(|flag| flag.name.clone()))),
             };
@@ -118,7 +119,7 @@ impl Reader<'_> {
             return self.complain(line, &format!("{path} is set twice: it is {}", flag.path));
         }
         let origin = Origin::File { path: self.path.clone(), line };
-        let given = given(origin, value).and_then(|given| given.occurrences(flag).map(|_| given));
+        let given = given(origin, value).and_then(|given| given.accepted(flag));
         match given {
             Ok(given) => {
                 self.given.insert(flag.key.clone(), given);

@@ -17,6 +17,7 @@ use super::{
     secret::{MASK, Secret},
     wording,
 };
+use crate::hosted::catch;
 
 /// One option of one owner.
 #[derive(Clone, Debug)]
@@ -186,7 +187,10 @@ impl Flag {
         word.push(value);
         let words = if self.long.is_some() { vec![word] } else { vec!["--".into(), word] };
         let probe = Command::new("probe").no_binary_name(true).disable_help_flag(true).arg(arg);
-        probe.try_get_matches_from(words).map(drop).map_err(|error| wording::one_line(&error))
+        match catch(|| probe.try_get_matches_from(words).map(drop)) {
+            Ok(accepted) => accepted.map_err(|error| wording::one_line(&error)),
+            Err(panic) => Err(format!("the parser of '{}' panicked: {}", self.shown(), panic.escape_debug())),
+        }
     }
 
     /// The parts that matter for reading and printing single values.

@@ -51,7 +51,7 @@ impl Sources {
         layers.extend(credentials.as_ref().map(|layer| layer as &dyn Layer));
         #[cfg(feature = "config")]
         layers.extend(file.as_ref().map(|layer| layer as &dyn Layer));
-        let given = |flag: &Flag| layers.iter().find_map(|layer| layer.get(flag));
+        let given = |flag: &Flag| layers.iter().find_map(|layer| layer.get(flag)).map(|given| given.settled(flag));
         Ok(plans.iter().map(|plan| plan.flags.iter().map(given).collect()).collect())
     }
 }
@@ -74,7 +74,7 @@ pub(super) struct Given {
 
 #[derive(Clone)]
 enum Value {
-    /// On the command line, already checked.
+    /// Read, and accepted.
     Typed(Vec<Occurrence>),
     /// In a variable or an entry of the layer, still to be [read](Given::occurrences).
     Text(OsString),
@@ -230,6 +230,19 @@ impl Given {
             Err(_) if self.is_masked(flag) => Err(format!("invalid value {MASK} for '{}'", flag.shown())),
             read => read,
         }
+    }
+}
+
+impl Given {
+    /// Read once and for all, if it is right.
+    pub(super) fn accepted(self, flag: &Flag) -> Result<Self, String> {
+        self.occurrences(flag).map(|occurrences| Self { value: Value::Typed(occurrences), ..self })
+    }
+
+    /// Read once and for all: what is wrong with it is said when it is used.
+    fn settled(self, flag: &Flag) -> Self {
+        let value = self.occurrences(flag).map_or_else(Value::Bad, Value::Typed);
+        Self { value, ..self }
     }
 }
 

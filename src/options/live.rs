@@ -1,10 +1,13 @@
 //! Options while the service runs: to look at, to set, to read again from their files.
 //!
 //! One lock is held from the check of what is new until it is in force, so that changes have an order; files are read
-//! before it is taken, by one reload at a time. What is to be changed is checked first, by the same parsers and the same replay as at the start; only when all of it is right
-//! the first owner gets its new values.
+//! before it is taken, by one reload at a time. What is to be changed is checked first, by the same parsers and the same
+//! replay as at the start; only when all of it is right the first owner gets its new values.
+//!
+//! Parsers are other people's code: they may panic, and they may look at the options. So the lock of the values is never
+//! held while one runs.
 
-use std::{fmt, sync::Arc, task::Waker};
+use std::{cell::Cell, fmt, sync::Arc, task::Waker};
 
 use clap::ArgMatches;
 
@@ -40,7 +43,9 @@ pub(crate) struct Live {
     sources: Sources,
     /// Held by a reload.
     reloading: Mutex<()>,
-    /// Interloop's own, the service's, then those of tasks and loops.
+    /// Held by whoever changes the plans, from the check until all is in force. After `reloading`.
+    changing: Mutex<()>,
+    /// Interloop's own, the service's, then those of tasks and loops. The last lock, held for moments.
     plans: Mutex<Vec<Plan>>,
     /// By plan; None for Interloop's own and for what is not used.
     cells: Vec<Option<Arc<OptionCell>>>,
@@ -53,6 +58,7 @@ impl Live {
         Self {
             sources,
             reloading: Mutex::new(()),
+            changing: Mutex::new(()),
             plans: Mutex::new(plans),
             cells: std::iter::once(None).chain(cells).collect(),
         }
@@ -70,33 +76,37 @@ impl Live {
 
     /// Sets an option, or, with None, takes back what was set.
     pub(super) fn set(&self, name: &str, value: Option<String>, host: &dyn Host) -> Result<Applied, OptionError> {
-        let mut plans = lock(&self.plans);
-        let (at, index) = find(&plans, name).ok_or_else(|| OptionError::unknown(name, &plans))?;
-        let flag = &plans[at].flags[index];
-        if let Some(why) = fixed(&plans[at], flag, host) {
+        let checking = Checking::begin()?;
+        let changing = lock(&self.changing);
+        let (at, index, old) = {
+            let plans = lock(&self.plans);
+            let (at, index) = find(&plans, name).ok_or_else(|| OptionError::unknown(name, &plans))?;
+            (at, index, plans[at].clone())
+        };
+        let flag = &old.flags[index];
+        if let Some(why) = fixed(&old, flag, host) {
             return Err(OptionError::refused(why));
         }
-        let given = value.map(|value| Given::text(Origin::Set, value));
-        if let Some(given) = &given {
-            given.occurrences(flag).map_err(OptionError::refused)?;
-        }
-        let mut new = plans[at].clone();
-        new.set[index] = given;
+        let given = value.map(|value| Given::text(Origin::Set, value).accepted(flag)).transpose();
+        let mut new = old.clone();
+        new.set[index] = given.map_err(OptionError::refused)?;
         let ready = self.check(at, &new).map_err(OptionError::refused)?;
-        let is_new = shown(&plans[at], index) != shown(&new, index);
-        plans[at] = new;
+        let is_new = shown(&old, index) != shown(&new, index);
+        lock(&self.plans)[at] = new;
         let (applied, wakers) = if is_new { self.apply(at, ready, host) } else { (self.applied(at), Vec::new()) };
-        drop(plans);
+        drop((changing, checking));
         wakers.into_iter().for_each(Waker::wake);
         Ok(applied)
     }
 
     /// Asks all layers again, and puts in force what they have, if all of it is right.
     pub(super) fn reload(&self, host: &dyn Host) -> Result<Reloaded, OptionError> {
-        let _reloading = lock(&self.reloading);
+        let checking = Checking::begin()?;
+        let reloading = lock(&self.reloading);
         let flags = lock(&self.plans).clone();
         let given = self.sources.ask(&flags).map_err(OptionError::all)?;
-        let mut plans = lock(&self.plans);
+        let changing = lock(&self.changing);
+        let plans = lock(&self.plans).clone();
         let mut new = plans.clone();
         new.iter_mut().zip(given).for_each(|(plan, given)| plan.given = given);
         let (mut wrong, mut ready, mut changes) = (Vec::new(), Vec::new(), Vec::new());
@@ -117,6 +127,7 @@ impl Live {
         if !wrong.is_empty() {
             return Err(OptionError::all(wrong));
         }
+        lock(&self.plans).clone_from(&new);
         let mut wakers = Vec::new();
         let mut reloaded = Reloaded { changes: Vec::new() };
         for ((at, ready), (_, changed)) in ready.into_iter().zip(changes) {
@@ -128,8 +139,7 @@ impl Live {
             };
             reloaded.changes.extend(changed.into_iter().map(change));
         }
-        *plans = new;
-        drop(plans);
+        drop((changing, reloading, checking));
         wakers.into_iter().for_each(Waker::wake);
         Ok(reloaded)
     }
@@ -172,6 +182,27 @@ impl Live {
             Some(cell) => cell.applied(),
             None => Applied::AtRestart,
         }
+    }
+}
+
+/// This thread checks options. What reads them there can look at options, but change none.
+struct Checking;
+
+thread_local!(static CHECKS: Cell<bool> = const { Cell::new(false) });
+
+impl Checking {
+    fn begin() -> Result<Self, OptionError> {
+        if CHECKS.replace(true) {
+            let why = "options can't be set or reloaded by what reads an option";
+            return Err(OptionError::refused(why.to_owned()));
+        }
+        Ok(Self)
+    }
+}
+
+impl Drop for Checking {
+    fn drop(&mut self) {
+        CHECKS.set(false);
     }
 }
 

@@ -178,6 +178,13 @@ fn a_file_that_is_no_toml_or_not_there_is_said_in_one_line() {
 }
 
 #[test]
+fn what_is_done_once_cannot_be_set_in_a_file_however_it_is_spelt() {
+    let lines = said(task::<Http>("http"), "dry-run = true\ndry_run = true\nlist_tasks = true\n");
+    let expected = ["FILE:1: dry-run", "FILE:2: dry_run", "FILE:3: list_tasks"];
+    assert_eq!(lines, expected.map(|key| format!("hello: {key} can't be set in a file")));
+}
+
+#[test]
 fn a_constraint_says_in_which_line_the_option_was_set() {
     #[derive(Args, Debug)]
     struct One {

@@ -287,3 +287,92 @@ mod reload {
         assert!(lines.len() == 1 && lines[0].starts_with("FILE:1: "), "{lines:?}");
     }
 }
+
+/// Their parser panics at 13; at 7 it does what the test has it do.
+mod parsers {
+    use std::sync::{OnceLock, mpsc};
+
+    use super::*;
+
+    static DOES: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+
+    #[derive(Args, Clone, Debug)]
+    struct Lucky {
+        #[arg(long, value_parser = lucky)]
+        number: Option<u8>,
+    }
+
+    fn lucky(text: &str) -> Result<u8, String> {
+        if text == "13" {
+            panic!("not 13");
+        }
+        if text == "7"
+            && let Some(does) = DOES.get()
+        {
+            does();
+        }
+        text.parse().map_err(|_| "no number".to_owned())
+    }
+
+    fn begun(hello: &Hello) -> Live {
+        let parsed = hello.parse([""; 0]).unwrap();
+        let check: Check = |matches| Lucky::from_arg_matches(matches).map(drop);
+        let cell = OptionCell::new(check, parsed.matches(0).unwrap());
+        Live::new(parsed, vec![Some(cell)])
+    }
+
+    #[test]
+    fn a_panic_of_a_parser_is_an_error_that_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("number");
+        std::fs::write(&path, "1").unwrap();
+        let live = begun(&task::<Lucky>("http").env("HELLO__HTTP__NUMBER_FILE", &path));
+        let error = live.set("http-number", Some("13".into()), &Fake::default()).unwrap_err();
+        assert_eq!(error.lines(), ["the parser of '--http-number' panicked: not 13"]);
+        std::fs::write(&path, "13").unwrap();
+        let error = live.reload(&Fake::default()).unwrap_err();
+        assert_eq!(error.lines(), ["HELLO__HTTP__NUMBER_FILE: invalid value *** for '--http-number'"]);
+        assert_eq!(value(&live, "http-number").0.as_deref(), Some("***"));
+        // Nor is anything wrong with what comes next.
+        assert!(live.set("http-number", Some("3".into()), &Fake::default()).is_ok());
+    }
+
+    #[cfg(feature = "config")]
+    #[test]
+    fn a_panic_of_a_parser_is_a_line_of_the_reload() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hello.toml");
+        std::fs::write(&path, "[http]\nnumber = 1\n").unwrap();
+        let live = begun(&task::<Lucky>("http").file(&path));
+        std::fs::write(&path, "[http]\nnumber = 13\nother = 1\n").unwrap();
+        let error = live.reload(&Fake::default()).unwrap_err();
+        let why = "http.number: the parser of '--http-number' panicked: not 13";
+        assert_eq!(error.lines()[0], format!("{}:2: {why}", path.display()));
+        assert_eq!(error.lines().len(), 2);
+    }
+
+    #[test]
+    fn a_parser_can_look_at_the_options_and_change_none() {
+        let (says, said) = mpsc::channel();
+        let live = Arc::new(begun(&task::<Lucky>("http")));
+        let does = {
+            let (live, says) = (live.clone(), Mutex::new(says));
+            move || {
+                let set = live.set("http-number", Some("5".into()), &Fake::default());
+                let reloaded = live.reload(&Fake::default()).map(drop);
+                says.lock().unwrap().send((value(&live, "http-number").0, set.map(drop), reloaded)).unwrap();
+            }
+        };
+        assert!(DOES.set(Box::new(does)).is_ok());
+        let setter = {
+            let live = live.clone();
+            std::thread::spawn(move || live.set("http-number", Some("7".into()), &Fake::default()))
+        };
+        let (seen, set, reloaded) = said.recv_timeout(Duration::from_secs(60)).unwrap();
+        let why = "options can't be set or reloaded by what reads an option";
+        assert_eq!((seen, set.unwrap_err().to_string().as_str()), (None, why));
+        assert_eq!(reloaded.unwrap_err().to_string(), why);
+        assert!(setter.join().unwrap().is_ok());
+        assert_eq!(value(&live, "http-number").0.as_deref(), Some("7"));
+    }
+}
