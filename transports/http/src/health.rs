@@ -16,13 +16,13 @@ use http_body_util::Full;
 use interloop::{
     Context, Phase, Reply, Result, Service, ServiceHandle, State, Task, TaskSettings, clap, duration, net::Net,
 };
-use interloop_listen::Addresses;
+use interloop_listen::{Addresses, ListenOptions};
 
 use crate::{
     body::Body,
     options::HttpOptions,
     server,
-    settings::{Settings, Wishes},
+    settings::Settings,
     timers::{Timer, Timers},
 };
 
@@ -67,7 +67,7 @@ fn add<L: Net>(service: &mut Service) -> &mut TaskSettings {
 /// Nothing is done between two questions.
 #[derive(Debug)]
 pub struct Health {
-    wishes: Wishes,
+    code: HttpOptions,
     addresses: Addresses,
     heartbeat_timeout: Duration,
 }
@@ -75,20 +75,20 @@ pub struct Health {
 impl Health {
     /// Listens on 127.0.0.1, on any free port, unless it is told otherwise.
     pub fn new() -> Self {
-        Self { wishes: Wishes::default(), addresses: Addresses::default(), heartbeat_timeout: HEARTBEAT_TIMEOUT }
+        Self { code: HttpOptions::default(), addresses: Addresses::default(), heartbeat_timeout: HEARTBEAT_TIMEOUT }
     }
 
     /// Listens on this address or host name, besides others that were named.
     #[must_use]
     pub fn host(mut self, host: impl Into<String>) -> Self {
-        self.wishes.hosts.push(host.into());
+        self.code.listen.host.push(host.into());
         self
     }
 
     /// Listens on this port.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
-        self.wishes.port = Some(port);
+        self.code.listen.port = Some(port);
         self
     }
 
@@ -132,7 +132,8 @@ impl<L: Net> Task<L> for Health {
 
     async fn run(&mut self, cx: Context<L, HealthOptions>) -> Result {
         let HealthOptions { host, port, heartbeat_timeout } = cx.options().clone();
-        let settings = Settings::new(&HttpOptions { host, port, ..HttpOptions::default() }, &self.wishes);
+        let listen = ListenOptions { host, port, ..ListenOptions::default() };
+        let settings = Settings::new(&HttpOptions { listen, ..HttpOptions::default() }, &self.code, false);
         let timeout = heartbeat_timeout.unwrap_or(self.heartbeat_timeout);
         let service = cx.service().clone();
         server::serve(&cx, settings, |timers| Checks { service, timeout, timers: timers.clone() }, &self.addresses)

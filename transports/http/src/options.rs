@@ -1,36 +1,15 @@
 //! The options of a server.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use interloop::{clap, duration};
-use interloop_listen::{mode, size};
+use interloop_listen::{ListenOptions, size};
 
 /// The options of an [`HttpServer`](crate::HttpServer), each with the task's name before it: `--http-port`.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct HttpOptions {
-    /// Listen on these addresses or host names; 127.0.0.1, unless there is a Unix socket
-    #[arg(long, value_name = "HOST", value_delimiter = ',')]
-    pub(crate) host: Vec<String>,
-
-    /// Listen on this port; 0, the default, is any free one
-    #[arg(long, value_name = "PORT")]
-    pub(crate) port: Option<u16>,
-
-    /// Listen on this Unix socket
-    #[arg(long, value_name = "PATH")]
-    pub(crate) unix: Option<PathBuf>,
-
-    /// The Unix socket's permissions, octal; 0660 by default
-    #[arg(long, value_name = "MODE", value_parser = mode)]
-    pub(crate) unix_mode: Option<u32>,
-
-    /// The Unix socket's group, by name or number
-    #[arg(long, value_name = "GROUP")]
-    pub(crate) unix_group: Option<String>,
-
-    /// Serve so many connections at once, others wait; 0, the default, is any number
-    #[arg(long, value_name = "N")]
-    pub(crate) max_connections: Option<usize>,
+    #[command(flatten)]
+    pub(crate) listen: ListenOptions,
 
     /// Refuse requests whose head is longer, with 431; 64KiB by default, 8KiB at least
     #[arg(long, value_name = "SIZE", value_parser = header_size)]

@@ -8,14 +8,14 @@ use std::{
     path::PathBuf,
     pin::pin,
     sync::Arc,
-    task::{Context as Poller, Poll},
+    task::Poll,
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
 use interloop::{Context, Result, Shutdown, Task, net::Net};
-use interloop_listen::{Addresses, Seats, is_of_one_client};
+use interloop_listen::{Addresses, Pauses, Place, Seats, is_of_one_client, poll_in_turn};
 use tower_service::Service;
 
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
     hosted::Peer,
     net::{self, Host, Listener},
     options::{HttpOptions, LEAST_HEADER_SIZE},
-    settings::{Limits, Settings, Wishes},
+    settings::{Limits, Settings},
     timers::{Clock, Timers},
 };
 
@@ -68,7 +68,8 @@ use crate::{
 /// ```
 pub struct HttpServer<S> {
     service: S,
-    wishes: Wishes,
+    code: HttpOptions,
+    with_peers: bool,
     addresses: Addresses,
 }
 
@@ -77,20 +78,20 @@ impl<S> HttpServer<S> {
     ///
     /// It listens on 127.0.0.1, on any free port, unless it is told otherwise.
     pub fn new(service: S) -> Self {
-        Self { service, wishes: Wishes::default(), addresses: Addresses::default() }
+        Self { service, code: HttpOptions::default(), with_peers: false, addresses: Addresses::default() }
     }
 
     /// Listens on this address or host name, besides others that were named. `::` and `0.0.0.0` can be had side by side.
     #[must_use]
     pub fn host(mut self, host: impl Into<String>) -> Self {
-        self.wishes.hosts.push(host.into());
+        self.code.listen.host.push(host.into());
         self
     }
 
     /// Listens on this port, at all hosts; 0 is any one that is free at all of them.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
-        self.wishes.port = Some(port);
+        self.code.listen.port = Some(port);
         self
     }
 
@@ -99,42 +100,42 @@ impl<S> HttpServer<S> {
     /// A socket that a dead process has left at this path is replaced; one that somebody listens on is an error.
     #[must_use]
     pub fn unix(mut self, path: impl Into<PathBuf>) -> Self {
-        self.wishes.unix = Some(path.into());
+        self.code.listen.unix = Some(path.into());
         self
     }
 
     /// The permissions of the Unix socket: `0o660` by default.
     #[must_use]
     pub fn unix_mode(mut self, mode: u32) -> Self {
-        self.wishes.unix_mode = Some(mode);
+        self.code.listen.unix_mode = Some(mode);
         self
     }
 
     /// The group of the Unix socket, by name or number.
     #[must_use]
     pub fn unix_group(mut self, group: impl Into<String>) -> Self {
-        self.wishes.unix_group = Some(group.into());
+        self.code.listen.unix_group = Some(group.into());
         self
     }
 
     /// How many connections are served at once; further ones wait in the system's queue. 0 is any number, the default.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
-        self.wishes.max_connections = Some(connections);
+        self.code.listen.max_connections = Some(connections);
         self
     }
 
     /// How long the head of a request may be, in bytes: 64 KiB by default, 8 KiB at least. Longer ones are answered with 431.
     #[must_use]
     pub fn max_header_size(mut self, bytes: usize) -> Self {
-        self.wishes.max_header_size = Some(bytes.max(LEAST_HEADER_SIZE));
+        self.code.max_header_size = Some(bytes.max(LEAST_HEADER_SIZE));
         self
     }
 
     /// How long the body of a request may be, in bytes: 2 MiB by default. Longer ones are answered with 413.
     #[must_use]
     pub fn max_body_size(mut self, bytes: usize) -> Self {
-        self.wishes.max_body_size = Some(bytes);
+        self.code.max_body_size = Some(bytes);
         self
     }
 
@@ -142,7 +143,7 @@ impl<S> HttpServer<S> {
     /// zero is for ever. Kept to within a quarter of the time.
     #[must_use]
     pub fn idle_timeout(mut self, time: Duration) -> Self {
-        self.wishes.idle_timeout = Some(time);
+        self.code.idle_timeout = Some(time);
         self
     }
 
@@ -150,14 +151,14 @@ impl<S> HttpServer<S> {
     /// for ever.
     #[must_use]
     pub fn header_timeout(mut self, time: Duration) -> Self {
-        self.wishes.header_timeout = Some(time);
+        self.code.header_timeout = Some(time);
         self
     }
 
     /// Lets each request carry a second extension, the [`Peer`] that it comes from.
     #[must_use]
     pub fn with_peers(mut self) -> Self {
-        self.wishes.with_peers = true;
+        self.with_peers = true;
         self
     }
 
@@ -196,7 +197,7 @@ where
     type Options = HttpOptions;
 
     async fn run(&mut self, cx: Context<L, HttpOptions>) -> Result {
-        let settings = Settings::new(cx.options(), &self.wishes);
+        let settings = Settings::new(cx.options(), &self.code, self.with_peers);
         let service = self.service.clone();
         serve(&cx, settings, |_| service, &self.addresses).await
     }
@@ -211,7 +212,7 @@ impl<S> Drop for HttpServer<S> {
 
 impl<S> fmt::Debug for HttpServer<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpServer").field("wishes", &self.wishes).finish_non_exhaustive()
+        f.debug_struct("HttpServer").field("code", &self.code).finish_non_exhaustive()
     }
 }
 
@@ -279,7 +280,7 @@ where
 {
     let cx = host.cx();
     // Also when this future is dropped.
-    let _unannounce = Unannounce(addresses);
+    let _announced = addresses.until_dropped();
     let mut clock = Clock::new(host.alarm()?);
     let service = service(&clock.timers);
     let server = Arc::new(Server {
@@ -290,8 +291,8 @@ where
         timers: clock.timers.clone(),
         counts: Counts::new(cx),
     });
-    let seats = Seats::new(settings.limits.connections, server.counts.open_connections.clone());
-    let mut listeners = listen(host, &settings, addresses).await?;
+    let seats = Seats::new(settings.place.connections, server.counts.open_connections.clone());
+    let mut listeners = listen(host, &settings.place, addresses).await?;
     let spawn = |(stream, peer): (H::Stream, Peer)| {
         server.counts.connections.add(1);
         let seat = seats.take();
@@ -299,7 +300,7 @@ where
     };
 
     let mut stop = pin!(cx.until_shutdown());
-    let mut wait = None;
+    let mut pauses = Pauses::default();
     loop {
         let next = poll_fn(|poller| {
             clock.poll(poller)?;
@@ -309,24 +310,18 @@ where
             if seats.poll_free(poller).is_pending() {
                 return Poll::Pending;
             }
-            poll_accept(&mut listeners, poller).map(|accepted| Ok::<_, io::Error>(Some(accepted)))
+            poll_in_turn(&mut listeners, |listener| listener.poll_accept(poller))
+                .map(|accepted| Ok::<_, io::Error>(Some(accepted)))
         });
         match next.await? {
             None => break,
             Some(Ok(connection)) => {
-                wait = None;
+                pauses.are_over();
                 spawn(connection);
             }
-            // The client changed its mind.
-            Some(Err(error)) if is_of_one_client(&error) => {}
             Some(Err(error)) => {
-                // No descriptors, no memory: it won't be better at once.
-                if wait.is_none() {
-                    log::error!(target: cx.target(), "can't accept connections, trying again: {error}");
-                }
-                let time = wait.map_or(SHORTEST_WAIT, |time: Duration| (2 * time).min(LONGEST_WAIT));
-                wait = Some(time);
-                let mut sleep = pin!(host.sleep(time));
+                let Some(pause) = pauses.after(&error, cx.target()) else { continue };
+                let mut sleep = pin!(host.sleep(pause));
                 let slept = poll_fn(|poller| {
                     clock.poll(poller)?;
                     match stop.as_mut().poll(poller) {
@@ -357,41 +352,15 @@ where
     .await
 }
 
-const SHORTEST_WAIT: Duration = Duration::from_millis(50);
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
-
-async fn listen<H: Host>(host: &H, settings: &Settings, addresses: &Addresses) -> Result<Vec<H::Listener>> {
+async fn listen<H: Host>(host: &H, place: &Place, addresses: &Addresses) -> Result<Vec<H::Listener>> {
     let cx = host.cx();
-    let bound = interloop_listen::bind(cx, &settings.hosts, settings.port, settings.unix.as_ref()).await?;
+    let bound = interloop_listen::bind(cx, place).await?;
     let mut listeners = Vec::with_capacity(bound.len());
     let mut known = Vec::with_capacity(bound.len());
     for (socket, address) in bound {
         listeners.push(host.listen(socket)?);
         known.push(address);
     }
-    for address in &known {
-        cx.bound(address.clone());
-        log::info!(target: cx.target(), "server started on {address}");
-    }
-    addresses.set_bound(known);
+    addresses.announce(cx, known);
     Ok(listeners)
-}
-
-struct Unannounce<'a>(&'a Addresses);
-
-impl Drop for Unannounce<'_> {
-    fn drop(&mut self) {
-        self.0.set_ended();
-    }
-}
-
-/// From whichever listener has one; the one that had goes to the end of the line.
-fn poll_accept<I: Listener>(listeners: &mut [I], poller: &mut Poller<'_>) -> Poll<io::Result<(I::Stream, Peer)>> {
-    for index in 0..listeners.len() {
-        if let Poll::Ready(accepted) = listeners[index].poll_accept(poller) {
-            listeners[index..].rotate_left(1);
-            return Poll::Ready(accepted);
-        }
-    }
-    Poll::Pending
 }

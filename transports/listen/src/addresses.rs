@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use interloop::net::Address;
+use interloop::{Context, EventLoop, net::Address};
 
 /// The addresses that a server listens on, from any thread: `Clone` gives another end of the same.
 ///
@@ -90,9 +90,18 @@ impl Addresses {
         }
     }
 
-    /// The server listens there.
-    pub fn set_bound(&self, addresses: Vec<Address>) {
+    /// The server, which is this task, listens there: tells the log, the service and whoever waits.
+    pub fn announce<L: EventLoop, O>(&self, cx: &Context<L, O>, addresses: Vec<Address>) {
+        for address in &addresses {
+            cx.bound(address.clone());
+            log::info!(target: cx.target(), "server started on {address}");
+        }
         self.set(State::Bound(addresses));
+    }
+
+    /// Says that the server has ended when it is dropped, with the future of a task that is cancelled too.
+    pub fn until_dropped(&self) -> Announced {
+        Announced(self.clone())
     }
 
     /// The server has ended, or was dropped unstarted.
@@ -112,6 +121,17 @@ impl Addresses {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See [`Addresses::until_dropped`].
+#[derive(Debug)]
+#[must_use = "dropping it says that the server has ended"]
+pub struct Announced(Addresses);
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        self.0.set_ended();
     }
 }
 

@@ -3,13 +3,15 @@
 
 mod accept;
 mod addresses;
+mod options;
 mod parse;
 mod seats;
 mod sockets;
 
 pub use crate::{
-    accept::is_of_one_client,
-    addresses::Addresses,
+    accept::{Pauses, is_of_one_client, poll_in_turn},
+    addresses::{Addresses, Announced},
+    options::{ListenOptions, Place, unless_zero},
     parse::{mode, size},
     seats::{Seat, Seats},
     sockets::{UnixPlace, bind},

@@ -11,6 +11,8 @@ use interloop::{
     net::{Address, Bound, CantListen},
 };
 
+use crate::Place;
+
 /// How often a free port is looked for that is free at all addresses.
 const ATTEMPTS: u32 = 16;
 
@@ -25,17 +27,14 @@ pub struct UnixPlace {
     pub group: Option<String>,
 }
 
-/// Binds a port of all hosts, by name or address, and a Unix socket. Where any free port will do, it is the same one for all.
+/// Binds a port of all hosts, by name or address, and the Unix socket. Where any free port will do, it is the same one for all.
 ///
 /// # Errors
 ///
 /// The system's, with the place that it is about.
-pub async fn bind<L: EventLoop, O>(
-    cx: &Context<L, O>,
-    hosts: &[String],
-    port: u16,
-    unix: Option<&UnixPlace>,
-) -> Result<Vec<(Bound, Address)>> {
+pub async fn bind<L: EventLoop, O>(cx: &Context<L, O>, place: &Place) -> Result<Vec<(Bound, Address)>> {
+    let Place { hosts, port, unix, .. } = place;
+    let port = *port;
     let mut named = Vec::with_capacity(hosts.len());
     for name in hosts {
         match cx.resolve(name, port).await {

@@ -10,7 +10,7 @@ use std::{
     pin::pin,
     rc::Rc,
     sync::Arc,
-    task::{Context as Poller, Poll},
+    task::Poll,
     time::Duration,
 };
 
@@ -19,7 +19,7 @@ use interloop::{
     net::{Accept, Address, Bound, Net, Socket},
     tasks::Workers,
 };
-use interloop_listen::{Addresses, Seats, is_of_one_client};
+use interloop_listen::{Addresses, Pauses, Place, Seats, is_of_one_client, poll_in_turn};
 use thrift::server::TProcessor;
 
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     counts::Counts,
     options::ThriftOptions,
     processing::Processor,
-    settings::{Settings, Times, Wishes},
+    settings::{Settings, Times},
     skim::Limits,
 };
 
@@ -71,7 +71,7 @@ use crate::{
 /// ```
 pub struct ThriftServer {
     source: Source,
-    wishes: Wishes,
+    code: ThriftOptions,
     addresses: Addresses,
 }
 
@@ -96,20 +96,20 @@ impl ThriftServer {
     }
 
     fn from(source: Source) -> Self {
-        Self { source, wishes: Wishes::default(), addresses: Addresses::default() }
+        Self { source, code: ThriftOptions::default(), addresses: Addresses::default() }
     }
 
     /// Listens on this address or host name, besides others that were named. `::` and `0.0.0.0` can be had side by side.
     #[must_use]
     pub fn host(mut self, host: impl Into<String>) -> Self {
-        self.wishes.hosts.push(host.into());
+        self.code.listen.host.push(host.into());
         self
     }
 
     /// Listens on this port, at all hosts; 0 is any one that is free at all of them.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
-        self.wishes.port = Some(port);
+        self.code.listen.port = Some(port);
         self
     }
 
@@ -118,77 +118,77 @@ impl ThriftServer {
     /// A socket that a dead process has left at this path is replaced; one that somebody listens on is an error.
     #[must_use]
     pub fn unix(mut self, path: impl Into<PathBuf>) -> Self {
-        self.wishes.unix = Some(path.into());
+        self.code.listen.unix = Some(path.into());
         self
     }
 
     /// The permissions of the Unix socket: `0o660` by default.
     #[must_use]
     pub fn unix_mode(mut self, mode: u32) -> Self {
-        self.wishes.unix_mode = Some(mode);
+        self.code.listen.unix_mode = Some(mode);
         self
     }
 
     /// The group of the Unix socket, by name or number.
     #[must_use]
     pub fn unix_group(mut self, group: impl Into<String>) -> Self {
-        self.wishes.unix_group = Some(group.into());
+        self.code.listen.unix_group = Some(group.into());
         self
     }
 
     /// Calls handlers on so many threads, named `{task}-1`, `{task}-2` ..., where they may block. 0, the default, is on the loop's thread.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
-        self.wishes.workers = Some(workers);
+        self.code.workers = Some(workers);
         self
     }
 
     /// How many connections are served at once; further ones wait in the system's queue. 0 is any number, the default.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
-        self.wishes.max_connections = Some(connections);
+        self.code.listen.max_connections = Some(connections);
         self
     }
 
     /// How long a frame may be, or a message that is not framed, in bytes: 16 MiB by default.
     #[must_use]
     pub fn max_frame_size(mut self, bytes: usize) -> Self {
-        self.wishes.max_frame_size = Some(bytes);
+        self.code.max_frame_size = Some(bytes);
         self
     }
 
     /// How long a string may be, in bytes: as long as a frame by default.
     #[must_use]
     pub fn max_string_size(mut self, bytes: usize) -> Self {
-        self.wishes.max_string_size = Some(bytes);
+        self.code.max_string_size = Some(bytes);
         self
     }
 
     /// How many elements a list, a set or a map may have: a million by default. An element that is one byte in the frame may be a struct of hundreds in memory.
     #[must_use]
     pub fn max_container_size(mut self, elements: usize) -> Self {
-        self.wishes.max_container_size = Some(elements);
+        self.code.max_container_size = Some(elements);
         self
     }
 
     /// How deep structs and containers may be nested, the arguments of the method being the first: 64 by default. Decoding needs stack for each.
     #[must_use]
     pub fn max_nesting(mut self, levels: usize) -> Self {
-        self.wishes.max_nesting = Some(levels);
+        self.code.max_nesting = Some(levels);
         self
     }
 
     /// How long a connection may stand idle between two calls, and how long its client may take nothing of an answer: 10 min by default, zero is for ever.
     #[must_use]
     pub fn idle_timeout(mut self, time: Duration) -> Self {
-        self.wishes.idle_timeout = Some(time);
+        self.code.idle_timeout = Some(time);
         self
     }
 
     /// How long a client may take to send a call, from its first byte to its last: 30 s by default, zero is for ever.
     #[must_use]
     pub fn read_timeout(mut self, time: Duration) -> Self {
-        self.wishes.read_timeout = Some(time);
+        self.code.read_timeout = Some(time);
         self
     }
 
@@ -217,8 +217,8 @@ impl<L: Net> Task<L> for ThriftServer {
 
     async fn run(&mut self, cx: Context<L, ThriftOptions>) -> Result {
         // Also when this future is dropped.
-        let _unannounce = Unannounce(self.addresses.clone());
-        let settings = Settings::new(cx.options(), &self.wishes);
+        let _announced = self.addresses.until_dropped();
+        let settings = Settings::new(cx.options(), &self.code);
         let processor = self.processor();
         let workers = match (&processor, settings.workers) {
             (_, 0) => None,
@@ -237,7 +237,7 @@ impl<L: Net> Task<L> for ThriftServer {
             counts: Counts::new(&cx),
             cx: cx.clone(),
         });
-        serve(&cx, &settings, server, &self.addresses).await
+        serve(&cx, &settings.place, server, &self.addresses).await
     }
 }
 
@@ -250,15 +250,7 @@ impl Drop for ThriftServer {
 
 impl fmt::Debug for ThriftServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ThriftServer").field("wishes", &self.wishes).finish_non_exhaustive()
-    }
-}
-
-struct Unannounce(Addresses);
-
-impl Drop for Unannounce {
-    fn drop(&mut self) {
-        self.0.set_ended();
+        f.debug_struct("ThriftServer").field("code", &self.code).finish_non_exhaustive()
     }
 }
 
@@ -274,24 +266,21 @@ pub(crate) struct Server<L: Net> {
     pub(crate) counts: Counts,
 }
 
-const SHORTEST_WAIT: Duration = Duration::from_millis(50);
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
-
 async fn serve<L: Net>(
     cx: &Context<L, ThriftOptions>,
-    settings: &Settings,
+    place: &Place,
     server: Rc<Server<L>>,
     addresses: &Addresses,
 ) -> Result {
-    let seats = Seats::new(settings.connections, server.counts.open_connections.clone());
-    let mut listeners = listen(cx, settings, addresses).await?;
+    let seats = Seats::new(place.connections, server.counts.open_connections.clone());
+    let mut listeners = listen(cx, place, addresses).await?;
     let spawn = |(stream, peer): (L::Stream, Address)| {
         server.counts.connections.add(1);
         cx.spawn_local(connection::serve(stream, peer, server.clone(), seats.take())).detach();
     };
 
     let mut stop = pin!(cx.until_shutdown());
-    let mut wait = None;
+    let mut pauses = Pauses::default();
     loop {
         let next = poll_fn(|poller| {
             if stop.as_mut().poll(poller).is_ready() {
@@ -300,24 +289,17 @@ async fn serve<L: Net>(
             if seats.poll_free(poller).is_pending() {
                 return Poll::Pending;
             }
-            poll_accept(&mut listeners, poller).map(Some)
+            poll_in_turn(&mut listeners, |listener| listener.listener.poll_accept(poller)).map(Some)
         });
         match next.await {
             None => break,
             Some(Ok(connection)) => {
-                wait = None;
+                pauses.are_over();
                 spawn(connection);
             }
-            // The client changed its mind.
-            Some(Err(error)) if is_of_one_client(&error) => {}
             Some(Err(error)) => {
-                // No descriptors, no memory: it won't be better at once.
-                if wait.is_none() {
-                    log::error!(target: cx.target(), "can't accept connections, trying again: {error}");
-                }
-                let time = wait.map_or(SHORTEST_WAIT, |time: Duration| (2 * time).min(LONGEST_WAIT));
-                wait = Some(time);
-                let mut sleep = pin!(cx.sleep(time));
+                let Some(pause) = pauses.after(&error, cx.target()) else { continue };
+                let mut sleep = pin!(cx.sleep(pause));
                 poll_fn(|poller| match stop.as_mut().poll(poller) {
                     Poll::Ready(()) => Poll::Ready(()),
                     Poll::Pending => sleep.as_mut().poll(poller),
@@ -344,21 +326,17 @@ async fn serve<L: Net>(
 
 async fn listen<L: Net>(
     cx: &Context<L, ThriftOptions>,
-    settings: &Settings,
+    place: &Place,
     addresses: &Addresses,
 ) -> Result<Vec<Listener<L>>> {
-    let bound = interloop_listen::bind(cx, &settings.hosts, settings.port, settings.unix.as_ref()).await?;
+    let bound = interloop_listen::bind(cx, place).await?;
     let mut listeners = Vec::with_capacity(bound.len());
     let mut known = Vec::with_capacity(bound.len());
     for (socket, address) in bound {
         listeners.push(Listener::new(cx, socket)?);
         known.push(address);
     }
-    cx.export("address", known.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
-    for address in &known {
-        log::info!(target: cx.target(), "server started on {address}");
-    }
-    addresses.set_bound(known);
+    addresses.announce(cx, known);
     Ok(listeners)
 }
 
@@ -394,18 +372,4 @@ impl<L: Net> Listener<L> {
         };
         Ok((cx.stream(socket)?, address))
     }
-}
-
-/// From whichever listener has one; the one that had goes to the end of the line.
-fn poll_accept<L: Net>(
-    listeners: &mut [Listener<L>],
-    poller: &mut Poller<'_>,
-) -> Poll<io::Result<(L::Stream, Address)>> {
-    for index in 0..listeners.len() {
-        if let Poll::Ready(accepted) = listeners[index].listener.poll_accept(poller) {
-            listeners[index..].rotate_left(1);
-            return Poll::Ready(accepted);
-        }
-    }
-    Poll::Pending
 }

@@ -1,0 +1,109 @@
+//! Where a server is to listen, and how many connections it serves: by its options, and by its code.
+
+use std::{path::PathBuf, time::Duration};
+
+use interloop::clap;
+
+use crate::{UnixPlace, mode};
+
+const UNIX_MODE: u32 = 0o660;
+
+/// Options to flatten into those of a server. The same struct takes what the server's code says.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct ListenOptions {
+    /// Listen on these addresses or host names; 127.0.0.1, unless there is a Unix socket
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    pub host: Vec<String>,
+
+    /// Listen on this port; 0, the default, is any free one
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+
+    /// Listen on this Unix socket
+    #[arg(long, value_name = "PATH")]
+    pub unix: Option<PathBuf>,
+
+    /// The Unix socket's permissions, octal; 0660 by default
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    pub unix_mode: Option<u32>,
+
+    /// The Unix socket's group, by name or number
+    #[arg(long, value_name = "GROUP")]
+    pub unix_group: Option<String>,
+
+    /// Serve so many connections at once, others wait; 0, the default, is any number
+    #[arg(long, value_name = "N")]
+    pub max_connections: Option<usize>,
+}
+
+/// Where a server is to listen, and how many connections it serves.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Addresses and names; none where there is a Unix socket alone.
+    pub hosts: Vec<String>,
+    /// The port of all hosts; 0 is any that is free at all of them.
+    pub port: u16,
+    /// The Unix socket.
+    pub unix: Option<UnixPlace>,
+    /// Connections at once.
+    pub connections: usize,
+}
+
+impl ListenOptions {
+    /// These first, then what the code says, then the defaults.
+    pub fn place(&self, code: &Self) -> Place {
+        let mut hosts = if self.host.is_empty() { code.host.clone() } else { self.host.clone() };
+        let port = self.port.or(code.port);
+        let path = self.unix.as_ref().or(code.unix.as_ref());
+        // A Unix socket alone is a wish too: no port is opened then.
+        if hosts.is_empty() && (path.is_none() || port.is_some()) {
+            hosts.push("127.0.0.1".to_owned());
+        }
+        let unix = path.map(|path| UnixPlace {
+            path: path.clone(),
+            mode: self.unix_mode.or(code.unix_mode).unwrap_or(UNIX_MODE),
+            group: self.unix_group.as_ref().or(code.unix_group.as_ref()).cloned(),
+        });
+        let connections = match self.max_connections.or(code.max_connections) {
+            None | Some(0) => usize::MAX,
+            Some(connections) => connections,
+        };
+        Place { hosts, port: port.unwrap_or(0), unix, connections }
+    }
+}
+
+/// A limit of time, of which zero is none.
+pub fn unless_zero(time: Duration) -> Option<Duration> {
+    (!time.is_zero()).then_some(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_come_before_code_and_code_before_defaults() {
+        let code = ListenOptions { port: Some(80), unix_mode: Some(0o600), ..ListenOptions::default() };
+        let options = ListenOptions { port: Some(8000), unix: Some("/run/x".into()), ..ListenOptions::default() };
+        let place = options.place(&code);
+        assert_eq!((place.port, place.connections), (8000, usize::MAX));
+        assert_eq!(place.unix.map(|unix| (unix.mode, unix.group)), Some((0o600, None)));
+    }
+
+    #[test]
+    fn a_unix_socket_alone_opens_no_port() {
+        let code = ListenOptions::default();
+        let unix = || ListenOptions { unix: Some("/run/x".into()), ..ListenOptions::default() };
+        assert!(unix().place(&code).hosts.is_empty());
+        assert_eq!(ListenOptions { port: Some(1), ..unix() }.place(&code).hosts, ["127.0.0.1"]);
+        assert_eq!(ListenOptions::default().place(&code).hosts, ["127.0.0.1"]);
+    }
+
+    #[test]
+    fn no_connections_at_once_are_any_number() {
+        let options = ListenOptions { max_connections: Some(0), ..ListenOptions::default() };
+        let code = ListenOptions { max_connections: Some(7), ..ListenOptions::default() };
+        assert_eq!(options.place(&code).connections, usize::MAX);
+        assert_eq!(ListenOptions::default().place(&code).connections, 7);
+    }
+}
