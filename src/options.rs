@@ -59,8 +59,9 @@ pub use self::{
 use self::{
     flag::{Flag, Required},
     layers::{CommandLine, Given, Sources},
+    secret::MASK,
     standard::NOT_IN_FILE,
-    wording::Fault,
+    wording::{Fault, one_line},
 };
 
 /// Who declares options.
@@ -171,7 +172,7 @@ pub(crate) fn parse(
                 Stop::Asked(shown.render().to_string().trim_end().to_owned())
             }
             ErrorKind::DisplayVersion => Stop::Asked(error.render().to_string().trim_end().to_owned()),
-            _ => Fault::usage(&with_owner(error, &plans)).stop(service),
+            _ => misused(&with_owner(error, &plans), &plans).stop(service),
         }
     })?;
 
@@ -230,6 +231,17 @@ impl Plan {
         }
         let none = vec![None; flags.len()];
         Ok(Self { place, section: section.clone(), flags, given: none.clone(), set: none })
+    }
+
+    /// A message about this section, without the values in it that are not to be shown: whoever wrote it may not know of them.
+    fn redacted(&self, message: String) -> String {
+        let masked = self.effective().filter(|(flag, given)| show::is_masked(flag, *given));
+        masked.fold(message, |message, (flag, given)| {
+            let occurrences = given.and_then(|given| given.occurrences(flag).ok()).unwrap_or_default();
+            let values = occurrences.iter().flat_map(|occurrence| &occurrence.values).chain(&flag.code);
+            let values = values.map(|value| value.to_string_lossy()).filter(|value| !value.is_empty());
+            values.fold(message, |message, value| message.replace(&*value, MASK))
+        })
     }
 
     /// What is in force for each flag.
@@ -295,6 +307,16 @@ impl Parsed {
         replay::matches(&self.plans[1 + index]).map_err(|fault| fault.stop(&self.service))
     }
 
+    /// The same, if its owner can read it.
+    pub(crate) fn checked(&self, index: usize, check: Check) -> Result<ArgMatches, Stop> {
+        let (matches, plan) = (self.matches(index)?, &self.plans[1 + index]);
+        check(&matches).map_err(|error| {
+            let why = plan.redacted(one_line(&error));
+            Stop::Config(format!("{}: {}: {why}", self.service, plan.section.owner()))
+        })?;
+        Ok(matches)
+    }
+
     /// The same, read: what a hand-written `FromArgMatches` says becomes one line too.
     #[cfg(test)]
     fn options<A: FromArgMatches>(&self, index: usize) -> Result<A, Stop> {
@@ -308,5 +330,20 @@ impl Parsed {
 }
 
 fn read<A: FromArgMatches>(plan: &Plan) -> Result<A, Fault> {
-    A::from_arg_matches(&replay::matches(plan)?).map_err(|error| Fault::usage(&error))
+    A::from_arg_matches(&replay::matches(plan)?).map_err(|error| Fault::Usage(plan.redacted(one_line(&error))))
+}
+
+/// What is wrong with the words; of a value that is not to be shown, not what it is.
+fn misused(error: &clap::Error, plans: &[Plan]) -> Fault {
+    let secrets = plans.iter().flat_map(|plan| &plan.flags).filter(|flag| flag.is_secret());
+    match (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue)) {
+        (Some(ContextValue::String(argument)), Some(_)) => {
+            let argument = argument.split([' ', '=', '[']).next().unwrap_or(argument);
+            match secrets.map(Flag::shown).find(|secret| secret == argument) {
+                Some(secret) => Fault::Usage(format!("invalid value {MASK} for '{secret}'")),
+                None => Fault::usage(error),
+            }
+        }
+        _ => Fault::usage(error),
+    }
 }

@@ -461,9 +461,6 @@ impl Service {
     /// Puts together what the plan selects.
     fn assemble(self, planned: graph::Planned, chosen: Vec<Chosen>, parsed: Parsed) -> Result<Prepared, Stop> {
         let Self { about, handle, messages, tasks, loops, own_check, unstarted, .. } = self;
-        let service = about.name.clone();
-        let refused =
-            |owner: &str, error: clap::Error| Stop::Config(format!("{service}: {owner}: {}", one_line(&error)));
         let first_loop = 1 + tasks.len();
         // Where nobody has said how long anything may take, nobody needs to hear that it doesn't add up.
         let timed = tasks.iter().any(|task| task.settings.stop_timeout.is_some());
@@ -481,10 +478,9 @@ impl Service {
         let mut rows = Vec::with_capacity(planned.tasks.len());
         for (id, &declared) in planned.tasks.iter().enumerate() {
             let (mut entry, chosen) = entries[declared].take().expect("a plan has each task once");
-            let matches = parsed.matches(1 + declared)?;
             let body = (entry.choices.swap_remove(chosen.choice).body)();
             let check = body.check();
-            check(&matches).map_err(|error| refused(&format!("task {}", entry.settings.name), error))?;
+            let matches = parsed.checked(1 + declared, check)?;
             let plan = &planned.plan.tasks[id];
             let info = TaskInfo::new(&about.name, &plan.name);
             rows.push(TaskRow {
@@ -517,9 +513,8 @@ impl Service {
         let mut loop_rows = Vec::with_capacity(planned.loops.len());
         for &declared in &planned.loops {
             let entry = entries[declared].take().expect("a plan has each loop once");
-            let matches = parsed.matches(first_loop + declared)?;
             let check = entry.runner.check();
-            check(&matches).map_err(|error| refused(&format!("loop {}", entry.settings.name), error))?;
+            let matches = parsed.checked(first_loop + declared, check)?;
             loop_rows.push(LoopRow {
                 kind: entry.spec.kind,
                 main_thread: entry.runner.needs_main_thread(),
@@ -542,7 +537,7 @@ impl Service {
         // Whoever holds a Remote to a loop that isn't used gets Stopped.
         let unused = entries.into_iter().flatten().map(|entry| entry.shared).collect::<Vec<_>>();
 
-        cell(&mut cells, 0, own_check, parsed.matches(0)?);
+        cell(&mut cells, 0, own_check, parsed.checked(0, own_check)?);
         let core = parsed.core.clone();
         handle.set_live(Live::new(parsed, cells));
         let claims_main = loop_rows.iter().any(|row| row.main_thread);
@@ -651,13 +646,6 @@ fn command_of<S: LoopSet<T>, T>(command: Command) -> Command {
     let flag = clap::Arg::new(LOOP_ID).long(LOOP).value_name("LOOP").help("The loop that it runs on");
     let flag = flag.default_value(names[0]).value_parser(clap::builder::PossibleValuesParser::new(names));
     S::augment(command).arg(flag)
-}
-
-/// The first line of what clap says, without its `error: `.
-fn one_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    line.strip_prefix("error: ").unwrap_or(line).to_owned()
 }
 
 impl fmt::Debug for Service {

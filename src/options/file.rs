@@ -33,8 +33,11 @@ impl Layer for ConfigFile {
 impl ConfigFile {
     /// Reads it. An error is all that is wrong with it, a line each, in their order.
     pub(super) fn read(path: &Path, plans: &[Plan]) -> Result<Self, Vec<String>> {
-        let text =
-            fs::read_to_string(path).map_err(|error| vec![format!("{}: can't be read: {error}", path.display())])?;
+        let bytes = fs::read(path).map_err(|error| vec![format!("{}: can't be read: {error}", path.display())])?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let line = line(error.as_bytes(), error.utf8_error().valid_up_to());
+            vec![format!("{}:{line}: not UTF-8", path.display())]
+        })?;
         let mut reader = Reader { path: path.to_owned(), text: &text, given: HashMap::new(), wrong: BTreeMap::new() };
         let (table, errors) = DeTable::parse_recoverable(&text);
         for error in &errors {
@@ -64,9 +67,8 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// From 1.
     fn line(&self, at: usize) -> usize {
-        1 + self.text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
+        line(self.text.as_bytes(), at)
     }
 
     fn complain(&mut self, line: usize, why: &str) {
@@ -80,6 +82,10 @@ impl Reader<'_> {
             let line = self.line(key.span().start);
             match value.get_ref() {
                 DeValue::Table(section) => self.section(key.get_ref(), line, section, plans),
+                _ if plans.iter().any(|plan| plan.section.is_prefixed() && plan.section.name == **key.get_ref()) => {
+                    let name = key.get_ref();
+                    self.complain(line, &format!("{name} is a section, [{name}], and can have no value"));
+                }
                 value => self.key("", key.get_ref(), line, value, &common),
             }
         }
@@ -127,6 +133,11 @@ impl Reader<'_> {
             Err(why) => self.complain(line, &format!("{path}: {why}")),
         }
     }
+}
+
+/// From 1.
+fn line(text: &[u8], at: usize) -> usize {
+    1 + text.iter().take(at).filter(|byte| **byte == b'\n').count()
 }
 
 /// The name that is meant: this one, or the only one that differs by underscores for dashes.

@@ -150,7 +150,8 @@ impl Flag {
                 let value = OsString::from(value);
                 let values = self.split(value);
                 for value in &values {
-                    self.accepts(value)?;
+                    let shown = |why| if self.is_secret() { format!("invalid value {MASK}") } else { why };
+                    self.accepts(value).map_err(shown)?;
                 }
                 values
             }

@@ -20,6 +20,7 @@ use super::{
     read, replay,
     show::{self, Shown},
     standard::{CoreOptions, LIVE},
+    wording::one_line,
 };
 use crate::{
     ServiceHandle,
@@ -153,12 +154,15 @@ impl Live {
         // Reading them may be somebody's code.
         let checked = catch(|| {
             let matches = replay::matches(plan).map_err(|fault| fault.into_text())?;
-            (cell.check)(&matches).map_err(|error| super::wording::one_line(&error))?;
+            (cell.check)(&matches).map_err(|error| plan.redacted(one_line(&error)))?;
             Ok(matches)
         });
         match checked {
             Ok(matches) => matches.map(|matches| Ready::Owner(cell.clone(), Box::new(matches))),
-            Err(panic) => Err(format!("the options of {} panicked: {panic}", plan.section.owner())),
+            Err(panic) => {
+                let panic = plan.redacted(panic);
+                Err(format!("the options of {} panicked: {panic}", plan.section.owner()))
+            }
         }
     }
 

@@ -45,7 +45,13 @@ pub(super) fn matches(plan: &Plan) -> Result<ArgMatches, Fault> {
     mentions.sort_by_key(|(_, _, occurrence)| occurrence.at);
 
     let has_last = plan.flags.iter().any(|flag| flag.declared.is_last_set());
-    command.try_get_matches_from(words(mentions, has_last)).map_err(|error| blame(&error, &elsewhere))
+    command.try_get_matches_from(words(mentions, has_last)).map_err(|error| {
+        let redacted = |fault| match fault {
+            Fault::Usage(text) => Fault::Usage(plan.redacted(text)),
+            Fault::Config(text) => Fault::Config(plan.redacted(text)),
+        };
+        redacted(blame(&error, &elsewhere))
+    })
 }
 
 /// Gives an option its name in the common command and, where no layer has it, its value set in code.

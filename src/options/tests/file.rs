@@ -325,3 +325,48 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_file_at_the_edge_of_toml_is_read_or_told_with_its_line() {
+    // Bytes, and what is said of them; None where nothing is wrong.
+    let cases: [(&[u8], Option<&str>); 16] = [
+        (b"", None),
+        (b"\n# nothing\n", None),
+        (b"\xef\xbb\xbf[http]\nport = 81\n", None),
+        (b"[http]\r\nport = 81\r\n", None),
+        (b"http.port = 81\n", None),
+        (b"[http]\nport = 0b101_0001\n", None),
+        (b"[http]\n\nport = \xff\n", Some("3: not UTF-8")),
+        (b"\xff\xfe[\0", Some("1: not UTF-8")),
+        (b"[http]\nport = 1979-05-27T07:32:00Z\n", Some("2: http.port: invalid value '1979-05-27T07:32:00Z'")),
+        (
+            b"[http]\nport = 99999999999999999999999999999999999999999999999\n",
+            Some("2: http.port: invalid value '9999"),
+        ),
+        (b"[http]\nport = -0xff\n", Some("2: ")),
+        (b"[http]\nport = 1\nport = 2\n", Some("3: duplicate key")),
+        (b"[http]\nport.a = 2\n", Some("2: http.port: no option takes a table")),
+        (b"[[http]]\nport = 2\n", Some("1: http is a section, [http], and can have no value")),
+        (b"http = 80\n", Some("1: http is a section, [http], and can have no value")),
+        (b"[http]\n[[http.port]]\na = 2\n", Some("2: http.port: no option takes a table")),
+    ];
+    for (bytes, expected) in cases {
+        let (_folder, path) = toml("");
+        fs::write(&path, bytes).unwrap();
+        let text = String::from_utf8_lossy(bytes);
+        match (task::<Http>("http").file(&path).parse([""; 0]), expected) {
+            (Ok(_), None) => {}
+            (Err(Stop::Config(said)), Some(expected)) => {
+                let said = said.replace(path.to_str().unwrap(), "FILE");
+                assert!(
+                    said.starts_with(&format!("hello: FILE:{expected}")) && said.lines().count() == 1,
+                    "{text}: {said}"
+                );
+            }
+            (other, _) => panic!("{text}: {other:?}"),
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let expected = format!("hello: {}: can't be read: Is a directory (os error 21)", folder.path().display());
+    assert_eq!(task::<Http>("http").file(folder.path()).stop(""), config(&expected));
+}

@@ -102,3 +102,57 @@ fn a_secret_is_shown_nowhere() {
     assert_eq!((login.key.expose(), login.port), ("hunter2", Some(4711)));
     assert!(!format!("{login:?} {}", login.key).contains("hunter2"));
 }
+
+/// Its owner reads it by hand, and says what it read.
+#[derive(Clone, Debug)]
+struct Talkative;
+
+impl FromArgMatches for Talkative {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let token = matches.get_one::<String>("token").map_or("none", String::as_str);
+        Err(clap::Error::raw(ErrorKind::ValueValidation, format!("{token} is no good token")))
+    }
+
+    fn update_from_arg_matches(&mut self, _: &ArgMatches) -> Result<(), clap::Error> {
+        Ok(())
+    }
+}
+
+impl Args for Talkative {
+    fn augment_args(command: Command) -> Command {
+        command.arg(clap::Arg::new("token").long("token"))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+#[test]
+fn what_an_owner_says_of_a_secret_is_told_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    fs::write(&path, "hunter2\n").unwrap();
+    let by_file = task::<Talkative>("http").env("HELLO__HTTP__TOKEN_FILE", &path).parse([""; 0]).unwrap();
+    let check: Check = |matches| Talkative::from_arg_matches(matches).map(drop);
+    assert_eq!(by_file.checked(0, check).unwrap_err(), config("hello: task http: *** is no good token"));
+    // What is no secret is shown.
+    let typed = task::<Talkative>("http").parse(["--http-token", "hunter2"]).unwrap();
+    assert_eq!(typed.checked(0, check).unwrap_err(), config("hello: task http: hunter2 is no good token"));
+}
+
+#[test]
+fn a_wrong_secret_is_not_repeated_to_who_typed_or_set_it() {
+    fn token(text: &str) -> Result<Secret, String> {
+        Err(format!("{text} is too short"))
+    }
+    #[derive(Args, Debug)]
+    struct Picky {
+        #[arg(long, value_parser = token)]
+        _token: Option<Secret>,
+    }
+    let typed = task::<Picky>("http").parse(["--http-token", "hunter2"]).unwrap_err();
+    assert_eq!(typed, usage("hello: invalid value *** for '--http-token'; try --help"));
+    let set = task::<Picky>("http").code("token", "hunter2").parse([""; 0]).unwrap_err();
+    assert_eq!(set, config("hello: task http: option token, set in code: invalid value ***"));
+}
