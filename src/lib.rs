@@ -97,6 +97,7 @@
 mod block;
 mod body;
 mod clock;
+mod coalesced;
 mod context;
 mod counters;
 mod current;
@@ -135,7 +136,6 @@ pub mod testing;
 mod thread;
 mod timers;
 mod trace;
-mod turns;
 
 pub use clap;
 

@@ -26,6 +26,7 @@ use crate::{
     EventLoop, Offer, Remote, Report, ServiceHandle, Slot, State, Task,
     body::{Body, BodyOf, LoopSpec, Make, RunnerOf},
     clock::{Busy, Clock},
+    coalesced::Coalesced,
     discard::Discards,
     events::{Events, Told},
     graph,
@@ -37,7 +38,6 @@ use crate::{
     status::{LoopRow, TaskInfo, TaskRow},
     supervisor::{MainJob, SupervisedLoop, SupervisedTask, Supervisor},
     sync::Mutex,
-    turns::Turns,
 };
 
 /// A process: a name, a set of tasks, one lifecycle.
@@ -568,8 +568,8 @@ impl Service {
             leftovers: Vec::new(),
             starting: BTreeMap::new(),
             discards: Discards::default(),
-            reopenings: Turns::new("reopen"),
-            reloads: Turns::new("reload"),
+            reopenings: Coalesced::new("reopen"),
+            reloads: Coalesced::new("reload"),
         };
         let board = (about.version, rows, loop_rows);
         Ok(Prepared { supervisor, board, core, claims_main, overlong, unstarted })

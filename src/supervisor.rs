@@ -14,6 +14,7 @@ use crate::{
     Phase, Reason, Report, ServiceHandle, State, StuckLoop, Transition,
     body::{Body, Runner},
     clock::Busy,
+    coalesced::Coalesced,
     current,
     discard::Discards,
     events::{Message, Told},
@@ -24,7 +25,6 @@ use crate::{
     state::{Cause, Seconds},
     status::TaskInfo,
     sync::{Mutex, lock},
-    turns::Turns,
 };
 
 /// What the main thread is asked to do: to drive the loop that claims it.
@@ -129,8 +129,8 @@ pub(crate) struct Supervisor {
     pub(crate) starting: BTreeMap<LoopId, (Instant, u32)>,
     pub(crate) discards: Discards,
     /// Of the log, on HUP.
-    pub(crate) reopenings: Arc<Turns>,
-    pub(crate) reloads: Arc<Turns>,
+    pub(crate) reopenings: Arc<Coalesced>,
+    pub(crate) reloads: Arc<Coalesced>,
 }
 
 impl Supervisor {

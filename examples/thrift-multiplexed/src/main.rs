@@ -8,7 +8,7 @@
 //! stays there. Any client will do, framed or not, by the binary or the compact protocol; `Door` is also there for one that names no service.
 
 // The clients are there too.
-#[allow(dead_code, clippy::all)]
+#[allow(dead_code, clippy::all, reason = "generated")]
 mod house;
 
 use std::{cell::RefCell, process::ExitCode, rc::Rc};

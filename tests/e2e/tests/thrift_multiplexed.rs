@@ -1,6 +1,6 @@
 //! The example thrift-multiplexed: two services at one address, on each of its loops.
 
-#[allow(dead_code, unreachable_pub, missing_debug_implementations, rust_2018_idioms, clippy::all)]
+#[allow(dead_code, unreachable_pub, missing_debug_implementations, rust_2018_idioms, clippy::all, reason = "generated")]
 #[path = "../../../examples/thrift-multiplexed/src/house.rs"]
 mod house;
 

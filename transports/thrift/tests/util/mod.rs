@@ -3,7 +3,7 @@
 // Each test file uses its part.
 #![allow(dead_code, unreachable_pub, unused_imports, unused_macros)]
 
-#[allow(missing_docs, missing_debug_implementations, rust_2018_idioms, clippy::all)]
+#[allow(missing_docs, missing_debug_implementations, rust_2018_idioms, clippy::all, reason = "generated")]
 pub mod calc;
 
 use std::{

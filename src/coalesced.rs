@@ -7,8 +7,8 @@ use crate::{
     sync::{Mutex, lock},
 };
 
-/// Turns of one work, one at a time, on a thread that is there while there is something to do. All who ask during a turn are served by one more.
-pub(crate) struct Turns {
+/// Runs of one work, one at a time, on a thread that is there while there is something to do. All who ask during a run are served by one more.
+pub(crate) struct Coalesced {
     /// The thread's.
     name: &'static str,
     state: Mutex<State>,
@@ -18,16 +18,16 @@ pub(crate) struct Turns {
 enum State {
     Idle,
     Busy,
-    /// Busy, and somebody has asked since the turn began.
+    /// Busy, and somebody has asked since the run began.
     Asked,
 }
 
-impl Turns {
+impl Coalesced {
     pub(crate) fn new(name: &'static str) -> Arc<Self> {
         Arc::new(Self { name, state: Mutex::new(State::Idle) })
     }
 
-    /// Has a turn begin after this call. An error is that there is no thread.
+    /// Has a run begin after this call. An error is that there is no thread.
     pub(crate) fn ask(self: &Arc<Self>, work: impl Fn() + Send + 'static) -> io::Result<()> {
         let mut state = lock(&self.state);
         if *state != State::Idle {
@@ -37,7 +37,7 @@ impl Turns {
         let this = self.clone();
         let run = move || {
             loop {
-                // Whoever asks next has to be served, whatever becomes of this turn.
+                // Whoever asks next has to be served, whatever becomes of this run.
                 if let Err(panic) = catch(&work) {
                     log::error!("{} panicked: {panic}", this.name);
                 }
@@ -63,14 +63,14 @@ mod tests {
     const WATCHDOG: Duration = Duration::from_secs(60);
 
     #[test]
-    fn all_who_ask_during_a_turn_are_served_by_one_more() {
-        let turns = Turns::new("test");
+    fn all_who_ask_during_a_run_are_served_by_one_more() {
+        let runs = Coalesced::new("test");
         let (begins, begun) = mpsc::channel();
         let (let_go, goes) = mpsc::channel::<()>();
         let goes = Arc::new(Mutex::new(goes));
         let ask = || {
             let (begins, goes) = (begins.clone(), goes.clone());
-            turns.ask(move || {
+            runs.ask(move || {
                 begins.send(std::thread::current().id()).unwrap();
                 lock(&goes).recv_timeout(WATCHDOG).unwrap();
             })
@@ -82,15 +82,15 @@ mod tests {
         let_go.send(()).unwrap();
         assert_eq!(begun.recv_timeout(WATCHDOG).unwrap(), first);
         let_go.send(()).unwrap();
-        while *lock(&turns.state) != State::Idle {
+        while *lock(&runs.state) != State::Idle {
             std::thread::yield_now();
         }
         assert!(begun.try_recv().is_err());
     }
 
     #[test]
-    fn a_turn_that_panics_does_not_keep_the_next_away() {
-        let turns = Turns::new("test");
+    fn a_run_that_panics_does_not_keep_the_next_away() {
+        let runs = Coalesced::new("test");
         let (begins, begun) = mpsc::channel();
         for _ in 0..3 {
             let begins = begins.clone();
@@ -98,7 +98,7 @@ mod tests {
                 begins.send(()).unwrap();
                 panic!("on purpose");
             };
-            turns.ask(work).unwrap();
+            runs.ask(work).unwrap();
             begun.recv_timeout(WATCHDOG).unwrap();
         }
     }
