@@ -12,6 +12,7 @@ use std::{
 
 use interloop::{Context, Error, NoOptions, Result, Service, net::Net, task_fn};
 use interloop_thrift::{Address, Calls, Input, Output, ThriftClient, Wire};
+use socket2::{Domain, Socket, Type};
 use thrift::{ApplicationErrorKind, TransportErrorKind};
 use util::{
     Handler, Hosting, PATIENCE, application, both,
@@ -151,8 +152,7 @@ fn a_call_that_takes_too_long_is_given_up_and_the_next_one_goes_on<L: Net>() {
 
 fn a_server_that_is_not_there_is_waited_for<L: Net>() {
     let _watchdog = watchdog();
-    // A port that nobody listens on.
-    let nobody = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("a socket");
+    let (nobody, _reserved) = reserved_port();
     client::<L>(async move |cx| {
         let calculator: Calculator<L> = ThriftClient::new(&cx, nobody, Wire::framed()).calls(CalculatorSyncClient::new);
         let hasty = calculator.clone().timeout(Duration::from_millis(200));
@@ -171,14 +171,23 @@ fn a_server_that_is_not_there_is_waited_for<L: Net>() {
     });
 }
 
+/// A port on which nobody listens but who is told of it: other tests, which run at the same time and ask for any that is free, don't get it as long as the
+/// socket is there.
+fn reserved_port() -> (SocketAddr, Socket) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_reuse_address(true).expect("a server can bind it too");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port is free");
+    (socket.local_addr().ok().and_then(|address| address.as_socket()).expect("it is bound"), socket)
+}
+
 fn calculator_at(port: SocketAddr) -> Hosting {
     host::<interloop::Thread>(calculator(&Handler::default()), &["--thrift-port", &port.port().to_string()])
 }
 
 fn a_connection_that_the_server_has_closed_is_made_anew<L: Net>() {
     let _watchdog = watchdog();
-    let hosting = calculator_at(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let port = hosting.port();
+    let (port, _reserved) = reserved_port();
+    let hosting = calculator_at(port);
     client::<L>(async move |cx| {
         let calculator: Calculator<L> = ThriftClient::new(&cx, port, Wire::framed()).calls(CalculatorSyncClient::new);
         calculator.call(|calculator| calculator.ping()).await?;
