@@ -145,7 +145,7 @@ impl fmt::Display for Stop {
 /// `defaults` are values set in code for the options of Interloop itself, as in [`Section::defaults`].
 pub(crate) fn parse(
     about: &ServiceAbout,
-    sections: &[Section],
+    sections: Vec<Section>,
     defaults: &[(String, String)],
     args: Vec<OsString>,
     env: Env,
@@ -155,10 +155,10 @@ pub(crate) fn parse(
 
     let core = CoreOptions::section(defaults);
     // The service's own options come first in the help, then Interloop's, then the others' in their order.
-    let numbered = sections.iter().enumerate().map(|(place, section)| (Some(place), section));
+    let numbered = sections.into_iter().enumerate().map(|(place, section)| (Some(place), section));
     let (own, others): (Vec<_>, Vec<_>) = numbered.partition(|(_, section)| section.kind == Owner::Service);
-    let mut plans = Vec::with_capacity(sections.len() + 1);
-    for (place, section) in own.into_iter().chain([(None, &core)]).chain(others) {
+    let mut plans = Vec::with_capacity(own.len() + 1 + others.len());
+    for (place, section) in own.into_iter().chain([(None, core)]).chain(others) {
         plans.push(Plan::new(service, place, section).map_err(config)?);
     }
     claims::check(about, &mut plans).map_err(config)?;
@@ -215,11 +215,11 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(service: &str, place: Option<usize>, section: &Section) -> Result<Self, String> {
+    fn new(service: &str, place: Option<usize>, section: Section) -> Result<Self, String> {
         if let Some(refusal) = section.refusal() {
             return Err(refusal);
         }
-        let mut flags = Flag::all(service, place, section);
+        let mut flags = Flag::all(service, place, &section);
         let owner = section.owner();
         for (option, value) in &section.defaults {
             let Some(flag) = flags.iter_mut().find(|flag| flag.name == *option) else {
@@ -230,7 +230,7 @@ impl Plan {
             flag.set_in_code(value).map_err(|why| format!("{owner}: option {option}, set in code: {why}"))?;
         }
         let none = vec![None; flags.len()];
-        Ok(Self { place, section: section.clone(), flags, given: none.clone(), set: none })
+        Ok(Self { place, section, flags, given: none.clone(), set: none })
     }
 
     /// A message about this section, without the values in it that are not to be shown: whoever wrote it may not know of them.

@@ -327,7 +327,7 @@ impl Service {
         // `--version` is always there, and says when there is nothing to say.
         let version = self.about.version.clone().unwrap_or_else(|| "(no version)".to_owned());
         let about = ServiceAbout { version: Some(version), ..self.about.clone() };
-        let parsed = options::parse(&about, &sections, &self.defaults, arguments, environment)?;
+        let parsed = options::parse(&about, sections, &self.defaults, arguments, environment)?;
         let service = self.about.name.clone();
         let config = |text: String| Stop::Config(format!("{service}: {text}"));
         let chosen = self.choose(&parsed).map_err(config)?;

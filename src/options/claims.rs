@@ -4,57 +4,79 @@
 //! `--http-port-x`. Clap lets the first of them win in silence where debug assertions are off, so it is checked here,
 //! in every build.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+};
 
-use super::{NOT_IN_FILE, Plan, ServiceAbout};
+use super::{NOT_IN_FILE, Plan, Section, ServiceAbout, flag::Flag};
 
 /// Refuses flags, environment variables and keys of a file that two options claim, and names both. A variable that names
 /// a file gives way to an option of that name.
 pub(super) fn check(about: &ServiceAbout, plans: &mut [Plan]) -> Result<(), String> {
     let mut claims = Claims::default();
     for (name, letter) in [("help", 'h')].into_iter().chain(about.version.is_some().then_some(("version", 'V'))) {
-        let by = format!("option {name} of Interloop");
-        claims.claim(format!("--{name}"), &by)?;
-        claims.claim(format!("-{letter}"), &by)?;
+        claims.claim(format!("--{name}"), By::Interloop(name))?;
+        claims.claim(format!("-{letter}"), By::Interloop(name))?;
     }
     let mut in_file = BTreeSet::new();
     for Plan { section, flags, .. } in &*plans {
         // A loop for one task alone has its name, and they share a section.
         if section.is_prefixed() && in_file.insert(&section.name) {
-            claims.claim(format!("{} in a file", section.name), &section.owner())?;
+            claims.claim(format!("{} in a file", section.name), By::Section(section))?;
         }
         for flag in flags {
-            let by = format!("option {} of {}", flag.name, section.owner());
-            claims.claim(flag.variable.clone(), &by)?;
+            let by = By::Flag(flag, section);
+            claims.claim(flag.variable.clone(), by)?;
             for long in flag.long.iter().cloned().chain(flag.aliases(section).map(|(alias, _)| alias)) {
-                claims.claim(format!("--{long}"), &by)?;
+                claims.claim(format!("--{long}"), by)?;
             }
             if !section.is_prefixed() {
                 if !NOT_IN_FILE.contains(&flag.name.as_str()) {
-                    claims.claim(format!("{} in a file", flag.path), &by)?;
+                    claims.claim(format!("{} in a file", flag.path), by)?;
                 }
                 let aliases = flag.declared.get_all_short_aliases().unwrap_or_default();
                 for short in flag.declared.get_short().into_iter().chain(aliases) {
-                    claims.claim(format!("-{short}"), &by)?;
+                    claims.claim(format!("-{short}"), by)?;
                 }
             }
         }
     }
+    let of_files = plans.iter().flat_map(|plan| &plan.flags).filter_map(|flag| flag.file_variable.as_ref());
+    let taken: BTreeSet<String> = of_files.filter(|variable| claims.0.contains_key(*variable)).cloned().collect();
     for flag in plans.iter_mut().flat_map(|plan| &mut plan.flags) {
-        flag.file_variable.take_if(|variable| claims.0.contains_key(variable));
+        flag.file_variable.take_if(|variable| taken.contains(variable));
     }
     Ok(())
 }
 
-#[derive(Default)]
-struct Claims(HashMap<String, String>);
+/// Who claims a name.
+#[derive(Clone, Copy)]
+enum By<'a> {
+    Interloop(&'static str),
+    Section(&'a Section),
+    Flag(&'a Flag, &'a Section),
+}
 
-impl Claims {
-    fn claim(&mut self, name: String, by: &str) -> Result<(), String> {
+impl fmt::Display for By<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interloop(option) => write!(f, "option {option} of Interloop"),
+            Self::Section(section) => f.write_str(&section.owner()),
+            Self::Flag(flag, section) => write!(f, "option {} of {}", flag.name, section.owner()),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Claims<'a>(HashMap<String, By<'a>>);
+
+impl<'a> Claims<'a> {
+    fn claim(&mut self, name: String, by: By<'a>) -> Result<(), String> {
         match self.0.get(&name) {
             Some(first) => Err(format!("{name} would mean two things: {first}, and {by}")),
             None => {
-                self.0.insert(name, by.to_owned());
+                self.0.insert(name, by);
                 Ok(())
             }
         }

@@ -64,7 +64,7 @@ impl Hello {
         let words = words.into_iter().map(Into::into).collect();
         let env = self.env.clone();
         let env = std::sync::Arc::new(move |name: &str| env.get(name).cloned());
-        parse(&Self::about(), &self.sections, &self.defaults, words, env)
+        parse(&Self::about(), self.sections.clone(), &self.defaults, words, env)
     }
 
     /// The options of the first section.
@@ -798,7 +798,7 @@ fn the_common_command_is_sound_for_clap() {
         task::<Shapes>("http").code("tags", "a,b").and::<Http>(Owner::Service, "").and::<Needy>(Owner::Loop, "l");
     let core = CoreOptions::section(&[]);
     let sections = [(None, &core)].into_iter().chain((0..).map(Some).zip(&hello.sections));
-    let plans: Vec<_> = sections.map(|(place, section)| Plan::new("hello", place, section).unwrap()).collect();
+    let plans: Vec<_> = sections.map(|(place, section)| Plan::new("hello", place, section.clone()).unwrap()).collect();
     for required in [Required::Never, Required::AsDeclared] {
         common(&Hello::about(), &plans, required).debug_assert();
     }
