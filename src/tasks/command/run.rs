@@ -260,6 +260,13 @@ impl<S: AsRef<OsStr>> From<S> for Run {
 
 impl fmt::Debug for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Run").field(&self.command).finish()
+        // Arguments, and the values of variables, may be secrets.
+        let variables = self.command.get_envs().map(|(name, _)| name).collect::<Vec<_>>();
+        f.debug_struct("Run")
+            .field("program", &self.command.get_program())
+            .field("arguments", &self.command.get_args().len())
+            .field("variables", &variables)
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
     }
 }
