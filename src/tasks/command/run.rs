@@ -28,6 +28,8 @@ const LINES_AT_A_TIME: u64 = 64;
 pub struct Run {
     pub(super) command: Command,
     directory: Option<PathBuf>,
+    /// What no system takes.
+    fault: Option<String>,
     pub(super) input: Source,
     pub(super) hearers: [Option<Hearer>; 2],
     pub(super) limit: usize,
@@ -64,32 +66,38 @@ pub(super) type Work = Pin<Box<dyn Future<Output = ()>>>;
 impl Run {
     /// This program: a path, or a name that is looked for in `PATH`.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
-        Self {
-            command: Command::new(program),
+        let run = Self {
+            command: Command::new(&program),
             directory: None,
+            fault: None,
             input: Source::Nothing,
             hearers: [None, None],
             limit: LIMIT,
             kill_on_drop: false,
-        }
+        };
+        run.sound(&program, || "its name".to_owned())
     }
 
     /// One argument more.
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
-        self.command.arg(argument);
-        self
+        let number = self.command.get_args().len() + 1;
+        self.command.arg(&argument);
+        self.sound(&argument, || format!("argument {number}"))
     }
 
     /// These arguments more.
-    pub fn args<S: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
-        self.command.args(arguments);
-        self
+    pub fn args<S: AsRef<OsStr>>(self, arguments: impl IntoIterator<Item = S>) -> Self {
+        arguments.into_iter().fold(self, Self::arg)
     }
 
     /// Sets a variable of its environment.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.command.env(name, value);
-        self
+        let shown = || format!("variable {}", name.as_ref().display());
+        if name.as_ref().is_empty() || name.as_ref().as_encoded_bytes().contains(&b'=') {
+            self.fault.get_or_insert_with(|| format!("{} can't have this name", shown().escape_debug()));
+        }
+        self.command.env(&name, &value);
+        self.sound(&name, shown).sound(&value, shown)
     }
 
     /// Takes a variable out of its environment.
@@ -108,6 +116,14 @@ impl Run {
     pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Self {
         self.command.current_dir(&directory);
         self.directory = Some(directory.as_ref().to_owned());
+        self.sound(directory.as_ref().as_os_str(), || "its directory".to_owned())
+    }
+
+    /// Notes what is wrong with a string that the system is to be given.
+    fn sound(mut self, text: impl AsRef<OsStr>, what: impl Fn() -> String) -> Self {
+        if text.as_ref().as_encoded_bytes().contains(&0) {
+            self.fault.get_or_insert_with(|| format!("there is a NUL in {}", what().escape_debug()));
+        }
         self
     }
 
@@ -186,7 +202,7 @@ impl Run {
     pub(super) fn into_prepared(mut self, has_input: bool) -> Prepared {
         let input = if has_input { Stdio::piped() } else { Stdio::null() };
         self.command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Prepared { command: self.command, directory: self.directory }
+        Prepared { command: self.command, directory: self.directory, fault: self.fault }
     }
 }
 
@@ -194,14 +210,24 @@ impl Run {
 pub(super) struct Prepared {
     pub(super) command: Command,
     directory: Option<PathBuf>,
+    fault: Option<String>,
 }
 
 impl Prepared {
+    /// An error, if no system could start it.
+    pub(super) fn possible(&self) -> io::Result<()> {
+        match &self.fault {
+            Some(fault) => Err(io::Error::new(io::ErrorKind::InvalidInput, fault.clone())),
+            None => Ok(()),
+        }
+    }
+
     /// What it means for whoever asked for it that the system says this.
     pub(super) fn refused(&self, error: &io::Error) -> CommandError {
         let missing = self.directory.as_ref().filter(|directory| !directory.is_dir());
         let program = self.command.get_program().to_string_lossy().into_owned();
         let why = match (error.kind(), missing) {
+            (io::ErrorKind::InvalidInput, _) if self.fault.is_some() => error.to_string(),
             (_, Some(directory)) => format!("there is no directory {}", directory.display()),
             (io::ErrorKind::NotFound, None) => "there is no such program".to_owned(),
             _ => error.to_string(),
