@@ -217,7 +217,9 @@ fn those_that_are_too_many_wait_and_are_started_in_their_order() {
     watched(|| {
         let (running, runs) = commands(Commands::new().max_running(2));
         let mut children: Vec<Child> = (0..6).map(|_| runs.run(reader())).collect();
-        children[..2].iter().for_each(|child| drop(block_on(child.started()).unwrap()));
+        for child in &children[..2] {
+            block_on(child.started()).unwrap();
+        }
         assert_eq!(waiting(&running), 4.0);
         // One that waits is told, and another one is next.
         let killed = children.remove(2);

@@ -17,7 +17,7 @@ use std::{
     process::ExitStatus,
     sync::Arc,
     task::{Context as Polled, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 pub use self::{
@@ -273,7 +273,7 @@ async fn serve<L: Timers, O>(
         core.shut();
     }
     let rest = shutdown.deadline().map(|deadline| {
-        let rest = deadline.saturating_duration_since(Instant::now());
+        let rest = deadline.saturating_duration_since(cx.now());
         rest - MARGIN.min(rest / 4)
     });
     crew.stop(rest.map_or(patience, |rest| rest.min(patience)));

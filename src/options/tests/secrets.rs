@@ -163,7 +163,6 @@ fn a_wrong_secret_without_a_long_name_is_not_repeated() {
         Err(format!("{text} is too short"))
     }
     #[derive(Args, Debug)]
-    #[expect(dead_code, reason = "none is accepted")]
     struct Own {
         #[arg(short, value_parser = token)]
         key: Option<Secret>,
