@@ -396,8 +396,10 @@ fn a_burst_of_thousands_of_files_deep_down_is_told_of_file_by_file() {
         let deep = (0..50).fold(folder.path().to_owned(), |path, depth| path.join(depth.to_string()));
         fs::create_dir_all(&deep).unwrap();
         (0..5000).for_each(|number| fs::write(deep.join(number.to_string()), "").unwrap());
+        (0..5050).for_each(|_| model.apply(&told.next()));
         model.catch_up(&told);
         fs::remove_dir_all(folder.path().join("0")).unwrap();
+        (0..5050).for_each(|_| model.apply(&told.next()));
         model.catch_up(&told);
         assert_eq!((counter(&running, "created"), counter(&running, "deleted")), (5050, 5050));
         // To who has not looked meanwhile nothing has happened.
