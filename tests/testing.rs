@@ -658,6 +658,26 @@ fn timers_of_no_length_and_those_that_are_set_on_the_way_ring_in_their_time() {
     });
 }
 
+#[cfg(feature = "watch")]
+#[test]
+fn a_watched_folder_is_silent_by_the_clock() {
+    use interloop::tasks::DirectoryWatcher;
+
+    watched(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut service = Service::new("tested");
+        service.task_on::<Thread>("files", DirectoryWatcher::new(folder.path(), |_| ()).debounce(HOUR));
+        let (test, clock) = with_clock(service);
+        std::fs::write(folder.path().join("a"), "").unwrap();
+        test.wait_until("nothing is heard", || clock.next_deadline() == Some(HOUR));
+        assert_eq!(test.counter("files.created"), 0);
+        // Ten times the silence at most, whatever comes meanwhile.
+        clock.advance(10 * HOUR);
+        assert_eq!(test.counter("files.created"), 1);
+        test.stop().assert_clean();
+    });
+}
+
 async fn yield_once() {
     let mut yielded = false;
     std::future::poll_fn(|cx| {
