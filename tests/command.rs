@@ -671,7 +671,7 @@ fn a_child_without_descriptors_and_in_a_session_of_its_own_ends_at_the_stop() {
         });
         let ends = [bare.status(), session.status()];
         assert_eq!(running.stop().code, 0);
-        (one.ends(), two.ends());
+        [one, two].iter().for_each(Process::ends);
         ends.into_iter().for_each(|end| assert_eq!(block_on(end).unwrap().signal(), Some(15)));
         no_child_is_left();
     });

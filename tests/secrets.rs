@@ -78,7 +78,8 @@ impl<L: EventLoop> Task<L> for Keeper {
         cx.ready();
         let login = Run::new("login").arg(keys.typed.expose()).env("TOKEN", keys.set.expose());
         log::info!(target: cx.target(), "{login:?}");
-        Ok(cx.until_shutdown().await)
+        cx.until_shutdown().await;
+        Ok(())
     }
 }
 
@@ -88,7 +89,8 @@ impl<L: EventLoop> Task<L> for Idle {
     type Options = NoOptions;
 
     async fn run(&mut self, cx: Context<L>) -> Result {
-        Ok(cx.until_shutdown().await)
+        cx.until_shutdown().await;
+        Ok(())
     }
 }
 

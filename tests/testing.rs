@@ -645,7 +645,8 @@ fn timers_of_no_length_and_those_that_are_set_on_the_way_ring_in_their_time() {
                 };
                 cx.spawn_local(rings).detach();
             }
-            Ok(cx.until_shutdown().await)
+            cx.until_shutdown().await;
+            Ok(())
         });
         let (test, clock) = with_clock(service_of(chain));
         clock.advance(20 * S);
