@@ -110,7 +110,8 @@ impl Command {
 ///
 /// The group is led by a guard, a small `/bin/sh` script in `ps` as `interloop-guard`: when the service is gone, by KILL too, it kills the group. So
 /// nothing outlives the service, but for these: a process that has left the group by `setsid` or `setpgid` and is not the child itself; one of another user
-/// (set-user-ID), which the guard may not signal; and a group whose guard somebody has killed, or stopped for good. No child is started where there is no `/bin/sh`.
+/// (set-user-ID), which the guard may not signal; and a group whose guard somebody has killed, or stopped for good. No child is started where there is no
+/// `/bin/sh`.
 ///
 /// Children are started and watched by one thread, named `{task}-children`, by their descriptors (pidfd, Linux 5.3). There is no handler of `SIGCHLD`, and no other
 /// children are reaped.
@@ -206,8 +207,8 @@ impl<L: Timers> Task<L> for Command {
             let status = child.status().await?;
             if status.success() { Ok(()) } else { Err(Error::new(format!("{program} {}", how(status)))) }
         };
-        serve(&cx, &core, Bounds { patience: cx.options().kill_timeout.unwrap_or(self.kill_timeout), most: 0 }, ended)
-            .await
+        let patience = cx.options().kill_timeout.unwrap_or(self.kill_timeout);
+        serve(&cx, &core, Bounds { patience, most: 0 }, ended).await
     }
 }
 

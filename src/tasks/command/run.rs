@@ -25,6 +25,9 @@ const LIMIT: usize = 16 * 1024 * 1024;
 const LINES_AT_A_TIME: u64 = 64;
 
 /// A program to run, with its arguments and surroundings. Its environment is the service's, unless something else is said here.
+///
+/// What no system takes, a NUL somewhere or a variable without a name, is an [error](super::CommandError::NotStarted) when it is run. `Debug` shows no
+/// arguments and no values of variables.
 pub struct Run {
     pub(super) command: Command,
     directory: Option<PathBuf>,
