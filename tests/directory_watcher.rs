@@ -395,13 +395,13 @@ fn a_burst_of_thousands_of_files_deep_down_is_told_of_file_by_file() {
         let mut model = Model::default();
         let deep = (0..50).fold(folder.path().to_owned(), |path, depth| path.join(depth.to_string()));
         fs::create_dir_all(&deep).unwrap();
-        (0..5000).for_each(|number| fs::write(deep.join(number.to_string()), "").unwrap());
-        (0..5050).for_each(|_| model.apply(&told.next()));
+        (0..2000).for_each(|number| fs::write(deep.join(number.to_string()), "").unwrap());
+        (0..2050).for_each(|_| model.apply(&told.next()));
         model.catch_up(&told);
         fs::remove_dir_all(folder.path().join("0")).unwrap();
-        (0..5050).for_each(|_| model.apply(&told.next()));
+        (0..2050).for_each(|_| model.apply(&told.next()));
         model.catch_up(&told);
-        assert_eq!((counter(&running, "created"), counter(&running, "deleted")), (5050, 5050));
+        assert_eq!((counter(&running, "created"), counter(&running, "deleted")), (2050, 2050));
         // To who has not looked meanwhile nothing has happened.
         assert_eq!(slow.try_next(), None);
         down(running);
