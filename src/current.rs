@@ -118,6 +118,13 @@ pub(crate) fn is_driven() -> bool {
     DRIVEN.try_with(|driven| driven.borrow().is_some()).unwrap_or(false)
 }
 
+/// Whether this thread is driven by a loop of the service with this clock.
+#[cfg(feature = "testing")]
+pub(crate) fn is_by(clock: &Arc<crate::clock::Fake>) -> bool {
+    let is_by = |driven: &Driven| driven.loop_.clock().fake().is_some_and(|fake| Arc::ptr_eq(fake, clock));
+    DRIVEN.try_with(|driven| driven.borrow().as_ref().is_some_and(is_by)).unwrap_or(false)
+}
+
 /// Whether this thread is driven by that loop.
 pub(crate) fn is_on(loop_: &Arc<Shared>) -> bool {
     DRIVEN

@@ -77,7 +77,7 @@ pub(crate) enum Owner {
 }
 
 /// The options of one owner.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Section {
     pub(crate) kind: Owner,
     /// Empty for the service and for Interloop.
@@ -87,6 +87,13 @@ pub(crate) struct Section {
     /// Values set in code: the option's long name without a prefix, and the value as one would type it. Options that
     /// may be given several times collect their entries; of the others the last one counts.
     pub(crate) defaults: Vec<(String, String)>,
+}
+
+impl fmt::Debug for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What is set in code, and what is declared as a default, may be a secret.
+        f.debug_struct("Section").field("kind", &self.kind).field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl Section {
@@ -236,12 +243,12 @@ impl Plan {
     /// A message about this section, without the values in it that are not to be shown: whoever wrote it may not know of them.
     fn redacted(&self, message: String) -> String {
         let masked = self.effective().filter(|(flag, given)| show::is_masked(flag, *given));
-        masked.fold(message, |message, (flag, given)| {
+        let values = masked.flat_map(|(flag, given)| {
             let occurrences = given.and_then(|given| given.occurrences(flag).ok()).unwrap_or_default();
-            let values = occurrences.iter().flat_map(|occurrence| &occurrence.values).chain(&flag.code);
-            let values = values.map(|value| value.to_string_lossy()).filter(|value| !value.is_empty());
-            values.fold(message, |message, value| message.replace(&*value, MASK))
-        })
+            let values = occurrences.into_iter().flat_map(|occurrence| occurrence.values);
+            values.chain(flag.code.clone()).collect::<Vec<_>>()
+        });
+        secret::redacted(message, values.map(|value| value.to_string_lossy().into_owned()))
     }
 
     /// What is in force for each flag.
@@ -335,15 +342,12 @@ fn read<A: FromArgMatches>(plan: &Plan) -> Result<A, Fault> {
 
 /// What is wrong with the words; of a value that is not to be shown, not what it is.
 fn misused(error: &clap::Error, plans: &[Plan]) -> Fault {
-    let secrets = plans.iter().flat_map(|plan| &plan.flags).filter(|flag| flag.is_secret());
+    let mut secrets = plans.iter().flat_map(|plan| &plan.flags).filter(|flag| flag.is_secret());
     match (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue)) {
-        (Some(ContextValue::String(argument)), Some(_)) => {
-            let argument = argument.split([' ', '=', '[']).next().unwrap_or(argument);
-            match secrets.map(Flag::shown).find(|secret| secret == argument) {
-                Some(secret) => Fault::Usage(format!("invalid value {MASK} for '{secret}'")),
-                None => Fault::usage(error),
-            }
-        }
+        (Some(ContextValue::String(argument)), Some(_)) => match secrets.find(|secret| secret.is_called(argument)) {
+            Some(secret) => Fault::Usage(format!("invalid value {MASK} for '{}'", secret.shown())),
+            None => Fault::usage(error),
+        },
         _ => Fault::usage(error),
     }
 }

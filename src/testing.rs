@@ -72,8 +72,8 @@
 //! What goes past the [`Context`](crate::Context) is not counted: tasks that were spawned on a runtime directly, threads of one's own, sockets. Where a service
 //! waits for one of those it rests, and the test has to wait for what comes of it: by [`wait_for_counter`](RunningTest::wait_for_counter), say.
 //!
-//! A poll that blocks its thread counts as work. When nothing at all has happened for two seconds, the clock goes on without what is left, and waits for
-//! no more than that from then on. A future that wakes itself again and again never rests: the watchdog ends the test.
+//! A poll that blocks its thread counts as work. When nothing at all has happened for two seconds, the clock goes on without what is left, until
+//! that goes on too. A future that wakes itself again and again never rests: the watchdog ends the test.
 
 mod clock;
 mod report;

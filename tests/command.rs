@@ -21,7 +21,7 @@ use futures_util::{
 };
 use interloop::{
     Cause, Context, Reading, RestartPolicy, Result, Running, Service, ServiceHandle, State, Task, Thread, task_fn,
-    tasks::command::{Child, Command, CommandError, CommandHandle, CommandOptions, Commands, Output, Run},
+    tasks::command::{Child, Command, CommandError, CommandHandle, Commands, CommandsOptions, Output, Run},
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -157,6 +157,121 @@ fn what_can_not_be_started_is_named() {
         assert_eq!((counter(&running, "spawn_failures"), counter(&running, "started")), (4, 0));
         no_child_is_left();
         assert_eq!(running.stop().code, 0);
+    });
+}
+
+#[test]
+fn what_no_system_takes_is_one_error_that_says_where() {
+    watched(|| {
+        let (running, runs) = commands(Commands::new());
+        let said = |run: Run| runs.run(run).output_within(SOON).unwrap_err().to_string();
+        let nul = "there is a NUL in";
+        assert_eq!(said(Run::new("cat").args(["-", "a\0b", "c\0"])), format!("can't run cat: {nul} argument 2"));
+        assert_eq!(said(Run::new("cat").env("KEY", "a\0b")), format!("can't run cat: {nul} variable KEY"));
+        assert_eq!(said(Run::new("cat").env("K\0", "b")), format!("can't run cat: {nul} variable K\\0"));
+        assert_eq!(said(Run::new("cat").current_dir("/\0")), format!("can't run cat: {nul} its directory"));
+        assert!(said(Run::new("c\0t")).ends_with(&format!("{nul} its name")));
+        for name in ["", "A=B"] {
+            let why = format!("can't run cat: variable {name} can't have this name");
+            assert_eq!(said(Run::new("cat").env(name, "c")), why);
+        }
+        let much = said(Run::new("cat").env("MUCH", "x".repeat(4 << 20)));
+        assert_eq!(much, "can't run cat: Argument list too long (os error 7)");
+        assert_eq!((counter(&running, "spawn_failures"), counter(&running, "started")), (8, 0));
+        no_child_is_left();
+        assert_eq!(running.stop().code, 0);
+    });
+}
+
+#[test]
+fn words_reach_the_child_as_they_are() {
+    watched(|| {
+        let (running, runs) = commands(Commands::new());
+        let words = ["-e", "--", "a\nb", "'\"\\$(id)`id`; kill 0 &", "", " ", "\u{1b}[0m", "*"];
+        let said = output(runs.run(Run::new("printf").arg("%s\\0").args(words)));
+        assert_eq!(said.stdout, (words.join("\0") + "\0").into_bytes());
+        let large = "x".repeat(100_000);
+        let said = output(runs.run(sh("echo ${#MUCH}").env("MUCH", &large)));
+        assert_eq!(said.stdout, b"100000\n");
+        no_child_is_left();
+        assert_eq!(running.stop().code, 0);
+    });
+}
+
+// --- How many at once ---
+
+fn waiting(running: &ServiceHandle) -> f64 {
+    match running.counters().get("commands.waiting") {
+        Some(Reading::Gauge(waiting)) => waiting,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Runs until its input ends.
+fn reader() -> Run {
+    Run::new("cat").stdin_piped()
+}
+
+#[test]
+fn those_that_are_too_many_wait_and_are_started_in_their_order() {
+    watched(|| {
+        let (running, runs) = commands(Commands::new().max_running(2));
+        let mut children: Vec<Child> = (0..6).map(|_| runs.run(reader())).collect();
+        for child in &children[..2] {
+            block_on(child.started()).unwrap();
+        }
+        assert_eq!(waiting(&running), 4.0);
+        // One that waits is told, and another one is next.
+        let killed = children.remove(2);
+        killed.kill();
+        assert_eq!(block_on(killed.status()), Err(CommandError::Stopped));
+        for ended in 0..4 {
+            assert_eq!(counter(&running, "started"), (ended + 2).min(5));
+            let first = children.remove(0);
+            if let Some(next) = children.get(1) {
+                assert_eq!((next.id(), waiting(&running)), (None, children.len() as f64 - 1.0));
+                drop(first.output_within(SOON).unwrap());
+                block_on(next.started()).unwrap();
+            } else {
+                drop(first.output_within(SOON).unwrap());
+            }
+        }
+        children.pop().unwrap().output_within(SOON).unwrap();
+        assert_eq!((waiting(&running), counter(&running, "finished")), (0.0, 5));
+        no_child_is_left();
+        assert_eq!(running.stop().code, 0);
+    });
+}
+
+#[test]
+fn what_can_not_be_started_makes_room_for_the_next() {
+    watched(|| {
+        let mut service = Service::new("test");
+        let commands = Commands::new().max_running(7);
+        let runs = commands.handle();
+        service.task_on::<Thread>("commands", commands).set("max-running", "1");
+        // All asked for before the start, and nobody says anything to the task from then on.
+        let refused: Vec<Child> = (0..3).map(|_| runs.run(Run::new("cat").arg("\0"))).collect();
+        let (missing, echo) = (runs.run("no-such-program"), runs.run(sh("echo up")));
+        let running = up(service);
+        assert_eq!(output(echo).stdout, b"up\n");
+        for child in refused.into_iter().chain([missing]) {
+            assert!(matches!(child.output_within(SOON), Err(CommandError::NotStarted { .. })));
+        }
+        assert_eq!(running.stop().code, 0);
+    });
+}
+
+#[test]
+fn what_waits_for_room_at_the_stop_is_told() {
+    watched(|| {
+        let (running, runs) = commands(Commands::new().max_running(1));
+        let (runs_on, waits) = (runs.run(Run::new("sleep").arg("1000")), runs.run("true"));
+        block_on(runs_on.started()).unwrap();
+        assert_eq!(running.stop().code, 0);
+        assert_eq!(block_on(waits.status()), Err(CommandError::Stopped));
+        assert_eq!(block_on(runs_on.status()).unwrap().signal(), Some(15));
+        no_child_is_left();
     });
 }
 
@@ -524,6 +639,45 @@ fn a_child_is_told_to_end_or_killed() {
 }
 
 #[test]
+fn a_child_that_was_stopped_hears_a_term() {
+    watched(|| {
+        let (running, runs) = commands(Commands::new().kill_timeout(NEVER));
+        // It stops itself and all of its group, the guard too.
+        let mut child = runs.run(sh("sleep 1000 & echo $!; kill -STOP 0; wait"));
+        let mut stdout = child.take_stdout().unwrap();
+        let sleeper = Process::of(&block_on(stdout.line()).unwrap());
+        child.terminate();
+        assert_eq!(block_on(child.status()).unwrap().signal(), Some(15));
+        sleeper.ends();
+        assert_eq!(counter(&running, "killed"), 0);
+        no_child_is_left();
+        assert_eq!(running.stop().code, 0);
+    });
+}
+
+#[test]
+fn a_child_without_descriptors_and_in_a_session_of_its_own_ends_at_the_stop() {
+    watched(|| {
+        let (running, runs) = commands(Commands::new().kill_timeout(NEVER));
+        let closed =
+            "echo $$; exec <&- >&- 2>&-; for fd in 3 4 5 6 7 8 9; do eval \"exec $fd>&-\"; done; exec sleep 1000";
+        let mut bare = runs.run(sh(closed));
+        let mut session = runs.run(Run::new("setsid").args(["sh", "-c", closed]));
+        let [one, two] = [&mut bare, &mut session].map(|child| {
+            let mut stdout = child.take_stdout().unwrap();
+            let process = Process::of(&block_on(stdout.line()).unwrap());
+            assert_eq!(block_on(stdout.line()), None);
+            process
+        });
+        let ends = [bare.status(), session.status()];
+        assert_eq!(running.stop().code, 0);
+        [one, two].iter().for_each(Process::ends);
+        ends.into_iter().for_each(|end| assert_eq!(block_on(end).unwrap().signal(), Some(15)));
+        no_child_is_left();
+    });
+}
+
+#[test]
 fn what_a_child_leaves_behind_ends_with_it() {
     watched(|| {
         let (running, runs) = commands(Commands::new().kill_timeout(NEVER));
@@ -639,9 +793,9 @@ fn a_child_is_killed_in_time_for_the_deadline() {
 struct Dropped(Commands, Latch);
 
 impl Task<Thread> for Dropped {
-    type Options = CommandOptions;
+    type Options = CommandsOptions;
 
-    async fn run(&mut self, cx: Context<Thread, CommandOptions>) -> Result {
+    async fn run(&mut self, cx: Context<Thread, CommandsOptions>) -> Result {
         {
             let (mut runs, mut dropped) = (pin!(Task::run(&mut self.0, cx.clone())), pin!(self.1.opened()));
             poll_fn(|poll| match runs.as_mut().poll(poll) {

@@ -3,7 +3,7 @@
 mod util;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -291,6 +291,177 @@ fn a_folder_that_is_replaced_again_and_again_is_known_as_it_is_at_last() {
         told.until("created sub/last");
         fs::write(sub.join("and more"), "").unwrap();
         told.until("created sub/and more");
+        down(running);
+    });
+}
+
+/// What is there, by what was told.
+#[derive(Default)]
+struct Model(BTreeMap<PathBuf, bool>);
+
+impl Model {
+    /// A change has to fit what was told before.
+    fn apply(&mut self, change: &Change) {
+        let known = self.0.get(change.path()).copied();
+        assert_eq!(known, change.before().map(|old| old.is_dir), "{change:?}");
+        match change.after() {
+            Some(new) => self.0.insert(new.path.clone(), new.is_dir),
+            None => self.0.remove(change.path()),
+        };
+    }
+
+    /// Hears until what was told is what is there.
+    fn catch_up(&mut self, told: &Told) {
+        loop {
+            while let Ok(change) = told.changes.try_recv() {
+                self.apply(&change);
+            }
+            let there = tree(&told.root);
+            if self.0 == there {
+                return;
+            }
+            match told.changes.recv_timeout(SOON) {
+                Ok(change) => self.apply(&change),
+                Err(error) => panic!("{error}: known is {:#?}\nthere is {there:#?}", self.0),
+            }
+        }
+    }
+}
+
+/// All that is in a folder, and whether it is a folder.
+fn tree(folder: &Path) -> BTreeMap<PathBuf, bool> {
+    let mut found = BTreeMap::new();
+    for item in fs::read_dir(folder).unwrap() {
+        let path = item.unwrap().path();
+        let is_dir = fs::symlink_metadata(&path).unwrap().is_dir();
+        if is_dir {
+            found.extend(tree(&path));
+        }
+        found.insert(path, is_dir);
+    }
+    found
+}
+
+#[test]
+fn a_storm_of_renames_and_replacements_ends_in_what_is_there() {
+    watched(|| {
+        let folder = folder();
+        let (watcher, told) = teller(folder.path());
+        let running = watching(watcher.recursive().debounce(Duration::from_millis(1)));
+        let mut model = Model::default();
+        let mut state = 1_u64;
+        // xorshift: the same storm each time.
+        let mut dice = move |sides: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % sides
+        };
+        for _ in 0..20 {
+            for _ in 0..100 {
+                let mut place = || {
+                    let depth = 1 + dice(3);
+                    (0..depth).fold(folder.path().to_owned(), |path, _| path.join(["a", "b", "c"][dice(3) as usize]))
+                };
+                let (one, other) = (place(), place());
+                // What can't be done isn't.
+                let _ = match dice(6) {
+                    0 | 1 => fs::create_dir_all(&one),
+                    2 => fs::write(&one, "x"),
+                    3 | 4 => fs::rename(&one, &other),
+                    _ => fs::remove_dir_all(&one).or_else(|_| fs::remove_file(&one)),
+                };
+            }
+            model.catch_up(&told);
+        }
+        // All folders that are left are listened to.
+        let folders: Vec<PathBuf> =
+            model.0.iter().filter(|(_, is_dir)| **is_dir).map(|(path, _)| path.clone()).collect();
+        folders.iter().for_each(|folder| fs::write(folder.join("end"), "").unwrap());
+        model.catch_up(&told);
+        assert!(!folders.is_empty());
+        down(running);
+    });
+}
+
+#[test]
+fn a_burst_of_thousands_of_files_deep_down_is_told_of_file_by_file() {
+    watched(|| {
+        let folder = folder();
+        let (watcher, told) = teller(folder.path());
+        let watcher = watcher.recursive();
+        let mut slow = watcher.handle().changes();
+        let running = watching(watcher);
+        let mut model = Model::default();
+        let deep = (0..50).fold(folder.path().to_owned(), |path, depth| path.join(depth.to_string()));
+        fs::create_dir_all(&deep).unwrap();
+        (0..2000).for_each(|number| fs::write(deep.join(number.to_string()), "").unwrap());
+        (0..2050).for_each(|_| model.apply(&told.next()));
+        model.catch_up(&told);
+        fs::remove_dir_all(folder.path().join("0")).unwrap();
+        (0..2050).for_each(|_| model.apply(&told.next()));
+        model.catch_up(&told);
+        assert_eq!((counter(&running, "created"), counter(&running, "deleted")), (2050, 2050));
+        // To who has not looked meanwhile nothing has happened.
+        assert_eq!(slow.try_next(), None);
+        down(running);
+    });
+}
+
+#[test]
+fn names_of_any_bytes_and_trees_that_are_too_deep_do_no_harm() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+    watched(|| {
+        let (folder, outside) = (folder(), folder());
+        let (watcher, told) = teller(folder.path());
+        let running = watching(watcher.recursive());
+        let odd = folder.path().join(OsStr::from_bytes(b"\xff\n\x01"));
+        fs::create_dir(&odd).unwrap();
+        assert_eq!(told.next().path(), odd);
+        fs::write(odd.join(OsStr::from_bytes(b"\xfe")), "").unwrap();
+        assert_eq!(told.next().path(), odd.join(OsStr::from_bytes(b"\xfe")));
+
+        // Two trees whose paths the system takes, one put into the other, make paths that it doesn't.
+        let deep = |top: &Path| (0..15).fold(top.join("deep"), |path, _| path.join("x".repeat(200)));
+        let (upper, lower) = (deep(folder.path()), deep(outside.path()));
+        fs::create_dir_all(&upper).unwrap();
+        fs::create_dir_all(&lower).unwrap();
+        fs::rename(outside.path().join("deep"), upper.join("more")).unwrap();
+        fs::write(folder.path().join("end"), "").unwrap();
+        told.until("created end");
+        fs::remove_dir_all(folder.path().join("deep")).unwrap();
+        told.until("deleted deep");
+        down(running);
+    });
+}
+
+#[test]
+fn a_folder_that_becomes_a_file_is_missing_until_it_is_a_folder_again() {
+    watched(|| {
+        let outer = folder();
+        let root = outer.path().join("root");
+        fs::create_dir(&root).unwrap();
+        let (watcher, told) = teller(&root);
+        let running = watching(watcher.recursive());
+        for _ in 0..3 {
+            fs::write(root.join("file"), "").unwrap();
+            assert_eq!(told.line(), "created file");
+            fs::remove_dir_all(&root).unwrap();
+            fs::write(&root, "").unwrap();
+            assert_eq!(told.line(), "deleted file");
+            while warnings(&running) != ["folder"] {
+                thread::yield_now();
+            }
+            // Put in its place at once.
+            let next = outer.path().join("next");
+            fs::create_dir(&next).unwrap();
+            fs::remove_file(&root).unwrap();
+            fs::rename(&next, &root).unwrap();
+            while !warnings(&running).is_empty() {
+                thread::yield_now();
+            }
+        }
         down(running);
     });
 }

@@ -7,7 +7,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     process::{Command, Stdio},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     task::Poll,
@@ -579,6 +579,103 @@ fn an_abandoned_loop_is_left_by_real_time() {
         assert_eq!(report.assert_code(124).state_of("stuck"), State::Abandoned);
         assert_eq!(clock.elapsed(), 10 * S);
         release.open();
+    });
+}
+
+#[test]
+fn a_task_can_not_move_the_clock_that_waits_for_it() {
+    watched(|| {
+        let clock = Arc::new(OnceLock::<Clock>::new());
+        let moves = clock.clone();
+        let own = task_fn::<Thread>(async move |cx| {
+            cx.ready();
+            cx.sleep(S).await;
+            moves.get().expect("the test has set it").advance(S);
+            Ok(())
+        });
+        let mut test = TestService::new(service_of(own));
+        let fake = test.fake_clock();
+        clock.set(fake.clone()).unwrap();
+        let test = test.start();
+        fake.advance(S);
+        let report = test.join();
+        contains(&report.assert_code(1).to_string(), &["a task can't move or wait for the clock of its service"]);
+    });
+}
+
+#[test]
+fn one_service_can_move_the_clock_of_another() {
+    watched(|| {
+        let mut outer = Service::new("outer");
+        let moves = task_fn::<Thread>(async move |_| {
+            let mut inner = Service::new("inner");
+            inner.task_on::<Thread>("tick", Periodic::new(HOUR, || ()));
+            let (test, clock) = with_clock(inner);
+            clock.advance(24 * HOUR);
+            assert_eq!(test.counter("tick.iterations"), 24);
+            test.stop().assert_clean();
+            Ok(())
+        });
+        outer.task("moves", moves);
+        let mut test = TestService::new(outer);
+        let clock = test.fake_clock();
+        let test = test.launch();
+        test.join().assert_clean();
+        assert_eq!(clock.elapsed(), Duration::ZERO);
+    });
+}
+
+#[test]
+fn timers_of_no_length_and_those_that_are_set_on_the_way_ring_in_their_time() {
+    watched(|| {
+        let rung = Arc::new(Mutex::new(Vec::new()));
+        let notes = rung.clone();
+        let chain = task_fn::<Thread>(async move |cx| {
+            cx.ready();
+            let begun = cx.now();
+            for step in [0, 3, 0, 1, 5, 0] {
+                cx.sleep(step * S).await;
+                let (child, notes) = (cx.clone(), notes.clone());
+                // Set while the clock is on its way; the first at once.
+                let rings = async move {
+                    child.sleep(Duration::ZERO).await;
+                    notes.lock().unwrap().push(child.now() - begun);
+                    child.sleep(S / 2).await;
+                    notes.lock().unwrap().push(child.now() - begun);
+                };
+                cx.spawn_local(rings).detach();
+            }
+            cx.until_shutdown().await;
+            Ok(())
+        });
+        let (test, clock) = with_clock(service_of(chain));
+        clock.advance(20 * S);
+        let half = S / 2;
+        let times = [0, 3, 3, 4, 9, 9].map(|step| step * S);
+        let mut expected: Vec<_> = times.iter().flat_map(|time| [*time, *time + half]).collect();
+        expected.sort();
+        assert_eq!(*rung.lock().unwrap(), expected);
+        test.stop().assert_clean();
+    });
+}
+
+#[cfg(feature = "watch")]
+#[test]
+fn a_watched_folder_is_silent_by_the_clock() {
+    use interloop::tasks::DirectoryWatcher;
+
+    watched(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut service = Service::new("tested");
+        service.task_on::<Thread>("files", DirectoryWatcher::new(folder.path(), |_| ()).debounce(HOUR));
+        let (test, clock) = with_clock(service);
+        std::fs::write(folder.path().join("a"), "").unwrap();
+        test.wait_until("nothing is heard", || clock.next_deadline() == Some(HOUR));
+        assert_eq!(test.counter("files.created"), 0);
+        // Ten times the silence at most, whatever comes meanwhile.
+        clock.advance(10 * HOUR);
+        assert_eq!(test.counter("files.created"), 1);
+        test.stop().assert_clean();
     });
 }
 

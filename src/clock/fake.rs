@@ -43,6 +43,9 @@ struct Inner {
     busy: usize,
     /// How much of that has been given up waiting for: it blocks its thread.
     blocked: usize,
+    /// How much there ever was to be done; and had been when it was given up last.
+    begun: u64,
+    given_up: u64,
     /// Counts the changes of `busy`.
     changes: u64,
 }
@@ -61,7 +64,16 @@ impl Fake {
     pub(crate) fn new() -> Arc<Self> {
         let now = Instant::now();
         Arc::new(Self {
-            inner: Mutex::new(Inner { now, next: 0, alarms: BTreeMap::new(), busy: 0, blocked: 0, changes: 0 }),
+            inner: Mutex::new(Inner {
+                now,
+                next: 0,
+                alarms: BTreeMap::new(),
+                busy: 0,
+                blocked: 0,
+                begun: 0,
+                given_up: 0,
+                changes: 0,
+            }),
             rested: Condvar::new(),
             began: now,
             #[cfg(feature = "cron")]
@@ -140,14 +152,19 @@ impl Fake {
     pub(crate) fn begin(self: &Arc<Self>) -> Begun {
         let mut inner = self.lock();
         inner.busy += 1;
+        inner.begun += 1;
         inner.changes += 1;
-        Begun(self.clone())
+        Begun { fake: self.clone(), number: inner.begun }
     }
 
-    fn end(&self) {
+    fn end(&self, number: u64) {
         let mut inner = self.lock();
         inner.busy -= 1;
         inner.changes += 1;
+        if number <= inner.given_up {
+            // It was blocked and is not any more, and others may have waited for it: all count again.
+            (inner.blocked, inner.given_up) = (0, 0);
+        }
         if inner.busy <= inner.blocked {
             self.rested.notify_all();
         }
@@ -164,13 +181,12 @@ impl Fake {
             if inner.changes != changes {
                 (changes, changed) = (inner.changes, now);
             } else if now.duration_since(changed) >= PATIENCE {
-                inner.blocked = inner.busy;
+                (inner.blocked, inner.given_up) = (inner.busy, inner.begun);
             }
             if inner.busy > inner.blocked && until.is_some_and(|until| now >= until) {
                 return Rest::Restless;
             }
         }
-        inner.blocked = inner.busy;
         if inner.blocked == 0 { Rest::Rests } else { Rest::Blocked(inner.blocked) }
     }
 }
@@ -188,11 +204,15 @@ impl fmt::Debug for Fake {
 
 /// Something that is to be done.
 #[derive(Debug)]
-pub(crate) struct Begun(Arc<Fake>);
+pub(crate) struct Begun {
+    fake: Arc<Fake>,
+    /// From 1.
+    number: u64,
+}
 
 impl Drop for Begun {
     fn drop(&mut self) {
-        self.0.end();
+        self.fake.end(self.number);
     }
 }
 
@@ -252,5 +272,33 @@ impl<F: Future<Output = ()>> Future for Sleep<F> {
             SleepOf::Native { sleep } => sleep.poll(cx),
             SleepOf::Fake { alarm } => Pin::new(alarm).poll(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn what_begins_after_something_was_given_up_is_waited_for() {
+        let fake = Fake::new();
+        let until = Instant::now().checked_add(SOON);
+        let (blocked, other) = (fake.begin(), fake.begin());
+        assert_eq!(fake.settle(until), Rest::Blocked(2));
+        // What blocked goes on, and others do something of their own: as many as before are at something.
+        let fresh = fake.begin();
+        drop(blocked);
+        let (rests, rested) = mpsc::channel();
+        let settles = fake.clone();
+        let settler = thread::spawn(move || rests.send(settles.settle(until)));
+        drop(other);
+        assert_eq!(rested.recv_timeout(Duration::from_millis(50)), Err(mpsc::RecvTimeoutError::Timeout));
+        drop(fresh);
+        assert_eq!(rested.recv_timeout(SOON), Ok(Rest::Rests));
+        settler.join().expect("it only waits").expect("the test listens");
     }
 }

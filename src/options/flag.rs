@@ -4,7 +4,7 @@
 //! declared one tells about itself. It carries what is needed to read and to explain a value, and nothing that relates
 //! options to each other: such constraints name the ids of the owner's own `Command`, and act there, in the replay.
 
-use std::{any::TypeId, ffi::OsString};
+use std::{any::TypeId, ffi::OsString, fmt};
 
 use clap::{
     Arg, ArgAction, Command, ValueHint,
@@ -20,7 +20,7 @@ use super::{
 use crate::hosted::catch;
 
 /// One option of one owner.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Flag {
     /// As its owner declared it, and built, so that all getters answer.
     pub(super) declared: Arg,
@@ -93,6 +93,18 @@ impl Flag {
     /// What it is called on the command line: `--http-port`, or a positional's name.
     pub(super) fn shown(&self) -> String {
         self.long.as_ref().map_or_else(|| self.name.clone(), |long| format!("--{long}"))
+    }
+
+    /// Whether clap means it by this: `--http-token <TOKEN>`, or `[WORD]...` where it is positional.
+    pub(super) fn is_called(&self, argument: &str) -> bool {
+        match &self.long {
+            Some(_) => argument.split([' ', '=', '[']).next() == Some(&self.shown()),
+            None => {
+                let bare = self.bare();
+                let mut names = bare.get_value_names().unwrap_or_default().iter();
+                names.any(|name| **name == *argument.trim_matches(['[', ']', '<', '>', '.']))
+            }
+        }
     }
 
     /// By which it is asked for: as on the command line, without the dashes.
@@ -306,6 +318,13 @@ pub(super) fn truth(value: &str) -> Result<bool, String> {
 /// Reads what stands for an option that counts.
 pub(super) fn count(value: &str) -> Result<u8, String> {
     value.parse().map_err(|_| format!("invalid value '{}': expected a number from 0 to 255", value.escape_debug()))
+}
+
+impl fmt::Debug for Flag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Its defaults may be secrets.
+        f.debug_struct("Flag").field("key", &self.key).finish_non_exhaustive()
+    }
 }
 
 fn prefixed(section: &Section, name: &str) -> String {

@@ -97,7 +97,7 @@ pub(super) struct Occurrence {
 }
 
 /// The strongest layer: what the common command has collected.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct CommandLine(pub(super) ArgMatches);
 
 impl Layer for CommandLine {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::wording;
+
 /// What is shown instead of a secret.
 pub(super) const MASK: &str = "***";
 
@@ -45,4 +47,13 @@ impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(MASK)
     }
+}
+
+/// A message without these values: as they are, as `Debug` writes them, and as a message of one line has them.
+pub(super) fn redacted(message: String, values: impl Iterator<Item = String>) -> String {
+    let forms = |value: String| [value.escape_debug().to_string(), wording::line(&value), value];
+    let mut forms: Vec<String> = values.flat_map(forms).filter(|form| !form.is_empty()).collect();
+    // One may be part of another.
+    forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
+    forms.iter().fold(message, |message, form| message.replace(form, MASK))
 }

@@ -36,6 +36,11 @@ pub(super) fn one_line(error: &clap::Error) -> String {
     for after in ["\n\nFor more information", "\n\nUsage:"] {
         text = text.rsplit_once(after).map_or(text, |(before, _)| before);
     }
+    line(text)
+}
+
+/// All its lines in one.
+pub(super) fn line(text: &str) -> String {
     let mut line = String::new();
     let mut in_list = false;
     for part in text.lines().map(str::trim).filter(|part| !part.is_empty()) {

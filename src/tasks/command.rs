@@ -17,7 +17,7 @@ use std::{
     process::ExitStatus,
     sync::Arc,
     task::{Context as Polled, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 pub use self::{
@@ -34,6 +34,15 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much of the time to the task's deadline is kept for the end itself, at most.
 const MARGIN: Duration = Duration::from_secs(1);
 
+/// What children are held to.
+#[derive(Clone, Copy)]
+struct Bounds {
+    /// Between TERM and KILL.
+    patience: Duration,
+    /// How many there may be at once; 0: any number.
+    most: usize,
+}
+
 /// A program as a task: a child process that runs until the service stops.
 ///
 /// It is ready when the child has been started. When the child exits with 0, the task has ended; with anything else, or by a signal, it has failed, so a
@@ -47,7 +56,7 @@ const MARGIN: Duration = Duration::from_secs(1);
 /// service.task_with::<Thread, _>("www", serve).restart(RestartPolicy::on_failure());
 /// ```
 ///
-/// Groups, stop, options and counters are those of [`Commands`].
+/// Groups, stop, counters and the kill timeout are those of [`Commands`].
 pub struct Command {
     run: Option<Run>,
     kill_timeout: Duration,
@@ -101,7 +110,8 @@ impl Command {
 ///
 /// The group is led by a guard, a small `/bin/sh` script in `ps` as `interloop-guard`: when the service is gone, by KILL too, it kills the group. So
 /// nothing outlives the service, but for these: a process that has left the group by `setsid` or `setpgid` and is not the child itself; one of another user
-/// (set-user-ID), which the guard may not signal; and a group whose guard somebody has killed. No child is started where there is no `/bin/sh`.
+/// (set-user-ID), which the guard may not signal; and a group whose guard somebody has killed, or stopped for good. No child is started where there is no
+/// `/bin/sh`.
 ///
 /// Children are started and watched by one thread, named `{task}-children`, by their descriptors (pidfd, Linux 5.3). There is no handler of `SIGCHLD`, and no other
 /// children are reaped.
@@ -120,15 +130,18 @@ impl Command {
 ///
 /// # Options
 ///
-/// `--{task}-kill-timeout`.
+/// `--{task}-kill-timeout`; `--{task}-max-running`: how many children there may be at once, 0 for any number. Those that are too many wait, and are started in
+/// the order in which they were asked for.
 ///
 /// # Counters
 ///
-/// `started`; `finished`; `spawn_failures`; `killed`: those who got KILL; `running`, a gauge.
+/// `started`; `finished`; `spawn_failures`; `killed`: those who got KILL; `running` and `waiting`, gauges.
 #[derive(Default)]
 pub struct Commands {
     handle: CommandHandle,
     kill_timeout: Option<Duration>,
+    /// 0: any number.
+    max_running: usize,
 }
 
 impl Commands {
@@ -153,14 +166,31 @@ impl Commands {
         self.kill_timeout = Some(timeout);
         self
     }
+
+    /// How many children there may be at once, unless the options say otherwise; 0, the default, is any number. What is too much waits.
+    pub fn max_running(mut self, children: usize) -> Self {
+        self.max_running = children;
+        self
+    }
 }
 
-/// The options of [`Command`] and [`Commands`].
+/// The options of [`Command`].
 #[derive(clap::Args, Clone, Debug)]
 pub struct CommandOptions {
     /// How long children may take to end before they are killed; the program's own time by default
     #[arg(long, value_name = "DURATION", value_parser = crate::duration)]
     kill_timeout: Option<Duration>,
+}
+
+/// The options of [`Commands`].
+#[derive(clap::Args, Clone, Debug)]
+pub struct CommandsOptions {
+    /// How long children may take to end before they are killed; the program's own time by default
+    #[arg(long, value_name = "DURATION", value_parser = crate::duration)]
+    kill_timeout: Option<Duration>,
+    /// How many children may run at once, 0 for any number; others wait. The program's own number by default
+    #[arg(long, value_name = "CHILDREN")]
+    max_running: Option<usize>,
 }
 
 impl<L: Timers> Task<L> for Command {
@@ -177,19 +207,25 @@ impl<L: Timers> Task<L> for Command {
             let status = child.status().await?;
             if status.success() { Ok(()) } else { Err(Error::new(format!("{program} {}", how(status)))) }
         };
-        serve(&cx, &core, self.kill_timeout, ended).await
+        let patience = cx.options().kill_timeout.unwrap_or(self.kill_timeout);
+        serve(&cx, &core, Bounds { patience, most: 0 }, ended).await
     }
 }
 
 impl<L: Timers> Task<L> for Commands {
-    type Options = CommandOptions;
+    type Options = CommandsOptions;
 
-    async fn run(&mut self, cx: Context<L, CommandOptions>) -> Result {
+    async fn run(&mut self, cx: Context<L, CommandsOptions>) -> Result {
+        let options = cx.options();
+        let patience = options.kill_timeout.or(self.kill_timeout).unwrap_or(KILL_TIMEOUT);
+        let bounds = Bounds { patience, most: options.max_running.unwrap_or(self.max_running) };
+        let waits = self.handle.0.clone();
+        cx.gauge_from("waiting", move || waits.waiting() as f64);
         let ready = async {
             cx.ready();
             pending().await
         };
-        serve(&cx, &self.handle.0, self.kill_timeout.unwrap_or(KILL_TIMEOUT), ready).await
+        serve(&cx, &self.handle.0, bounds, ready).await
     }
 
     fn offer(&self) -> Option<Offer> {
@@ -207,14 +243,14 @@ fn how(status: ExitStatus) -> String {
 }
 
 /// Runs what is asked for until the task is asked to stop, or `until` is ready; then ends all children.
-async fn serve<L: Timers>(
-    cx: &Context<L, CommandOptions>,
+async fn serve<L: Timers, O>(
+    cx: &Context<L, O>,
     core: &Arc<Core>,
-    kill_timeout: Duration,
+    bounds: Bounds,
     until: impl Future<Output = Result>,
 ) -> Result {
-    let patience = cx.options().kill_timeout.unwrap_or(kill_timeout);
-    let mut crew = Crew::start(cx, core, patience)?;
+    let patience = bounds.patience;
+    let mut crew = Crew::start(cx, core, bounds)?;
     let mut jobs = Jobs { cx, core, awaited: Vec::new() };
     let (mut until, mut stop) = (Box::pin(until), pin!(cx.shutdown().requested()));
     let ended = poll_fn(|context| {
@@ -238,7 +274,7 @@ async fn serve<L: Timers>(
         core.shut();
     }
     let rest = shutdown.deadline().map(|deadline| {
-        let rest = deadline.saturating_duration_since(Instant::now());
+        let rest = deadline.saturating_duration_since(cx.now());
         rest - MARGIN.min(rest / 4)
     });
     crew.stop(rest.map_or(patience, |rest| rest.min(patience)));
@@ -253,13 +289,13 @@ async fn serve<L: Timers>(
 }
 
 /// What runs on the loop for children.
-struct Jobs<'a, L: Timers> {
-    cx: &'a Context<L, CommandOptions>,
+struct Jobs<'a, L: Timers, O> {
+    cx: &'a Context<L, O>,
     core: &'a Core,
     awaited: Vec<Reply<()>>,
 }
 
-impl<L: Timers> Jobs<'_, L> {
+impl<L: Timers, O> Jobs<'_, L, O> {
     fn host(&mut self, context: &Polled<'_>) {
         for job in self.core.jobs(context) {
             let reply = self.cx.spawn_local((job.make)());

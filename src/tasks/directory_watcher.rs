@@ -16,7 +16,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::Poll,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use self::{
@@ -421,9 +421,10 @@ impl<L: Timers> Watch<L> {
             }
         });
         let Some(mut count) = heard.await? else { return Some(Look::Everywhere) };
-        let (begun, most) = (Instant::now(), self.debounce.saturating_mul(10));
-        while begun.elapsed() < most {
-            let pause = self.debounce.min(most.saturating_sub(begun.elapsed()));
+        let (begun, most) = (self.cx.now(), self.debounce.saturating_mul(10));
+        let rest = || most.saturating_sub(self.cx.now().saturating_duration_since(begun));
+        while !rest().is_zero() {
+            let pause = self.debounce.min(rest());
             self.or(stop.as_mut(), pin!(self.cx.sleep(pause))).await?;
             let now = self.inbox.count();
             if now == count {

@@ -10,6 +10,7 @@ use super::watchdog::{LIMIT, Limit};
 use crate::{
     ServiceHandle,
     clock::{Fake, Rest},
+    current,
     state::Seconds,
 };
 
@@ -41,7 +42,7 @@ impl Clock {
     ///
     /// # Panics
     ///
-    /// When the watchdog's time is up, or the time is too far for the clock.
+    /// When the watchdog's time is up, or the time is too far for the clock; on the thread of a loop of this service, which would wait for itself.
     #[track_caller]
     pub fn advance(&self, duration: Duration) {
         let limit = self.limit();
@@ -55,7 +56,7 @@ impl Clock {
     ///
     /// # Panics
     ///
-    /// When the watchdog's time is up.
+    /// When the watchdog's time is up; on the thread of a loop of this service.
     #[track_caller]
     pub fn settle(&self) {
         let limit = self.limit();
@@ -84,7 +85,12 @@ impl Clock {
         self.fake.next_alarm()
     }
 
+    #[track_caller]
     fn limit(&self) -> Limit {
+        assert!(
+            !current::is_by(&self.fake),
+            "a task can't move or wait for the clock of its service: it would wait for itself"
+        );
         self.limit.get().cloned().unwrap_or_else(|| Limit::begin(self.service.clone(), LIMIT))
     }
 

@@ -1,5 +1,6 @@
 //! An event loop of one's own: raw epoll, and a timer wheel. It is a full member: tasks, calls, sockets, timers, restarts, and the whole conformance kit.
 
+pub mod echo;
 mod wheel;
 
 use std::{cell::OnceCell, future::Future, mem::MaybeUninit, rc::Rc, time::Duration};

@@ -1,35 +1,7 @@
-//! A service on a loop of one's own: a server that echoes what it is sent, and a job that says that all is well.
-//!
-//! ```sh
-//! custom-loop --alive-interval 2s
-//! ```
+//! A service on a loop of one's own: see the library's `echo`.
 
 use std::process::ExitCode;
-use std::time::Duration;
-
-use custom_loop::Epoll;
-use futures_util::AsyncReadExt;
-use futures_util::future::{Either, select};
-use interloop::net::{Accept, Bound};
-use interloop::{Context, Result, Service, task_fn, tasks::Periodic};
-
-async fn echo(cx: Context<Epoll>) -> Result {
-    let mut listener = cx.listen(Bound::tcp(([127, 0, 0, 1], 0).into())?)?;
-    log::info!(target: cx.target(), "server started on {}", listener.address());
-    let served = cx.counter("served");
-    let mut stop = std::pin::pin!(cx.until_shutdown());
-    while let Either::Right((accepted, _)) = select(stop.as_mut(), std::pin::pin!(listener.accept())).await {
-        let (reader, mut writer) = accepted?.0.split();
-        served.add(1);
-        cx.spawn_local(async move { futures_util::io::copy(reader, &mut writer).await }).detach();
-    }
-    Ok(())
-}
 
 fn main() -> ExitCode {
-    let mut service = Service::new("custom-loop");
-    service.task("echo", task_fn::<Epoll>(echo));
-    let alive = || log::info!("all is well");
-    service.task_on::<Epoll>("alive", Periodic::new(Duration::from_secs(10), alive));
-    service.run()
+    custom_loop::echo::service().run()
 }

@@ -1,7 +1,7 @@
-//! A service without a task: it waits to be asked to stop. ^C does.
+//! A service without a task: see the library.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    interloop::Service::new("empty").run()
+    empty::service().run()
 }

@@ -43,6 +43,7 @@ impl<L: Net> Task<L> for Lines {
     async fn run(&mut self, cx: Context<L, LinesOptions>) -> Result {
         let address = SocketAddr::from(([127, 0, 0, 1], cx.options().port));
         let mut listener = cx.listen(Bound::tcp(address)?)?;
+        cx.bound(listener.address().clone());
         log::info!(target: cx.target(), "server started on {}", listener.address());
         let mut stop = pin!(cx.until_shutdown());
         while let Either::Right((accepted, _)) = select(stop.as_mut(), pin!(listener.accept())).await {

@@ -16,17 +16,20 @@ const MAILBOX: Token = Token(1);
 const FIRST_CLIENT: usize = 2;
 
 /// What the others see of the server.
-#[derive(Default)]
-pub(crate) struct Counts {
-    pub(crate) lines: Cell<u64>,
+pub struct Counts {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// So many were shouted.
+    pub lines: Cell<u64>,
 }
 
 /// The server as a loop.
 #[derive(Clone, Default)]
-pub(crate) struct Shout;
+pub struct Shout;
 
+/// The options of [`Shout`].
 #[derive(clap::Args)]
-pub(crate) struct ShoutOptions {
+pub struct ShoutOptions {
     /// Listen on this port of 127.0.0.1; 0 is any free one
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     port: u16,
@@ -45,7 +48,7 @@ impl EventLoop for Shout {
     ) -> Result {
         let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(64));
         let mut server = Server::new(&poll, options.port)?;
-        log::info!("server started on {}", server.listener.local_addr()?);
+        log::info!("server started on {}", server.counts.address);
 
         let waker = Waker::new(poll.registry(), MAILBOX)?;
         mailbox.set_notify(move || {
@@ -93,7 +96,8 @@ impl Server {
     fn new(poll: &Poll, port: u16) -> io::Result<Self> {
         let mut listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port)))?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        Ok(Self { listener, clients: HashMap::new(), last: FIRST_CLIENT, counts: Rc::default() })
+        let counts = Rc::new(Counts { address: listener.local_addr()?, lines: Cell::new(0) });
+        Ok(Self { listener, clients: HashMap::new(), last: FIRST_CLIENT, counts })
     }
 
     fn accept(&mut self, poll: &Poll) -> io::Result<()> {

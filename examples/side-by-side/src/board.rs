@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use interloop::Remote;
 use serde::Serialize;
-use side_by_side::web::{self, Message};
+
+use crate::web::{self, Message};
 
 /// How many messages the board shows.
 const SHOWN: usize = 20;

@@ -156,3 +156,78 @@ fn a_wrong_secret_is_not_repeated_to_who_typed_or_set_it() {
     let set = task::<Picky>("http").code("token", "hunter2").parse([""; 0]).unwrap_err();
     assert_eq!(set, config("hello: task http: option token, set in code: invalid value ***"));
 }
+
+#[test]
+fn a_wrong_secret_without_a_long_name_is_not_repeated() {
+    fn token(text: &str) -> Result<Secret, String> {
+        Err(format!("{text} is too short"))
+    }
+    #[derive(Args, Debug)]
+    struct Own {
+        #[arg(short, value_parser = token)]
+        key: Option<Secret>,
+        #[arg(value_name = "WORD", value_parser = token)]
+        word: Option<Secret>,
+    }
+    let own = Hello::default().and::<Own>(Owner::Service, "");
+    for (words, name) in [(&["-k", "hunter2"][..], "--key"), (&["-khunter2"], "--key"), (&["hunter2"], "word")] {
+        let stop = own.parse(words.iter().copied()).unwrap_err();
+        assert_eq!(stop, usage(&format!("hello: invalid value *** for '{name}'; try --help")));
+    }
+}
+
+#[test]
+fn what_an_owner_says_of_a_secret_of_several_lines_is_told_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    let check: Check = |matches| Talkative::from_arg_matches(matches).map(drop);
+    for secret in ["-----BEGIN KEY-----\nhunter2\n-----END KEY-----\n", "hunter2\tand \"more\"", "hunter2\n\nhunter3"] {
+        fs::write(&path, secret).unwrap();
+        let by_file = task::<Talkative>("http").env("HELLO__HTTP__TOKEN_FILE", &path).parse([""; 0]).unwrap();
+        assert_eq!(
+            by_file.checked(0, check).unwrap_err(),
+            config("hello: task http: *** is no good token"),
+            "{secret:?}"
+        );
+    }
+}
+
+#[test]
+fn a_secret_that_is_part_of_another_one_leaves_nothing_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    fs::write(&one, "hunter").unwrap();
+    fs::write(&two, "hunter2").unwrap();
+    #[derive(Clone, Debug)]
+    struct Two;
+    impl FromArgMatches for Two {
+        fn from_arg_matches(_: &ArgMatches) -> Result<Self, clap::Error> {
+            Err(clap::Error::raw(ErrorKind::ValueValidation, "hunter2 is not hunter"))
+        }
+
+        fn update_from_arg_matches(&mut self, _: &ArgMatches) -> Result<(), clap::Error> {
+            Ok(())
+        }
+    }
+    impl Args for Two {
+        fn augment_args(command: Command) -> Command {
+            command.arg(clap::Arg::new("one").long("one")).arg(clap::Arg::new("two").long("two"))
+        }
+
+        fn augment_args_for_update(command: Command) -> Command {
+            Self::augment_args(command)
+        }
+    }
+    let hello = task::<Two>("http").env("HELLO__HTTP__ONE_FILE", &one).env("HELLO__HTTP__TWO_FILE", &two);
+    let check: Check = |matches| Two::from_arg_matches(matches).map(drop);
+    let why = hello.parse([""; 0]).unwrap().checked(0, check).unwrap_err();
+    assert_eq!(why, config("hello: task http: *** is not ***"));
+}
+
+#[test]
+fn nothing_of_what_is_in_force_is_shown_by_debug() {
+    let hello = task::<Login>("http").code("token", "hunter2").env("HELLO__HTTP__KEY", "hunter3");
+    let parsed = hello.parse(["--http-port", "4711"]).unwrap();
+    let shown = format!("{parsed:?}");
+    assert!(!shown.contains("hunter") && !shown.contains("a-default"), "{shown}");
+}

@@ -162,16 +162,27 @@ impl Core {
         }
     }
 
-    /// What this thread is to do; what there is to start only if it `starts`.
-    pub(super) fn take(&self, bell: &Arc<OwnedFd>, starts: bool) -> Vec<Order> {
+    /// What this thread is to do, with no more starts than this: what else there is to start waits.
+    pub(super) fn take(&self, bell: &Arc<OwnedFd>, starts: usize) -> Vec<Order> {
         let mut inner = lock(&self.inner);
         if !inner.bell.as_ref().is_some_and(|current| Arc::ptr_eq(current, bell)) {
             return Vec::new();
         }
-        if starts {
-            return std::mem::take(&mut inner.orders);
-        }
-        inner.orders.extract_if(.., |order| !matches!(order, Order::Start(_))).collect()
+        let mut room = starts;
+        let taken = inner.orders.extract_if(.., |order| match order {
+            Order::Start(_) if room == 0 => false,
+            Order::Start(_) => {
+                room -= 1;
+                true
+            }
+            _ => true,
+        });
+        taken.collect()
+    }
+
+    /// How many there are to start.
+    pub(super) fn waiting(&self) -> usize {
+        lock(&self.inner).orders.iter().filter(|order| matches!(order, Order::Start(_))).count()
     }
 
     /// What was not begun waits for the next thread, if one may come.

@@ -95,13 +95,17 @@ impl Guard {
 
     /// Signals the group; and the child, if it has left the group.
     pub(super) fn signal(&self, child: Option<&Child>, signal: Signal) {
-        // Nobody there, or somebody of another user's: nothing to be done about it.
-        let _ = kill_process_group(self.group(), signal);
         // Not reaped yet, so its number is its own.
-        if let Some(child) = child.map(Pid::from_child)
-            && getpgid(Some(child)).is_ok_and(|group| group != self.group())
-        {
-            let _ = kill_process(child, signal);
+        let child = child.map(Pid::from_child);
+        let outside = child.filter(|child| getpgid(Some(*child)).is_ok_and(|group| group != self.group()));
+        // Who was stopped hears a TERM when it goes on.
+        let signals = if signal == Signal::TERM { &[signal, Signal::CONT][..] } else { &[signal] };
+        for signal in signals {
+            // Nobody there, or somebody of another user's: nothing to be done about it.
+            let _ = kill_process_group(self.group(), *signal);
+            if let Some(child) = outside {
+                let _ = kill_process(child, *signal);
+            }
         }
     }
 

@@ -25,9 +25,14 @@ const LIMIT: usize = 16 * 1024 * 1024;
 const LINES_AT_A_TIME: u64 = 64;
 
 /// A program to run, with its arguments and surroundings. Its environment is the service's, unless something else is said here.
+///
+/// What no system takes, a NUL somewhere or a variable without a name, is an [error](super::CommandError::NotStarted) when it is run. `Debug` shows no
+/// arguments and no values of variables.
 pub struct Run {
     pub(super) command: Command,
     directory: Option<PathBuf>,
+    /// What no system takes.
+    fault: Option<String>,
     pub(super) input: Source,
     pub(super) hearers: [Option<Hearer>; 2],
     pub(super) limit: usize,
@@ -64,32 +69,38 @@ pub(super) type Work = Pin<Box<dyn Future<Output = ()>>>;
 impl Run {
     /// This program: a path, or a name that is looked for in `PATH`.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
-        Self {
-            command: Command::new(program),
+        let run = Self {
+            command: Command::new(&program),
             directory: None,
+            fault: None,
             input: Source::Nothing,
             hearers: [None, None],
             limit: LIMIT,
             kill_on_drop: false,
-        }
+        };
+        run.sound(&program, || "its name".to_owned())
     }
 
     /// One argument more.
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
-        self.command.arg(argument);
-        self
+        let number = self.command.get_args().len() + 1;
+        self.command.arg(&argument);
+        self.sound(&argument, || format!("argument {number}"))
     }
 
     /// These arguments more.
-    pub fn args<S: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
-        self.command.args(arguments);
-        self
+    pub fn args<S: AsRef<OsStr>>(self, arguments: impl IntoIterator<Item = S>) -> Self {
+        arguments.into_iter().fold(self, Self::arg)
     }
 
     /// Sets a variable of its environment.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.command.env(name, value);
-        self
+        let shown = || format!("variable {}", name.as_ref().display());
+        if name.as_ref().is_empty() || name.as_ref().as_encoded_bytes().contains(&b'=') {
+            self.fault.get_or_insert_with(|| format!("{} can't have this name", shown().escape_debug()));
+        }
+        self.command.env(&name, &value);
+        self.sound(&name, shown).sound(&value, shown)
     }
 
     /// Takes a variable out of its environment.
@@ -108,6 +119,14 @@ impl Run {
     pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Self {
         self.command.current_dir(&directory);
         self.directory = Some(directory.as_ref().to_owned());
+        self.sound(directory.as_ref().as_os_str(), || "its directory".to_owned())
+    }
+
+    /// Notes what is wrong with a string that the system is to be given.
+    fn sound(mut self, text: impl AsRef<OsStr>, what: impl Fn() -> String) -> Self {
+        if text.as_ref().as_encoded_bytes().contains(&0) {
+            self.fault.get_or_insert_with(|| format!("there is a NUL in {}", what().escape_debug()));
+        }
         self
     }
 
@@ -186,7 +205,7 @@ impl Run {
     pub(super) fn into_prepared(mut self, has_input: bool) -> Prepared {
         let input = if has_input { Stdio::piped() } else { Stdio::null() };
         self.command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Prepared { command: self.command, directory: self.directory }
+        Prepared { command: self.command, directory: self.directory, fault: self.fault }
     }
 }
 
@@ -194,14 +213,24 @@ impl Run {
 pub(super) struct Prepared {
     pub(super) command: Command,
     directory: Option<PathBuf>,
+    fault: Option<String>,
 }
 
 impl Prepared {
+    /// An error, if no system could start it.
+    pub(super) fn possible(&self) -> io::Result<()> {
+        match &self.fault {
+            Some(fault) => Err(io::Error::new(io::ErrorKind::InvalidInput, fault.clone())),
+            None => Ok(()),
+        }
+    }
+
     /// What it means for whoever asked for it that the system says this.
     pub(super) fn refused(&self, error: &io::Error) -> CommandError {
         let missing = self.directory.as_ref().filter(|directory| !directory.is_dir());
         let program = self.command.get_program().to_string_lossy().into_owned();
         let why = match (error.kind(), missing) {
+            (io::ErrorKind::InvalidInput, _) if self.fault.is_some() => error.to_string(),
             (_, Some(directory)) => format!("there is no directory {}", directory.display()),
             (io::ErrorKind::NotFound, None) => "there is no such program".to_owned(),
             _ => error.to_string(),
@@ -260,6 +289,13 @@ impl<S: AsRef<OsStr>> From<S> for Run {
 
 impl fmt::Debug for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Run").field(&self.command).finish()
+        // Arguments, and the values of variables, may be secrets.
+        let variables = self.command.get_envs().map(|(name, _)| name).collect::<Vec<_>>();
+        f.debug_struct("Run")
+            .field("program", &self.command.get_program())
+            .field("arguments", &self.command.get_args().len())
+            .field("variables", &variables)
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
     }
 }

@@ -23,6 +23,7 @@ use rustix::{
 };
 
 use super::{
+    Bounds,
     core::{Core, Order, Start, ring},
     error::CommandError,
     guard::Guard,
@@ -81,7 +82,7 @@ impl Wish {
 
 impl Crew {
     /// Starts the thread of this task.
-    pub(super) fn start<L: EventLoop, O>(cx: &Context<L, O>, core: &Arc<Core>, patience: Duration) -> Result<Self> {
+    pub(super) fn start<L: EventLoop, O>(cx: &Context<L, O>, core: &Arc<Core>, bounds: Bounds) -> Result<Self> {
         let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let wish = Arc::new(Wish { bell: bell.clone(), inner: Mutex::default() });
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -97,7 +98,7 @@ impl Crew {
             entries: BTreeMap::new(),
             shutdown: cx.shutdown(),
             target: cx.target().to_owned(),
-            patience,
+            bounds,
             stops: false,
             aborts: false,
             figures: Figures::of(cx),
@@ -155,8 +156,7 @@ struct Watch {
     shutdown: Shutdown,
     /// For the log.
     target: String,
-    /// Between TERM and KILL.
-    patience: Duration,
+    bounds: Bounds,
     stops: bool,
     aborts: bool,
     figures: Figures,
@@ -247,22 +247,37 @@ impl Watch {
             (self.stops, self.aborts) = (true, true);
             self.each(|watch, id| watch.kill(id));
         } else if let (Some(patience), false) = (wanted.stop, self.stops) {
-            (self.stops, self.patience) = (true, patience);
+            (self.stops, self.bounds.patience) = (true, patience);
             self.each(|watch, id| watch.terminate(id));
         }
-        let orders = self.core.take(&self.wish.bell, self.may_start());
-        for order in orders {
-            match order {
-                Order::Start(start) => self.guard(start),
-                Order::Look(id) => self.pump(id),
-                Order::Terminate(id) => self.terminate(id),
-                Order::Kill(id) => self.kill(id),
+        loop {
+            let orders = self.core.take(&self.wish.bell, self.room());
+            for order in orders {
+                match order {
+                    Order::Start(start) => self.guard(start),
+                    Order::Look(id) => self.pump(id),
+                    Order::Terminate(id) => self.terminate(id),
+                    Order::Kill(id) => self.kill(id),
+                }
+            }
+            // Who could not be started, or was killed before, has made room, which no event tells of.
+            if self.bounds.most == 0 || self.room() == 0 || self.core.waiting() == 0 {
+                return;
             }
         }
     }
 
     fn may_start(&self) -> bool {
         !self.stops && !self.shutdown.is_requested()
+    }
+
+    /// How many more may be started now. Whoever ends makes room; its end is an event, and this is asked again then.
+    fn room(&self) -> usize {
+        match self.bounds.most {
+            _ if !self.may_start() => 0,
+            0 => usize::MAX,
+            most => most.saturating_sub(self.entries.len()),
+        }
     }
 
     fn each(&mut self, mut f: impl FnMut(&mut Self, u64)) {
@@ -275,7 +290,7 @@ impl Watch {
     /// Has a guard get ready.
     fn guard(&mut self, start: Box<Start>) {
         let life = start.life.clone();
-        let guarded = Guard::start().and_then(|guard| {
+        let guarded = start.prepared.possible().and_then(|()| Guard::start()).and_then(|guard| {
             if let Some(fd) = guard.ready_fd() {
                 self.add(fd, life.id, GUARD, epoll::EventFlags::IN)?;
             }
@@ -389,7 +404,7 @@ impl Watch {
         }
         entry.guard.signal(entry.stage.child(), Signal::TERM);
         entry.is_asked = true;
-        let kill_at = Instant::now().checked_add(self.patience);
+        let kill_at = Instant::now().checked_add(self.bounds.patience);
         entry.kill_at = match (entry.kill_at, kill_at) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),

@@ -1,7 +1,7 @@
 //! The way to a watcher, and the streams of changes.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     fmt,
     future::poll_fn,
     path::PathBuf,
@@ -89,33 +89,43 @@ impl fmt::Debug for Changes {
 /// What one stream has not brought yet.
 #[derive(Default)]
 struct Pending {
-    /// By the time of the first change; some have left `files` already.
-    order: VecDeque<PathBuf>,
-    /// What a file was at first, and what it is.
-    files: BTreeMap<PathBuf, (Option<Entry>, Option<Entry>)>,
+    /// Numbered by the time of the first change.
+    order: BTreeMap<u64, PathBuf>,
+    next: u64,
+    files: BTreeMap<PathBuf, Meanwhile>,
     ended: bool,
     waker: Option<Waker>,
+}
+
+/// What a file was at first, and what it is.
+struct Meanwhile {
+    number: u64,
+    first: Option<Entry>,
+    latest: Option<Entry>,
 }
 
 impl Pending {
     fn push(&mut self, change: &Change) {
         let (path, new) = (change.path(), change.after().cloned());
         match self.files.get_mut(path) {
-            Some((old, _)) if old.is_none() && new.is_none() => {
+            Some(Meanwhile { number, first: None, .. }) if new.is_none() => {
+                self.order.remove(number);
                 self.files.remove(path);
-                self.order.retain(|other| other != path);
             }
-            Some((_, latest)) => *latest = new,
+            Some(meanwhile) => meanwhile.latest = new,
             None => {
-                self.files.insert(path.to_owned(), (change.before().cloned(), new));
-                self.order.push_back(path.to_owned());
+                self.next += 1;
+                let meanwhile = Meanwhile { number: self.next, first: change.before().cloned(), latest: new };
+                self.order.insert(self.next, path.to_owned());
+                self.files.insert(path.to_owned(), meanwhile);
             }
         }
     }
 
     fn pop(&mut self) -> Option<Change> {
-        let (old, new) = self.files.remove(&self.order.pop_front()?)?;
-        Change::between(old, new)
+        let (_, path) = self.order.pop_first()?;
+        let Meanwhile { first, latest, .. } = self.files.remove(&path)?;
+        Change::between(first, latest)
     }
 }
 

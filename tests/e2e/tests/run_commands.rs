@@ -84,6 +84,12 @@ const SLOW: &str = "trap 'echo asked; sleep $M; exit' TERM; echo up; while :; do
 const HALF: &str = "sleep $M & printf 'half a line'; echo up >&2; wait";
 /// Says something without end.
 const FLOOD: &str = "sleep $M & while :; do echo up; done";
+/// Has been stopped, by itself.
+const STOPPED: &str = "sleep $M & echo up; kill -STOP $$; wait";
+/// Holds no descriptor, as its child.
+const BARE: &str = "echo up; exec <&- >&- 2>&-; sleep $M & exec sleep $M";
+/// Is in a session of its own.
+const AWAY: &str = "echo up; exec setsid sleep $M";
 
 #[test]
 fn commands_are_run_and_their_lines_logged() {
@@ -129,13 +135,13 @@ fn killed_at_any_moment_of_its_start_it_leaves_nothing() {
 #[test]
 fn ended_while_commands_run_it_leaves_nothing() {
     watched(|| {
-        for script in [FAMILY, HALF, FLOOD, SLOW, DEAF] {
+        for script in [FAMILY, HALF, FLOOD, SLOW, DEAF, STOPPED, BARE, AWAY] {
             let service = Marked::run(script, &[]);
             service.example.log(": up");
             service.example.signal(Signal::KILL);
             assert_eq!(service.ends_with_all(), KILLED);
         }
-        for script in [FAMILY, HALF, FLOOD] {
+        for script in [FAMILY, HALF, FLOOD, STOPPED, BARE, AWAY] {
             let service = Marked::run(script, &[]);
             service.example.log(": up");
             service.example.signal(Signal::TERM);

@@ -1,0 +1,30 @@
+//! The service, in the test's process: a board on glib, asked by HTTP on tokio. What ticks is glib's own timer, which goes by real time.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+};
+
+use interloop::testing::TestService;
+
+/// The body of the answer.
+fn ask(server: SocketAddr, head: &str, body: &str) -> String {
+    let mut client = TcpStream::connect(server).unwrap();
+    let length = body.len();
+    write!(client, "{head} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}")
+        .unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+    body.to_owned()
+}
+
+#[test]
+fn what_is_said_stands_on_the_board() {
+    let test = TestService::new(side_by_side::service()).args(["--http-port", "0"]).start();
+    let server = test.tcp("http");
+    assert_eq!(ask(server, "POST /say", "hello"), r#"{"number":1}"#);
+    assert!(ask(server, "GET /board", "").contains(r#""messages":[{"number":1,"text":"hello"}]"#));
+    test.wait_for_counter("http.requests", 2);
+    test.stop().assert_clean();
+}

@@ -1,0 +1,80 @@
+//! Two Thrift services at one address, on the loop that one chooses.
+//!
+//! ```sh
+//! thrift-multiplexed --thrift-port 9090 --thrift-loop glib
+//! ```
+//!
+//! `house.rs` is what Thrift's compiler has made of `house.thrift`. The handlers share their state by `Rc`: the processor is made on the loop's thread, and
+//! stays there. Any client will do, framed or not, by the binary or the compact protocol; `Door` is also there for one that names no service.
+
+/// What Thrift's compiler has made: clients are there too.
+#[allow(clippy::all, reason = "generated")]
+pub mod house;
+
+use std::{cell::RefCell, rc::Rc};
+
+use house::{BellSyncHandler, BellSyncProcessor, DoorSyncHandler, DoorSyncProcessor, NobodyThere};
+use interloop::{Service, Thread};
+use interloop_glib::Glib;
+use interloop_thrift::{Multiplexed, ThriftServer};
+use interloop_tokio::Tokio;
+use thrift::server::TProcessor;
+
+#[derive(Default)]
+struct House {
+    entered: i32,
+    guests: Vec<String>,
+    rung: Vec<String>,
+}
+
+#[derive(Clone, Default)]
+struct Shared(Rc<RefCell<House>>);
+
+impl DoorSyncHandler for Shared {
+    fn handle_enter(&self, name: String) -> thrift::Result<i32> {
+        let mut house = self.0.borrow_mut();
+        log::info!("{name} comes in");
+        house.guests.push(name);
+        house.entered += 1;
+        Ok(house.entered)
+    }
+
+    fn handle_leave(&self, name: String) -> thrift::Result<()> {
+        let guests = &mut self.0.borrow_mut().guests;
+        match guests.iter().position(|guest| *guest == name) {
+            Some(place) => drop(guests.remove(place)),
+            None => return Err(NobodyThere::new(name).into()),
+        }
+        Ok(())
+    }
+
+    fn handle_guests(&self) -> thrift::Result<Vec<String>> {
+        Ok(self.0.borrow().guests.clone())
+    }
+}
+
+impl BellSyncHandler for Shared {
+    fn handle_ring(&self, name: String) -> thrift::Result<()> {
+        log::info!("{name} rings");
+        self.0.borrow_mut().rung.insert(0, name);
+        Ok(())
+    }
+
+    fn handle_rung(&self) -> thrift::Result<Vec<String>> {
+        Ok(self.0.borrow().rung.clone())
+    }
+}
+
+fn house() -> impl TProcessor {
+    let house = Shared::default();
+    Multiplexed::local()
+        .default_service("Door", DoorSyncProcessor::new(house.clone()))
+        .service("Bell", BellSyncProcessor::new(house))
+}
+
+/// The service, not started yet.
+pub fn service() -> Service {
+    let mut service = Service::new("thrift-multiplexed");
+    service.task_any::<(Thread, Tokio, Glib), _>("thrift", ThriftServer::with(house));
+    service
+}
