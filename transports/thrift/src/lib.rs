@@ -9,9 +9,12 @@ mod messages;
 mod multiplexed;
 mod options;
 mod processing;
+#[cfg(feature = "tls")]
+mod secure;
 mod server;
 mod settings;
 mod skim;
+mod stream;
 mod wire;
 
 pub use interloop::net::Address;
