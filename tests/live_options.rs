@@ -391,6 +391,11 @@ impl<L: EventLoop> Task<L> for Reader {
     }
 }
 
+async fn until_shutdown(cx: Context<Thread>) -> Result {
+    cx.until_shutdown().await;
+    Ok(())
+}
+
 fn reader() -> (Reader, Arc<AtomicU64>, Arc<AtomicU64>) {
     let (number, applied) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(0)));
     (Reader { number: number.clone(), applied: applied.clone() }, number, applied)
@@ -426,7 +431,7 @@ fn a_task_that_has_ended_reads_nothing_again() {
         let mut service = Service::new("test");
         let (task, number, _) = reader();
         service.task_on::<Thread>("reader", task);
-        service.task("other", task_fn::<Thread>(async |cx| Ok(cx.until_shutdown().await)));
+        service.task("other", task_fn::<Thread>(until_shutdown));
         let running = up(service);
         number.store(13, Ordering::SeqCst);
         assert!(running.reload().is_err());
@@ -444,7 +449,7 @@ fn a_task_says_before_the_start_that_its_options_can_not_work() {
         let started = |words: &[&str]| {
             let mut service = Service::new("test");
             service.task_on::<Thread>("reader", reader().0);
-            service.task("other", task_fn::<Thread>(async |cx| Ok(cx.until_shutdown().await)));
+            service.task("other", task_fn::<Thread>(until_shutdown));
             service.arguments(words.iter().copied());
             service.start()
         };
