@@ -122,6 +122,25 @@ fn large_bodies_go_both_ways<L: Net>() {
     }
 }
 
+fn a_client_that_takes_its_time_gets_all_of_it<L: Net>() {
+    let _watchdog = watchdog();
+    let large = Bytes::from((0..16_000_000_u32).map(|number| (number % 251) as u8).collect::<Vec<_>>());
+    let body = large.clone();
+    let (ca, hosting) = secure::<L>(Router::new().route("/", get(async move || body)), &[]);
+    let mut stream = ca.connect(hosting.port());
+    // More than fits into the sockets and what is kept: the server has to wait.
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut before = 0;
+    eventually("it waits", || {
+        let sent = hosting.counter("sent_bytes");
+        sent > 0 && std::mem::replace(&mut before, sent) == sent
+    });
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("the server says goodbye");
+    assert!(answer.ends_with(&large), "all has come");
+    hosting.stop();
+}
+
 fn a_client_certificate_is_right_wrong_or_missing<L: Net>() {
     let _watchdog = watchdog();
     let (ca, stranger) = (Ca::new("the CA"), Ca::new("another CA"));
@@ -332,6 +351,7 @@ fn a_stop_answers_what_is_open_and_says_goodbye<L: Net>() {
 on_four_loops! {
     curl_speaks_either_http_over_either_tls,
     large_bodies_go_both_ways,
+    a_client_that_takes_its_time_gets_all_of_it,
     a_client_certificate_is_right_wrong_or_missing,
     openssl_agrees_on_protocol_and_version,
     what_is_no_handshake_gets_an_alert,
