@@ -20,4 +20,4 @@ pub use crate::{
 };
 
 #[cfg(feature = "tls")]
-pub use crate::tls::{HandshakeError, Tls, TlsAcceptor, TlsFiles, TlsOptions, TlsSettings, TlsStream};
+pub use crate::tls::{HandshakeError, Tls, TlsAcceptor, TlsConnector, TlsFiles, TlsOptions, TlsSettings, TlsStream};

@@ -1,5 +1,6 @@
 //! TLS of what a server accepts, on any loop: certificates, which a reload reads again, handshakes within limits, streams.
 
+mod connector;
 mod files;
 mod handshake;
 mod options;
@@ -15,13 +16,14 @@ use std::{
 use interloop::{Context, Counter, EventLoop, Meter, OnReload, Result};
 use rustls::ServerConfig;
 
-use self::{files::Pair, turns::Turns};
 pub use self::{
+    connector::TlsConnector,
     files::TlsFiles,
     handshake::HandshakeError,
     options::{TlsOptions, TlsSettings},
     stream::TlsStream,
 };
+use self::{files::Pair, turns::Turns};
 
 /// The TLS of a server: its certificate, read again with each reload as long as this is kept, and its limits.
 #[derive(Debug)]

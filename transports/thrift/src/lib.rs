@@ -19,6 +19,8 @@ mod wire;
 
 pub use interloop::net::Address;
 pub use interloop_listen::Addresses;
+#[cfg(feature = "tls")]
+pub use interloop_listen::TlsConnector;
 
 pub use crate::{
     blocking::connect,

@@ -1,4 +1,4 @@
-//! A connection of a server: the loop's, or one over TLS.
+//! A connection of a server, or to one: the loop's, or one over TLS.
 
 use std::{
     io,
@@ -11,7 +11,7 @@ use interloop::net::Net;
 #[cfg(feature = "tls")]
 use interloop_listen::TlsStream;
 
-/// A connection of a server.
+/// A connection of a server, or to one.
 pub(crate) enum Stream<L: Net> {
     Plain(L::Stream),
     #[cfg(feature = "tls")]
@@ -54,6 +54,24 @@ impl<L: Net> Stream<L> {
         !matches!(self, Self::Plain(_))
     }
 
+    /// Whether the server, which this is a connection to, has neither closed it nor said what nobody asked for.
+    pub(crate) async fn is_open(&mut self) -> bool {
+        match self {
+            Self::Plain(stream) => is_quiet::<L>(stream),
+            // What TLS says by itself is no news: who wants to know has to read, once the loop has noticed what is there.
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => {
+                std::future::poll_fn(|poller| {
+                    if Pin::new(&mut **stream).poll_read(poller, &mut [0; 1]).is_ready() {
+                        return Poll::Ready(false);
+                    }
+                    if is_quiet::<L>(stream.get_ref()) { Poll::Ready(true) } else { Poll::Pending }
+                })
+                .await
+            }
+        }
+    }
+
     /// Whether something can be read, whether the loop has noticed or not.
     #[cfg(target_os = "linux")]
     pub(crate) fn has_bytes(&mut self) -> bool {
@@ -81,4 +99,21 @@ impl<L: Net> Stream<L> {
             Self::Tls(stream) => stream.has_bytes(),
         }
     }
+}
+
+#[cfg(target_os = "linux")]
+fn is_quiet<L: Net>(stream: &L::Stream) -> bool {
+    use rustix::{
+        io::Errno,
+        net::{RecvFlags, recv},
+    };
+
+    let peeked = recv(L::socket(stream), &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+    matches!(peeked, Err(Errno::WOULDBLOCK | Errno::INTR))
+}
+
+/// It shows with the next call.
+#[cfg(not(target_os = "linux"))]
+fn is_quiet<L: Net>(_: &L::Stream) -> bool {
+    true
 }

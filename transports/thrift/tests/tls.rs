@@ -6,15 +6,22 @@ mod util;
 
 use std::{
     io::{Read, Write},
+    net::TcpListener,
     path::Path,
     process::{Command, Stdio},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
 use certificates::{Ca, Secure, rest, say, shown, tcp};
-use interloop::{Service, Thread, net::Net};
-use util::{Handler, Hosting, both, calculator, eventually, host, watchdog};
+use interloop::{Context, Result, Service, Thread, net::Net, task_fn};
+use interloop_thrift::{ThriftClient, TlsConnector, Wire};
+use util::{
+    Handler, Hosting, PATIENCE, both,
+    calc::{CalculatorSyncClient, EchoSyncClient, TCalculatorSyncClient, TEchoSyncClient, Work},
+    calculator, eventually, host, watchdog, wires,
+};
 
 /// A framed, binary call of `ping`, and its answer.
 const PING: &[u8] = b"\0\0\0\x11\x80\x01\0\x01\0\0\0\x04ping\0\0\0\x01\0";
@@ -134,7 +141,121 @@ fn a_stop_answers_what_has_come_and_says_goodbye<L: Net>() {
     assert!(begin.elapsed() < Duration::from_secs(8), "it was not the stop's timeout that ended it");
 }
 
+/// Runs this as a task of a service of its own.
+fn client<L: Net>(run: impl AsyncFnOnce(Context<L>) -> Result + Send + 'static) {
+    let mut service = Service::new("client");
+    service.task("client", task_fn::<L>(run));
+    let report = service.start().expect("the configuration works").join();
+    assert_eq!(report.code, 0, "{report}");
+}
+
+fn a_client_of_our_own_keeps_its_connection<L: Net>() {
+    let _watchdog = watchdog();
+    let (ca, hosting) = secure::<Thread>(&Handler::default(), &[]);
+    let (address, tls) = (hosting.port(), TlsConnector::new(ca.path("ca.pem")).expect("it is a CA"));
+    client::<L>(async move |cx| {
+        for wire in wires() {
+            let client = ThriftClient::with_tls(&cx, address, wire, &tls, "localhost");
+            let calculator = client.calls_of("Calculator", CalculatorSyncClient::new);
+            let echo = client.calls_of("Echo", EchoSyncClient::new);
+            for left in 0..10 {
+                let work = Work::new(left, 22, None, "a comment".to_owned());
+                assert_eq!(calculator.call(|calculator| calculator.calculate(work.clone())).await?, left + 22);
+            }
+            let bytes = vec![7; 3_000_000];
+            assert!(echo.call(|echo| echo.bytes(bytes.clone())).await? == bytes);
+        }
+        Ok(())
+    });
+    assert_eq!((hosting.counter("connections"), hosting.counter("tls_handshakes")), (4, 4));
+    hosting.stop();
+}
+
+fn a_client_connects_anew_where_the_server_has_said_goodbye<L: Net>() {
+    let _watchdog = watchdog();
+    let ca = Ca::new("the CA");
+    ca.sign("server");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let (address, tls) = (listener.local_addr().expect("it is bound"), TlsConnector::new(ca.path("ca.pem")));
+    let (tls, (closed, hears)) = (tls.expect("it is a CA"), mpsc::channel());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..3 {
+                let mut stream = ca.server("server", listener.accept().expect("a client comes").0);
+                let mut call = [0; PING.len()];
+                stream.read_exact(&mut call).expect("it calls");
+                assert_eq!(call, PING);
+                stream.write_all(PONG).expect("it waits for that");
+                stream.conn.send_close_notify();
+                stream.flush().expect("it takes that too");
+                drop(stream);
+                closed.send(()).expect("the client is at it");
+            }
+        });
+        client::<L>(async move |cx| {
+            let client = ThriftClient::with_tls(&cx, address, Wire::framed(), &tls, "127.0.0.1");
+            let calculator = client.calls(CalculatorSyncClient::new);
+            for _ in 0..3 {
+                calculator.call(|calculator| calculator.ping()).await?;
+                // The loop doesn't notice before the next call.
+                hears.recv_timeout(PATIENCE).expect("the server closes it");
+            }
+            Ok(())
+        });
+    });
+}
+
+fn neither_end_talks_to_strangers<L: Net>() {
+    let _watchdog = watchdog();
+    let (ca, stranger) = (Ca::new("the CA"), Ca::new("another CA"));
+    for ca in [&ca, &stranger] {
+        ca.sign("server");
+        ca.sign("client");
+    }
+    let server = calculator(&Handler::default()).tls(ca.path("server.pem"), ca.path("server.key"));
+    let hosting = host::<Thread>(server.tls_client_ca(ca.path("ca.pem")), &[]);
+    let address = hosting.port();
+    let by = |trusts: &Ca, of: &Ca| {
+        let (cert, key) = (of.path("client.pem"), of.path("client.key"));
+        TlsConnector::with_certificate(trusts.path("ca.pem"), cert, key).expect("they belong together")
+    };
+    let right = by(&ca, &ca);
+    let others = [
+        (by(&stranger, &ca), "localhost", "UnknownIssuer"),
+        (right.clone(), "example.org", "not valid for name"),
+        (right.clone(), "no host name", "no host name is no host name"),
+    ];
+    // A server that refuses may say so only when the client is done: then the call fails.
+    let refused = [by(&ca, &stranger), TlsConnector::new(ca.path("ca.pem")).expect("it is a CA")];
+    client::<L>(async move |cx| {
+        let call = async |tls: &TlsConnector, name: &str| {
+            let client = ThriftClient::with_tls(&cx, address, Wire::framed(), tls, name);
+            let calls = client.calls(CalculatorSyncClient::new).timeout(Duration::from_secs(3));
+            calls.call(|calculator| calculator.ping()).await
+        };
+        // They try again until their time is up: all at once.
+        let calls = others.iter().map(|(tls, name, _)| call(tls, name));
+        for (called, (.., why)) in futures_util::future::join_all(calls).await.into_iter().zip(&others) {
+            match called {
+                Err(thrift::Error::Transport(error)) => assert!(error.message.contains(why), "{}", error.message),
+                other => panic!("{other:?}"),
+            }
+        }
+        for tls in &refused {
+            call(tls, "localhost").await.expect_err("they are strangers");
+        }
+        let client = ThriftClient::with_tls(&cx, address, Wire::framed(), &right, "localhost");
+        client.calls(CalculatorSyncClient::new).call(|calculator| calculator.ping()).await?;
+        Ok(())
+    });
+    assert_eq!(hosting.counter("tls_handshakes"), 1);
+    hosting.stop();
+}
+
 util::on_each_loop! {
+    a_client_of_our_own_keeps_its_connection,
+    a_client_connects_anew_where_the_server_has_said_goodbye,
+    neither_end_talks_to_strangers,
     apaches_python_client_calls_over_tls,
     calls_in_one_piece_are_all_answered,
     what_is_no_handshake_is_closed_and_others_are_served,

@@ -13,7 +13,7 @@ use std::{
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
@@ -76,6 +76,18 @@ impl Ca {
             }
         };
         ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap()
+    }
+
+    /// A server's end of this connection, with the certificate of this name.
+    pub fn server(&self, name: &str, stream: TcpStream) -> StreamOwned<ServerConnection, TcpStream> {
+        let key = PrivateKeyDer::from_pem_file(self.path(&format!("{name}.key"))).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![self.certificate(name)], key)
+            .unwrap();
+        StreamOwned::new(ServerConnection::new(Arc::new(config)).unwrap(), stream)
     }
 
     /// What a client says first.

@@ -9,7 +9,7 @@ use std::{
 use interloop::{Error, Result};
 use rustls::{
     InconsistentKeys, RootCertStore, ServerConfig,
-    crypto::ring,
+    crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::WebPkiClientVerifier,
 };
@@ -60,48 +60,30 @@ impl TlsFiles {
         let (cert, key) = (read(&self.cert)?, read(&self.key)?);
         let ca = self.client_ca.as_deref().map(read).transpose()?;
         let chain = certificates(&self.cert, &cert)?;
-        let shown = Shown(&self.key);
-        let private = PrivateKeyDer::from_pem_slice(&key)
-            .map_err(|_| Error::new(format!("there is no private key in {shown}, or it is not PEM")))?;
         let provider = Arc::new(ring::default_provider());
-        // Apart, so that it is said which of the two is wrong.
-        provider
-            .key_provider
-            .load_private_key(private.clone_key())
-            .map_err(|error| Error::new(format!("the private key in {shown} can't be used: {error}")))?;
+        let private = private_key(&self.key, &key, &provider)?;
         let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
         let builder = match (&self.client_ca, &ca) {
             (Some(path), Some(pem)) => {
-                let bad = |error: &dyn fmt::Display| Error::new(format!("{} can't be used: {error}", Shown(path)));
-                let mut roots = RootCertStore::empty();
-                for root in certificates(path, pem)? {
-                    roots.add(root).map_err(|error| bad(&error))?;
-                }
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-                builder.with_client_cert_verifier(verifier.map_err(|error| bad(&error))?)
+                let roots = Arc::new(roots(path, pem)?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+                builder.with_client_cert_verifier(verifier.map_err(|error| unusable(path, error))?)
             }
             _ => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_single_cert(chain, private).map_err(|error| {
-            let cert = Shown(&self.cert);
-            Error::new(match error {
-                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                    format!("the private key in {shown} is not that of the certificate in {cert}")
-                }
-                error => format!("the certificate in {cert} can't be used: {error}"),
-            })
-        })?;
+        let paired = builder.with_single_cert(chain, private);
+        let mut config = paired.map_err(|error| unpaired(&self.cert, &self.key, &error))?;
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Ok(Pair { config: Arc::new(config), bytes: [cert, key, ca.unwrap_or_default()] })
     }
 }
 
-fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
+pub(super) fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     let path = path.as_ref();
     fs::read(path).map_err(|error| Error::new(format!("can't read {}: {error}", Shown(path))))
 }
 
-fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
+pub(super) fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
     let read: std::result::Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match read {
         Ok(certificates) if certificates.is_empty() => {
@@ -112,8 +94,41 @@ fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>>
     }
 }
 
+/// The CAs of a file.
+pub(super) fn roots(path: &Path, pem: &[u8]) -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for root in certificates(path, pem)? {
+        roots.add(root).map_err(|error| unusable(path, error))?;
+    }
+    Ok(roots)
+}
+
+/// The key of a file, which is of a kind that can be used: so that it is said which of the two is wrong.
+pub(super) fn private_key(path: &Path, pem: &[u8], provider: &CryptoProvider) -> Result<PrivateKeyDer<'static>> {
+    let shown = Shown(path);
+    let private = PrivateKeyDer::from_pem_slice(pem)
+        .map_err(|_| Error::new(format!("there is no private key in {shown}, or it is not PEM")))?;
+    let loaded = provider.key_provider.load_private_key(private.clone_key());
+    loaded.map_err(|error| Error::new(format!("the private key in {shown} can't be used: {error}")))?;
+    Ok(private)
+}
+
+pub(super) fn unpaired(cert: &Path, key: &Path, error: &rustls::Error) -> Error {
+    let (cert, key) = (Shown(cert), Shown(key));
+    Error::new(match error {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            format!("the private key in {key} is not that of the certificate in {cert}")
+        }
+        error => format!("the certificate in {cert} can't be used: {error}"),
+    })
+}
+
+fn unusable(path: &Path, error: impl fmt::Display) -> Error {
+    Error::new(format!("{} can't be used: {error}", Shown(path)))
+}
+
 /// A file's path. Somebody who takes the option for the file's content may have put a key there: that is not shown.
-struct Shown<'a>(&'a Path);
+pub(super) struct Shown<'a>(pub(super) &'a Path);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,7 +13,10 @@ use interloop::{
     Requested,
     net::{AsyncRead, AsyncWrite},
 };
-use rustls::server::{Accepted, Acceptor};
+use rustls::{
+    Connection,
+    server::{Accepted, Acceptor},
+};
 
 use super::{
     TlsAcceptor,
@@ -101,7 +104,7 @@ impl TlsAcceptor {
     }
 
     /// What is left to say where it fails is in `last_words`.
-    async fn handshake<S>(&self, stream: &mut S, last_words: &mut Vec<u8>) -> io::Result<rustls::ServerConnection>
+    async fn handshake<S>(&self, stream: &mut S, last_words: &mut Vec<u8>) -> io::Result<Connection>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -114,24 +117,7 @@ impl TlsAcceptor {
             io::Error::new(io::ErrorKind::InvalidData, error)
         })?;
         let mut stream = TlsStream::new(stream, connection);
-        let mut pieces = 0;
-        let done = poll_fn(|poller| {
-            loop {
-                ready!(stream.poll_send_all(poller))?;
-                if !stream.connection().is_handshaking() {
-                    return Poll::Ready(Ok(()));
-                }
-                if ready!(stream.poll_receive(poller))? == 0 {
-                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-                }
-                pieces += 1;
-                if pieces % TURN == 0 {
-                    poller.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-            }
-        });
-        let done = done.await;
+        let done = stream.shake_hands().await;
         if done.is_err() {
             while matches!(stream.connection().write_tls(last_words), Ok(1..)) {}
         }

@@ -2,13 +2,14 @@
 
 use std::{
     fmt,
+    future::poll_fn,
     io::{self, BufRead, Read, Write},
     pin::Pin,
     task::{Context as Poller, Poll, ready},
 };
 
 use interloop::net::{AsyncRead, AsyncWrite};
-use rustls::ServerConnection;
+use rustls::Connection;
 
 /// After so many records without anything to read others get their turn.
 const TURN: usize = 16;
@@ -16,13 +17,13 @@ const TURN: usize = 16;
 /// A connection over TLS: reads and writes what is said, in the clear.
 pub struct TlsStream<S> {
     io: S,
-    connection: ServerConnection,
+    connection: Connection,
     said_goodbye: bool,
 }
 
 impl<S> TlsStream<S> {
-    pub(super) fn new(io: S, connection: ServerConnection) -> Self {
-        Self { io, connection, said_goodbye: false }
+    pub(super) fn new(io: S, connection: impl Into<Connection>) -> Self {
+        Self { io, connection: connection.into(), said_goodbye: false }
     }
 
     /// What it runs over.
@@ -42,11 +43,33 @@ impl<S> TlsStream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
-    pub(super) fn connection(&mut self) -> &mut ServerConnection {
+    /// The handshake, from where it is to its end.
+    pub(super) async fn shake_hands(&mut self) -> io::Result<()> {
+        let mut pieces = 0;
+        poll_fn(|poller| {
+            loop {
+                ready!(self.poll_send_all(poller))?;
+                if !self.connection.is_handshaking() {
+                    return Poll::Ready(Ok(()));
+                }
+                if ready!(self.poll_receive(poller))? == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                }
+                pieces += 1;
+                if pieces % TURN == 0 {
+                    poller.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await
+    }
+
+    pub(super) fn connection(&mut self) -> &mut Connection {
         &mut self.connection
     }
 
-    pub(super) fn into_connection(self) -> ServerConnection {
+    pub(super) fn into_connection(self) -> Connection {
         self.connection
     }
 
