@@ -193,10 +193,7 @@ impl<L: Net> Connection<L> {
 
     async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Gone> {
         while !bytes.is_empty() {
-            let limit = match self.last {
-                None => self.server.times.idle,
-                Some(_) => Some(FAREWELL),
-            };
+            let limit = self.write_limit();
             let written = wait(
                 &self.server,
                 &mut self.stream,
@@ -216,12 +213,25 @@ impl<L: Net> Connection<L> {
                 Waited::Stopped => self.last = Some(Instant::now() + FAREWELL),
             }
         }
-        // Loops with buffers of their own.
-        let flushed =
-            wait(&self.server, &mut self.stream, Some(FAREWELL), None, |stream, poller| stream.poll_flush(poller));
-        match flushed.await {
-            Waited::Done(Err(error)) => Err(Gone::Broken(error)),
-            _ => Ok(()),
+        // Loops with buffers of their own, and TLS.
+        loop {
+            let limit = self.write_limit();
+            let stop = self.last.is_none().then_some(&mut self.requested);
+            let flushed = wait(&self.server, &mut self.stream, limit, stop, |stream, poller| stream.poll_flush(poller));
+            match flushed.await {
+                Waited::Done(Ok(())) => return Ok(()),
+                Waited::Done(Err(error)) => return Err(Gone::Broken(error)),
+                Waited::TooLate => return Err(Gone::TooLate("the client takes nothing of an answer")),
+                Waited::Stopped => self.last = Some(Instant::now() + FAREWELL),
+            }
+        }
+    }
+
+    /// How long the client may take nothing of an answer.
+    fn write_limit(&self) -> Option<Duration> {
+        match self.last {
+            None => self.server.times.idle,
+            Some(_) => Some(FAREWELL),
         }
     }
 
