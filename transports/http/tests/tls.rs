@@ -6,8 +6,10 @@ mod util_tls;
 
 use std::{
     fs,
+    future::poll_fn,
     io::{ErrorKind, Read, Write},
     net::TcpStream,
+    pin::Pin,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -17,10 +19,16 @@ use axum::{
     body::Bytes,
     routing::{get, post},
 };
-use interloop::{Service, net::Net};
-use interloop_http::HttpServer;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::{
+    rt::{Read as _, ReadBuf, Write as _},
+    upgrade::OnUpgrade,
+};
+use interloop::{Service, net::Net, task_fn};
+use interloop_http::{Body, HttpServer};
 use rustix::net::sockopt;
-use util::{Client, Hosting, connect, eventually, hi, host, watchdog};
+use util::{Client, Handler, Hosting, connect, eventually, hi, host, watchdog};
 use util_tls::{Ca, rest, say, shown, tcp};
 
 /// Makes a test of each of these on tokio, which is asked without a detour, and on three loops with [`Net`].
@@ -348,7 +356,57 @@ fn a_stop_answers_what_is_open_and_says_goodbye<L: Net>() {
     }
 }
 
+fn an_upgraded_connection_goes_on_over_tls<L: Net>() {
+    let _watchdog = watchdog();
+    let ca = Ca::new("the CA");
+    ca.sign("server");
+    let mut service = Service::new("test");
+    // The server and who goes on share a loop.
+    service.event_loop("io", L::default());
+    let (slot, place) = service.slot::<()>("shouter");
+    let shouter = task_fn::<L>(async move |cx| {
+        let _place = cx.fill(slot, ());
+        cx.until_shutdown().await;
+        Ok(())
+    });
+    service.task("shouter", shouter).on("io");
+    let handler = Handler(move |request: Request<Body>| {
+        let place = place.clone();
+        async move {
+            let upgrade = hyper::upgrade::on(request);
+            place.spawn(|_| shout(upgrade)).detach();
+            let response = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
+            let response = response.header("connection", "upgrade").header("upgrade", "shouting");
+            response.body(Full::<Bytes>::default()).expect("it is a response")
+        }
+    });
+    let server = HttpServer::new(handler).tls(ca.path("server.pem"), ca.path("server.key"));
+    let addresses = server.addresses();
+    service.task_on::<L>("http", server).on("io");
+    let running = service.start().expect("the configuration works");
+    addresses.wait_timeout(util::PATIENCE).expect("it listens");
+    let mut client = Client::new(ca.connect(addresses.tcp().expect("on a port")));
+    client.send("GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: shouting\r\n\r\n");
+    assert_eq!(client.receive().status, 101);
+    client.send("hello");
+    assert_eq!(client.closed_cleanly(), "HELLO");
+    assert_eq!(running.stop().code, 0);
+}
+
+/// Shouts back what a connection says first.
+async fn shout(upgrade: OnUpgrade) -> std::io::Result<()> {
+    let mut connection = upgrade.await.map_err(std::io::Error::other)?;
+    let mut connection = Pin::new(&mut connection);
+    let mut bytes = [0; 64];
+    let mut said = ReadBuf::new(&mut bytes);
+    poll_fn(|cx| connection.as_mut().poll_read(cx, said.unfilled())).await?;
+    let said = said.filled().to_ascii_uppercase();
+    poll_fn(|cx| connection.as_mut().poll_write(cx, &said)).await?;
+    poll_fn(|cx| connection.as_mut().poll_shutdown(cx)).await
+}
+
 on_four_loops! {
+    an_upgraded_connection_goes_on_over_tls,
     curl_speaks_either_http_over_either_tls,
     large_bodies_go_both_ways,
     a_client_that_takes_its_time_gets_all_of_it,
