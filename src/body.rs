@@ -19,6 +19,8 @@ use crate::{
 pub(crate) trait Body: Send {
     /// Whether matches make its options.
     fn check(&self) -> Check;
+    /// Has the task look at its options, if it is there already: see [`Task::check`].
+    fn check_task(&mut self, matches: &ArgMatches) -> Result<(), String>;
     /// Begins an incarnation. On the loop's thread.
     fn start(
         &mut self,
@@ -59,6 +61,11 @@ impl<T: 'static> Make<T> {
         })
     }
 
+    /// Makes the one value before its time, if there is to be one only.
+    fn make_early(&mut self) -> Option<T> {
+        if self.once { self.make() } else { None }
+    }
+
     /// None when there is none left.
     pub(crate) fn make(&mut self) -> Option<T> {
         self.holds &= !self.once;
@@ -83,18 +90,30 @@ impl fmt::Debug for AnyBody {
 
 pub(crate) struct BodyOf<L, T> {
     make: Make<T>,
+    /// Made before its time, to be checked.
+    early: Option<T>,
     on: PhantomData<fn() -> L>,
 }
 
 impl<L: EventLoop, T: Task<L>> BodyOf<L, T> {
     pub(crate) fn boxed(make: Make<T>) -> Box<dyn Body> {
-        Box::new(Self { make, on: PhantomData })
+        Box::new(Self { make, early: None, on: PhantomData })
     }
 }
 
 impl<L: EventLoop, T: Task<L>> Body for BodyOf<L, T> {
     fn check(&self) -> Check {
         |matches| T::Options::from_arg_matches(matches).map(drop)
+    }
+
+    fn check_task(&mut self, matches: &ArgMatches) -> Result<(), String> {
+        self.early = self.make.make_early();
+        let Some(task) = &self.early else { return Ok(()) };
+        let options = T::Options::from_arg_matches(matches).map_err(|error| error.to_string())?;
+        match catch(|| task.check(&options).map_err(|error| error.to_string())) {
+            Ok(checked) => checked,
+            Err(panic) => Err(format!("its check panicked: {panic}")),
+        }
     }
 
     fn start(
@@ -107,7 +126,8 @@ impl<L: EventLoop, T: Task<L>> Body for BodyOf<L, T> {
         // What is made, and what that says, is the task's.
         let _entered = current::enter(&incarnation.label, &incarnation.loop_);
         let native = local.native().and_then(|native| native.downcast::<L::Native>().ok());
-        let made = catch(|| incarnation.span.get().run(|| self.make.make()));
+        let early = self.early.take();
+        let made = catch(|| incarnation.span.get().run(|| early.or_else(|| self.make.make())));
         let (version, matches) = options.latest();
         let cell = options.clone();
         let (native, mut task, options) = match (native, made, T::Options::from_arg_matches(&matches)) {
@@ -129,7 +149,7 @@ impl<L: EventLoop, T: Task<L>> Body for BodyOf<L, T> {
     }
 
     fn holds(&self) -> bool {
-        self.make.holds
+        self.make.holds || self.early.is_some()
     }
 }
 

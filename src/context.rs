@@ -22,8 +22,8 @@ use crate::Samples;
 #[cfg(feature = "net")]
 use crate::net::{self, Address, Bound, Net, Socket};
 use crate::{
-    Counter, EventLoop, Gauge, Meter, NoOptions, OptionChanges, Remote, Reply, ServiceHandle, Shutdown, Slot, Timers,
-    clock::Clock, incarnation::Incarnation, mailbox::Local, options::OptionCell, remote,
+    Counter, EventLoop, Gauge, Meter, NoOptions, OnReload, OptionChanges, Remote, Reply, ServiceHandle, Shutdown, Slot,
+    Timers, clock::Clock, incarnation::Incarnation, mailbox::Local, options::OptionCell, remote,
 };
 
 /// What a task sees of its surroundings: its name and options, its loop, its shutdown, its children. `Clone`, for children and callbacks; `!Send`, since
@@ -110,6 +110,30 @@ impl<L: EventLoop, O> Context<L, O> {
     {
         let (cell, version) = &self.0.cell;
         OptionChanges::new(cell.clone(), *version)
+    }
+
+    /// Reads something again with each [reload](ServiceHandle::reload), such as a file that an option names, for as long as what it returns is kept. `read` is
+    /// called first; where it and all else of the reload is right, `apply` gets what it has read, else the reload is refused with its error, and all stays
+    /// as it was. Both are called on the thread that reloads, which is not the loop's.
+    ///
+    /// ```
+    /// # use interloop::{Context, EventLoop, Result};
+    /// use std::sync::{Arc, Mutex};
+    ///
+    /// async fn run<L: EventLoop>(cx: Context<L>) -> Result {
+    ///     let read = || Ok(std::fs::read_to_string("/etc/greetings")?);
+    ///     let greetings = Arc::new(Mutex::new(read()?));
+    ///     let shared = greetings.clone();
+    ///     let _reads = cx.on_reload(read, move |new| *shared.lock().unwrap() = new);
+    ///     Ok(cx.until_shutdown().await)
+    /// }
+    /// ```
+    pub fn on_reload<T: 'static>(
+        &self,
+        read: impl Fn() -> crate::Result<T> + Send + Sync + 'static,
+        apply: impl Fn(T) + Send + Sync + 'static,
+    ) -> OnReload {
+        OnReload::new(self.0.cell.0.clone(), read, apply)
     }
 
     /// What this kind of loop shows: tokio's `Handle`, `glib::MainContext` ...

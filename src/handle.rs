@@ -315,8 +315,8 @@ impl ServiceHandle {
         O::from_arg_matches(&matches).ok()
     }
 
-    /// Reads the file of `--config`, those of `*_FILE` variables and systemd's credentials again, checks everything, and puts it in force: all of it, or, if
-    /// there is an error, nothing. Tasks [are told](crate::Context::option_changes). The log file is opened anew. What came of it is logged, too.
+    /// Reads the file of `--config`, those of `*_FILE` variables and systemd's credentials again, and [what tasks read](crate::Context::on_reload), checks
+    /// everything, and puts it in force: all of it, or, if there is an error, nothing. Tasks [are told](crate::Context::option_changes). The log file is opened anew. What came of it is logged, too.
     ///
     /// Unlike the other calls it reads files, on this thread.
     ///

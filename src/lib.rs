@@ -165,7 +165,8 @@ pub use crate::{
     handle::{ServiceHandle, UnknownName},
     mailbox::{LocalFuture, Mailbox, SendFuture, Turn},
     options::{
-        Applied, OptionChange, OptionChanges, OptionError, OptionValue, Options, Origin, Reloaded, Secret, duration,
+        Applied, OnReload, OptionChange, OptionChanges, OptionError, OptionValue, Options, Origin, Reloaded, Secret,
+        duration,
     },
     remote::{PostError, Remote, Slot},
     reply::{CallError, CancelOnDrop, Reply},

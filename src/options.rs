@@ -29,6 +29,7 @@ mod layers;
 mod live;
 mod origin;
 mod replay;
+mod rereads;
 mod secret;
 mod show;
 mod standard;
@@ -54,6 +55,7 @@ pub use self::{
     duration::duration,
     live::{Applied, OptionChange, OptionError, OptionValue, Options, Reloaded},
     origin::Origin,
+    rereads::OnReload,
     secret::Secret,
 };
 use self::{
@@ -316,12 +318,15 @@ impl Parsed {
 
     /// The same, if its owner can read it.
     pub(crate) fn checked(&self, index: usize, check: Check) -> Result<ArgMatches, Stop> {
-        let (matches, plan) = (self.matches(index)?, &self.plans[1 + index]);
-        check(&matches).map_err(|error| {
-            let why = plan.redacted(one_line(&error));
-            Stop::Config(format!("{}: {}: {why}", self.service, plan.section.owner()))
-        })?;
+        let matches = self.matches(index)?;
+        check(&matches).map_err(|error| self.refused(index, one_line(&error)))?;
         Ok(matches)
+    }
+
+    /// The section's owner says that it can't work with these.
+    pub(crate) fn refused(&self, index: usize, why: String) -> Stop {
+        let plan = &self.plans[1 + index];
+        Stop::Config(format!("{}: {}: {}", self.service, plan.section.owner(), plan.redacted(why)))
     }
 
     /// The same, read: what a hand-written `FromArgMatches` says becomes one line too.

@@ -478,9 +478,10 @@ impl Service {
         let mut rows = Vec::with_capacity(planned.tasks.len());
         for (id, &declared) in planned.tasks.iter().enumerate() {
             let (mut entry, chosen) = entries[declared].take().expect("a plan has each task once");
-            let body = (entry.choices.swap_remove(chosen.choice).body)();
+            let mut body = (entry.choices.swap_remove(chosen.choice).body)();
             let check = body.check();
             let matches = parsed.checked(1 + declared, check)?;
+            body.check_task(&matches).map_err(|why| parsed.refused(1 + declared, why))?;
             let plan = &planned.plan.tasks[id];
             let info = TaskInfo::new(&about.name, &plan.name);
             rows.push(TaskRow {

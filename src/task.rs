@@ -43,6 +43,17 @@ pub trait Task<L: EventLoop>: Send + 'static {
     fn offer(&self) -> Option<Offer> {
         None
     }
+
+    /// Looks at what can be wrong before anything starts, such as files that the options name. Called once, on the thread that starts the service, if the
+    /// task is selected, by a dry run too; of a task that is made anew for each incarnation it is not called.
+    ///
+    /// # Errors
+    ///
+    /// Why this configuration can't work: in one line, with which the service ends, and with exit code 78.
+    fn check(&self, options: &Self::Options) -> Result {
+        let _ = options;
+        Ok(())
+    }
 }
 
 /// A task from an async closure: `task_fn::<Glib>(async |cx| { ..; Ok(()) })`.

@@ -361,6 +361,115 @@ fn a_dry_run_checks_and_shows_and_starts_nothing() {
     });
 }
 
+/// Reads a number from somewhere, again with each reload.
+struct Reader {
+    number: Arc<AtomicU64>,
+    applied: Arc<AtomicU64>,
+}
+
+impl<L: EventLoop> Task<L> for Reader {
+    type Options = Limits;
+
+    async fn run(&mut self, cx: Context<L, Limits>) -> Result {
+        let (number, applied) = (self.number.clone(), self.applied.clone());
+        let read = move || match number.load(Ordering::SeqCst) {
+            13 => Err(interloop::Error::new("13 is no number")),
+            14 => panic!("14 is too much"),
+            number => Ok(number),
+        };
+        let _reads = cx.on_reload(read, move |number| applied.store(number, Ordering::SeqCst));
+        cx.until_shutdown().await;
+        Ok(())
+    }
+
+    fn check(&self, options: &Limits) -> Result {
+        match options.most {
+            0 => Err(interloop::Error::new("no more than nothing is nothing")),
+            1000 => panic!("a thousand"),
+            _ => Ok(()),
+        }
+    }
+}
+
+async fn until_shutdown(cx: Context<Thread>) -> Result {
+    cx.until_shutdown().await;
+    Ok(())
+}
+
+fn reader() -> (Reader, Arc<AtomicU64>, Arc<AtomicU64>) {
+    let (number, applied) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(0)));
+    (Reader { number: number.clone(), applied: applied.clone() }, number, applied)
+}
+
+#[test]
+fn what_a_task_has_read_is_read_again_by_a_reload_all_of_it_or_none() {
+    watched(|| {
+        let mut service = Service::new("test");
+        let ((first, one, applied), (second, two, also_applied)) = (reader(), reader());
+        service.task_on::<Thread>("first", first);
+        service.task_on::<Thread>("second", second);
+        let running = up(service);
+        let both = || (applied.load(Ordering::SeqCst), also_applied.load(Ordering::SeqCst));
+        one.store(7, Ordering::SeqCst);
+        for (wrong, why) in
+            [(13, "task second: 13 is no number"), (14, "task second: what it reads again panicked: 14 is too much")]
+        {
+            two.store(wrong, Ordering::SeqCst);
+            assert_eq!(running.reload().unwrap_err().lines(), [why]);
+            assert_eq!(both(), (0, 0));
+        }
+        two.store(8, Ordering::SeqCst);
+        assert!(running.reload().unwrap().changes().is_empty());
+        assert_eq!(both(), (7, 8));
+        assert_eq!(running.stop().code, 0);
+    });
+}
+
+#[test]
+fn a_task_that_has_ended_reads_nothing_again() {
+    watched(|| {
+        let mut service = Service::new("test");
+        let (task, number, _) = reader();
+        service.task_on::<Thread>("reader", task);
+        service.task("other", task_fn::<Thread>(until_shutdown));
+        let running = up(service);
+        number.store(13, Ordering::SeqCst);
+        assert!(running.reload().is_err());
+        let mut watch = running.watch();
+        running.stop_task("reader").unwrap();
+        reach(&mut watch, "reader", 1, State::Stopped);
+        assert!(running.reload().is_ok());
+        assert_eq!(running.stop().code, 0);
+    });
+}
+
+#[test]
+fn a_task_says_before_the_start_that_its_options_can_not_work() {
+    watched(|| {
+        let started = |words: &[&str]| {
+            let mut service = Service::new("test");
+            service.task_on::<Thread>("reader", reader().0);
+            service.task("other", task_fn::<Thread>(until_shutdown));
+            service.arguments(words.iter().copied());
+            service.start()
+        };
+        for (words, why) in [
+            (&["--reader-most", "0"][..], "test: task reader: no more than nothing is nothing"),
+            (&["--reader-most", "0", "--dry-run"], "test: task reader: no more than nothing is nothing"),
+            (&["--reader-most", "1000"], "test: task reader: its check panicked: a thousand"),
+        ] {
+            let error = started(words).unwrap_err();
+            assert_eq!((error.code(), error.to_string().as_str()), (78, why));
+        }
+        // It isn't asked where it isn't selected.
+        for words in [&["--reader-most", "1"][..], &["--reader-most", "0", "--tasks", "other"]] {
+            let running = started(words).unwrap();
+            assert!(running.wait_started(SOON));
+            assert_eq!(running.stop().code, 0);
+        }
+    });
+}
+
 #[cfg(feature = "config")]
 mod file {
     use std::{fs, path::PathBuf};

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, task::Waker};
 
 use clap::ArgMatches;
 
-use super::Applied;
+use super::{Applied, rereads::Reread};
 use crate::sync::{Mutex, lock};
 
 /// Whether these matches make the owner's options.
@@ -22,11 +22,14 @@ struct State {
     next: u64,
     /// Those who listen, and who of them waits.
     listeners: BTreeMap<u64, Option<Waker>>,
+    /// What is read again by a reload.
+    rereads: BTreeMap<u64, Arc<dyn Reread>>,
 }
 
 impl OptionCell {
     pub(crate) fn new(check: Check, matches: ArgMatches) -> Arc<Self> {
-        let state = State { version: 0, matches: Arc::new(matches), next: 0, listeners: BTreeMap::new() };
+        let matches = Arc::new(matches);
+        let state = State { version: 0, matches, next: 0, listeners: BTreeMap::new(), rereads: BTreeMap::new() };
         Arc::new(Self { check, state: Mutex::new(state) })
     }
 
@@ -60,6 +63,23 @@ impl OptionCell {
         state.next += 1;
         state.listeners.insert(id, None);
         id
+    }
+
+    pub(super) fn rereads(&self) -> Vec<Arc<dyn Reread>> {
+        lock(&self.state).rereads.values().cloned().collect()
+    }
+
+    pub(super) fn add_reread(&self, reread: Arc<dyn Reread>) -> u64 {
+        let mut state = lock(&self.state);
+        let id = state.next;
+        state.next += 1;
+        state.rereads.insert(id, reread);
+        id
+    }
+
+    pub(super) fn remove_reread(&self, id: u64) {
+        let reread = lock(&self.state).rereads.remove(&id);
+        drop(reread);
     }
 
     pub(super) fn stop_listening(&self, id: u64) {

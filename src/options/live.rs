@@ -18,6 +18,7 @@ use super::{
     layers::{Given, Sources},
     origin::Origin,
     read, replay,
+    rereads::Apply,
     show::{self, Shown},
     standard::{CoreOptions, LIVE},
     wording::one_line,
@@ -106,11 +107,12 @@ impl Live {
         let reloading = lock(&self.reloading);
         let flags = lock(&self.plans).clone();
         let given = self.sources.ask(&flags).map_err(OptionError::all)?;
+        let (rereads, unreadable) = self.reread(&flags);
         let changing = lock(&self.changing);
         let plans = lock(&self.plans).clone();
         let mut new = plans.clone();
         new.iter_mut().zip(given).for_each(|(plan, given)| plan.given = given);
-        let (mut wrong, mut ready, mut changes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut wrong, mut ready, mut changes) = (unreadable, Vec::new(), Vec::new());
         for (at, (old, new)) in plans.iter().zip(&new).enumerate() {
             let changed = (0..new.flags.len()).filter(|&index| shown(old, index) != shown(new, index));
             let changed: Vec<usize> = changed.collect();
@@ -140,9 +142,32 @@ impl Live {
             };
             reloaded.changes.extend(changed.into_iter().map(change));
         }
-        drop((changing, reloading, checking));
+        drop(changing);
+        for apply in rereads {
+            // It is not of the options: nothing of theirs is lost with it.
+            if let Err(panic) = catch(apply) {
+                log::error!("what was read by a reload panicked: {panic}");
+            }
+        }
+        drop((reloading, checking));
         wakers.into_iter().for_each(Waker::wake);
         Ok(reloaded)
+    }
+
+    /// Has tasks read again what they have read from files: what is to be put in force, and what is wrong.
+    fn reread(&self, plans: &[Plan]) -> (Vec<Apply>, Vec<String>) {
+        let (mut rereads, mut wrong) = (Vec::new(), Vec::new());
+        for (plan, cell) in plans.iter().zip(&self.cells) {
+            for reread in cell.iter().flat_map(|cell| cell.rereads()) {
+                // What it says may be somebody's code, and so may its drop.
+                let read = catch(move || reread.read().map_err(|error| error.to_string()));
+                match read.unwrap_or_else(|panic| Err(format!("what it reads again panicked: {panic}"))) {
+                    Ok(apply) => rereads.push(apply),
+                    Err(why) => wrong.push(format!("{}: {}", plan.section.owner(), plan.redacted(why))),
+                }
+            }
+        }
+        (rereads, wrong)
     }
 
     /// Whether this would do.

@@ -9,6 +9,8 @@ mod health;
 mod hosted;
 mod net;
 mod options;
+#[cfg(feature = "tls")]
+mod secure;
 mod server;
 mod settings;
 mod streams;

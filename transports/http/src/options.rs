@@ -11,6 +11,10 @@ pub struct HttpOptions {
     #[command(flatten)]
     pub(crate) listen: ListenOptions,
 
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    pub(crate) tls: interloop_listen::TlsOptions,
+
     /// Refuse requests whose head is longer, with 431; 64KiB by default, 8KiB at least
     #[arg(long, value_name = "SIZE", value_parser = header_size)]
     pub(crate) max_header_size: Option<usize>,

@@ -18,6 +18,8 @@ use interloop::{Context, Result, Shutdown, Task, net::Net};
 use interloop_listen::{Addresses, Pauses, Place, Seats, is_of_one_client, poll_in_turn};
 use tower_service::Service;
 
+#[cfg(feature = "tls")]
+use crate::secure;
 use crate::{
     body::{Body, BoxError},
     connection,
@@ -29,7 +31,7 @@ use crate::{
     timers::{Clock, Timers},
 };
 
-/// An HTTP server: a task that serves any tower service, such as an axum `Router`, over HTTP/1.1 and cleartext HTTP/2.
+/// An HTTP server: a task that serves any tower service, such as an axum `Router`, over HTTP/1.1 and HTTP/2, in the clear or, with the feature `tls`, over TLS.
 ///
 /// It runs on any loop with sockets. On tokio it uses tokio's own without a detour, and the workers, if there are some, serve; on all others handlers run
 /// on the loop's thread, and what they block, they block for all. A connection that a handler upgrades works on that thread alone; elsewhere each
@@ -43,7 +45,7 @@ use crate::{
 /// else.
 ///
 /// What is set here are defaults: the options `--{task}-host`, `--{task}-port` ... go before. Counters: `requests`, `responses` by `status`,
-/// `connections`, `panics`, `received_bytes`, `sent_bytes`; gauges: `open_connections`; samples: `request_duration` (feature `metrics`), from a request's head
+/// `connections`, `panics`, `received_bytes`, `sent_bytes`, and with TLS `tls_handshakes`, `tls_handshake_failures`; gauges: `open_connections`; samples: `request_duration` (feature `metrics`), from a request's head
 /// to the end of its response, in seconds. Exported: `address`.
 ///
 /// With the feature `tracing` each request is a span, `request`, in which its handler runs, and the body of its response.
@@ -162,6 +164,41 @@ impl<S> HttpServer<S> {
         self
     }
 
+    /// Speaks TLS, 1.2 and 1.3, with the certificate in this PEM file, those between it and its CA after it, and its private key in another. They are read
+    /// again when the service [reloads](interloop::ServiceHandle::reload): for new connections, if they are right, else the reload is refused.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.code.tls.tls_cert = Some(cert.into());
+        self.code.tls.tls_key = Some(key.into());
+        self
+    }
+
+    /// Serves only clients with a certificate of one of the CAs in this PEM file.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_client_ca(mut self, path: impl Into<PathBuf>) -> Self {
+        self.code.tls.tls_client_ca = Some(path.into());
+        self
+    }
+
+    /// How long a client may take for the TLS handshake, from the start of the connection: 10 s by default, zero is for ever.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_handshake_timeout(mut self, time: Duration) -> Self {
+        self.code.tls.tls_handshake_timeout = Some(time);
+        self
+    }
+
+    /// How many TLS handshakes are worked on at once, each from its client's first message; further ones wait, within their time: 1000 by default, 0 is any
+    /// number.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_max_handshakes(mut self, handshakes: usize) -> Self {
+        self.code.tls.tls_max_handshakes = Some(handshakes);
+        self
+    }
+
     /// Where it listens, known once it does: for any thread, to be asked for before the server is given to the service.
     pub fn addresses(&self) -> Addresses {
         self.addresses.clone()
@@ -197,9 +234,19 @@ where
     type Options = HttpOptions;
 
     async fn run(&mut self, cx: Context<L, HttpOptions>) -> Result {
-        let settings = Settings::new(cx.options(), &self.code, self.with_peers);
+        #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "there is nothing to add"))]
+        let mut settings = Settings::new(cx.options(), &self.code, self.with_peers);
+        #[cfg(feature = "tls")]
+        {
+            settings.tls = cx.options().tls.settings(&self.code.tls)?;
+        }
         let service = self.service.clone();
         serve(&cx, settings, |_| service, &self.addresses).await
+    }
+
+    #[cfg(feature = "tls")]
+    fn check(&self, options: &HttpOptions) -> Result {
+        options.tls.check(&self.code.tls)
     }
 }
 
@@ -292,10 +339,17 @@ where
         counts: Counts::new(cx),
     });
     let seats = Seats::new(settings.place.connections, server.counts.open_connections.clone());
+    #[cfg(feature = "tls")]
+    let tls = secure::open(cx, settings.tls.as_ref())?;
     let mut listeners = listen(host, &settings.place, addresses).await?;
     let spawn = |(stream, peer): (H::Stream, Peer)| {
         server.counts.connections.add(1);
         let seat = seats.take();
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &tls {
+            host.spawn(secure::serve(tls.acceptor(), stream, peer, server.clone(), seat, service.clone()));
+            return;
+        }
         host.spawn(connection::serve(stream, peer, server.clone(), seat, service.clone()));
     };
 

@@ -10,6 +10,8 @@ use crate::options::HttpOptions;
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) place: Place,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<interloop_listen::TlsSettings>,
     pub(crate) limits: Limits,
     pub(crate) with_peers: bool,
 }
@@ -51,7 +53,13 @@ impl Settings {
             idle: unless_zero(options.idle_timeout.or(code.idle_timeout).unwrap_or(IDLE_TIMEOUT)),
             header: unless_zero(options.header_timeout.or(code.header_timeout).unwrap_or(HEADER_TIMEOUT)),
         };
-        Self { place: options.listen.place(&code.listen), limits, with_peers }
+        Self {
+            place: options.listen.place(&code.listen),
+            #[cfg(feature = "tls")]
+            tls: None,
+            limits,
+            with_peers,
+        }
     }
 }
 

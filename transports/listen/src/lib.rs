@@ -7,6 +7,8 @@ mod options;
 mod parse;
 mod seats;
 mod sockets;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use crate::{
     accept::{Pauses, is_of_one_client, poll_in_turn},
@@ -16,3 +18,6 @@ pub use crate::{
     seats::{Seat, Seats},
     sockets::{UnixPlace, bind},
 };
+
+#[cfg(feature = "tls")]
+pub use crate::tls::{HandshakeError, Tls, TlsAcceptor, TlsConnector, TlsFiles, TlsOptions, TlsSettings, TlsStream};

@@ -34,6 +34,7 @@ use thrift::{
 use crate::{
     messages::{Messages, Next},
     skim::Kind,
+    stream::Stream,
     wire::{self, Input, Output, Wire},
 };
 
@@ -81,7 +82,7 @@ pub struct ThriftClient<L: Net> {
 
 struct Shared<L: Net> {
     wire: Wire,
-    connect: Box<dyn Fn() -> Boxed<io::Result<L::Stream>>>,
+    connect: Box<dyn Fn() -> Boxed<io::Result<Stream<L>>>>,
     sleep: Box<dyn Fn(Duration) -> Boxed<()>>,
     /// Empty while a call is under way: one that is given up takes the connection with it.
     connection: Turns<Option<Connection<L>>>,
@@ -90,18 +91,54 @@ struct Shared<L: Net> {
 }
 
 struct Connection<L: Net> {
-    stream: L::Stream,
+    stream: Stream<L>,
     messages: Messages,
 }
 
 impl<L: Net> ThriftClient<L> {
     /// A client of the server at this address. It connects with the first call.
     pub fn new<O: 'static>(cx: &Context<L, O>, address: impl Into<Address>, wire: Wire) -> Self {
-        let address = address.into();
-        let connect = {
-            let cx = cx.clone();
-            move || Box::pin(cx.connect(address.clone())) as Boxed<_>
-        };
+        let (address, connecting) = (address.into(), cx.clone());
+        Self::by(cx, wire, move || {
+            let stream = connecting.connect(address.clone());
+            Box::pin(async move { Ok(Stream::Plain(stream.await?)) })
+        })
+    }
+
+    /// As [`new`](Self::new), over TLS: the server's certificate has to be for this host name or IP address, and of a CA that `tls` trusts.
+    ///
+    /// ```no_run
+    /// # use interloop::{Context, Result, net::Net};
+    /// use interloop_thrift::{ThriftClient, TlsConnector, Wire};
+    ///
+    /// async fn ask<L: Net>(cx: Context<L>) -> Result {
+    ///     let address: std::net::SocketAddr = "127.0.0.1:9090".parse()?;
+    ///     let tls = TlsConnector::new("/etc/sums/ca.pem")?;
+    ///     let client = ThriftClient::with_tls(&cx, address, Wire::framed(), &tls, "sums.example.org");
+    ///     Ok(())
+    /// }
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn with_tls<O: 'static>(
+        cx: &Context<L, O>,
+        address: impl Into<Address>,
+        wire: Wire,
+        tls: &interloop_listen::TlsConnector,
+        name: impl Into<String>,
+    ) -> Self {
+        let (address, connecting) = (address.into(), cx.clone());
+        let (tls, name) = (tls.clone(), Rc::<str>::from(name.into()));
+        Self::by(cx, wire, move || {
+            let (stream, tls, name) = (connecting.connect(address.clone()), tls.clone(), name.clone());
+            Box::pin(async move { Ok(Stream::Tls(Box::new(tls.connect(stream.await?, &name).await?))) })
+        })
+    }
+
+    fn by<O: 'static>(
+        cx: &Context<L, O>,
+        wire: Wire,
+        connect: impl Fn() -> Boxed<io::Result<Stream<L>>> + 'static,
+    ) -> Self {
         let sleep = {
             let cx = cx.clone();
             move |time| Box::pin(cx.sleep(time)) as Boxed<_>
@@ -139,9 +176,13 @@ impl<L: Net> ThriftClient<L> {
         let shared = &self.shared;
         let exchange = async {
             let mut slot = shared.connection.lock().await;
-            let mut connection = match slot.take() {
-                Some(connection) if is_open::<L>(&connection.stream) => connection,
-                _ => shared.connected().await,
+            let kept = match slot.take() {
+                Some(mut connection) => connection.stream.is_open().await.then_some(connection),
+                None => None,
+            };
+            let mut connection = match kept {
+                Some(connection) => connection,
+                None => shared.connected().await,
             };
             let Some(request) = wire::frame(request, shared.wire.framed) else {
                 return Err(new_transport_error(TransportErrorKind::SizeLimit, "a call is longer than a frame can be"));
@@ -328,22 +369,4 @@ impl Read for Answer {
         self.at += length;
         Ok(length)
     }
-}
-
-/// Whether the server has neither closed the connection nor said what nobody asked for.
-#[cfg(target_os = "linux")]
-fn is_open<L: Net>(stream: &L::Stream) -> bool {
-    use rustix::{
-        io::Errno,
-        net::{RecvFlags, recv},
-    };
-
-    let peeked = recv(L::socket(stream), &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
-    matches!(peeked, Err(Errno::WOULDBLOCK | Errno::INTR))
-}
-
-/// It shows with the next call.
-#[cfg(not(target_os = "linux"))]
-fn is_open<L: Net>(_: &L::Stream) -> bool {
-    true
 }

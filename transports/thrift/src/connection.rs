@@ -22,6 +22,7 @@ use crate::{
     processing::{Call, End, Outcome, Processor},
     server::Server,
     skim::{Fault, Kind},
+    stream::Stream,
     wire,
 };
 
@@ -33,11 +34,14 @@ const PIECE: usize = 16 << 10;
 const TURN: usize = 4;
 
 /// Serves a connection: until the client closes it, a limit is hit, or it has been drained.
-pub(crate) async fn serve<L: Net>(stream: L::Stream, peer: Address, server: Rc<Server<L>>, _seat: Seat) {
+pub(crate) async fn serve<L: Net>(stream: Stream<L>, peer: Address, server: Rc<Server<L>>, _seat: Seat) {
     let messages = Messages::new(server.limits);
     let requested = server.shutdown.requested();
     let mut connection = Connection { stream, peer, messages, requested, last: None, began: None, steps: 0, server };
     let end = connection.run().await;
+    if matches!(end, Gone::Closed | Gone::TooLate(_)) && connection.stream.says_goodbye() {
+        connection.close().await;
+    }
     let Connection { server, peer, .. } = &connection;
     match end {
         Gone::Closed => {}
@@ -52,7 +56,7 @@ pub(crate) async fn serve<L: Net>(stream: L::Stream, peer: Address, server: Rc<S
 }
 
 struct Connection<L: Net> {
-    stream: L::Stream,
+    stream: Stream<L>,
     peer: Address,
     messages: Messages,
     requested: Requested,
@@ -146,7 +150,7 @@ impl<L: Net> Connection<L> {
         let limit = match self.last {
             None => limit,
             // What came before the stop is answered; nothing else is waited for.
-            Some(_) if !within && !has_bytes::<L>(&self.stream) => return Err(Gone::Closed),
+            Some(_) if !within && !self.stream.has_bytes() => return Err(Gone::Closed),
             Some(last) => {
                 let rest = last.saturating_duration_since(Instant::now());
                 Some(limit.map_or(rest, |limit| limit.min(rest)))
@@ -189,10 +193,7 @@ impl<L: Net> Connection<L> {
 
     async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Gone> {
         while !bytes.is_empty() {
-            let limit = match self.last {
-                None => self.server.times.idle,
-                Some(_) => Some(FAREWELL),
-            };
+            let limit = self.write_limit();
             let written = wait(
                 &self.server,
                 &mut self.stream,
@@ -212,13 +213,30 @@ impl<L: Net> Connection<L> {
                 Waited::Stopped => self.last = Some(Instant::now() + FAREWELL),
             }
         }
-        // Loops with buffers of their own.
-        let flushed =
-            wait(&self.server, &mut self.stream, Some(FAREWELL), None, |stream, poller| stream.poll_flush(poller));
-        match flushed.await {
-            Waited::Done(Err(error)) => Err(Gone::Broken(error)),
-            _ => Ok(()),
+        // Loops with buffers of their own, and TLS.
+        loop {
+            let limit = self.write_limit();
+            let stop = self.last.is_none().then_some(&mut self.requested);
+            let flushed = wait(&self.server, &mut self.stream, limit, stop, |stream, poller| stream.poll_flush(poller));
+            match flushed.await {
+                Waited::Done(Ok(())) => return Ok(()),
+                Waited::Done(Err(error)) => return Err(Gone::Broken(error)),
+                Waited::TooLate => return Err(Gone::TooLate("the client takes nothing of an answer")),
+                Waited::Stopped => self.last = Some(Instant::now() + FAREWELL),
+            }
         }
+    }
+
+    /// How long the client may take nothing of an answer.
+    fn write_limit(&self) -> Option<Duration> {
+        match self.last {
+            None => self.server.times.idle,
+            Some(_) => Some(FAREWELL),
+        }
+    }
+
+    async fn close(&mut self) {
+        wait(&self.server, &mut self.stream, Some(FAREWELL), None, |stream, poller| stream.poll_close(poller)).await;
     }
 
     /// Says why nothing more is taken, and lets the client take note of it.
@@ -283,10 +301,10 @@ async fn process<L: Net>(server: &Server<L>, call: &Call, bytes: &[u8]) -> Outco
 /// Waits for something of the stream: for so long at most, or until the stop.
 async fn wait<L: Net, T>(
     server: &Server<L>,
-    stream: &mut L::Stream,
+    stream: &mut Stream<L>,
     limit: Option<Duration>,
     mut stop: Option<&mut Requested>,
-    mut poll: impl FnMut(Pin<&mut L::Stream>, &mut Poller<'_>) -> Poll<T>,
+    mut poll: impl FnMut(Pin<&mut Stream<L>>, &mut Poller<'_>) -> Poll<T>,
 ) -> Waited<T> {
     if limit.is_some_and(|limit| limit.is_zero()) {
         return Waited::TooLate;
@@ -319,18 +337,4 @@ async fn pause() {
         Poll::Pending
     })
     .await;
-}
-
-/// Whether something can be read, whether the loop has noticed or not.
-#[cfg(target_os = "linux")]
-fn has_bytes<L: Net>(stream: &L::Stream) -> bool {
-    use rustix::net::{RecvFlags, recv};
-
-    recv(L::socket(stream), &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_ok_and(|(bytes, _)| bytes > 0)
-}
-
-/// What the loop has not noticed, it has not.
-#[cfg(not(target_os = "linux"))]
-fn has_bytes<L: Net>(_: &L::Stream) -> bool {
-    false
 }

@@ -9,13 +9,18 @@ mod messages;
 mod multiplexed;
 mod options;
 mod processing;
+#[cfg(feature = "tls")]
+mod secure;
 mod server;
 mod settings;
 mod skim;
+mod stream;
 mod wire;
 
 pub use interloop::net::Address;
 pub use interloop_listen::Addresses;
+#[cfg(feature = "tls")]
+pub use interloop_listen::TlsConnector;
 
 pub use crate::{
     blocking::connect,

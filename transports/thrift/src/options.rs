@@ -11,6 +11,10 @@ pub struct ThriftOptions {
     #[command(flatten)]
     pub(crate) listen: ListenOptions,
 
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    pub(crate) tls: interloop_listen::TlsOptions,
+
     /// Call handlers on so many threads; 0, the default, is on the loop's
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<usize>,

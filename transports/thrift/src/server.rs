@@ -22,6 +22,8 @@ use interloop::{
 use interloop_listen::{Addresses, Pauses, Place, Seats, is_of_one_client, poll_in_turn};
 use thrift::server::TProcessor;
 
+#[cfg(feature = "tls")]
+use crate::secure;
 use crate::{
     connection,
     counts::Counts,
@@ -29,6 +31,7 @@ use crate::{
     processing::Processor,
     settings::{Settings, Times},
     skim::Limits,
+    stream::Stream,
 };
 
 /// A Thrift server: a task that has a processor of generated code answer calls, framed or not, by the binary or the compact protocol, as the first bytes of
@@ -46,7 +49,7 @@ use crate::{
 /// answered with `INTERNAL_ERROR`, and nothing else.
 ///
 /// What is set here are defaults: the options `--{task}-host`, `--{task}-port` ... go before. Counters: `calls`, `errors` and `exceptions` by `method`,
-/// `unknown_methods`, `bad_messages`, `panics`, `connections`, `received_bytes`, `sent_bytes`; gauges: `open_connections`; samples: `call_duration` by `method`
+/// `unknown_methods`, `bad_messages`, `panics`, `connections`, `received_bytes`, `sent_bytes`, and with TLS `tls_handshakes`, `tls_handshake_failures`; gauges: `open_connections`; samples: `call_duration` by `method`
 /// (feature `metrics`), from a whole call to its answer, in seconds. Exported: `address`.
 ///
 /// ```no_run
@@ -192,6 +195,41 @@ impl ThriftServer {
         self
     }
 
+    /// Speaks TLS, 1.2 and 1.3, with the certificate in this PEM file, those between it and its CA after it, and its private key in another. They are read
+    /// again when the service [reloads](interloop::ServiceHandle::reload): for new connections, if they are right, else the reload is refused.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.code.tls.tls_cert = Some(cert.into());
+        self.code.tls.tls_key = Some(key.into());
+        self
+    }
+
+    /// Serves only clients with a certificate of one of the CAs in this PEM file.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_client_ca(mut self, path: impl Into<PathBuf>) -> Self {
+        self.code.tls.tls_client_ca = Some(path.into());
+        self
+    }
+
+    /// How long a client may take for the TLS handshake, from the start of the connection: 10 s by default, zero is for ever.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_handshake_timeout(mut self, time: Duration) -> Self {
+        self.code.tls.tls_handshake_timeout = Some(time);
+        self
+    }
+
+    /// How many TLS handshakes are worked on at once, each from its client's first message; further ones wait, within their time: 1000 by default, 0 is any
+    /// number.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_max_handshakes(mut self, handshakes: usize) -> Self {
+        self.code.tls.tls_max_handshakes = Some(handshakes);
+        self
+    }
+
     /// Where it listens, known once it does: for any thread, to be asked for before the server is given to the service.
     pub fn addresses(&self) -> Addresses {
         self.addresses.clone()
@@ -218,7 +256,12 @@ impl<L: Net> Task<L> for ThriftServer {
     async fn run(&mut self, cx: Context<L, ThriftOptions>) -> Result {
         // Also when this future is dropped.
         let _announced = self.addresses.until_dropped();
-        let settings = Settings::new(cx.options(), &self.code);
+        #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "there is nothing to add"))]
+        let mut settings = Settings::new(cx.options(), &self.code);
+        #[cfg(feature = "tls")]
+        {
+            settings.tls = cx.options().tls.settings(&self.code.tls)?;
+        }
         let processor = self.processor();
         let workers = match (&processor, settings.workers) {
             (_, 0) => None,
@@ -237,7 +280,12 @@ impl<L: Net> Task<L> for ThriftServer {
             counts: Counts::new(&cx),
             cx: cx.clone(),
         });
-        serve(&cx, &settings.place, server, &self.addresses).await
+        serve(&cx, &settings, server, &self.addresses).await
+    }
+
+    #[cfg(feature = "tls")]
+    fn check(&self, options: &ThriftOptions) -> Result {
+        options.tls.check(&self.code.tls)
     }
 }
 
@@ -268,15 +316,24 @@ pub(crate) struct Server<L: Net> {
 
 async fn serve<L: Net>(
     cx: &Context<L, ThriftOptions>,
-    place: &Place,
+    settings: &Settings,
     server: Rc<Server<L>>,
     addresses: &Addresses,
 ) -> Result {
+    let place = &settings.place;
     let seats = Seats::new(place.connections, server.counts.open_connections.clone());
+    #[cfg(feature = "tls")]
+    let tls = secure::open(cx, settings.tls.as_ref())?;
     let mut listeners = listen(cx, place, addresses).await?;
     let spawn = |(stream, peer): (L::Stream, Address)| {
         server.counts.connections.add(1);
-        cx.spawn_local(connection::serve(stream, peer, server.clone(), seats.take())).detach();
+        let seat = seats.take();
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &tls {
+            cx.spawn_local(secure::serve(tls.acceptor(), stream, peer, server.clone(), seat)).detach();
+            return;
+        }
+        cx.spawn_local(connection::serve(Stream::Plain(stream), peer, server.clone(), seat)).detach();
     };
 
     let mut stop = pin!(cx.until_shutdown());

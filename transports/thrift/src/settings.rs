@@ -10,6 +10,8 @@ use crate::{options::ThriftOptions, skim::Limits};
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) place: Place,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<interloop_listen::TlsSettings>,
     /// 0 is on the loop.
     pub(crate) workers: usize,
     pub(crate) limits: Limits,
@@ -46,7 +48,14 @@ impl Settings {
             read: unless_zero(options.read_timeout.or(code.read_timeout).unwrap_or(READ_TIMEOUT)),
         };
         let workers = options.workers.or(code.workers).unwrap_or(0);
-        Self { place: options.listen.place(&code.listen), workers, limits, times }
+        Self {
+            place: options.listen.place(&code.listen),
+            #[cfg(feature = "tls")]
+            tls: None,
+            workers,
+            limits,
+            times,
+        }
     }
 }
 

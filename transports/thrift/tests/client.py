@@ -1,5 +1,6 @@
-"""Calls both services of the tests over every transport and protocol: client.py PORT"""
+"""Calls both services of the tests over every transport and protocol: client.py PORT [CA]"""
 
+import ssl
 import sys
 
 from calc import Calculator, Echo
@@ -9,11 +10,16 @@ from thrift.protocol.TCompactProtocol import TCompactProtocol
 from thrift.protocol.TMultiplexedProtocol import TMultiplexedProtocol
 from thrift.Thrift import TApplicationException
 from thrift.transport.TSocket import TSocket
+from thrift.transport.TSSLSocket import TSSLSocket
 from thrift.transport.TTransport import TBufferedTransport, TFramedTransport
 
 for transport in TFramedTransport, TBufferedTransport:
     for protocol in TBinaryProtocol, TCompactProtocol:
-        socket = TSocket("127.0.0.1", int(sys.argv[1]))
+        port = int(sys.argv[1])
+        if len(sys.argv) > 2:
+            socket = TSSLSocket("127.0.0.1", port, cert_reqs=ssl.CERT_REQUIRED, ca_certs=sys.argv[2])
+        else:
+            socket = TSocket("127.0.0.1", port)
         socket.setTimeout(20_000)
         wire = transport(socket)
         wire.open()

@@ -222,6 +222,13 @@ impl<S: Read + Write> Client<S> {
         read
     }
 
+    /// Waits until the server has said, over TLS too, that this is the end, and says what came before that.
+    pub fn closed_cleanly(mut self) -> String {
+        let mut rest = Vec::new();
+        self.stream.read_to_end(&mut rest).expect("the server says goodbye");
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+
     /// Waits until the server has closed the connection, and says what came before that.
     pub fn closed(mut self) -> String {
         let mut rest = Vec::new();

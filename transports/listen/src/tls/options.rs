@@ -1,0 +1,114 @@
+//! What a server is told about its TLS.
+
+use std::{path::PathBuf, time::Duration};
+
+use interloop::{Result, clap, duration};
+
+use super::TlsFiles;
+use crate::unless_zero;
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_HANDSHAKES: usize = 1000;
+
+/// Options to flatten into those of a server, if it is one that speaks TLS. The same struct takes what the server's code says.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct TlsOptions {
+    /// Speak TLS, with the certificate in this PEM file, and those between it and its CA after it
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The certificate's private key, a PEM file
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Serve only clients with a certificate of one of the CAs in this PEM file
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
+
+    /// Close connections that take longer for the TLS handshake; 10s by default, 0 is never
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub tls_handshake_timeout: Option<Duration>,
+
+    /// Work on so many TLS handshakes at once, others wait; 1000 by default, 0 is any number
+    #[arg(long, value_name = "N")]
+    pub tls_max_handshakes: Option<usize>,
+}
+
+/// What a server that speaks TLS is to do.
+#[derive(Clone, Debug)]
+pub struct TlsSettings {
+    /// The certificate, its key, and whose certificates clients need.
+    pub files: TlsFiles,
+    /// How long a handshake may take, from the start of the connection; None is for ever.
+    pub handshake_timeout: Option<Duration>,
+    /// Handshakes at once, each counted from its client's first message.
+    pub max_handshakes: usize,
+}
+
+impl TlsOptions {
+    /// These first, then what the code says, then the defaults. None where neither has a certificate.
+    ///
+    /// # Errors
+    ///
+    /// One file is named without another that belongs to it.
+    pub fn settings(&self, code: &Self) -> Result<Option<TlsSettings>> {
+        let either = |options: &Option<PathBuf>, code: &Option<PathBuf>| options.as_ref().or(code.as_ref()).cloned();
+        let files = TlsFiles::of(
+            either(&self.tls_cert, &code.tls_cert),
+            either(&self.tls_key, &code.tls_key),
+            either(&self.tls_client_ca, &code.tls_client_ca),
+        )?;
+        let limit = self.tls_handshake_timeout.or(code.tls_handshake_timeout).unwrap_or(HANDSHAKE_TIMEOUT);
+        let max_handshakes = match self.tls_max_handshakes.or(code.tls_max_handshakes) {
+            None => MAX_HANDSHAKES,
+            Some(0) => usize::MAX,
+            Some(handshakes) => handshakes,
+        };
+        Ok(files.map(|files| TlsSettings { files, handshake_timeout: unless_zero(limit), max_handshakes }))
+    }
+
+    /// Whether the files will do, before anything starts.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, with the file that it is about.
+    pub fn check(&self, code: &Self) -> Result {
+        self.settings(code)?.map_or(Ok(()), |settings| settings.files.check())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(cert: Option<&str>, key: Option<&str>, ca: Option<&str>) -> TlsOptions {
+        let path = |name: Option<&str>| name.map(PathBuf::from);
+        TlsOptions { tls_cert: path(cert), tls_key: path(key), tls_client_ca: path(ca), ..TlsOptions::default() }
+    }
+
+    #[test]
+    fn one_file_without_the_other_is_named() {
+        let none = TlsOptions::default();
+        let why = |options: TlsOptions| options.settings(&none).unwrap_err().to_string();
+        assert!(none.settings(&none).is_ok_and(|settings| settings.is_none()));
+        assert_eq!(why(of(Some("/c.pem"), None, None)), "the certificate /c.pem is named without its key: tls-key");
+        assert_eq!(why(of(None, Some("/k.pem"), None)), "the key /k.pem is named without its certificate: tls-cert");
+        let why = why(of(None, None, Some("/ca.pem")));
+        assert_eq!(why, "the client CA /ca.pem is named without a certificate of the server's own: tls-cert, tls-key");
+    }
+
+    #[test]
+    fn options_come_before_code_and_code_before_defaults() {
+        let code = TlsOptions { tls_max_handshakes: Some(0), ..of(Some("/c.pem"), Some("/k.pem"), None) };
+        let options = TlsOptions { tls_handshake_timeout: Some(Duration::ZERO), ..of(None, Some("/l.pem"), None) };
+        let settings = options.settings(&code).unwrap().expect("there is a certificate");
+        assert_eq!((settings.handshake_timeout, settings.max_handshakes), (None, usize::MAX));
+        assert_eq!(settings.files.key.to_str(), Some("/l.pem"));
+        let settings = code.settings(&none()).unwrap().expect("there is a certificate");
+        assert_eq!(settings.handshake_timeout, Some(HANDSHAKE_TIMEOUT));
+    }
+
+    fn none() -> TlsOptions {
+        TlsOptions::default()
+    }
+}

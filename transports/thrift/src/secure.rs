@@ -1,0 +1,31 @@
+//! TLS: the way of a connection to where calls are read in the clear.
+
+use std::rc::Rc;
+
+use interloop::{
+    Context, EventLoop, Result,
+    net::{Address, Net},
+};
+use interloop_listen::{Seat, Tls, TlsAcceptor, TlsSettings};
+
+use crate::{connection, server::Server, stream::Stream};
+
+/// The server's TLS, if it has any.
+pub(crate) fn open<L: EventLoop, O>(cx: &Context<L, O>, settings: Option<&TlsSettings>) -> Result<Option<Tls>> {
+    let meter = cx.meter().namespace("interloop_thrift");
+    settings.map(|settings| Tls::new(cx, settings, &[], &meter)).transpose()
+}
+
+/// Serves a connection, once it is secured.
+pub(crate) async fn serve<L: Net>(
+    tls: TlsAcceptor,
+    stream: L::Stream,
+    peer: Address,
+    server: Rc<Server<L>>,
+    seat: Seat,
+) {
+    match tls.accept(stream, server.shutdown.requested(), |time| server.cx.sleep(time)).await {
+        Ok(stream) => connection::serve(Stream::Tls(Box::new(stream)), peer, server, seat).await,
+        Err(error) => log::debug!(target: &server.target, "a TLS handshake with {peer} failed: {error}"),
+    }
+}
