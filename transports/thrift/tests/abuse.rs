@@ -5,12 +5,13 @@ mod util;
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpStream},
-    os::unix::net::UnixStream,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use interloop::net::{Address, Net};
 use interloop_thrift::{Protocol, Wire};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thrift::{
     ApplicationError, ApplicationErrorKind,
     protocol::{
@@ -344,24 +345,42 @@ fn names_that_there_are_not_are_answered_and_count_together<L: Net>() {
     is_well(hosting, 0);
 }
 
-fn many_connections_that_say_nothing_do_not_keep_others_out<L: Net>() {
+/// Opens so many connections, and leaves them alone until nobody wants them any more.
+const CONNECT: &str = "
+import socket, sys
+held = []
+for _ in range(int(sys.argv[2])):
+    held.append(socket.socket(socket.AF_UNIX))
+    held[-1].connect(sys.argv[1])
+sys.stdin.read()
+";
+
+fn ten_thousand_connections_that_say_nothing_do_not_keep_others_out<L: Net>() {
     let _watchdog = watchdog();
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("s");
     let hosting = host::<L>(calculator(&Handler::default()).unix(&path), &[]);
     assert_eq!(hosting.address(), &Address::Unix(path.clone()));
-    // Both ends are in this process.
-    rustix::process::setrlimit(
-        rustix::process::Resource::Nofile,
-        rustix::process::Rlimit { current: Some(4096), maximum: Some(4096) },
-    )
-    .expect("the limit allows it");
-    let connections = (0..1000).map(|_| UnixStream::connect(&path).expect("it listens")).collect::<Vec<_>>();
+    let undisturbed = p99(&hosting);
+    // As many as the system allows, if it doesn't allow ten thousand.
+    let most = getrlimit(Resource::Nofile).maximum;
+    let count = most.map_or(10_000, |most| most.saturating_sub(200).min(10_000));
+    setrlimit(Resource::Nofile, Rlimit { current: Some(count + 200), maximum: most }).expect("the limit allows it");
+    // The other ends are in a process of their own.
+    let mut connections = Command::new("python3")
+        .args(["-c", CONNECT, &path.to_string_lossy(), &count.to_string()])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("there is a Python");
+    // The one before was the first.
+    eventually("all are in", || hosting.counter("connections") == 1 + count);
+    let disturbed = p99(&hosting);
+    assert!(disturbed < 20 * undisturbed + Duration::from_millis(500), "{disturbed:?} instead of {undisturbed:?}");
     for wire in wires() {
         hosting.calculator(wire).ping().expect("others are served");
     }
-    eventually("all are in", || hosting.counter("connections") == 1004);
-    drop(connections);
+    drop(connections.stdin.take());
+    assert!(connections.wait().expect("it is a child").success());
     eventually("all are gone", || hosting.counter("open_connections") == 0);
     is_well(hosting, 0);
 }
@@ -511,7 +530,7 @@ util::on_each_loop! {
     a_connection_that_stands_idle_is_closed,
     a_client_that_takes_nothing_is_cut_off,
     a_client_that_takes_nothing_does_not_hold_up_the_stop,
-    many_connections_that_say_nothing_do_not_keep_others_out,
+    ten_thousand_connections_that_say_nothing_do_not_keep_others_out,
     connections_beyond_the_limit_wait_for_their_turn,
     a_flood_of_calls_leaves_room_for_others,
 }
