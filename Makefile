@@ -2,12 +2,14 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-gtk lint fmt clippy rustdoc test build-all nextest doctest loom conformance features generate deny bench clean
+.PHONY: help demo demo-gtk lint fmt clippy rustdoc test build-all nextest doctest loom fuzz conformance features generate deny bench clean
 
 # What a program of the demos gets: make demo ARGS='--http-port 8001'
 ARGS ?=
 # Packages that `bench` builds for release beside its runner: the servers it starts.
 BENCH_SERVERS ?= hello interloop-e2e
+# For how long each target of `fuzz` runs.
+FUZZ_SECONDS ?= 60
 
 export CARGO_TERM_COLOR ?= auto
 
@@ -57,6 +59,14 @@ doctest: build-all
 loom: ## the races of mailbox and shutdown, all interleavings (its own folder: target/loom)
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-target}/loom \
 		cargo test -p interloop --lib --release loom
+
+# cargo-fuzz asks for a nightly compiler; the stable one does as well. Seeds are checked in, what is found on the way stays in fuzz/corpus.
+fuzz: ## Thrift's reader of frames, and its walk against Apache's decoders, for FUZZ_SECONDS each (needs cargo-fuzz)
+	for target in frames decoders; do \
+		mkdir -p fuzz/corpus/$$target; \
+		RUSTC_BOOTSTRAP=1 CARGO_PROFILE_RELEASE_DEBUG=0 cargo fuzz run --fuzz-dir fuzz $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 || exit 1; \
+	done
 
 conformance: ## every loop against the whole kit, at full size; writes the table in docs/conformance.md
 	@scripts/setup all

@@ -140,6 +140,10 @@ impl<L: Net> Connection<L> {
 
     /// Waits for more of a message, or for the next one.
     async fn read(&mut self) -> Result<(), Gone> {
+        // A client that always has more to say leaves no wait in which the stop would be noticed.
+        if self.last.is_none() && self.server.shutdown.is_requested() {
+            self.last = Some(Instant::now() + FAREWELL);
+        }
         let (within, limit) = if self.messages.is_empty() {
             self.began = None;
             (false, self.server.times.idle)

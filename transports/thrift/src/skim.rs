@@ -244,6 +244,12 @@ impl Skimmer {
     }
 
     fn value(&self, shape: Shape, piece: &mut Piece<'_>) -> Result<Next, Stop> {
+        // Also one that is skipped at one go, and opens no level.
+        if let Shape::List | Shape::Map = shape
+            && self.levels.len() >= self.limits.nesting
+        {
+            return Err(Stop::Bad(Fault::Nested));
+        }
         Ok(match shape {
             Shape::Fixed(bytes) => Next::Skip(bytes.into()),
             Shape::Varint(most) => {

@@ -5,12 +5,13 @@ mod util;
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpStream},
-    os::unix::net::UnixStream,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use interloop::net::{Address, Net};
 use interloop_thrift::{Protocol, Wire};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thrift::{
     ApplicationError, ApplicationErrorKind,
     protocol::{
@@ -316,24 +317,70 @@ fn a_client_that_takes_nothing_does_not_hold_up_the_stop<L: Net>() {
     is_well(hosting, 0);
 }
 
-fn many_connections_that_say_nothing_do_not_keep_others_out<L: Net>() {
+fn names_that_there_are_not_are_answered_and_count_together<L: Net>() {
+    let _watchdog = watchdog();
+    let hosting = host::<L>(util::both(&Handler::default()), &[]);
+    let odd =
+        ["", ":", "::", ":ping", "Echo:", "Calculator:Calculator:ping", "Nobody:ping", "PING", "ping\0", "a\nb\"}"];
+    let long = "x".repeat(100_000);
+    let mut count = 0;
+    for protocol in BOTH {
+        let mut stream = hosting.raw();
+        for name in odd.into_iter().chain([&*long]) {
+            stream.write_all(&framed(&call(protocol, name, b"\0"))).expect("it is open");
+            let mut length = [0; 4];
+            stream.read_exact(&mut length).expect("an answer");
+            let mut answer = vec![0; u32::from_be_bytes(length) as usize];
+            stream.read_exact(&mut answer).expect("an answer");
+            count += 1;
+        }
+        // No text at all.
+        let mut named = call(protocol, "??", b"\0");
+        let at = named.windows(2).position(|two| two == b"??").expect("it is named so");
+        named[at..at + 2].copy_from_slice(b"\xff\xfe");
+        stream.write_all(&framed(&named)).expect("it is open");
+        stream.read_exact(&mut [0; 4]).expect("an answer");
+    }
+    assert_eq!(hosting.counter("unknown_methods"), count);
+    is_well(hosting, 0);
+}
+
+/// Opens so many connections, and leaves them alone until nobody wants them any more.
+const CONNECT: &str = "
+import socket, sys
+held = []
+for _ in range(int(sys.argv[2])):
+    held.append(socket.socket(socket.AF_UNIX))
+    held[-1].connect(sys.argv[1])
+sys.stdin.read()
+";
+
+fn ten_thousand_connections_that_say_nothing_do_not_keep_others_out<L: Net>() {
     let _watchdog = watchdog();
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("s");
     let hosting = host::<L>(calculator(&Handler::default()).unix(&path), &[]);
     assert_eq!(hosting.address(), &Address::Unix(path.clone()));
-    // Both ends are in this process.
-    rustix::process::setrlimit(
-        rustix::process::Resource::Nofile,
-        rustix::process::Rlimit { current: Some(4096), maximum: Some(4096) },
-    )
-    .expect("the limit allows it");
-    let connections = (0..1000).map(|_| UnixStream::connect(&path).expect("it listens")).collect::<Vec<_>>();
+    let undisturbed = p99(&hosting);
+    // As many as the system allows, if it doesn't allow ten thousand.
+    let most = getrlimit(Resource::Nofile).maximum;
+    let count = most.map_or(10_000, |most| most.saturating_sub(200).min(10_000));
+    setrlimit(Resource::Nofile, Rlimit { current: Some(count + 200), maximum: most }).expect("the limit allows it");
+    // The other ends are in a process of their own.
+    let mut connections = Command::new("python3")
+        .args(["-c", CONNECT, &path.to_string_lossy(), &count.to_string()])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("there is a Python");
+    // The one before was the first.
+    eventually("all are in", || hosting.counter("connections") == 1 + count);
+    let disturbed = p99(&hosting);
+    assert!(disturbed < 20 * undisturbed + Duration::from_millis(500), "{disturbed:?} instead of {undisturbed:?}");
     for wire in wires() {
         hosting.calculator(wire).ping().expect("others are served");
     }
-    eventually("all are in", || hosting.counter("connections") == 1004);
-    drop(connections);
+    drop(connections.stdin.take());
+    assert!(connections.wait().expect("it is a child").success());
     eventually("all are gone", || hosting.counter("open_connections") == 0);
     is_well(hosting, 0);
 }
@@ -380,7 +427,98 @@ fn a_flood_of_calls_leaves_room_for_others<L: Net>() {
     is_well(hosting, 0);
 }
 
+/// A call that nobody is to answer, over and over, until the connection is closed.
+fn flood(mut stream: &TcpStream) {
+    let mut oneway = call(Protocol::Binary, "ping", b"\0");
+    oneway[3] = 4;
+    let calls = framed(&oneway).repeat(1000);
+    while stream.write_all(&calls).is_ok() {}
+}
+
+fn a_flood_does_not_hold_up_the_stop<L: Net>() {
+    let _watchdog = watchdog();
+    for arguments in [&[][..], &["--thrift-workers", "1"]] {
+        let hosting = host::<L>(calculator(&Handler::default()), arguments);
+        let floods = [hosting.raw(), hosting.raw(), hosting.raw()];
+        std::thread::scope(|scope| {
+            for stream in &floods {
+                scope.spawn(|| flood(stream));
+            }
+            eventually("it is flooded", || hosting.counter(r#"calls{method="ping"}"#) > 1000);
+            is_well(hosting, 0);
+        });
+    }
+}
+
+/// 99 of 100 calls take no longer.
+fn p99(hosting: &Hosting) -> Duration {
+    let mut calculator = hosting.calculator(Wire::framed());
+    let mut times = (0..300)
+        .map(|_| {
+            let begin = Instant::now();
+            calculator.ping().expect("others are served");
+            begin.elapsed()
+        })
+        .collect::<Vec<_>>();
+    times.sort();
+    times[times.len() * 99 / 100]
+}
+
+fn others_are_served_in_time_whatever_the_rest_does<L: Net>() {
+    let _watchdog = watchdog();
+    let handler = Handler::default();
+    let hosting = host::<L>(calculator(&handler), &["--thrift-workers", "4"]);
+    let undisturbed = p99(&hosting);
+    let act = |what: &str| {
+        let length = (what.len() as u32).to_be_bytes();
+        framed(&call(Protocol::Binary, "act", &[b"\x0b\0\x01", &length[..], what.as_bytes(), b"\0"].concat()))
+    };
+    // A handler that blocks, a client that takes nothing, one that stays in the middle of a call, one that only connects.
+    let (blocking, greedy, within, silent) = (hosting.raw(), hosting.raw(), hosting.raw(), hosting.raw());
+    (&blocking).write_all(&act("block")).expect("it is open");
+    (&greedy).write_all(&act("long")).expect("it is open");
+    (&within).write_all(&act("")[..9]).expect("it is open");
+    eventually("two are at it", || handler.gate.waiting() == 1 && hosting.counter("sent_bytes") > 100_000);
+    let (flooding, panicking, port) = (hosting.raw(), hosting.raw(), hosting.port());
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let goes_on = || !over.load(std::sync::atomic::Ordering::Relaxed);
+    let (disturbed, garbage) = std::thread::scope(|scope| {
+        scope.spawn(|| flood(&flooding));
+        scope.spawn(|| {
+            while goes_on() && (&panicking).write_all(&act("panic")).is_ok() {
+                let mut length = [0; 4];
+                (&panicking).read_exact(&mut length).expect("an answer");
+                let mut answer = vec![0; u32::from_be_bytes(length) as usize];
+                (&panicking).read_exact(&mut answer).expect("an answer");
+            }
+        });
+        let garbage = scope.spawn(|| {
+            let mut count = 0;
+            while goes_on() {
+                let mut stream = TcpStream::connect(port).expect("somebody listens");
+                stream.write_all(b"garbage").expect("it is open");
+                closed(&stream);
+                count += 1;
+            }
+            count
+        });
+        eventually("it is disturbed", || hosting.counter("bad_messages") > 0 && hosting.counter("panics") > 0);
+        let disturbed = p99(&hosting);
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        let _ = flooding.shutdown(Shutdown::Both);
+        (disturbed, garbage.join().expect("no panic"))
+    });
+    // Generous: the machine may be busy with more than this, and a stall is no matter of milliseconds.
+    assert!(disturbed < 20 * undisturbed + Duration::from_millis(500), "{disturbed:?} instead of {undisturbed:?}");
+    handler.gate.open();
+    drop((blocking, greedy, within, silent));
+    is_well(hosting, garbage);
+}
+
 util::on_each_loop! {
+    a_flood_does_not_hold_up_the_stop,
+    others_are_served_in_time_whatever_the_rest_does,
+    names_that_there_are_not_are_answered_and_count_together,
     what_breaks_a_limit_is_a_protocol_error,
     what_is_no_thrift_is_closed,
     a_wrong_version_kind_or_size_is_a_protocol_error,
@@ -392,7 +530,7 @@ util::on_each_loop! {
     a_connection_that_stands_idle_is_closed,
     a_client_that_takes_nothing_is_cut_off,
     a_client_that_takes_nothing_does_not_hold_up_the_stop,
-    many_connections_that_say_nothing_do_not_keep_others_out,
+    ten_thousand_connections_that_say_nothing_do_not_keep_others_out,
     connections_beyond_the_limit_wait_for_their_turn,
     a_flood_of_calls_leaves_room_for_others,
 }

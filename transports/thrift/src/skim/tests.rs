@@ -250,6 +250,9 @@ fn nesting_ends_where_the_limit_is() {
         Skimmed::Bad(Fault::Nested)
     );
     assert_eq!(fault(Protocol::Compact, &[b"\x19", &b"\x19".repeat(64)[..]].concat()), Skimmed::Bad(Fault::Nested));
+    // The last of bytes, which are skipped at one go: 63 levels and this one, and one more.
+    let bytes = |lists: usize| fault(Protocol::Compact, &[b"\x19", &b"\x19".repeat(lists)[..], b"\x13"].concat());
+    assert_eq!((bytes(62), bytes(63)), (Skimmed::More, Skimmed::Bad(Fault::Nested)));
 }
 
 #[test]
