@@ -212,6 +212,13 @@ impl fmt::Debug for Base {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused(String);
 
+impl Refused {
+    #[cfg(feature = "thrift")]
+    pub(crate) fn new(why: String) -> Self {
+        Self(why)
+    }
+}
+
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
