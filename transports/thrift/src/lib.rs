@@ -9,6 +9,8 @@ mod messages;
 mod multiplexed;
 mod options;
 mod processing;
+#[cfg(feature = "http")]
+mod route;
 mod server;
 mod settings;
 mod skim;
@@ -17,6 +19,8 @@ mod wire;
 pub use interloop::net::Address;
 pub use interloop_listen::Addresses;
 
+#[cfg(feature = "http")]
+pub use crate::route::ThriftRoute;
 pub use crate::{
     blocking::connect,
     client::{Calls, ThriftClient},
