@@ -34,10 +34,11 @@ const PIECE: usize = 16 << 10;
 const TURN: usize = 4;
 
 /// Serves a connection: until the client closes it, a limit is hit, or it has been drained.
-pub(crate) async fn serve<L: Net>(stream: Stream<L>, peer: Address, server: Rc<Server<L>>, _seat: Seat) {
+pub(crate) async fn serve<L: Net>(stream: Stream<L>, peer: Address, server: Rc<Server>, _seat: Seat) {
     let messages = Messages::new(server.limits);
     let requested = server.shutdown.requested();
-    let mut connection = Connection { stream, peer, messages, requested, last: None, began: None, steps: 0, server };
+    let mut connection =
+        Connection::<L> { stream, peer, messages, requested, last: None, began: None, steps: 0, server };
     let end = connection.run().await;
     if matches!(end, Gone::Closed | Gone::TooLate(_)) && connection.stream.says_goodbye() {
         connection.close().await;
@@ -66,7 +67,7 @@ struct Connection<L: Net> {
     began: Option<Instant>,
     /// Since the last pause.
     steps: usize,
-    server: Rc<Server<L>>,
+    server: Rc<Server>,
 }
 
 /// How a connection ends.
@@ -285,7 +286,7 @@ impl<L: Net> Connection<L> {
 }
 
 /// Has a call answered: here, or on the workers.
-async fn process<L: Net>(server: &Server<L>, call: &Call, bytes: &[u8]) -> Outcome {
+async fn process(server: &Server, call: &Call, bytes: &[u8]) -> Outcome {
     let (processor, workers) = match (&server.processor, &server.workers) {
         (Processor::Local(processor), _) => return call.process(&**processor, bytes, &server.limits),
         (Processor::Shared(processor), None) => return call.process(&**processor, bytes, &server.limits),
@@ -303,12 +304,12 @@ async fn process<L: Net>(server: &Server<L>, call: &Call, bytes: &[u8]) -> Outco
 }
 
 /// Waits for something of the stream: for so long at most, or until the stop.
-async fn wait<L: Net, T>(
-    server: &Server<L>,
-    stream: &mut Stream<L>,
+async fn wait<S: Unpin, T>(
+    server: &Server,
+    stream: &mut S,
     limit: Option<Duration>,
     mut stop: Option<&mut Requested>,
-    mut poll: impl FnMut(Pin<&mut Stream<L>>, &mut Poller<'_>) -> Poll<T>,
+    mut poll: impl FnMut(Pin<&mut S>, &mut Poller<'_>) -> Poll<T>,
 ) -> Waited<T> {
     if limit.is_some_and(|limit| limit.is_zero()) {
         return Waited::TooLate;
@@ -323,7 +324,7 @@ async fn wait<L: Net, T>(
         }
         let Some(limit) = limit else { return Poll::Pending };
         // Only now: most often there is no need to wait.
-        let sleep = sleep.get_or_insert_with(|| Box::pin(server.cx.sleep(limit)));
+        let sleep = sleep.get_or_insert_with(|| (server.sleep)(limit));
         sleep.as_mut().poll(poller).map(|()| Waited::TooLate)
     })
     .await

@@ -9,6 +9,8 @@ mod messages;
 mod multiplexed;
 mod options;
 mod processing;
+#[cfg(feature = "http")]
+mod route;
 #[cfg(feature = "tls")]
 mod secure;
 mod server;
@@ -22,6 +24,8 @@ pub use interloop_listen::Addresses;
 #[cfg(feature = "tls")]
 pub use interloop_listen::TlsConnector;
 
+#[cfg(feature = "http")]
+pub use crate::route::ThriftRoute;
 pub use crate::{
     blocking::connect,
     client::{Calls, ThriftClient},

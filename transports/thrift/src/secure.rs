@@ -17,15 +17,9 @@ pub(crate) fn open<L: EventLoop, O>(cx: &Context<L, O>, settings: Option<&TlsSet
 }
 
 /// Serves a connection, once it is secured.
-pub(crate) async fn serve<L: Net>(
-    tls: TlsAcceptor,
-    stream: L::Stream,
-    peer: Address,
-    server: Rc<Server<L>>,
-    seat: Seat,
-) {
-    match tls.accept(stream, server.shutdown.requested(), |time| server.cx.sleep(time)).await {
-        Ok(stream) => connection::serve(Stream::Tls(Box::new(stream)), peer, server, seat).await,
+pub(crate) async fn serve<L: Net>(tls: TlsAcceptor, stream: L::Stream, peer: Address, server: Rc<Server>, seat: Seat) {
+    match tls.accept(stream, server.shutdown.requested(), |time| (server.sleep)(time)).await {
+        Ok(stream) => connection::serve::<L>(Stream::Tls(Box::new(stream)), peer, server, seat).await,
         Err(error) => log::debug!(target: &server.target, "a TLS handshake with {peer} failed: {error}"),
     }
 }

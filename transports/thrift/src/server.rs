@@ -7,7 +7,7 @@ use std::{
     net::TcpListener,
     os::unix::net::UnixListener,
     path::PathBuf,
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
     task::Poll,
@@ -254,18 +254,38 @@ impl<L: Net> Task<L> for ThriftServer {
     type Options = ThriftOptions;
 
     async fn run(&mut self, cx: Context<L, ThriftOptions>) -> Result {
+        self.serve(&cx, cx.options()).await
+    }
+
+    #[cfg(feature = "tls")]
+    fn check(&self, options: &ThriftOptions) -> Result {
+        options.tls.check(&self.code.tls)
+    }
+}
+
+impl ThriftServer {
+    /// Serves as a part of another task, whose options have those of the server [in them](interloop::clap::Args): what `run` is to this one. Once.
+    ///
+    /// # Errors
+    ///
+    /// It can't listen, or there can be no workers.
+    ///
+    /// # Cancel safety
+    ///
+    /// To drop it is to end the server; its connections are children of the task.
+    pub async fn serve<L: Net, O: 'static>(&mut self, cx: &Context<L, O>, options: &ThriftOptions) -> Result {
         // Also when this future is dropped.
         let _announced = self.addresses.until_dropped();
         #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "there is nothing to add"))]
-        let mut settings = Settings::new(cx.options(), &self.code);
+        let mut settings = Settings::new(options, &self.code);
         #[cfg(feature = "tls")]
         {
-            settings.tls = cx.options().tls.settings(&self.code.tls)?;
+            settings.tls = options.tls.settings(&self.code.tls)?;
         }
         let processor = self.processor();
         let workers = match (&processor, settings.workers) {
             (_, 0) => None,
-            (Processor::Shared(_), count) => Some(Workers::start(&cx, count)?),
+            (Processor::Shared(_), count) => Some(Workers::start(cx, count)?),
             (Processor::Local(_), _) => {
                 return Err(Error::new("there can be no workers: the processor stays on the loop's thread"));
             }
@@ -277,15 +297,13 @@ impl<L: Net> Task<L> for ThriftServer {
             workers,
             limits: settings.limits,
             times: settings.times,
-            counts: Counts::new(&cx),
-            cx: cx.clone(),
+            counts: Counts::new(cx),
+            sleep: {
+                let cx = cx.clone();
+                Box::new(move |time| Box::pin(cx.sleep(time)))
+            },
         });
-        serve(&cx, &settings, server, &self.addresses).await
-    }
-
-    #[cfg(feature = "tls")]
-    fn check(&self, options: &ThriftOptions) -> Result {
-        options.tls.check(&self.code.tls)
+        serve(cx, &settings, server, &self.addresses).await
     }
 }
 
@@ -302,9 +320,12 @@ impl fmt::Debug for ThriftServer {
     }
 }
 
+/// Ends after some time.
+pub(crate) type Sleep = Pin<Box<dyn Future<Output = ()>>>;
+
 /// What the connections of a server share.
-pub(crate) struct Server<L: Net> {
-    pub(crate) cx: Context<L, ThriftOptions>,
+pub(crate) struct Server {
+    pub(crate) sleep: Box<dyn Fn(Duration) -> Sleep>,
     pub(crate) target: String,
     pub(crate) shutdown: Shutdown,
     pub(crate) processor: Processor,
@@ -314,10 +335,10 @@ pub(crate) struct Server<L: Net> {
     pub(crate) counts: Counts,
 }
 
-async fn serve<L: Net>(
-    cx: &Context<L, ThriftOptions>,
+async fn serve<L: Net, O: 'static>(
+    cx: &Context<L, O>,
     settings: &Settings,
-    server: Rc<Server<L>>,
+    server: Rc<Server>,
     addresses: &Addresses,
 ) -> Result {
     let place = &settings.place;
@@ -330,10 +351,10 @@ async fn serve<L: Net>(
         let seat = seats.take();
         #[cfg(feature = "tls")]
         if let Some(tls) = &tls {
-            cx.spawn_local(secure::serve(tls.acceptor(), stream, peer, server.clone(), seat)).detach();
+            cx.spawn_local(secure::serve::<L>(tls.acceptor(), stream, peer, server.clone(), seat)).detach();
             return;
         }
-        cx.spawn_local(connection::serve(Stream::Plain(stream), peer, server.clone(), seat)).detach();
+        cx.spawn_local(connection::serve::<L>(Stream::Plain(stream), peer, server.clone(), seat)).detach();
     };
 
     let mut stop = pin!(cx.until_shutdown());
@@ -381,11 +402,7 @@ async fn serve<L: Net>(
     Ok(())
 }
 
-async fn listen<L: Net>(
-    cx: &Context<L, ThriftOptions>,
-    place: &Place,
-    addresses: &Addresses,
-) -> Result<Vec<Listener<L>>> {
+async fn listen<L: Net, O>(cx: &Context<L, O>, place: &Place, addresses: &Addresses) -> Result<Vec<Listener<L>>> {
     let bound = interloop_listen::bind(cx, place).await?;
     let mut listeners = Vec::with_capacity(bound.len());
     let mut known = Vec::with_capacity(bound.len());
@@ -409,7 +426,7 @@ enum Direct {
 }
 
 impl<L: Net> Listener<L> {
-    fn new(cx: &Context<L, ThriftOptions>, socket: Bound) -> io::Result<Self> {
+    fn new<O>(cx: &Context<L, O>, socket: Bound) -> io::Result<Self> {
         let direct = match &socket {
             Bound::Tcp(listener) => Direct::Tcp(listener.try_clone()?),
             Bound::Unix(listener, _) => Direct::Unix(listener.try_clone()?),
@@ -418,7 +435,7 @@ impl<L: Net> Listener<L> {
     }
 
     /// A connection that is there already, whether the loop has noticed or not.
-    fn accept_now(&self, cx: &Context<L, ThriftOptions>) -> io::Result<(L::Stream, Address)> {
+    fn accept_now<O>(&self, cx: &Context<L, O>) -> io::Result<(L::Stream, Address)> {
         let (socket, address) = match &self.direct {
             Direct::Tcp(listener) => {
                 let (stream, address) = listener.accept()?;

@@ -1,0 +1,258 @@
+//! What fb303 asks of a service, whatever it is asked by.
+
+use std::{
+    collections::BTreeMap,
+    error, fmt,
+    sync::{Arc, OnceLock},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use interloop::{OptionValue, Phase, Reading, Reloaded, ServiceHandle, State, TaskStatus};
+
+use crate::FbStatus;
+
+/// What clients of sparts write, and read, for a value that there isn't.
+const NONE: &str = "__None__";
+
+/// The answers of fb303, from a service itself: for any transport, on any thread, at any time.
+///
+/// Nothing here decides who may ask: a transport that others can reach has to guard [`set_option`](Self::set_option), [`reinitialize`](Self::reinitialize)
+/// and [`shutdown`](Self::shutdown). None of it blocks, but for `reinitialize`, which reads files. To read counters or the status may call the user's code,
+/// where gauges ask it.
+///
+/// ```
+/// use interloop::{Service, Thread, tasks::Periodic};
+/// use interloop_fb303::{Base, FbStatus};
+///
+/// let mut service = Service::new("shop");
+/// service.task_on::<Thread>("sweep", Periodic::new(std::time::Duration::from_secs(60), || ()));
+/// let base = Base::new(service.handle());
+/// let test = interloop::testing::run(service);
+/// assert_eq!((base.name(), base.status()), ("shop", FbStatus::Alive));
+/// base.set_option("sweep-interval", "30s")?;
+/// assert_eq!(base.option("sweep-interval")?, "30s");
+/// base.shutdown();
+/// test.join().assert_clean();
+/// # Ok::<(), interloop_fb303::Refused>(())
+/// ```
+#[derive(Clone)]
+pub struct Base {
+    service: ServiceHandle,
+    /// Found once, so that it doesn't change with the clock.
+    since: Arc<OnceLock<i64>>,
+}
+
+impl Base {
+    /// Answers for this service, before, during and after its run.
+    pub fn new(service: ServiceHandle) -> Self {
+        Self { service, since: Arc::default() }
+    }
+
+    /// The service itself.
+    pub fn service(&self) -> &ServiceHandle {
+        &self.service
+    }
+
+    /// The service's name.
+    pub fn name(&self) -> &str {
+        self.service.name()
+    }
+
+    /// The service's [version](interloop::Service::version); empty if it has been told none, and before the start.
+    pub fn version(&self) -> String {
+        self.service.status().version.unwrap_or_default()
+    }
+
+    /// What the service is at.
+    pub fn status(&self) -> FbStatus {
+        let status = self.service.status();
+        match status.phase {
+            Phase::New => FbStatus::Dead,
+            Phase::Stopping => FbStatus::Stopping,
+            Phase::Ended if status.tasks.iter().any(has_failed) => FbStatus::Dead,
+            Phase::Ended => FbStatus::Stopped,
+            _ if !status.warnings.is_empty() || status.tasks.iter().any(needs_attention) => FbStatus::Warning,
+            Phase::Starting => FbStatus::Starting,
+            _ => FbStatus::Alive,
+        }
+    }
+
+    /// Why it is at that, a line each: the reason of a stop, tasks that start, have failed or are being restarted, warnings. Empty when all is well.
+    pub fn status_details(&self) -> String {
+        let status = self.service.status();
+        let mut lines = Vec::new();
+        match (status.phase, &status.reason) {
+            (Phase::New, _) => lines.push(format!("{} has not been started", status.service)),
+            (Phase::Stopping, Some(reason)) => lines.push(format!("{} is shutting down: {reason}", status.service)),
+            (Phase::Stopping, None) => lines.push(format!("{} is shutting down", status.service)),
+            (Phase::Ended, _) => lines.push(format!("{} has ended", status.service)),
+            _ => {}
+        }
+        let starts = |task: &TaskStatus| status.phase == Phase::Starting && is_on_its_way(task);
+        let tasks = status.tasks.iter().filter(|task| starts(task) || needs_attention(task));
+        lines.extend(tasks.map(|task| format!("task {} is {}: {}", task.name, task.state, task.cause)));
+        lines.extend(status.warnings.iter().map(ToString::to_string));
+        lines.join("\n")
+    }
+
+    /// Each number of the service's [counters](interloop::Counters::numbers) by its name, cut to a whole one, as fb303 has no others; those that are none are
+    /// left out. A duration in seconds loses most of itself.
+    pub fn counters(&self) -> BTreeMap<String, i64> {
+        let spread = |(name, reading): (String, Reading)| {
+            let numbers = whole(&reading).into_iter();
+            numbers.map(move |(of, value)| (if of.is_empty() { name.clone() } else { format!("{name}.{of}") }, value))
+        };
+        self.service.counters().all().into_iter().flat_map(spread).collect()
+    }
+
+    /// One of them. Only that one is read, unless it is of samples.
+    ///
+    /// # Errors
+    ///
+    /// There is none of this name, or it is no number now.
+    pub fn counter(&self, name: &str) -> Result<i64, Refused> {
+        let single = self.service.counters().get(name).and_then(|reading| match &*whole(&reading) {
+            [(of, value)] if of.is_empty() => Some(*value),
+            _ => None,
+        });
+        let value = single.or_else(|| self.counters().remove(name));
+        value.ok_or_else(|| Refused(format!("no counter {name}")))
+    }
+
+    /// What the service and its tasks [export](interloop::Context::export), by name: `{task}.{name}`.
+    pub fn exported_values(&self) -> BTreeMap<String, String> {
+        self.service.counters().exports()
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    ///
+    /// There is none of this name.
+    pub fn exported_value(&self, name: &str) -> Result<String, Refused> {
+        self.exported_values().remove(name).ok_or_else(|| Refused(format!("no exported value {name}")))
+    }
+
+    /// Each option by its name, `http-port`, and its value; secrets are `***`, and what has no value is `__None__`, as sparts has it.
+    pub fn options(&self) -> BTreeMap<String, String> {
+        let options = self.service.options().list();
+        options.iter().map(|option| (option.name().to_owned(), shown(option))).collect()
+    }
+
+    /// One of them. It may be written as sparts does, too: `http_port`.
+    ///
+    /// # Errors
+    ///
+    /// There is none of this name.
+    pub fn option(&self, name: &str) -> Result<String, Refused> {
+        let options = self.service.options();
+        let option = options.get(name).or_else(|| options.get(&dashed(name)));
+        option.as_ref().map(shown).ok_or_else(|| Refused(format!("no option {name}")))
+    }
+
+    /// [Sets](interloop::Options::set) an option, and logs that; `__None__` takes back what was set. Its name may be written as sparts does, too.
+    ///
+    /// # Errors
+    ///
+    /// There is none of this name, it can't be changed while the service runs, or the value is wrong: then nothing has changed.
+    pub fn set_option(&self, name: &str, value: &str) -> Result<(), Refused> {
+        let options = self.service.options();
+        let set = |name: &str| if value == NONE { options.reset(name) } else { options.set(name, value) };
+        let done = match set(name) {
+            Err(error) if error.is_unknown() && name.contains('_') => set(&dashed(name)),
+            done => done,
+        };
+        let target = self.service.name();
+        match done {
+            Ok(applied) => {
+                log::info!(target: target, "fb303: option {} was set, in force {applied}", name.escape_debug());
+                Ok(())
+            }
+            Err(error) => Err(Refused(error.to_string())),
+        }
+    }
+
+    /// When the service was started, in seconds since 1970; 0 before that.
+    pub fn alive_since(&self) -> i64 {
+        if let Some(since) = self.since.get() {
+            return *since;
+        }
+        let status = self.service.status();
+        if status.phase == Phase::New {
+            return 0;
+        }
+        let uptime = Duration::try_from_secs_f64(status.uptime).unwrap_or_default();
+        let since = SystemTime::now().checked_sub(uptime).and_then(|since| since.duration_since(UNIX_EPOCH).ok());
+        let since = since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+        *self.since.get_or_init(|| since)
+    }
+
+    /// [Reloads](ServiceHandle::reload) the configuration, and opens the log file anew. It reads files, on this thread; what came of it is logged.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong; the service runs on as it was.
+    pub fn reinitialize(&self) -> Result<Reloaded, Refused> {
+        self.service.reload().map_err(|error| Refused(error.to_string()))
+    }
+
+    /// Asks the service to stop: in order, on time.
+    pub fn shutdown(&self) {
+        self.service.request_shutdown("asked to by fb303");
+    }
+}
+
+impl fmt::Debug for Base {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Base").field(&self.service.name()).finish()
+    }
+}
+
+/// Why there is no answer: in one line, for the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused(String);
+
+impl Refused {
+    #[cfg(feature = "thrift")]
+    pub(crate) fn new(why: String) -> Self {
+        Self(why)
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl error::Error for Refused {}
+
+fn has_failed(task: &TaskStatus) -> bool {
+    matches!(task.state, State::Failed | State::Cancelled | State::Abandoned)
+}
+
+fn is_on_its_way(task: &TaskStatus) -> bool {
+    matches!(task.state, State::Waiting | State::Starting)
+}
+
+/// Whether it has failed, or is being stopped or restarted.
+fn needs_attention(task: &TaskStatus) -> bool {
+    has_failed(task) || task.state == State::Stopping || (is_on_its_way(task) && task.incarnation > 1)
+}
+
+fn shown(option: &OptionValue) -> String {
+    option.value().unwrap_or(NONE).to_owned()
+}
+
+fn dashed(name: &str) -> String {
+    name.replace('_', "-")
+}
+
+/// Its numbers as fb303 has them. A counter doesn't go through a float.
+fn whole(reading: &Reading) -> Vec<(String, i64)> {
+    if let Reading::Counter(value) = reading {
+        return vec![(String::new(), i64::try_from(*value).unwrap_or(i64::MAX))];
+    }
+    let numbers = reading.numbers().into_iter().filter(|(_, value)| !value.is_nan());
+    numbers.map(|(name, value)| (name, value as i64)).collect()
+}

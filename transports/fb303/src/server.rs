@@ -1,0 +1,106 @@
+//! The task that is there for fb303 alone.
+
+use interloop::{Context, Result, Task, clap, net::Net};
+use interloop_thrift::{Addresses, ThriftOptions, ThriftServer};
+use thrift::{
+    protocol::{TInputProtocol, TOutputProtocol},
+    server::TProcessor,
+};
+
+use std::sync::{Arc, OnceLock};
+
+use crate::Fb303;
+
+/// fb303 at an address of its own: a task for any loop with sockets.
+///
+/// Reading is open to all who reach the address, which is on 127.0.0.1 unless another is named, by [`host`](Self::host) or `--fb303-host`. `setOption`,
+/// `reinitialize` and `shutdown` need `--fb303-allow-control`. All other options, the counters and the way it stops are those of a
+/// [`ThriftServer`].
+///
+/// ```no_run
+/// use interloop::{Service, Thread};
+/// use interloop_fb303::Fb303Server;
+///
+/// let mut service = Service::new("shop");
+/// service.task_on::<Thread>("fb303", Fb303Server::new().port(9091));
+/// service.run();
+/// ```
+#[derive(Debug)]
+pub struct Fb303Server {
+    server: ThriftServer,
+    /// Known when the task begins.
+    fb303: Late,
+    control: bool,
+}
+
+impl Fb303Server {
+    /// Listens on 127.0.0.1, on any free port, unless it is told otherwise.
+    pub fn new() -> Self {
+        let fb303 = Late::default();
+        Self { server: ThriftServer::new(fb303.clone()), fb303, control: false }
+    }
+
+    /// Listens on this address or host name, besides others that were named.
+    #[must_use]
+    pub fn host(self, host: impl Into<String>) -> Self {
+        Self { server: self.server.host(host), ..self }
+    }
+
+    /// Listens on this port, at all hosts; 0 is any one that is free.
+    #[must_use]
+    pub fn port(self, port: u16) -> Self {
+        Self { server: self.server.port(port), ..self }
+    }
+
+    /// Lets clients set options, have the configuration read again, and stop the service, as `--fb303-allow-control` does.
+    #[must_use]
+    pub fn allow_control(self) -> Self {
+        Self { control: true, ..self }
+    }
+
+    /// Where it listens, known once it does.
+    pub fn addresses(&self) -> Addresses {
+        self.server.addresses()
+    }
+}
+
+impl Default for Fb303Server {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The options of an [`Fb303Server`], each with the task's name before it: `--fb303-port`.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Fb303Options {
+    #[command(flatten)]
+    thrift: ThriftOptions,
+
+    /// Let clients set options, have the configuration read again, and stop the service
+    #[arg(long)]
+    allow_control: bool,
+}
+
+impl<L: Net> Task<L> for Fb303Server {
+    type Options = Fb303Options;
+
+    async fn run(&mut self, cx: Context<L, Fb303Options>) -> Result {
+        let Fb303Options { thrift, allow_control } = cx.options();
+        let fb303 = Fb303::new(cx.service().clone()).allow_control(self.control || *allow_control);
+        self.fb303.0.get_or_init(|| fb303);
+        self.server.serve(&cx, thrift).await
+    }
+}
+
+/// Answers once it is known for which service.
+#[derive(Clone, Debug, Default)]
+struct Late(Arc<OnceLock<Fb303>>);
+
+impl TProcessor for Late {
+    fn process(&self, from: &mut dyn TInputProtocol, to: &mut dyn TOutputProtocol) -> thrift::Result<()> {
+        match self.0.get() {
+            Some(fb303) => fb303.process(from, to),
+            None => Err("the task has not begun".into()),
+        }
+    }
+}
