@@ -169,6 +169,11 @@ impl WebSocketUpgrade {
     }
 }
 
+#[allow(clippy::result_large_err, reason = "a rejection is a response in axum")]
+fn refuse(status: StatusCode, why: &'static str) -> Result<WebSocketUpgrade, Response> {
+    Err((status, why).into_response())
+}
+
 /// The words of a header that is a list.
 fn list(headers: &HeaderMap, name: &header::HeaderName) -> Vec<String> {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
@@ -179,7 +184,6 @@ impl<S: Sync> FromRequestParts<S> for WebSocketUpgrade {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
-        let refuse = |status: StatusCode, why: &'static str| Err((status, why).into_response());
         let says = |name, word: &str| list(&parts.headers, &name).iter().any(|said| said.eq_ignore_ascii_case(word));
         if parts.method != Method::GET || parts.version != Version::HTTP_11 {
             return refuse(StatusCode::BAD_REQUEST, "a WebSocket begins with GET, over HTTP/1.1\n");
