@@ -3,7 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
@@ -41,8 +41,18 @@ where
     let inbox = Inbox::default();
     let builder = builder(inbox.clone(), &server.limits);
     let io = Io::new(stream, activity.clone(), seat);
-    let hosted = Hosted { service, activity: activity.clone() };
-    let mut connection = pin!(builder.serve_connection_with_upgrades(io, hosted));
+    #[cfg(feature = "websocket")]
+    let after = Inbox::default();
+    let hosted = Hosted {
+        service,
+        activity: activity.clone(),
+        #[cfg(feature = "websocket")]
+        after: after.clone(),
+    };
+    // Boxed, so that it can go before what comes after HTTP.
+    #[cfg(feature = "websocket")]
+    let mut after = Streams::new(after);
+    let mut connection = Box::pin(builder.serve_connection_with_upgrades(io, hosted));
     let mut streams = Streams::new(inbox);
     let mut monitor = Monitor::new(activity);
     let ended = poll_fn(|cx| {
@@ -55,6 +65,8 @@ where
                 if streams.poll(cx) {
                     continue;
                 }
+                #[cfg(feature = "websocket")]
+                after.poll(cx);
                 match monitor.poll(cx, new_waker) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Order::Finish) => connection.as_mut().graceful_shutdown(),
@@ -74,6 +86,12 @@ where
         // A client that went away, or spoke no HTTP: its affair.
         Ok(Err(error)) => log::debug!(target: &server.target, "a connection from {peer} broke: {error}"),
         Err(panic) => server.panicked(panic),
+    }
+    #[cfg(feature = "websocket")]
+    {
+        // Who still waits for the upgrade is told by the drop that there is none.
+        drop(connection);
+        poll_fn(|cx| after.poll_end(cx)).await;
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Counts {
     pub(crate) open_connections: Gauge,
     pub(crate) received: Counter,
     pub(crate) sent: Counter,
+    #[cfg(feature = "websocket")]
+    pub(crate) sockets: SocketCounts,
     #[cfg(feature = "metrics")]
     duration: Samples,
     /// By status, each made with the first response that has it.
@@ -44,6 +46,16 @@ impl Counts {
             ("sent_bytes", "bytes", "What was written to connections."),
             #[cfg(feature = "metrics")]
             ("request_duration", "seconds", "From a request's head to the end of its response."),
+            #[cfg(feature = "websocket")]
+            ("open_websockets", "", "WebSockets that are open."),
+            #[cfg(feature = "websocket")]
+            ("lost_websockets", "", "WebSockets whose peer didn't answer a ping, or took nothing."),
+            #[cfg(feature = "websocket")]
+            ("messages_received", "", "Messages of WebSockets that have come."),
+            #[cfg(feature = "websocket")]
+            ("messages_sent", "", "Messages that were sent to WebSockets."),
+            #[cfg(feature = "websocket")]
+            ("open_event_streams", "", "Streams of server-sent events that are open."),
         ] {
             meter.describe(name, unit, help);
         }
@@ -57,6 +69,8 @@ impl Counts {
             open_connections,
             received: meter.counter("received_bytes"),
             sent: meter.counter("sent_bytes"),
+            #[cfg(feature = "websocket")]
+            sockets: SocketCounts::new(&meter),
             #[cfg(feature = "metrics")]
             duration: meter.samples("request_duration", &[WINDOW]),
             responses: std::iter::repeat_with(OnceLock::new).take(STATUSES).collect(),
@@ -70,6 +84,28 @@ impl Counts {
             Some(counter) => counter.get_or_init(make).add(1),
             None => make().add(1),
         }
+    }
+}
+
+/// What is counted of WebSockets and event streams.
+#[cfg(feature = "websocket")]
+pub(crate) struct SocketCounts {
+    pub(crate) open: Gauge,
+    pub(crate) lost: Counter,
+    pub(crate) received: Counter,
+    pub(crate) sent: Counter,
+    pub(crate) event_streams: Gauge,
+}
+
+#[cfg(feature = "websocket")]
+impl SocketCounts {
+    fn new(meter: &Meter) -> Self {
+        let (open, event_streams) = (meter.gauge("open_websockets"), meter.gauge("open_event_streams"));
+        // As with connections.
+        open.set(0.0);
+        event_streams.set(0.0);
+        let (lost, sent) = (meter.counter("lost_websockets"), meter.counter("messages_sent"));
+        Self { open, lost, received: meter.counter("messages_received"), sent, event_streams }
     }
 }
 

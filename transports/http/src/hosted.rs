@@ -52,10 +52,22 @@ impl fmt::Display for Peer {
     }
 }
 
+/// What a request's connection offers to those who stay longer: an extension of each request.
+#[cfg(feature = "websocket")]
+#[derive(Clone)]
+pub(crate) struct Home {
+    pub(crate) server: Arc<crate::server::Server>,
+    /// What is put here is polled by the connection's task, to its end.
+    pub(crate) after: crate::streams::Inbox,
+}
+
 /// The user's service on one connection.
 pub(crate) struct Hosted<S> {
     pub(crate) service: S,
     pub(crate) activity: Arc<Activity>,
+    /// Where what a connection does after HTTP is put.
+    #[cfg(feature = "websocket")]
+    pub(crate) after: crate::streams::Inbox,
 }
 
 impl<S, B> hyper::service::Service<Request<Incoming>> for Hosted<S>
@@ -82,6 +94,8 @@ where
         let mut request = request.map(|body| Body::incoming(body, limit, &self.activity, &mut exceeded));
         let extensions = request.extensions_mut();
         extensions.insert(server.shutdown.clone());
+        #[cfg(feature = "websocket")]
+        extensions.insert(Home { server: server.clone(), after: self.after.clone() });
         if server.with_peers {
             extensions.insert(self.activity.peer);
         }
@@ -143,7 +157,8 @@ where
             }
             (Ok(Outcome::Response(mut response)), Ok(())) => {
                 // hyper says so too, once the connection has heard of the stop.
-                if open.server.shutdown.is_requested() && open.is_sequential() {
+                let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                if open.server.shutdown.is_requested() && open.is_sequential() && !switched {
                     close(&mut response);
                 }
                 response.map(|body| Answer { body: Kind::Body { body }, open })

@@ -5,6 +5,8 @@ mod activity;
 mod body;
 mod connection;
 mod counts;
+#[cfg(feature = "websocket")]
+mod events;
 mod health;
 mod hosted;
 mod net;
@@ -16,6 +18,8 @@ mod settings;
 mod streams;
 mod timers;
 mod trace;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 pub use interloop::net::Address;
 pub use interloop_listen::Addresses;
@@ -29,4 +33,9 @@ pub use crate::{
     hosted::Peer,
     options::HttpOptions,
     server::HttpServer,
+};
+#[cfg(feature = "websocket")]
+pub use crate::{
+    events::{Event, Events},
+    websocket::{Close, Message, SendError, WebSocket, WebSocketSender, WebSocketUpgrade},
 };

@@ -75,4 +75,11 @@ impl Streams {
             }
         }
     }
+
+    /// As [`poll`](Self::poll), to the end of all.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll(cx);
+        if self.live.is_none() { Poll::Ready(()) } else { Poll::Pending }
+    }
 }

@@ -1,0 +1,299 @@
+//! The protocol's side of a socket: one future, polled by the task of its connection beside the handler's.
+
+use std::{
+    future::Future,
+    io::{ErrorKind, Read},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use interloop::Requested;
+use tungstenite::{
+    Error, Utf8Bytes,
+    protocol::{CloseFrame, Role, WebSocketConfig},
+};
+
+use super::{Close, Message, io::Io, queues::Queues, upgrade::Limits};
+use crate::{server::Server, timers::Timer};
+
+/// How long what comes after the end is thrown away, so that the close frame isn't lost in a reset.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// The longest reason that a close frame has room for.
+const LONGEST_REASON: usize = 123;
+
+enum Phase {
+    Open,
+    /// Our close frame is sent, theirs is waited for.
+    Closing,
+    Farewell,
+    Ended,
+}
+
+pub(super) struct Driver {
+    socket: tungstenite::WebSocket<Io>,
+    queues: Arc<Queues>,
+    server: Arc<Server>,
+    requested: Requested,
+    limits: Limits,
+    phase: Phase,
+    /// The peer takes nothing at the moment: then nothing is read either, since answers to pings would pile up.
+    blocked: bool,
+    pinged: bool,
+    /// What was read and written when the timer was set.
+    seen: (u64, u64),
+    timer: Timer,
+}
+
+impl Driver {
+    pub(super) fn new(io: Io, queues: Arc<Queues>, server: Arc<Server>, limits: Limits) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(8 << 10)
+            .write_buffer_size(0)
+            .max_message_size(Some(limits.message))
+            .max_frame_size(Some(limits.frame));
+        let mut timer = Timer::new(&server.timers);
+        limits.ping.into_iter().for_each(|time| timer.set(time));
+        server.counts.sockets.open.add(1.0);
+        Self {
+            socket: tungstenite::WebSocket::from_raw_socket(io, Role::Server, Some(config)),
+            queues,
+            requested: server.shutdown.requested(),
+            server,
+            limits,
+            phase: Phase::Open,
+            blocked: false,
+            pinged: false,
+            seen: (0, 0),
+            timer,
+        }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.socket.get_ref().waker.will_wake(cx.waker()) {
+            self.socket.get_mut().waker = cx.waker().clone();
+        }
+        self.queues.drives(cx);
+        loop {
+            let before = std::mem::discriminant(&self.phase);
+            match self.phase {
+                Phase::Open => self.poll_open(cx),
+                Phase::Closing => self.poll_closing(cx),
+                Phase::Farewell => self.poll_farewell(cx),
+                Phase::Ended => return Poll::Ready(()),
+            }
+            if before == std::mem::discriminant(&self.phase) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn poll_open(&mut self, cx: &mut Context<'_>) {
+        if Pin::new(&mut self.requested).poll(cx).is_ready() {
+            return self.close(&Close { code: 1001, reason: "the server stops".to_owned() });
+        }
+        if self.blocked && !self.flush() {
+            return self.poll_timer(cx);
+        }
+        while !self.blocked {
+            let Some(message) = self.queues.next() else { break };
+            let message = match message {
+                Message::Text(text) => tungstenite::Message::text(text),
+                Message::Binary(bytes) => tungstenite::Message::Binary(bytes),
+            };
+            self.server.counts.sockets.sent.add(1);
+            let written = self.socket.write(message).and_then(|()| self.socket.flush());
+            if !self.sees(written) {
+                break;
+            }
+        }
+        if !matches!(self.phase, Phase::Open) {
+            return;
+        }
+        if !self.blocked
+            && let Some(close) = self.queues.wished()
+        {
+            return self.close(&close);
+        }
+        while matches!(self.phase, Phase::Open) && !self.blocked && self.queues.has_room() {
+            match self.socket.read() {
+                Ok(message) => self.came(message),
+                Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => self.broke(&error),
+            }
+            if matches!(self.phase, Phase::Open) {
+                self.flush();
+            }
+        }
+        if matches!(self.phase, Phase::Open) {
+            self.poll_timer(cx);
+        }
+    }
+
+    fn came(&mut self, message: tungstenite::Message) {
+        let message = match message {
+            tungstenite::Message::Text(text) => Message::Text(text.as_str().to_owned()),
+            tungstenite::Message::Binary(bytes) => Message::Binary(bytes),
+            tungstenite::Message::Close(frame) => {
+                let close =
+                    frame.map(|frame| Close { code: frame.code.into(), reason: frame.reason.as_str().to_owned() });
+                // Without a code, it has the one that says so.
+                self.queues.end(Some(close.unwrap_or(Close { code: 1005, reason: String::new() })));
+                return self.enter(Phase::Closing, self.close_limit());
+            }
+            _ => return,
+        };
+        self.server.counts.sockets.received.add(1);
+        self.queues.came(message);
+    }
+
+    /// The peer broke the protocol, or is gone.
+    fn broke(&mut self, error: &Error) {
+        let (code, reason) = match error {
+            Error::Capacity(_) => (1009, "the message is too long"),
+            Error::Utf8(_) => (1007, "the text is not UTF-8"),
+            Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => return self.lose(),
+            Error::Protocol(_) => (1002, "this is not the protocol"),
+            _ => return self.lose(),
+        };
+        log::debug!(target: &self.server.target, "a WebSocket broke: {error}");
+        self.close(&Close { code, reason: reason.to_owned() });
+        if matches!(self.phase, Phase::Closing) {
+            // What comes now can't be read as frames.
+            self.enter(Phase::Farewell, FAREWELL);
+        }
+    }
+
+    fn lose(&mut self) {
+        self.queues.end(None);
+        self.phase = Phase::Ended;
+    }
+
+    fn close(&mut self, close: &Close) {
+        let mut end = close.reason.len().min(LONGEST_REASON);
+        while !close.reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        let reason = Utf8Bytes::from(&close.reason[..end]);
+        let closed = self.socket.close(Some(CloseFrame { code: close.code.into(), reason }));
+        self.queues.end(None);
+        self.phase = Phase::Closing;
+        if self.sees(closed) || self.blocked {
+            self.enter(Phase::Closing, self.close_limit());
+        }
+    }
+
+    /// How long the other side may take to close too: the half of what is left for the stop, if that is less.
+    fn close_limit(&self) -> Duration {
+        let deadline = self.server.shutdown.deadline();
+        let rest = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()) / 2);
+        rest.map_or(self.limits.close, |rest| rest.min(self.limits.close))
+    }
+
+    fn enter(&mut self, phase: Phase, limit: Duration) {
+        self.phase = phase;
+        self.timer.set(limit);
+    }
+
+    fn poll_closing(&mut self, cx: &mut Context<'_>) {
+        self.flush();
+        while matches!(self.phase, Phase::Closing) {
+            match self.socket.read() {
+                Ok(_) => {}
+                Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(Error::ConnectionClosed | Error::Protocol(_) | Error::Capacity(_) | Error::Utf8(_)) => {
+                    return self.enter(Phase::Farewell, FAREWELL.min(self.close_limit()));
+                }
+                Err(_) => self.phase = Phase::Ended,
+            }
+        }
+        if self.timer.poll(cx, true).is_ready() {
+            self.phase = Phase::Ended;
+        }
+    }
+
+    fn poll_farewell(&mut self, cx: &mut Context<'_>) {
+        let would_block = |error: &std::io::Error| error.kind() == ErrorKind::WouldBlock;
+        match self.socket.flush() {
+            Err(Error::Io(error)) if would_block(&error) => {}
+            // Closed already: all is sent.
+            _ => match self.socket.get_mut().shut_down() {
+                Ok(()) => {
+                    let mut scratch = [0; 4096];
+                    loop {
+                        match self.socket.get_mut().read(&mut scratch) {
+                            Ok(1..) => {}
+                            Err(error) if would_block(&error) => break,
+                            _ => {
+                                self.phase = Phase::Ended;
+                                return;
+                            }
+                        }
+                    }
+                }
+                Err(error) if would_block(&error) => {}
+                Err(_) => {
+                    self.phase = Phase::Ended;
+                    return;
+                }
+            },
+        }
+        if self.timer.poll(cx, true).is_ready() {
+            self.phase = Phase::Ended;
+        }
+    }
+
+    /// Says whether all is sent.
+    fn flush(&mut self) -> bool {
+        let flushed = self.socket.flush();
+        self.sees(flushed)
+    }
+
+    fn sees(&mut self, written: Result<(), Error>) -> bool {
+        self.blocked = false;
+        match written {
+            Ok(()) => return true,
+            Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => self.blocked = true,
+            // The answer to the peer's close was sent.
+            Err(Error::ConnectionClosed) => self.enter(Phase::Farewell, FAREWELL),
+            Err(_) => self.lose(),
+        }
+        false
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) {
+        let Some(interval) = self.limits.ping else { return };
+        while matches!(self.phase, Phase::Open) && self.timer.poll(cx, true).is_ready() {
+            let now = (self.socket.get_ref().read, self.socket.get_ref().written);
+            let (has_read, has_written) = (now.0 != self.seen.0, now.1 != self.seen.1);
+            let mut next = interval;
+            if self.blocked {
+                if !has_written {
+                    self.server.counts.sockets.lost.add(1);
+                    return self.lose();
+                }
+            } else if has_read || !self.queues.has_room() {
+                self.pinged = false;
+            } else if self.pinged {
+                self.server.counts.sockets.lost.add(1);
+                return self.lose();
+            } else {
+                self.pinged = true;
+                next = self.limits.pong;
+                let written = self.socket.write(tungstenite::Message::Ping(bytes::Bytes::new()));
+                let written = written.and_then(|()| self.socket.flush());
+                self.sees(written);
+            }
+            self.seen = (self.socket.get_ref().read, self.socket.get_ref().written);
+            self.timer.set(next);
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.server.counts.sockets.open.sub(1.0);
+        self.queues.end(None);
+    }
+}

@@ -1,0 +1,200 @@
+//! What is between the protocol and its handler: two queues, and the wish to close.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::poll_fn,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use crate::websocket::{Close, Message};
+
+/// How many messages wait for the handler; further ones wait at the peer.
+const INCOMING: usize = 4;
+
+#[derive(Debug)]
+pub(super) struct Queues {
+    state: Mutex<State>,
+    room: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    incoming: VecDeque<Message>,
+    outgoing: VecDeque<Message>,
+    /// Nothing more can be sent.
+    closed: bool,
+    /// Nothing more will come.
+    ended: bool,
+    wish: Option<Close>,
+    theirs: Option<Close>,
+    reader: Option<Waker>,
+    writers: Vec<Waker>,
+    driver: Option<Waker>,
+}
+
+impl Queues {
+    pub(super) fn new(room: usize) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), room })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        let (message, driver) = {
+            let mut state = self.lock();
+            match state.incoming.pop_front() {
+                Some(message) => (message, state.driver.clone()),
+                None if state.ended => return Poll::Ready(None),
+                None => {
+                    state.reader = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+            }
+        };
+        driver.into_iter().for_each(Waker::wake);
+        Poll::Ready(Some(message))
+    }
+
+    fn push(&self, message: &mut Option<Message>, cx: Option<&Context<'_>>) -> Result<bool, SendError> {
+        let driver = {
+            let mut state = self.lock();
+            if state.closed || state.wish.is_some() {
+                return Err(SendError::Closed);
+            }
+            if state.outgoing.len() >= self.room {
+                if let Some(waker) = cx.map(Context::waker)
+                    && !state.writers.iter().any(|known| known.will_wake(waker))
+                {
+                    state.writers.push(waker.clone());
+                }
+                return Ok(false);
+            }
+            state.outgoing.extend(message.take());
+            state.driver.clone()
+        };
+        driver.into_iter().for_each(Waker::wake);
+        Ok(true)
+    }
+
+    /// The first wish wins.
+    pub(super) fn wish(&self, close: Close) {
+        let driver = {
+            let mut state = self.lock();
+            state.wish.get_or_insert(close);
+            state.driver.clone()
+        };
+        driver.into_iter().for_each(Waker::wake);
+    }
+
+    pub(super) fn closed_with(&self) -> Option<Close> {
+        self.lock().theirs.clone()
+    }
+
+    // What follows is the driver's.
+
+    pub(super) fn drives(&self, cx: &Context<'_>) {
+        self.lock().driver = Some(cx.waker().clone());
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.lock().incoming.len() < INCOMING
+    }
+
+    pub(super) fn came(&self, message: Message) {
+        let reader = {
+            let mut state = self.lock();
+            state.incoming.push_back(message);
+            state.reader.take()
+        };
+        reader.into_iter().for_each(Waker::wake);
+    }
+
+    pub(super) fn next(&self) -> Option<Message> {
+        let (message, writers) = {
+            let mut state = self.lock();
+            (state.outgoing.pop_front(), std::mem::take(&mut state.writers))
+        };
+        writers.into_iter().for_each(Waker::wake);
+        message
+    }
+
+    pub(super) fn wished(&self) -> Option<Close> {
+        self.lock().wish.clone()
+    }
+
+    pub(super) fn end(&self, theirs: Option<Close>) {
+        let (reader, writers) = {
+            let mut state = self.lock();
+            (state.closed, state.ended) = (true, true);
+            if state.theirs.is_none() {
+                state.theirs = theirs;
+            }
+            state.outgoing.clear();
+            (state.reader.take(), std::mem::take(&mut state.writers))
+        };
+        reader.into_iter().chain(writers).for_each(Waker::wake);
+    }
+}
+
+/// The sending end of a [`WebSocket`](crate::WebSocket), for any thread or loop. `Clone` gives another one of the same.
+#[derive(Clone, Debug)]
+pub struct WebSocketSender(pub(super) Arc<Queues>);
+
+impl WebSocketSender {
+    /// Puts a message into the socket's queue, and waits for room there: a peer that takes nothing makes it wait until it is dropped for that.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Closed`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while it waits, it has sent nothing.
+    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        let mut message = Some(message.into());
+        poll_fn(|cx| match self.0.push(&mut message, Some(cx)) {
+            Ok(false) => Poll::Pending,
+            Ok(true) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(error)),
+        })
+        .await
+    }
+
+    /// Puts a message into the socket's queue. It never blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Full`] when there is no room, [`SendError::Closed`] when it is closed.
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        if self.0.push(&mut Some(message.into()), None)? { Ok(()) } else { Err(SendError::Full) }
+    }
+
+    /// Closes the socket with this code and reason, after what was sent before. The first close counts. A reason is cut to the 123 bytes that it may have.
+    pub fn close(&self, code: u16, reason: impl Into<String>) {
+        self.0.wish(Close { code, reason: reason.into() });
+    }
+}
+
+/// Why a message can't be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendError {
+    /// The socket is closed, or being closed.
+    Closed,
+    /// As many messages wait already as may wait.
+    Full,
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "the WebSocket is closed",
+            Self::Full => "the queue of the WebSocket is full",
+        })
+    }
+}
+
+impl std::error::Error for SendError {}

@@ -1,0 +1,226 @@
+//! The handshake, and what comes of it.
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    task::Poll,
+    time::Duration,
+};
+
+use axum_core::{
+    extract::FromRequestParts,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request::Parts};
+use hyper::{rt::Executor, upgrade::OnUpgrade};
+use tungstenite::handshake::derive_accept_key;
+
+use super::{Close, WebSocket, driver::Driver, io::Io, queues::Queues};
+use crate::hosted::Home;
+
+/// What one socket may do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) message: usize,
+    pub(super) frame: usize,
+    pub(super) ping: Option<Duration>,
+    pub(super) pong: Duration,
+    pub(super) close: Duration,
+}
+
+/// A request for a [`WebSocket`]: an extractor of axum's, for routes that an [`HttpServer`](crate::HttpServer) serves, on any loop.
+///
+/// The handler runs where the connection does: on the loop's thread, or on the worker of a multi-thread tokio; it is cancelled with its server. When the
+/// server stops, each socket is closed with 1001 and the peer's answer waited for; the handler's `recv` ends. A handler that panics closes its socket with
+/// 1011 and is counted among `panics`. A peer that breaks the protocol is told so: 1002, 1007 (no UTF-8), 1009 (too long). HTTP/1.1 only.
+///
+/// Counters of the server: `messages_received`, `messages_sent`, `lost_websockets`; gauges: `open_websockets`.
+///
+/// ```
+/// use axum::{Router, response::Response, routing::get};
+/// use interloop_http::WebSocketUpgrade;
+///
+/// async fn echo(upgrade: WebSocketUpgrade) -> Response {
+///     upgrade.on_upgrade(async |mut socket| {
+///         while let Some(message) = socket.recv().await {
+///             if socket.send(message).await.is_err() {
+///                 break;
+///             }
+///         }
+///     })
+/// }
+///
+/// let router: Router = Router::new().route("/echo", get(echo));
+/// ```
+pub struct WebSocketUpgrade {
+    home: Home,
+    upgrade: OnUpgrade,
+    accept: HeaderValue,
+    headers: HeaderMap,
+    protocol: Option<HeaderValue>,
+    refused: bool,
+    room: usize,
+    limits: Limits,
+}
+
+impl WebSocketUpgrade {
+    /// How long a message may be, in bytes: 1 MiB by default. Longer ones close the socket with 1009.
+    #[must_use]
+    pub fn max_message_size(mut self, bytes: usize) -> Self {
+        self.limits.message = bytes;
+        self
+    }
+
+    /// How long a frame may be, in bytes: 1 MiB by default.
+    #[must_use]
+    pub fn max_frame_size(mut self, bytes: usize) -> Self {
+        self.limits.frame = bytes;
+        self
+    }
+
+    /// A peer that is silent for `interval` gets a ping, and is dropped when it is silent for `timeout` after that, or takes nothing of what it is sent for
+    /// the `interval`: 20 s each by default. An interval of zero is never.
+    #[must_use]
+    pub fn ping(mut self, interval: Duration, timeout: Duration) -> Self {
+        self.limits.ping = (!interval.is_zero()).then_some(interval);
+        self.limits.pong = timeout;
+        self
+    }
+
+    /// How long the peer may take to close too: 2 s by default; at a stop, half of what is left of its time at most.
+    #[must_use]
+    pub fn close_timeout(mut self, time: Duration) -> Self {
+        self.limits.close = time;
+        self
+    }
+
+    /// How many messages may wait to be sent: 64 by default, 1 at least.
+    #[must_use]
+    pub fn queue(mut self, messages: usize) -> Self {
+        self.room = messages.max(1);
+        self
+    }
+
+    /// The subprotocols that are spoken, the best first: the first that the client offers is agreed upon; without one there is none.
+    #[must_use]
+    pub fn protocols(mut self, protocols: &[&str]) -> Self {
+        let offered = list(&self.headers, &header::SEC_WEBSOCKET_PROTOCOL);
+        let agreed = protocols.iter().find(|ours| offered.iter().any(|theirs| theirs == *ours));
+        self.protocol = agreed.and_then(|agreed| HeaderValue::from_str(agreed).ok());
+        self
+    }
+
+    /// Pages of these origins alone (`https://example.org`) may connect; others are answered with 403. Clients that say none aren't browsers, and may.
+    #[must_use]
+    pub fn origins(mut self, origins: &[&str]) -> Self {
+        let origin = self.headers.get(header::ORIGIN).map(HeaderValue::as_bytes);
+        self.refused = origin.is_some_and(|theirs| !origins.iter().any(|ours| ours.as_bytes() == theirs));
+        self
+    }
+
+    /// Answers with the end of the handshake; then this runs, with the socket. It is closed with 1000 when the future ends.
+    pub fn on_upgrade<F>(self, handler: impl FnOnce(WebSocket) -> F + Send + 'static) -> Response
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if self.refused {
+            return (StatusCode::FORBIDDEN, "pages of this origin may not connect\n").into_response();
+        }
+        let Self { home, upgrade, accept, protocol, room, limits, .. } = self;
+        let name = protocol.as_ref().and_then(|name| name.to_str().ok()).map(str::to_owned);
+        let Home { server, after } = home;
+        after.execute(async move {
+            // Without it, the client is gone.
+            let Ok(upgraded) = upgrade.await else { return };
+            let queues = Queues::new(room);
+            let socket = WebSocket { queues: queues.clone(), protocol: name };
+            let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+            let mut driver = Driver::new(Io::new(upgraded, waker), queues.clone(), server.clone(), limits);
+            let mut handler = Some(Box::pin(async move { handler(socket).await }));
+            poll_fn(|cx| {
+                if let Some(running) = &mut handler {
+                    let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)));
+                    if !matches!(polled, Ok(Poll::Pending)) {
+                        // What it drops, and how, is its own.
+                        let dropped = catch_unwind(AssertUnwindSafe(|| handler = None));
+                        let (code, reason) = match polled.and(dropped) {
+                            Ok(()) => (1000, ""),
+                            Err(panic) => {
+                                server.panicked(panic);
+                                (1011, "the handler failed")
+                            }
+                        };
+                        queues.wish(Close { code, reason: reason.to_owned() });
+                    }
+                }
+                let driven = driver.poll(cx);
+                if handler.is_none() { driven } else { Poll::Pending }
+            })
+            .await;
+        });
+        let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+        protocol.map(|protocol| headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol));
+        response
+    }
+}
+
+#[allow(clippy::result_large_err, reason = "a rejection is a response in axum")]
+fn refuse(status: StatusCode, why: &'static str) -> Result<WebSocketUpgrade, Response> {
+    Err((status, why).into_response())
+}
+
+/// The words of a header that is a list.
+fn list(headers: &HeaderMap, name: &header::HeaderName) -> Vec<String> {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(|word| word.trim().to_owned()).collect()
+}
+
+impl<S: Sync> FromRequestParts<S> for WebSocketUpgrade {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        let says = |name, word: &str| list(&parts.headers, &name).iter().any(|said| said.eq_ignore_ascii_case(word));
+        if parts.method != Method::GET || parts.version != Version::HTTP_11 {
+            return refuse(StatusCode::BAD_REQUEST, "a WebSocket begins with GET, over HTTP/1.1\n");
+        }
+        if !says(header::CONNECTION, "upgrade") || !says(header::UPGRADE, "websocket") {
+            let upgrade = [(header::UPGRADE, "websocket"), (header::CONNECTION, "upgrade")];
+            return Err((StatusCode::UPGRADE_REQUIRED, upgrade, "this is a WebSocket\n").into_response());
+        }
+        if !says(header::SEC_WEBSOCKET_VERSION, "13") {
+            let version = [(header::SEC_WEBSOCKET_VERSION, "13")];
+            return Err((StatusCode::UPGRADE_REQUIRED, version, "version 13 is spoken here\n").into_response());
+        }
+        let key = parts.headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24);
+        let Some(key) = key else { return refuse(StatusCode::BAD_REQUEST, "there is no sec-websocket-key\n") };
+        let accept = derive_accept_key(key.as_bytes());
+        let Ok(accept) = HeaderValue::from_str(&accept) else {
+            return refuse(StatusCode::BAD_REQUEST, "there is no sec-websocket-key\n");
+        };
+        let Some(home) = parts.extensions.get::<Home>().cloned() else {
+            return refuse(StatusCode::INTERNAL_SERVER_ERROR, "this works in interloop_http::HttpServer alone\n");
+        };
+        if home.server.shutdown.is_requested() {
+            return refuse(StatusCode::SERVICE_UNAVAILABLE, "the server stops\n");
+        }
+        let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() else {
+            return refuse(StatusCode::BAD_REQUEST, "the connection can't be upgraded\n");
+        };
+        let twenty = Duration::from_secs(20);
+        let close = Duration::from_secs(2);
+        let limits = Limits { message: 1 << 20, frame: 1 << 20, ping: Some(twenty), pong: twenty, close };
+        let headers = parts.headers.clone();
+        Ok(Self { home, upgrade, accept, headers, protocol: None, refused: false, room: 64, limits })
+    }
+}
+
+impl fmt::Debug for WebSocketUpgrade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocketUpgrade").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
