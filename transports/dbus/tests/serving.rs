@@ -65,7 +65,7 @@ fn a_panic_is_answered_and_the_next_call_too<L: Net>() {
     let answer = daemon.gdbus("org.freedesktop.DBus.Properties.Get", &["org.example.Echo", "Bad"]);
     assert!(said(&answer).contains("the handler panicked"), "{}", said(&answer));
     assert_eq!(daemon.say("hello"), "('hello',)");
-    assert_eq!(running.handle().status().tasks[0].counters["interloop_dbus_panics"], 3);
+    assert_eq!(running.handle().status().tasks[0].counters["panics"], 3);
     assert_eq!(running.stop().code, 0);
 }
 
@@ -93,6 +93,6 @@ fn a_long_answer_comes_whole<L: Net>() {
     let text = "a line of text, over and over. ".repeat(4000);
     // Longer than what a socket takes at once: both ends have to wait.
     assert_eq!(daemon.say(&text), format!("('{text}',)"));
-    assert_eq!(handle.status().tasks[0].counters["interloop_dbus_calls"], 1);
+    assert_eq!(handle.status().tasks[0].counters["calls"], 1);
     assert_eq!(running.stop().code, 0);
 }
