@@ -202,7 +202,6 @@ impl<L: Net> Task<L> for DbusService {
             let why = match opened {
                 Ok(open) => {
                     connections.add(1);
-                    cx.ready();
                     cx.clear_warning("bus");
                     (is_first, backoff) = (false, FIRST_BACKOFF);
                     match session.serve(open).await? {
@@ -336,6 +335,7 @@ impl<L: Net> Session<'_, L> {
     async fn serve(&self, open: Open) -> Result<End> {
         let Open { connection, jobs, bus, mut news } = open;
         let shown = self.service.handle.show(&connection);
+        self.cx.ready();
         let mut children = Vec::new();
         if self.service.has_control {
             let tell = tell_transitions(self.cx.service().clone(), connection.clone());

@@ -5,9 +5,12 @@ mod util;
 use std::{
     io::{BufRead, BufReader},
     process::{Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
 };
 
-use interloop::{Service, Thread, task_fn};
+use interloop::{RestartPolicy, Service, Thread, task_fn};
 use interloop_dbus::SERVICE_PATH;
 
 use self::util::{Daemon, Echo, NAME, PATIENCE, said, start};
@@ -53,7 +56,8 @@ fn each_transition_is_a_signal() {
     let daemon = Daemon::start();
     let mut service = Service::new("echo");
     service.task_on::<Thread>("dbus", Echo::default().service(&daemon));
-    service.task("other", task_fn::<Thread>(async |cx| Ok(cx.until_shutdown().await)));
+    let wait = || task_fn::<Thread>(async |cx| Ok(cx.until_shutdown().await));
+    service.task_with("other", wait).restart(RestartPolicy::on_failure());
     let running = service.start().expect("it starts");
     assert!(running.handle().wait_started(PATIENCE));
 
@@ -62,13 +66,22 @@ fn each_transition_is_a_signal() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("gdbus is installed");
-    let mut lines = BufReader::new(monitor.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
-    // By then it has asked the bus for the signals.
-    assert!(lines.any(|line| line.contains("is owned by")));
-    running.handle().stop_task("other").expect("there is one");
-    let told = lines.find(|line| line.contains("'stopped'")).expect("it is told");
-    assert!(told.contains("org.interloop.Service.Transition ('other', 'stopping', 'stopped', "), "{told}");
+    let lines = BufReader::new(monitor.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
+    let (tell, told) = mpsc::channel();
+    let reader = thread::spawn(move || lines.for_each(|line| drop(tell.send(line))));
+    // It doesn't say when it has begun to listen: again and again, until it has heard one.
+    let told = loop {
+        running.handle().restart_task("other").expect("there is one");
+        let begun = Instant::now();
+        let rest = || Duration::from_millis(200).saturating_sub(begun.elapsed());
+        let lines = std::iter::from_fn(|| told.recv_timeout(rest()).ok());
+        if let Some(line) = lines.into_iter().find(|line| line.contains("'stopping'")) {
+            break line;
+        }
+    };
+    assert!(told.contains("org.interloop.Service.Transition ('other', 'running', 'stopping', "), "{told}");
     monitor.kill().expect("it is our child");
     monitor.wait().expect("it is our child");
+    reader.join().expect("no panic");
     assert_eq!(running.stop().code, 0);
 }

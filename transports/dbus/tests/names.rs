@@ -5,7 +5,7 @@ mod util;
 use std::sync::mpsc;
 
 use futures_util::StreamExt;
-use interloop::{Service, net::Net};
+use interloop::{Service, Thread, net::Net};
 use interloop_dbus::{Bus, DbusService, Lost, zbus};
 
 use self::util::{Daemon, Echo, NAME, PATIENCE, on_each_loop, said, start, wait_for_counter};
@@ -28,7 +28,7 @@ fn a_name_that_is_taken_fails_the_start<L: Net>() {
     let daemon = Daemon::start();
     let first = start::<L>(Echo::default().service(&daemon));
     let mut second = Service::new("second");
-    second.task_on::<L>("dbus", another(&daemon));
+    second.task_on::<Thread>("dbus", another(&daemon));
     let second = second.start().expect("it can be started");
     assert!(!second.handle().wait_started(PATIENCE));
     let report = second.join();
@@ -40,7 +40,7 @@ fn a_name_that_is_taken_fails_the_start<L: Net>() {
 
 fn the_one_in_the_queue_has_the_name_when_the_other_stops<L: Net>() {
     let daemon = Daemon::start();
-    let first = start::<L>(another(&daemon));
+    let first = start::<Thread>(another(&daemon));
     let echo = Echo::default();
     let second = start::<L>(echo.service(&daemon).queue(true));
     assert_eq!(second.handle().status().tasks[0].gauges["name_owned"], 0.0);
@@ -52,7 +52,7 @@ fn the_one_in_the_queue_has_the_name_when_the_other_stops<L: Net>() {
 
 fn who_is_replaced_stops_its_service<L: Net>() {
     let daemon = Daemon::start();
-    let first = start::<L>(another(&daemon).replace(true));
+    let first = start::<Thread>(another(&daemon).replace(true));
     let second = start::<L>(Echo::default().service(&daemon).replace(true));
     let report = first.join();
     assert_eq!(report.code, 1);
@@ -64,7 +64,7 @@ fn who_is_replaced_stops_its_service<L: Net>() {
 fn who_is_replaced_waits_and_has_the_name_again<L: Net>() {
     let daemon = Daemon::start();
     let first = start::<L>(Echo::default().service(&daemon).replace(true).when_lost(Lost::Wait));
-    let second = start::<L>(another(&daemon).replace(true));
+    let second = start::<Thread>(another(&daemon).replace(true));
     wait_for_counter(&first.handle(), "name_losses", 1);
     assert_eq!(first.handle().warnings().len(), 1);
     assert_eq!(second.stop().code, 0);
@@ -134,7 +134,7 @@ fn signals_come_in_and_calls_go_out_on_the_loop() {
             }
         },
     );
-    let listening = start::<interloop::Thread>(listener);
+    let listening = start::<Thread>(listener);
     assert_eq!(names.recv_timeout(PATIENCE).as_deref(), Ok("lists: true"));
     let other = start::<interloop_glib::Glib>(Echo::default().service(&daemon));
     while names.recv_timeout(PATIENCE).expect("it is told") != NAME {}
@@ -148,7 +148,7 @@ fn a_connection_works_on_other_threads_and_fails_once_its_task_has_ended() {
     let daemon = Daemon::start();
     let dbus = Echo::default().service(&daemon);
     let handle = dbus.handle();
-    let running = start::<interloop::Thread>(dbus);
+    let running = start::<Thread>(dbus);
     let connection = handle.connection().expect("it is ready");
     // More than a socket takes at once, from a thread that isn't the loop's.
     let text = "x".repeat(3 << 20);
@@ -168,12 +168,12 @@ fn a_connection_works_on_other_threads_and_fails_once_its_task_has_ended() {
 fn options_come_before_the_code() {
     let _watchdog = util::watchdog();
     let daemon = Daemon::start();
-    let first = start::<interloop::Thread>(another(&daemon));
+    let first = start::<Thread>(another(&daemon));
     let mut service = Service::new("echo");
     let echo = Echo::default();
     let address = format!("--dbus-address={}", daemon.address());
     let dbus = echo.service(&daemon).bus(Bus::System);
-    service.task_on::<interloop::Thread>("dbus", dbus);
+    service.task_on::<Thread>("dbus", dbus);
     let args = [address.as_str(), "--dbus-bus-name=org.example.Other", "--dbus-queue", "--dbus-replace"];
     service.arguments(args);
     let running = service.start().expect("it starts");
