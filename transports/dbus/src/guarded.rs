@@ -6,8 +6,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use interloop::Counter;
 use zbus::{
-    BoxDBusError, Connection, ObjectServer, OwnedVariant, Variant,
-    fdo,
+    BoxDBusError, Connection, ObjectServer, OwnedVariant, Variant, fdo,
     message::{Header, Message},
     names::{InterfaceName, MemberName},
     object_server::{DispatchResult, Interface, SignalEmitter},

@@ -119,8 +119,8 @@ fn signals_come_in_and_calls_go_out_on_the_loop() {
     let _watchdog = util::watchdog();
     let daemon = Daemon::start();
     let (heard, names) = mpsc::channel();
-    let listener = DbusService::new("org.example.Listener").bus(Bus::Address(daemon.address())).on_connect(
-        move |connection| {
+    let listener =
+        DbusService::new("org.example.Listener").bus(Bus::Address(daemon.address())).on_connect(move |connection| {
             let heard = heard.clone();
             async move {
                 let bus = zbus::fdo::DBusProxy::new(&connection).await?;
@@ -132,8 +132,7 @@ fn signals_come_in_and_calls_go_out_on_the_loop() {
                 }
                 Ok(())
             }
-        },
-    );
+        });
     let listening = start::<Thread>(listener);
     assert_eq!(names.recv_timeout(PATIENCE).as_deref(), Ok("lists: true"));
     let other = start::<interloop_glib::Glib>(Echo::default().service(&daemon));

@@ -154,10 +154,8 @@ impl Gate {
 
     pub fn wait_for_one(&self) {
         let state = self.state.lock().expect("no panic");
-        let (_state, time) = self
-            .changed
-            .wait_timeout_while(state, PATIENCE, |state| state.1.is_empty())
-            .expect("no panic");
+        let (_state, time) =
+            self.changed.wait_timeout_while(state, PATIENCE, |state| state.1.is_empty()).expect("no panic");
         assert!(!time.timed_out(), "nobody came");
     }
 
