@@ -17,7 +17,7 @@ use zbus::{
     Connection, ObjectPath,
     connection::Builder,
     fdo::{DBusProxy, RequestNameFlags, RequestNameReply},
-    names::{BusName, WellKnownName},
+    names::WellKnownName,
     object_server::Interface,
 };
 
@@ -285,11 +285,11 @@ impl<L: Net> Session<'_, L> {
         // Listening comes before asking.
         let (ours, own) = (self.name.clone(), self.name.clone());
         let lost = bus.receive_name_lost().await?.filter_map(move |signal| {
-            let is_ours = signal.args().is_ok_and(|args| args.name == BusName::from(ours.clone()));
+            let is_ours = signal.args().is_ok_and(|args| args.name.as_str() == ours.as_str());
             std::future::ready(is_ours.then_some(News::Lost))
         });
         let acquired = bus.receive_name_acquired().await?.filter_map(move |signal| {
-            let is_ours = signal.args().is_ok_and(|args| args.name == BusName::from(own.clone()));
+            let is_ours = signal.args().is_ok_and(|args| args.name.as_str() == own.as_str());
             std::future::ready(is_ours.then_some(News::Acquired))
         });
         let closed = futures_util::stream::once(async move {
