@@ -56,7 +56,12 @@ fn each_transition_is_a_signal() {
     let daemon = Daemon::start();
     let mut service = Service::new("echo");
     service.task_on::<Thread>("dbus", Echo::default().service(&daemon));
-    let wait = || task_fn::<Thread>(async |cx| Ok(cx.until_shutdown().await));
+    let wait = || {
+        task_fn::<Thread>(async |cx| {
+            cx.until_shutdown().await;
+            Ok(())
+        })
+    };
     service.task_with("other", wait).restart(RestartPolicy::on_failure());
     let running = service.start().expect("it starts");
     assert!(running.handle().wait_started(PATIENCE));

@@ -12,7 +12,13 @@ fn threads() -> usize {
 
 fn idle<L: EventLoop>() -> Running {
     let mut service = Service::new("echo");
-    service.task("dbus", task_fn::<L>(async |cx| Ok(cx.until_shutdown().await)));
+    service.task(
+        "dbus",
+        task_fn::<L>(async |cx| {
+            cx.until_shutdown().await;
+            Ok(())
+        }),
+    );
     let running = service.start().expect("it starts");
     assert!(running.handle().wait_started(PATIENCE));
     running
