@@ -90,6 +90,10 @@ impl<L: Net> Task<L> for Fb303Server {
         self.fb303.0.get_or_init(|| fb303);
         self.server.serve(&cx, thrift).await
     }
+
+    fn check(&self, options: &Fb303Options) -> Result {
+        self.server.check(&options.thrift)
+    }
 }
 
 /// Answers once it is known for which service.

@@ -242,6 +242,18 @@ impl ThriftServer {
         self
     }
 
+    /// [`Task::check`] for such a task: whether the files that these options, or the code, name for TLS will do.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong.
+    pub fn check(&self, options: &ThriftOptions) -> Result {
+        #[cfg(feature = "tls")]
+        options.tls.check(&self.code.tls)?;
+        let _ = options;
+        Ok(())
+    }
+
     fn processor(&mut self) -> Processor {
         match &mut self.source {
             Source::Shared(processor) => Processor::Shared(processor.clone()),
@@ -257,9 +269,8 @@ impl<L: Net> Task<L> for ThriftServer {
         self.serve(&cx, cx.options()).await
     }
 
-    #[cfg(feature = "tls")]
     fn check(&self, options: &ThriftOptions) -> Result {
-        options.tls.check(&self.code.tls)
+        self.check(options)
     }
 }
 

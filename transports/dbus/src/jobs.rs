@@ -1,0 +1,290 @@
+//! Where zbus puts its work, from any thread, and the child of the task that does it, on the loop's.
+
+use std::{
+    future::Future,
+    io, mem,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context as Poller, Poll, Waker},
+    time::Duration,
+};
+
+use futures_util::{
+    future::LocalBoxFuture,
+    stream::{FuturesUnordered, Stream},
+    task::AtomicWaker,
+};
+use interloop::{
+    Context,
+    net::{Address, Interest, Net, Watch},
+};
+
+/// Makes a future on the loop's thread, where it stays: it needs not be Send.
+pub(crate) type Job = Box<dyn FnOnce(&dyn Seat) -> LocalBoxFuture<'static, ()> + Send>;
+
+/// What the loop has to give, on its thread.
+pub(crate) trait Seat {
+    fn sleep(&self, time: Duration) -> LocalBoxFuture<'static, ()>;
+    fn connect(&self, address: SocketAddr) -> LocalBoxFuture<'static, io::Result<OwnedFd>>;
+    fn watch(&self, fd: OwnedFd) -> io::Result<Box<dyn Readiness>>;
+}
+
+/// An object of [`Watch`].
+pub(crate) trait Readiness {
+    fn poll_ready(&self, interest: Interest, poller: &mut Poller<'_>) -> Poll<io::Result<()>>;
+    fn clear(&self, interest: Interest);
+    fn fd(&self) -> &OwnedFd;
+}
+
+impl<W: Watch> Readiness for W {
+    fn poll_ready(&self, interest: Interest, poller: &mut Poller<'_>) -> Poll<io::Result<()>> {
+        Watch::poll_ready(self, interest, poller)
+    }
+
+    fn clear(&self, interest: Interest) {
+        Watch::clear(self, interest);
+    }
+
+    fn fd(&self) -> &OwnedFd {
+        Watch::fd(self)
+    }
+}
+
+impl<L: Net, O: 'static> Seat for Context<L, O> {
+    fn sleep(&self, time: Duration) -> LocalBoxFuture<'static, ()> {
+        Box::pin(Context::sleep(self, time))
+    }
+
+    fn connect(&self, address: SocketAddr) -> LocalBoxFuture<'static, io::Result<OwnedFd>> {
+        let connect = Context::connect(self, Address::Tcp(address));
+        // zbus reads and writes by itself: the loop's end of it goes, and with it what the loop knows of it.
+        Box::pin(async move { L::socket(&connect.await?).try_clone_to_owned() })
+    }
+
+    fn watch(&self, fd: OwnedFd) -> io::Result<Box<dyn Readiness>> {
+        Ok(Box::new(Context::watch(self, fd)?))
+    }
+}
+
+/// The way in.
+#[derive(Default)]
+pub(crate) struct Jobs {
+    queue: Mutex<Queue>,
+    new: AtomicWaker,
+    /// Those that may push.
+    users: AtomicUsize,
+    /// Tasks that nobody holds a handle of: calls that are being answered.
+    detached: AtomicUsize,
+    settled: AtomicWaker,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: Vec<Job>,
+    is_closed: bool,
+}
+
+impl Jobs {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Once the task has ended, the job is dropped.
+    pub(crate) fn push(&self, job: Job) {
+        let mut queue = self.queue();
+        if queue.is_closed {
+            // Not under the lock: what it drops may have work of its own.
+            drop(queue);
+            drop(job);
+            return;
+        }
+        queue.jobs.push(job);
+        drop(queue);
+        self.new.wake();
+    }
+
+    pub(crate) fn has_more_users(&self) {
+        self.users.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn has_less_users(&self) {
+        if self.users.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.new.wake();
+        }
+    }
+
+    pub(crate) fn count_detached(&self) {
+        self.detached.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn uncount_detached(&self) {
+        if self.detached.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.settled.wake();
+        }
+    }
+
+    /// Ready when no call is being answered. For one that waits.
+    pub(crate) fn poll_settled(&self, poller: &mut Poller<'_>) -> Poll<()> {
+        self.settled.register(poller.waker());
+        if self.detached.load(Ordering::Acquire) == 0 { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// So many jobs at most end in one poll.
+const TURN: usize = 64;
+
+/// Does the jobs, until it is dropped, or nobody is left who could have any.
+pub(crate) struct Driver<S> {
+    seat: S,
+    jobs: Arc<Jobs>,
+    live: FuturesUnordered<LocalBoxFuture<'static, ()>>,
+}
+
+impl<S: Seat> Driver<S> {
+    pub(crate) fn new(seat: S, jobs: Arc<Jobs>) -> Self {
+        Self { seat, jobs, live: FuturesUnordered::new() }
+    }
+}
+
+impl<S: Seat + Unpin> Future for Driver<S> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<()> {
+        let this = &mut *self;
+        for _ in 0..TURN {
+            this.jobs.new.register(poller.waker());
+            let has_users = this.jobs.users.load(Ordering::Acquire) > 0;
+            let jobs = mem::take(&mut this.jobs.queue().jobs);
+            let any_new = !jobs.is_empty();
+            this.live.extend(jobs.into_iter().map(|job| job(&this.seat)));
+            match Pin::new(&mut this.live).poll_next(poller) {
+                Poll::Ready(Some(())) => {}
+                // What is pushed from here on wakes it.
+                Poll::Ready(None) if !any_new && !has_users => return Poll::Ready(()),
+                Poll::Pending | Poll::Ready(None) if !any_new => return Poll::Pending,
+                Poll::Pending | Poll::Ready(None) => {}
+            }
+        }
+        // Others have their turn.
+        poller.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<S> Drop for Driver<S> {
+    fn drop(&mut self) {
+        let mut queue = self.jobs.queue();
+        queue.is_closed = true;
+        let jobs = mem::take(&mut queue.jobs);
+        drop(queue);
+        drop(jobs);
+    }
+}
+
+/// Waits for the readiness of one descriptor on behalf of whoever asks, on any thread.
+#[derive(Default)]
+pub(crate) struct Waits {
+    read: Mutex<Ask>,
+    write: Mutex<Ask>,
+    asked: AtomicWaker,
+}
+
+/// An edge that comes between the operation that would have blocked and the watch's being cleared must not be lost: so each question is asked of the system
+/// once more, after the watch was cleared.
+#[derive(Default)]
+enum Ask {
+    #[default]
+    Nothing,
+    /// Not looked at yet.
+    Asked(Waker),
+    /// The watch has been cleared for it: the next edge is its answer.
+    Armed(Waker),
+    /// There will be no answers.
+    Over,
+}
+
+impl Waits {
+    fn ask(&self, interest: Interest) -> MutexGuard<'_, Ask> {
+        let ask = if interest == Interest::Write { &self.write } else { &self.read };
+        ask.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes this waker once it is ready. False if it never will be.
+    pub(crate) fn wait(&self, interest: Interest, poller: &Poller<'_>) -> bool {
+        let mut ask = self.ask(interest);
+        match &mut *ask {
+            Ask::Over => return false,
+            Ask::Armed(waker) => {
+                waker.clone_from(poller.waker());
+                return true;
+            }
+            ask => *ask = Ask::Asked(poller.waker().clone()),
+        }
+        drop(ask);
+        self.asked.wake();
+        true
+    }
+
+    pub(crate) fn end(&self) {
+        for interest in [Interest::Read, Interest::Write] {
+            let ask = mem::replace(&mut *self.ask(interest), Ask::Over);
+            if let Ask::Asked(waker) | Ask::Armed(waker) = ask {
+                waker.wake();
+            }
+        }
+        self.asked.wake();
+    }
+
+    /// On the loop's thread, until [`end`](Self::end).
+    pub(crate) fn poll(&self, watch: &dyn Readiness, poller: &mut Poller<'_>) -> Poll<()> {
+        self.asked.register(poller.waker());
+        for interest in [Interest::Read, Interest::Write] {
+            if self.poll_one(watch, interest, poller).is_ready() {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+
+    fn poll_one(&self, watch: &dyn Readiness, interest: Interest, poller: &mut Poller<'_>) -> Poll<()> {
+        let mut ask = self.ask(interest);
+        let is_ready = match mem::take(&mut *ask) {
+            Ask::Over => {
+                *ask = Ask::Over;
+                return Poll::Ready(());
+            }
+            Ask::Nothing => return Poll::Pending,
+            Ask::Asked(waker) => {
+                watch.clear(interest);
+                *ask = Ask::Armed(waker);
+                is_ready_now(watch.fd(), interest)
+            }
+            armed => {
+                *ask = armed;
+                false
+            }
+        };
+        // An error of the loop's is for the operation to find.
+        if !is_ready && watch.poll_ready(interest, poller).is_pending() {
+            return Poll::Pending;
+        }
+        if let Ask::Asked(waker) | Ask::Armed(waker) = mem::take(&mut *ask) {
+            drop(ask);
+            waker.wake();
+        }
+        Poll::Pending
+    }
+}
+
+fn is_ready_now(fd: &OwnedFd, interest: Interest) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let flags = if interest == Interest::Write { PollFlags::OUT } else { PollFlags::IN };
+    let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // Asked in vain, it is tried in vain.
+    poll(&mut [PollFd::new(fd, flags)], Some(&none)).is_ok_and(|ready| ready > 0)
+}

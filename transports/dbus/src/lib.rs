@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod bus;
+mod control;
+mod guarded;
+mod handle;
+mod jobs;
+mod options;
+mod runtime;
+mod service;
+
+pub use zbus;
+
+pub use crate::{
+    bus::{Bus, connect},
+    control::SERVICE_PATH,
+    handle::DbusHandle,
+    options::DbusOptions,
+    service::{DbusService, Lost},
+};

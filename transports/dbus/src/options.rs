@@ -1,0 +1,37 @@
+//! The options of a service on the bus.
+
+use interloop::clap;
+
+/// The options of a [`DbusService`](crate::DbusService), each with the task's name before it: `--dbus-bus-name`.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct DbusOptions {
+    /// Own this name on the bus, instead of the program's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) bus_name: Option<String>,
+
+    /// Take the name from whoever has it and allows that, and allow others to take it
+    #[arg(long)]
+    pub(crate) replace: bool,
+
+    /// Where the name is taken, wait for it
+    #[arg(long)]
+    pub(crate) queue: bool,
+
+    /// Be on the system bus, instead of the session's
+    #[arg(long)]
+    pub(crate) system_bus: bool,
+
+    /// Be on the bus at this address: unix:path=/run/my-bus
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) address: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_options_are_sound() {
+        <DbusOptions as clap::Args>::augment_args(clap::Command::new("dbus")).debug_assert();
+    }
+}

@@ -1,0 +1,285 @@
+//! zbus's idea of a runtime, filled by the loop of a task: nothing of it is `!Send`, since all that is stays in the [driver](crate::jobs::Driver).
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
+    os::unix::ffi::OsStrExt,
+    panic::AssertUnwindSafe,
+    path::Path,
+    pin::{Pin, pin},
+    process::{Command, ExitStatus, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context as Poller, Poll},
+    thread,
+    time::Duration,
+};
+
+use futures_channel::oneshot;
+use futures_util::FutureExt;
+use interloop::net;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use zbus::runtime::{
+    Interest, IoSource,
+    traits::{PollIo, Runtime, TaskHandle},
+};
+
+use crate::jobs::{Jobs, Seat, Waits};
+
+/// How long a bus that can take no further connection is left alone.
+const BUSY: Duration = Duration::from_millis(20);
+
+/// A task's loop, for zbus.
+pub(crate) struct LoopRuntime(Arc<Jobs>);
+
+impl Clone for LoopRuntime {
+    fn clone(&self) -> Self {
+        Self::new(self.0.clone())
+    }
+}
+
+impl Drop for LoopRuntime {
+    fn drop(&mut self) {
+        self.0.has_less_users();
+    }
+}
+
+impl LoopRuntime {
+    pub(crate) fn new(jobs: Arc<Jobs>) -> Self {
+        jobs.has_more_users();
+        Self(jobs)
+    }
+
+    /// Makes a future on the loop's thread; brings what comes of it to this one. Dropped, the future is too, there.
+    fn ask<T: Send + 'static, F: Future<Output = T> + 'static>(
+        &self,
+        make: impl FnOnce(&dyn Seat) -> F + Send + 'static,
+    ) -> oneshot::Receiver<T> {
+        let (mut answer, wait) = oneshot::channel();
+        self.0.push(Box::new(move |seat| {
+            let future = make(seat);
+            Box::pin(async move {
+                let mut future = pin!(future);
+                let output = poll_fn(|poller| {
+                    if answer.poll_canceled(poller).is_ready() {
+                        return Poll::Ready(None);
+                    }
+                    future.as_mut().poll(poller).map(Some)
+                });
+                if let Some(output) = output.await {
+                    let _ = answer.send(output);
+                }
+            })
+        }));
+        wait
+    }
+
+    fn has_ended() -> io::Error {
+        io::Error::new(io::ErrorKind::NotConnected, "the task of this D-Bus connection has ended")
+    }
+}
+
+impl Runtime for LoopRuntime {
+    type RegisteredIoSource = Registration;
+    type Sleep = Sleep;
+    type Task<T>
+        = Task<T>
+    where
+        T: Send + 'static;
+
+    fn register_io_source(&self, source: IoSource) -> io::Result<Registration> {
+        let fd = source.as_fd().try_clone_to_owned()?;
+        let waits = Arc::new(Waits::default());
+        let until_dropped = EndsWaits(waits.clone());
+        self.0.push(Box::new(move |seat| {
+            let watch = seat.watch(fd);
+            Box::pin(async move {
+                // Also when this future, or the job, is dropped: who waits is told.
+                let waits = until_dropped;
+                match watch {
+                    Ok(watch) => poll_fn(|poller| waits.0.poll(&*watch, poller)).await,
+                    Err(error) => log::error!("a D-Bus connection can't be watched: {error}"),
+                }
+            })
+        }));
+        Ok(Registration { waits: EndsWaits(waits), _source: source })
+    }
+
+    fn sleep(&self, duration: Duration) -> Sleep {
+        Sleep(self.ask(move |seat| seat.sleep(duration)))
+    }
+
+    fn spawn<T: Send + 'static>(&self, name: &str, future: impl Future<Output = T> + Send + 'static) -> Task<T> {
+        let is_detached = Arc::new(AtomicBool::new(false));
+        let (mut answer, wait) = oneshot::channel();
+        let (detached, jobs) = (Counted(is_detached.clone(), self.0.clone()), self.0.clone());
+        let name = name.to_owned();
+        self.0.push(Box::new(move |_| {
+            Box::pin(async move {
+                let detached = detached;
+                let mut future = pin!(AssertUnwindSafe(future).catch_unwind());
+                let output = poll_fn(|poller| {
+                    if answer.poll_canceled(poller).is_ready() && !detached.0.load(Ordering::Acquire) {
+                        return Poll::Ready(None);
+                    }
+                    future.as_mut().poll(poller).map(Some)
+                });
+                match output.await {
+                    Some(Ok(output)) => drop(answer.send(output)),
+                    Some(Err(_)) => log::error!("D-Bus: {name} panicked"),
+                    None => {}
+                }
+            })
+        }));
+        Task { wait, is_detached, jobs }
+    }
+
+    fn connect_tcp(&self, address: SocketAddr) -> impl Future<Output = io::Result<IoSource>> + Send {
+        let connect = self.ask(move |seat| {
+            let connect = seat.connect(address);
+            async move {
+                let stream = std::net::TcpStream::from(connect.await?);
+                stream.set_nonblocking(true)?;
+                Ok(IoSource::from(OwnedFd::from(stream)))
+            }
+        });
+        async move { connect.await.unwrap_or_else(|_| Err(Self::has_ended())) }
+    }
+
+    fn connect_unix(&self, path: &Path) -> impl Future<Output = io::Result<IoSource>> + Send {
+        let address = match path.as_os_str().as_bytes() {
+            #[cfg(target_os = "linux")]
+            [0, name @ ..] => SocketAddrUnix::new_abstract_name(name),
+            _ => SocketAddrUnix::new(path),
+        };
+        let runtime = self.clone();
+        async move {
+            let address = address?;
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+            // A Unix socket is connected at once, or not at all.
+            while let Err(error) = rustix::net::connect(&socket, &address) {
+                if error != rustix::io::Errno::AGAIN {
+                    return Err(error.into());
+                }
+                runtime.sleep(BUSY).await;
+            }
+            Ok(IoSource::from(socket))
+        }
+    }
+
+    fn spawn_process(
+        &self,
+        _command: Command,
+        _stdin: Stdio,
+        _stdout: Stdio,
+        _stderr: Stdio,
+    ) -> io::Result<Pin<Box<dyn Future<Output = io::Result<ExitStatus>> + Send>>> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "no bus is reached by way of a program"))
+    }
+
+    /// The resolver, for a bus that has a host name: a thread that ends with its work.
+    fn spawn_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Pin<Box<dyn Future<Output = T> + Send>> {
+        let (answer, wait) = oneshot::channel();
+        thread::spawn(move || drop(answer.send(work())));
+        Box::pin(async move {
+            match wait.await {
+                Ok(output) => output,
+                // The work has panicked, and the thread's message is out.
+                Err(_) => std::future::pending().await,
+            }
+        })
+    }
+}
+
+struct EndsWaits(Arc<Waits>);
+
+impl Drop for EndsWaits {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// A connection's socket.
+pub(crate) struct Registration {
+    waits: EndsWaits,
+    /// The watch has a descriptor of its own, of the same socket.
+    _source: IoSource,
+}
+
+impl PollIo for Registration {
+    fn poll_io<T>(
+        &self,
+        poller: &mut Poller<'_>,
+        interest: Interest,
+        mut operation: impl FnMut() -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        let interest = if interest == Interest::Writable { net::Interest::Write } else { net::Interest::Read };
+        loop {
+            match operation() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => return Poll::Ready(result),
+            }
+            return if self.waits.0.wait(interest, poller) {
+                Poll::Pending
+            } else {
+                Poll::Ready(Err(LoopRuntime::has_ended()))
+            };
+        }
+    }
+}
+
+pub(crate) struct Sleep(oneshot::Receiver<()>);
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<()> {
+        // With the task its timers end: who waits for one still gets on, to an error.
+        Pin::new(&mut self.0).poll(poller).map(|_| ())
+    }
+}
+
+/// Uncounts a detached task when it is dropped, wherever.
+struct Counted(Arc<AtomicBool>, Arc<Jobs>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        // Whoever comes second, this or the detaching, sees the other's mark.
+        if self.0.swap(true, Ordering::AcqRel) {
+            self.1.uncount_detached();
+        }
+    }
+}
+
+pub(crate) struct Task<T> {
+    wait: oneshot::Receiver<T>,
+    is_detached: Arc<AtomicBool>,
+    jobs: Arc<Jobs>,
+}
+
+impl<T> Future for Task<T> {
+    type Output = io::Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<io::Result<T>> {
+        Pin::new(&mut self.wait).poll(poller).map(|output| output.map_err(|_| LoopRuntime::has_ended()))
+    }
+}
+
+impl<T: Send + 'static> TaskHandle<T> for Task<T> {
+    fn detach(self) {
+        self.jobs.count_detached();
+        if self.is_detached.swap(true, Ordering::AcqRel) {
+            // It is over.
+            self.jobs.uncount_detached();
+        }
+    }
+}

@@ -1,0 +1,402 @@
+//! The service on the bus: a task that owns a name, and sees its calls to their end.
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{
+    StreamExt,
+    future::{Either, LocalBoxFuture, select},
+};
+use interloop::{Context, Error, Gauge, Result, Task, net::Net};
+use zbus::{
+    Connection, ObjectPath,
+    connection::Builder,
+    fdo::{DBusProxy, RequestNameFlags, RequestNameReply},
+    names::WellKnownName,
+    object_server::Interface,
+};
+
+use crate::{
+    DbusHandle, DbusOptions,
+    bus::{Bus, build},
+    control::{Control, SERVICE_PATH, tell_transitions},
+    guarded::{CallCounts, Guarded},
+    jobs::Jobs,
+};
+
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+const LAST_BACKOFF: Duration = Duration::from_secs(10);
+
+type AddObject = Box<dyn Fn(Builder<'static>, &CallCounts) -> Builder<'static> + Send>;
+type OnConnect = Box<dyn Fn(Connection) -> LocalBoxFuture<'static, Result> + Send>;
+
+/// What a [`DbusService`] does when its name is taken away, or its bus is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lost {
+    /// It fails, and with it, unless it has a restart policy, the service.
+    #[default]
+    Stop,
+    /// It waits, and takes it again: the name as soon as it is free; the bus after 100 ms, doubling to 10 s.
+    Wait,
+}
+
+/// A name on a bus, with objects: a task for any loop with sockets. Handlers are called on the loop's thread, where they must not block; zbus has no threads.
+///
+/// It is ready when it has its name, or is in the queue for it. Asked to stop it releases the name, answers what had come, and leaves the bus.
+pub struct DbusService {
+    name: String,
+    bus: Bus,
+    replace: bool,
+    queue: bool,
+    lost: Lost,
+    objects: Vec<AddObject>,
+    on_connect: Vec<OnConnect>,
+    has_control: bool,
+    handle: DbusHandle,
+}
+
+impl DbusService {
+    /// Will own this name: `org.example.Name`. On the session's bus, unless told otherwise.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            bus: Bus::Session,
+            replace: false,
+            queue: false,
+            lost: Lost::Stop,
+            objects: Vec::new(),
+            on_connect: Vec::new(),
+            has_control: true,
+            handle: DbusHandle::default(),
+        }
+    }
+
+    /// Puts an interface, made by zbus's macro, at a path. It is made anew for each connection: what should live longer it holds by an `Arc`. A panic of its
+    /// methods and properties is answered with an error, and counted.
+    ///
+    /// zbus's `ObjectServer::interface` doesn't find it by its type; signals are sent by a `SignalEmitter`, which methods are given, and which is made of a
+    /// connection and the path.
+    ///
+    /// # Panics
+    ///
+    /// When the path is none.
+    #[must_use]
+    pub fn at<I: Interface>(mut self, path: impl Into<String>, make: impl Fn() -> I + Send + 'static) -> Self {
+        let path = path.into();
+        let path = ObjectPath::try_from(path.clone()).unwrap_or_else(|error| panic!("object path {path}: {error}"));
+        self.objects.push(Box::new(move |builder, counts| {
+            builder.serve_at(path.clone(), Guarded { interface: make(), counts: counts.clone() })
+        }));
+        self
+    }
+
+    /// Runs this with each connection, on the loop, until the connection ends: to listen to signals, to call others. An error is logged.
+    #[must_use]
+    pub fn on_connect<F>(mut self, run: impl Fn(Connection) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = Result> + 'static,
+    {
+        self.on_connect.push(Box::new(move |connection| Box::pin(run(connection))));
+        self
+    }
+
+    /// Which bus; the session's by default.
+    #[must_use]
+    pub fn bus(mut self, bus: Bus) -> Self {
+        self.bus = bus;
+        self
+    }
+
+    /// Takes the name from whoever has it and allows that, and allows others to take it.
+    #[must_use]
+    pub fn replace(mut self, replace: bool) -> Self {
+        self.replace = replace;
+        self
+    }
+
+    /// Where the name is taken, waits for it; else the start fails.
+    #[must_use]
+    pub fn queue(mut self, queue: bool) -> Self {
+        self.queue = queue;
+        self
+    }
+
+    /// What to do when the name is taken away, or the bus is gone.
+    #[must_use]
+    pub fn when_lost(mut self, lost: Lost) -> Self {
+        self.lost = lost;
+        self
+    }
+
+    /// Whether the object `org.interloop.Service` is there, at [`SERVICE_PATH`]: by default it is.
+    #[must_use]
+    pub fn service_object(mut self, is_there: bool) -> Self {
+        self.has_control = is_there;
+        self
+    }
+
+    /// The way to its connection: for any thread, to be asked for before it is given to the service.
+    pub fn handle(&self) -> DbusHandle {
+        self.handle.clone()
+    }
+
+    /// Makes this its [`handle`](Self::handle): for one that is made anew for each incarnation.
+    #[must_use]
+    pub fn show_to(mut self, handle: DbusHandle) -> Self {
+        self.handle = handle;
+        self
+    }
+
+    /// The options come before the code.
+    fn configure(&mut self, options: &DbusOptions) {
+        if let Some(name) = &options.bus_name {
+            self.name.clone_from(name);
+        }
+        if let Some(address) = &options.address {
+            self.bus = Bus::Address(address.clone());
+        } else if options.system_bus {
+            self.bus = Bus::System;
+        }
+        self.replace |= options.replace;
+        self.queue |= options.queue;
+    }
+}
+
+impl<L: Net> Task<L> for DbusService {
+    type Options = DbusOptions;
+
+    async fn run(&mut self, cx: Context<L, DbusOptions>) -> Result {
+        self.configure(cx.options());
+        let name = WellKnownName::try_from(self.name.clone())?;
+        let meter = cx.meter().namespace("interloop_dbus");
+        for (name, help) in [
+            ("calls", "Calls of methods, and settings of properties."),
+            ("panics", "Panics of handlers."),
+            ("connections", "Connections to the bus."),
+            ("bus_losses", "Connections to the bus that were lost."),
+            ("name_losses", "How often the name was taken away."),
+            ("name_owned", "1 while the name is ours."),
+        ] {
+            meter.describe(name, "", help);
+        }
+        let session = Session {
+            service: self,
+            name,
+            calls: CallCounts { calls: meter.counter("calls"), panics: meter.counter("panics") },
+            owned: meter.gauge("name_owned"),
+            cx: &cx,
+        };
+        let (connections, losses) = (meter.counter("connections"), meter.counter("bus_losses"));
+
+        let (mut is_first, mut backoff) = (true, FIRST_BACKOFF);
+        loop {
+            let opened = match until(cx.shutdown().requested(), session.open()).await {
+                None => return Ok(()),
+                Some(opened) => opened,
+            };
+            let why = match opened {
+                Ok(open) => {
+                    connections.add(1);
+                    cx.clear_warning("bus");
+                    (is_first, backoff) = (false, FIRST_BACKOFF);
+                    match session.serve(open).await? {
+                        End::Asked => return Ok(()),
+                        End::BusGone => {
+                            losses.add(1);
+                            Error::new("the bus is gone")
+                        }
+                    }
+                }
+                Err(error) => error,
+            };
+            if is_first || self.lost == Lost::Stop {
+                return Err(why);
+            }
+            cx.warn("bus", &why);
+            if until(cx.shutdown().requested(), cx.sleep(backoff)).await.is_none() {
+                return Ok(());
+            }
+            backoff = (backoff * 2).min(LAST_BACKOFF);
+        }
+    }
+}
+
+impl fmt::Debug for DbusService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DbusService").field("name", &self.name).field("bus", &self.bus).finish_non_exhaustive()
+    }
+}
+
+/// None if the stop comes first.
+async fn until<T>(stop: impl Future<Output = ()>, future: impl Future<Output = T>) -> Option<T> {
+    match select(pin!(stop), pin!(future)).await {
+        Either::Left(_) => None,
+        Either::Right((output, _)) => Some(output),
+    }
+}
+
+enum End {
+    Asked,
+    BusGone,
+}
+
+enum News {
+    Stop,
+    BusGone,
+    Acquired,
+    Lost,
+}
+
+struct Open {
+    connection: Connection,
+    jobs: Arc<Jobs>,
+    bus: DBusProxy<'static>,
+    news: futures_util::stream::LocalBoxStream<'static, News>,
+}
+
+/// All that is the same of all connections of an incarnation.
+struct Session<'a, L: Net> {
+    service: &'a DbusService,
+    name: WellKnownName<'static>,
+    calls: CallCounts,
+    owned: Gauge,
+    cx: &'a Context<L, DbusOptions>,
+}
+
+impl<L: Net> Session<'_, L> {
+    /// Connects, and asks for the name.
+    async fn open(&self) -> Result<Open> {
+        let mut builder = self.service.bus.builder();
+        if self.service.has_control {
+            let control = Control(self.cx.service().clone());
+            builder = builder.serve_at(SERVICE_PATH, Guarded { interface: control, counts: self.calls.clone() });
+        }
+        for add in &self.service.objects {
+            builder = add(builder, &self.calls);
+        }
+        let (connection, jobs) = build(self.cx, builder).await?;
+        let bus = DBusProxy::new(&connection).await?;
+        let closed = connection.clone();
+        // Listening comes before asking.
+        let (ours, own) = (self.name.clone(), self.name.clone());
+        let lost = bus.receive_name_lost().await?.filter_map(move |signal| {
+            let is_ours = signal.args().is_ok_and(|args| args.name.as_str() == ours.as_str());
+            std::future::ready(is_ours.then_some(News::Lost))
+        });
+        let acquired = bus.receive_name_acquired().await?.filter_map(move |signal| {
+            let is_ours = signal.args().is_ok_and(|args| args.name.as_str() == own.as_str());
+            std::future::ready(is_ours.then_some(News::Acquired))
+        });
+        let closed = futures_util::stream::once(async move {
+            closed.closed().await;
+            News::BusGone
+        });
+        let news = futures_util::stream::select(futures_util::stream::select(lost, acquired), closed).boxed_local();
+
+        self.owned.set(0.0);
+        let (replace, queue) = (self.service.replace, self.service.queue);
+        match bus.request_name(self.name.clone(), flags(replace, queue)).await? {
+            RequestNameReply::PrimaryOwner | RequestNameReply::AlreadyOwner => {
+                self.is_owner();
+                if self.service.lost == Lost::Wait && !queue {
+                    // Asked anew the bus remembers that it may put us into the queue when the name is taken.
+                    bus.request_name(self.name.clone(), flags(replace, true)).await?;
+                }
+            }
+            RequestNameReply::InQueue => self.is_queued(),
+            RequestNameReply::Exists => {
+                let task = self.cx.name();
+                return Err(Error::new(format!(
+                    "the name {} is taken (--{task}-replace would take it, --{task}-queue wait for it)",
+                    self.name
+                )));
+            }
+        }
+        Ok(Open { connection, jobs, bus, news })
+    }
+
+    fn is_owner(&self) {
+        self.owned.set(1.0);
+        self.cx.clear_warning("name");
+        log::info!(target: self.cx.target(), "is {} on the bus", self.name);
+    }
+
+    fn is_queued(&self) {
+        self.owned.set(0.0);
+        self.cx.warn("name", format_args!("{} is another's; in the queue for it", self.name));
+    }
+
+    /// Until the stop, or the connection's end.
+    async fn serve(&self, open: Open) -> Result<End> {
+        let Open { connection, jobs, bus, mut news } = open;
+        let shown = self.service.handle.show(&connection);
+        self.cx.ready();
+        let mut children = Vec::new();
+        if self.service.has_control {
+            let tell = tell_transitions(self.cx.service().clone(), connection.clone());
+            children.push(self.cx.spawn_local(tell).cancel_on_drop());
+        }
+        for run in &self.service.on_connect {
+            let (run, target) = (run(connection.clone()), self.cx.target().to_owned());
+            let run = async move {
+                if let Err(error) = run.await {
+                    log::error!(target: &target, "on the bus: {error}");
+                }
+            };
+            children.push(self.cx.spawn_local(run).cancel_on_drop());
+        }
+
+        let losses = self.cx.meter().namespace("interloop_dbus").counter("name_losses");
+        let end = loop {
+            let next = until(self.cx.shutdown().requested(), news.next()).await;
+            match next.map_or(News::Stop, |news| news.unwrap_or(News::BusGone)) {
+                News::Stop => break Ok(End::Asked),
+                News::BusGone => break Ok(End::BusGone),
+                News::Acquired => self.is_owner(),
+                News::Lost => {
+                    losses.add(1);
+                    if self.service.lost == Lost::Stop {
+                        break Err(Error::new(format!("the name {} was taken by another", self.name)));
+                    }
+                    self.is_queued();
+                }
+            }
+        };
+        // A stream that nobody reads any more would hold up all that comes after.
+        drop(news);
+        if !matches!(end, Ok(End::BusGone)) {
+            let gone = connection.clone();
+            // When the bus goes meanwhile, so has whoever waits for an answer.
+            until(async move { gone.closed().await }, self.leave(&connection, &bus, &jobs)).await;
+        }
+        drop((children, shown, bus));
+        self.owned.set(0.0);
+        let _ = connection.close().await;
+        end
+    }
+
+    /// Releases the name, and answers what has come.
+    async fn leave(&self, connection: &Connection, bus: &DBusProxy<'_>, jobs: &Jobs) {
+        if let Err(error) = bus.release_name(self.name.clone()).await {
+            log::debug!(target: self.cx.target(), "{} is not released: {error}", self.name);
+        }
+        // The bus keeps the order: when this comes round, all calls by the name that were sent have begun.
+        if let Some(own) = connection.unique_name() {
+            let _ = connection.call_method(Some(own), "/", Some("org.freedesktop.DBus.Peer"), "Ping", &()).await;
+        }
+        poll_fn(|poller| jobs.poll_settled(poller)).await;
+    }
+}
+
+fn flags(replace: bool, queue: bool) -> RequestNameFlags {
+    let mut flags = RequestNameFlags::empty();
+    flags.set(RequestNameFlags::ALLOW_REPLACEMENT, replace);
+    flags.set(RequestNameFlags::REPLACE_EXISTING, replace);
+    flags.set(RequestNameFlags::DO_NOT_QUEUE, !queue);
+    flags
+}
