@@ -28,3 +28,9 @@ pub use crate::{
     options::HttpOptions,
     server::HttpServer,
 };
+
+/// For the transports that are built on this one: no part of what is promised.
+#[doc(hidden)]
+pub mod parts {
+    pub use crate::timers::{Timer, Timers};
+}
