@@ -51,28 +51,29 @@ impl Watching {
     /// The next change. The last one is told when the task is asked to stop: then it ends.
     async fn next(&mut self) -> Option<ServingStatus> {
         let mut task_stops = pin!(self.checks.shutdown.requested());
-        // Readiness ends with the request, steps may come later.
-        let service = self.checks.service.shutdown();
-        let mut service_stops = pin!(service.requested());
-        let mut knows_of_stop = service.is_requested();
         while !self.is_over {
-            let found = self.checks.look(&self.name).unwrap_or(ServingStatus::ServiceUnknown);
-            if self.told != Some(found) {
-                self.told = Some(found);
-                return Some(found);
-            }
-            let steps = &mut self.steps;
-            self.is_over = poll_fn(|cx| {
+            let Self { checks, name, steps, told, is_over } = self;
+            let change = poll_fn(|cx| {
                 if task_stops.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(true);
+                    return Poll::Ready(None);
                 }
-                if !knows_of_stop && service_stops.as_mut().poll(cx).is_ready() {
-                    knows_of_stop = true;
-                    return Poll::Ready(false);
+                // All that came so far, to be woken by more: readiness changes after steps, and wakes as they do.
+                while let Poll::Ready(step) = pin!(steps.next_step()).poll(cx) {
+                    if step.is_none() {
+                        return Poll::Ready(None);
+                    }
                 }
-                pin!(steps.next_step()).poll(cx).map(|step| step.is_none())
+                let found = checks.look(name).unwrap_or(ServingStatus::ServiceUnknown);
+                if *told == Some(found) { Poll::Pending } else { Poll::Ready(Some(found)) }
             })
             .await;
+            match change {
+                Some(status) => {
+                    *told = Some(status);
+                    return change;
+                }
+                None => *is_over = true,
+            }
         }
         let last = (self.told == Some(ServingStatus::Serving)).then_some(ServingStatus::NotServing)?;
         self.told = Some(last);
