@@ -42,7 +42,7 @@ fn a_client_of_another_language_is_served<L: Net>() {
         eventually("the others were dropped", || hosting.echo.held() == 0);
         assert_eq!(hosting.counter("panics"), 2);
         assert_eq!(hosting.counter("unknown_methods"), 2);
-        assert!(hosting.counter("calls{method=test.Echo/Say,status=0}") >= 4);
+        assert!(hosting.counter("calls{method=\"test.Echo/Say\",status=\"0\"}") >= 4);
         hosting.running.request_shutdown("test");
         eventually("it listens no more", || std::net::TcpStream::connect(hosting.port()).is_err());
         hosting.echo.open();

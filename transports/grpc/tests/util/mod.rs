@@ -224,7 +224,7 @@ impl Hosting {
     pub fn counter(&self, name: &str) -> u64 {
         let status = self.running.status();
         let task = status.tasks.iter().find(|task| task.name == "grpc").expect("it is there");
-        task.counters.get(name).copied().unwrap_or_else(|| panic!("no {name} in {:?}", task.counters))
+        task.counters.get(name).copied().unwrap_or(0)
     }
 }
 
