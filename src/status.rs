@@ -454,6 +454,13 @@ impl Board {
 
     pub(crate) fn set_ready(&self, ready: bool) {
         lock(&self.inner).ready = ready;
+        self.wake_watchers();
+    }
+
+    /// Whoever follows the steps may look at more than these: at whether the service is ready, which changes after them.
+    fn wake_watchers(&self) {
+        let watchers = lock(&self.inner).watchers.iter().filter_map(Weak::upgrade).collect::<Vec<_>>();
+        watchers.iter().for_each(|queue| queue.change(|_| {}));
     }
 
     pub(crate) fn stopping(&self, reason: &Reason) {
@@ -461,6 +468,7 @@ impl Board {
             inner.ready = false;
             inner.reason = Some(reason.clone());
         });
+        self.wake_watchers();
     }
 
     pub(crate) fn end(&self, report: Report) {

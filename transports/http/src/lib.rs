@@ -39,3 +39,9 @@ pub use crate::{
     events::{Event, Events},
     websocket::{Close, Message, SendError, WebSocket, WebSocketSender, WebSocketUpgrade},
 };
+
+/// For the transports that are built on this one: no part of what is promised.
+#[doc(hidden)]
+pub mod parts {
+    pub use crate::timers::{Timer, Timers};
+}

@@ -220,6 +220,21 @@ impl<S> HttpServer<S> {
         self.addresses = addresses;
         self
     }
+
+    /// Serves another service, which is made on the loop and has its timers: for transports that are built on this one.
+    #[doc(hidden)]
+    pub async fn run_with<L, T, B>(&self, cx: &Context<L, HttpOptions>, service: impl FnOnce(&Timers) -> T) -> Result
+    where
+        L: Net,
+        T: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+        T::Future: Send,
+        T::Error: Into<BoxError>,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let settings = Settings::new(cx.options(), &self.code, self.with_peers);
+        serve(cx, settings, service, &self.addresses).await
+    }
 }
 
 impl<L, S, B> Task<L> for HttpServer<S>

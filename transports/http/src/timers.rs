@@ -21,7 +21,8 @@ type Key = (Instant, u64);
 
 /// Where timers are set: `Clone` gives the same.
 #[derive(Clone, Default)]
-pub(crate) struct Timers(Arc<Mutex<Queue>>);
+#[allow(missing_debug_implementations, reason = "hidden")]
+pub struct Timers(Arc<Mutex<Queue>>);
 
 #[derive(Default)]
 struct Queue {
@@ -43,7 +44,8 @@ impl Timers {
 }
 
 /// A connection's timer, which can be set anew.
-pub(crate) struct Timer {
+#[allow(missing_debug_implementations, reason = "hidden")]
+pub struct Timer {
     timers: Timers,
     key: Option<Key>,
     rung: Arc<AtomicBool>,
@@ -51,11 +53,13 @@ pub(crate) struct Timer {
 }
 
 impl Timer {
-    pub(crate) fn new(timers: &Timers) -> Self {
+    /// One that is not set.
+    pub fn new(timers: &Timers) -> Self {
         Self { timers: timers.clone(), key: None, rung: Arc::default(), registered: false }
     }
 
-    pub(crate) fn set(&mut self, time: Duration) {
+    /// Lets it ring after so long.
+    pub fn set(&mut self, time: Duration) {
         let server = {
             let mut queue = self.timers.lock();
             if let Some(key) = self.key {
@@ -81,7 +85,7 @@ impl Timer {
     }
 
     /// Ready once the time is up. One load as long as it was set, and polled by the same task, before.
-    pub(crate) fn poll(&mut self, cx: &Context<'_>, new_waker: bool) -> Poll<()> {
+    pub fn poll(&mut self, cx: &Context<'_>, new_waker: bool) -> Poll<()> {
         if !self.registered || new_waker {
             let mut queue = self.timers.lock();
             if let Some(waiting) = self.key.and_then(|key| queue.waiting.get_mut(&key)) {

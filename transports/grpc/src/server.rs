@@ -1,0 +1,155 @@
+//! The server: a task, over that of HTTP.
+
+use std::{convert::Infallible, fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use interloop::{Context, Result, Task, net::Net};
+use interloop_http::{Addresses, HttpOptions, HttpServer};
+use tonic::{body::Body, server::NamedService};
+use tower_service::Service;
+
+use crate::{call::Calls, counts::Counts, health, routes::Routes};
+
+/// A gRPC server: a task that serves what tonic generates, over cleartext HTTP/2, on any loop with sockets.
+///
+/// Calls are routed by the name of their service. One that there is not is answered with `UNIMPLEMENTED`, a handler's panic with `INTERNAL`, and nothing else
+/// comes of it. A call's deadline (`grpc-timeout`) is kept by the loop's own timers: past it the handler, or the stream that it returned, is dropped, and the
+/// client gets `DEADLINE_EXCEEDED`. Where the client gives up, they are dropped too. What is no gRPC is answered by HTTP's means: 415, 405, 505.
+///
+/// Asked to stop, it says so to its clients (GOAWAY), lets open calls finish, and ends when the last one has, or when its stop timeout cancels it. Each
+/// request carries [`interloop::Shutdown`] as an extension, by which long streams learn that it is time to end.
+///
+/// What is set here are defaults: the options `--{task}-host`, `--{task}-port` ... go before. Counters and gauges: those of [`HttpServer`], and `calls`,
+/// `call_duration`, `unknown_methods`, as the docs of the crate tell.
+///
+/// ```no_run
+/// use interloop::{Service, Thread};
+/// use interloop_grpc::GrpcServer;
+///
+/// let mut service = Service::new("checked");
+/// service.task_on::<Thread>("grpc", GrpcServer::new().with_health());
+/// service.run();
+/// ```
+pub struct GrpcServer {
+    http: HttpServer<()>,
+    routes: Routes,
+    with_health: bool,
+}
+
+impl GrpcServer {
+    /// A server without services.
+    ///
+    /// It listens on 127.0.0.1, on any free port, unless it is told otherwise.
+    pub fn new() -> Self {
+        // A stream has no end: messages have limits.
+        Self { http: HttpServer::new(()).max_body_size(usize::MAX), routes: Routes::default(), with_health: false }
+    }
+
+    /// Serves this too: a server that tonic has generated, intercepted by choice. Of two with the same name, the last one counts.
+    #[must_use]
+    pub fn add_service<S>(mut self, service: S) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        self.routes.add(S::NAME, service);
+        self
+    }
+
+    /// Answers health checks, `grpc.health.v1.Health`: `""` is serving when the service is [ready](interloop::ServiceHandle::is_ready), a task's name
+    /// when that task runs. `Watch` tells changes, and ends when this task is asked to stop.
+    #[must_use]
+    pub fn with_health(mut self) -> Self {
+        self.with_health = true;
+        self
+    }
+
+    fn http(mut self, set: impl FnOnce(HttpServer<()>) -> HttpServer<()>) -> Self {
+        self.http = set(self.http);
+        self
+    }
+
+    /// Listens on this address or host name, besides others that were named.
+    #[must_use]
+    pub fn host(self, host: impl Into<String>) -> Self {
+        self.http(|http| http.host(host))
+    }
+
+    /// Listens on this port, at all hosts; 0 is any one that is free at all of them.
+    #[must_use]
+    pub fn port(self, port: u16) -> Self {
+        self.http(|http| http.port(port))
+    }
+
+    /// Listens on a Unix socket. Where neither a host nor a port is named, only there.
+    #[must_use]
+    pub fn unix(self, path: impl Into<PathBuf>) -> Self {
+        self.http(|http| http.unix(path))
+    }
+
+    /// How many connections are served at once; further ones wait in the system's queue. 0 is any number, the default.
+    #[must_use]
+    pub fn max_connections(self, connections: usize) -> Self {
+        self.http(|http| http.max_connections(connections))
+    }
+
+    /// How long all messages of one call may be together, in bytes: any length by default.
+    #[must_use]
+    pub fn max_body_size(self, bytes: usize) -> Self {
+        self.http(|http| http.max_body_size(bytes))
+    }
+
+    /// How long a connection may stand idle between two calls: 60 s by default, zero is for ever.
+    #[must_use]
+    pub fn idle_timeout(self, time: Duration) -> Self {
+        self.http(|http| http.idle_timeout(time))
+    }
+
+    /// Lets each request carry a second extension, the [`Peer`](interloop_http::Peer) that it comes from.
+    #[must_use]
+    pub fn with_peers(self) -> Self {
+        self.http(HttpServer::with_peers)
+    }
+
+    /// Where it listens, known once it does: for any thread, to be asked for before the server is given to the service.
+    pub fn addresses(&self) -> Addresses {
+        self.http.addresses()
+    }
+
+    /// Makes these the server's [`addresses`](Self::addresses): for a server that is made anew for each incarnation.
+    #[must_use]
+    pub fn announce_to(self, addresses: Addresses) -> Self {
+        self.http(|http| http.announce_to(addresses))
+    }
+}
+
+impl<L: Net> Task<L> for GrpcServer {
+    type Options = HttpOptions;
+
+    async fn run(&mut self, cx: Context<L, HttpOptions>) -> Result {
+        let mut routes = self.routes.clone();
+        if self.with_health {
+            let health = health::server(cx.service().clone(), cx.shutdown());
+            routes.add("grpc.health.v1.Health", health);
+        }
+        let counts = Arc::new(Counts::new(&cx));
+        self.http.run_with(&cx, |timers| Calls::new(routes, timers.clone(), counts)).await
+    }
+}
+
+impl Default for GrpcServer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for GrpcServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GrpcServer").field("http", &self.http).field("routes", &self.routes).finish_non_exhaustive()
+    }
+}
