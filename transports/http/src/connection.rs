@@ -100,7 +100,8 @@ fn builder(inbox: Inbox, limits: &Limits) -> Builder<Inbox> {
     // Without hyper's own timers: see `activity`.
     builder.http1().header_read_timeout(None).max_buf_size(limits.header_size);
     let header_size = u32::try_from(limits.header_size).unwrap_or(u32::MAX);
-    builder.http2().max_header_list_size(header_size).enable_connect_protocol();
+    // Without extended CONNECT, which browsers would use for WebSockets where it is offered: they open a connection of HTTP/1.1 instead.
+    builder.http2().max_header_list_size(header_size);
     builder
 }
 
