@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use interloop::{Context, Result, Shutdown, Task, net::Net};
-use interloop_listen::{Addresses, Pauses, Place, Seats, is_of_one_client, poll_in_turn};
+use interloop_listen::{Addresses, Pauses, Place, QUEUED, Seats, is_of_one_client, poll_in_turn};
 use tower_service::Service;
 
 #[cfg(feature = "tls")]
@@ -403,9 +403,12 @@ where
         }
     }
 
-    // Who has connected already is in; who comes now is refused.
+    // Who has connected already is in; who comes now is refused. More than these can't have waited.
     for listener in &listeners {
-        while seats.are_free() {
+        for _ in 0..QUEUED {
+            if !seats.are_free() {
+                break;
+            }
             match listener.accept_now() {
                 Ok(connection) => spawn(connection),
                 Err(error) if is_of_one_client(&error) => {}

@@ -2,6 +2,9 @@
 
 use std::{io, task::Poll, time::Duration};
 
+/// How many connections can wait in the system's queue of a listener that the core has bound: its backlog, and what Linux adds.
+pub const QUEUED: usize = 4097;
+
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 

@@ -11,7 +11,7 @@ mod sockets;
 mod tls;
 
 pub use crate::{
-    accept::{Pauses, is_of_one_client, poll_in_turn},
+    accept::{Pauses, QUEUED, is_of_one_client, poll_in_turn},
     addresses::{Addresses, Announced},
     options::{ListenOptions, Place, unless_zero},
     parse::{mode, size},

@@ -19,7 +19,7 @@ use interloop::{
     net::{Accept, Address, Bound, Net, Socket},
     tasks::Workers,
 };
-use interloop_listen::{Addresses, Pauses, Place, Seats, is_of_one_client, poll_in_turn};
+use interloop_listen::{Addresses, Pauses, Place, QUEUED, Seats, is_of_one_client, poll_in_turn};
 use thrift::server::TProcessor;
 
 #[cfg(feature = "tls")]
@@ -398,9 +398,12 @@ async fn serve<L: Net, O: 'static>(
         }
     }
 
-    // Who has connected already is in; who comes now is refused.
+    // Who has connected already is in; who comes now is refused. More than these can't have waited.
     for listener in &listeners {
-        while seats.are_free() {
+        for _ in 0..QUEUED {
+            if !seats.are_free() {
+                break;
+            }
             match listener.accept_now(cx) {
                 Ok(connection) => spawn(connection),
                 Err(error) if is_of_one_client(&error) => {}
