@@ -13,6 +13,8 @@ pub mod lateness;
 pub mod queue;
 pub mod sparts;
 pub mod std_channel;
+pub mod sums;
+pub mod thrift;
 pub mod tokio;
 
 use std::cell::Cell;
@@ -22,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use crate::pin::spawn_on;
 use crate::suite::Suite;
+use crate::thrift_load::cpu_per_call;
 
 /// The comparison of calls.
 pub const CALL: &str = "call";
@@ -104,6 +107,24 @@ pub fn register(suite: &mut Suite) {
             .link(http::LINK)
             .add_fallible(BARE_SMOL, move |n| crate::http_load::cpu_per_request(http::bare_smol, connections, n))
             .link(http::SMOL_LINK);
+    }
+    let has_nb_server = thrift::has_nb_server();
+    let answered = if has_nb_server { thrift::SLOW } else { thrift::MISSING };
+    let question = format!(
+        "CPU time (user and system) of the server a call of Thrift, framed and binary: `add` of two i64, {} connections, \
+         server and load each on a CPU of its own. Calls a second stand beside it. {answered}",
+        thrift::CONNECTIONS,
+    );
+    let comparison = suite.compare(thrift::THRIFT, 60_000, question.leak()).parts(3);
+    comparison
+        .add_fallible(thrift::T_SERVER, |n| cpu_per_call(thrift::t_server, thrift::CONNECTIONS, n))
+        .link(thrift::LINK);
+    if has_nb_server {
+        comparison
+            .add_fallible("sparts: NBServerTask", |n| {
+                cpu_per_call(thrift::nb_server, thrift::CONNECTIONS, (n / 10).max(10))
+            })
+            .link(sparts::LINK);
     }
     suite
         .compare(START, 100, "From the start of the server's process to its first answer.")

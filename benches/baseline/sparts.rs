@@ -17,9 +17,17 @@ const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/baseline/sparts_queu
 
 /// `SPARTS_PYTHON`, or `python3`, if it has sparts.
 pub fn python() -> Option<String> {
-    let python = std::env::var("SPARTS_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let found = Command::new(&python).args(["-c", "from sparts.tasks.queue import QueueTask"]).output().ok()?;
-    found.status.success().then_some(python)
+    has("from sparts.tasks.queue import QueueTask").then(python_name)
+}
+
+/// `SPARTS_PYTHON`, or `python3`, whatever it has.
+pub fn python_name() -> String {
+    std::env::var("SPARTS_PYTHON").unwrap_or_else(|_| "python3".to_owned())
+}
+
+/// Whether it runs that line.
+pub fn has(line: &str) -> bool {
+    Command::new(python_name()).args(["-c", line]).output().is_ok_and(|output| output.status.success())
 }
 
 /// As in [`queue`](super::queue), in the mode `results` or `posts`; a twentieth of the items, since it is slow.

@@ -4,7 +4,7 @@
 //!   `benches/baseline/` and knows nothing of Interloop.
 //! - [`ours`]: the same measured through Interloop, and the figures that have to hold.
 //! - [`suite`]: comparisons, rounds, interleaving; [`stats`] and [`report`]: what is printed and written.
-//! - [`pin`], [`process`], [`http_load`]: tools to measure with.
+//! - [`pin`], [`process`], [`http_load`], [`thrift_load`]: tools to measure with.
 
 #[path = "../baseline/mod.rs"]
 pub mod baseline;
@@ -15,3 +15,4 @@ pub mod process;
 pub mod report;
 pub mod stats;
 pub mod suite;
+pub mod thrift_load;

@@ -11,6 +11,7 @@ mod matrix;
 mod memory;
 mod posts;
 mod queues;
+mod thrift;
 
 use crate::suite::Suite;
 
@@ -22,6 +23,7 @@ pub fn register(suite: &mut Suite) {
     posts::register(suite);
     matrix::register(suite);
     http::register(suite);
+    thrift::register(suite);
     lifecycle::register(suite);
     memory::register(suite);
     counters::register(suite);

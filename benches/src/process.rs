@@ -14,7 +14,8 @@ use nix::unistd::Pid;
 
 use crate::suite::Failure;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a server may take to answer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Makes the command of a server that listens on the address it is given, on loopback.
 pub type Program = fn(SocketAddr) -> Result<Command, Failure>;
@@ -99,6 +100,11 @@ pub struct Server {
 impl Server {
     /// Starts it on a free port of loopback, and waits for its first answer to `GET /`.
     pub fn start(program: Program) -> Result<Self, Failure> {
+        Self::start_until(program, first_answer)
+    }
+
+    /// As [`start`](Self::start), for what isn't HTTP: until `answers` says that it does.
+    pub fn start_until(program: Program, answers: fn(SocketAddr) -> io::Result<bool>) -> Result<Self, Failure> {
         // Freed again at once; nothing else on this machine binds port after port while we measure.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let mut command = program(address)?;
@@ -106,7 +112,7 @@ impl Server {
         let begin = Instant::now();
         let mut child = Child::spawn(&mut command)?;
         loop {
-            if first_answer(address)? {
+            if answers(address)? {
                 return Ok(Self { child, address, first_answer: begin.elapsed() });
             }
             if let Some(status) = child.0.try_wait()? {
