@@ -10,7 +10,8 @@ use tower_service::Service;
 
 use crate::{call::Calls, counts::Counts, health, routes::Routes};
 
-/// A gRPC server: a task that serves what tonic generates, over cleartext HTTP/2, on any loop with sockets.
+/// A gRPC server: a task that serves what tonic generates, over HTTP/2, in the clear or, with the feature `tls`, over TLS, on any loop
+/// with sockets.
 ///
 /// Calls are routed by the name of their service. One that there is not is answered with `UNIMPLEMENTED`, a handler's panic with `INTERNAL`, and nothing else
 /// comes of it. A call's deadline (`grpc-timeout`) is kept by the loop's own timers: past it the handler, or the stream that it returned, is dropped, and the
@@ -116,6 +117,35 @@ impl GrpcServer {
         self.http(HttpServer::with_peers)
     }
 
+    /// Speaks TLS, 1.2 and 1.3, with the certificate in this PEM file, those between it and its CA after it, and its private key in another. They are read
+    /// again when the service [reloads](interloop::ServiceHandle::reload): for new connections, if they are right, else the reload is refused.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.http(|http| http.tls(cert, key))
+    }
+
+    /// Serves only clients with a certificate of one of the CAs in this PEM file.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_client_ca(self, path: impl Into<PathBuf>) -> Self {
+        self.http(|http| http.tls_client_ca(path))
+    }
+
+    /// How long a client may take for the TLS handshake, from the start of the connection: 10 s by default, zero is for ever.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_handshake_timeout(self, time: Duration) -> Self {
+        self.http(|http| http.tls_handshake_timeout(time))
+    }
+
+    /// How many TLS handshakes are worked on at once; further ones wait, within their time: 1000 by default, 0 is any number.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_max_handshakes(self, handshakes: usize) -> Self {
+        self.http(|http| http.tls_max_handshakes(handshakes))
+    }
+
     /// Where it listens, known once it does: for any thread, to be asked for before the server is given to the service.
     pub fn addresses(&self) -> Addresses {
         self.http.addresses()
@@ -139,6 +169,10 @@ impl<L: Net> Task<L> for GrpcServer {
         }
         let counts = Arc::new(Counts::new(&cx));
         self.http.run_with(&cx, |timers| Calls::new(routes, timers.clone(), counts)).await
+    }
+
+    fn check(&self, options: &HttpOptions) -> Result {
+        self.http.check_with(options)
     }
 }
 

@@ -8,32 +8,16 @@ use std::{
 };
 
 use interloop::net::Net;
-use util::{Hosting, PATIENCE, eventually, host, watchdog};
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+use util::{
+    Hosting, PATIENCE, eventually,
+    frames::{PREFACE, frame, head},
+    host, watchdog,
+};
 
 fn connect(hosting: &Hosting) -> TcpStream {
     let stream = TcpStream::connect(hosting.port()).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("it is a socket");
     stream
-}
-
-fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
-    let length = (payload.len() as u32).to_be_bytes();
-    [&length[1..], &[kind, flags, 0, 0, 0, 1], payload].concat()
-}
-
-/// The head of a call on the first stream, without compression.
-fn head(path: &str, kind: &str) -> Vec<u8> {
-    let mut block = vec![0x83, 0x86, 0x41, 1, b'x'];
-    for (name, value) in [(":path", path), ("content-type", kind), ("te", "trailers")] {
-        block.push(0);
-        for text in [name, value] {
-            block.push(text.len() as u8);
-            block.extend(text.as_bytes());
-        }
-    }
-    frame(1, 4, &block)
 }
 
 /// Goes on: another client is served.

@@ -1,4 +1,4 @@
-"""Python's gRPC against the server of tests/python.rs: client.py PORT; prints a line for each thing that holds."""
+"""Python's gRPC against the server of tests/python.rs: client.py PORT [CA]; prints a line for each thing that holds."""
 import sys
 import threading
 import time
@@ -7,7 +7,12 @@ import grpc
 from google.protobuf.wrappers_pb2 import BytesValue
 
 LARGE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-channel = grpc.insecure_channel("127.0.0.1:" + sys.argv[1], options=LARGE)
+address = "127.0.0.1:" + sys.argv[1]
+if sys.argv[2:]:
+    with open(sys.argv[2], "rb") as authority:
+        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(authority.read()), options=LARGE)
+else:
+    channel = grpc.insecure_channel(address, options=LARGE)
 
 
 def wrap(data):

@@ -232,8 +232,22 @@ impl<S> HttpServer<S> {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let settings = Settings::new(cx.options(), &self.code, self.with_peers);
+        #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "there is nothing to add"))]
+        let mut settings = Settings::new(cx.options(), &self.code, self.with_peers);
+        #[cfg(feature = "tls")]
+        {
+            settings.tls = cx.options().tls.settings(&self.code.tls)?;
+        }
         serve(cx, settings, service, &self.addresses).await
+    }
+
+    /// Looks at the options before anything starts: for transports that are built on this one, whose `check` this is.
+    #[doc(hidden)]
+    #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "there is nothing to look at"))]
+    pub fn check_with(&self, options: &HttpOptions) -> Result {
+        #[cfg(feature = "tls")]
+        options.tls.check(&self.code.tls)?;
+        Ok(())
     }
 }
 
@@ -249,19 +263,12 @@ where
     type Options = HttpOptions;
 
     async fn run(&mut self, cx: Context<L, HttpOptions>) -> Result {
-        #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "there is nothing to add"))]
-        let mut settings = Settings::new(cx.options(), &self.code, self.with_peers);
-        #[cfg(feature = "tls")]
-        {
-            settings.tls = cx.options().tls.settings(&self.code.tls)?;
-        }
         let service = self.service.clone();
-        serve(&cx, settings, |_| service, &self.addresses).await
+        self.run_with(&cx, |_| service).await
     }
 
-    #[cfg(feature = "tls")]
     fn check(&self, options: &HttpOptions) -> Result {
-        options.tls.check(&self.code.tls)
+        self.check_with(options)
     }
 }
 

@@ -3,6 +3,8 @@
 // Each test file uses its part.
 #![allow(dead_code, unreachable_pub, unused_imports, unused_macros)]
 
+pub mod frames;
+
 use std::{
     convert::Infallible,
     future::Future,
@@ -229,8 +231,13 @@ impl Hosting {
 }
 
 pub fn host<L: Net>(arguments: &[&str]) -> Hosting {
+    host_set::<L>(arguments, |server| server)
+}
+
+/// With more set at the server.
+pub fn host_set<L: Net>(arguments: &[&str], set: impl FnOnce(GrpcServer) -> GrpcServer) -> Hosting {
     let echo = Echo::new();
-    let server = GrpcServer::new().add_service(echo.clone()).with_health();
+    let server = set(GrpcServer::new().add_service(echo.clone()).with_health());
     let addresses = server.addresses();
     let mut service = Service::new("test");
     service.task_on::<L>("grpc", server);
