@@ -10,8 +10,8 @@ use std::{
 };
 
 use crate::{
-    Counters, Meter, Offer, OptionError, Options, Phase, Reason, Reloaded, Remote, Reply, Report, Shutdown, Status,
-    TaskHandle, Warning, Watch, block,
+    Counters, Meter, Offer, OptionError, Options, Phase, Reason, Reloaded, Remote, Reply, Report, Shutdown, State,
+    Status, TaskHandle, Warning, Watch, block,
     clock::Clock,
     events::{Events, Message},
     lifecycle::Event,
@@ -176,6 +176,11 @@ impl ServiceHandle {
     /// Whether all tasks run, and no stop has been requested.
     pub fn is_ready(&self) -> bool {
         self.0.board.is_ready()
+    }
+
+    /// What a task is at, without all else of the [status](Self::status), which asks gauges; None where no task has this name.
+    pub fn task_state(&self, task: &str) -> Option<State> {
+        self.0.board.task_state(task)
     }
 
     /// What the service as a whole is at.

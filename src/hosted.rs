@@ -5,7 +5,6 @@
 //! on elsewhere keeps nothing of the user's alive.
 
 use std::{
-    any::Any,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -20,6 +19,7 @@ use crate::{
     clock::Wakes,
     current,
     mailbox::Shared,
+    panics::panic_message,
     sync::{AtomicBool, Ordering},
     trace::Span,
 };
@@ -102,10 +102,10 @@ impl<F: Future, E: FnOnce(Ended<F::Output>)> Hosted<F, E> {
         let span = std::mem::replace(this.span, Span::none());
         let ended = match catch_unwind(AssertUnwindSafe(|| span.run(|| this.inner.set(None)))) {
             Ok(()) => ended,
-            Err(panic) => Ended::Panicked(message(panic)),
+            Err(panic) => Ended::Panicked(panic_message(panic)),
         };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| end(ended))) {
-            log::error!("panicked at the end of a future: {}", message(panic));
+            log::error!("panicked at the end of a future: {}", panic_message(panic));
         }
         this.loop_.future_ends();
         this.wakes.end();
@@ -127,7 +127,7 @@ impl<F: Future, E: FnOnce(Ended<F::Output>)> Hosted<F, E> {
         match output {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(output)) => self.finish(Ended::Returned(output)),
-            Err(panic) => self.finish(Ended::Panicked(message(panic))),
+            Err(panic) => self.finish(Ended::Panicked(panic_message(panic))),
         }
         Poll::Ready(())
     }
@@ -143,22 +143,7 @@ impl<F: Future, E: FnOnce(Ended<F::Output>)> Future for Hosted<F, E> {
     }
 }
 
-/// What a panic said.
-pub(crate) fn message(panic: Box<dyn Any + Send>) -> String {
-    match panic.downcast::<String>() {
-        Ok(text) => *text,
-        Err(panic) => match panic.downcast::<&'static str>() {
-            Ok(text) => (*text).to_owned(),
-            Err(panic) => {
-                // Dropping a payload of an unknown type could panic once more.
-                std::mem::forget(panic);
-                "a panic without a message".to_owned()
-            }
-        },
-    }
-}
-
 /// Runs something of the user's; what it said if it panicked.
 pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, String> {
-    catch_unwind(AssertUnwindSafe(f)).map_err(message)
+    catch_unwind(AssertUnwindSafe(f)).map_err(panic_message)
 }

@@ -168,6 +168,7 @@ pub use crate::{
         Applied, OnReload, OptionChange, OptionChanges, OptionError, OptionValue, Options, Origin, Reloaded, Secret,
         duration,
     },
+    panics::panic_message,
     remote::{PostError, Remote, Slot},
     reply::{CallError, CancelOnDrop, Reply},
     restart::RestartPolicy,

@@ -1,4 +1,4 @@
-//! The panic hook of `run()`: one line in the log, with task, loop and place.
+//! What panics say; and the panic hook of `run()`: one line in the log, with task, loop and place.
 
 use std::{any::Any, panic};
 
@@ -17,14 +17,28 @@ pub(crate) fn install(service: &ServiceHandle) {
             (None, Some(l)) => format!("a job on loop {l}"),
             (None, None) => format!("thread {}", std::thread::current().name().unwrap_or("without a name")),
         };
-        log::error!(target: &target, "{who} panicked at {place}: {}", said(info.payload()));
+        log::error!(target: &target, "{who} panicked at {place}: {}", said(info.payload()).unwrap_or(NOTHING));
     }));
 }
 
-fn said(payload: &(dyn Any + Send)) -> &str {
-    match (payload.downcast_ref::<String>(), payload.downcast_ref::<&'static str>()) {
-        (Some(text), _) => text,
-        (_, Some(text)) => text,
-        _ => "a panic without a message",
-    }
+/// What a panic that was caught has said: for who runs the code of others, such as a transport. It never panics.
+///
+/// ```
+/// let caught = std::panic::catch_unwind(|| panic!("no more {}", "tea")).unwrap_err();
+/// assert_eq!(interloop::panic_message(caught), "no more tea");
+/// ```
+pub fn panic_message(panic: Box<dyn Any + Send>) -> String {
+    let Some(text) = said(&*panic).map(str::to_owned) else {
+        // Dropping a payload of an unknown type could panic once more.
+        std::mem::forget(panic);
+        return NOTHING.to_owned();
+    };
+    text
+}
+
+const NOTHING: &str = "a panic without a message";
+
+fn said(payload: &(dyn Any + Send)) -> Option<&str> {
+    let literal = || payload.downcast_ref::<&'static str>().copied();
+    payload.downcast_ref::<String>().map(String::as_str).or_else(literal)
 }

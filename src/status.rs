@@ -548,6 +548,10 @@ impl Board {
         lock(&self.inner).ready
     }
 
+    pub(crate) fn task_state(&self, task: &str) -> Option<State> {
+        lock(&self.inner).tasks.iter().find(|row| &*row.name == task).map(|row| row.state)
+    }
+
     /// Whether all tasks have started, whatever came of it since; known once they have, or never will.
     pub(crate) fn started(self: &Arc<Self>) -> impl Future<Output = bool> + Send + 'static {
         PhaseReached {

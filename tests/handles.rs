@@ -7,7 +7,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use interloop::{Context, EventLoop, NoOptions, Offer, Result, Service, Task, TaskHandle, TaskRef, Thread};
+use interloop::{Context, EventLoop, NoOptions, Offer, Result, Service, State, Task, TaskHandle, TaskRef, Thread};
 use util::{Log, quiet_resident, up, watched};
 
 /// Counts, for whoever has a handle.
@@ -126,4 +126,20 @@ fn a_handle_that_leads_nowhere_or_to_two_tasks_is_refused() {
         (error.code(), error.to_string().as_str()),
         (78, "test: task two offers a handles::Other that leads to task one")
     );
+}
+
+#[test]
+fn a_tasks_state_is_had_without_asking_gauges() {
+    watched(|| {
+        let mut service = Service::new("one");
+        service.task("waits", quiet_resident::<Thread>());
+        service.handle().meter().gauge_from("asked", || panic!("it is asked"));
+        let running = up(service);
+        assert_eq!(running.task_state("waits"), Some(State::Running));
+        assert_eq!(running.task_state("nobody"), None);
+        let handle = running.handle().clone();
+        running.request_shutdown("enough");
+        running.join();
+        assert_eq!(handle.task_state("waits"), Some(State::Stopped));
+    });
 }

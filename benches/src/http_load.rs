@@ -1,19 +1,14 @@
 //! A load of keep-alive requests from several connections, one request at a time each.
 //!
-//! It runs on one thread and does little: the server is what is measured, by its own CPU time. The number of requests is
-//! fixed, so the load ends by itself. Loopback only.
+//! It runs on one thread and does little: the server is what is measured, by its own CPU time.
 
-use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::runtime::{Builder, Runtime};
-use tokio::task::LocalSet;
 
+use crate::connections::{Connections, Left, take};
 use crate::pin::{Cpus, run_on};
 use crate::process::{Program, Server};
 use crate::suite::{Failure, Sample};
@@ -25,10 +20,10 @@ pub fn cpu_per_request(program: Program, connections: usize, n: u32) -> Result<S
     let cpu = Cpus::get().first;
     let server = run_on(cpu, move || Server::start(program))?;
     run_on(cpu, move || {
-        let mut load = Load::connect(server.address(), connections)?;
-        load.run(n / 10)?;
+        let mut load = Connections::open(server.address(), connections)?;
+        load.run(n / 10, requests)?;
         let before = server.cpu_time()?;
-        let elapsed = load.run(n)?;
+        let elapsed = load.run(n, requests)?;
         Ok(Sample::of_cpu(n, server.cpu_time()? - before, elapsed))
     })
 }
@@ -46,63 +41,9 @@ pub fn start_to_first_answer(program: Program, n: u32) -> Result<Sample, Failure
     })
 }
 
-/// Open connections to one server.
-#[derive(Debug)]
-pub struct Load {
-    runtime: Runtime,
-    streams: Vec<TcpStream>,
-}
-
-impl Load {
-    /// Opens the connections.
-    ///
-    /// # Errors
-    ///
-    /// What connecting says; and an address that isn't on loopback.
-    pub fn connect(address: SocketAddr, connections: usize) -> io::Result<Self> {
-        if !address.ip().is_loopback() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "only loopback is loaded"));
-        }
-        let runtime = Builder::new_current_thread().enable_io().build()?;
-        let streams = runtime.block_on(async {
-            let mut streams = Vec::with_capacity(connections);
-            for _ in 0..connections {
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
-                streams.push(stream);
-            }
-            Ok::<_, io::Error>(streams)
-        })?;
-        Ok(Self { runtime, streams })
-    }
-
-    /// Sends `n` requests in all, each when the answer to the one before has come; returns how long that took.
-    ///
-    /// # Errors
-    ///
-    /// A connection that ends or fails, an answer that isn't 200 with a content-length.
-    pub fn run(&mut self, n: u32) -> io::Result<Duration> {
-        let left = Rc::new(Cell::new(n));
-        let streams = std::mem::take(&mut self.streams);
-        let tasks = LocalSet::new();
-        let begin = Instant::now();
-        self.streams = tasks.block_on(&self.runtime, async {
-            let running: Vec<_> =
-                streams.into_iter().map(|stream| tokio::task::spawn_local(requests(stream, left.clone()))).collect();
-            let mut streams = Vec::with_capacity(running.len());
-            for task in running {
-                streams.push(task.await.map_err(io::Error::other)??);
-            }
-            Ok::<_, io::Error>(streams)
-        })?;
-        Ok(begin.elapsed())
-    }
-}
-
-async fn requests(mut stream: TcpStream, left: Rc<Cell<u32>>) -> io::Result<TcpStream> {
+async fn requests(mut stream: TcpStream, left: Left) -> io::Result<TcpStream> {
     let mut buffer = [0; 4096];
-    while let Some(rest) = left.get().checked_sub(1) {
-        left.set(rest);
+    while take(&left) {
         stream.write_all(REQUEST).await?;
         let mut filled = 0;
         loop {
@@ -147,11 +88,5 @@ mod tests {
         assert_eq!(response_length(head.as_bytes()).unwrap(), Some(head.len() + 5));
         response_length(b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n").unwrap_err();
         response_length(b"HTTP/1.1 200 OK\r\n\r\n").unwrap_err();
-    }
-
-    #[test]
-    fn only_loopback_is_loaded() {
-        let error = super::Load::connect(([192, 0, 2, 1], 80).into(), 1).unwrap_err();
-        assert_eq!(error.to_string(), "only loopback is loaded");
     }
 }

@@ -8,6 +8,7 @@
 
 #[path = "../baseline/mod.rs"]
 pub mod baseline;
+mod connections;
 pub mod http_load;
 pub mod ours;
 pub mod pin;

@@ -63,7 +63,7 @@ impl RunningTest {
     #[track_caller]
     pub fn wait_for_state(&self, task: &str, state: State) {
         let mut watch = self.handle.watch();
-        if !self.handle.status().tasks.iter().any(|row| row.name == task) {
+        if self.handle.task_state(task).is_none() {
             self.limit.fail(format_args!("there is no task {task}"));
         }
         while let Some(step) = watch.wait_timeout(self.limit.rest()) {

@@ -1,12 +1,11 @@
 //! All checks of a loop at once, and what came of them.
 
 use std::{
-    any::Any,
     fmt, thread,
     time::{Duration, Instant},
 };
 
-use interloop::{EventLoop, Timers, net::Net};
+use interloop::{EventLoop, Timers, net::Net, panic_message};
 
 use crate::{Subject, base_checks, native_checks, net_checks, partner_checks};
 
@@ -43,18 +42,13 @@ impl Table {
             // A thread of its name, which its watchdog says.
             let thread = thread::Builder::new().name(name.to_owned()).spawn(check);
             let result = match thread.map(thread::JoinHandle::join) {
-                Ok(ended) => ended.map_err(|panic| said(&*panic)),
+                Ok(ended) => ended.map_err(panic_message),
                 Err(error) => Err(format!("there is no thread for it: {error}")),
             };
             Row { name, result, took: begun.elapsed() }
         };
         Self { rows: checks.map(run).collect() }
     }
-}
-
-fn said(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("it panicked without words").to_owned()
 }
 
 impl fmt::Display for Table {

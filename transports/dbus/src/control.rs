@@ -14,7 +14,7 @@ const NONE: &str = "__None__";
 pub(crate) struct Control(pub(crate) ServiceHandle);
 
 fn shown(option: &OptionValue) -> String {
-    if option.is_secret() { "***" } else { option.value().unwrap_or(NONE) }.to_owned()
+    option.value().unwrap_or(NONE).to_owned()
 }
 
 /// The bus says who calls: the service's own user and root may control it, others may look.

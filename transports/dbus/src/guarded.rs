@@ -1,10 +1,10 @@
 //! A user's interface, whose panics are answered.
 
-use std::{collections::HashMap, fmt::Write, panic::AssertUnwindSafe};
+use std::{any::Any, collections::HashMap, fmt::Write, panic::AssertUnwindSafe, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use interloop::Counter;
+use interloop::{Counter, panic_message};
 use zbus::{
     BoxDBusError, Connection, ObjectServer, OwnedVariant, Variant, fdo,
     message::{Header, Message},
@@ -12,16 +12,18 @@ use zbus::{
     object_server::{DispatchResult, Interface, SignalEmitter},
 };
 
-/// What is counted of calls.
+/// What is counted of calls, and the log's target for what is not.
 #[derive(Clone, Debug)]
 pub(crate) struct CallCounts {
     pub(crate) calls: Counter,
     pub(crate) panics: Counter,
+    pub(crate) target: Arc<str>,
 }
 
 impl CallCounts {
-    fn panicked(&self) -> fdo::Error {
+    fn panicked(&self, panic: Box<dyn Any + Send>) -> fdo::Error {
         self.panics.add(1);
+        log::error!(target: &self.target, "a handler panicked: {}", panic_message(panic));
         fdo::Error::Failed("the handler panicked".to_owned())
     }
 
@@ -32,7 +34,7 @@ impl CallCounts {
         DispatchResult::Async(Box::pin(async move {
             match AssertUnwindSafe(answer).catch_unwind().await {
                 Ok(answered) => answered,
-                Err(_) => Err(counts.panicked().into()),
+                Err(panic) => Err(counts.panicked(panic).into()),
             }
         }))
     }
@@ -62,7 +64,7 @@ impl<I: Interface> Interface for Guarded<I> {
         emitter: &SignalEmitter<'_>,
     ) -> Option<Result<OwnedVariant, BoxDBusError>> {
         let get = self.interface.get(property_name, server, connection, header, emitter);
-        AssertUnwindSafe(get).catch_unwind().await.unwrap_or_else(|_| Some(Err(self.counts.panicked().into())))
+        AssertUnwindSafe(get).catch_unwind().await.unwrap_or_else(|panic| Some(Err(self.counts.panicked(panic).into())))
     }
 
     async fn get_all(
@@ -73,7 +75,7 @@ impl<I: Interface> Interface for Guarded<I> {
         emitter: &SignalEmitter<'_>,
     ) -> fdo::Result<HashMap<String, OwnedVariant>> {
         let get = self.interface.get_all(server, connection, header, emitter);
-        AssertUnwindSafe(get).catch_unwind().await.unwrap_or_else(|_| Err(self.counts.panicked()))
+        AssertUnwindSafe(get).catch_unwind().await.unwrap_or_else(|panic| Err(self.counts.panicked(panic)))
     }
 
     fn set<'call>(
@@ -99,7 +101,7 @@ impl<I: Interface> Interface for Guarded<I> {
     ) -> Option<Result<(), BoxDBusError>> {
         let set = self.interface.set_mut(property_name, value, server, connection, header, emitter);
         let set = AssertUnwindSafe(set).catch_unwind().await;
-        set.unwrap_or_else(|_| Some(Err(self.counts.panicked().into())))
+        set.unwrap_or_else(|panic| Some(Err(self.counts.panicked(panic).into())))
     }
 
     fn call<'call>(

@@ -21,7 +21,7 @@ use std::{
 
 use futures_channel::oneshot;
 use futures_util::FutureExt;
-use interloop::net;
+use interloop::{net, panic_message};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use zbus::runtime::{
     Interest, IoSource,
@@ -130,7 +130,7 @@ impl Runtime for LoopRuntime {
                 });
                 match output.await {
                     Some(Ok(output)) => drop(answer.send(output)),
-                    Some(Err(_)) => log::error!("D-Bus: {name} panicked"),
+                    Some(Err(panic)) => log::error!("D-Bus: {name} panicked: {}", panic_message(panic)),
                     None => {}
                 }
             })

@@ -187,7 +187,11 @@ impl<L: Net> Task<L> for DbusService {
         let session = Session {
             service: self,
             name,
-            calls: CallCounts { calls: meter.counter("calls"), panics: meter.counter("panics") },
+            calls: CallCounts {
+                calls: meter.counter("calls"),
+                panics: meter.counter("panics"),
+                target: cx.target().into(),
+            },
             owned: meter.gauge("name_owned"),
             cx: &cx,
         };

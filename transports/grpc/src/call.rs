@@ -14,6 +14,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
+use interloop::panic_message;
 use interloop_http::parts::{Timer, Timers};
 use tonic::{Code, Status, body::Body};
 
@@ -121,14 +122,7 @@ impl Call {
 
     fn panicked(&self, panic: Box<dyn Any + Send>) -> Status {
         self.counts.panics.add(1);
-        let said = match (panic.downcast_ref::<String>(), panic.downcast_ref::<&'static str>()) {
-            (Some(text), _) => text,
-            (_, Some(text)) => *text,
-            _ => "a panic without a message",
-        };
-        log::error!(target: &self.counts.target, "the handler of {} panicked: {said}", self.path);
-        // Dropping a payload of an unknown type could panic once more.
-        std::mem::forget(panic);
+        log::error!(target: &self.counts.target, "the handler of {} panicked: {}", self.path, panic_message(panic));
         Status::internal("the handler panicked")
     }
 

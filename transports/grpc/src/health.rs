@@ -29,11 +29,8 @@ pub(crate) struct Checks {
 impl Checks {
     /// None where nothing has this name.
     fn look(&self, name: &str) -> Option<ServingStatus> {
-        let serving = if name.is_empty() {
-            self.service.is_ready()
-        } else {
-            self.service.status().tasks.iter().find(|task| task.name == name)?.state == State::Running
-        };
+        let serving =
+            if name.is_empty() { self.service.is_ready() } else { self.service.task_state(name)? == State::Running };
         Some(if serving { ServingStatus::Serving } else { ServingStatus::NotServing })
     }
 }

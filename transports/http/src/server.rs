@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
-use interloop::{Context, Result, Shutdown, Task, net::Net};
+use interloop::{Context, Result, Shutdown, Task, net::Net, panic_message};
 use interloop_listen::{Addresses, Pauses, Place, QUEUED, Seats, is_of_one_client, poll_in_turn};
 use tower_service::Service;
 
@@ -299,14 +299,7 @@ impl Server {
     /// Takes note of a panic in a handler.
     pub(crate) fn panicked(&self, panic: Box<dyn Any + Send>) {
         self.counts.panics.add(1);
-        let said = match (panic.downcast_ref::<String>(), panic.downcast_ref::<&'static str>()) {
-            (Some(text), _) => text,
-            (_, Some(text)) => *text,
-            _ => "a panic without a message",
-        };
-        log::error!(target: &self.target, "a handler panicked: {said}");
-        // Dropping a payload of an unknown type could panic once more.
-        std::mem::forget(panic);
+        log::error!(target: &self.target, "a handler panicked: {}", panic_message(panic));
     }
 }
 

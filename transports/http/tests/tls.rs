@@ -34,32 +34,14 @@ use util_tls::{Ca, rest, say, shown, tcp};
 /// Makes a test of each of these on tokio, which is asked without a detour, and on three loops with [`Net`].
 macro_rules! on_four_loops {
     ($($test:ident,)+) => {
-        mod on_tokio {
-            $(#[test]
-            fn $test() {
-                super::$test::<interloop_tokio::Tokio>();
-            })+
-        }
-
-        mod on_thread {
-            $(#[test]
-            fn $test() {
-                super::$test::<interloop::Thread>();
-            })+
-        }
-
-        mod on_glib {
-            $(#[test]
-            fn $test() {
-                super::$test::<interloop_glib::Glib>();
-            })+
-        }
-
-        mod on_smol {
-            $(#[test]
-            fn $test() {
-                super::$test::<interloop_smol::Smol>();
-            })+
+        interloop_transport_tests::on_loops! {
+            {
+                on_tokio: interloop_tokio::Tokio,
+                on_thread: interloop::Thread,
+                on_glib: interloop_glib::Glib,
+                on_smol: interloop_smol::Smol
+            }
+            { $($test,)+ }
         }
     };
 }

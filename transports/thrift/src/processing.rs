@@ -1,13 +1,13 @@
 //! A call, from its bytes to the bytes of its answer.
 
 use std::{
-    any::Any,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::Arc,
 };
 
+use interloop::panic_message;
 use thrift::{ApplicationErrorKind, server::TProcessor};
 
 use crate::{
@@ -80,7 +80,7 @@ impl Call {
                 (self.refuse(kind, text.clone()), failed(kind, text))
             }
             Err(panic) => {
-                let text = said(panic);
+                let text = panic_message(panic);
                 (self.refuse(ApplicationErrorKind::InternalError, "the handler panicked"), End::Panicked(text))
             }
         };
@@ -128,15 +128,4 @@ fn blame(error: thrift::Error) -> (ApplicationErrorKind, String) {
         thrift::Error::Transport(error) => (ApplicationErrorKind::ProtocolError, error.message),
         thrift::Error::User(error) => (ApplicationErrorKind::InternalError, error.to_string()),
     }
-}
-
-fn said(panic: Box<dyn Any + Send>) -> String {
-    let said = match (panic.downcast_ref::<String>(), panic.downcast_ref::<&'static str>()) {
-        (Some(text), _) => text.clone(),
-        (_, Some(text)) => (*text).to_owned(),
-        _ => "a panic without a message".to_owned(),
-    };
-    // Dropping a payload of an unknown type could panic once more.
-    std::mem::forget(panic);
-    said
 }

@@ -1,24 +1,18 @@
 //! What a check says of a broken loop, and how soon.
 
 use std::{
-    any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
 };
+
+use interloop::panic_message;
 
 /// Within which a check has found what is wrong.
 const SOON: Duration = Duration::from_secs(5);
 
 /// Runs a check; what it says if it fails.
 pub(crate) fn run(check: impl FnOnce()) -> Result<(), String> {
-    catch_unwind(AssertUnwindSafe(check)).map_err(said)
-}
-
-fn said(panic: Box<dyn Any + Send>) -> String {
-    match panic.downcast::<String>() {
-        Ok(text) => *text,
-        Err(panic) => panic.downcast::<&'static str>().map_or_else(|_| String::new(), |text| (*text).to_owned()),
-    }
+    catch_unwind(AssertUnwindSafe(check)).map_err(panic_message)
 }
 
 /// The check fails soon, with these words.

@@ -6,34 +6,19 @@
 use std::{
     io::{BufRead, BufReader},
     process::{Child, Command, Output, Stdio},
-    sync::{Arc, Condvar, Mutex, mpsc},
+    sync::{Arc, Condvar, Mutex},
     thread::{self, ThreadId},
     time::Duration,
 };
 
 use interloop::{Running, Service, ServiceHandle, net::Net};
 use interloop_dbus::{Bus, DbusService, zbus};
+pub use interloop_transport_tests::{PATIENCE, eventually, watchdog};
 use tempfile::TempDir;
 use zbus::interface;
 
-/// As long as anything may take that is expected to happen.
-pub const PATIENCE: Duration = Duration::from_secs(20);
 pub const NAME: &str = "org.example.Echo";
 pub const PATH: &str = "/org/example/Echo";
-
-/// Ends the process if the test takes longer than a minute.
-pub fn watchdog() -> mpsc::Sender<()> {
-    let (over, wait) = mpsc::channel();
-    let name = thread::current().name().unwrap_or_default().to_owned();
-    thread::spawn(move || {
-        // Dropped, the other end ends the wait.
-        if wait.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("{name}: watchdog: not through after 60 s");
-            std::process::abort();
-        }
-    });
-    over
-}
 
 /// A dbus-daemon of our own, which is killed when it is dropped.
 pub struct Daemon {
@@ -228,12 +213,8 @@ pub fn start<L: Net>(dbus: DbusService) -> Running {
 
 /// Waits until a counter of the task has this value.
 pub fn wait_for_counter(service: &ServiceHandle, name: &str, at_least: u64) {
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while service.status().tasks[0].counters.get(name).copied().unwrap_or_default() < at_least {
-        assert!(std::time::Instant::now() < deadline, "{name}: {:?}", service.status());
-        // A counter wakes nobody.
-        thread::sleep(Duration::from_millis(5));
-    }
+    let counted = || service.status().tasks[0].counters.get(name).copied().unwrap_or_default();
+    eventually(name, || counted() >= at_least);
 }
 
 /// The same tests on each loop.

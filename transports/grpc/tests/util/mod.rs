@@ -13,7 +13,6 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
-        mpsc,
     },
     task::{Context, Poll},
     thread,
@@ -24,6 +23,7 @@ use futures_util::{Stream, StreamExt, stream};
 use http::{Request as HttpRequest, Response as HttpResponse};
 use interloop::{Running, Service, net::Net};
 use interloop_grpc::{Address, GrpcServer};
+pub use interloop_transport_tests::{PATIENCE, eventually, variants, watchdog};
 use tokio::sync::Semaphore;
 use tonic::{
     Request, Response, Status, Streaming,
@@ -31,23 +31,6 @@ use tonic::{
     server::{ClientStreamingService, Grpc, NamedService, ServerStreamingService, StreamingService, UnaryService},
 };
 use tonic_prost::ProstCodec;
-
-/// As long as anything may take that is expected to happen.
-pub const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Ends the process if the test takes longer than a minute.
-pub fn watchdog() -> mpsc::Sender<()> {
-    let (over, wait) = mpsc::channel();
-    let name = thread::current().name().unwrap_or_default().to_owned();
-    thread::spawn(move || {
-        // Dropped, the other end ends the wait.
-        if wait.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("{name}: watchdog: not through after 60 s");
-            std::process::abort();
-        }
-    });
-    over
-}
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Messages = Pin<Box<dyn Stream<Item = Result<Vec<u8>, Status>> + Send>>;
@@ -248,46 +231,17 @@ pub fn host_set<L: Net>(arguments: &[&str], set: impl FnOnce(GrpcServer) -> Grpc
     Hosting { running, addresses, echo }
 }
 
-/// The ways in which this kind of loop is run.
-pub fn variants<L: Net>() -> &'static [&'static [&'static str]] {
-    if L::NAME == "tokio" { &[&[], &["--tokio-worker-threads", "2"]] } else { &[&[]] }
-}
-
 /// Makes a test of each of these on loops of all kinds: with sockets of their own, and with the core's.
 macro_rules! on_each_loop {
     ($($test:ident,)+) => {
-        mod on_thread {
-            $(#[test]
-            fn $test() {
-                super::$test::<interloop::Thread>();
-            })+
-        }
-
-        mod on_tokio {
-            $(#[test]
-            fn $test() {
-                super::$test::<interloop_tokio::Tokio>();
-            })+
-        }
-
-        mod on_glib {
-            $(#[test]
-            fn $test() {
-                super::$test::<interloop_glib::Glib>();
-            })+
+        interloop_transport_tests::on_loops! {
+            {
+                on_thread: interloop::Thread,
+                on_tokio: interloop_tokio::Tokio,
+                on_glib: interloop_glib::Glib
+            }
+            { $($test,)+ }
         }
     };
 }
 pub(crate) use on_each_loop;
-
-/// Waits for something that has no event of its own.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..PATIENCE.as_millis() {
-        if holds() {
-            return;
-        }
-        // Not for order, only so as not to spin: the condition decides.
-        thread::sleep(Duration::from_millis(1));
-    }
-    panic!("never: {what}");
-}

@@ -9,7 +9,6 @@ use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     pin::Pin,
-    sync::mpsc,
     task::{Context, Poll},
     thread,
     time::Duration,
@@ -20,23 +19,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use interloop::{Running, Service, net::Net};
 use interloop_http::{Address, Addresses, Body, HttpServer};
-
-/// As long as anything may take that is expected to happen.
-pub const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Ends the process if the test takes longer than a minute.
-pub fn watchdog() -> mpsc::Sender<()> {
-    let (over, wait) = mpsc::channel();
-    let name = thread::current().name().unwrap_or_default().to_owned();
-    thread::spawn(move || {
-        // Dropped, the other end ends the wait.
-        if wait.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("{name}: watchdog: not through after 60 s");
-            std::process::abort();
-        }
-    });
-    over
-}
+pub use interloop_transport_tests::{PATIENCE, eventually, variants, watchdog};
 
 pub type Answer = Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send>>;
 
@@ -127,26 +110,15 @@ where
     cause
 }
 
-/// The ways in which this kind of loop is run.
-pub fn variants<L: Net>() -> &'static [&'static [&'static str]] {
-    if L::NAME == "tokio" { &[&[], &["--tokio-worker-threads", "2"]] } else { &[&[]] }
-}
-
 /// Makes a test of each of these on tokio, which the server asks without a detour, and on a loop with the core's sockets.
 macro_rules! on_each_loop {
     ($($test:ident,)+) => {
-        mod on_tokio {
-            $(#[test]
-            fn $test() {
-                super::$test::<interloop_tokio::Tokio>();
-            })+
-        }
-
-        mod on_thread {
-            $(#[test]
-            fn $test() {
-                super::$test::<interloop::Thread>();
-            })+
+        interloop_transport_tests::on_loops! {
+            {
+                on_tokio: interloop_tokio::Tokio,
+                on_thread: interloop::Thread
+            }
+            { $($test,)+ }
         }
     };
 }
@@ -245,16 +217,4 @@ impl<S: Read + Write> Client<S> {
 /// A runtime for a client of hyper's.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
-}
-
-/// Waits for something that has no event of its own.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..PATIENCE.as_millis() {
-        if holds() {
-            return;
-        }
-        // Not for order, only so as not to spin: the condition decides.
-        thread::sleep(Duration::from_millis(1));
-    }
-    panic!("never: {what}");
 }

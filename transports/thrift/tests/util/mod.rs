@@ -10,13 +10,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
-    sync::{Arc, Condvar, Mutex, mpsc},
+    sync::{Arc, Condvar, Mutex},
     thread,
     time::Duration,
 };
 
 use interloop::{Running, Service, net::Net};
 use interloop_thrift::{Address, Addresses, Input, Multiplexed, Output, Protocol, ThriftServer, Wire, connect};
+pub use interloop_transport_tests::{PATIENCE, eventually, watchdog};
 use thrift::{
     ApplicationError, ApplicationErrorKind, OrderedFloat,
     protocol::{TInputProtocol, TMultiplexedOutputProtocol, TOutputProtocol},
@@ -27,23 +28,6 @@ use self::calc::{
     CalculatorSyncClient, CalculatorSyncHandler, CalculatorSyncProcessor, EchoSyncClient, EchoSyncHandler,
     EchoSyncProcessor, NoResult, Operation, Work,
 };
-
-/// As long as anything may take that is expected to happen.
-pub const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Ends the process if the test takes longer than a minute.
-pub fn watchdog() -> mpsc::Sender<()> {
-    let (over, wait) = mpsc::channel();
-    let name = thread::current().name().unwrap_or_default().to_owned();
-    thread::spawn(move || {
-        // Dropped, the other end ends the wait.
-        if wait.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("{name}: watchdog: not through after 60 s");
-            std::process::abort();
-        }
-    });
-    over
-}
 
 /// Closed until it is opened; says how many wait.
 #[derive(Default)]
@@ -219,25 +203,13 @@ pub fn wires() -> [Wire; 4] {
 /// Makes a test of each of these on loops of all kinds: with sockets of their own, and with the core's.
 macro_rules! on_each_loop {
     ($($test:ident,)+) => {
-        mod on_thread {
-            $(#[test]
-            fn $test() {
-                super::$test::<interloop::Thread>();
-            })+
-        }
-
-        mod on_tokio {
-            $(#[test]
-            fn $test() {
-                super::$test::<interloop_tokio::Tokio>();
-            })+
-        }
-
-        mod on_glib {
-            $(#[test]
-            fn $test() {
-                super::$test::<interloop_glib::Glib>();
-            })+
+        interloop_transport_tests::on_loops! {
+            {
+                on_thread: interloop::Thread,
+                on_tokio: interloop_tokio::Tokio,
+                on_glib: interloop_glib::Glib
+            }
+            { $($test,)+ }
         }
     };
 }
@@ -250,18 +222,6 @@ pub fn closed(mut stream: &TcpStream) -> Vec<u8> {
         assert_ne!(error.kind(), io::ErrorKind::WouldBlock, "still open: {rest:?}");
     }
     rest
-}
-
-/// Waits for something that has no event of its own.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..PATIENCE.as_millis() {
-        if holds() {
-            return;
-        }
-        // Not for order, only so as not to spin: the condition decides.
-        thread::sleep(Duration::from_millis(1));
-    }
-    panic!("never: {what}");
 }
 
 /// The application exception that a call has ended with.

@@ -1,0 +1,66 @@
+//! What the tests of all transports call: a watchdog, patience, the ways in which a loop is run.
+
+#![forbid(unsafe_code)]
+
+use std::{sync::mpsc, thread, time::Duration};
+
+use interloop::EventLoop;
+
+/// As long as anything may take that is expected to happen.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Ends the process if the test takes longer than a minute.
+pub fn watchdog() -> mpsc::Sender<()> {
+    let (over, wait) = mpsc::channel();
+    let name = thread::current().name().unwrap_or_default().to_owned();
+    thread::spawn(move || {
+        // Dropped, the other end ends the wait.
+        if wait.recv_timeout(LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("{name}: watchdog: not through after {LIMIT:?}");
+            std::process::abort();
+        }
+    });
+    over
+}
+
+/// Waits for something that has no event of its own.
+///
+/// # Panics
+///
+/// When it does not come.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..PATIENCE.as_millis() {
+        if holds() {
+            return;
+        }
+        // Not for order, only so as not to spin: the condition decides.
+        thread::sleep(Duration::from_millis(1));
+    }
+    panic!("never: {what}");
+}
+
+/// The ways in which this kind of loop is run: arguments of the service.
+pub fn variants<L: EventLoop>() -> &'static [&'static [&'static str]] {
+    if L::NAME == "tokio" { &[&[], &["--tokio-worker-threads", "2"]] } else { &[&[]] }
+}
+
+/// Makes a test of each of these functions, which are generic over their loop, on each of these loops: in a module for each loop.
+///
+/// ```text
+/// on_loops! { { on_thread: interloop::Thread, on_glib: interloop_glib::Glib } { it_answers, it_stops, } }
+/// ```
+#[macro_export]
+macro_rules! on_loops {
+    ({ $($module:ident: $loop:ty),+ } $tests:tt) => { $($crate::on_loops! { @ $module $loop, $tests })+ };
+    (@ $module:ident $loop:ty, { $($test:ident,)+ }) => {
+        mod $module {
+            $(#[test]
+            fn $test() {
+                super::$test::<$loop>();
+            })+
+        }
+    };
+}
