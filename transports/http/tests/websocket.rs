@@ -7,6 +7,7 @@ use std::{
     net::{Shutdown, TcpStream},
     path::Path,
     process::{Command, Stdio},
+    thread,
     time::Duration,
 };
 
@@ -192,6 +193,27 @@ fn at_the_stop_who_does_not_answer_is_left<L: Net>() {
     assert_eq!((kind, &payload[..2]), (0x88, &1001_u16.to_be_bytes()[..]));
 }
 
+fn a_flood_keeps_neither_others_waiting_nor_the_stop<L: Net>() {
+    let _watchdog = watchdog();
+    let hosting = hosting::<L>(&[]);
+    let floods: Vec<_> = (0..2)
+        .map(|_| {
+            let mut stream = connect(&hosting, "/echo");
+            // Pongs that nobody has asked for: they need no answer.
+            let pongs = frame(0x8a, b"").repeat(10_000);
+            thread::spawn(move || while stream.write_all(&pongs).is_ok() {})
+        })
+        .collect();
+    let mut stream = connect(&hosting, "/echo");
+    for _ in 0..20 {
+        stream.write_all(&frame(0x81, b"hi")).expect("it is open");
+        assert_eq!(read_frame(&mut stream), (0x81, b"hi".to_vec()));
+    }
+    // In order: nobody is cancelled at the deadline.
+    hosting.stop();
+    floods.into_iter().for_each(|flood| flood.join().expect("it only writes"));
+}
+
 fn what_is_no_handshake_is_refused<L: Net>() {
     let _watchdog = watchdog();
     let hosting = hosting::<L>(&[]);
@@ -213,5 +235,6 @@ util::on_each_loop! {
     pieces_and_single_bytes_are_put_together,
     who_is_gone_or_silent_or_takes_nothing_is_dropped,
     at_the_stop_who_does_not_answer_is_left,
+    a_flood_keeps_neither_others_waiting_nor_the_stop,
     what_is_no_handshake_is_refused,
 }

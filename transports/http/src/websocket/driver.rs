@@ -20,6 +20,8 @@ use crate::{server::Server, timers::Timer};
 
 /// How long what comes after the end is thrown away, so that the close frame isn't lost in a reset.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// After so many frames, or pieces, of one peer others get their turn.
+const TURN: usize = 64;
 /// The longest reason that a close frame has room for.
 const LONGEST_REASON: usize = 123;
 
@@ -116,7 +118,11 @@ impl Driver {
         {
             return self.close(&close);
         }
+        let mut frames = 0;
         while matches!(self.phase, Phase::Open) && !self.blocked && self.queues.has_room() {
+            if is_over(&mut frames, cx) {
+                break;
+            }
             match self.socket.read() {
                 Ok(message) => self.came(message),
                 Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => break,
@@ -198,7 +204,11 @@ impl Driver {
 
     fn poll_closing(&mut self, cx: &mut Context<'_>) {
         self.flush();
+        let mut frames = 0;
         while matches!(self.phase, Phase::Closing) {
+            if is_over(&mut frames, cx) {
+                break;
+            }
             match self.socket.read() {
                 Ok(_) => {}
                 Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => break,
@@ -221,7 +231,11 @@ impl Driver {
             _ => match self.socket.get_mut().shut_down() {
                 Ok(()) => {
                     let mut scratch = [0; 4096];
+                    let mut pieces = 0;
                     loop {
+                        if is_over(&mut pieces, cx) {
+                            break;
+                        }
                         match self.socket.get_mut().read(&mut scratch) {
                             Ok(1..) => {}
                             Err(error) if would_block(&error) => break,
@@ -289,6 +303,16 @@ impl Driver {
             self.timer.set(next);
         }
     }
+}
+
+/// Whether a turn of one peer is over; then the next one comes as soon as others have had theirs.
+fn is_over(turn: &mut usize, cx: &Context<'_>) -> bool {
+    let over = *turn == TURN;
+    if over {
+        cx.waker().wake_by_ref();
+    }
+    *turn += 1;
+    over
 }
 
 impl Drop for Driver {
