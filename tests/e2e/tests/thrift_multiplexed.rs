@@ -15,8 +15,8 @@ fn serves(on: &str) {
     let mut entered = 0;
     for transport in [Wire::framed(), Wire::buffered()] {
         for protocol in [Protocol::Binary, Protocol::Compact] {
-            let wire = transport.protocol(protocol);
-            let (input, output) = connect(&address, wire, Some(SOON)).expect("it listens");
+            let wire = transport.clone().protocol(protocol);
+            let (input, output) = connect(&address, wire.clone(), Some(SOON)).expect("it listens");
             // The default needs no name.
             let mut door = DoorSyncClient::new(input, output);
             entered += 1;
@@ -27,7 +27,7 @@ fn serves(on: &str) {
                 Err(thrift::Error::User(error)) => assert!(error.is::<NobodyThere>()),
                 other => panic!("{other:?}"),
             }
-            let (input, output) = connect(&address, wire, Some(SOON)).expect("it listens");
+            let (input, output) = connect(&address, wire.clone(), Some(SOON)).expect("it listens");
             let mut bell = BellSyncClient::new(input, TMultiplexedOutputProtocol::new("Bell", output));
             bell.ring(format!("{wire:?}")).expect("it is sent");
             assert_eq!(bell.rung().expect("an answer")[0], format!("{wire:?}"));

@@ -1,5 +1,13 @@
 //! Generated clients on threads that may block.
 
+#[cfg(any(feature = "http", feature = "tls"))]
+use std::sync::{Arc, Mutex, PoisonError};
+#[cfg(feature = "tls")]
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll},
+};
 use std::{
     io::{self, Read, Write},
     net::TcpStream,
@@ -7,17 +15,27 @@ use std::{
     time::Duration,
 };
 
+#[cfg(any(feature = "http", feature = "tls"))]
+use futures_util::io::{AsyncRead, AsyncWrite};
 use interloop::net::Address;
+#[cfg(feature = "tls")]
+use interloop_listen::TlsConnector;
 
+#[cfg(feature = "http")]
+use crate::http_client::{self, Target};
+#[cfg(any(feature = "http", feature = "tls"))]
+use crate::parked::{Deadline, Line, Parked};
 use crate::{
     messages::{Messages, Next},
-    wire::{self, Input, Output, Wire},
+    wire::{self, Carrier, Input, Output, Wire},
 };
 
 /// Connects a generated client that blocks its thread, which must not be a loop's: there is [`ThriftClient`](crate::ThriftClient) for those.
 ///
 /// With a timeout, connecting takes no longer, nor does a step of reading or writing. After an error of the transport the client is of no use any more. For a
 /// service of several, wrap the output in a `TMultiplexedOutputProtocol`.
+///
+/// Over HTTP it is a whole call that takes no longer, connections that the server has closed are made anew before a call, and an error ends that call alone.
 ///
 /// ```no_run
 /// # use thrift::protocol::{TInputProtocol, TOutputProtocol};
@@ -41,8 +59,17 @@ use crate::{
 ///
 /// # Errors
 ///
-/// The system's: nobody listens there, say.
+/// The system's: nobody listens there, say. Over HTTP also that the path or the host is none.
 pub fn connect(address: &Address, wire: Wire, timeout: Option<Duration>) -> io::Result<(Input, Output)> {
+    let framed = match &wire.carrier {
+        Carrier::Framed => true,
+        Carrier::Buffered => false,
+        #[cfg(feature = "http")]
+        Carrier::Http(_) => {
+            let wire = wire.to(address, None);
+            return http(wire, timeout, Dial::new(address));
+        }
+    };
     match address {
         Address::Tcp(address) => {
             let stream = match timeout {
@@ -52,23 +79,216 @@ pub fn connect(address: &Address, wire: Wire, timeout: Option<Duration>) -> io::
             stream.set_nodelay(true)?;
             stream.set_read_timeout(timeout)?;
             stream.set_write_timeout(timeout)?;
-            Ok(halves(stream.try_clone()?, stream, wire))
+            Ok(halves(stream.try_clone()?, stream, &wire, framed))
         }
         Address::Unix(path) => {
             let stream = UnixStream::connect(path)?;
             stream.set_read_timeout(timeout)?;
             stream.set_write_timeout(timeout)?;
-            Ok(halves(stream.try_clone()?, stream, wire))
+            Ok(halves(stream.try_clone()?, stream, &wire, framed))
         }
         _ => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 
-fn halves(from: impl Read + Send + 'static, to: impl Write + Send + 'static, wire: Wire) -> (Input, Output) {
+/// As [`connect`], over TLS: the server's certificate has to be for this host name or IP address.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use interloop_thrift::{Address, TlsConnector, Wire, connect_with_tls};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (address, tls) = (Address::Tcp("192.0.2.7:9090".parse()?), TlsConnector::new("/etc/sums/ca.pem")?);
+/// let time = Some(Duration::from_secs(5));
+/// let (input, output) = connect_with_tls(&address, Wire::framed(), time, &tls, "sums.example.org")?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// As there, or one end doesn't trust the other. A server that doesn't trust the client may say so only with the first answer.
+#[cfg(feature = "tls")]
+pub fn connect_with_tls(
+    address: &Address,
+    wire: Wire,
+    timeout: Option<Duration>,
+    tls: &TlsConnector,
+    name: &str,
+) -> io::Result<(Input, Output)> {
+    let dial = Dial { secure: Some((tls.clone(), name.to_owned())), ..Dial::new(address) };
+    let framed = match &wire.carrier {
+        Carrier::Framed => true,
+        Carrier::Buffered => false,
+        #[cfg(feature = "http")]
+        Carrier::Http(_) => return http(wire.to(address, Some(name)), timeout, dial),
+    };
+    let stream = Waiting { stream: Arc::new(Mutex::new(dial.dial(Deadline::after(timeout))?)), timeout };
+    Ok(halves(stream.clone(), stream, &wire, framed))
+}
+
+fn halves(
+    from: impl Read + Send + 'static,
+    to: impl Write + Send + 'static,
+    wire: &Wire,
+    framed: bool,
+) -> (Input, Output) {
     let from = Incoming { from, messages: Messages::new(wire.limits), message: Vec::new(), at: 0 };
-    let to = Outgoing { to, framed: wire.framed, message: Vec::new() };
+    let to = Outgoing { to, framed, message: Vec::new() };
     let input = wire::input(wire.protocol, from, wire.limits.message, &wire.limits);
     (input, wire::output(wire.protocol, to))
+}
+
+/// Where a server is, and how it is spoken to.
+#[cfg(any(feature = "http", feature = "tls"))]
+struct Dial {
+    address: Address,
+    #[cfg(feature = "tls")]
+    secure: Option<(TlsConnector, String)>,
+}
+
+#[cfg(any(feature = "http", feature = "tls"))]
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+#[cfg(any(feature = "http", feature = "tls"))]
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
+
+#[cfg(any(feature = "http", feature = "tls"))]
+type Dialled = (Arc<Line>, Box<dyn Duplex>);
+
+#[cfg(any(feature = "http", feature = "tls"))]
+impl Dial {
+    fn new(address: &Address) -> Self {
+        Self {
+            address: address.clone(),
+            #[cfg(feature = "tls")]
+            secure: None,
+        }
+    }
+
+    fn dial(&self, deadline: Deadline) -> io::Result<Dialled> {
+        let line = Line::connect(&self.address, deadline)?;
+        let stream = Parked(line.clone());
+        #[cfg(feature = "tls")]
+        if let Some((tls, name)) = &self.secure {
+            let stream = line.wait_for(deadline, tls.connect(stream, name))?;
+            return Ok((line, Box::new(stream)));
+        }
+        Ok((line, Box::new(stream)))
+    }
+}
+
+/// TLS, for who reads and who writes.
+#[cfg(feature = "tls")]
+#[derive(Clone)]
+struct Waiting {
+    stream: Arc<Mutex<Dialled>>,
+    timeout: Option<Duration>,
+}
+
+#[cfg(feature = "tls")]
+impl Waiting {
+    fn step<T>(
+        &self,
+        mut step: impl FnMut(Pin<&mut Box<dyn Duplex>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> io::Result<T> {
+        let (line, stream) = &mut *self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        line.wait_for(Deadline::after(self.timeout), poll_fn(|poller| step(Pin::new(stream), poller)))
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Read for Waiting {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        self.step(|stream, poller| stream.poll_read(poller, to))
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Write for Waiting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.step(|stream, poller| stream.poll_write(poller, bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.step(|stream, poller| stream.poll_flush(poller))
+    }
+}
+
+#[cfg(feature = "http")]
+fn http(wire: Wire, timeout: Option<Duration>, dial: Dial) -> io::Result<(Input, Output)> {
+    let Carrier::Http(place) = &wire.carrier else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let answer = Arc::default();
+    let target = place.target()?;
+    let mut poster = Poster { wire, target, timeout, dial, open: None, call: Vec::new(), answer: Arc::clone(&answer) };
+    poster.open = Some(poster.connected(Deadline::after(timeout))?);
+    let Wire { protocol, limits, .. } = poster.wire;
+    Ok((wire::input(protocol, Answers(answer), limits.message, &limits), wire::output(protocol, poster)))
+}
+
+#[cfg(feature = "http")]
+type Open = (Arc<Line>, http_client::Connection<Box<dyn Duplex>>);
+
+/// Posts whole calls, each when it is flushed, and waits for what comes back.
+#[cfg(feature = "http")]
+struct Poster {
+    wire: Wire,
+    target: Target,
+    timeout: Option<Duration>,
+    dial: Dial,
+    open: Option<Open>,
+    call: Vec<u8>,
+    answer: Arc<Mutex<io::Cursor<Vec<u8>>>>,
+}
+
+#[cfg(feature = "http")]
+impl Poster {
+    fn connected(&self, deadline: Deadline) -> io::Result<Open> {
+        let (line, stream) = self.dial.dial(deadline)?;
+        let connection = line.wait_for(deadline, http_client::Connection::open(stream, self.target.clone()))?;
+        Ok((line, connection))
+    }
+}
+
+#[cfg(feature = "http")]
+impl Write for Poster {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.call.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let call = std::mem::take(&mut self.call);
+        let oneway = wire::is_oneway(self.wire.protocol, &call);
+        let deadline = Deadline::after(self.timeout);
+        let kept = match self.open.take() {
+            Some((line, mut connection)) => {
+                let free = line.wait_for(deadline, async { Ok(connection.is_free().await) })?;
+                free.then_some((line, connection))
+            }
+            None => None,
+        };
+        let (line, mut connection) = match kept {
+            Some(open) => open,
+            None => self.connected(deadline)?,
+        };
+        let answer = line.wait_for(deadline, connection.post(call, oneway, &self.wire.limits))?;
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = io::Cursor::new(answer);
+        self.open = Some((line, connection));
+        Ok(())
+    }
+}
+
+/// Reads the answer that has come.
+#[cfg(feature = "http")]
+struct Answers(Arc<Mutex<io::Cursor<Vec<u8>>>>);
+
+#[cfg(feature = "http")]
+impl Read for Answers {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).read(to)
+    }
 }
 
 /// Reads whole messages, which keep to the limits.

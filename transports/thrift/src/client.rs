@@ -31,11 +31,13 @@ use thrift::{
     protocol::TMultiplexedOutputProtocol,
 };
 
+#[cfg(feature = "http")]
+use crate::http_client;
 use crate::{
     messages::{Messages, Next},
-    skim::Kind,
+    skim::{Kind, Limits},
     stream::Stream,
-    wire::{self, Input, Output, Wire},
+    wire::{self, Carrier, Input, Output, Wire},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,7 +51,7 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
 ///
 /// Calls wait for each other: Thrift answers in turn. A connection that the server has closed meanwhile is noticed before the next call, and made anew;
 /// one that can't be made is tried again, after 50 ms and then twice as long each time up to 2 s, until the call's time is up. A call that was sent is not sent
-/// again.
+/// again. Over HTTP the same holds; a server that closes the connection after each answer gets a new one for each call.
 ///
 /// Generated clients write a call and read its answer in one go. So the closure that makes the call is called twice, before and after the answer has come: it
 /// makes one call, and hands over copies of what the call takes. Whatever else it does is done twice.
@@ -90,16 +92,25 @@ struct Shared<L: Net> {
     trouble: RefCell<Option<io::Error>>,
 }
 
-struct Connection<L: Net> {
-    stream: Stream<L>,
-    messages: Messages,
+/// A connection, made out for the way in which the client speaks.
+enum Connection<L: Net> {
+    Direct {
+        stream: Stream<L>,
+        messages: Messages,
+        framed: bool,
+    },
+    #[cfg(feature = "http")]
+    Http {
+        stream: http_client::Shared<Stream<L>>,
+        http: Box<http_client::Connection<http_client::Shared<Stream<L>>>>,
+    },
 }
 
 impl<L: Net> ThriftClient<L> {
     /// A client of the server at this address. It connects with the first call.
     pub fn new<O: 'static>(cx: &Context<L, O>, address: impl Into<Address>, wire: Wire) -> Self {
         let (address, connecting) = (address.into(), cx.clone());
-        Self::by(cx, wire, move || {
+        Self::by(cx, wire.to(&address, None), move || {
             let stream = connecting.connect(address.clone());
             Box::pin(async move { Ok(Stream::Plain(stream.await?)) })
         })
@@ -128,7 +139,7 @@ impl<L: Net> ThriftClient<L> {
     ) -> Self {
         let (address, connecting) = (address.into(), cx.clone());
         let (tls, name) = (tls.clone(), Rc::<str>::from(name.into()));
-        Self::by(cx, wire, move || {
+        Self::by(cx, wire.to(&address, Some(&name)), move || {
             let (stream, tls, name) = (connecting.connect(address.clone()), tls.clone(), name.clone());
             Box::pin(async move { Ok(Stream::Tls(Box::new(tls.connect(stream.await?, &name).await?))) })
         })
@@ -177,19 +188,14 @@ impl<L: Net> ThriftClient<L> {
         let exchange = async {
             let mut slot = shared.connection.lock().await;
             let kept = match slot.take() {
-                Some(mut connection) => connection.stream.is_open().await.then_some(connection),
+                Some(mut connection) => connection.is_open().await.then_some(connection),
                 None => None,
             };
             let mut connection = match kept {
                 Some(connection) => connection,
-                None => shared.connected().await,
+                None => shared.connected().await?,
             };
-            let Some(request) = wire::frame(request, shared.wire.framed) else {
-                return Err(new_transport_error(TransportErrorKind::SizeLimit, "a call is longer than a frame can be"));
-            };
-            connection.stream.write_all(&request).await?;
-            connection.stream.flush().await?;
-            let answer = if oneway { Vec::new() } else { connection.receive().await? };
+            let answer = connection.exchange(request, oneway, &shared.wire.limits).await?;
             *slot = Some(connection);
             Ok(answer)
         };
@@ -211,13 +217,26 @@ impl<L: Net> ThriftClient<L> {
 }
 
 impl<L: Net> Shared<L> {
-    async fn connected(&self) -> Connection<L> {
+    /// A new connection. What can never be one is an error; all else is tried again.
+    async fn connected(&self) -> thrift::Result<Connection<L>> {
+        #[cfg(feature = "http")]
+        let target = match &self.wire.carrier {
+            Carrier::Http(place) => Some(place.target()?),
+            _ => None,
+        };
         let mut pause = SHORTEST_PAUSE;
         loop {
             match (self.connect)().await {
                 Ok(stream) => {
                     self.trouble.take();
-                    return Connection { stream, messages: Messages::new(self.wire.limits) };
+                    #[cfg(feature = "http")]
+                    if let Some(target) = target {
+                        let stream = http_client::Shared::new(stream);
+                        let http = Box::new(http_client::Connection::open(stream.clone(), target).await?);
+                        return Ok(Connection::Http { stream, http });
+                    }
+                    let framed = matches!(self.wire.carrier, Carrier::Framed);
+                    return Ok(Connection::Direct { stream, messages: Messages::new(self.wire.limits), framed });
                 }
                 Err(error) => self.trouble.replace(Some(error)),
             };
@@ -228,26 +247,54 @@ impl<L: Net> Shared<L> {
 }
 
 impl<L: Net> Connection<L> {
-    async fn receive(&mut self) -> thrift::Result<Vec<u8>> {
-        let mut piece = vec![0; 16 << 10];
-        loop {
-            match self.messages.next() {
-                Next::Message(message) if matches!(message.header.kind, Kind::Reply | Kind::Exception) => {
-                    let bytes = self.messages.bytes(&message).to_vec();
-                    self.messages.advance(&message);
-                    return Ok(bytes);
-                }
-                Next::Message(_) => {
-                    return Err(new_protocol_error(ProtocolErrorKind::InvalidData, "a call instead of an answer"));
-                }
-                Next::Bad(bad) => {
-                    return Err(new_protocol_error(ProtocolErrorKind::InvalidData, bad.fault.to_string()));
-                }
-                Next::More => match self.stream.read(&mut piece).await? {
-                    0 => return Err(new_transport_error(TransportErrorKind::EndOfFile, "closed before the answer")),
-                    length => self.messages.push(&piece[..length]),
-                },
+    /// Whether a further call may go over it, as far as is known.
+    async fn is_open(&mut self) -> bool {
+        match self {
+            Self::Direct { stream, .. } => poll_fn(|poller| stream.poll_is_open(poller)).await,
+            #[cfg(feature = "http")]
+            Self::Http { stream, http } => {
+                poll_fn(|poller| stream.look(|stream| stream.poll_is_open(poller))).await && http.is_free().await
             }
+        }
+    }
+
+    async fn exchange(&mut self, request: Vec<u8>, oneway: bool, limits: &Limits) -> thrift::Result<Vec<u8>> {
+        match self {
+            Self::Direct { stream, messages, framed } => {
+                let _ = limits;
+                let Some(request) = wire::frame(request, *framed) else {
+                    let why = "a call is longer than a frame can be";
+                    return Err(new_transport_error(TransportErrorKind::SizeLimit, why));
+                };
+                stream.write_all(&request).await?;
+                stream.flush().await?;
+                if oneway { Ok(Vec::new()) } else { receive(stream, messages).await }
+            }
+            #[cfg(feature = "http")]
+            Self::Http { http, .. } => Ok(http.post(request, oneway, limits).await?),
+        }
+    }
+}
+
+async fn receive<L: Net>(stream: &mut Stream<L>, messages: &mut Messages) -> thrift::Result<Vec<u8>> {
+    let mut piece = vec![0; 16 << 10];
+    loop {
+        match messages.next() {
+            Next::Message(message) if matches!(message.header.kind, Kind::Reply | Kind::Exception) => {
+                let bytes = messages.bytes(&message).to_vec();
+                messages.advance(&message);
+                return Ok(bytes);
+            }
+            Next::Message(_) => {
+                return Err(new_protocol_error(ProtocolErrorKind::InvalidData, "a call instead of an answer"));
+            }
+            Next::Bad(bad) => {
+                return Err(new_protocol_error(ProtocolErrorKind::InvalidData, bad.fault.to_string()));
+            }
+            Next::More => match stream.read(&mut piece).await? {
+                0 => return Err(new_transport_error(TransportErrorKind::EndOfFile, "closed before the answer")),
+                length => messages.push(&piece[..length]),
+            },
         }
     }
 }
@@ -290,11 +337,11 @@ impl<L: Net, C> Calls<L, C> {
     ///
     /// Dropping it gives the call up, and with it the connection, if the call was sent. The server may carry it out.
     pub async fn call<R>(&self, mut call: impl FnMut(&mut C) -> thrift::Result<R>) -> thrift::Result<R> {
-        let (wire, limits) = (self.client.shared.wire, self.client.shared.wire.limits);
+        let Wire { protocol, limits, .. } = self.client.shared.wire;
         let (request, asked) = (Sent::default(), Arc::new(AtomicBool::new(false)));
         let first = {
-            let input = wire::input(wire.protocol, NoAnswerYet(asked.clone()), limits.message, &limits);
-            let output = wire::output(wire.protocol, request.clone());
+            let input = wire::input(protocol, NoAnswerYet(asked.clone()), limits.message, &limits);
+            let output = wire::output(protocol, request.clone());
             call(&mut (self.make)(input, output))
         };
         let (request, oneway) = (request.take(), !asked.load(Relaxed));
@@ -306,8 +353,8 @@ impl<L: Net, C> Calls<L, C> {
             return first;
         }
         let length = answer.len();
-        let input = wire::input(wire.protocol, Answer { bytes: answer, at: 0 }, length, &limits);
-        call(&mut (self.make)(input, wire::output(wire.protocol, io::sink())))
+        let input = wire::input(protocol, Answer { bytes: answer, at: 0 }, length, &limits);
+        call(&mut (self.make)(input, wire::output(protocol, io::sink())))
     }
 }
 

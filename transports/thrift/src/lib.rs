@@ -5,9 +5,13 @@ mod blocking;
 mod client;
 mod connection;
 mod counts;
+#[cfg(feature = "http")]
+mod http_client;
 mod messages;
 mod multiplexed;
 mod options;
+#[cfg(any(feature = "http", feature = "tls"))]
+mod parked;
 mod processing;
 #[cfg(feature = "http")]
 mod route;
@@ -24,6 +28,8 @@ pub use interloop_listen::Addresses;
 #[cfg(feature = "tls")]
 pub use interloop_listen::TlsConnector;
 
+#[cfg(feature = "tls")]
+pub use crate::blocking::connect_with_tls;
 #[cfg(feature = "http")]
 pub use crate::route::ThriftRoute;
 pub use crate::{

@@ -16,14 +16,12 @@ use thrift::{ApplicationErrorKind, server::TProcessor};
 use tower_service::Service;
 
 use crate::{
+    http_client::THRIFT,
     messages::{Messages, Next},
     processing::{Call, End},
     skim::{Fault, Kind, Limits},
     wire::{self, Wire},
 };
-
-/// What clients say that the body is, and what is answered.
-const THRIFT: &str = "application/x-thrift";
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 

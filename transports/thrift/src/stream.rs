@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    os::fd::AsFd,
     pin::Pin,
     task::{Context as Poller, Poll},
 };
@@ -55,19 +56,17 @@ impl<L: Net> Stream<L> {
     }
 
     /// Whether the server, which this is a connection to, has neither closed it nor said what nobody asked for.
-    pub(crate) async fn is_open(&mut self) -> bool {
+    pub(crate) fn poll_is_open(&mut self, poller: &mut Poller<'_>) -> Poll<bool> {
+        let _ = &poller;
         match self {
-            Self::Plain(stream) => is_quiet::<L>(stream),
+            Self::Plain(stream) => Poll::Ready(is_quiet(L::socket(stream))),
             // What TLS says by itself is no news: who wants to know has to read, once the loop has noticed what is there.
             #[cfg(feature = "tls")]
             Self::Tls(stream) => {
-                std::future::poll_fn(|poller| {
-                    if Pin::new(&mut **stream).poll_read(poller, &mut [0; 1]).is_ready() {
-                        return Poll::Ready(false);
-                    }
-                    if is_quiet::<L>(stream.get_ref()) { Poll::Ready(true) } else { Poll::Pending }
-                })
-                .await
+                if Pin::new(&mut **stream).poll_read(poller, &mut [0; 1]).is_ready() {
+                    return Poll::Ready(false);
+                }
+                if is_quiet(L::socket(stream.get_ref())) { Poll::Ready(true) } else { Poll::Pending }
             }
         }
     }
@@ -101,19 +100,20 @@ impl<L: Net> Stream<L> {
     }
 }
 
+/// Whether nothing has come, its end neither.
 #[cfg(target_os = "linux")]
-fn is_quiet<L: Net>(stream: &L::Stream) -> bool {
+pub(crate) fn is_quiet(socket: impl AsFd) -> bool {
     use rustix::{
         io::Errno,
         net::{RecvFlags, recv},
     };
 
-    let peeked = recv(L::socket(stream), &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+    let peeked = recv(socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
     matches!(peeked, Err(Errno::WOULDBLOCK | Errno::INTR))
 }
 
 /// It shows with the next call.
 #[cfg(not(target_os = "linux"))]
-fn is_quiet<L: Net>(_: &L::Stream) -> bool {
+pub(crate) fn is_quiet(_: impl AsFd) -> bool {
     true
 }

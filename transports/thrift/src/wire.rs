@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 
+use interloop::net::Address;
 use thrift::{
     ApplicationError, ApplicationErrorKind, TConfiguration,
     protocol::{
@@ -10,6 +11,8 @@ use thrift::{
     },
 };
 
+#[cfg(feature = "http")]
+use crate::http_client::Place;
 use crate::{
     settings::{MAX_CONTAINER_SIZE, MAX_FRAME_SIZE, MAX_NESTING},
     skim::{Limits, Protocol},
@@ -20,12 +23,23 @@ pub type Input = Box<dyn TInputProtocol + Send>;
 /// What a client's generated code writes calls by.
 pub type Output = Box<dyn TOutputProtocol + Send>;
 
-/// How a client speaks: framed and binary, unless it is told otherwise. A server understands all of it.
-#[derive(Clone, Copy, Debug)]
+/// How a client speaks: framed and binary, unless it is told otherwise. A server understands all of it, but for HTTP, which is spoken by a
+#[cfg_attr(feature = "http", doc = "[`ThriftRoute`](crate::ThriftRoute).")]
+#[cfg_attr(not(feature = "http"), doc = "`ThriftRoute` (feature `http`).")]
+#[derive(Clone, Debug)]
 pub struct Wire {
-    pub(crate) framed: bool,
+    pub(crate) carrier: Carrier,
     pub(crate) protocol: Protocol,
     pub(crate) limits: Limits,
+}
+
+/// What messages are put in.
+#[derive(Clone, Debug)]
+pub(crate) enum Carrier {
+    Framed,
+    Buffered,
+    #[cfg(feature = "http")]
+    Http(Place),
 }
 
 impl Wire {
@@ -37,12 +51,57 @@ impl Wire {
             container: MAX_CONTAINER_SIZE,
             nesting: MAX_NESTING,
         };
-        Self { framed: true, protocol: Protocol::Binary, limits }
+        Self { carrier: Carrier::Framed, protocol: Protocol::Binary, limits }
     }
 
     /// One message after the other: Thrift's buffered transport.
     pub fn buffered() -> Self {
-        Self { framed: false, ..Self::framed() }
+        Self { carrier: Carrier::Buffered, ..Self::framed() }
+    }
+
+    /// Over HTTP/1.1, at this path: each call is posted as `application/x-thrift`, and its answer is the body of what comes back. A status other than 200
+    /// is an error, which names it. To a oneway call the 200 is waited for, and nothing else.
+    ///
+    /// The connection is kept between calls, if the server keeps it too.
+    ///
+    /// ```
+    /// use interloop_thrift::{Protocol, Wire};
+    ///
+    /// let wire = Wire::http("/thrift").protocol(Protocol::Compact);
+    /// ```
+    #[cfg(feature = "http")]
+    pub fn http(path: impl Into<String>) -> Self {
+        Self { carrier: Carrier::Http(Place::new(path.into())), ..Self::framed() }
+    }
+
+    /// The host that HTTP asks for: by default the name that TLS asks for, or the address with its port. Without HTTP it is of no use.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn host(self, host: impl Into<String>) -> Self {
+        match self.carrier {
+            Carrier::Http(place) => Self { carrier: Carrier::Http(place.host(host.into())), ..self },
+            carrier => Self { carrier, ..self },
+        }
+    }
+
+    /// Which host HTTP asks for at this address, whose name this is, unless another was named.
+    pub(crate) fn to(self, address: &Address, name: Option<&str>) -> Self {
+        match self.carrier {
+            #[cfg(feature = "http")]
+            Carrier::Http(place) => {
+                let place = place.or_host(|| match (address, name) {
+                    (Address::Tcp(address), None) => address.to_string(),
+                    (Address::Tcp(address), Some(name)) if name.contains(':') => format!("[{name}]:{}", address.port()),
+                    (Address::Tcp(address), Some(name)) => format!("{name}:{}", address.port()),
+                    (_, name) => name.unwrap_or("localhost").to_owned(),
+                });
+                Self { carrier: Carrier::Http(place), ..self }
+            }
+            carrier => {
+                let _ = (address, name);
+                Self { carrier, ..self }
+            }
+        }
     }
 
     /// By this protocol.
@@ -84,6 +143,16 @@ pub(crate) fn input<'a>(
         Protocol::Binary => Box::new(TBinaryInputProtocol::with_config(from, true, config)),
         Protocol::Compact => Box::new(TCompactInputProtocol::with_config(from, config)),
     }
+}
+
+/// Whether a call that a client has written wants no answer.
+#[cfg(feature = "http")]
+pub(crate) fn is_oneway(protocol: Protocol, call: &[u8]) -> bool {
+    let kind = match protocol {
+        Protocol::Binary => call.get(3).copied(),
+        Protocol::Compact => call.get(1).map(|byte| byte >> 5),
+    };
+    kind == Some(u8::from(TMessageType::OneWay))
 }
 
 /// Writes a message.

@@ -26,7 +26,7 @@ fn every_kind_of_value_comes_back_over_every_wire<L: Net>() {
     let _watchdog = watchdog();
     let hosting = host::<L>(both(&Handler::default()), &[]);
     for wire in wires() {
-        let mut echo = hosting.echo(wire);
+        let mut echo = hosting.echo(wire.clone());
         for length in [0, 1, 100, 100_000, 1 << 20] {
             let bytes = (0..length).map(|byte: usize| (byte * 7) as u8).collect::<Vec<_>>();
             assert!(echo.bytes(bytes.clone()).expect("an answer") == bytes, "{wire:?}: {length}");
@@ -113,7 +113,7 @@ fn the_default_service_is_there_with_and_without_its_name<L: Net>() {
     let _watchdog = watchdog();
     let hosting = host::<L>(both(&Handler::default()), &[]);
     for wire in wires() {
-        hosting.calculator(wire).ping().expect("an answer");
+        hosting.calculator(wire.clone()).ping().expect("an answer");
         let (input, output) = connect(hosting.address(), wire, Some(PATIENCE)).expect("it listens");
         let mut named = CalculatorSyncClient::new(input, TMultiplexedOutputProtocol::new("Calculator", output));
         assert_eq!(named.calculate(Work::new(1, 2, None, None)).expect("an answer"), 3);

@@ -16,7 +16,8 @@ use std::{
 
 use certificates::{Ca, Secure, rest, say, shown, tcp};
 use interloop::{Context, Result, Service, Thread, net::Net, task_fn};
-use interloop_thrift::{ThriftClient, TlsConnector, Wire};
+use interloop_thrift::{ThriftClient, TlsConnector, Wire, connect_with_tls};
+use thrift::protocol::TMultiplexedOutputProtocol;
 use util::{
     Handler, Hosting, PATIENCE, both,
     calc::{CalculatorSyncClient, EchoSyncClient, TCalculatorSyncClient, TEchoSyncClient, Work},
@@ -176,6 +177,33 @@ fn a_client_of_our_own_keeps_its_connection<L: Net>() {
         Ok(())
     });
     assert_eq!((hosting.counter("connections"), hosting.counter("tls_handshakes")), (4, 4));
+    hosting.stop();
+}
+
+#[test]
+fn a_thread_that_may_block_calls_over_tls() {
+    let _watchdog = watchdog();
+    let (ca, hosting) = secure::<Thread>(&Handler::default(), &[]);
+    let tls = TlsConnector::new(ca.path("ca.pem")).expect("it is a CA");
+    let open = |name| wires().map(|wire| connect_with_tls(hosting.address(), wire, Some(PATIENCE), &tls, name));
+    for halves in open("127.0.0.1") {
+        let (input, output) = halves.expect("they trust each other");
+        let mut echo = EchoSyncClient::new(input, TMultiplexedOutputProtocol::new("Echo", output));
+        for length in [1, 3_000_000, 0] {
+            assert!(echo.bytes(vec![7; length]).expect("an answer") == vec![7; length]);
+        }
+    }
+    assert_eq!((hosting.counter("connections"), hosting.counter("tls_handshakes")), (4, 4));
+    for halves in open("example.org") {
+        let why = halves.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(why.contains("not valid for name"), "{why}");
+    }
+    // Who says nothing is not waited for.
+    let mute = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = mute.local_addr().expect("it is bound").into();
+    let time = Some(Duration::from_millis(100));
+    let late = connect_with_tls(&address, Wire::framed(), time, &tls, "localhost").err();
+    assert_eq!(late.map(|error| error.kind()), Some(std::io::ErrorKind::TimedOut));
     hosting.stop();
 }
 

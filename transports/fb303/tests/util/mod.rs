@@ -35,5 +35,10 @@ pub fn client(address: SocketAddr, wire: Wire) -> FacebookServiceSyncClient<Inpu
 pub fn wires() -> [Wire; 4] {
     let (binary, compact) = (Protocol::Binary, Protocol::Compact);
     let (framed, buffered) = (Wire::framed(), Wire::buffered());
-    [framed.protocol(binary), framed.protocol(compact), buffered.protocol(binary), buffered.protocol(compact)]
+    [
+        framed.clone().protocol(binary),
+        framed.protocol(compact),
+        buffered.clone().protocol(binary),
+        buffered.protocol(compact),
+    ]
 }

@@ -197,7 +197,12 @@ pub fn host<L: Net>(server: ThriftServer, arguments: &[&str]) -> Hosting {
 pub fn wires() -> [Wire; 4] {
     let (binary, compact) = (Protocol::Binary, Protocol::Compact);
     let (framed, buffered) = (Wire::framed(), Wire::buffered());
-    [framed.protocol(binary), framed.protocol(compact), buffered.protocol(binary), buffered.protocol(compact)]
+    [
+        framed.clone().protocol(binary),
+        framed.protocol(compact),
+        buffered.clone().protocol(binary),
+        buffered.protocol(compact),
+    ]
 }
 
 /// Makes a test of each of these on loops of all kinds: with sockets of their own, and with the core's.
