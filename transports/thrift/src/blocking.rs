@@ -98,7 +98,7 @@ pub fn connect(address: &Address, wire: Wire, timeout: Option<Duration>) -> io::
 ///
 /// use interloop_thrift::{Address, TlsConnector, Wire, connect_with_tls};
 ///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # fn main() -> interloop::Result {
 /// let (address, tls) = (Address::Tcp("192.0.2.7:9090".parse()?), TlsConnector::new("/etc/sums/ca.pem")?);
 /// let time = Some(Duration::from_secs(5));
 /// let (input, output) = connect_with_tls(&address, Wire::framed(), time, &tls, "sums.example.org")?;
