@@ -343,7 +343,8 @@ fn loops_and_tasks_count_by_themselves() {
             till.call(|cell| cell.set(cell.get() + 1)).wait(util::SOON).unwrap();
         }
         assert_eq!(number("loop.till.jobs") - jobs, 10.0);
-        assert!(number("loop.till.turns") > 1.0 && number("loop.till.running") == 1.0);
+        // One turn may have done all, if the calls came quickly enough.
+        assert!(number("loop.till.turns") >= 1.0 && number("loop.till.running") == 1.0);
         assert!(number("loop.till.depth_most") >= 1.0 && number("loop.till.depth") == 0.0);
         // Whenever a call found the loop at rest its way was timed; the first to come always did.
         let (count, max) = (number("loop.till.latency.count"), number("loop.till.latency.max"));
