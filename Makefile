@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-gtk lint fmt clippy rustdoc test build-all nextest doctest loom fuzz conformance features generate deny bench clean
+.PHONY: help demo demo-gtk demo-chat lint fmt clippy rustdoc test build-all nextest doctest loom fuzz conformance features generate deny bench clean
 
 # What a program of the demos gets: make demo ARGS='--http-port 8001'
 ARGS ?=
@@ -25,6 +25,11 @@ demo-gtk: ## a GTK window and a web page on one board: examples/gtk-counter (und
 	@scripts/setup demo-gtk
 	cargo build -p gtk-counter
 	scripts/with-display cargo run --quiet -p gtk-counter -- $(or $(ARGS),--http-host 127.0.0.1 --http-port 8000)
+
+demo-chat: ## a chat of web pages and a GTK window, with notifications by D-Bus: examples/chat (under Xvfb where there is no display)
+	@scripts/setup demo-gtk
+	cargo build -p chat
+	scripts/with-display cargo run --quiet -p chat -- $(or $(ARGS),--http-host 127.0.0.1 --http-port 8000)
 
 lint: fmt clippy rustdoc ## rustfmt, clippy and rustdoc, warnings denied
 

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod dbus;
 mod display;
 pub mod subjects;
 
@@ -20,7 +21,7 @@ use std::{
 
 pub use rustix::process::Signal;
 
-pub use crate::display::Display;
+pub use crate::{dbus::Daemon, display::Display};
 
 /// How long anything may take that a test waits for.
 pub const SOON: Duration = Duration::from_secs(20);

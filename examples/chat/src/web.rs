@@ -1,0 +1,88 @@
+//! The pages: a WebSocket each. Their handlers run on tokio; the room answers by `call`.
+
+use std::{cell::RefCell, net::IpAddr, time::Duration};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, header},
+    response::{Html, Response},
+    routing::get,
+};
+use interloop::{Remote, ServiceHandle};
+use interloop_http::{Message, SendError, WebSocket, WebSocketUpgrade};
+use tokio::time::{sleep, timeout};
+
+use crate::{
+    Options,
+    room::{Event, HISTORY, LONGEST_TEXT, Room},
+};
+
+/// How much may wait for a page; the history has to fit.
+const QUEUE: usize = 2 * HISTORY;
+/// How long a page may take to say its name.
+const INTRODUCTION: Duration = Duration::from_secs(10);
+/// How long a page has to wait after each message: what it sends meanwhile stays with it.
+const BREATH: Duration = Duration::from_millis(100);
+
+type Shared = State<(Remote<RefCell<Room>>, ServiceHandle)>;
+
+pub(crate) fn router(room: Remote<RefCell<Room>>, service: ServiceHandle) -> Router {
+    let page = get(async || Html(include_str!("page.html")));
+    Router::new().route("/", page).route("/chat", get(enter)).with_state((room, service))
+}
+
+async fn enter(State((room, service)): Shared, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+    let mut origins = service.own_options::<Options>().map_or_else(Vec::new, |options| options.origin);
+    origins.extend(own_origin(&headers));
+    let origins = origins.iter().map(String::as_str).collect::<Vec<_>>();
+    // In UTF-8 a character has up to four bytes.
+    let upgrade = upgrade.max_message_size(4 * LONGEST_TEXT).max_frame_size(4 * LONGEST_TEXT).queue(QUEUE);
+    upgrade.origins(&origins).on_upgrade(|socket| talk(socket, room))
+}
+
+/// The origin of our own page, got by an address or as localhost: any other name may be made to point here by anybody, for pages that aren't ours.
+fn own_origin(headers: &HeaderMap) -> Option<String> {
+    let host = headers.get(header::HOST)?.to_str().ok()?;
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    (name == "localhost" || name.parse::<IpAddr>().is_ok()).then(|| format!("http://{host}"))
+}
+
+/// The first message is the name, all others are said.
+async fn talk(mut socket: WebSocket, room: Remote<RefCell<Room>>) {
+    let sender = socket.sender();
+    let Ok(Some(Message::Text(name))) = timeout(INTRODUCTION, socket.recv()).await else {
+        return sender.close(1008, "say your name");
+    };
+    // It is called on the room's thread: a sender works from any.
+    let hear = {
+        let sender = sender.clone();
+        move |event: &Event| match sender.try_send(serde_json::json!(event).to_string()) {
+            Ok(()) => true,
+            Err(SendError::Closed) => false,
+            Err(SendError::Full) => {
+                sender.close(1008, "you are too slow");
+                false
+            }
+        }
+    };
+    let member = match room.call(move |room| room.borrow_mut().join(&name, hear)).await {
+        Ok(Ok(member)) => member,
+        Ok(Err(why)) => return sender.close(1008, why),
+        Err(gone) => return sender.close(1011, gone.to_string()),
+    };
+    while let Some(message) = socket.recv().await {
+        if let Message::Text(text) = message
+            && room.call(move |room| room.borrow_mut().say(member, &text)).await.is_err()
+        {
+            break;
+        }
+        sleep(BREATH).await;
+    }
+    // If the room is gone, so are its members.
+    let _ = room.post(move |room| room.borrow_mut().leave(member));
+}
