@@ -236,7 +236,9 @@ impl Lines {
         let found = |read: &Collected| read.lines.iter().find(|line| fits(line)).cloned();
         let guard = self.0.0.lock().unwrap();
         let (guard, _) = self.0.1.wait_timeout_while(guard, SOON, |read| found(read).is_none() && !read.ended).unwrap();
-        found(&guard).unwrap_or_else(|| panic!("no such line; there is:\n{}", guard.lines.join("\n")))
+        let (line, all) = (found(&guard), guard.lines.join("\n"));
+        drop(guard);
+        line.unwrap_or_else(|| panic!("no such line; there is:\n{all}"))
     }
 
     fn wait_end(&self) {

@@ -37,7 +37,8 @@ async def main(profile, *words):
             while not await evaluate(expression):
                 await asyncio.sleep(0.02)
 
-        await until("document.readyState === 'complete'")
+        # A page of the browser's own may come first.
+        await until("document.readyState === 'complete' && typeof at === 'function'")
         for word in words:
             await evaluate(f"at('input').value = {json.dumps(word)}; at('form').requestSubmit()")
             await until("socket?.readyState === WebSocket.OPEN")
