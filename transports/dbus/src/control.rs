@@ -5,45 +5,35 @@ use std::collections::BTreeMap;
 use interloop::{OptionValue, ServiceHandle, Transition};
 use zbus::{Connection, fdo, interface, message::Header, object_server::SignalEmitter};
 
+use crate::permit::Permit;
+
 /// Where the object is.
 pub const SERVICE_PATH: &str = "/org/interloop/Service";
 
 /// What has no value, as sparts has it.
 const NONE: &str = "__None__";
 
-pub(crate) struct Control(pub(crate) ServiceHandle);
+pub(crate) struct Control {
+    pub(crate) service: ServiceHandle,
+    pub(crate) permit: Permit,
+}
 
 fn shown(option: &OptionValue) -> String {
     option.value().unwrap_or(NONE).to_owned()
 }
 
-/// The bus says who calls: the service's own user and root may control it, others may look.
-async fn permit(connection: &Connection, header: &Header<'_>) -> fdo::Result<()> {
-    let sender = header.sender().ok_or_else(|| fdo::Error::AccessDenied("the caller has no name".to_owned()))?;
-    let bus = fdo::DBusProxy::new(connection).await?;
-    let user = bus.get_connection_unix_user(sender.clone().into()).await?;
-    if may_control(user, rustix::process::geteuid().as_raw()) {
-        return Ok(());
-    }
-    Err(fdo::Error::AccessDenied(format!("user {user} may not control this service")))
-}
-
-fn may_control(user: u32, own: u32) -> bool {
-    user == 0 || user == own
-}
-
 #[interface(name = "org.interloop.Service")]
 impl Control {
     fn list_options(&self) -> Vec<String> {
-        self.0.options().list().iter().map(|option| option.name().to_owned()).collect()
+        self.service.options().list().iter().map(|option| option.name().to_owned()).collect()
     }
 
     fn get_options(&self) -> BTreeMap<String, String> {
-        self.0.options().list().iter().map(|option| (option.name().to_owned(), shown(option))).collect()
+        self.service.options().list().iter().map(|option| (option.name().to_owned(), shown(option))).collect()
     }
 
     fn get_option(&self, name: &str) -> fdo::Result<String> {
-        let option = self.0.options().get(name);
+        let option = self.service.options().get(name);
         option.as_ref().map(shown).ok_or_else(|| fdo::Error::InvalidArgs(format!("no option {name}")))
     }
 
@@ -54,8 +44,8 @@ impl Control {
         name: &str,
         value: &str,
     ) -> fdo::Result<()> {
-        permit(connection, &header).await?;
-        let options = self.0.options();
+        self.permit.check(connection, &header).await?;
+        let options = self.service.options();
         let applied = if value == NONE { options.reset(name) } else { options.set(name, value) };
         applied.map(drop).map_err(|error| fdo::Error::InvalidArgs(error.to_string()))
     }
@@ -65,8 +55,8 @@ impl Control {
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> fdo::Result<()> {
-        permit(connection, &header).await?;
-        self.0.request_shutdown("asked over D-Bus");
+        self.permit.check(connection, &header).await?;
+        self.service.request_shutdown("asked over D-Bus");
         Ok(())
     }
 
@@ -76,20 +66,20 @@ impl Control {
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> fdo::Result<()> {
-        permit(connection, &header).await?;
-        self.0.restart();
+        self.permit.check(connection, &header).await?;
+        self.service.restart();
         Ok(())
     }
 
     /// Name, state, incarnation.
     fn list_tasks(&self) -> Vec<(String, String, u32)> {
-        let tasks = self.0.status().tasks.into_iter();
+        let tasks = self.service.status().tasks.into_iter();
         tasks.map(|task| (task.name, task.state.as_str().to_owned(), task.incarnation)).collect()
     }
 
     /// In seconds.
     fn uptime(&self) -> f64 {
-        self.0.status().uptime
+        self.service.status().uptime
     }
 
     #[zbus(signal)]
@@ -118,15 +108,4 @@ async fn tell(connection: &Connection, transition: &Transition) -> zbus::Result<
     let emitter = SignalEmitter::new(connection, SERVICE_PATH)?;
     let Transition { task, from, to, cause, incarnation, .. } = transition;
     Control::transition(&emitter, task, from.as_str(), to.as_str(), &cause.to_string(), *incarnation).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::may_control;
-
-    #[test]
-    fn root_and_the_services_own_user_may_control_it_and_nobody_else() {
-        assert!(may_control(0, 1000) && may_control(1000, 1000));
-        assert!(!may_control(1001, 1000) && !may_control(1001, 0));
-    }
 }

@@ -1,6 +1,13 @@
-//! A user's interface, whose panics are answered.
+//! A user's interface, whose panics are answered, and whose callers are counted.
 
-use std::{any::Any, collections::HashMap, fmt::Write, panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    any::Any,
+    collections::HashMap,
+    fmt::Write,
+    future::Future,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -11,13 +18,16 @@ use zbus::{
     names::{InterfaceName, MemberName},
     object_server::{DispatchResult, Interface, SignalEmitter},
 };
+use zruntime::lock::RwLock;
 
 /// What is counted of calls, and the log's target for what is not.
 #[derive(Clone, Debug)]
 pub(crate) struct CallCounts {
     pub(crate) calls: Counter,
     pub(crate) panics: Counter,
+    pub(crate) refused: Counter,
     pub(crate) target: Arc<str>,
+    pub(crate) seats: Arc<Seats>,
 }
 
 impl CallCounts {
@@ -27,22 +37,147 @@ impl CallCounts {
         fdo::Error::Failed("the handler panicked".to_owned())
     }
 
-    fn guard<'a>(&self, result: DispatchResult<'a>) -> DispatchResult<'a> {
-        let DispatchResult::Async(answer) = result else { return result };
-        let counts = self.clone();
-        counts.calls.add(1);
-        DispatchResult::Async(Box::pin(async move {
-            match AssertUnwindSafe(answer).catch_unwind().await {
-                Ok(answered) => answered,
-                Err(panic) => Err(counts.panicked(panic).into()),
-            }
-        }))
+    /// Has an answer, if there is a seat for the caller, and if it doesn't panic.
+    async fn guard<T, E: From<fdo::Error>>(
+        &self,
+        header: Option<&Header<'_>>,
+        answer: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let caller = header.and_then(|header| header.sender()).map_or("", |sender| sender.as_str());
+        let Some(_seat) = self.seats.take(caller) else {
+            self.refused.add(1);
+            return Err(fdo::Error::LimitsExceeded("too many calls are being answered".to_owned()).into());
+        };
+        match AssertUnwindSafe(answer).catch_unwind().await {
+            Ok(answered) => answered,
+            Err(panic) => Err(self.panicked(panic).into()),
+        }
     }
 }
 
+/// Room for calls that are being answered. No caller gets more than a quarter of it, so that one alone can't keep the others out.
+#[derive(Debug)]
+pub(crate) struct Seats {
+    room: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    by: HashMap<String, usize>,
+}
+
+impl Seats {
+    pub(crate) fn new(room: usize) -> Arc<Self> {
+        Arc::new(Self { room, taken: Mutex::default() })
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, caller: &str) -> Option<Seat<'_>> {
+        let mut taken = self.taken();
+        let own = taken.by.get(caller).copied().unwrap_or_default();
+        if taken.all >= self.room || own >= (self.room / 4).max(1) {
+            return None;
+        }
+        taken.all += 1;
+        taken.by.insert(caller.to_owned(), own + 1);
+        Some(Seat { seats: self, caller: caller.to_owned() })
+    }
+}
+
+struct Seat<'a> {
+    seats: &'a Seats,
+    caller: String,
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        let mut taken = self.seats.taken();
+        taken.all -= 1;
+        if let Some(own) = taken.by.get_mut(&self.caller) {
+            *own -= 1;
+            if *own == 0 {
+                taken.by.remove(&self.caller);
+            }
+        }
+    }
+}
+
+/// It has a lock of its own within zbus's, so that who waits for it is counted too: a call is, before it waits for anything.
 pub(crate) struct Guarded<I> {
-    pub(crate) interface: I,
-    pub(crate) counts: CallCounts,
+    interface: RwLock<I>,
+    spawns: bool,
+    /// As it is at level 0.
+    introspection: String,
+    counts: CallCounts,
+}
+
+impl<I: Interface> Guarded<I> {
+    pub(crate) fn new(interface: I, counts: &CallCounts) -> Self {
+        let mut introspection = String::new();
+        interface.introspect_to_writer(&mut introspection, 0);
+        let spawns = interface.spawn_tasks_for_methods();
+        Self { interface: RwLock::new(interface), spawns, introspection, counts: counts.clone() }
+    }
+
+    async fn answer(
+        &self,
+        server: &ObjectServer,
+        connection: &Connection,
+        message: &Message,
+        name: MemberName<'_>,
+    ) -> Result<(), BoxDBusError> {
+        let unknown = || fdo::Error::UnknownMethod(format!("Unknown method '{name}'"));
+        let interface = self.interface.read().await;
+        match interface.call(server, connection, message, name.clone()) {
+            DispatchResult::NotFound => return Err(unknown().into()),
+            DispatchResult::Async(answer) => {
+                self.counts.calls.add(1);
+                return answer.await;
+            }
+            DispatchResult::RequiresMut => {}
+        }
+        drop(interface);
+        let mut interface = self.interface.write().await;
+        match interface.call_mut(server, connection, message, name.clone()) {
+            DispatchResult::NotFound | DispatchResult::RequiresMut => Err(unknown().into()),
+            DispatchResult::Async(answer) => {
+                self.counts.calls.add(1);
+                answer.await
+            }
+        }
+    }
+
+    async fn change(
+        &self,
+        property: &str,
+        value: &Variant<'_>,
+        server: &ObjectServer,
+        connection: &Connection,
+        header: Option<&Header<'_>>,
+        emitter: &SignalEmitter<'_>,
+    ) -> Result<(), BoxDBusError> {
+        let unknown = || fdo::Error::UnknownProperty(format!("Unknown property '{property}'"));
+        let interface = self.interface.read().await;
+        match interface.set(property, value, server, connection, header, emitter) {
+            DispatchResult::NotFound => return Err(unknown().into()),
+            DispatchResult::Async(set) => {
+                self.counts.calls.add(1);
+                return set.await;
+            }
+            DispatchResult::RequiresMut => {}
+        }
+        drop(interface);
+        let mut interface = self.interface.write().await;
+        let set = interface.set_mut(property, value, server, connection, header, emitter).await;
+        let set = set.unwrap_or_else(|| Err(unknown().into()));
+        self.counts.calls.add(1);
+        set
+    }
 }
 
 #[async_trait]
@@ -52,7 +187,7 @@ impl<I: Interface> Interface for Guarded<I> {
     }
 
     fn spawn_tasks_for_methods(&self) -> bool {
-        self.interface.spawn_tasks_for_methods()
+        self.spawns
     }
 
     async fn get(
@@ -63,8 +198,11 @@ impl<I: Interface> Interface for Guarded<I> {
         header: Option<&Header<'_>>,
         emitter: &SignalEmitter<'_>,
     ) -> Option<Result<OwnedVariant, BoxDBusError>> {
-        let get = self.interface.get(property_name, server, connection, header, emitter);
-        AssertUnwindSafe(get).catch_unwind().await.unwrap_or_else(|panic| Some(Err(self.counts.panicked(panic).into())))
+        let get = async {
+            let interface = self.interface.read().await;
+            Ok(interface.get(property_name, server, connection, header, emitter).await)
+        };
+        self.counts.guard(header, get).await.unwrap_or_else(|error: fdo::Error| Some(Err(error.into())))
     }
 
     async fn get_all(
@@ -74,8 +212,11 @@ impl<I: Interface> Interface for Guarded<I> {
         header: Option<&Header<'_>>,
         emitter: &SignalEmitter<'_>,
     ) -> fdo::Result<HashMap<String, OwnedVariant>> {
-        let get = self.interface.get_all(server, connection, header, emitter);
-        AssertUnwindSafe(get).catch_unwind().await.unwrap_or_else(|panic| Err(self.counts.panicked(panic)))
+        let get = async {
+            let interface = self.interface.read().await;
+            interface.get_all(server, connection, header, emitter).await
+        };
+        self.counts.guard(header, get).await
     }
 
     fn set<'call>(
@@ -87,21 +228,23 @@ impl<I: Interface> Interface for Guarded<I> {
         header: Option<&'call Header<'_>>,
         emitter: &'call SignalEmitter<'_>,
     ) -> DispatchResult<'call> {
-        self.counts.guard(self.interface.set(property_name, value, server, connection, header, emitter))
+        DispatchResult::Async(Box::pin(async move {
+            let set = self.change(property_name, value, server, connection, header, emitter);
+            self.counts.guard(header, set).await
+        }))
     }
 
+    /// Not called: [`set`](Self::set) does it all.
     async fn set_mut(
         &mut self,
-        property_name: &str,
-        value: &Variant<'_>,
-        server: &ObjectServer,
-        connection: &Connection,
-        header: Option<&Header<'_>>,
-        emitter: &SignalEmitter<'_>,
+        _property_name: &str,
+        _value: &Variant<'_>,
+        _server: &ObjectServer,
+        _connection: &Connection,
+        _header: Option<&Header<'_>>,
+        _emitter: &SignalEmitter<'_>,
     ) -> Option<Result<(), BoxDBusError>> {
-        let set = self.interface.set_mut(property_name, value, server, connection, header, emitter);
-        let set = AssertUnwindSafe(set).catch_unwind().await;
-        set.unwrap_or_else(|panic| Some(Err(self.counts.panicked(panic).into())))
+        None
     }
 
     fn call<'call>(
@@ -111,20 +254,46 @@ impl<I: Interface> Interface for Guarded<I> {
         message: &'call Message,
         name: MemberName<'call>,
     ) -> DispatchResult<'call> {
-        self.counts.guard(self.interface.call(server, connection, message, name))
+        DispatchResult::Async(Box::pin(async move {
+            let header = message.header();
+            self.counts.guard(Some(&header), self.answer(server, connection, message, name)).await
+        }))
     }
 
+    /// Not called: [`call`](Self::call) does it all.
     fn call_mut<'call>(
         &'call mut self,
-        server: &'call ObjectServer,
-        connection: &'call Connection,
-        message: &'call Message,
-        name: MemberName<'call>,
+        _server: &'call ObjectServer,
+        _connection: &'call Connection,
+        _message: &'call Message,
+        _name: MemberName<'call>,
     ) -> DispatchResult<'call> {
-        self.counts.guard(self.interface.call_mut(server, connection, message, name))
+        DispatchResult::NotFound
     }
 
     fn introspect_to_writer(&self, writer: &mut dyn Write, level: usize) {
-        self.interface.introspect_to_writer(writer, level);
+        for line in self.introspection.lines() {
+            // It goes to a String.
+            let _ = writeln!(writer, "{:level$}{line}", "");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Seats;
+
+    #[test]
+    fn no_caller_gets_more_than_a_quarter_of_the_room_and_all_together_not_more_than_there_is() {
+        let seats = Seats::new(8);
+        let first = [seats.take("a"), seats.take("a")];
+        assert!(first.iter().all(Option::is_some) && seats.take("a").is_none());
+        let others = ["b", "b", "c", "c", "d", "d"].map(|caller| seats.take(caller));
+        assert!(others.iter().all(Option::is_some) && seats.take("e").is_none());
+        drop(first);
+        assert!(seats.take("a").is_some() && seats.take("e").is_some());
+        drop(others);
+        assert!(seats.taken().by.is_empty() && seats.taken().all == 0);
+        assert!(Seats::new(1).take("a").is_some(), "a small room has a seat too");
     }
 }

@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context as Poller, Poll, Waker},
     time::Duration,
@@ -78,10 +78,19 @@ pub(crate) struct Jobs {
     new: AtomicWaker,
     /// Those that may push.
     users: AtomicUsize,
-    /// Tasks that nobody holds a handle of: calls that are being answered.
-    detached: AtomicUsize,
+    /// Tasks that nobody holds a handle of: calls that are being answered; those that had begun before the end did, and the others.
+    detached: [AtomicUsize; 2],
     settled: AtomicWaker,
+    /// The end has begun.
+    is_sealed: AtomicBool,
+    /// The bus has let us in.
+    is_open: AtomicBool,
+    /// How many pieces have been read of what it said before.
+    pieces: AtomicUsize,
 }
+
+/// What a bus says before it lets anyone in comes in one or two pieces, of 1 KiB at most.
+const PIECES: usize = 1024;
 
 #[derive(Default)]
 struct Queue {
@@ -118,22 +127,44 @@ impl Jobs {
         }
     }
 
-    pub(crate) fn count_detached(&self) {
-        self.detached.fetch_add(1, Ordering::AcqRel);
+    /// Which of the detached a task of now would be.
+    pub(crate) fn era(&self) -> Era {
+        Era(usize::from(self.is_sealed.load(Ordering::Acquire)))
     }
 
-    pub(crate) fn uncount_detached(&self) {
-        if self.detached.fetch_sub(1, Ordering::AcqRel) == 1 {
+    pub(crate) fn count_detached(&self, era: Era) {
+        self.detached[era.0].fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn uncount_detached(&self, era: Era) {
+        if self.detached[era.0].fetch_sub(1, Ordering::AcqRel) == 1 {
             self.settled.wake();
         }
     }
 
-    /// Ready when no call is being answered. For one that waits.
+    /// The end begins: it doesn't wait for calls that come from now on.
+    pub(crate) fn seal(&self) {
+        self.is_sealed.store(true, Ordering::Release);
+    }
+
+    /// Ready when none of the calls that had come is being answered. For one that waits.
     pub(crate) fn poll_settled(&self, poller: &mut Poller<'_>) -> Poll<()> {
         self.settled.register(poller.waker());
-        if self.detached.load(Ordering::Acquire) == 0 { Poll::Ready(()) } else { Poll::Pending }
+        if self.detached[0].load(Ordering::Acquire) == 0 { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    pub(crate) fn open(&self) {
+        self.is_open.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the bus may go on after this piece: one that has not let us in says only so much.
+    pub(crate) fn may_go_on(&self) -> bool {
+        self.is_open.load(Ordering::Relaxed) || self.pieces.fetch_add(1, Ordering::Relaxed) < PIECES
     }
 }
+
+#[derive(Clone, Copy)]
+pub(crate) struct Era(usize);
 
 /// So many jobs at most end in one poll.
 const TURN: usize = 64;

@@ -7,6 +7,7 @@ mod guarded;
 mod handle;
 mod jobs;
 mod options;
+mod permit;
 mod runtime;
 mod service;
 

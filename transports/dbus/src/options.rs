@@ -1,6 +1,8 @@
 //! The options of a service on the bus.
 
-use interloop::clap;
+use std::time::Duration;
+
+use interloop::{clap, duration};
 
 /// The options of a [`DbusService`](crate::DbusService), each with the task's name before it: `--dbus-bus-name`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -24,6 +26,14 @@ pub struct DbusOptions {
     /// Be on the bus at this address: unix:path=/run/my-bus
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) address: Option<String>,
+
+    /// Refuse calls while so many are being answered, and those of one caller while a quarter of it are its; 1024 by default
+    #[arg(long, value_name = "N")]
+    pub(crate) max_calls: Option<usize>,
+
+    /// Give a bus up that takes longer to let us in; 25s by default
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) connect_timeout: Option<Duration>,
 }
 
 #[cfg(test)]

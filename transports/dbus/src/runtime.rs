@@ -12,7 +12,7 @@ use std::{
     process::{Command, ExitStatus, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     task::{Context as Poller, Poll},
     thread,
@@ -28,10 +28,13 @@ use zbus::runtime::{
     traits::{PollIo, Runtime, TaskHandle},
 };
 
-use crate::jobs::{Jobs, Seat, Waits};
+use crate::jobs::{Era, Jobs, Seat, Waits};
 
 /// How long a bus that can take no further connection is left alone.
 const BUSY: Duration = Duration::from_millis(20);
+
+/// After so many reads and writes others have their turn: zbus goes on for as long as there is anything to read.
+const TURN: u32 = 32;
 
 /// A task's loop, for zbus.
 pub(crate) struct LoopRuntime(Arc<Jobs>);
@@ -106,7 +109,8 @@ impl Runtime for LoopRuntime {
                 }
             })
         }));
-        Ok(Registration { waits: EndsWaits(waits), _source: source })
+        let jobs = self.0.clone();
+        Ok(Registration { waits: EndsWaits(waits), jobs, operations: AtomicU32::new(0), _source: source })
     }
 
     fn sleep(&self, duration: Duration) -> Sleep {
@@ -116,7 +120,8 @@ impl Runtime for LoopRuntime {
     fn spawn<T: Send + 'static>(&self, name: &str, future: impl Future<Output = T> + Send + 'static) -> Task<T> {
         let is_detached = Arc::new(AtomicBool::new(false));
         let (mut answer, wait) = oneshot::channel();
-        let (detached, jobs) = (Counted(is_detached.clone(), self.0.clone()), self.0.clone());
+        let (jobs, era) = (self.0.clone(), self.0.era());
+        let detached = Counted(is_detached.clone(), jobs.clone(), era);
         let name = name.to_owned();
         self.0.push(Box::new(move |_| {
             Box::pin(async move {
@@ -135,7 +140,7 @@ impl Runtime for LoopRuntime {
                 }
             })
         }));
-        Task { wait, is_detached, jobs }
+        Task { wait, is_detached, jobs, era }
     }
 
     fn connect_tcp(&self, address: SocketAddr) -> impl Future<Output = io::Result<IoSource>> + Send {
@@ -210,6 +215,8 @@ impl Drop for EndsWaits {
 /// A connection's socket.
 pub(crate) struct Registration {
     waits: EndsWaits,
+    jobs: Arc<Jobs>,
+    operations: AtomicU32,
     /// The watch has a descriptor of its own, of the same socket.
     _source: IoSource,
 }
@@ -222,10 +229,18 @@ impl PollIo for Registration {
         mut operation: impl FnMut() -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
         let interest = if interest == Interest::Writable { net::Interest::Write } else { net::Interest::Read };
+        if self.operations.fetch_add(1, Ordering::Relaxed) % TURN == TURN - 1 {
+            poller.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             match operation() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(_) if interest == net::Interest::Read && !self.jobs.may_go_on() => {
+                    let error = "the bus says too much before it lets anyone in";
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+                }
                 result => return Poll::Ready(result),
             }
             return if self.waits.0.wait(interest, poller) {
@@ -249,13 +264,13 @@ impl Future for Sleep {
 }
 
 /// Uncounts a detached task when it is dropped, wherever.
-struct Counted(Arc<AtomicBool>, Arc<Jobs>);
+struct Counted(Arc<AtomicBool>, Arc<Jobs>, Era);
 
 impl Drop for Counted {
     fn drop(&mut self) {
         // Whoever comes second, this or the detaching, sees the other's mark.
         if self.0.swap(true, Ordering::AcqRel) {
-            self.1.uncount_detached();
+            self.1.uncount_detached(self.2);
         }
     }
 }
@@ -264,6 +279,7 @@ pub(crate) struct Task<T> {
     wait: oneshot::Receiver<T>,
     is_detached: Arc<AtomicBool>,
     jobs: Arc<Jobs>,
+    era: Era,
 }
 
 impl<T> Future for Task<T> {
@@ -276,10 +292,10 @@ impl<T> Future for Task<T> {
 
 impl<T: Send + 'static> TaskHandle<T> for Task<T> {
     fn detach(self) {
-        self.jobs.count_detached();
+        self.jobs.count_detached(self.era);
         if self.is_detached.swap(true, Ordering::AcqRel) {
             // It is over.
-            self.jobs.uncount_detached();
+            self.jobs.uncount_detached(self.era);
         }
     }
 }

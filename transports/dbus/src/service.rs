@@ -23,14 +23,17 @@ use zbus::{
 
 use crate::{
     DbusHandle, DbusOptions,
-    bus::{Bus, build},
+    bus::{Bus, CONNECT_TIMEOUT, build, within},
     control::{Control, SERVICE_PATH, tell_transitions},
-    guarded::{CallCounts, Guarded},
+    guarded::{CallCounts, Guarded, Seats},
     jobs::Jobs,
+    permit::Permit,
+    runtime::LoopRuntime,
 };
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LAST_BACKOFF: Duration = Duration::from_secs(10);
+const MAX_CALLS: usize = 1024;
 
 type AddObject = Box<dyn Fn(Builder<'static>, &CallCounts) -> Builder<'static> + Send>;
 type OnConnect = Box<dyn Fn(Connection) -> LocalBoxFuture<'static, Result> + Send>;
@@ -57,6 +60,9 @@ pub struct DbusService {
     objects: Vec<AddObject>,
     on_connect: Vec<OnConnect>,
     has_control: bool,
+    action: Option<Arc<str>>,
+    max_calls: usize,
+    connect_timeout: Duration,
     handle: DbusHandle,
 }
 
@@ -72,6 +78,9 @@ impl DbusService {
             objects: Vec::new(),
             on_connect: Vec::new(),
             has_control: true,
+            action: None,
+            max_calls: MAX_CALLS,
+            connect_timeout: CONNECT_TIMEOUT,
             handle: DbusHandle::default(),
         }
     }
@@ -89,9 +98,8 @@ impl DbusService {
     pub fn at<I: Interface>(mut self, path: impl Into<String>, make: impl Fn() -> I + Send + 'static) -> Self {
         let path = path.into();
         let path = ObjectPath::try_from(path.clone()).unwrap_or_else(|error| panic!("object path {path}: {error}"));
-        self.objects.push(Box::new(move |builder, counts| {
-            builder.serve_at(path.clone(), Guarded { interface: make(), counts: counts.clone() })
-        }));
+        self.objects
+            .push(Box::new(move |builder, counts| builder.serve_at(path.clone(), Guarded::new(make(), counts))));
         self
     }
 
@@ -140,6 +148,34 @@ impl DbusService {
         self
     }
 
+    /// Lets polkit decide about callers that are neither root nor the service's own user, who may call `SetOption`, `Shutdown` and `Restart` in any case:
+    /// whether this action is theirs. Without it they are refused. Somebody is asked for a password only if the caller's message allows that
+    /// (`busctl call --allow-interactive-authorization`, which is its default).
+    ///
+    /// It is asked on the service's own bus, so that is the system's. An action is described by a file in `/usr/share/polkit-1/actions`; unless the service
+    /// is root's, it has to have the annotation `org.freedesktop.policykit.owner`: `unix-user:NAME`. Where polkit isn't there, or doesn't answer within 5 s,
+    /// or 2 min if it asks somebody, the caller is refused, and the log says why, once.
+    #[must_use]
+    pub fn polkit(mut self, action: impl Into<String>) -> Self {
+        self.action = Some(action.into().into());
+        self
+    }
+
+    /// Answers at most so many calls at once, and at most a quarter of that for each caller: more are refused with `LimitsExceeded`, and counted. 1024 by
+    /// default. What is being answered includes what waits for an object's `&mut self`.
+    #[must_use]
+    pub fn max_calls(mut self, calls: usize) -> Self {
+        self.max_calls = calls;
+        self
+    }
+
+    /// Gives a bus up that takes longer than this to let it in and to answer its first questions; 25 s by default.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
     /// The way to its connection: for any thread, to be asked for before it is given to the service.
     pub fn handle(&self) -> DbusHandle {
         self.handle.clone()
@@ -164,6 +200,8 @@ impl DbusService {
         }
         self.replace |= options.replace;
         self.queue |= options.queue;
+        self.max_calls = options.max_calls.unwrap_or(self.max_calls);
+        self.connect_timeout = options.connect_timeout.unwrap_or(self.connect_timeout);
     }
 }
 
@@ -177,6 +215,7 @@ impl<L: Net> Task<L> for DbusService {
         for (name, help) in [
             ("calls", "Calls of methods, and settings of properties."),
             ("panics", "Panics of handlers."),
+            ("refused", "Calls that were refused, since too many were being answered."),
             ("connections", "Connections to the bus."),
             ("bus_losses", "Connections to the bus that were lost."),
             ("name_losses", "How often the name was taken away."),
@@ -190,7 +229,9 @@ impl<L: Net> Task<L> for DbusService {
             calls: CallCounts {
                 calls: meter.counter("calls"),
                 panics: meter.counter("panics"),
+                refused: meter.counter("refused"),
                 target: cx.target().into(),
+                seats: Seats::new(self.max_calls),
             },
             owned: meter.gauge("name_owned"),
             cx: &cx,
@@ -199,7 +240,8 @@ impl<L: Net> Task<L> for DbusService {
 
         let (mut is_first, mut backoff) = (true, FIRST_BACKOFF);
         loop {
-            let opened = match until(cx.shutdown().requested(), session.open()).await {
+            let open = within(&cx, self.connect_timeout, session.open());
+            let opened = match until(cx.shutdown().requested(), open).await {
                 None => return Ok(()),
                 Some(opened) => opened,
             };
@@ -276,14 +318,18 @@ impl<L: Net> Session<'_, L> {
     /// Connects, and asks for the name.
     async fn open(&self) -> Result<Open> {
         let mut builder = self.service.bus.builder();
+        let jobs = Arc::<Jobs>::default();
         if self.service.has_control {
-            let control = Control(self.cx.service().clone());
-            builder = builder.serve_at(SERVICE_PATH, Guarded { interface: control, counts: self.calls.clone() });
+            let runtime = LoopRuntime::new(jobs.clone());
+            let (action, target) = (self.service.action.clone(), self.calls.target.clone());
+            let permit = Permit::new(action, runtime, self.cx.shutdown(), target);
+            let control = Control { service: self.cx.service().clone(), permit };
+            builder = builder.serve_at(SERVICE_PATH, Guarded::new(control, &self.calls));
         }
         for add in &self.service.objects {
             builder = add(builder, &self.calls);
         }
-        let (connection, jobs) = build(self.cx, builder).await?;
+        let (connection, driving) = build(self.cx, builder, jobs.clone()).await?;
         let bus = DBusProxy::new(&connection).await?;
         let closed = connection.clone();
         // Listening comes before asking.
@@ -321,6 +367,7 @@ impl<L: Net> Session<'_, L> {
                 )));
             }
         }
+        driving.keep();
         Ok(Open { connection, jobs, bus, news })
     }
 
@@ -393,6 +440,7 @@ impl<L: Net> Session<'_, L> {
         if let Some(own) = connection.unique_name() {
             let _ = connection.call_method(Some(own), "/", Some("org.freedesktop.DBus.Peer"), "Ping", &()).await;
         }
+        jobs.seal();
         poll_fn(|poller| jobs.poll_settled(poller)).await;
     }
 }

@@ -17,6 +17,8 @@ pub use interloop_transport_tests::{PATIENCE, eventually, watchdog};
 use tempfile::TempDir;
 use zbus::interface;
 
+pub mod wire;
+
 pub const NAME: &str = "org.example.Echo";
 pub const PATH: &str = "/org/example/Echo";
 
@@ -29,6 +31,14 @@ pub struct Daemon {
 impl Daemon {
     pub fn start() -> Self {
         Self::start_in(tempfile::tempdir().expect("a directory"))
+    }
+
+    /// Other users find their way to it too.
+    pub fn for_all() -> Self {
+        let daemon = Self::start();
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(daemon.dir.path(), all).expect("it is ours");
+        daemon
     }
 
     fn start_in(dir: TempDir) -> Self {
@@ -133,18 +143,31 @@ impl Gate {
         let mut state = self.state.lock().expect("no panic");
         state.0 = true;
         let waiting = std::mem::take(&mut state.1);
+        self.changed.notify_all();
         drop(state);
         waiting.into_iter().for_each(std::task::Waker::wake);
     }
 
     pub fn wait_for_one(&self) {
+        self.wait_for(1);
+    }
+
+    pub fn wait_for(&self, count: usize) {
         let state = self.state.lock().expect("no panic");
         let (_state, time) =
-            self.changed.wait_timeout_while(state, PATIENCE, |state| state.1.is_empty()).expect("no panic");
+            self.changed.wait_timeout_while(state, PATIENCE, |state| state.1.len() < count).expect("no panic");
         assert!(!time.timed_out(), "nobody came");
     }
 
-    async fn pass(&self) {
+    /// On this thread, for a while at most.
+    fn block(&self) {
+        let mut state = self.state.lock().expect("no panic");
+        state.1.push(std::task::Waker::noop().clone());
+        self.changed.notify_all();
+        drop(self.changed.wait_timeout_while(state, PATIENCE, |state| !state.0).expect("no panic"));
+    }
+
+    pub async fn pass(&self) {
         std::future::poll_fn(|poller| {
             let mut state = self.state.lock().expect("no panic");
             if state.0 {
@@ -161,6 +184,7 @@ impl Gate {
 #[derive(Clone, Default)]
 pub struct Echo {
     pub gate: Arc<Gate>,
+    pub forever: Arc<Gate>,
     pub threads: Arc<Mutex<Vec<ThreadId>>>,
     pub count: u32,
 }
@@ -182,6 +206,19 @@ impl Echo {
         "through".to_owned()
     }
 
+    async fn wait_with(&self, text: String) -> String {
+        self.gate.pass().await;
+        text
+    }
+
+    async fn forever(&self) {
+        self.forever.pass().await;
+    }
+
+    fn block(&self) {
+        self.gate.block();
+    }
+
     fn crash(&self) -> u32 {
         panic!("as asked")
     }
@@ -198,8 +235,12 @@ impl Echo {
 
 impl Echo {
     pub fn service(&self, daemon: &Daemon) -> DbusService {
+        self.service_at(&daemon.address())
+    }
+
+    pub fn service_at(&self, address: &str) -> DbusService {
         let echo = self.clone();
-        DbusService::new(NAME).bus(Bus::Address(daemon.address())).at(PATH, move || echo.clone())
+        DbusService::new(NAME).bus(Bus::Address(address.to_owned())).at(PATH, move || echo.clone())
     }
 }
 
