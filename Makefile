@@ -81,8 +81,8 @@ features: ## each crate without features, with each feature alone, with all
 	@scripts/setup demo-gtk
 	scripts/features
 
-generate: ## the code that Thrift's compiler makes of interfaces, which is checked in
-	@scripts/setup thrift
+generate: ## what Thrift's compiler and protoc make of interfaces, which is checked in
+	@scripts/setup generate
 	scripts/generate
 
 deny: ## licences, bans and sources of all dependencies (needs cargo-deny)

@@ -1,12 +1,13 @@
-//! A gRPC service with health checks, on the loop that one chooses.
+//! A gRPC service with health checks and reflection, on the loop that one chooses.
 //!
 //! ```sh
 //! grpc-health --grpc-port 50051 --grpc-loop glib
 //! grpc_health_probe -addr 127.0.0.1:50051
+//! grpcurl -plaintext -d '{"value": 3}' 127.0.0.1:50051 tally.Tally/Add
 //! ```
 //!
-//! `tally.rs` is what tonic-prost-build has made of `tally.proto`. Health is asked for `""`, the whole service, or by a task's name. Asked to stop, a stream
-//! of `Follow` ends by itself: the server waits for open calls.
+//! `tally.rs` is what tonic-prost-build has made of `tally.proto`, and `tally.bin`, protoc's, the descriptors by which grpcurl knows how to call it. Health is
+//! asked for `""`, the whole service, or by a task's name. Asked to stop, a stream of `Follow` ends by itself: the server waits for open calls.
 
 /// What tonic-prost-build has made.
 #[allow(clippy::all, reason = "generated")]
@@ -64,7 +65,10 @@ impl Tally for Shared {
 /// The service, not started yet.
 pub fn service() -> Service {
     let mut service = Service::new("grpc-health");
-    let server = GrpcServer::new().add_service(TallyServer::new(Shared::default())).with_health();
+    let server = GrpcServer::new()
+        .add_service(TallyServer::new(Shared::default()))
+        .with_health()
+        .with_reflection([include_bytes!("tally.bin")]);
     service.task_any::<(Thread, Tokio, Glib), _>("grpc", server);
     service
 }

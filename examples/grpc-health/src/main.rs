@@ -1,4 +1,4 @@
-//! A gRPC service with health checks: see the library.
+//! A gRPC service with health checks and reflection: see the library.
 
 use std::process::ExitCode;
 

@@ -33,6 +33,6 @@ fn serves(on: &str) {
 }
 
 #[test]
-fn health_follows_the_service_on_each_loop() {
+fn health_follows_the_service_and_reflection_describes_it_on_each_loop() {
     watched(|| ["thread", "tokio", "glib"].into_iter().for_each(serves));
 }

@@ -4,6 +4,7 @@
 mod call;
 mod counts;
 mod health;
+mod reflection;
 mod routes;
 mod server;
 

@@ -32,6 +32,10 @@ impl Routes {
         self.0.insert(name, Arc::new(route));
     }
 
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.0.keys().copied()
+    }
+
     /// The service of a path: `/package.Service/Method`.
     pub(crate) fn find(&self, path: &str) -> Option<&Route> {
         self.0.get(path.strip_prefix('/')?.split_once('/')?.0)

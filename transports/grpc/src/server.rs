@@ -8,7 +8,13 @@ use interloop_http::{Addresses, HttpOptions, HttpServer};
 use tonic::{body::Body, server::NamedService};
 use tower_service::Service;
 
-use crate::{call::Calls, counts::Counts, health, routes::Routes};
+use crate::{
+    call::Calls,
+    counts::Counts,
+    health,
+    reflection::{self, FileSets, Reflection},
+    routes::Routes,
+};
 
 /// A gRPC server: a task that serves what tonic generates, over HTTP/2, in the clear or, with the feature `tls`, over TLS, on any loop
 /// with sockets.
@@ -35,6 +41,8 @@ pub struct GrpcServer {
     http: HttpServer<()>,
     routes: Routes,
     with_health: bool,
+    /// None without reflection.
+    described: Option<FileSets>,
 }
 
 impl GrpcServer {
@@ -43,7 +51,8 @@ impl GrpcServer {
     /// It listens on 127.0.0.1, on any free port, unless it is told otherwise.
     pub fn new() -> Self {
         // A stream has no end: messages have limits.
-        Self { http: HttpServer::new(()).max_body_size(usize::MAX), routes: Routes::default(), with_health: false }
+        let http = HttpServer::new(()).max_body_size(usize::MAX);
+        Self { http, routes: Routes::default(), with_health: false, described: None }
     }
 
     /// Serves this too: a server that tonic has generated, intercepted by choice. Of two with the same name, the last one counts.
@@ -67,6 +76,25 @@ impl GrpcServer {
     #[must_use]
     pub fn with_health(mut self) -> Self {
         self.with_health = true;
+        self
+    }
+
+    /// Answers reflection, `grpc.reflection.v1` and `v1alpha`: grpcurl and its like call the services without having their `.proto` files. Listed is what is
+    /// served; described is what these sets tell of, serialized `FileDescriptorSet`s: what `file_descriptor_set_path` of tonic-prost-build writes, or
+    /// `protoc --include_imports --descriptor_set_out`. Those of health and of reflection itself are there. A second call adds to the first.
+    ///
+    /// A set that can't be read, or lacks what one of its files imports, is an error before anything starts.
+    ///
+    /// ```no_run
+    /// # use interloop_grpc::GrpcServer;
+    /// # const TALLY: &[u8] = &[];
+    /// // const TALLY: &[u8] = tonic::include_file_descriptor_set!("tally");
+    /// let server = GrpcServer::new().with_health().with_reflection([TALLY]);
+    /// ```
+    #[must_use]
+    pub fn with_reflection<S: AsRef<[u8]>>(mut self, sets: impl IntoIterator<Item = S>) -> Self {
+        let described = self.described.get_or_insert_default();
+        sets.into_iter().for_each(|set| described.add(set.as_ref()));
         self
     }
 
@@ -167,11 +195,22 @@ impl<L: Net> Task<L> for GrpcServer {
             let health = health::server(cx.service().clone(), cx.shutdown());
             routes.add("grpc.health.v1.Health", health);
         }
+        if let Some(sets) = &self.described {
+            let names = routes.names().chain(reflection::NAMES);
+            let reflection = Reflection::new(sets, names, cx.shutdown())?;
+            for name in reflection.undescribed() {
+                log::warn!(target: cx.target(), "reflection has no file that describes {name}");
+            }
+            for name in reflection::NAMES {
+                routes.add(name, reflection.clone());
+            }
+        }
         let counts = Arc::new(Counts::new(&cx));
         self.http.run_with(&cx, |timers| Calls::new(routes, timers.clone(), counts)).await
     }
 
     fn check(&self, options: &HttpOptions) -> Result {
+        self.described.as_ref().map_or(Ok(()), FileSets::check)?;
         self.http.check_with(options)
     }
 }

@@ -58,8 +58,30 @@ impl Raw {
     pub fn connect(address: SocketAddr) -> Self {
         let mut stream = TcpStream::connect(address).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("it is a socket");
+        stream.set_nodelay(true).expect("it is a socket");
         stream.write_all(PREFACE).expect("it is open");
         Self(stream)
+    }
+
+    /// Begins a call whose messages come later.
+    pub fn open(&mut self, stream: u32, path: &str) {
+        self.0.write_all(&head_of(stream, path, "application/grpc")).expect("it is open");
+    }
+
+    /// Sends more of a stream; the flags may be [`LAST`].
+    pub fn send(&mut self, stream: u32, flags: u8, data: &[u8]) {
+        self.0.write_all(&frame_of(stream, DATA, flags, data)).expect("it is open");
+    }
+
+    /// Gives a stream up.
+    pub fn reset(&mut self, stream: u32) {
+        self.0.write_all(&frame_of(stream, 3, 0, &8u32.to_be_bytes())).expect("it is open");
+    }
+
+    /// Takes so many bytes more, on this stream and in all.
+    pub fn take(&mut self, stream: u32, bytes: u32) {
+        let updates = [0, stream].map(|stream| frame_of(stream, 8, 0, &bytes.to_be_bytes()));
+        self.0.write_all(&updates.concat()).expect("it is open");
     }
 
     /// Begins a call of one message with one field, the first, which is a string or bytes.
