@@ -165,8 +165,8 @@ pub use crate::{
     handle::{ServiceHandle, UnknownName},
     mailbox::{LocalFuture, Mailbox, SendFuture, Turn},
     options::{
-        Applied, OnReload, OptionChange, OptionChanges, OptionError, OptionValue, Options, Origin, Reloaded, Secret,
-        duration,
+        Applied, OnReload, OptionChange, OptionChanges, OptionError, OptionKind, OptionValue, Options, Origin,
+        Reloaded, Secret, duration,
     },
     panics::panic_message,
     remote::{PostError, Remote, Slot},

@@ -53,7 +53,7 @@ pub(crate) use self::{
 pub use self::{
     changes::OptionChanges,
     duration::duration,
-    live::{Applied, OptionChange, OptionError, OptionValue, Options, Reloaded},
+    live::{Applied, OptionChange, OptionError, OptionKind, OptionValue, Options, Reloaded},
     origin::Origin,
     rereads::OnReload,
     secret::Secret,

@@ -14,6 +14,7 @@ use clap::{
 
 use super::{
     Section,
+    live::OptionKind,
     secret::{MASK, Secret},
     wording,
 };
@@ -123,6 +124,20 @@ impl Flag {
             ArgAction::Count => Shape::Count,
             ArgAction::Set | ArgAction::Append => Shape::Values,
             _ => Shape::Action,
+        }
+    }
+
+    /// What its values are, as far as its type tells.
+    pub(super) fn kind(&self) -> OptionKind {
+        let is = |types: &[TypeId]| types.iter().any(|other| self.declared.get_value_parser().type_id() == *other);
+        match self.shape() {
+            Shape::Switch => OptionKind::Truth,
+            Shape::Count => OptionKind::Integer,
+            Shape::Values if self.collects() || self.num_args().max_values() > 1 => OptionKind::Text,
+            Shape::Values if is(&[TypeId::of::<bool>()]) => OptionKind::Truth,
+            Shape::Values if is(&integers()) => OptionKind::Integer,
+            Shape::Values if is(&[TypeId::of::<f32>(), TypeId::of::<f64>()]) => OptionKind::Float,
+            Shape::Values | Shape::Action => OptionKind::Text,
         }
     }
 
@@ -304,6 +319,23 @@ impl Flag {
             arg.default_values_os(self.code.iter().cloned())
         }
     }
+}
+
+fn integers() -> [TypeId; 12] {
+    [
+        TypeId::of::<u8>(),
+        TypeId::of::<u16>(),
+        TypeId::of::<u32>(),
+        TypeId::of::<u64>(),
+        TypeId::of::<u128>(),
+        TypeId::of::<usize>(),
+        TypeId::of::<i8>(),
+        TypeId::of::<i16>(),
+        TypeId::of::<i32>(),
+        TypeId::of::<i64>(),
+        TypeId::of::<i128>(),
+        TypeId::of::<isize>(),
+    ]
 }
 
 /// Reads what stands for a switch: in the environment, in code.

@@ -283,6 +283,7 @@ fn entry(plan: &Plan, flag: &Flag, given: Option<&Given>) -> Option<OptionValue>
         name: flag.full_name().to_owned(),
         owner: plan.section.owner(),
         value: show::value(flag, given).ok().and_then(|shown| shown.text(flag, is_masked)),
+        kind: flag.kind(),
         is_secret: is_masked,
         origin: show::origin(flag, given),
     })
@@ -355,6 +356,7 @@ pub struct OptionValue {
     name: String,
     owner: String,
     value: Option<String>,
+    kind: OptionKind,
     is_secret: bool,
     origin: Origin,
 }
@@ -375,6 +377,11 @@ impl OptionValue {
         self.value.as_deref()
     }
 
+    /// What its values are, for those that pass them on to where texts and numbers differ.
+    pub fn kind(&self) -> OptionKind {
+        self.kind
+    }
+
     /// Whether the value is not shown.
     pub fn is_secret(&self) -> bool {
         self.is_secret
@@ -384,6 +391,20 @@ impl OptionValue {
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
+}
+
+/// What the values of an option are, as far as its declaration tells. The [value](OptionValue::value) is a text all the same, and of a secret `***`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OptionKind {
+    /// Something holds or doesn't: a switch, or an option of the type `bool`.
+    Truth,
+    /// A whole number: the option's type is one of Rust's integers, or it counts.
+    Integer,
+    /// A number: the option's type is `f32` or `f64`.
+    Float,
+    /// All else: several values, too.
+    Text,
 }
 
 /// When a change takes effect.

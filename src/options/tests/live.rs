@@ -84,6 +84,46 @@ fn the_list_has_the_options_of_all_owners_with_their_origins() {
 }
 
 #[test]
+fn an_option_tells_what_its_values_are() {
+    #[derive(Args, Clone, Debug)]
+    #[allow(dead_code)]
+    struct Kinds {
+        #[arg(long)]
+        switch: bool,
+        #[arg(long, action = clap::ArgAction::Set)]
+        truth: Option<bool>,
+        #[arg(long, action = clap::ArgAction::Count)]
+        counts: u8,
+        #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+        ranged: Option<u16>,
+        #[arg(long)]
+        size: Option<usize>,
+        #[arg(long)]
+        share: Option<f64>,
+        #[arg(long)]
+        word: Option<String>,
+        #[arg(long)]
+        several: Vec<u8>,
+        #[arg(long, num_args = 2)]
+        pair: Option<Vec<u8>>,
+        #[arg(long)]
+        token: Option<Secret>,
+    }
+    let parsed = Hello::default().and::<Kinds>(Owner::Service, "").parse([""; 0]).unwrap();
+    let live = Live::new(parsed, vec![None]);
+    let list = live.list();
+    let kind = |name: &str| list.iter().find(|option| option.name() == name).unwrap().kind();
+    for (names, expected) in [
+        ("switch truth", OptionKind::Truth),
+        ("counts ranged size", OptionKind::Integer),
+        ("share", OptionKind::Float),
+        ("word several pair token log-level drain-delay", OptionKind::Text),
+    ] {
+        names.split(' ').for_each(|name| assert_eq!(kind(name), expected, "{name}"));
+    }
+}
+
+#[test]
 fn what_is_set_wins_over_all_layers_until_it_is_reset() {
     let live = live(&service(), "--http-most 9");
     assert_eq!(live.set("http-most", Some("8".into()), &Fake::default()), Ok(Applied::AtRestart));

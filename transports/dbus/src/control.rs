@@ -1,6 +1,6 @@
 //! The ready-made object: the service itself, on the bus.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use interloop::{OptionValue, ServiceHandle, Transition};
 use zbus::{Connection, fdo, interface, message::Header, object_server::SignalEmitter};
@@ -15,7 +15,7 @@ const NONE: &str = "__None__";
 
 pub(crate) struct Control {
     pub(crate) service: ServiceHandle,
-    pub(crate) permit: Permit,
+    pub(crate) permit: Arc<Permit>,
 }
 
 fn shown(option: &OptionValue) -> String {

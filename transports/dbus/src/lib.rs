@@ -10,6 +10,7 @@ mod options;
 mod permit;
 mod runtime;
 mod service;
+mod sparts;
 
 pub use zbus;
 

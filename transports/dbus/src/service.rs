@@ -29,6 +29,7 @@ use crate::{
     jobs::Jobs,
     permit::Permit,
     runtime::LoopRuntime,
+    sparts::Sparts,
 };
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
@@ -63,6 +64,8 @@ pub struct DbusService {
     action: Option<Arc<str>>,
     max_calls: usize,
     connect_timeout: Duration,
+    has_sparts: bool,
+    sparts_name: Option<String>,
     handle: DbusHandle,
 }
 
@@ -81,6 +84,8 @@ impl DbusService {
             action: None,
             max_calls: MAX_CALLS,
             connect_timeout: CONNECT_TIMEOUT,
+            has_sparts: false,
+            sparts_name: None,
             handle: DbusHandle::default(),
         }
     }
@@ -176,6 +181,25 @@ impl DbusService {
         self
     }
 
+    /// Answers clients of Python's sparts: puts its objects there, with all members of its interfaces. `/{service}/sparts` has `org.sparts.Service`,
+    /// `/{service}/fb303` has `com.facebook.fb303.Service` and `org.sparts.FB303Service`. What may not stand in a path is `_`: `my-service` is at
+    /// `/my_service/sparts`.
+    ///
+    /// All on the bus may read. What changes the service is for those who may control it by `org.interloop.Service`, too: its own user, root, and whom
+    /// [`polkit`](Self::polkit) permits it.
+    #[must_use]
+    pub fn sparts_objects(mut self) -> Self {
+        self.has_sparts = true;
+        self
+    }
+
+    /// The same, at paths with this name instead of the service's: `MyService`, as the class was called in Python.
+    #[must_use]
+    pub fn sparts_objects_as(mut self, name: impl Into<String>) -> Self {
+        self.sparts_name = Some(name.into());
+        self.sparts_objects()
+    }
+
     /// The way to its connection: for any thread, to be asked for before it is given to the service.
     pub fn handle(&self) -> DbusHandle {
         self.handle.clone()
@@ -223,8 +247,10 @@ impl<L: Net> Task<L> for DbusService {
         ] {
             meter.describe(name, "", help);
         }
+        let service = cx.service().clone();
         let session = Session {
             service: self,
+            sparts: self.has_sparts.then(|| Sparts::new(service, self.sparts_name.as_deref())),
             name,
             calls: CallCounts {
                 calls: meter.counter("calls"),
@@ -308,6 +334,7 @@ struct Open {
 /// All that is the same of all connections of an incarnation.
 struct Session<'a, L: Net> {
     service: &'a DbusService,
+    sparts: Option<Sparts>,
     name: WellKnownName<'static>,
     calls: CallCounts,
     owned: Gauge,
@@ -319,12 +346,16 @@ impl<L: Net> Session<'_, L> {
     async fn open(&self) -> Result<Open> {
         let mut builder = self.service.bus.builder();
         let jobs = Arc::<Jobs>::default();
-        if self.service.has_control {
-            let runtime = LoopRuntime::new(jobs.clone());
+        let permit = {
             let (action, target) = (self.service.action.clone(), self.calls.target.clone());
-            let permit = Permit::new(action, runtime, self.cx.shutdown(), target);
-            let control = Control { service: self.cx.service().clone(), permit };
+            Arc::new(Permit::new(action, LoopRuntime::new(jobs.clone()), self.cx.shutdown(), target))
+        };
+        if self.service.has_control {
+            let control = Control { service: self.cx.service().clone(), permit: permit.clone() };
             builder = builder.serve_at(SERVICE_PATH, Guarded::new(control, &self.calls));
+        }
+        if let Some(sparts) = &self.sparts {
+            builder = sparts.serve(builder, &self.calls, &permit);
         }
         for add in &self.service.objects {
             builder = add(builder, &self.calls);

@@ -99,9 +99,14 @@ impl Daemon {
     }
 
     pub fn gdbus_at(&self, name: &str, path: &str, method: &str, args: &[&str]) -> Output {
+        self.gdbus_command(name, path, method, args).output().expect("gdbus is installed")
+    }
+
+    pub fn gdbus_command(&self, name: &str, path: &str, method: &str, args: &[&str]) -> Command {
         let mut command = Command::new("gdbus");
         command.args(["call", "--address", &self.address(), "--dest", name, "--object-path", path]);
-        command.args(["--method", method]).args(args).output().expect("gdbus is installed")
+        command.args(["--method", method]).args(args);
+        command
     }
 
     pub fn say(&self, text: &str) -> String {
