@@ -27,8 +27,10 @@ pub(crate) enum Waits {
     Request,
     /// For more of a request's body.
     Body,
-    /// For the handlers, or for the client to take the response: that may take any time.
+    /// For the handlers: that may take any time.
     Response,
+    /// For the client to take more of what it is sent.
+    Room,
     /// For the client to take note that this is the end.
     Farewell,
 }
@@ -51,6 +53,8 @@ pub(crate) struct Activity {
     /// Bytes have come since the last request; also before the first one.
     in_head: AtomicBool,
     in_body: AtomicBool,
+    /// What is sent finds no room.
+    is_full: AtomicBool,
     multiplexed: AtomicBool,
     /// Requests so far, all the same if it wraps around.
     begun: AtomicU32,
@@ -69,6 +73,7 @@ impl Activity {
             open: AtomicU32::new(0),
             in_head: AtomicBool::new(true),
             in_body: AtomicBool::new(false),
+            is_full: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
             begun: AtomicU32::new(0),
             last_look: AtomicBool::new(false),
@@ -141,6 +146,14 @@ impl Activity {
         }
     }
 
+    /// The client has begun, or ended, to leave no room for what it is sent.
+    pub(crate) fn waits_for_room(&self, waits: bool) {
+        if self.is_full.load(Relaxed) != waits {
+            self.is_full.store(waits, Relaxed);
+            self.mark();
+        }
+    }
+
     /// The client still sends what nobody will read: see [`net::Io`](crate::net::Io).
     pub(crate) fn say_farewell(&self) {
         self.farewell.store(true, Relaxed);
@@ -156,11 +169,18 @@ impl Activity {
     }
 
     pub(crate) fn waits(&self) -> Waits {
+        let is_full = self.is_full.load(Relaxed);
         if self.open.load(Relaxed) > 0 {
-            return if self.in_body.load(Relaxed) { Waits::Body } else { Waits::Response };
+            return match self.in_body.load(Relaxed) {
+                _ if is_full => Waits::Room,
+                true => Waits::Body,
+                false => Waits::Response,
+            };
         }
         if self.is_farewell() {
             Waits::Farewell
+        } else if is_full {
+            Waits::Room
         } else if self.in_head.load(Relaxed) {
             Waits::Head
         } else {
@@ -176,9 +196,9 @@ impl Waits {
             Self::Response => None,
             Self::Farewell => Some(FAREWELL),
             Self::Body => limits.idle,
-            Self::Head | Self::Request if draining => Some(FAREWELL),
+            Self::Head | Self::Request | Self::Room if draining => Some(FAREWELL),
             Self::Head => limits.header,
-            Self::Request => limits.idle,
+            Self::Request | Self::Room => limits.idle,
         }
     }
 }

@@ -87,6 +87,7 @@ impl<S> Io<S> {
     }
 
     fn has_written(&self, polled: &Poll<io::Result<usize>>) {
+        self.activity.waits_for_room(polled.is_pending());
         if let Poll::Ready(Ok(bytes)) = polled {
             self.activity.server.counts.sent.add(*bytes as u64);
         }
@@ -134,7 +135,10 @@ impl<S: Stream> Write for Io<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        // Over TLS what was written may still be there.
+        self.activity.waits_for_room(polled.is_pending());
+        polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {

@@ -23,8 +23,8 @@ pub struct HttpOptions {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) max_body_size: Option<usize>,
 
-    /// Close connections that stand idle between two requests, or in a request's body, for so long; 60s by default, 0 is
-    /// never
+    /// Close connections that stand idle between two requests or in a request's body, or take nothing of a response, for
+    /// so long; 60s by default, 0 is never
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) idle_timeout: Option<Duration>,
 

@@ -38,11 +38,11 @@ use crate::{
 /// operation is an error.
 ///
 /// It is ready when it listens, and logs `server started on 127.0.0.1:8000` for each address. Asked to stop, it stops listening, lets open requests
-/// finish, closes idle connections at once, gives one with half a request a second, and ends when the last connection has, or when its stop timeout cancels it.
+/// finish, closes idle connections at once, gives one with half a request, or whose client takes nothing of a response, a second, and ends when the last connection has, or when its stop timeout cancels it.
 ///
 /// Each request carries [`interloop::Shutdown`] as an extension, by which handlers of long-lived responses (server-sent events, WebSockets) learn that
 /// it is time to end; with [`with_peers`](Self::with_peers) also its [`Peer`]. A handler's panic is logged, counted and answered with 500, and nothing
-/// else.
+/// else. A client that closes its half of the connection is taken for one that has left: what is open is dropped.
 ///
 /// What is set here are defaults: the options `--{task}-host`, `--{task}-port` ... go before. Counters: `requests`, `responses` by `status`,
 /// `connections`, `panics`, `received_bytes`, `sent_bytes`, and with TLS `tls_handshakes`, `tls_handshake_failures`; gauges: `open_connections`; samples: `request_duration` (feature `metrics`), from a request's head
@@ -141,8 +141,8 @@ impl<S> HttpServer<S> {
         self
     }
 
-    /// How long a connection may stand idle between two requests, or (HTTP/1) while the rest of a request's body is waited for: 60 s by default,
-    /// zero is for ever. Kept to within a quarter of the time.
+    /// How long a connection may stand idle between two requests, or (HTTP/1) while the rest of a request's body is waited for, and how long its client may
+    /// take nothing of a response: 60 s by default, zero is for ever. Kept to within a quarter of the time.
     #[must_use]
     pub fn idle_timeout(mut self, time: Duration) -> Self {
         self.code.idle_timeout = Some(time);

@@ -23,8 +23,14 @@ async fn numbers(events: Events) -> Response {
     events.respond(stream::iter(numbers).chain(stream::pending()))
 }
 
+/// As many as are taken.
+async fn pour(events: Events) -> Response {
+    events.respond(stream::repeat_with(|| Event::new("x".repeat(10_000))))
+}
+
 fn hosting<L: Net>(arguments: &[&str]) -> Hosting {
-    host::<L, _>(HttpServer::new(Router::new().route("/numbers", get(numbers))), arguments)
+    let router = Router::new().route("/numbers", get(numbers)).route("/pour", get(pour));
+    host::<L, _>(HttpServer::new(router), arguments)
 }
 
 fn curl(hosting: &Hosting, arguments: &[&str]) -> (Child, impl Iterator<Item = String> + use<>) {
@@ -66,7 +72,23 @@ fn who_leaves_is_noticed<L: Net>() {
     hosting.stop();
 }
 
+fn who_takes_nothing_is_dropped_and_others_are_served<L: Net>() {
+    let _watchdog = watchdog();
+    let hosting = hosting::<L>(&["--http-idle-timeout", "300ms"]);
+    let mut greedy = util::connect(hosting.port());
+    greedy.send("GET /pour HTTP/1.1\r\nhost: x\r\n\r\n");
+    eventually("it is sent some", || hosting.counter("sent_bytes") > 10_000);
+    let (mut curl, mut lines) = curl(&hosting, &[]);
+    assert!(lines.any(|line| line == "data: 0"));
+    eventually("one is left", || hosting.counter("open_event_streams") == 1);
+    // Who is only told nothing is no such client.
+    assert!(lines.any(|line| line == ":"));
+    hosting.stop();
+    assert!(curl.wait().expect("it is our child").success(), "the response is whole");
+}
+
 util::on_each_loop! {
+    who_takes_nothing_is_dropped_and_others_are_served,
     events_come_and_end_with_the_server,
     who_leaves_is_noticed,
 }

@@ -2,14 +2,25 @@
 
 mod util;
 
-use std::time::{Duration, Instant};
+use std::{
+    convert::Infallible,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
 
-use axum::{Router, body::Bytes, extract::DefaultBodyLimit, routing::post};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::DefaultBodyLimit,
+    routing::{get, post},
+};
+use futures_util::stream;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use interloop::net::Net;
 use interloop_http::{Body, HttpServer};
-use util::{Handler, connect, eventually, hi, host, watchdog};
+use util::{Handler, PATIENCE, connect, eventually, hi, host, watchdog};
 
 /// Answers with the length of the body, whatever it is.
 fn length() -> Router {
@@ -209,7 +220,86 @@ fn connections_beyond_the_limit_wait_for_their_turn<L: Net>() {
     hosting.stop();
 }
 
+/// More than the sockets hold.
+const LONG: usize = 16 << 20;
+
+/// At `/whole` in one piece, which the connection has at once, and at `/pieces`.
+fn long() -> Router {
+    let pieces = || stream::iter((0..16).map(|_| Ok::<_, Infallible>(Bytes::from(vec![b'x'; LONG / 16]))));
+    let whole = get(async || Bytes::from(vec![b'x'; LONG]));
+    let pieces = get(async move || axum::body::Body::from_stream(pieces()));
+    Router::new().route("/whole", whole).route("/pieces", pieces).fallback(async || "hi")
+}
+
+/// With a small buffer, so that what is read is soon noticed.
+fn asking(port: SocketAddr, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(port).expect("it listens");
+    rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 32 << 10).expect("it is a socket");
+    stream.set_read_timeout(Some(PATIENCE)).expect("it is a socket");
+    let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).expect("it is open");
+    stream
+}
+
+/// How much comes until the end, a piece each so often.
+fn read_slowly(mut stream: TcpStream) -> usize {
+    let (mut piece, mut length) = (vec![0; LONG / 64], 0);
+    loop {
+        let mut filled = 0;
+        while filled < piece.len() {
+            match stream.read(&mut piece[filled..]) {
+                Ok(0) | Err(_) => return length,
+                Ok(read) => (filled, length) = (filled + read, length + read),
+            }
+        }
+        // The pace of this client.
+        std::thread::sleep(Duration::from_millis(40));
+    }
+}
+
+fn a_client_that_takes_nothing_is_cut_off<L: Net>() {
+    let _watchdog = watchdog();
+    let hosting = host::<L, _>(HttpServer::new(long()), &["--http-idle-timeout", "300ms"]);
+    for (path, count) in [("/whole", 1), ("/pieces", 2)] {
+        let greedy = asking(hosting.port(), path);
+        eventually("it has been asked", || hosting.counter("requests") == count);
+        eventually("it is gone", || hosting.counter("open_connections") == 0);
+        assert!(read_slowly(greedy) < LONG);
+    }
+    assert_eq!(connect(hosting.port()).get("/").body, "hi");
+    hosting.stop();
+}
+
+fn a_client_that_takes_its_time_gets_all_of_it<L: Net>() {
+    let _watchdog = watchdog();
+    let hosting = host::<L, _>(HttpServer::new(long()), &["--http-idle-timeout", "500ms"]);
+    for path in ["/whole", "/pieces"] {
+        let begin = Instant::now();
+        assert!(read_slowly(asking(hosting.port(), path)) > LONG, "{path}");
+        assert!(begin.elapsed() > Duration::from_secs(2), "{:?}", begin.elapsed());
+    }
+    hosting.stop();
+}
+
+fn at_the_stop_one_gets_all_of_it_who_takes_it<L: Net>() {
+    let _watchdog = watchdog();
+    let hosting = host::<L, _>(HttpServer::new(long()), &[]);
+    let [greedy, slow] = [(); 2].map(|()| ["/whole", "/pieces"].map(|path| asking(hosting.port(), path)));
+    eventually("all are asked for", || hosting.counter("requests") == 4);
+    let slow = slow.map(|stream| std::thread::spawn(move || read_slowly(stream)));
+    hosting.stop();
+    for slow in slow {
+        assert!(slow.join().expect("no panic") > LONG);
+    }
+    for greedy in greedy {
+        assert!(read_slowly(greedy) < LONG);
+    }
+}
+
 util::on_each_loop! {
+    a_client_that_takes_nothing_is_cut_off,
+    a_client_that_takes_its_time_gets_all_of_it,
+    at_the_stop_one_gets_all_of_it_who_takes_it,
     a_head_that_is_too_long_is_a_431,
     a_body_that_says_it_is_too_long_is_a_413,
     a_client_that_goes_on_sending_gets_its_413_all_the_same,
