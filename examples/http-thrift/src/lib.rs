@@ -5,24 +5,45 @@
 //! ```
 //!
 //! fb303 is what Thrift has for every service: its status, its counters, its options. Here it is on a plain thread, by itself, and at `/thrift` of an HTTP
-//! server on tokio, beside a page for people. Over HTTP it may be read, and changes nothing.
+//! server on tokio, beside a page for people. Over HTTP it may be read, and changes nothing. `/flame-graph` looks for two seconds at what the process is busy
+//! with, and draws that; `getCpuProfile` has the same as text.
 
-use axum::{Router, routing::get};
+use std::time::Duration;
+
+use axum::{
+    Router,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
 use interloop::{Service, Thread};
 use interloop_fb303::{Base, Fb303, Fb303Server};
 use interloop_http::HttpServer;
 use interloop_thrift::ThriftRoute;
 use interloop_tokio::Tokio;
+use tokio::task::spawn_blocking;
 
 /// The service, not started yet.
 pub fn service() -> Service {
     let mut service = Service::new("http-thrift");
     service.version(env!("CARGO_PKG_VERSION"));
     let base = Base::new(service.handle());
+    let profiled = base.clone();
     let page = get(async move || format!("{} is {}\n", base.name(), base.status()));
+    let graph = get(async move || flame_graph(profiled).await);
     let fb303 = ThriftRoute::new(Fb303::new(service.handle()));
-    let router = Router::new().route("/", page).route_service("/thrift", fb303);
+    let router = Router::new().route("/", page).route("/flame-graph", graph).route_service("/thrift", fb303);
     service.task_on::<Tokio>("http", HttpServer::new(router));
     service.task_on::<Thread>("thrift", Fb303Server::new());
     service
+}
+
+/// A profile takes its time: on a thread that may block.
+async fn flame_graph(base: Base) -> Response {
+    let draw = move || base.cpu_profile(Duration::from_secs(2))?.flame_graph(base.name());
+    match spawn_blocking(draw).await {
+        Ok(Ok(svg)) => ([(CONTENT_TYPE, "image/svg+xml")], svg).into_response(),
+        Ok(Err(refused)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{refused}\n")).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }

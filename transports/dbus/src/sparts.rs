@@ -260,6 +260,7 @@ impl Fb303 {
         self.base.options().into_iter().map(|(name, value)| (underscored(&name), value)).collect()
     }
 
+    /// As folded stacks.
     #[zbus(name = "getCpuProfile")]
     async fn get_cpu_profile(
         &self,
@@ -268,7 +269,12 @@ impl Fb303 {
         seconds: i32,
     ) -> fdo::Result<String> {
         self.permit.check(connection, &header).await?;
-        Err(fdo::Error::NotSupported(format!("there is no profiler to run for {seconds} s")))
+        let (base, time) = (self.base.clone(), Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
+        let profile = apart("profile", move || base.cpu_profile(time)).await?;
+        profile.map(|profile| profile.folded()).map_err(|why| match Base::has_profiler() {
+            true => fdo::Error::Failed(why.to_string()),
+            false => fdo::Error::NotSupported(why.to_string()),
+        })
     }
 
     /// In seconds since 1970.

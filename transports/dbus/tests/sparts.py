@@ -144,7 +144,7 @@ assert fb303.getOptions()["max_price"] == "8"
 assert fb303.getOptions()["token"] == "***"
 assert refused(fb303.getOption, "nothing") == ("InvalidArgs", "no option nothing")
 assert refused(fb303.setOption, "max_price", "many")[0] == "InvalidArgs"
-assert refused(fb303.getCpuProfile, 1) == ("NotSupported", "there is no profiler to run for 1 s")
+assert refused(fb303.getCpuProfile, 61)[1] == "a profile takes from 1 s to 60 s, not 61 s"
 assert refused(raw, "/fb303", "com.facebook.fb303.Service", "getCounter", "i", 5)[0] == "InvalidArgs"
 since = fb303.aliveSince()
 assert type(since) is dbus.Int64 and 0 <= time.time() - since < 3600

@@ -3,13 +3,17 @@
 use std::{
     collections::BTreeMap,
     error, fmt,
+    ops::RangeInclusive,
     sync::{Arc, OnceLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use interloop::{OptionValue, Phase, Reading, Reloaded, ServiceHandle, State, TaskStatus};
 
-use crate::FbStatus;
+use crate::{CpuProfile, FbStatus};
+
+/// How long a profile may take.
+const PROFILES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
 
 /// What clients of sparts write, and read, for a value that there isn't.
 const NONE: &str = "__None__";
@@ -17,7 +21,7 @@ const NONE: &str = "__None__";
 /// The answers of fb303, from a service itself: for any transport, on any thread, at any time.
 ///
 /// Nothing here decides who may ask: a transport that others can reach has to guard [`set_option`](Self::set_option), [`reinitialize`](Self::reinitialize)
-/// and [`shutdown`](Self::shutdown). None of it blocks, but for `reinitialize`, which reads files. To read counters or the status may call the user's code,
+/// and [`shutdown`](Self::shutdown). None of it blocks, but for `reinitialize`, which reads files, and [`cpu_profile`](Self::cpu_profile). To read counters or the status may call the user's code,
 /// where gauges ask it.
 ///
 /// ```
@@ -196,6 +200,31 @@ impl Base {
         self.service.reload().map_err(|error| Refused(error.to_string()))
     }
 
+    /// Whether there is a profiler: the feature `profile`.
+    pub const fn has_profiler() -> bool {
+        cfg!(feature = "profile")
+    }
+
+    /// Looks for so long at what the threads of this process run, from 1 s to 60 s of real time; a stop ends it early. It blocks this thread, and, after
+    /// that time, finds the names of functions: up to some seconds, the first time. Not for a loop's thread.
+    ///
+    /// It is done by [pprof](https://docs.rs/pprof): each 10 ms that the process has used a CPU a signal, `SIGPROF`, interrupts the thread that runs, which walks its
+    /// own stack. System calls that are interrupted by it are as by any other signal. Time inside libc and libgcc is left out, since stacks can't be walked safely from there; and after
+    /// the first profile the process ignores `SIGPROF`. Names are those of the symbols in the program: a stripped one has none.
+    ///
+    /// # Errors
+    ///
+    /// There is no profiler, that is no such time, or a profile is being taken already.
+    pub fn cpu_profile(&self, duration: Duration) -> Result<CpuProfile, Refused> {
+        if !PROFILES.contains(&duration) {
+            return Err(Refused::new(format!("a profile takes from 1 s to 60 s, not {} s", duration.as_secs_f64())));
+        }
+        #[cfg(feature = "profile")]
+        return crate::profiler::profile(duration, &self.service.shutdown());
+        #[cfg(not(feature = "profile"))]
+        Err(Refused::new("there is no profiler: the program is built without the feature profile"))
+    }
+
     /// Asks the service to stop: in order, on time.
     pub fn shutdown(&self) {
         self.service.request_shutdown("asked to by fb303");
@@ -213,9 +242,8 @@ impl fmt::Debug for Base {
 pub struct Refused(String);
 
 impl Refused {
-    #[cfg(feature = "thrift")]
-    pub(crate) fn new(why: String) -> Self {
-        Self(why)
+    pub(crate) fn new(why: impl Into<String>) -> Self {
+        Self(why.into())
     }
 }
 

@@ -1,6 +1,6 @@
 //! fb303 by Thrift: what a processor of generated code calls.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use interloop::ServiceHandle;
 use thrift::{
@@ -18,7 +18,8 @@ use crate::{
 /// [`HasFb303`].
 ///
 /// `setOption`, `reinitialize` and `shutdown` are refused unless that is [allowed](Self::allow_control): with an application exception, or, of those that
-/// have no answer, with a warning in the log. There is no profiler: `getCpuProfile` is answered with an application exception.
+/// have no answer, with a warning in the log. `getCpuProfile` answers folded stacks, with the feature `profile`, where that is
+/// [allowed](Self::allow_profiles).
 ///
 /// ```no_run
 /// use interloop::{Service, Thread};
@@ -40,18 +41,26 @@ use crate::{
 pub struct Fb303 {
     base: Base,
     control: bool,
+    profiles: bool,
 }
 
 impl Fb303 {
     /// Answers for this service.
     pub fn new(service: ServiceHandle) -> Self {
-        Self { base: Base::new(service), control: false }
+        Self { base: Base::new(service), control: false, profiles: false }
     }
 
     /// Whether clients may set options, have the configuration read again, and stop the service. They may not by default.
     #[must_use]
     pub fn allow_control(self, allowed: bool) -> Self {
         Self { control: allowed, ..self }
+    }
+
+    /// Whether clients may have [profiles](Base::cpu_profile) taken: they may not by default. The handler blocks for that long, so the server has to have
+    /// [workers](interloop_thrift::ThriftServer::workers), one more than are to answer meanwhile.
+    #[must_use]
+    pub fn allow_profiles(self, allowed: bool) -> Self {
+        Self { profiles: allowed, ..self }
     }
 
     /// What it answers.
@@ -160,8 +169,16 @@ impl<H: HasFb303> FacebookServiceSyncHandler for H {
         Ok(self.fb303().base.options())
     }
 
-    fn handle_get_cpu_profile(&self, _: i32) -> thrift::Result<String> {
-        Err(Refused::new("there is no profiler".to_owned()).into())
+    fn handle_get_cpu_profile(&self, seconds: i32) -> thrift::Result<String> {
+        let this = self.fb303();
+        if Base::has_profiler() && !this.profiles {
+            return Err(Refused::new(
+                "profiles are not allowed: they would block the loop of a server without workers",
+            )
+            .into());
+        }
+        let duration = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        Ok(this.base.cpu_profile(duration)?.folded())
     }
 
     fn handle_alive_since(&self) -> thrift::Result<i64> {

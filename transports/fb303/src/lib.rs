@@ -8,12 +8,16 @@ pub mod fb303;
 mod fb_status;
 #[cfg(feature = "thrift")]
 mod handler;
+mod profile;
+#[cfg(feature = "profile")]
+mod profiler;
 #[cfg(feature = "thrift")]
 mod server;
 
 pub use crate::{
     base::{Base, Refused},
     fb_status::FbStatus,
+    profile::CpuProfile,
 };
 #[cfg(feature = "thrift")]
 pub use crate::{

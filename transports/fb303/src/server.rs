@@ -9,12 +9,16 @@ use thrift::{
 
 use std::sync::{Arc, OnceLock};
 
-use crate::Fb303;
+use crate::{Base, Fb303};
+
+/// One takes a profile, and one answers meanwhile.
+const WORKERS: usize = if Base::has_profiler() { 2 } else { 0 };
 
 /// fb303 at an address of its own: a task for any loop with sockets.
 ///
 /// Reading is open to all who reach the address, which is on 127.0.0.1 unless another is named, by [`host`](Self::host) or `--fb303-host`. `setOption`,
-/// `reinitialize` and `shutdown` need `--fb303-allow-control`. All other options, the counters and the way it stops are those of a
+/// `reinitialize` and `shutdown` need `--fb303-allow-control`. With the feature `profile` it has two [workers](ThriftServer::workers) by default, since a profile
+/// takes one for as long as it lasts; with `--fb303-workers 0` profiles are refused. All other options, the counters and the way it stops are those of a
 /// [`ThriftServer`].
 ///
 /// ```no_run
@@ -37,7 +41,8 @@ impl Fb303Server {
     /// Listens on 127.0.0.1, on any free port, unless it is told otherwise.
     pub fn new() -> Self {
         let fb303 = Late::default();
-        Self { server: ThriftServer::new(fb303.clone()), fb303, control: false }
+        let server = ThriftServer::new(fb303.clone()).workers(WORKERS);
+        Self { server, fb303, control: false }
     }
 
     /// Listens on this address or host name, besides others that were named.
@@ -86,7 +91,9 @@ impl<L: Net> Task<L> for Fb303Server {
 
     async fn run(&mut self, cx: Context<L, Fb303Options>) -> Result {
         let Fb303Options { thrift, allow_control } = cx.options();
-        let fb303 = Fb303::new(cx.service().clone()).allow_control(self.control || *allow_control);
+        let profiles = self.server.worker_count(thrift) > 0;
+        let fb303 =
+            Fb303::new(cx.service().clone()).allow_control(self.control || *allow_control).allow_profiles(profiles);
         self.fb303.0.get_or_init(|| fb303);
         self.server.serve(&cx, thrift).await
     }

@@ -7,7 +7,7 @@ mod util;
 
 use interloop::{Service, Thread, net::Net, testing};
 use interloop_fb303::{
-    Fb303, HasFb303, fb303,
+    Base, Fb303, HasFb303, fb303,
     fb303::{FbStatus, TFacebookServiceSyncClient},
 };
 use interloop_glib::Glib;
@@ -43,7 +43,12 @@ fn everything_is_answered<L: Net>() {
         assert!(refused(client.set_option("drain-delay".to_owned(), "soon".to_owned())).contains("soon"));
         assert_eq!(client.get_options().expect("an answer")["fb303-allow-control"], "true");
         assert!(client.alive_since().expect("an answer") > 1_600_000_000);
-        assert_eq!(refused(client.get_cpu_profile(1)), "there is no profiler");
+        if !Base::has_profiler() {
+            let why = "there is no profiler: the program is built without the feature profile";
+            assert_eq!(refused(client.get_cpu_profile(1)), why);
+        }
+        let why = "a profile takes from 1 s to 60 s, not 0 s";
+        assert_eq!(refused(client.get_cpu_profile(-1)), why);
         client.reinitialize().expect("it is sent");
         // Nothing follows a oneway call but the next answer.
         assert_eq!(client.get_name().expect("an answer"), "shop");

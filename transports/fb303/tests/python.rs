@@ -3,13 +3,26 @@
 
 mod util;
 
-use std::{path::Path, process::Command};
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
 
 use interloop::Thread;
+use interloop_fb303::fb303::{FbStatus, TFacebookServiceSyncClient};
+use interloop_thrift::Wire;
 use tempfile::TempDir;
+use util::client;
 
 /// The system's: another in the path has other packages.
 const PYTHON: &str = "/usr/bin/python3";
+
+/// Where sparts is, if anywhere.
+fn python_of_sparts() -> String {
+    std::env::var("SPARTS_PYTHON").unwrap_or_else(|_| PYTHON.to_owned())
+}
 
 /// What Thrift's compiler makes of the interface for Python.
 fn generated() -> TempDir {
@@ -38,7 +51,7 @@ fn said(mut python: Command, folder: &TempDir) -> String {
 fn clients_of_another_language_call_everything() {
     let folder = generated();
     let (test, address) = util::host::<Thread>(&["--fb303-allow-control"]);
-    let mut client = Command::new(std::env::var("SPARTS_PYTHON").unwrap_or_else(|_| PYTHON.to_owned()));
+    let mut client = Command::new(python_of_sparts());
     client.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/client.py")).arg(address.port().to_string());
     let said = said(client, &folder);
     assert_eq!(said.lines().count(), 5, "{said}");
@@ -63,4 +76,41 @@ fn the_generated_script_is_answered() {
     assert_eq!(ask(&["getStatus"]), "2");
     assert_eq!(ask(&["getCounter", "fb303.running"]), "1");
     test.stop().assert_clean();
+}
+
+/// Ends with the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_server_of_sparts_is_called() {
+    let has_sparts = Command::new(python_of_sparts()).args(["-c", "import sparts.tasks.thrift.nbserver"]).output();
+    if !has_sparts.expect("there is a python3").status.success() {
+        eprintln!("sparts' server is left out: it is not here");
+        return;
+    }
+    let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sparts_server.py");
+    let server = Command::new(python_of_sparts()).arg(server).stdout(Stdio::piped()).spawn();
+    let mut server = Killed(server.expect("there is a python3"));
+    let mut port = String::new();
+    BufReader::new(server.0.stdout.take().expect("it is piped")).read_line(&mut port).expect("it says its port");
+    let address = SocketAddr::from(([127, 0, 0, 1], port.trim().parse().expect("it is a port")));
+    let mut client = client(address, Wire::framed());
+    assert_eq!(client.get_name().expect("an answer"), "Bakery");
+    assert_eq!(client.get_version().expect("an answer"), "0.7");
+    assert_eq!(client.get_status().expect("an answer"), FbStatus::ALIVE);
+    assert_eq!(client.get_status_details().expect("an answer"), "");
+    client.get_counters().expect("an answer");
+    client.set_option("thrift_threads".to_owned(), "7".to_owned()).expect("it may");
+    assert_eq!(client.get_option("thrift_threads".to_owned()).expect("an answer"), "7");
+    assert_eq!(client.get_options().expect("an answer")["thrift_threads"], "7");
+    assert!(client.alive_since().expect("an answer") > 1_600_000_000);
+    client.shutdown().expect("it is sent");
+    assert!(server.0.wait().expect("it is our child").success());
 }

@@ -254,6 +254,11 @@ impl ThriftServer {
         Ok(())
     }
 
+    /// How many workers it has with these options; 0 is on the loop.
+    pub fn worker_count(&self, options: &ThriftOptions) -> usize {
+        Settings::new(options, &self.code).workers
+    }
+
     fn processor(&mut self) -> Processor {
         match &mut self.source {
             Source::Shared(processor) => Processor::Shared(processor.clone()),

@@ -209,7 +209,8 @@ impl Hosting {
     pub fn counter(&self, name: &str) -> u64 {
         let status = self.running.status();
         let task = status.tasks.iter().find(|task| task.name == "grpc").expect("it is there");
-        task.counters.get(name).copied().unwrap_or(0)
+        let gauge = || task.gauges.get(name).map(|gauge| *gauge as u64);
+        task.counters.get(name).copied().or_else(gauge).unwrap_or(0)
     }
 }
 
