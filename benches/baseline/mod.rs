@@ -5,8 +5,10 @@
 //! boxed closure that changes a counter on the other thread; the time ends when the last one has run.
 
 pub mod async_channel;
+pub mod dbus;
 pub mod futex;
 pub mod glib;
+pub mod grpc;
 pub mod http;
 pub mod idle;
 pub mod lateness;
@@ -14,7 +16,9 @@ pub mod queue;
 pub mod sparts;
 pub mod std_channel;
 pub mod sums;
+pub mod tally;
 pub mod thrift;
+pub mod tls;
 pub mod tokio;
 
 use std::cell::Cell;
@@ -25,6 +29,7 @@ use std::time::{Duration, Instant};
 use crate::pin::spawn_on;
 use crate::suite::Suite;
 use crate::thrift_load::cpu_per_call;
+use crate::{dbus_load, grpc_load, tls_load};
 
 /// The comparison of calls.
 pub const CALL: &str = "call";
@@ -108,6 +113,46 @@ pub fn register(suite: &mut Suite) {
             .add_fallible(BARE_SMOL, move |n| crate::http_load::cpu_per_request(http::bare_smol, connections, n))
             .link(http::SMOL_LINK);
     }
+    suite
+        .compare(
+            tls::TLS,
+            60_000,
+            "CPU time (user and system) of the server a request of `Hello, world` over TLS: 32 connections that are kept alive, \
+             server and load each on a CPU of its own. Requests a second stand beside it.",
+        )
+        .parts(3)
+        .add_fallible(tls::BARE_TLS, |n| tls_load::cpu_per_request(tls::bare_tls, n))
+        .link(tls::LINK);
+    suite
+        .compare(
+            tls::HANDSHAKE,
+            6_000,
+            "CPU time (user and system) of the server a connection that shakes hands, whole, and is closed: 32 at once, server \
+             and load each on a CPU of its own. Handshakes a second stand beside it.",
+        )
+        .parts(3)
+        .add_fallible(tls::BARE_TLS, |n| tls_load::cpu_per_handshake(tls::bare_tls, n))
+        .link(tls::LINK);
+    suite
+        .compare(
+            grpc::GRPC,
+            60_000,
+            "CPU time (user and system) of the server a unary call of gRPC: four connections with eight calls under way each, \
+             server and load each on a CPU of its own. Calls a second stand beside it.",
+        )
+        .parts(3)
+        .add_fallible(grpc::BARE_TONIC, |n| grpc_load::cpu_per_call(grpc::bare_tonic, n))
+        .link(grpc::LINK);
+    suite
+        .compare(
+            dbus::DBUS,
+            20_000,
+            "CPU time (user and system) of a service on D-Bus a call: `Add` of two i64, 16 calls of one client under way, the \
+             service on one CPU, client and dbus-daemon on another. Calls a second stand beside it.",
+        )
+        .parts(3)
+        .add_fallible(dbus::BARE_ZBUS, |n| dbus_load::cpu_per_call(dbus::bare_zbus, n))
+        .link(dbus::LINK);
     let has_nb_server = thrift::has_nb_server();
     let answered = if has_nb_server { thrift::SLOW } else { thrift::MISSING };
     let question = format!(

@@ -24,9 +24,9 @@ pub(crate) fn take(left: &Left) -> bool {
 
 /// Open connections to one server.
 #[derive(Debug)]
-pub(crate) struct Connections {
+pub(crate) struct Connections<S = TcpStream> {
     runtime: Runtime,
-    streams: Vec<TcpStream>,
+    streams: Vec<S>,
 }
 
 impl Connections {
@@ -34,13 +34,22 @@ impl Connections {
         if !address.ip().is_loopback() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "only loopback is loaded"));
         }
+        Self::open_by(connections, async || {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        })
+    }
+}
+
+impl<S: 'static> Connections<S> {
+    /// As [`open`](Connections::open), each by `connect`.
+    pub(crate) fn open_by(connections: usize, connect: impl AsyncFn() -> io::Result<S>) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_io().build()?;
         let streams = runtime.block_on(async {
             let mut streams = Vec::with_capacity(connections);
             for _ in 0..connections {
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
-                streams.push(stream);
+                streams.push(connect().await?);
             }
             Ok::<_, io::Error>(streams)
         })?;
@@ -48,9 +57,9 @@ impl Connections {
     }
 
     /// Has `ask` ask `n` times in all, on all connections; returns how long that took.
-    pub(crate) fn run<F>(&mut self, n: u32, ask: impl Fn(TcpStream, Left) -> F) -> io::Result<Duration>
+    pub(crate) fn run<F>(&mut self, n: u32, ask: impl Fn(S, Left) -> F) -> io::Result<Duration>
     where
-        F: Future<Output = io::Result<TcpStream>> + 'static,
+        F: Future<Output = io::Result<S>> + 'static,
     {
         let left = Rc::new(Cell::new(n));
         let streams = std::mem::take(&mut self.streams);

@@ -5,8 +5,7 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::connections::{Connections, Left, take};
 use crate::pin::{Cpus, run_on};
@@ -41,10 +40,11 @@ pub fn start_to_first_answer(program: Program, n: u32) -> Result<Sample, Failure
     })
 }
 
-async fn requests(mut stream: TcpStream, left: Left) -> io::Result<TcpStream> {
+pub(crate) async fn requests<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, left: Left) -> io::Result<S> {
     let mut buffer = [0; 4096];
     while take(&left) {
         stream.write_all(REQUEST).await?;
+        stream.flush().await?;
         let mut filled = 0;
         loop {
             match stream.read(&mut buffer[filled..]).await? {

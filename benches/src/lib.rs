@@ -4,11 +4,13 @@
 //!   `benches/baseline/` and knows nothing of Interloop.
 //! - [`ours`]: the same measured through Interloop, and the figures that have to hold.
 //! - [`suite`]: comparisons, rounds, interleaving; [`stats`] and [`report`]: what is printed and written.
-//! - [`pin`], [`process`], [`http_load`], [`thrift_load`]: tools to measure with.
+//! - [`pin`], [`process`], [`http_load`], [`tls_load`], [`grpc_load`], [`thrift_load`], [`dbus_load`]: tools to measure with.
 
 #[path = "../baseline/mod.rs"]
 pub mod baseline;
 mod connections;
+pub mod dbus_load;
+pub mod grpc_load;
 pub mod http_load;
 pub mod ours;
 pub mod pin;
@@ -17,3 +19,4 @@ pub mod report;
 pub mod stats;
 pub mod suite;
 pub mod thrift_load;
+pub mod tls_load;

@@ -3,6 +3,8 @@
 mod calls;
 mod commands;
 mod counters;
+mod dbus;
+mod grpc;
 mod hosting;
 mod http;
 mod lateness;
@@ -12,6 +14,7 @@ mod memory;
 mod posts;
 mod queues;
 mod thrift;
+mod tls;
 
 use crate::suite::Suite;
 
@@ -23,7 +26,10 @@ pub fn register(suite: &mut Suite) {
     posts::register(suite);
     matrix::register(suite);
     http::register(suite);
+    tls::register(suite);
     thrift::register(suite);
+    grpc::register(suite);
+    dbus::register(suite);
     lifecycle::register(suite);
     memory::register(suite);
     counters::register(suite);

@@ -51,7 +51,8 @@ impl Child {
         Err(format!("{}: {status} before it said {text}", command.get_program().display()).into())
     }
 
-    fn spawn(command: &mut Command) -> Result<Self, Failure> {
+    /// Starts it.
+    pub(crate) fn spawn(command: &mut Command) -> Result<Self, Failure> {
         Ok(Self(command.spawn().map_err(|error| format!("{}: {error}", command.get_program().display()))?))
     }
 
@@ -74,6 +75,17 @@ impl Child {
             }
         }
         Ok(sum)
+    }
+
+    /// What it says, if that is piped, and nobody has it yet.
+    pub(crate) fn stdout(&mut self) -> io::Result<process::ChildStdout> {
+        self.0.stdout.take().ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// User and system time of all its threads so far, those that ended included. It is what `/proc/PID/stat` counts, to
+    /// the nanosecond instead of the tick of 10 ms.
+    pub(crate) fn cpu_time(&self) -> Result<Duration, Failure> {
+        Ok(clock_getcpuclockid(self.pid())?.now()?.into())
     }
 
     fn pid(&self) -> Pid {
@@ -136,10 +148,18 @@ impl Server {
         self.first_answer
     }
 
-    /// User and system time of all its threads so far, those that ended included. It is what `/proc/PID/stat` counts, to
-    /// the nanosecond instead of the tick of 10 ms.
+    /// User and system time of all its threads so far, those that ended included.
     pub fn cpu_time(&self) -> Result<Duration, Failure> {
-        Ok(clock_getcpuclockid(self.child.pid())?.now()?.into())
+        self.child.cpu_time()
+    }
+}
+
+/// Whether it listens yet.
+pub(crate) fn listens(address: SocketAddr) -> io::Result<bool> {
+    match TcpStream::connect(address) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn register(suite: &mut Suite) {
     }
 }
 
-fn hello_on(name: &str, address: SocketAddr) -> Result<Command, Failure> {
+pub(super) fn hello_on(name: &str, address: SocketAddr) -> Result<Command, Failure> {
     let mut command = Command::new(sibling("hello-on")?);
     command.args(["--http-loop", name, "--http-host", &address.ip().to_string()]);
     command.args(["--http-port", &address.port().to_string()]);
