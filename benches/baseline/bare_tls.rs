@@ -1,19 +1,15 @@
-//! `Hello, world` by hyper over tokio-rustls, on tokio's current-thread runtime: `bare-tls 127.0.0.1:8000 CERT KEY`.
+//! `Hello, world` by axum over tokio-rustls, on tokio's current-thread runtime: `bare-tls 127.0.0.1:8000 CERT KEY`.
 //!
-//! After their documentation: <https://docs.rs/tokio-rustls/latest/tokio_rustls/struct.TlsAcceptor.html>,
-//! <https://hyper.rs/guides/1/server/hello-world/>
+//! After axum's example: <https://github.com/tokio-rs/axum/tree/main/examples/low-level-rustls>
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::sync::Arc;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use axum::Router;
+use axum::routing::get;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -26,27 +22,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [address, cert, key] = &words[..] else { return Err("usage: bare-tls ADDRESS:PORT CERT KEY".into()) };
     let chain = CertificateDer::pem_file_iter(cert)?.collect::<Result<Vec<_>, _>>()?;
     let config = ServerConfig::builder().with_no_client_auth();
-    let acceptor = TlsAcceptor::from(Arc::new(config.with_single_cert(chain, PrivateKeyDer::from_pem_file(key)?)?));
+    let mut config = config.with_single_cert(chain, PrivateKeyDer::from_pem_file(key)?)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let router = Router::new().route("/", get(async || "Hello, world"));
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind(address).await?;
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            let acceptor = acceptor.clone();
+            let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(router.clone()));
             tokio::spawn(async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
-                let mut http = http1::Builder::new();
-                http.timer(TokioTimer::new());
+                let server = auto::Builder::new(TokioExecutor::new());
                 // A client that leaves is no news.
-                let _ = http.serve_connection(TokioIo::new(stream), service_fn(hello)).await;
+                let _ = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
             });
         }
     })
-}
-
-async fn hello(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let mut response = Response::new(Full::new(Bytes::from_static(b"Hello, world")));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    Ok(response)
 }

@@ -14,9 +14,9 @@ pub const TLS: &str = "tls-cpu";
 /// The comparison of handshakes by CPU time.
 pub const HANDSHAKE: &str = "tls-handshake-cpu";
 /// What TLS is compared with.
-pub const BARE_TLS: &str = "bare hyper and tokio-rustls, current-thread";
+pub const BARE_TLS: &str = "bare axum and tokio-rustls, current-thread";
 /// Where that is recommended.
-pub const LINK: &str = "https://docs.rs/tokio-rustls/latest/tokio_rustls/struct.TlsAcceptor.html";
+pub const LINK: &str = "https://github.com/tokio-rs/axum/tree/main/examples/low-level-rustls";
 
 /// A certificate for `localhost`, self-signed: the files lie beside the program, and are written anew each run.
 #[derive(Debug)]
