@@ -65,7 +65,7 @@ pub(crate) struct Seats {
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
-    by: HashMap<String, usize>,
+    by: HashMap<Arc<str>, usize>,
 }
 
 impl Seats {
@@ -79,19 +79,20 @@ impl Seats {
 
     fn take(&self, caller: &str) -> Option<Seat<'_>> {
         let mut taken = self.taken();
-        let own = taken.by.get(caller).copied().unwrap_or_default();
+        let known = taken.by.get_key_value(caller).map(|(caller, own)| (caller.clone(), *own));
+        let (caller, own) = known.unwrap_or_else(|| (caller.into(), 0));
         if taken.all >= self.room || own >= (self.room / 4).max(1) {
             return None;
         }
         taken.all += 1;
-        taken.by.insert(caller.to_owned(), own + 1);
-        Some(Seat { seats: self, caller: caller.to_owned() })
+        taken.by.insert(caller.clone(), own + 1);
+        Some(Seat { seats: self, caller })
     }
 }
 
 struct Seat<'a> {
     seats: &'a Seats,
-    caller: String,
+    caller: Arc<str>,
 }
 
 impl Drop for Seat<'_> {

@@ -15,7 +15,7 @@ use std::{
 };
 
 use futures_util::{
-    future::LocalBoxFuture,
+    future::{BoxFuture, LocalBoxFuture},
     stream::{FuturesUnordered, Stream},
     task::AtomicWaker,
 };
@@ -24,8 +24,21 @@ use interloop::{
     net::{Address, Interest, Net, Watch},
 };
 
-/// Makes a future on the loop's thread, where it stays: it needs not be Send.
-pub(crate) type Job = Box<dyn FnOnce(&dyn Seat) -> LocalBoxFuture<'static, ()> + Send>;
+/// Work for the loop's thread.
+pub(crate) enum Job {
+    /// Makes a future there, where it stays: it needs not be Send.
+    Make(Box<dyn FnOnce(&dyn Seat) -> LocalBoxFuture<'static, ()> + Send>),
+    Run(BoxFuture<'static, ()>),
+}
+
+impl Job {
+    fn begin(self, seat: &dyn Seat) -> LocalBoxFuture<'static, ()> {
+        match self {
+            Self::Make(make) => make(seat),
+            Self::Run(future) => future,
+        }
+    }
+}
 
 /// What the loop has to give, on its thread.
 pub(crate) trait Seat {
@@ -192,7 +205,7 @@ impl<S: Seat + Unpin> Future for Driver<S> {
             let has_users = this.jobs.users.load(Ordering::Acquire) > 0;
             let jobs = mem::take(&mut this.jobs.queue().jobs);
             let any_new = !jobs.is_empty();
-            this.live.extend(jobs.into_iter().map(|job| job(&this.seat)));
+            this.live.extend(jobs.into_iter().map(|job| job.begin(&this.seat)));
             match Pin::new(&mut this.live).poll_next(poller) {
                 Poll::Ready(Some(())) => {}
                 // What is pushed from here on wakes it.

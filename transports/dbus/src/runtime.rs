@@ -28,7 +28,7 @@ use zbus::runtime::{
     traits::{PollIo, Runtime, TaskHandle},
 };
 
-use crate::jobs::{Era, Jobs, Seat, Waits};
+use crate::jobs::{Era, Job, Jobs, Seat, Waits};
 
 /// How long a bus that can take no further connection is left alone.
 const BUSY: Duration = Duration::from_millis(20);
@@ -63,7 +63,7 @@ impl LoopRuntime {
         make: impl FnOnce(&dyn Seat) -> F + Send + 'static,
     ) -> oneshot::Receiver<T> {
         let (mut answer, wait) = oneshot::channel();
-        self.0.push(Box::new(move |seat| {
+        self.0.push(Job::Make(Box::new(move |seat| {
             let future = make(seat);
             Box::pin(async move {
                 let mut future = pin!(future);
@@ -77,7 +77,7 @@ impl LoopRuntime {
                     let _ = answer.send(output);
                 }
             })
-        }));
+        })));
         wait
     }
 
@@ -98,7 +98,7 @@ impl Runtime for LoopRuntime {
         let fd = source.as_fd().try_clone_to_owned()?;
         let waits = Arc::new(Waits::default());
         let until_dropped = EndsWaits(waits.clone());
-        self.0.push(Box::new(move |seat| {
+        self.0.push(Job::Make(Box::new(move |seat| {
             let watch = seat.watch(fd);
             Box::pin(async move {
                 // Also when this future, or the job, is dropped: who waits is told.
@@ -108,7 +108,7 @@ impl Runtime for LoopRuntime {
                     Err(error) => log::error!("a D-Bus connection can't be watched: {error}"),
                 }
             })
-        }));
+        })));
         let jobs = self.0.clone();
         Ok(Registration { waits: EndsWaits(waits), jobs, operations: AtomicU32::new(0), _source: source })
     }
@@ -123,23 +123,21 @@ impl Runtime for LoopRuntime {
         let (jobs, era) = (self.0.clone(), self.0.era());
         let detached = Counted(is_detached.clone(), jobs.clone(), era);
         let name = name.to_owned();
-        self.0.push(Box::new(move |_| {
-            Box::pin(async move {
-                let detached = detached;
-                let mut future = pin!(AssertUnwindSafe(future).catch_unwind());
-                let output = poll_fn(|poller| {
-                    if answer.poll_canceled(poller).is_ready() && !detached.0.load(Ordering::Acquire) {
-                        return Poll::Ready(None);
-                    }
-                    future.as_mut().poll(poller).map(Some)
-                });
-                match output.await {
-                    Some(Ok(output)) => drop(answer.send(output)),
-                    Some(Err(panic)) => log::error!("D-Bus: {name} panicked: {}", panic_message(panic)),
-                    None => {}
+        self.0.push(Job::Run(Box::pin(async move {
+            let detached = detached;
+            let mut future = pin!(AssertUnwindSafe(future).catch_unwind());
+            let output = poll_fn(|poller| {
+                if answer.poll_canceled(poller).is_ready() && !detached.0.load(Ordering::Acquire) {
+                    return Poll::Ready(None);
                 }
-            })
-        }));
+                future.as_mut().poll(poller).map(Some)
+            });
+            match output.await {
+                Some(Ok(output)) => drop(answer.send(output)),
+                Some(Err(panic)) => log::error!("D-Bus: {name} panicked: {}", panic_message(panic)),
+                None => {}
+            }
+        })));
         Task { wait, is_detached, jobs, era }
     }
 
