@@ -24,10 +24,12 @@ use interloop::{
     net::{Address, Interest, Net, Watch},
 };
 
+/// Makes a future on the loop's thread, where it stays: it needs not be Send.
+type Make = dyn FnOnce(&dyn Seat) -> LocalBoxFuture<'static, ()> + Send;
+
 /// Work for the loop's thread.
 pub(crate) enum Job {
-    /// Makes a future there, where it stays: it needs not be Send.
-    Make(Box<dyn FnOnce(&dyn Seat) -> LocalBoxFuture<'static, ()> + Send>),
+    Make(Box<Make>),
     Run(BoxFuture<'static, ()>),
 }
 
