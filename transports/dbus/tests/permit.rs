@@ -5,7 +5,8 @@ mod util;
 use std::{
     collections::HashMap,
     os::unix::process::CommandExt,
-    process::{Command, Output},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
     sync::{Arc, Mutex},
     thread,
     time::Instant,
@@ -23,6 +24,7 @@ const NOBODY: u32 = 65534;
 on_each_loop! {
     another_user_is_refused_and_may_look
     polkit_decides_about_another_user
+    the_daemon_of_the_system_decides_about_another_user
     without_polkit_another_user_is_refused_with_one_line
     a_polkit_that_never_answers_holds_up_nobody
     the_stop_does_not_wait_for_polkit
@@ -190,6 +192,74 @@ fn polkit_decides_about_another_user<L: Net>() {
     assert_eq!(as_nobody(&daemon, "Shutdown", &[]), "()");
     assert_eq!(running.join().code, 0);
     assert_eq!(polkit.stop().code, 0);
+}
+
+/// The system's own polkit, on our bus, with actions of ours instead of the system's.
+struct Polkit(Child);
+
+const POLKIT: &str = "/usr/lib/polkit-1/polkitd";
+
+impl Polkit {
+    /// None, and says so, where there is no polkit, or nobody may give it other actions.
+    fn start(daemon: &Daemon, actions: &Path) -> Option<Self> {
+        let may = Command::new("unshare").args(["-m", "test", "-x", POLKIT]).stderr(Stdio::null()).status();
+        if !may.is_ok_and(|status| status.success()) {
+            eprintln!("left out: polkit can't be started with actions of our own");
+            return None;
+        }
+        // In a mount namespace of its own.
+        let run = format!("mount --bind \"$0\" /usr/share/polkit-1/actions && exec {POLKIT} --no-debug");
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", &run]).arg(actions).env("DBUS_SYSTEM_BUS_ADDRESS", daemon.address());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Some(Self(command.spawn().expect("there is a shell")))
+    }
+}
+
+impl Drop for Polkit {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn the_daemon_of_the_system_decides_about_another_user<L: Net>() {
+    if !can_be_another_user() {
+        return;
+    }
+    let daemon = Daemon::for_all();
+    let actions = tempfile::tempdir().expect("a directory");
+    let action = |name: &str, verdict: &str| {
+        let defaults =
+            ["any", "inactive", "active"].map(|who| format!("<allow_{who}>{verdict}</allow_{who}>")).concat();
+        format!(
+            r#"<action id="org.example.Echo.{name}"><message>Control it</message><defaults>{defaults}</defaults></action>"#
+        )
+    };
+    let all = [action("control", "yes"), action("never", "no"), action("asked", "auth_admin")].concat();
+    std::fs::write(actions.path().join("org.example.Echo.policy"), format!("<policyconfig>{all}</policyconfig>"))
+        .expect("the directory takes files");
+    // polkit has a user of its own.
+    let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(actions.path(), all).expect("it is ours");
+    let Some(_polkit) = Polkit::start(&daemon, actions.path()) else { return };
+
+    let running = service::<L>(&daemon);
+    eventually("it is there", || as_nobody(&daemon, "SetOption", &["shutdown-timeout", "7s"]) == "()");
+    assert_eq!(as_nobody(&daemon, "GetOption", &["shutdown-timeout"]), "('7s',)");
+    assert_eq!(as_nobody(&daemon, "Shutdown", &[]), "()");
+    assert_eq!(running.join().code, 0);
+    for (action, error) in [
+        ("never", "AccessDenied: polkit does not permit org.example.Echo.never"),
+        ("asked", "InteractiveAuthorizationRequired: polkit would have to ask somebody about org.example.Echo.asked"),
+        ("nothing", "Action org.example.Echo.nothing is not registered"),
+    ] {
+        let running = start::<L>(Echo::default().service(&daemon).polkit(format!("org.example.Echo.{action}")));
+        let refused = as_nobody(&daemon, "Shutdown", &[]);
+        assert!(refused.contains(error), "{refused}");
+        assert_eq!(said(&call(&daemon, None, false, "SetOption", &["shutdown-timeout", "8s"])), "()", "root may");
+        assert_eq!(running.stop().code, 0);
+    }
 }
 
 fn without_polkit_another_user_is_refused_with_one_line<L: Net>() {
