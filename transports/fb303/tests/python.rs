@@ -10,10 +10,16 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use interloop::Thread;
+use interloop::{Service, Thread, testing};
 use interloop_fb303::fb303::{FbStatus, TFacebookServiceSyncClient};
-use interloop_thrift::Wire;
+use interloop_thrift::{Multiplexed, ThriftServer, Wire};
 use tempfile::TempDir;
+use thrift::{
+    protocol::{
+        TFieldIdentifier, TInputProtocol, TMessageIdentifier, TMessageType, TOutputProtocol, TStructIdentifier, TType,
+    },
+    server::TProcessor,
+};
 use util::client;
 
 /// The system's: another in the path has other packages.
@@ -88,11 +94,54 @@ impl Drop for Killed {
     }
 }
 
+/// Says so where it is not.
+fn has_sparts() -> bool {
+    let has = Command::new(python_of_sparts()).args(["-c", "import sparts.tasks.thrift.nbserver"]).output();
+    let has = has.expect("there is a python3").status.success();
+    if !has {
+        eprintln!("left out: sparts is not here");
+    }
+    has
+}
+
+/// A service with one method of its own name, which takes nothing, and says its name.
+struct Says(&'static str);
+
+impl TProcessor for Says {
+    fn process(&self, from: &mut dyn TInputProtocol, to: &mut dyn TOutputProtocol) -> thrift::Result<()> {
+        let call = from.read_message_begin()?;
+        assert_eq!(call.name, self.0);
+        from.skip(TType::Struct)?;
+        from.read_message_end()?;
+        to.write_message_begin(&TMessageIdentifier::new(self.0, TMessageType::Reply, call.sequence_number))?;
+        to.write_struct_begin(&TStructIdentifier::new("result"))?;
+        to.write_field_begin(&TFieldIdentifier::new("success", TType::String, 0))?;
+        to.write_string(self.0)?;
+        to.write_field_stop()?;
+        to.write_message_end()?;
+        to.flush()
+    }
+}
+
+#[test]
+fn the_services_of_the_example_of_sparts_are_answered_at_one_address() {
+    if !has_sparts() {
+        return;
+    }
+    let services = Multiplexed::new().service("foo", Says("foo")).service("bar", Says("bar"));
+    let mut service = Service::new("examples");
+    service.task_on::<Thread>("thrift", ThriftServer::new(services));
+    let test = testing::run(service);
+    let mut client = Command::new(python_of_sparts());
+    client.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sparts_multiplexed.py"));
+    client.arg(test.tcp("thrift").port().to_string());
+    assert_eq!(said(client, &tempfile::tempdir().expect("a folder")), "foo bar foo\n");
+    test.stop().assert_clean();
+}
+
 #[test]
 fn a_server_of_sparts_is_called() {
-    let has_sparts = Command::new(python_of_sparts()).args(["-c", "import sparts.tasks.thrift.nbserver"]).output();
-    if !has_sparts.expect("there is a python3").status.success() {
-        eprintln!("sparts' server is left out: it is not here");
+    if !has_sparts() {
         return;
     }
     let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sparts_server.py");
