@@ -17,6 +17,8 @@ use crate::{counts::Began, hosted::Peer, server::Server, settings::Limits, trace
 
 /// How long a connection that ends anyway may take for its farewell.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a client may leave no room for its last response: the system says that there is some only when a third of what it keeps has been taken.
+const LAST_ROOM: Duration = Duration::from_secs(5);
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,7 +198,8 @@ impl Waits {
             Self::Response => None,
             Self::Farewell => Some(FAREWELL),
             Self::Body => limits.idle,
-            Self::Head | Self::Request | Self::Room if draining => Some(FAREWELL),
+            Self::Head | Self::Request if draining => Some(FAREWELL),
+            Self::Room if draining => Some(limits.idle.map_or(LAST_ROOM, |idle| idle.min(LAST_ROOM))),
             Self::Head => limits.header,
             Self::Request | Self::Room => limits.idle,
         }

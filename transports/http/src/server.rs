@@ -38,7 +38,7 @@ use crate::{
 /// operation is an error.
 ///
 /// It is ready when it listens, and logs `server started on 127.0.0.1:8000` for each address. Asked to stop, it stops listening, lets open requests
-/// finish, closes idle connections at once, gives one with half a request, or whose client takes nothing of a response, a second, and ends when the last connection has, or when its stop timeout cancels it.
+/// finish, closes idle connections at once, gives one with half a request a second, and one whose client takes nothing of its response five, and ends when the last connection has, or when its stop timeout cancels it.
 ///
 /// Each request carries [`interloop::Shutdown`] as an extension, by which handlers of long-lived responses (server-sent events, WebSockets) learn that
 /// it is time to end; with [`with_peers`](Self::with_peers) also its [`Peer`]. A handler's panic is logged, counted and answered with 500, and nothing
