@@ -84,8 +84,36 @@ impl Child {
 
     /// User and system time of all its threads so far, those that ended included. It is what `/proc/PID/stat` counts, to
     /// the nanosecond instead of the tick of 10 ms.
+    ///
+    /// Waits until it has come to rest: the time of a thread that runs on is counted at the next tick of the system's.
     pub(crate) fn cpu_time(&self) -> Result<Duration, Failure> {
-        Ok(clock_getcpuclockid(self.pid())?.now()?.into())
+        let (clock, begin) = (clock_getcpuclockid(self.pid())?, Instant::now());
+        loop {
+            let before = clock.now()?;
+            // Not a wait for an event, but how often we look. A thread is said to sleep a moment before it does.
+            sleep(Duration::from_millis(1));
+            let is_at_rest = self.is_at_rest()?;
+            let now = clock.now()?;
+            if is_at_rest && now == before {
+                return Ok(now.into());
+            }
+            if begin.elapsed() > PATIENCE {
+                return Err("it doesn't come to rest".into());
+            }
+        }
+    }
+
+    fn is_at_rest(&self) -> io::Result<bool> {
+        for task in fs::read_dir(format!("/proc/{}/task", self.0.id()))? {
+            // It may have ended meanwhile.
+            let Ok(stat) = fs::read_to_string(task?.path().join("stat")) else { continue };
+            // The name, in parentheses, may have some of its own.
+            let (_, rest) = stat.rsplit_once(") ").unwrap_or_default();
+            if !rest.starts_with('S') {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn pid(&self) -> Pid {
@@ -148,7 +176,7 @@ impl Server {
         self.first_answer
     }
 
-    /// User and system time of all its threads so far, those that ended included.
+    /// User and system time of all its threads so far, those that ended included, once it has come to rest.
     pub fn cpu_time(&self) -> Result<Duration, Failure> {
         self.child.cpu_time()
     }
