@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use interloop::{Counter, panic_message};
 use zbus::{
     BoxDBusError, Connection, ObjectServer, OwnedVariant, Variant, fdo,
-    message::{Header, Message},
+    message::{Flags, Header, Message},
     names::{InterfaceName, MemberName},
     object_server::{DispatchResult, Interface, SignalEmitter},
 };
@@ -257,7 +257,9 @@ impl<I: Interface> Interface for Guarded<I> {
     ) -> DispatchResult<'call> {
         DispatchResult::Async(Box::pin(async move {
             let header = message.header();
-            self.counts.guard(Some(&header), self.answer(server, connection, message, name)).await
+            let answered = self.counts.guard(Some(&header), self.answer(server, connection, message, name)).await;
+            // zbus would send an error also to who wants no answer.
+            if header.primary().flags().contains(Flags::NO_REPLY_EXPECTED) { Ok(()) } else { answered }
         }))
     }
 

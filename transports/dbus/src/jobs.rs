@@ -96,6 +96,10 @@ pub(crate) struct Jobs {
     /// Tasks that nobody holds a handle of: calls that are being answered; those that had begun before the end did, and the others.
     detached: [AtomicUsize; 2],
     settled: AtomicWaker,
+    /// Who would read on, but for the crowd.
+    held: AtomicWaker,
+    /// Who is held may read once.
+    has_leave: AtomicBool,
     /// The end has begun.
     is_sealed: AtomicBool,
     /// The bus has let us in.
@@ -103,6 +107,10 @@ pub(crate) struct Jobs {
     /// How many pieces have been read of what it said before.
     pieces: AtomicUsize,
 }
+
+/// While so many calls are being answered, what has come goes before what is to come: nothing more is read until all of them are waiting for something, and
+/// not for the bus to take their answers. Else those would pile up that the bus, or who holds the lock of the connection, is slow to let go.
+const CROWD: usize = 64;
 
 /// What a bus says before it lets anyone in comes in one or two pieces, of 1 KiB at most.
 const PIECES: usize = 1024;
@@ -168,6 +176,29 @@ impl Jobs {
         if self.detached[0].load(Ordering::Acquire) == 0 { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.detached.iter().map(|detached| detached.load(Ordering::Acquire)).sum::<usize>() >= CROWD
+    }
+
+    /// Whether who reads may do so once, in a crowd. If not, it is woken when it may.
+    pub(crate) fn takes_leave(&self, poller: &Poller<'_>) -> bool {
+        if self.has_leave.swap(false, Ordering::AcqRel) {
+            return true;
+        }
+        self.held.register(poller.waker());
+        // It may have been idle by then, and know of nobody.
+        self.new.wake();
+        false
+    }
+
+    /// Nothing is left to do but to wait.
+    fn is_idle(&self) {
+        if let Some(held) = self.held.take() {
+            self.has_leave.store(true, Ordering::Release);
+            held.wake();
+        }
+    }
+
     pub(crate) fn open(&self) {
         self.is_open.store(true, Ordering::Relaxed);
     }
@@ -212,7 +243,10 @@ impl<S: Seat + Unpin> Future for Driver<S> {
                 Poll::Ready(Some(())) => {}
                 // What is pushed from here on wakes it.
                 Poll::Ready(None) if !any_new && !has_users => return Poll::Ready(()),
-                Poll::Pending | Poll::Ready(None) if !any_new => return Poll::Pending,
+                Poll::Pending | Poll::Ready(None) if !any_new => {
+                    this.jobs.is_idle();
+                    return Poll::Pending;
+                }
                 Poll::Pending | Poll::Ready(None) => {}
             }
         }
@@ -238,6 +272,8 @@ pub(crate) struct Waits {
     read: Mutex<Ask>,
     write: Mutex<Ask>,
     asked: AtomicWaker,
+    /// Who doesn't read until what waits to be written is.
+    held: AtomicWaker,
 }
 
 /// An edge that comes between the operation that would have blocked and the watch's being cleared must not be lost: so each question is asked of the system
@@ -276,6 +312,17 @@ impl Waits {
         true
     }
 
+    /// Whether a write waits. If so, it is woken when none does.
+    pub(crate) fn holds_for_write(&self, poller: &Poller<'_>) -> bool {
+        let ask = self.ask(Interest::Write);
+        let is_held = matches!(*ask, Ask::Asked(_) | Ask::Armed(_));
+        if is_held {
+            // Under the lock: who answers the write takes it first.
+            self.held.register(poller.waker());
+        }
+        is_held
+    }
+
     pub(crate) fn end(&self) {
         for interest in [Interest::Read, Interest::Write] {
             let ask = mem::replace(&mut *self.ask(interest), Ask::Over);
@@ -283,6 +330,7 @@ impl Waits {
                 waker.wake();
             }
         }
+        self.held.wake();
         self.asked.wake();
     }
 
@@ -322,6 +370,9 @@ impl Waits {
         if let Ask::Asked(waker) | Ask::Armed(waker) = mem::take(&mut *ask) {
             drop(ask);
             waker.wake();
+        }
+        if interest == Interest::Write {
+            self.held.wake();
         }
         Poll::Pending
     }

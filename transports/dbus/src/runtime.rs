@@ -33,7 +33,8 @@ use crate::jobs::{Era, Job, Jobs, Seat, Waits};
 /// How long a bus that can take no further connection is left alone.
 const BUSY: Duration = Duration::from_millis(20);
 
-/// After so many reads and writes others have their turn: zbus goes on for as long as there is anything to read.
+/// After so many reads others have their turn: zbus goes on for as long as there is anything to read. Who writes holds the lock of all who would, so that it is
+/// not interrupted.
 const TURN: u32 = 32;
 
 /// A task's loop, for zbus.
@@ -110,7 +111,7 @@ impl Runtime for LoopRuntime {
             })
         })));
         let jobs = self.0.clone();
-        Ok(Registration { waits: EndsWaits(waits), jobs, operations: AtomicU32::new(0), _source: source })
+        Ok(Registration { waits: EndsWaits(waits), jobs, reads: AtomicU32::new(0), _source: source })
     }
 
     fn sleep(&self, duration: Duration) -> Sleep {
@@ -214,7 +215,7 @@ impl Drop for EndsWaits {
 pub(crate) struct Registration {
     waits: EndsWaits,
     jobs: Arc<Jobs>,
-    operations: AtomicU32,
+    reads: AtomicU32,
     /// The watch has a descriptor of its own, of the same socket.
     _source: IoSource,
 }
@@ -227,9 +228,15 @@ impl PollIo for Registration {
         mut operation: impl FnMut() -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
         let interest = if interest == Interest::Writable { net::Interest::Write } else { net::Interest::Read };
-        if self.operations.fetch_add(1, Ordering::Relaxed) % TURN == TURN - 1 {
-            poller.waker().wake_by_ref();
-            return Poll::Pending;
+        if interest == net::Interest::Read {
+            let is_held = || self.waits.0.holds_for_write(poller) || !self.jobs.takes_leave(poller);
+            if self.jobs.is_crowded() && is_held() {
+                return Poll::Pending;
+            }
+            if self.reads.fetch_add(1, Ordering::Relaxed) % TURN == TURN - 1 {
+                poller.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         }
         loop {
             match operation() {

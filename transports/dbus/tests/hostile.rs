@@ -31,6 +31,8 @@ on_each_loop! {
     what_a_client_gets_wrong_is_its_own_affair
     nobody_says_in_the_buss_name_that_ours_is_lost
     calls_that_are_not_answered_yet_are_bounded_and_others_are_served
+    a_flood_of_calls_whose_answers_nobody_takes_is_not_read_on
+    a_crowd_of_calls_that_wait_for_answers_to_their_own_gets_them
     calls_that_wait_for_an_object_are_bounded_too
     two_floods_of_calls_leave_room_for_others_and_for_the_stop
     the_stop_does_not_wait_for_who_comes_after_it_has_begun
@@ -399,6 +401,74 @@ fn calls_that_are_not_answered_yet_are_bounded_and_others_are_served<L: Net>() {
     assert!(answer.contains("LimitsExceeded: too many calls are being answered"), "{answer}");
     echo.gate.open();
     eventually("there is room again", || daemon.say("room") == "('room',)");
+    assert_eq!(running.stop().code, 0);
+}
+
+/// How many of so many calls the other takes, before it takes nothing for a while.
+fn flood(stream: &mut UnixStream, calls: usize, call: &Raw) -> usize {
+    let mut call = call.clone();
+    stream.set_write_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+    for sent in 0..calls {
+        call.serial = sent as u32 + 10;
+        if stream.write_all(&call.bytes()).is_err() {
+            return sent;
+        }
+    }
+    calls
+}
+
+fn a_flood_of_calls_whose_answers_nobody_takes_is_not_read_on<L: Net>() {
+    // What is refused, and what zbus answers by itself: 160 MB each.
+    let text = "x".repeat(8 << 10);
+    let ping = Raw::new(CALL).string(1, b'o', util::PATH).string(2, b's', "org.freedesktop.DBus.Peer");
+    let ping = ping.string(3, b's', "Ping").string(6, b's', util::NAME);
+    for call in [Raw::call("WaitWith"), ping] {
+        let call = call.string(7, b's', ":1.7").text(&text);
+        let (before, sent) = (resident(), Arc::new(Mutex::new(None)));
+        let count = sent.clone();
+        let bus = FalseBus::start(move |mut stream, _| {
+            if wire::until_named(&mut stream, 1).is_ok() {
+                *count.lock().expect("no panic") = Some(flood(&mut stream, 20_000, &call));
+            }
+        });
+        let running = start::<L>(Echo::default().service_at(&bus.address()).max_calls(64));
+        eventually("it is flooded", || sent.lock().expect("no panic").is_some());
+        let sent = sent.lock().expect("no panic").expect("it is");
+        assert!(sent < 10_000, "{sent} calls were taken");
+        let grown = resident().saturating_sub(before);
+        assert!(grown < MEMORY, "{grown} bytes more than before");
+        // The bus has left.
+        assert_eq!(running.join().code, 1);
+    }
+}
+
+fn a_crowd_of_calls_that_wait_for_answers_to_their_own_gets_them<L: Net>() {
+    let crowd = 200;
+    let answered = Arc::new(AtomicUsize::new(0));
+    let count = answered.clone();
+    let bus = FalseBus::start(move |mut stream, _| {
+        if wire::until_named(&mut stream, 1).is_err() {
+            return;
+        }
+        let call = Raw::call("Relay").string(7, b's', ":1.7").text(&"x".repeat(8 << 10));
+        assert_eq!(flood(&mut stream, crowd, &call), crowd);
+        let (mut to, mut questions) = (stream.try_clone().expect("it is open"), Vec::new());
+        // None is answered until all are there.
+        while let Ok(message) = wire::read_message(&mut stream) {
+            if wire::asks(&message, "Ask") {
+                questions.extend(wire::answer_to(&message));
+                if questions.len() == crowd {
+                    questions.iter().for_each(|answer| to.write_all(&answer.bytes()).expect("it is read"));
+                }
+            } else if let Some(answer) = wire::answer_to(&message) {
+                to.write_all(&answer.bytes()).expect("it is read");
+            } else if message[1] == wire::RETURN {
+                count.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+    });
+    let running = start::<L>(Echo::default().service_at(&bus.address()));
+    eventually("all are answered", || answered.load(Ordering::Acquire) == crowd);
     assert_eq!(running.stop().code, 0);
 }
 

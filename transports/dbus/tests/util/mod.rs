@@ -15,7 +15,7 @@ use interloop::{Running, Service, ServiceHandle, net::Net};
 use interloop_dbus::{Bus, DbusService, zbus};
 pub use interloop_transport_tests::{PATIENCE, eventually, watchdog};
 use tempfile::TempDir;
-use zbus::interface;
+use zbus::{Connection, fdo, interface};
 
 pub mod wire;
 
@@ -214,6 +214,13 @@ impl Echo {
     async fn wait_with(&self, text: String) -> String {
         self.gate.pass().await;
         text
+    }
+
+    /// Asks another before it answers.
+    async fn relay(&self, text: String, #[zbus(connection)] connection: &Connection) -> fdo::Result<String> {
+        let other = "org.example.Other";
+        connection.call_method(Some(other), "/", Some(other), "Ask", &()).await?;
+        Ok(text)
     }
 
     async fn forever(&self) {
