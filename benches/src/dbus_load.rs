@@ -39,7 +39,8 @@ pub fn cpu_per_call(program: OnBus, n: u32) -> Result<Sample, Failure> {
             calls(&connection, (n / 10).max(CALLS as u32)).await?;
             let (before, begin) = (service.cpu_time()?, Instant::now());
             calls(&connection, n).await?;
-            Ok(Sample::of_cpu(n, service.cpu_time()? - before, begin.elapsed()))
+            let elapsed = begin.elapsed();
+            Ok(Sample::of_cpu(n, service.cpu_time()? - before, elapsed))
         })
     })
 }

@@ -191,8 +191,8 @@ impl Jobs {
         false
     }
 
-    /// Nothing is left to do but to wait.
-    fn is_idle(&self) {
+    /// Nothing is left to do but to wait: who is held may go on.
+    fn gives_leave(&self) {
         if let Some(held) = self.held.take() {
             self.has_leave.store(true, Ordering::Release);
             held.wake();
@@ -244,7 +244,7 @@ impl<S: Seat + Unpin> Future for Driver<S> {
                 // What is pushed from here on wakes it.
                 Poll::Ready(None) if !any_new && !has_users => return Poll::Ready(()),
                 Poll::Pending | Poll::Ready(None) if !any_new => {
-                    this.jobs.is_idle();
+                    this.jobs.gives_leave();
                     return Poll::Pending;
                 }
                 Poll::Pending | Poll::Ready(None) => {}

@@ -33,6 +33,7 @@ on_each_loop! {
     calls_that_are_not_answered_yet_are_bounded_and_others_are_served
     a_flood_of_calls_whose_answers_nobody_takes_is_not_read_on
     a_crowd_of_calls_that_wait_for_answers_to_their_own_gets_them
+    a_call_that_wants_no_answer_gets_no_error
     calls_that_wait_for_an_object_are_bounded_too
     two_floods_of_calls_leave_room_for_others_and_for_the_stop
     the_stop_does_not_wait_for_who_comes_after_it_has_begun
@@ -470,6 +471,43 @@ fn a_crowd_of_calls_that_wait_for_answers_to_their_own_gets_them<L: Net>() {
     let running = start::<L>(Echo::default().service_at(&bus.address()));
     eventually("all are answered", || answered.load(Ordering::Acquire) == crowd);
     assert_eq!(running.stop().code, 0);
+}
+
+fn a_call_that_wants_no_answer_gets_no_error<L: Net>() {
+    // How many answers there were, and errors.
+    let heard = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+    let count = heard.clone();
+    let bus = FalseBus::start(move |mut stream, _| {
+        if wire::until_named(&mut stream, 1).is_err() {
+            return;
+        }
+        let mut to = stream.try_clone().expect("it is open");
+        // One that panics, one that there isn't, and one that is answered.
+        let calls = [Raw::call("Crash").flags(NO_REPLY), Raw::call("Nothing").flags(NO_REPLY), Raw::call("Wait")];
+        for (mut call, serial) in calls.into_iter().zip(10..) {
+            call.serial = serial;
+            to.write_all(&call.string(7, b's', ":1.7").bytes()).expect("it is read");
+        }
+        while let Ok(message) = wire::read_message(&mut stream) {
+            if let Some(answer) = wire::answer_to(&message) {
+                to.write_all(&answer.bytes()).expect("it is read");
+            }
+            match message[1] {
+                wire::RETURN => count[0].fetch_add(1, Ordering::AcqRel),
+                wire::ERROR => count[1].fetch_add(1, Ordering::AcqRel),
+                _ => 0,
+            };
+        }
+    });
+    let echo = Echo::default();
+    let running = start::<L>(echo.service_at(&bus.address()));
+    wait_for_counter(&running.handle(), "panics", 1);
+    echo.gate.wait_for(1);
+    echo.gate.open();
+    // All that there is to say has been said then.
+    assert_eq!(running.stop().code, 0);
+    drop(bus);
+    assert_eq!([&heard[0], &heard[1]].map(|count| count.load(Ordering::Acquire)), [1, 0]);
 }
 
 fn calls_that_wait_for_an_object_are_bounded_too<L: Net>() {
