@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-gtk demo-chat lint fmt clippy rustdoc test build-all nextest doctest loom fuzz conformance features generate deny bench clean
+.PHONY: help demo demo-gtk demo-chat lint fmt clippy rustdoc tests-run test build-all nextest doctest loom fuzz conformance features generate deny bench clean
 
 # What a program of the demos gets: make demo ARGS='--http-port 8001'
 ARGS ?=
@@ -31,7 +31,7 @@ demo-chat: ## a chat of web pages and a GTK window, with notifications by D-Bus:
 	cargo build -p chat
 	scripts/with-display cargo run --quiet -p chat -- $(or $(ARGS),--http-host 127.0.0.1 --http-port 8000)
 
-lint: fmt clippy rustdoc ## rustfmt, clippy and rustdoc, warnings denied
+lint: fmt clippy rustdoc tests-run ## rustfmt, clippy and rustdoc, warnings denied; no test where none is run
 
 fmt:
 	cargo fmt --all --check
@@ -45,18 +45,24 @@ rustdoc:
 	@scripts/setup demo-gtk
 	RUSTDOCFLAGS="$$RUSTDOCFLAGS -D warnings" cargo doc --workspace --no-deps
 
+tests-run:
+	scripts/tests-run
+
 test: nextest doctest loom ## every test: units, properties, end to end, documentation, loom
 
-# With the tests' own features, so that nextest builds nothing anew; nextest itself would not build the plain binaries
+# Unit tests are in libraries, all others in tests/: no binary has tests, so none is linked a second time for them.
+TESTS = --workspace --lib --test '*'
+
+# With the tests' own features, so that nextest builds nothing again; nextest itself would not build the plain binaries
 # of the examples, which the end-to-end tests start.
 build-all:
 	@scripts/setup all
-	cargo build --workspace --bins --examples --tests
+	cargo build $(TESTS) --bins --examples
 
 nextest: build-all
 	if cargo nextest --version >/dev/null 2>&1; \
-	then cargo nextest run --workspace; \
-	else cargo test --workspace --all-targets --no-fail-fast -- --test-threads 1; fi
+	then cargo nextest run $(TESTS); \
+	else cargo test $(TESTS) --no-fail-fast; fi
 
 doctest: build-all
 	cargo test --workspace --doc --no-fail-fast

@@ -5,6 +5,8 @@
 use std::{sync::mpsc, thread, time::Duration};
 
 use interloop::EventLoop;
+#[doc(hidden)]
+pub use interloop_own_process::own_process_of_thread;
 
 /// As long as anything may take that is expected to happen.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -49,6 +51,8 @@ pub fn variants<L: EventLoop>() -> &'static [&'static [&'static str]] {
 
 /// Makes a test of each of these functions, which are generic over their loop, on each of these loops: in a module for each loop.
 ///
+/// Each has a process of its own, also under `cargo test`: some loops exist once a process (glib's default context), and some tests count descriptors.
+///
 /// ```text
 /// on_loops! { { on_thread: interloop::Thread, on_glib: interloop_glib::Glib } { it_answers, it_stops, } }
 /// ```
@@ -59,7 +63,7 @@ macro_rules! on_loops {
         mod $module {
             $(#[test]
             fn $test() {
-                super::$test::<$loop>();
+                $crate::own_process_of_thread(super::$test::<$loop>);
             })+
         }
     };

@@ -1,0 +1,6 @@
+//! All integration tests of this crate, in one binary: a module a behaviour.
+
+mod conformance;
+mod foreign_main;
+#[path = "../../../tokio/tests/it/util/mod.rs"]
+mod util;

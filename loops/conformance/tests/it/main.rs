@@ -1,0 +1,7 @@
+//! All integration tests of this crate, in one binary: a module a behaviour.
+
+mod broken;
+mod broken_net;
+mod finding;
+mod reference;
+mod woken;

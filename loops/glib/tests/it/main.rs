@@ -1,0 +1,10 @@
+//! All integration tests of this crate, in one binary: a module a behaviour.
+
+mod attach;
+mod command;
+mod conformance;
+mod glib;
+mod queue;
+mod tasks;
+#[path = "../../../tokio/tests/it/util/mod.rs"]
+mod util;

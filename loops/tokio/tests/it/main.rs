@@ -1,0 +1,9 @@
+//! All integration tests of this crate, in one binary: a module a behaviour.
+
+mod command;
+mod conformance;
+mod foreign_main;
+mod queue;
+mod tasks;
+mod tokio;
+mod util;

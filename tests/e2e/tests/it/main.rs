@@ -1,0 +1,22 @@
+//! All integration tests of this crate, in one binary: a module a behaviour.
+
+mod bad_options;
+mod chat;
+mod dbus_service;
+mod dev_watcher;
+mod faults;
+mod grpc_health;
+mod gtk;
+mod http;
+mod http_thrift;
+mod leave_a_thread;
+mod migrate;
+mod options_file;
+mod partners;
+mod producer_consumer;
+mod quiet;
+mod run_commands;
+mod side_by_side;
+mod small;
+mod thrift_multiplexed;
+mod tracing;

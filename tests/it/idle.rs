@@ -1,0 +1,57 @@
+//! Idle means idle.
+
+/// Alone on the machine: what counts wakeups.
+mod quiet {
+    use std::time::Duration;
+
+    use interloop::{
+        Service, Thread, task_fn,
+        tasks::{Periodic, Poller},
+    };
+
+    use crate::util::{SOON, alone, quiet_resident, silence, switches, up};
+
+    #[test]
+    fn a_service_with_nothing_to_do_does_not_wake_up() {
+        alone(|| {
+            let mut service = Service::new("test");
+            for name in ["a", "b", "c"] {
+                service.task(name, quiet_resident::<Thread>());
+            }
+            let waiting = task_fn::<Thread>(async |cx| {
+                // A timer that is far away is no reason to look at the clock.
+                cx.spawn_local(cx.sleep(Duration::from_secs(3600))).detach();
+                cx.until_shutdown().await;
+                Ok(())
+            });
+            service.task("waiting", waiting).requires("a");
+            service.event_loop("shared", Thread);
+            service.task("d", quiet_resident::<Thread>()).on("shared");
+            service.task("e", quiet_resident::<Thread>()).on("shared");
+            // Between two ticks there is nothing to do, and nothing for those who watch.
+            let hour = Duration::from_secs(3600);
+            service.task_on::<Thread>("hourly", Periodic::new(hour, || ()).blocking());
+            let poller = Poller::new(hour, || Ok(7)).blocking();
+            let mut watch = poller.handle().watch();
+            service.task_on::<Thread>("poller", poller);
+            let watcher = task_fn::<Thread>(async move |cx| {
+                cx.spawn_local(async move { while watch.changed().await.is_ok() {} }).detach();
+                cx.until_shutdown().await;
+                Ok(())
+            });
+            service.task("watcher", watcher);
+            service.remote_to::<Thread>();
+            let running = up(service);
+            // Each loop has come to rest when it has answered, and gone to sleep again.
+            for (_, beat) in running.heartbeats() {
+                beat.wait(SOON).unwrap();
+            }
+            let before = silence();
+            assert!(before.len() >= 11, "{before:?}");
+            // Silence can only be heard by waiting.
+            std::thread::sleep(Duration::from_secs(2));
+            assert_eq!(switches(), before);
+            assert_eq!(running.stop().code, 0);
+        });
+    }
+}

@@ -1,0 +1,36 @@
+//! All integration tests of this crate, in one binary: a module a behaviour.
+
+mod calls;
+mod command;
+mod context;
+mod counters;
+#[cfg(feature = "watch")]
+mod directory_watcher;
+mod drops;
+mod embedding;
+mod failure;
+mod foreign;
+mod graph_errors;
+mod handles;
+mod idle;
+mod live_options;
+#[cfg(feature = "net")]
+mod net;
+mod periodic;
+mod poller;
+mod queue;
+mod remote;
+mod restart;
+mod scale;
+#[cfg(all(feature = "command", feature = "config"))]
+mod secrets;
+mod sparts;
+mod start;
+mod stop;
+#[cfg(feature = "testing")]
+mod testing;
+#[cfg(feature = "tracing")]
+mod tracing;
+#[cfg(feature = "tracing")]
+mod tracing_log;
+mod util;

@@ -1,0 +1,56 @@
+//! Many tasks.
+
+/// Alone on the machine: what measures time.
+mod quiet {
+    use std::fs;
+
+    use interloop::{Service, Thread};
+
+    use crate::util::{SOON, alone, quiet_resident};
+
+    /// The CPU time that this process has used outside of the kernel, in ticks of the system, which are 10 ms. The kernel's share is left
+    /// out: it is the two threads' handing over from one to the other, and what that costs is the machine's mood.
+    fn cpu_ticks() -> u64 {
+        let stat = fs::read_to_string("/proc/self/stat").unwrap();
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        fields.split_whitespace().nth(11).unwrap().parse().unwrap()
+    }
+
+    /// How much CPU time so many tasks on one loop take to start and stop. `chained`: each requires the one before.
+    fn life_of(tasks: usize, chained: bool) -> u64 {
+        let mut service = Service::new("test");
+        service.event_loop("io", Thread);
+        let began = cpu_ticks();
+        for number in 0..tasks {
+            let settings = service.task(format!("task-{number}"), quiet_resident::<Thread>()).on("io");
+            if let (true, Some(before)) = (chained, number.checked_sub(1)) {
+                settings.requires(format!("task-{before}"));
+            }
+        }
+        let running = service.start().unwrap();
+        assert!(running.wait_started(SOON));
+        assert_eq!(running.status().loops[0].futures, tasks);
+        let report = running.stop();
+        assert_eq!((report.code, report.tasks.len()), (0, tasks));
+        cpu_ticks() - began
+    }
+
+    /// Ten times as many tasks take ten times as long, with room for noise: of three runs the best.
+    fn is_linear(chained: bool) {
+        let runs = (0..3).map(|_| ((0..5).map(|_| life_of(1_000, chained)).sum(), life_of(10_000, chained)));
+        let (small, large) = runs.fold((u64::MAX, u64::MAX), |best, run| (best.0.min(run.0), best.1.min(run.1)));
+        // Ten ticks, of a tenth of a second, are noise.
+        assert!(large < small * 4 + 10, "1,000 tasks, five times: {small} ticks; 10,000 at once: {large}");
+        println!("1,000 tasks, five times: {small} ticks; 10,000 at once: {large}");
+    }
+
+    #[test]
+    fn ten_thousand_tasks_on_one_loop_start_and_stop_in_linear_time() {
+        alone(|| is_linear(false));
+    }
+
+    #[test]
+    fn a_chain_of_ten_thousand_tasks_starts_and_stops_in_linear_time() {
+        alone(|| is_linear(true));
+    }
+}

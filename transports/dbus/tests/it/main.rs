@@ -1,0 +1,12 @@
+//! All integration tests of this crate, in one binary: a module a behaviour.
+
+mod control;
+mod hostile;
+mod names;
+mod permit;
+mod python;
+mod serving;
+mod sparts;
+mod stopping;
+mod threads;
+mod util;

@@ -1,0 +1,203 @@
+//! What is no gRPC, and what is no good one.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpStream},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::util::{
+    Hosting, PATIENCE, eventually,
+    frames::{LAST, PREFACE, Raw, frame, head},
+    host, watchdog,
+};
+use interloop::net::Net;
+
+fn connect(hosting: &Hosting) -> TcpStream {
+    let stream = TcpStream::connect(hosting.port()).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("it is a socket");
+    stream
+}
+
+/// Goes on: another client is served.
+fn still_serves(hosting: &Hosting) {
+    let before = hosting.counter("responses{status=\"200\"}");
+    let mut stream = connect(hosting);
+    let call = [head("/test.Echo/Say", "application/grpc"), frame(0, 1, &[0; 5])].concat();
+    stream.write_all(&[PREFACE, &call].concat()).expect("it is open");
+    eventually("it is answered", || hosting.counter("responses{status=\"200\"}") > before);
+}
+
+fn garbage_and_other_protocols_are_refused<L: Net>() {
+    let _watchdog = watchdog();
+    let hosting = host::<L>(&[]);
+    let mut garbage = connect(&hosting);
+    garbage.write_all(&[0xff; 1000]).expect("it is open");
+    // An answer or a reset: an end.
+    let _ = garbage.read_to_end(&mut Vec::new());
+    let mut old = connect(&hosting);
+    old.write_all(b"POST /test.Echo/Say HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("it is open");
+    let mut answer = String::new();
+    old.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 505 "), "{answer}");
+    let mut json = connect(&hosting);
+    json.write_all(&[PREFACE, &head("/test.Echo/Say", "application/json")].concat()).expect("it is open");
+    eventually("it is refused", || hosting.counter("responses{status=\"415\"}") == 1);
+    still_serves(&hosting);
+    assert_eq!(hosting.running.stop().code, 0);
+}
+
+fn a_length_that_lies_is_a_status<L: Net>() {
+    let _watchdog = watchdog();
+    let hosting = host::<L>(&[]);
+    for (prefix, status) in [
+        // 4 GiB are announced: more than may be.
+        (&b"\x00\xff\xff\xff\xffabcde"[..], 11),
+        // Half a prefix, and half a message.
+        (b"\x00\x00\x00", 13),
+        (b"\x00\x00\x00\x00\x0aabc", 13),
+    ] {
+        let name = format!("calls{{method=\"test.Echo/Say\",status=\"{status}\"}}");
+        let counted = || hosting.counter(&name);
+        let before = counted();
+        let mut stream = connect(&hosting);
+        let call = [head("/test.Echo/Say", "application/grpc"), frame(0, 1, prefix)].concat();
+        stream.write_all(&[PREFACE, &call].concat()).expect("it is open");
+        eventually(&format!("{prefix:?} is answered with {status}"), || counted() > before);
+    }
+    still_serves(&hosting);
+    assert_eq!(hosting.running.stop().code, 0);
+}
+
+fn who_leaves_in_the_middle_takes_the_handler_along<L: Net>() {
+    let _watchdog = watchdog();
+    let hosting = host::<L>(&[]);
+    let never = [head("/test.Echo/Say", "application/grpc"), frame(0, 1, b"\0\0\0\0\x07\x0a\x05never")].concat();
+    let forever = [head("/test.Echo/Many", "application/grpc"), frame(0, 1, b"\0\0\0\0\x09\x0a\x07forever")].concat();
+    for (call, reset) in [(&never, true), (&never, false), (&forever, true), (&forever, false)] {
+        let mut stream = connect(&hosting);
+        stream.write_all(&[PREFACE, call].concat()).expect("it is open");
+        // The one that streams without end is never read from.
+        eventually("the handler is there", || hosting.echo.held() == 1);
+        still_serves(&hosting);
+        if reset {
+            stream.write_all(&frame(3, 0, &8u32.to_be_bytes())).expect("it is open");
+        } else {
+            stream.shutdown(Shutdown::Both).expect("it is open");
+        }
+        eventually("the handler is gone", || hosting.echo.held() == 0);
+    }
+    assert_eq!(hosting.running.stop().code, 0);
+}
+
+/// 99 of 100 calls take no longer.
+fn p99(hosting: &Hosting) -> Duration {
+    let mut client = Raw::connect(hosting.port());
+    let mut times = (0..300)
+        .map(|number| {
+            let (stream, begin) = (2 * number + 1, Instant::now());
+            client.open(stream, "/test.Echo/Say");
+            client.send(stream, LAST, &[0; 5]);
+            client.until(|frame| frame.stream == stream && frame.flags & LAST != 0);
+            begin.elapsed()
+        })
+        .collect::<Vec<_>>();
+    times.sort();
+    times[times.len() * 99 / 100]
+}
+
+fn others_are_served_in_time_whatever_the_rest_does<L: Net>() {
+    let _watchdog = watchdog();
+    let hosting = host::<L>(&[]);
+    let undisturbed = p99(&hosting);
+    // One only connects, one stays within its head, one takes nothing of a stream without end, for which it has promised room.
+    let (_silent, mut within, mut greedy) = (connect(&hosting), connect(&hosting), connect(&hosting));
+    within.write_all(&PREFACE[..20]).expect("it is open");
+    greedy.write_all(&forever()).expect("it is open");
+    let over = AtomicBool::new(false);
+    let disturbed = thread::scope(|scope| {
+        // Handlers that panic, and garbage.
+        scope.spawn(|| {
+            let panic =
+                [head("/test.Echo/Say", "application/grpc"), frame(0, 1, b"\0\0\0\0\x07\x0a\x05panic")].concat();
+            while !over.load(Relaxed) {
+                for bytes in [&[PREFACE, &panic].concat()[..], &[0xff; 1000]] {
+                    let mut stream = connect(&hosting);
+                    stream.write_all(bytes).expect("it is open");
+                    let _ = stream.read(&mut [0; 100]);
+                }
+            }
+        });
+        eventually("it is disturbed", || hosting.counter("panics") > 3 && hosting.echo.held() == 1);
+        let disturbed = p99(&hosting);
+        over.store(true, Relaxed);
+        disturbed
+    });
+    // Generous: the machine may be busy with more than this, and a stall is no matter of milliseconds.
+    assert!(disturbed < 20 * undisturbed + Duration::from_millis(500), "{disturbed:?} instead of {undisturbed:?}");
+    drop(greedy);
+    let begin = Instant::now();
+    assert_eq!(hosting.running.stop().code, 0);
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+}
+
+/// A call whose answers have no end, by a client that says it has room for 2 GiB.
+fn forever() -> Vec<u8> {
+    let room = 0x7fff_0000_u32.to_be_bytes();
+    let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4].into_iter().chain(room);
+    let window = [0, 0, 4, 8, 0, 0, 0, 0, 0].into_iter().chain(room);
+    let call = [head("/test.Echo/Many", "application/grpc"), frame(0, 1, b"\0\0\0\0\x09\x0a\x07forever")].concat();
+    PREFACE[..24].iter().copied().chain(settings).chain(window).chain(call).collect()
+}
+
+fn who_takes_nothing_is_cut_off<L: Net>() {
+    let _watchdog = watchdog();
+    let hosting = host::<L>(&["--grpc-idle-timeout", "300ms"]);
+    let mut greedy = connect(&hosting);
+    greedy.write_all(&forever()).expect("it is open");
+    eventually("the handler is there", || hosting.echo.held() == 1);
+    still_serves(&hosting);
+    eventually("the handler is gone", || hosting.echo.held() == 0);
+    assert!(hosting.counter("sent_bytes") < 64 << 20, "{}", hosting.counter("sent_bytes"));
+    assert_eq!(hosting.running.stop().code, 0);
+}
+
+fn who_sends_half_or_resets_or_goes_drop_by_drop_harms_nobody<L: Net>() {
+    let _watchdog = watchdog();
+    let hosting = host::<L>(&["--grpc-header-timeout", "300ms"]);
+    let call = [head("/test.Echo/Say", "application/grpc"), frame(0, 1, &[0; 5])].concat();
+    let whole = [PREFACE, &call].concat();
+    for cut in 0..whole.len() {
+        let mut stream = connect(&hosting);
+        stream.write_all(&whole[..cut]).expect("it is open");
+        match cut % 3 {
+            0 => stream.shutdown(Shutdown::Write).expect("it is open"),
+            1 => rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("it is a socket"),
+            _ => {}
+        }
+    }
+    let mut drops = connect(&hosting);
+    for byte in &PREFACE[..20] {
+        if drops.write_all(&[*byte]).is_err() {
+            break;
+        }
+        // The drops: without a pause it would be a flood.
+        thread::sleep(Duration::from_millis(50));
+    }
+    let mut rest = Vec::new();
+    let _ = drops.read_to_end(&mut rest);
+    eventually("all are gone", || hosting.counter("open_connections") == 0);
+    still_serves(&hosting);
+    assert_eq!(hosting.running.stop().code, 0);
+}
+
+crate::util::on_each_loop! {
+    others_are_served_in_time_whatever_the_rest_does,
+    who_takes_nothing_is_cut_off,
+    who_sends_half_or_resets_or_goes_drop_by_drop_harms_nobody,
+    garbage_and_other_protocols_are_refused,
+    a_length_that_lies_is_a_status,
+    who_leaves_in_the_middle_takes_the_handler_along,
+}

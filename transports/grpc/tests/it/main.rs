@@ -1,0 +1,9 @@
+//! All integration tests of this crate, in one binary: a module a behaviour.
+
+mod abuse;
+mod drain;
+mod generated;
+mod health;
+mod python;
+mod reflection;
+mod util;

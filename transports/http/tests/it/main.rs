@@ -1,0 +1,22 @@
+//! All integration tests of this crate, in one binary: a module a behaviour.
+
+mod abuse;
+#[cfg(feature = "websocket")]
+mod browser;
+mod descriptors;
+mod drain;
+#[cfg(feature = "websocket")]
+mod events;
+mod health;
+mod limits;
+mod listening;
+mod metrics;
+mod serving;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "tracing")]
+mod tracing;
+mod upgrades;
+mod util;
+#[cfg(feature = "websocket")]
+mod websocket;

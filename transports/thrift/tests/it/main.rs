@@ -1,0 +1,16 @@
+//! All integration tests of this crate, in one binary: a module a behaviour.
+
+mod abuse;
+mod client;
+mod drain;
+mod generated;
+mod memory;
+#[cfg(feature = "http")]
+mod over_http;
+mod python;
+#[cfg(feature = "http")]
+mod route;
+mod serving;
+#[cfg(feature = "tls")]
+mod tls;
+mod util;
