@@ -65,7 +65,7 @@ impl<L: EventLoop, O> Context<L, O> {
 
     /// The task's name.
     pub fn name(&self) -> &str {
-        &self.0.incarnation.label.name
+        &self.0.incarnation.run.name
     }
 
     /// The target for this task's log records, `{service}.{task}`: `log::info!(target: cx.target(), "..")`.

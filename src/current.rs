@@ -9,15 +9,22 @@ use std::{
     time::Duration,
 };
 
-use crate::mailbox::Shared;
+use crate::{mailbox::Shared, suspect::Tidings};
 
 /// Whose code runs: a task, or a loop's job.
 #[derive(Clone, Debug)]
 pub(crate) struct Label {
-    /// The task's name; empty for what belongs to no task.
-    pub(crate) name: Arc<str>,
+    /// Whose; None for what belongs to no task.
+    pub(crate) of: Option<Arc<Run>>,
     /// The number that stands for it in [`Shared::polling`]; 0: nothing of ours.
     pub(crate) number: usize,
+}
+
+/// One run of a task, as far as those know it whom its code calls.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) name: Arc<str>,
+    pub(crate) tidings: Tidings,
 }
 
 /// The number of a job or future that belongs to no task.
@@ -25,8 +32,7 @@ pub(crate) const JOB: usize = usize::MAX;
 
 impl Label {
     pub(crate) fn job() -> Self {
-        thread_local!(static EMPTY: Arc<str> = Arc::from(""));
-        Self { name: EMPTY.with(Arc::clone), number: JOB }
+        Self { of: None, number: JOB }
     }
 }
 
@@ -94,10 +100,15 @@ pub(crate) fn enter(label: &Label, loop_: &Arc<Shared>) -> impl Drop {
 
 /// The names of the task and of the loop whose code this thread runs, where there are any.
 pub(crate) fn names() -> (Option<Arc<str>>, Option<Arc<str>>) {
-    let task = LABEL.try_with(|label| label.borrow().as_ref().map(|label| label.name.clone())).ok().flatten();
+    let task = run().map(|run| run.name.clone());
     let loop_ =
         DRIVEN.try_with(|driven| driven.borrow().as_ref().map(|driven| driven.loop_.name().clone())).ok().flatten();
-    (task.filter(|name| !name.is_empty()), loop_)
+    (task, loop_)
+}
+
+/// The run of a task whose code this thread runs.
+pub(crate) fn run() -> Option<Arc<Run>> {
+    LABEL.try_with(|label| label.borrow().as_ref().and_then(|label| label.of.clone())).ok().flatten()
 }
 
 /// Whether waiting here, for an answer from `target`, would block a loop that must not be blocked, or wait for itself.

@@ -1,6 +1,8 @@
 //! The error that a task, or a loop, ends with.
 
-use std::{error::Error as StdError, fmt};
+use std::{error::Error as StdError, fmt, process::ExitStatus};
+
+use crate::suspect::Exited;
 
 /// What a task's `run`, or a loop's `drive`, returns when it ends with.
 pub type Result<T = ()> = std::result::Result<T, Error>;
@@ -34,6 +36,24 @@ impl Error {
     /// it, [`Skipped`](crate::State::Skipped); after `ready()` it is an error like any other.
     pub fn skip(reason: impl Into<String>) -> Self {
         Self(Kind::Skip(reason.into().into_boxed_str()))
+    }
+
+    /// A program did not end well: `git was ended by signal 15`, `git exited with 3`. For tasks that run programs by other means than
+    /// [`tasks::command`](crate::tasks::command), which does this by itself.
+    ///
+    /// If the program was ended by HUP, INT, TERM or KILL, or exited with 128 + one of these, and the service is asked to stop at that time or within
+    /// 200 ms, a task that returns this error has not failed: what stopped the service has ended its program too.
+    ///
+    /// ```
+    /// use interloop::Error;
+    /// # fn main() -> std::io::Result<()> {
+    /// let status = std::process::Command::new("sh").args(["-c", "exit 3"]).status()?;
+    /// assert_eq!(Error::exited("sh", status).to_string(), "sh exited with 3");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn exited(program: impl Into<String>, status: ExitStatus) -> Self {
+        Exited { program: program.into(), status }.into()
     }
 
     /// The reason, if this came from [`skip`](Self::skip).

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, future::Future, rc::Rc, sync::Arc};
 
 use crate::{
     Result,
-    current::{self, Label},
+    current::{self, Label, Run},
     events::Events,
     hosted::{Control, Ended, catch},
     lifecycle::{Event, Outcome, TaskId},
@@ -16,6 +16,7 @@ use crate::{
     reply::{Completer, Reply},
     shutdown::Shutdown,
     status::TaskInfo,
+    suspect::{Tidings, is_suspect},
     sync::{AtomicBool, Mutex, Ordering, lock},
     trace::{Span, TaskSpan},
 };
@@ -23,6 +24,7 @@ use crate::{
 pub(crate) struct Incarnation {
     pub(crate) task: TaskId,
     pub(crate) number: u32,
+    pub(crate) run: Arc<Run>,
     pub(crate) label: Label,
     pub(crate) loop_: Arc<Shared>,
     pub(crate) shutdown: Shutdown,
@@ -64,10 +66,12 @@ impl Incarnation {
         events: Events,
     ) -> Arc<Self> {
         let span = TaskSpan::new(name, loop_.name(), number);
+        let run = Arc::new(Run { name: name.clone(), tidings: Tidings::default() });
         Arc::new(Self {
             task,
             number,
-            label: Label { name: name.clone(), number: task + 1 },
+            label: Label { of: Some(run.clone()), number: task + 1 },
+            run,
             span,
             loop_,
             shutdown: Shutdown::new(),
@@ -88,7 +92,7 @@ impl Incarnation {
             return self.end_unbegun(Outcome::Dropped);
         };
         let this = self.clone();
-        let end = move |ended| this.leave(id, Some(outcome(ended)));
+        let end = move |ended| this.leave(id, Some(this.outcome(ended)));
         local.spawn(main, control, self.label.clone(), self.span.get(), end);
     }
 
@@ -228,7 +232,8 @@ impl Incarnation {
                 Some(outcome) => {
                     // A panic, of a child or while something is dropped, outweighs an end that was none of a failure.
                     let panicked = matches!(outcome, Outcome::Panicked(_));
-                    let failed = matches!(members.outcome, Some(Outcome::Error(_) | Outcome::Panicked(_)));
+                    let failed =
+                        matches!(members.outcome, Some(Outcome::Error(_) | Outcome::Suspect(_) | Outcome::Panicked(_)));
                     if members.outcome.is_none() || (panicked && !failed) {
                         members.outcome = Some(outcome);
                     }
@@ -246,6 +251,30 @@ impl Incarnation {
             members.outcome.take().unwrap_or(Outcome::Dropped)
         };
         self.end(outcome);
+    }
+
+    fn outcome(&self, ended: Ended<Result>) -> Outcome {
+        let error = match ended {
+            Ended::Returned(Ok(())) => return Outcome::Ok,
+            Ended::Returned(Err(error)) => error,
+            Ended::Panicked(message) => return Outcome::Panicked(message),
+            Ended::Cancelled => return Outcome::Dropped,
+        };
+        let skip = error.skip_reason().map(str::to_owned);
+        let told = self.run.tidings.explain(self.loop_.clock().now());
+        // Showing an error, looking for its cause, and dropping it, is the user's code.
+        let shown = catch(move || {
+            let suspect = told || error.source().is_some_and(|error| is_suspect(error));
+            let text = error.to_string();
+            drop(error);
+            (text, suspect)
+        });
+        match (skip, shown) {
+            (Some(reason), _) => Outcome::Skip(reason),
+            (None, Ok((text, true))) => Outcome::Suspect(text),
+            (None, Ok((text, false))) => Outcome::Error(text),
+            (None, Err(panic)) => Outcome::Panicked(panic),
+        }
     }
 
     /// The last member has left.
@@ -272,28 +301,6 @@ impl Incarnation {
             info.book().end_incarnation();
             events.send(Event::TaskEnded(task, number, outcome));
         });
-    }
-}
-
-fn outcome(ended: Ended<Result>) -> Outcome {
-    match ended {
-        Ended::Returned(Ok(())) => Outcome::Ok,
-        Ended::Returned(Err(error)) => {
-            let skip = error.skip_reason().map(str::to_owned);
-            // Showing an error, and dropping it, is the user's code.
-            let shown = catch(move || {
-                let text = error.to_string();
-                drop(error);
-                text
-            });
-            match (skip, shown) {
-                (Some(reason), _) => Outcome::Skip(reason),
-                (None, Ok(text)) => Outcome::Error(text),
-                (None, Err(panic)) => Outcome::Panicked(panic),
-            }
-        }
-        Ended::Panicked(message) => Outcome::Panicked(message),
-        Ended::Cancelled => Outcome::Dropped,
     }
 }
 

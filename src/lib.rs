@@ -127,6 +127,7 @@ mod signals;
 mod state;
 mod status;
 mod supervisor;
+mod suspect;
 mod sync;
 mod task;
 mod task_handle;

@@ -94,6 +94,8 @@ pub(crate) enum Outcome {
     Ok,
     Skip(String),
     Error(String),
+    /// An error that a stop would explain: see [`suspect`](crate::suspect).
+    Suspect(String),
     Panicked(String),
     /// Its future was dropped: cancelled, or by its executor.
     Dropped,

@@ -77,6 +77,13 @@ pub enum Reason {
     Dependency(Arc<str>),
 }
 
+impl Reason {
+    /// Whether somebody wanted the service to stop, or its work is done; not that something in it has failed.
+    pub(crate) fn is_a_wish(&self) -> bool {
+        !matches!(self, Self::TaskFailed(_) | Self::LoopFailed(_))
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -133,6 +140,8 @@ pub enum Cause {
     NeverStarted,
     /// Its `run` returned this error.
     Error(Arc<str>),
+    /// Its `run` returned this error, which the stop of the service explains: a program of its own was ended by the same signal. This is no failure.
+    PartOfStop(Arc<str>),
     /// It, or a child of it, panicked with this message.
     Panicked(Arc<str>),
     /// Its future was dropped before it had ended.
@@ -163,6 +172,7 @@ impl fmt::Display for Cause {
             Self::Ended => f.write_str("ended"),
             Self::NeverStarted => f.write_str("never started"),
             Self::Error(message) => f.write_str(message),
+            Self::PartOfStop(message) => write!(f, "{message}, as part of the stop"),
             Self::Panicked(message) => write!(f, "panicked: {message}"),
             Self::Dropped => f.write_str("dropped before its end"),
             Self::StartTimeout(time) => write!(f, "no cx.ready() within {}", Seconds(*time)),

@@ -15,6 +15,8 @@
 //!   become due, the order follows.
 //! - **One clock each.** A task has at most one timer, and its state says what it is about: a backoff (Waiting), the start (Starting), the
 //!   stop (Stopping), or a cancel (if `cancelled`).
+//! - **In doubt it lives.** A task whose error a stop would explain is `suspect`: it is treated as live until a stop comes, somebody asks it to
+//!   stop, or [`DOUBT`] is over. What would be told to it then is answered with that error.
 //! - **First reason wins.** `stop` is set once; with it nothing starts any more.
 //! - **Finished is last.** It comes when no task is live and no loop's thread is left, and nothing comes after it.
 
@@ -36,6 +38,10 @@ use crate::state::{Cause, Reason, State, Transition};
 const GRACE: Duration = Duration::from_secs(1);
 /// How long a loop has to end once its tasks have, unless the service has less.
 const LOOP_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long after an error that a stop would explain that stop may come. A TERM to a whole process group or control group reaches a child before
+/// the service has heard of its own.
+const DOUBT: Duration = Duration::from_millis(200);
 
 /// Faults to be found by the tests, one each.
 #[cfg(test)]
@@ -151,6 +157,8 @@ struct Task {
     cancelled: Option<Cause>,
     /// Why it was skipped.
     skipped: Option<Arc<str>>,
+    /// The error that it has ended with, if a stop would explain it and may still come.
+    suspect: Option<String>,
     /// Somebody stopped it (alone, not the service): it stays down until somebody starts it.
     held: bool,
     /// `CloseTask` was said of its last incarnation.
@@ -265,6 +273,7 @@ impl Task {
             asked_at: None,
             cancelled: None,
             skipped: None,
+            suspect: None,
             held: false,
             closed: false,
             restarts: Restarts::default(),
@@ -275,7 +284,7 @@ impl Task {
     fn allowance(&self) -> Allowance {
         Allowance {
             required_by: match self.state {
-                State::Running => self.due.is_none(),
+                State::Running => self.due.is_none() && self.suspect.is_none(),
                 State::Stopped => !self.held,
                 _ => false,
             },
@@ -424,6 +433,9 @@ impl Lifecycle {
                 Timer::Shutdown => self.shutdown_timeout_over(),
                 Timer::Task(id) => self.task_due(id, at),
                 Timer::Loop(id) => self.loop_due(id),
+                Timer::Suspect(id) => {
+                    self.convict(id);
+                }
             }
             self.settle();
         }

@@ -251,6 +251,120 @@ fn whoever_is_asked_before_it_is_ready_just_stops() {
     }
 }
 
+fn suspect() -> Outcome {
+    Outcome::Suspect("sleep was ended by signal 15".into())
+}
+
+#[test]
+fn an_error_that_a_stop_explains_is_part_of_a_stop_within_200_ms() {
+    for (pause, code) in [(0, 0), (1, 0), (200, 0), (201, 1)] {
+        let mut rig = Rig::up(plan(vec![task("child", &[]), task("other", &[])]));
+        assert_eq!(rig.ends(0, suspect()), []);
+        assert_eq!((rig.life.state(0), rig.due_at()), (Running, Some(200)));
+        if pause > 200 {
+            rig.at(200);
+        }
+        rig.now = pause;
+        rig.does(Event::ShutdownRequested(Signal(TERM)));
+        let (state, cause) = match code {
+            0 => (Stopped, Cause::PartOfStop("sleep was ended by signal 15".into())),
+            _ => (Failed, Cause::Error("sleep was ended by signal 15".into())),
+        };
+        assert_eq!((rig.life.state(0), rig.cause(0)), (state, cause), "after {pause} ms");
+        assert_eq!(rig.winds_down().code(), code, "after {pause} ms");
+    }
+}
+
+#[test]
+fn an_error_that_a_stop_explains_is_a_failure_when_none_comes() {
+    let mut rig = Rig::up(plan(vec![task("child", &[])]));
+    rig.ends(0, suspect());
+    assert_eq!(rig.at(199), []);
+    let actions = rig.at(200);
+    assert_eq!(reason(&actions), Some(TaskFailed("child".into())));
+    assert_eq!((rig.life.state(0), rig.winds_down().code()), (Failed, 1));
+}
+
+#[test]
+fn an_error_that_a_stop_explains_is_part_of_the_stop_while_the_service_drains_and_after() {
+    let mut drains = plan(vec![task("child", &[]), task("other", &[])]);
+    drains.drain_delay = seconds(5);
+    let mut rig = Rig::up(drains);
+    rig.does(Event::ShutdownRequested(Signal(TERM)));
+    rig.ends(0, suspect());
+    assert_eq!(rig.states(), [Stopped, Running]);
+    rig.at(5000);
+    rig.ends(1, suspect());
+    assert_eq!(rig.states(), [Stopped, Stopped]);
+    assert_eq!(rig.winds_down().code(), 0);
+}
+
+#[test]
+fn another_failure_is_no_stop_that_explains_an_error() {
+    let mut rig = Rig::up(plan(vec![task("child", &[]), task("other", &[])]));
+    rig.ends(0, suspect());
+    rig.fails(1);
+    assert_eq!(rig.states(), [Failed, Failed]);
+    assert_eq!(rig.winds_down().code(), 1);
+}
+
+#[test]
+fn a_restart_policy_waits_for_the_stop_that_would_explain_an_error() {
+    let mut rig = Rig::up(plan(vec![restarting("child", &[], steady())]));
+    rig.ends(0, suspect());
+    assert_eq!(rig.life.state(0), Running);
+    rig.at(200);
+    assert_eq!((rig.life.state(0), rig.cause(0)), (Waiting, Cause::Restart(seconds(1))));
+    assert_eq!(rig.due_at(), Some(1200));
+    rig.at(1200);
+    rig.ready(0);
+    rig.ends(0, suspect());
+    rig.now += 199;
+    rig.stop();
+    assert_eq!((rig.life.state(0), rig.life.incarnation(0)), (Stopped, 2));
+    assert_eq!(rig.winds_down().code(), 0);
+}
+
+#[test]
+fn a_hard_stop_and_an_operator_explain_an_error_too() {
+    let mut rig = Rig::up(plan(vec![task("child", &[]), task("other", &[])]));
+    rig.ends(0, suspect());
+    let actions = rig.does(Event::HardStop(INT));
+    assert!(!actions.contains(&CancelTask(0, 1)) && actions.contains(&CancelTask(1, 1)), "{actions:?}");
+    assert_eq!(rig.life.state(0), Stopped);
+
+    let mut rig = Rig::up(plan(vec![task("child", &[]), task("other", &[])]));
+    rig.ends(0, suspect());
+    rig.does(Event::StopTask(0));
+    assert_eq!(rig.states(), [Stopped, Running]);
+    assert_eq!(rig.at(1000), []);
+
+    let mut rig = Rig::up(plan(vec![task("child", &[])]));
+    rig.ends(0, suspect());
+    let actions = rig.does(Event::RestartTask(0));
+    assert!(actions.contains(&StartTask(0, 2)), "{actions:?}");
+}
+
+#[test]
+fn nothing_starts_on_a_task_whose_error_a_stop_would_explain() {
+    let mut rig = Rig::started(plan(vec![task("slow", &[]), task("child", &[]), task("both", &[0, 1])]));
+    rig.ready(1);
+    rig.ends(1, suspect());
+    assert!(begun(&rig.ready(0)).is_empty());
+    rig.at(200);
+    assert_eq!((rig.life.state(2), rig.cause(2)), (Stopped, Cause::NeverStarted));
+}
+
+#[test]
+fn a_start_timeout_ends_the_doubt() {
+    let mut rig = Rig::started(plan(vec![task("child", &[])]));
+    rig.now = 29_900;
+    rig.ends(0, suspect());
+    let actions = rig.at(30_000);
+    assert!(!actions.contains(&CancelTask(0, 1)), "{actions:?}");
+    assert_eq!((rig.life.state(0), rig.winds_down().code()), (Failed, 1));
+}
+
 #[test]
 fn a_skip_takes_along_what_requires_it() {
     let mut rig = Rig::started(plan(vec![task("gpu", &[]), task("model", &[0]), task("api", &[1]), task("http", &[])]));
@@ -633,7 +747,8 @@ fn random_walk(seed: u64) -> Rig {
             1..=4 => Event::LoopStarted(id, run),
             5 => Event::LoopEnded(id, run, if random.bool() { Ok(()) } else { Err("lost".into()) }),
             6..=11 => Event::TaskReady(task, same),
-            12 => Event::TaskEnded(task, same, Outcome::Skip("no".into())),
+            12 if random.bool() => Event::TaskEnded(task, same, Outcome::Skip("no".into())),
+            12 => Event::TaskEnded(task, same, suspect()),
             13 => Event::TaskEnded(task, same, Outcome::Panicked("ouch".into())),
             14..=17 => Event::TaskEnded(task, same, Outcome::Ok),
             18 => Event::StopTask(task),

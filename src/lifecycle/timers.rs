@@ -15,6 +15,8 @@ pub(super) enum Timer {
     Task(TaskId),
     /// The end of the loop's backoff or stop.
     Loop(LoopId),
+    /// The end of the time in which a stop would explain the error that the task ended with.
+    Suspect(TaskId),
 }
 
 /// Those that say how long a thread has to act go by a clock of their own: the real one, even where the

@@ -12,9 +12,7 @@ mod thread;
 use std::{
     fmt,
     future::{Future, pending, poll_fn},
-    os::unix::process::ExitStatusExt,
     pin::{Pin, pin},
-    process::ExitStatus,
     sync::Arc,
     task::{Context as Polled, Poll},
     time::Duration,
@@ -205,7 +203,7 @@ impl<L: Timers> Task<L> for Command {
             child.started().await?;
             cx.ready();
             let status = child.status().await?;
-            if status.success() { Ok(()) } else { Err(Error::new(format!("{program} {}", how(status)))) }
+            if status.success() { Ok(()) } else { Err(Error::exited(program, status)) }
         };
         let patience = cx.options().kill_timeout.unwrap_or(self.kill_timeout);
         serve(&cx, &core, Bounds { patience, most: 0 }, ended).await
@@ -230,15 +228,6 @@ impl<L: Timers> Task<L> for Commands {
 
     fn offer(&self) -> Option<Offer> {
         Some(Offer::new(&self.handle))
-    }
-}
-
-/// How it ended, to go behind the program's name.
-fn how(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exited with {code}"),
-        (None, Some(signal)) => format!("was ended by signal {signal}"),
-        (None, None) => status.to_string(),
     }
 }
 

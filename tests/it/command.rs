@@ -935,6 +935,7 @@ fn a_task_ends_as_its_program_does() {
         };
         assert_eq!(failed(Command::new(sh("exit 3"))), "sh exited with 3");
         assert_eq!(failed(Command::new(sh("kill -9 $$"))), "sh was ended by signal 9");
+        assert_eq!(failed(Command::new(sh("exit 143"))), "sh exited with 143");
         assert_eq!(failed(Command::new("no-such-program")), "can't run no-such-program: there is no such program");
         no_child_is_left();
     });

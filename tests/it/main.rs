@@ -16,6 +16,8 @@ mod idle;
 mod live_options;
 #[cfg(feature = "net")]
 mod net;
+#[cfg(all(feature = "command", feature = "testing"))]
+mod part_of_stop;
 mod periodic;
 mod poller;
 mod queue;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Action, Lifecycle, LoopId, LoopState, Phase, Task, TaskId, Then, Timer, mutant};
+use super::{Action, DOUBT, Lifecycle, LoopId, LoopState, Phase, Task, TaskId, Then, Timer, mutant};
 use crate::{
     lifecycle::{Outcome, backoff},
     restart::RestartPolicy,
@@ -10,8 +10,8 @@ use crate::{
 };
 
 impl Task {
-    /// What a live task's outcome means.
-    fn verdict(&self, outcome: Outcome) -> (State, Cause) {
+    /// What a live task's outcome means; and whether a stop explains what is suspect.
+    fn verdict(&self, outcome: Outcome, explained: bool) -> (State, Cause) {
         match (&self.cancelled, self.state, outcome) {
             (Some(cause @ Cause::StartTimeout(_)), ..) => (State::Failed, cause.clone()),
             (Some(cause), ..) => (State::Cancelled, cause.clone()),
@@ -20,7 +20,8 @@ impl Task {
             (None, State::Stopping, Outcome::Ok) => (State::Stopped, Cause::Ended),
             (None, State::Starting, Outcome::Skip(reason)) => (State::Skipped, Cause::Skipped(reason.into())),
             (None, _, Outcome::Ok) => (State::Stopped, Cause::Finished),
-            (None, _, Outcome::Skip(message) | Outcome::Error(message)) => {
+            (None, _, Outcome::Suspect(message)) if explained => (State::Stopped, Cause::PartOfStop(message.into())),
+            (None, _, Outcome::Skip(message) | Outcome::Error(message) | Outcome::Suspect(message)) => {
                 (State::Failed, Cause::Error(message.into()))
             }
             (None, _, Outcome::Panicked(message)) => (State::Failed, Cause::Panicked(message.into())),
@@ -34,11 +35,36 @@ impl Lifecycle {
         let Some(task) = self.tasks.get(id).filter(|task| task.is_live() && task.incarnation == incarnation) else {
             return;
         };
-        let (state, cause) = task.verdict(outcome);
-        if task.state == State::Starting && state == State::Stopped {
+        if task.suspect.is_some() {
+            return; // It has been told before.
+        }
+        match outcome {
+            Outcome::Suspect(error)
+                if self.stop.is_none() && task.state != State::Stopping && task.cancelled.is_none() =>
+            {
+                self.tasks[id].suspect = Some(error);
+                self.timers.set(Timer::Suspect(id), self.now.saturating_add(DOUBT));
+                self.update_allowance(id);
+            }
+            outcome => self.conclude(id, outcome),
+        }
+    }
+
+    fn conclude(&mut self, id: TaskId, outcome: Outcome) {
+        let task = &self.tasks[id];
+        let explained = task.state == State::Stopping || self.stop.as_ref().is_some_and(|stop| stop.reason.is_a_wish());
+        let (state, cause) = task.verdict(outcome, explained);
+        if task.state == State::Starting && cause == Cause::Finished {
             self.make_ready(id); // A one-shot: it was ready by being done.
         }
         self.end_task(id, state, cause);
+    }
+
+    /// If it is suspect: no more waiting. What has come by now explains its error, or nothing does. Says whether it was.
+    pub(super) fn convict(&mut self, id: TaskId) -> bool {
+        let Some(error) = self.tasks[id].suspect.take() else { return false };
+        self.conclude(id, Outcome::Suspect(error));
+        true
     }
 
     /// Puts a task into a final state and draws the conclusion.
@@ -50,6 +76,8 @@ impl Lifecycle {
     /// Puts a task into a final state; the caller draws the conclusion, with what was planned for it.
     pub(super) fn put_to_end(&mut self, id: TaskId, state: State, cause: Cause) -> Option<Then> {
         self.timers.clear(Timer::Task(id));
+        self.timers.clear(Timer::Suspect(id));
+        self.tasks[id].suspect = None;
         let skipped = match &cause {
             Cause::Skipped(reason) => Some(reason.clone()),
             _ => None,

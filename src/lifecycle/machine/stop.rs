@@ -24,6 +24,9 @@ impl Lifecycle {
         self.actions.push(Action::Stopping(reason));
         self.tell_ready();
         self.timers.set(Timer::Shutdown, deadline);
+        for id in 0..self.tasks.len() {
+            self.convict(id);
+        }
         (0..self.tasks.len()).for_each(|id| self.give_up_plans(id));
         (0..self.loops.len()).for_each(|id| self.give_up_loop(id));
         match drains {
@@ -95,9 +98,13 @@ impl Lifecycle {
         self.timers.set(Timer::Task(id), deadline);
         self.transition(id, State::Stopping, Cause::Asked(reason.clone()));
         self.actions.push(Action::AskTask(id, incarnation, reason, deadline));
+        self.convict(id);
     }
 
     fn cancel_task(&mut self, id: TaskId, cause: Cause) {
+        if self.convict(id) {
+            return;
+        }
         let task = &mut self.tasks[id];
         task.cancelled = Some(cause);
         self.timers.set_for_thread(Timer::Task(id), self.threads_now.saturating_add(GRACE));
@@ -229,7 +236,11 @@ impl Lifecycle {
         self.actions.push(Action::AbandonLoop(id, self.loops[id].incarnation));
         for &task in self.graph.clone().on_loop(id) {
             if !self.tasks[task].state.is_final() {
-                self.put_to_end(task, State::Abandoned, Cause::LoopStuck);
+                let (state, cause) = match self.tasks[task].suspect.take() {
+                    Some(error) => (State::Failed, Cause::Error(error.into())),
+                    None => (State::Abandoned, Cause::LoopStuck),
+                };
+                self.put_to_end(task, state, cause);
                 self.close_task(task);
             }
         }

@@ -617,6 +617,8 @@ impl Seen {
             Outcome::Panicked(words) => Some(Cause::Panicked(words.as_str().into())),
             Outcome::Dropped => Some(Cause::Dropped),
             Outcome::Ok | Outcome::Skip(_) => None,
+            // No life of a script ends so: it is an end that counts later.
+            Outcome::Suspect(_) => None,
         };
         let failed = || vec![(Failed, failure.clone())];
         let timed_out = (Failed, Some(Cause::StartTimeout(plan.start_timeout)));

@@ -7,6 +7,7 @@ use std::{
     process::ExitStatus,
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::Instant,
 };
 
 use super::{
@@ -14,7 +15,9 @@ use super::{
     error::CommandError,
 };
 use crate::{
+    current,
     mailbox::Shared,
+    suspect::Fate,
     sync::{Mutex, lock},
 };
 
@@ -26,6 +29,8 @@ pub(super) struct Life {
     pub(super) id: u64,
     /// As it was asked for.
     pub(super) program: String,
+    /// How the child has ended, before its group has.
+    fate: Arc<Fate>,
     inner: Mutex<Inner>,
 }
 
@@ -65,7 +70,7 @@ struct Feed {
 impl Life {
     pub(super) fn new(core: &Arc<Core>, id: u64, program: String, unheard: usize) -> Arc<Self> {
         let inner = Inner { unheard, ..Inner::default() };
-        Arc::new(Self { core: core.clone(), id, program, inner: Mutex::new(inner) })
+        Arc::new(Self { core: core.clone(), id, program, fate: Arc::default(), inner: Mutex::new(inner) })
     }
 
     // --- Of the thread ---
@@ -77,6 +82,11 @@ impl Life {
             std::mem::take(&mut inner.waiting)
         };
         waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// The child has ended like this; its group may live.
+    pub(super) fn exited(&self, status: ExitStatus) {
+        self.fate.set(status);
     }
 
     /// It is over; the first word counts.
@@ -184,10 +194,24 @@ impl Life {
 
     /// Ready when it is over and all callbacks have heard everything.
     pub(super) fn poll_ended(&self, cx: &Context<'_>) -> Poll<Result<ExitStatus, CommandError>> {
-        let mut inner = lock(&self.inner);
-        match &inner.ended {
-            Some(ended) if inner.unheard == 0 => Poll::Ready(ended.clone()),
-            _ => inner.wait(cx),
+        let ended = {
+            let mut inner = lock(&self.inner);
+            match &inner.ended {
+                Some(ended) if inner.unheard == 0 => ended.clone(),
+                _ => return inner.wait(cx),
+            }
+        };
+        if matches!(ended, Ok(_) | Err(CommandError::Stopped)) {
+            self.tell_whoever_asks();
+        }
+        Poll::Ready(ended)
+    }
+
+    /// The task whose code runs here learns that the child has ended: that may be why it fails next.
+    fn tell_whoever_asks(&self) {
+        if let Some(run) = current::run() {
+            let now = self.place().map_or_else(Instant::now, |loop_| loop_.clock().now());
+            run.tidings.tell(now, &self.fate);
         }
     }
 
@@ -208,10 +232,11 @@ impl Life {
         cx: &Context<'_>,
         take: impl FnOnce(&mut VecDeque<u8>, bool) -> Option<R>,
     ) -> Poll<R> {
-        let (taken, rings) = {
+        let (taken, rings, at_end) = {
             let output = &mut lock(&self.inner).outputs[output];
+            let at_end = output.closed && output.bytes.is_empty();
             match take(&mut output.bytes, !output.closed) {
-                Some(taken) => (taken, std::mem::take(&mut output.full)),
+                Some(taken) => (taken, std::mem::take(&mut output.full), at_end),
                 None => {
                     output.reader = Some(cx.waker().clone());
                     return Poll::Pending;
@@ -220,6 +245,9 @@ impl Life {
         };
         if rings {
             self.order(Order::Look);
+        }
+        if at_end {
+            self.tell_whoever_asks();
         }
         Poll::Ready(taken)
     }
@@ -241,16 +269,20 @@ impl Life {
     pub(super) fn poll_input(&self, cx: &Context<'_>, bytes: &[u8]) -> Poll<Option<usize>> {
         let taken = {
             let feed = &mut lock(&self.inner).input;
-            if feed.broken {
-                return Poll::Ready(None);
-            }
             let taken = bytes.len().min(ROOM.saturating_sub(feed.bytes.len()));
-            if taken == 0 && !bytes.is_empty() {
+            if feed.broken {
+                None
+            } else if taken == 0 && !bytes.is_empty() {
                 feed.writer = Some(cx.waker().clone());
                 return Poll::Pending;
+            } else {
+                feed.bytes.extend(&bytes[..taken]);
+                Some(taken)
             }
-            feed.bytes.extend(&bytes[..taken]);
-            taken
+        };
+        let Some(taken) = taken else {
+            self.tell_whoever_asks();
+            return Poll::Ready(None);
         };
         self.order(Order::Look);
         Poll::Ready(Some(taken))

@@ -441,6 +441,9 @@ impl Watch {
         let Stage::Running { child, .. } = &mut entry.stage else { return };
         entry.guard.forget_child();
         let status = child.wait();
+        if let Ok(status) = &status {
+            entry.life.exited(*status);
+        }
         entry.stage = Stage::Ended { status, _members: Vec::new() };
         // Whoever is left, and keeps quiet, is not worth a look.
         if !entry.is_asked && entry.outputs.iter().all(|output| output.fd.is_none()) {
