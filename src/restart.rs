@@ -9,6 +9,8 @@ use crate::state::Seconds;
 /// The backoff doubles from [`backoff`](Self::backoff)'s first to its longest pause, give or take a fifth, and begins anew after a
 /// [quiet](Self::quiet) window. More restarts than the [limit](Self::limit) within its window stop the service with 1.
 ///
+/// An error that a stop of the service would explain (see [`Error::exited`](crate::Error::exited)) waits 200 ms for that stop before a policy has its turn.
+///
 /// ```
 /// use interloop::RestartPolicy;
 /// let policy = RestartPolicy::on_failure().limit(3, std::time::Duration::from_secs(10));

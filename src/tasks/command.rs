@@ -54,6 +54,9 @@ struct Bounds {
 /// service.task_with::<Thread, _>("www", serve).restart(RestartPolicy::on_failure());
 /// ```
 ///
+/// A child that is ended by HUP, INT, TERM or KILL, or exits with 128 + one of these, may have been hit by what stops the service: systemd, for one, sends
+/// TERM to every process of it. If the service is asked to stop within 200 ms, the task has stopped; else it has failed, 200 ms later.
+///
 /// Groups, stop, counters and the kill timeout are those of [`Commands`].
 pub struct Command {
     run: Option<Run>,
@@ -121,6 +124,9 @@ impl Command {
 /// From then on nothing is started: who asks, or waits, is told [`Stopped`](CommandError::Stopped). All groups get TERM; what is left gets KILL after
 /// `--{task}-kill-timeout`, or shortly before the task's deadline, if that is earlier; then the task ends. Past its deadline, or when its loop has died, all
 /// groups are killed at once. A restart ends the children too; what waits to be started then waits for the next incarnation.
+///
+/// If a child is hit by what stops the service, as with [`Command`], a task that returns an error within 200 ms of being told of its end, be that by its
+/// status, the end of an output or a broken pipe, has stopped too, not failed.
 ///
 /// # Outputs
 ///

@@ -4,6 +4,7 @@
 
 use std::{os::unix::process::ExitStatusExt, process::ExitStatus, sync::mpsc, time::Duration};
 
+use crate::util::{cause_of, state_of, watched};
 use interloop::{
     CallError, Cause, Context, Error, Report, RestartPolicy, Result, Service, State, Thread, task_fn,
     tasks::{
@@ -13,7 +14,6 @@ use interloop::{
     testing::{Clock, RunningTest, TestService},
 };
 use rustix::process::{Pid, Signal, kill_process};
-use crate::util::{cause_of, state_of, watched};
 
 const DOUBT: Duration = Duration::from_millis(200);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -110,7 +110,13 @@ fn a_program_that_ends_otherwise_has_failed_at_once() {
         let (run, _pids) = program("exit 3");
         let mut service = Service::new("test");
         service.task_on::<Thread>("one", Command::new(run()));
-        service.task("two", task_fn::<Thread>(async |cx| Ok(cx.until_shutdown().await)));
+        service.task(
+            "two",
+            task_fn::<Thread>(async |cx| {
+                cx.until_shutdown().await;
+                Ok(())
+            }),
+        );
         let mut test = TestService::new(service);
         let _clock = test.fake_clock();
         let report = test.launch().join();
@@ -308,7 +314,13 @@ fn an_error_of_a_program_that_the_task_ran_by_itself_can_say_so() {
         for (error, code) in cases {
             let mut service = Service::new("test");
             service.task("backup", task_fn::<Thread>(async move |_| Err(error())));
-            service.task("other", task_fn::<Thread>(async |cx| Ok(cx.until_shutdown().await)));
+            service.task(
+                "other",
+                task_fn::<Thread>(async |cx| {
+                    cx.until_shutdown().await;
+                    Ok(())
+                }),
+            );
             let mut test = TestService::new(service);
             let _clock = test.fake_clock();
             let test = test.launch();
@@ -332,7 +344,13 @@ fn the_time_is_over_at_200_ms_of_the_services_clock() {
                 Err(Error::exited("tar", ended_by(15)))
             });
             service.task("backup", backup);
-            service.task("other", task_fn::<Thread>(async |cx| Ok(cx.until_shutdown().await)));
+            service.task(
+                "other",
+                task_fn::<Thread>(async |cx| {
+                    cx.until_shutdown().await;
+                    Ok(())
+                }),
+            );
             let (test, clock) = with_clock(service);
             clock.advance(HOUR);
             clock.advance(Duration::from_millis(after));

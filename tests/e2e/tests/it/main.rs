@@ -2,6 +2,7 @@
 
 mod bad_options;
 mod chat;
+mod children;
 mod dbus_service;
 mod dev_watcher;
 mod faults;
