@@ -237,7 +237,8 @@ impl<L: EventLoop, O> Context<L, O> {
         self.meter().gauge(name)
     }
 
-    /// A gauge that is asked for its number, on the thread of whoever reads it, until the task ends; it must not block.
+    /// A gauge that is asked for its number whenever somebody reads it, until the task ends: on a thread of the service's own, see
+    /// [`Meter::gauge_from`](crate::Meter::gauge_from).
     ///
     /// # Panics
     ///

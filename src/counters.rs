@@ -4,6 +4,7 @@
 //!
 //! Adding locks nothing and allocates nothing: see `counter`. A set of samples has a lock, so that what is read belongs together.
 
+mod asking;
 mod book;
 mod counter;
 mod gauge;
@@ -16,7 +17,10 @@ mod samples;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub(crate) use self::book::Book;
+pub(crate) use self::{
+    asking::{Asked, Asker, BookReadings, MeterOf},
+    book::Book,
+};
 pub use self::{
     book::Warning,
     counter::Counter,

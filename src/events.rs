@@ -4,12 +4,19 @@ use std::{sync::mpsc, time::Duration};
 
 use crate::{
     clock::{Busy, Clock},
-    lifecycle::Event,
+    lifecycle::{Event, LoopId},
+    supervisor::MainJob,
 };
 
 /// What the supervisor is told.
 pub(crate) enum Message {
     Life(Event),
+    /// This incarnation of a loop has left its loop, in this way; its thread is about to end.
+    LoopLeaves(LoopId, u32, Result<(), String>),
+    /// The thread of this incarnation of a loop has nothing left to do but to end.
+    LoopIsGone(LoopId, u32),
+    /// For the main thread to do.
+    ForMain(MainJob),
     /// USR1: the status table to the log.
     ShowStatus,
     /// HUP: options are read again, and the log file is opened anew.
@@ -19,6 +26,9 @@ pub(crate) enum Message {
         drain_delay: Duration,
         shutdown_timeout: Duration,
     },
+    /// A fault of ours.
+    #[cfg(test)]
+    Panic,
 }
 
 /// The way to the supervisor, from any thread.

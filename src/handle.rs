@@ -259,13 +259,16 @@ impl ServiceHandle {
     ///
     /// When no task of this name offers one, or it is of another type; the error names both.
     pub fn task_handle<H: TaskHandle>(&self, task: &str) -> Result<H, UnknownName> {
-        let offers = lock(&self.0.offers);
-        let of_task = offers.get(task).map(Vec::as_slice).unwrap_or_default();
+        let (of_task, tasks) = {
+            let offers = lock(&self.0.offers);
+            (offers.get(task).cloned().unwrap_or_default(), offers.keys().cloned().collect::<Vec<_>>())
+        };
+        // Outside the lock: cloning a handle is the user's code.
         let found = of_task.iter().find(|offer| offer.id() == TypeId::of::<H>());
         found.and_then(Offer::get).ok_or_else(|| {
             let wanted = format!("handle of type {} of task {task}", type_name::<H>());
-            let (what, known) = match of_task {
-                [] => (wanted, offers.keys().map(|task| format!("one of task {task}")).collect()),
+            let (what, known) = match &*of_task {
+                [] => (wanted, tasks.iter().map(|task| format!("one of task {task}")).collect()),
                 others => {
                     let others = others.iter().map(Offer::type_name).collect::<Vec<_>>().join(", a ");
                     (format!("{wanted} (it offers a {others})"), Vec::new())
@@ -281,11 +284,14 @@ impl ServiceHandle {
 
     /// Tells the handles of this task that it has ended; without a name, those of all tasks.
     pub(crate) fn end_offers(&self, task: Option<&str>) {
+        self.offers_of(task).iter().for_each(Offer::tell_ended);
+    }
+
+    /// The handles of this task; without a name, those of all tasks.
+    pub(crate) fn offers_of(&self, task: Option<&str>) -> Vec<Offer> {
         let offers = lock(&self.0.offers);
-        let ended = offers.iter().filter(|(name, _)| task.is_none_or(|task| task == *name));
-        let ended = ended.flat_map(|(_, offers)| offers.iter().cloned()).collect::<Vec<_>>();
-        drop(offers);
-        ended.iter().for_each(Offer::tell_ended);
+        let wanted = offers.iter().filter(|(name, _)| task.is_none_or(|task| task == *name));
+        wanted.flat_map(|(_, offers)| offers.iter().cloned()).collect()
     }
 
     /// Makes a Remote known by name; false if the name is taken.
@@ -298,12 +304,13 @@ impl ServiceHandle {
     /// what waited for a value on no loop yet.
     pub(crate) fn close_addresses(&self) -> Vec<Job> {
         let addresses = lock(&self.0.addresses).values().map(|named| named.address.clone()).collect::<Vec<_>>();
+        let deadline = Instant::now() + DISCARD_TIMEOUT;
         let mut left = Vec::new();
         for address in addresses {
             left.extend(address.close_and_take());
             if let Some(loop_) = address.loop_() {
                 loop_.terminate();
-                loop_.await_discards(Instant::now() + DISCARD_TIMEOUT);
+                loop_.await_discards(deadline);
             }
         }
         left

@@ -45,7 +45,16 @@ impl Control {
     }
 
     pub(crate) fn cancel(&self) {
+        self.mark();
+        self.wake();
+    }
+
+    /// Cancels it, and leaves it to the caller to [wake](Self::wake) it.
+    pub(crate) fn mark(&self) {
         self.cancelled.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn wake(&self) {
         self.waker.wake();
     }
 

@@ -65,14 +65,13 @@ impl Incarnation {
         info: Arc<TaskInfo>,
         events: Events,
     ) -> Arc<Self> {
-        let span = TaskSpan::new(name, loop_.name(), number);
         let run = Arc::new(Run { name: name.clone(), tidings: Tidings::default() });
         Arc::new(Self {
             task,
             number,
             label: Label { of: Some(run.clone()), number: task + 1 },
             run,
-            span,
+            span: TaskSpan::none(),
             loop_,
             shutdown: Shutdown::new(),
             info,
@@ -80,6 +79,11 @@ impl Incarnation {
             ready: AtomicBool::new(false),
             members: Mutex::default(),
         })
+    }
+
+    /// It has arrived on the loop's thread.
+    pub(crate) fn arrive(&self) {
+        self.span.begin(&self.run.name, self.loop_.name(), self.number);
     }
 
     /// Begins with the main future, or ends at once if it was cancelled before. On the loop's thread.
@@ -117,14 +121,15 @@ impl Incarnation {
         }
     }
 
-    /// Cancels all members; what comes of it is told as usual.
-    pub(crate) fn cancel(&self) {
+    /// Cancels all members, and leaves it to the caller to wake them; what comes of it is told as usual.
+    pub(crate) fn cancel(&self) -> Vec<Arc<Control>> {
         let controls = {
             let mut members = lock(&self.members);
             members.closing = true;
             members.live.values().cloned().collect::<Vec<_>>()
         };
-        controls.iter().for_each(|control| control.cancel());
+        controls.iter().for_each(|control| control.mark());
+        controls
     }
 
     /// A child on the loop's thread.
@@ -224,10 +229,10 @@ impl Incarnation {
 
     /// A member is gone; with an outcome, the task ends with it.
     fn leave(&self, id: u64, outcome: Option<Outcome>) {
-        let others = {
+        let (gone, others) = {
             let mut members = lock(&self.members);
-            members.live.remove(&id);
-            match outcome {
+            let gone = members.live.remove(&id);
+            let others = match outcome {
                 None => Vec::new(),
                 Some(outcome) => {
                     // A panic, of a child or while something is dropped, outweighs an end that was none of a failure.
@@ -240,8 +245,11 @@ impl Incarnation {
                     members.closing = true;
                     members.live.values().cloned().collect::<Vec<_>>()
                 }
-            }
+            };
+            (gone, others)
         };
+        // It may hold the last of a waker, which is anybody's code: outside the lock, which the supervisor takes.
+        drop(gone);
         others.iter().for_each(|control| control.cancel());
         let outcome = {
             let mut members = lock(&self.members);

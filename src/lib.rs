@@ -176,7 +176,7 @@ pub use crate::{
     service::{LoopSet, LoopSettings, Running, Service, StartError, TaskSettings},
     shutdown::{Requested, Shutdown},
     state::{Cause, Reason, State, Transition},
-    status::{LoopStatus, Phase, Report, Status, StuckLoop, TaskStatus, Watch},
+    status::{LeftBehind, LoopStatus, Phase, Report, Status, StuckLoop, TaskStatus, Watch},
     task::{Task, task_fn},
     task_handle::{Offer, TaskHandle, TaskRef},
     thread::{Thread, ThreadNative},

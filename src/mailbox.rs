@@ -30,7 +30,7 @@ use self::queue::flag;
 pub(crate) use self::shared::clock_at;
 pub(crate) use self::{
     local::Local,
-    shared::{Job, MAILBOX_CAPACITY, Shared, clock},
+    shared::{Deed, Job, MAILBOX_CAPACITY, Shared, clock},
 };
 use crate::{EventLoop, ServiceHandle, foreign::Guest, shutdown::Shutdown};
 

@@ -177,6 +177,7 @@ pub struct Reply<R> {
     listed: Option<(Arc<Shared>, usize)>,
     /// Whether its target, which is at no loop yet, will have it look again.
     noted: bool,
+    polled: bool,
     /// The loop of a child.
     home: Option<Arc<Shared>>,
     abandoned: Option<Arc<Abandoned>>,
@@ -195,8 +196,15 @@ impl<R> Reply<R> {
             control: None,
         };
         let state = Arc::new(State { inner: Mutex::new(inner) });
-        let reply =
-            Self { state: state.clone(), target: None, listed: None, noted: false, home: None, abandoned: None };
+        let reply = Self {
+            state: state.clone(),
+            target: None,
+            listed: None,
+            noted: false,
+            polled: false,
+            home: None,
+            abandoned: None,
+        };
         (reply, Completer { state, begun: false })
     }
 
@@ -285,7 +293,11 @@ impl<R> Future for Reply<R> {
     /// When polled after it was ready.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        {
+        // The waker is cloned, and the one before dropped, outside the lock: they are anybody's code, and who resolves this takes the lock. A first poll
+        // mostly keeps its waker, and a second one mostly finds the answer: each locks once.
+        let mut waker = if this.polled { None } else { Some(cx.waker().clone()) };
+        this.polled = true;
+        loop {
             let mut inner = lock(&this.state.inner);
             if inner.done {
                 let (result, unread) = (inner.result.take(), inner.unread.take());
@@ -296,10 +308,17 @@ impl<R> Future for Reply<R> {
                 this.unlist();
                 return Poll::Ready(result.expect("a Reply was polled after it was ready"));
             }
-            match &mut inner.waker {
-                Some(waker) => waker.clone_from(cx.waker()),
-                empty => *empty = Some(cx.waker().clone()),
+            if inner.waker.as_ref().is_some_and(|kept| kept.will_wake(cx.waker())) {
+                break;
             }
+            if let Some(waker) = waker.take() {
+                let before = inner.waker.replace(waker);
+                drop(inner);
+                drop(before);
+                break;
+            }
+            drop(inner);
+            waker = Some(cx.waker().clone());
         }
         if this.is_abandoned(cx) {
             return Poll::Ready(Err(CallError::Stopped));

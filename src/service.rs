@@ -27,7 +27,6 @@ use crate::{
     body::{Body, BodyOf, LoopSpec, Make, RunnerOf},
     clock::{Busy, Clock},
     coalesced::Coalesced,
-    discard::Discards,
     events::{Events, Told},
     graph,
     lifecycle::Lifecycle,
@@ -36,7 +35,7 @@ use crate::{
     remote::Address,
     state::Reason,
     status::{LoopRow, TaskInfo, TaskRow},
-    supervisor::{MainJob, SupervisedLoop, SupervisedTask, Supervisor},
+    supervisor::{MainJob, SupervisedLoop, SupervisedTask, Supervisor, outside::Outside},
     sync::Mutex,
 };
 
@@ -524,14 +523,17 @@ impl Service {
                 incarnation: 1,
             });
             let start_timeout = entry.settings.start_timeout;
-            let (runner, shared) = (entry.runner, entry.shared);
+            let main_thread = entry.runner.needs_main_thread();
+            let (runner, shared) = (Arc::new(Mutex::new(entry.runner)), entry.shared);
             let options = cell(&mut cells, first_loop + declared, check, matches);
             supervised_loops.push(SupervisedLoop {
                 runner,
+                main_thread,
                 options,
                 shared,
-                thread: None,
+                thread: Arc::default(),
                 start_timeout,
+                leaves: None,
                 busy: Busy::default(),
             });
         }
@@ -554,6 +556,7 @@ impl Service {
             messages,
             // Until it waits for the first time.
             busy: handle.clock().busy(),
+            outside: Outside::new(handle.board().clone()),
             handle,
             started,
             begun,
@@ -566,11 +569,10 @@ impl Service {
             on_abandoned: None,
             stuck: Vec::new(),
             stop_reason: Reason::AllDone,
-            leftovers: Vec::new(),
             starting: BTreeMap::new(),
-            discards: Discards::default(),
             reopenings: Coalesced::new("reopen"),
             reloads: Coalesced::new("reload"),
+            shows: Coalesced::new("status"),
         };
         let board = (about.version, rows, loop_rows);
         Ok(Prepared { supervisor, board, core, claims_main, overlong, unstarted })
@@ -603,16 +605,19 @@ struct Prepared {
 impl Prepared {
     /// Runs the supervisor on a thread of its own.
     fn launch(self) -> std::io::Result<thread::JoinHandle<Report>> {
-        let handle = self.supervisor.handle.clone();
+        let (handle, outside) = (self.supervisor.handle.clone(), self.supervisor.outside.clone());
         if let Some(warning) = self.overlong {
-            log::warn!(target: handle.name(), "{warning}");
+            outside.log(log::Level::Warn, handle.name(), || warning);
         }
         if cfg!(panic = "abort") {
-            log::warn!(target: handle.name(), "built with panic = \"abort\": a panic of one task ends the process");
+            let warning = || "built with panic = \"abort\": a panic of one task ends the process".to_owned();
+            outside.log(log::Level::Warn, handle.name(), warning);
         }
         let (version, tasks, loops) = self.board;
         handle.board().begin(version, self.supervisor.started, tasks, loops);
         let (supervisor, mut unstarted) = (self.supervisor, self.unstarted);
+        // While it starts, so does the supervisor.
+        outside.start()?;
         let started = thread::Builder::new().name("supervisor".into()).spawn(move || supervisor.run())?;
         unstarted.0 = None;
         Ok(started)

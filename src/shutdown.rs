@@ -5,6 +5,7 @@
 //!    them. And (Release, Acquire) sees all that was done before the request.
 //! 2. A waiter puts its waker into the list under the lock and only if `requested` is false there; the request takes the whole list under the same
 //!    lock. So a waiter is either in the list that is woken, or has seen the request.
+//! 3. Nobody clones, drops or calls a waker under the lock: the supervisor takes it, and a waker is anybody's code.
 
 #[cfg(all(test, loom))]
 mod loom_models;
@@ -50,19 +51,24 @@ impl Shutdown {
 
     /// Requests the shutdown; false if it had been requested before.
     pub(crate) fn request(&self, reason: Reason, deadline: Option<Instant>) -> bool {
+        let Some(waiters) = self.latch(reason, deadline) else { return false };
+        waiters.into_iter().for_each(Waker::wake);
+        true
+    }
+
+    /// Requests the shutdown, and leaves it to the caller to wake those who wait. None if it had been requested before.
+    pub(crate) fn latch(&self, reason: Reason, deadline: Option<Instant>) -> Option<Vec<Waker>> {
         let waiters = {
             let mut inner = lock(&self.0.inner);
             if inner.request.is_some() {
-                return false;
+                return None;
             }
             inner.request = Some((reason, deadline));
             // Release: pairs with the Acquire of `is_requested` (invariant 1).
             self.0.requested.store(true, Ordering::Release);
             std::mem::take(&mut inner.waiters)
         };
-        // Outside the lock: a waker may run anything.
-        waiters.into_values().for_each(Waker::wake);
-        true
+        Some(waiters.into_values().collect())
     }
 
     /// Whether the shutdown has been requested.
@@ -125,18 +131,25 @@ impl Future for Requested {
             return Poll::Ready(());
         }
         let this = &mut *self;
+        if let Some(id) = &this.waiter {
+            let inner = lock(&this.shutdown.0.inner);
+            if inner.waiters.get(id).is_some_and(|waker| waker.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+        }
+        let waker = cx.waker().clone();
         let mut inner = lock(&this.shutdown.0.inner);
         if inner.request.is_some() {
+            drop(inner);
             return Poll::Ready(());
         }
         let id = *this.waiter.get_or_insert_with(|| {
             inner.next += 1;
             inner.next
         });
-        match inner.waiters.get_mut(&id) {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => drop(inner.waiters.insert(id, cx.waker().clone())),
-        }
+        let before = inner.waiters.insert(id, waker);
+        drop(inner);
+        drop(before);
         Poll::Pending
     }
 }

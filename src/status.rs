@@ -16,7 +16,7 @@ use crate::SamplesReading;
 use crate::{
     block,
     clock::Clock,
-    counters::{Book, Warning},
+    counters::{Asker, Book, BookReadings, MeterOf, Warning},
     lifecycle::LoopId,
     mailbox::Shared,
     remote::Address,
@@ -236,10 +236,9 @@ impl TaskInfo {
         }
     }
 
-    /// The task has ended: its addresses resolve as Stopped, unless somebody starts it again and it fills them anew.
-    pub(crate) fn close_slots(&self) {
-        let slots = lock(&self.slots).clone();
-        slots.iter().for_each(|slot| slot.close());
+    /// The slots that it has filled: to be closed when it has ended. They resolve as Stopped then, unless somebody starts it again and it fills them anew.
+    pub(crate) fn slots(&self) -> Vec<Arc<Address>> {
+        lock(&self.slots).clone()
     }
 
     pub(crate) fn target(&self) -> &str {
@@ -277,6 +276,25 @@ pub struct Report {
     pub tasks: Vec<(Arc<str>, State, Option<Cause>)>,
     /// The loops whose threads had to be left behind.
     pub stuck: Vec<StuckLoop>,
+    /// What else had not come back by the end, and was left behind: code of others that the service calls beside its loops, such as a logger, a waker, or a
+    /// `Drop`.
+    pub left_behind: Vec<LeftBehind>,
+}
+
+/// A call into code of others that had not come back when the service ended. Its thread is left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeftBehind {
+    /// What was called: `the log`, `the notify of loop io` ...
+    pub what: String,
+    /// For how long, at the end of the service.
+    pub held: Duration,
+}
+
+impl LeftBehind {
+    pub(crate) fn new(what: String, held: Duration) -> Self {
+        Self { what, held }
+    }
 }
 
 /// A loop whose thread had to be left behind.
@@ -324,6 +342,9 @@ impl fmt::Display for Report {
             let StuckLoop { name, thread, polling, held } = stuck;
             write!(f, "; loop {name} stuck: thread {thread} was in {polling} for {}", Seconds(*held))?;
         }
+        for LeftBehind { what, held } in &self.left_behind {
+            write!(f, "; left behind: {what}, for {}", Seconds(*held))?;
+        }
         Ok(())
     }
 }
@@ -335,6 +356,8 @@ pub(crate) struct Board {
     clock: Clock,
     /// The service's own.
     book: Arc<Book>,
+    /// Asks the gauges that are closures.
+    asker: Asker,
     inner: Mutex<Inner>,
 }
 
@@ -382,6 +405,7 @@ impl Board {
             name: name.into(),
             clock,
             book: Arc::default(),
+            asker: Asker::default(),
             inner: Mutex::new(Inner {
                 version: None,
                 phase: Phase::New,
@@ -403,6 +427,10 @@ impl Board {
         &self.name
     }
 
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     pub(crate) fn begin(&self, version: Option<String>, started: Instant, tasks: Vec<TaskRow>, loops: Vec<LoopRow>) {
         let mut inner = lock(&self.inner);
         inner.version = version;
@@ -412,7 +440,9 @@ impl Board {
         inner.loops = loops;
     }
 
-    pub(crate) fn step(&self, task: usize, transition: &Transition) {
+    /// Takes in a step of a task. It is left to the caller to wake these.
+    pub(crate) fn step(&self, task: usize, transition: &Transition) -> Vec<Arc<WatchQueue>> {
+        let mut told = Vec::new();
         let mut inner = lock(&self.inner);
         if let Some(row) = inner.tasks.get_mut(task) {
             row.state = transition.to;
@@ -423,10 +453,13 @@ impl Board {
         inner.watchers.retain(|watcher| match watcher.upgrade() {
             Some(queue) => {
                 queue.push(transition.clone());
+                told.push(queue);
                 true
             }
             None => false,
         });
+        drop(inner);
+        told
     }
 
     pub(crate) fn set_loop(&self, id: LoopId, running: bool, incarnation: u32) {
@@ -436,12 +469,12 @@ impl Board {
         }
     }
 
-    pub(crate) fn set_phase(&self, phase: Phase) {
-        self.turn_to(phase, |_| {});
+    /// Goes to another phase. It is left to the caller to wake those that waited for one.
+    pub(crate) fn set_phase(&self, phase: Phase) -> Vec<Waker> {
+        self.turn_to(phase, |_| {})
     }
 
-    /// Goes to another phase and wakes those that wait for one.
-    fn turn_to(&self, phase: Phase, f: impl FnOnce(&mut Inner)) {
+    fn turn_to(&self, phase: Phase, f: impl FnOnce(&mut Inner)) -> Vec<Waker> {
         let waiting = {
             let mut inner = lock(&self.inner);
             inner.phase = phase;
@@ -449,45 +482,51 @@ impl Board {
             f(&mut inner);
             std::mem::take(&mut inner.waiting)
         };
-        waiting.into_values().for_each(Waker::wake);
+        waiting.into_values().collect()
     }
 
     pub(crate) fn set_ready(&self, ready: bool) {
         lock(&self.inner).ready = ready;
-        self.wake_watchers();
     }
 
-    /// Whoever follows the steps may look at more than these: at whether the service is ready, which changes after them.
-    fn wake_watchers(&self) {
-        let watchers = lock(&self.inner).watchers.iter().filter_map(Weak::upgrade).collect::<Vec<_>>();
-        watchers.iter().for_each(|queue| queue.change(|_| {}));
+    /// Those who follow the steps. They may look at more than these: at whether the service is ready, which changes after them.
+    pub(crate) fn watchers(&self) -> Vec<Arc<WatchQueue>> {
+        lock(&self.inner).watchers.iter().filter_map(Weak::upgrade).collect()
     }
 
-    pub(crate) fn stopping(&self, reason: &Reason) {
+    pub(crate) fn stopping(&self, reason: &Reason) -> Vec<Waker> {
         self.turn_to(Phase::Stopping, |inner| {
             inner.ready = false;
             inner.reason = Some(reason.clone());
-        });
-        self.wake_watchers();
+        })
     }
 
-    pub(crate) fn end(&self, report: Report) {
-        self.turn_to_the_end(Some(report));
+    /// All is over: whom to wake.
+    pub(crate) fn end(&self, report: Report) -> (Vec<Waker>, Vec<Arc<WatchQueue>>) {
+        self.turn_to_the_end(Some(report))
     }
 
     /// The service was refused, or dropped before its start: there is no report.
     pub(crate) fn never_starts(&self) {
-        self.turn_to_the_end(None);
+        let (waiting, watchers) = self.turn_to_the_end(None);
+        waiting.into_iter().for_each(Waker::wake);
+        watchers.iter().for_each(|queue| queue.wake());
     }
 
-    fn turn_to_the_end(&self, report: Option<Report>) {
+    fn turn_to_the_end(&self, report: Option<Report>) -> (Vec<Waker>, Vec<Arc<WatchQueue>>) {
         let mut watchers = Vec::new();
-        self.turn_to(Phase::Ended, |inner| {
+        let waiting = self.turn_to(Phase::Ended, |inner| {
             inner.ready = false;
             inner.report = report;
             watchers = std::mem::take(&mut inner.watchers);
         });
-        watchers.iter().filter_map(Weak::upgrade).for_each(|queue| queue.end());
+        let watchers = watchers.iter().filter_map(Weak::upgrade).collect::<Vec<_>>();
+        watchers.iter().for_each(|queue| queue.end());
+        (waiting, watchers)
+    }
+
+    pub(crate) fn asker(&self) -> &Asker {
+        &self.asker
     }
 
     pub(crate) fn book(&self) -> &Arc<Book> {
@@ -595,11 +634,13 @@ impl Board {
     }
 
     pub(crate) fn status(&self) -> Status {
+        let mut readings = self.read_books();
+        // After that: what doesn't answer is warned of.
         let warnings = self.warnings();
         let inner = lock(&self.inner);
         let now = self.clock.now().saturating_duration_since(inner.started);
         let loop_name = |id: LoopId| inner.loops.get(id).map_or_else(String::new, |row| row.shared.name().to_string());
-        let books = inner.tasks.iter().map(|row| row.info.book.clone()).collect::<Vec<_>>();
+        let mut of_service = readings.pop_front().unwrap_or_default();
         let mut status = Status {
             service: self.name.to_string(),
             version: inner.version.clone(),
@@ -611,23 +652,40 @@ impl Board {
             loops: inner.loops.iter().map(LoopRow::status).collect(),
             warnings,
             exports: self.book.exports(),
-            counters: BTreeMap::new(),
-            gauges: BTreeMap::new(),
+            counters: std::mem::take(&mut of_service.counters),
+            gauges: std::mem::take(&mut of_service.gauges),
             #[cfg(feature = "metrics")]
-            samples: BTreeMap::new(),
+            samples: of_service.samples,
         };
         drop(inner);
-        // Outside the lock: gauges may ask the user's code.
-        (status.counters, status.gauges) = self.book.numbers();
-        for (task, book) in status.tasks.iter_mut().zip(&books) {
-            (task.counters, task.gauges) = book.numbers();
-        }
-        #[cfg(feature = "metrics")]
-        {
-            status.samples = self.book.samples();
-            status.tasks.iter_mut().zip(&books).for_each(|(task, book)| task.samples = book.samples());
+        for (task, readings) in status.tasks.iter_mut().zip(readings) {
+            (task.counters, task.gauges) = (readings.counters, readings.gauges);
+            #[cfg(feature = "metrics")]
+            {
+                task.samples = readings.samples;
+            }
         }
         status
+    }
+
+    /// What the service's book shows, then what each task's does. Outside the lock, since gauges may ask the user's code.
+    fn read_books(&self) -> VecDeque<BookReadings> {
+        let mut books = vec![self.book.clone()];
+        self.task_rows(|rows| books.extend(rows.iter().map(|row| row.info.book.clone())));
+        let meters = books.iter().flat_map(|book| {
+            let meters = book.meters().into_iter();
+            meters.map(|(key, instrument)| MeterOf { book: book.clone(), key, instrument })
+        });
+        let meters = meters.collect::<Vec<_>>();
+        let mut readings = meters.iter().zip(self.asker.read(&meters)).peekable();
+        let of_book = |book: &Arc<Book>| {
+            let mut shown = BookReadings::default();
+            while let Some((meter, reading)) = readings.next_if(|(meter, _)| Arc::ptr_eq(&meter.book, book)) {
+                reading.into_iter().for_each(|reading| shown.take(&meter.key, reading));
+            }
+            shown
+        };
+        books.iter().map(of_book).collect()
     }
 }
 
@@ -644,6 +702,8 @@ impl<R, F: Fn(&Inner) -> Option<R> + Unpin> Future for PhaseReached<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
         let this = self.get_mut();
+        // Cloned, and dropped, outside the lock, which the supervisor takes: it is anybody's code.
+        let waker = cx.waker().clone();
         let mut inner = lock(&this.board.inner);
         if inner.phase >= this.phase
             && let Some(result) = (this.then)(&inner)
@@ -654,7 +714,7 @@ impl<R, F: Fn(&Inner) -> Option<R> + Unpin> Future for PhaseReached<F> {
             inner.next_waiting += 1;
             inner.next_waiting
         });
-        let old = inner.waiting.insert(id, cx.waker().clone());
+        let old = inner.waiting.insert(id, waker);
         drop(inner);
         drop(old);
         Poll::Pending
@@ -714,8 +774,9 @@ impl LoopRow {
 #[derive(Debug)]
 pub struct Watch(Arc<WatchQueue>);
 
+/// The steps that a [`Watch`] has yet to take.
 #[derive(Debug, Default)]
-struct WatchQueue(Mutex<WatchState>);
+pub(crate) struct WatchQueue(Mutex<WatchState>);
 
 #[derive(Debug, Default)]
 struct WatchState {
@@ -726,19 +787,16 @@ struct WatchState {
 
 impl WatchQueue {
     fn push(&self, step: Transition) {
-        self.change(|state| state.steps.push_back(step));
+        lock(&self.0).steps.push_back(step);
     }
 
     fn end(&self) {
-        self.change(|state| state.ended = true);
+        lock(&self.0).ended = true;
     }
 
-    fn change(&self, f: impl FnOnce(&mut WatchState)) {
-        let waker = {
-            let mut state = lock(&self.0);
-            f(&mut state);
-            state.waker.take()
-        };
+    /// Wakes who waits for what was pushed.
+    pub(crate) fn wake(&self) {
+        let waker = lock(&self.0).waker.take();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -767,12 +825,16 @@ impl Future for NextStep<'_> {
     type Output = Option<Transition>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // As with the board: nothing of a waker's runs under the lock.
+        let waker = cx.waker().clone();
         let mut state = lock(&self.0.0);
         match state.steps.pop_front() {
             Some(step) => Poll::Ready(Some(step)),
             None if state.ended => Poll::Ready(None),
             None => {
-                state.waker = Some(cx.waker().clone());
+                let before = state.waker.replace(waker);
+                drop(state);
+                drop(before);
                 Poll::Pending
             }
         }

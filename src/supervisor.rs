@@ -1,29 +1,38 @@
-//! The thread that owns the lifecycle. It belongs to no loop, runs no user code, and performs what the [lifecycle](crate::lifecycle) says.
+//! The thread that owns the lifecycle. It belongs to no loop, and performs what the [lifecycle](crate::lifecycle) says.
+//!
+//! It waits for nobody: it does no I/O, and runs no code that isn't ours. What does goes to another thread: see [`outside`].
+
+mod farewell;
+pub(crate) mod outside;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 #[cfg(feature = "testing")]
 use std::future::Future;
 use std::{
-    cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
+use log::Level;
+
+use self::outside::{Label, Lane, Outside};
 use crate::{
     Phase, Reason, Report, ServiceHandle, State, StuckLoop, Transition,
     body::{Body, Runner},
     clock::Busy,
     coalesced::Coalesced,
     current,
-    discard::Discards,
-    events::{Message, Told},
+    events::{Events, Message, Told},
+    hosted::catch,
     incarnation::Incarnation,
     lifecycle::{Action, Ending, Event, Lifecycle, LoopId, Outcome, TaskId},
     mailbox::{Shared, clock},
     options::OptionCell,
     state::{Cause, Seconds},
-    status::TaskInfo,
+    status::{TaskInfo, WatchQueue},
     sync::{Mutex, lock},
 };
 
@@ -50,47 +59,24 @@ impl SupervisedTask {
 }
 
 pub(crate) struct SupervisedLoop {
-    pub(crate) runner: Box<dyn Runner>,
+    /// Locked by the deeds of the loop's lane alone: it runs the user's code.
+    pub(crate) runner: Arc<Mutex<Box<dyn Runner>>>,
+    pub(crate) main_thread: bool,
     pub(crate) options: Arc<OptionCell>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) thread: Option<LoopThread>,
+    /// Put there by the deed that starts it, to be joined by another.
+    pub(crate) thread: Arc<Mutex<Option<JoinHandle<()>>>>,
     pub(crate) start_timeout: Duration,
+    /// It has left its loop, and is to be gone by then: its incarnation, and how it left.
+    pub(crate) leaves: Option<(Instant, u32, Result<(), String>, Busy)>,
     /// While its thread starts, or is to end.
     pub(crate) busy: Busy,
 }
 
-/// A loop's own thread.
-pub(crate) struct LoopThread {
-    thread: JoinHandle<()>,
-    /// Disconnected when all is over there but the thread itself.
-    leaving: mpsc::Receiver<()>,
-}
+/// How long the destructors of a loop's thread-locals may take once it has ended.
+const LEAVES_WITHIN: Duration = Duration::from_secs(1);
 
-impl LoopThread {
-    /// How long the destructors of its thread-locals may take once the loop has ended.
-    const PATIENCE: Duration = Duration::from_secs(1);
-
-    fn spawn(name: &str, drive: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
-        // The first of the thread's locals is destroyed last.
-        thread_local!(static LEAVES: RefCell<Option<mpsc::Sender<()>>> = const { RefCell::new(None) });
-        let (leaves, leaving) = mpsc::channel();
-        let run = move || {
-            LEAVES.set(Some(leaves));
-            drive();
-        };
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(run)?;
-        Ok(Self { thread, leaving })
-    }
-
-    /// Waits for a thread that is about to end; false if something of the user's keeps it.
-    fn join(self) -> bool {
-        let over = self.leaving.recv_timeout(Self::PATIENCE) == Err(mpsc::RecvTimeoutError::Disconnected);
-        // Its panics are caught inside.
-        over && self.thread.join().is_ok()
-    }
-}
-
-/// Called at the end if a thread had to be left behind: `run()` leaves the process then.
+/// Called at the end if a thread had to be left behind: `run()` leaves the process then. The log has been flushed, if it could be.
 pub(crate) type OnAbandoned = Box<dyn FnOnce(&Report) + Send>;
 
 /// By which clock the supervisor waits.
@@ -123,19 +109,25 @@ pub(crate) struct Supervisor {
     pub(crate) on_abandoned: Option<OnAbandoned>,
     pub(crate) stuck: Vec<StuckLoop>,
     pub(crate) stop_reason: Reason,
-    /// What is left of tasks that have ended: to be dropped elsewhere, once there is nothing more urgent.
-    pub(crate) leftovers: Vec<Box<dyn Body>>,
+    pub(crate) outside: Outside,
     /// Until when loops are to have said that they are started.
     pub(crate) starting: BTreeMap<LoopId, (Instant, u32)>,
-    pub(crate) discards: Discards,
     /// Of the log, on HUP.
     pub(crate) reopenings: Arc<Coalesced>,
     pub(crate) reloads: Arc<Coalesced>,
+    /// Of the status, on USR1.
+    pub(crate) shows: Arc<Coalesced>,
 }
 
 impl Supervisor {
     /// Runs the service from start to end.
     pub(crate) fn run(mut self) -> Report {
+        let ending = catch(|| self.supervise());
+        let ending = ending.unwrap_or_else(|panic| self.die(&panic));
+        self.finish(&ending)
+    }
+
+    fn supervise(&mut self) -> Ending {
         // What was asked for before the start comes before it: a stop means that nothing starts.
         let mut actions = Vec::new();
         while let Ok((message, _busy)) = self.messages.try_recv() {
@@ -145,23 +137,114 @@ impl Supervisor {
         loop {
             for action in actions {
                 if let Action::Finished(ending) = action {
-                    return self.finish(&ending);
+                    return ending;
                 }
                 self.perform(action);
             }
-            self.drop_leftovers();
             actions = match self.next_message() {
                 Some(message) => self.take(message),
                 None => self.handle_event(Event::Tick),
             };
             actions.extend(self.give_up_starting());
+            actions.extend(self.give_up_leaving());
         }
+    }
+
+    /// The last resort, after a fault of ours: all are asked to stop, and given their time, in no order. The service has failed.
+    fn die(&mut self, panic: &str) -> Ending {
+        let reason = Reason::Requested(format!("the supervisor has died: {panic}").into());
+        self.log(Level::Error, || reason.to_string());
+        self.stopping(reason.clone());
+        let deadline = Instant::now() + DYING;
+        let live =
+            |row: &crate::status::TaskRow| matches!(row.state, State::Starting | State::Running | State::Stopping);
+        let live = self.handle.board().task_rows(|rows| rows.iter().map(live).collect::<Vec<_>>());
+        let mut tasks = (0..self.tasks.len()).filter(|&id| live.get(id) == Some(&true)).collect::<BTreeSet<_>>();
+        for &id in &tasks {
+            self.ask(id, reason.clone(), Some(deadline));
+        }
+        while !tasks.is_empty()
+            && let Some(message) = self.message_until(deadline)
+        {
+            if let Message::Life(Event::TaskEnded(id, number, outcome)) = message {
+                tasks.remove(&id);
+                let cause = match outcome {
+                    Outcome::Error(why) => Cause::Error(why.into()),
+                    Outcome::Panicked(why) => Cause::Panicked(why.into()),
+                    _ => Cause::Ended,
+                };
+                self.end_of(id, number, if cause == Cause::Ended { State::Stopped } else { State::Failed }, cause);
+            }
+        }
+        let mut loops = BTreeSet::new();
+        for (id, l) in self.loops.iter().enumerate().filter(|(_, l)| lock(&l.thread).is_some()) {
+            loops.insert(id);
+            let wakers = l.shared.stop_quietly(reason.clone(), Some(deadline));
+            self.ring(id);
+            self.outside.wake(&Label::of("a waker of loop", l.shared.name()), wakers);
+        }
+        let deadline = deadline.max(Instant::now() + LEAVES_WITHIN);
+        while !loops.is_empty()
+            && let Some(message) = self.message_until(deadline)
+        {
+            if let Message::LoopIsGone(id, _) = message {
+                loops.remove(&id);
+                self.join(id);
+            }
+        }
+        for &id in &tasks {
+            let number = self.tasks[id].incarnation.as_ref().map_or(1, |incarnation| incarnation.number);
+            self.end_of(id, number, State::Cancelled, Cause::Asked(reason.clone()));
+        }
+        Ending { reason, failed: true, overdue: !tasks.is_empty(), abandoned: !loops.is_empty(), forced: None }
+    }
+
+    fn message_until(&self, deadline: Instant) -> Option<Message> {
+        loop {
+            let now = Instant::now();
+            let look = self.outside.look().map_or(deadline, |look| look.min(deadline));
+            match self.messages.recv_timeout(look.saturating_duration_since(now)) {
+                Ok((message, _busy)) => return Some(message),
+                Err(_) if now >= deadline => return None,
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// A step of a task that the lifecycle knows nothing of any more.
+    fn end_of(&self, id: TaskId, incarnation: u32, to: State, cause: Cause) {
+        let task = self.tasks[id].name.clone();
+        let at = self.now();
+        self.announce(&Transition { task, incarnation, from: State::Stopping, to, cause, at });
     }
 
     fn take(&mut self, message: Message) -> Vec<Action> {
         match message {
             Message::Life(event) => return self.handle_event(event),
-            Message::ShowStatus => log::info!(target: self.handle.name(), "{}", self.handle.status()),
+            Message::LoopLeaves(id, incarnation, ended) => {
+                let deadline = Instant::now() + LEAVES_WITHIN;
+                self.loops[id].leaves = Some((deadline, incarnation, ended, self.handle.clock().busy()));
+            }
+            Message::LoopIsGone(id, incarnation) => {
+                self.join(id);
+                let leaves = self.loops[id].leaves.take_if(|(_, leaving, ..)| *leaving == incarnation);
+                if let Some((_, _, ended, _busy)) = leaves {
+                    return self.handle_event(Event::LoopEnded(id, incarnation, ended));
+                }
+            }
+            Message::ForMain(job) => {
+                if let Some(main) = &self.main
+                    && let Err(mpsc::SendError(job)) = main.send(job)
+                {
+                    self.outside.push(Lane::Alone, Label::new("the drop of a loop for the main thread"), || drop(job));
+                }
+            }
+            Message::ShowStatus => {
+                // It asks gauges.
+                let (handle, outside, shows) = (self.handle.clone(), self.outside.clone(), self.shows.clone());
+                let show = move || outside.log(Level::Info, handle.name(), || handle.status().to_string());
+                self.ask_thread("to show the status", &shows, show);
+            }
             Message::Reload => {
                 // Files may take their time, and whether options fit may be the user's code. It logs what comes of it.
                 let (handle, reloads) = (self.handle.clone(), self.reloads.clone());
@@ -169,10 +252,13 @@ impl Supervisor {
                     handle.reopen_log("HUP received, ");
                     // A turn of its own: the next HUP's log does not wait for a file that hangs.
                     let reloading = handle.clone();
-                    no_thread(&handle, reloads.ask(move || drop(reloading.reload_options("HUP received, "))));
+                    let asked = reloads.ask(move || drop(reloading.reload_options("HUP received, ")));
+                    no_thread(&handle, "to reload", asked);
                 };
-                no_thread(&self.handle, self.reopenings.ask(reload));
+                self.ask_thread("to reload", &self.reopenings, reload);
             }
+            #[cfg(test)]
+            Message::Panic => panic!("on purpose"),
             Message::Timing { drain_delay, shutdown_timeout } => {
                 self.lifecycle.set_timing(drain_delay, shutdown_timeout);
             }
@@ -191,7 +277,9 @@ impl Supervisor {
             Alarmed::Fake => None,
             Alarmed::Real => due,
         };
-        let late = self.starting.values().map(|(deadline, _)| *deadline).min();
+        let late = self.starting.values().map(|(deadline, _)| *deadline);
+        let leaving = self.loops.iter().filter_map(|l| l.leaves.as_ref().map(|(deadline, ..)| *deadline));
+        let late = late.chain(leaving).chain(self.outside.look()).min();
         self.busy = Busy::default();
         let told = match due.into_iter().chain(for_threads).chain(late).min() {
             // The handle held here keeps the channel open, so this can't fail.
@@ -240,12 +328,6 @@ impl Supervisor {
     }
 
     fn handle_event(&mut self, event: Event) -> Vec<Action> {
-        if let Event::LoopEnded(id, ..) = &event {
-            self.join(*id);
-            // A start that was still on its way waits in the mailbox: the next incarnation of the loop has its own.
-            let lost = self.tasks.iter().filter(|task| task.event_loop == *id);
-            lost.filter_map(|task| task.incarnation.as_ref()).for_each(|incarnation| incarnation.cancel());
-        }
         match &event {
             Event::LoopStarted(id, incarnation) => {
                 self.starting.remove(id);
@@ -256,9 +338,13 @@ impl Supervisor {
                 self.starting.remove(id);
                 self.loops[*id].busy = Busy::default();
                 self.handle.board().set_loop(*id, false, *incarnation);
+                // A start that was still on its way waits in the mailbox: the next incarnation of the loop has its own.
+                (0..self.tasks.len())
+                    .filter(|&task| self.tasks[task].event_loop == *id)
+                    .for_each(|task| self.cancel(task));
             }
             Event::HardStop(signal) => {
-                log::warn!(target: self.handle.name(), "{} received again, stopping hard", Reason::Signal(*signal));
+                self.log(Level::Warn, || format!("{} received again, stopping hard", Reason::Signal(*signal)));
             }
             _ => {}
         }
@@ -272,13 +358,42 @@ impl Supervisor {
         self.handle.clock().now().saturating_duration_since(self.started)
     }
 
-    /// The loop's thread is about to end: it has said so with its last breath.
+    /// A line of the service's own.
+    fn log(&self, level: Level, text: impl FnOnce() -> String) {
+        self.outside.log(level, self.handle.name(), text);
+    }
+
+    /// Has the loop look at its mailbox.
+    fn ring(&self, id: LoopId) {
+        let shared = self.loops[id].shared.clone();
+        let label = Label::of("the notify of loop", shared.name());
+        self.outside.push(Lane::Loop(id), label, move || shared.queue.bell.ring());
+    }
+
+    /// The loop's thread has nothing left to do: it is waited for until the system has ended it.
     fn join(&mut self, id: LoopId) {
-        let Some(l) = self.loops.get_mut(id) else { return };
-        if l.thread.take().is_some_and(|thread| !thread.join()) {
-            let name = l.shared.name();
-            log::warn!(target: self.handle.name(), "loop {name}: its thread does not end, and is left behind");
-        }
+        let l = &self.loops[id];
+        let thread = l.thread.clone();
+        // In the lane of the deed that has put it there.
+        self.outside.push(Lane::Loop(id), Label::of("the end of thread", l.shared.name()), move || {
+            let thread = lock(&thread).take();
+            // Its panics are caught inside.
+            thread.into_iter().for_each(|thread| drop(thread.join()));
+        });
+    }
+
+    /// Something of the user's keeps a thread whose loop has ended.
+    fn give_up_leaving(&mut self) -> Vec<Action> {
+        let now = Instant::now();
+        let is_late = |l: &SupervisedLoop| l.leaves.as_ref().is_some_and(|(deadline, ..)| *deadline <= now);
+        let Some(id) = self.loops.iter().position(is_late) else { return Vec::new() };
+        let l = &mut self.loops[id];
+        let Some((_, incarnation, ended, _busy)) = l.leaves.take() else { return Vec::new() };
+        let name = l.shared.name().clone();
+        let thread = l.thread.clone();
+        self.outside.push(Lane::Loop(id), Label::of("the thread of loop", &name), move || drop(lock(&thread).take()));
+        self.log(Level::Warn, || format!("loop {name}: its thread does not end, and is left behind"));
+        self.handle_event(Event::LoopEnded(id, incarnation, ended))
     }
 
     fn perform(&mut self, action: Action) {
@@ -288,89 +403,122 @@ impl Supervisor {
                 // Of a thread: by the real clock.
                 let deadline = Instant::now().checked_add(deadline.saturating_sub(self.now()));
                 self.loops[id].busy = self.handle.clock().busy();
-                self.loops[id].shared.stop(self.stop_reason.clone(), deadline);
+                let shared = &self.loops[id].shared;
+                let wakers = shared.stop_quietly(self.stop_reason.clone(), deadline);
+                self.ring(id);
+                self.outside.wake(&Label::of("a waker of loop", shared.name()), wakers);
             }
             Action::AbandonLoop(id, _) => self.abandon_loop(id),
-            Action::CloseLoop(id) => self.loops[id].shared.terminate(),
+            Action::CloseLoop(id) => self.terminate(id),
             Action::StartTask(id, incarnation) => self.start_task(id, incarnation),
-            Action::AskTask(id, _, reason, deadline) => {
-                if let Some(incarnation) = &self.tasks[id].incarnation {
-                    incarnation.shutdown.request(reason, self.started.checked_add(deadline));
-                }
-            }
-            Action::CancelTask(id, _) => {
-                if let Some(incarnation) = &self.tasks[id].incarnation {
-                    incarnation.cancel();
-                }
-            }
+            Action::AskTask(id, _, reason, deadline) => self.ask(id, reason, self.started.checked_add(deadline)),
+            Action::CancelTask(id, _) => self.cancel(id),
             Action::CloseTask(id) => self.close_task(id),
             Action::Transition(transition) => self.announce(&transition),
             Action::AllStarted => {
-                self.handle.board().set_phase(Phase::Running);
-                log::info!(target: self.handle.name(), "all tasks started");
+                let wakers = self.handle.board().set_phase(Phase::Running);
+                self.wake_waiters(wakers);
+                self.log(Level::Info, || "all tasks started".to_owned());
             }
-            Action::SetReady(ready) => self.handle.board().set_ready(ready),
+            Action::SetReady(ready) => {
+                self.handle.board().set_ready(ready);
+                self.wake_watchers(self.handle.board().watchers());
+            }
             Action::Stopping(reason) => self.stopping(reason),
-            Action::Warn(text) => log::warn!(target: self.handle.name(), "{text}"),
+            Action::Warn(text) => self.log(Level::Warn, || text),
             Action::Finished(_) => {}
         }
     }
 
+    /// Those who wait for a phase, or for the stop, of the service.
+    fn wake_waiters(&self, wakers: Vec<std::task::Waker>) {
+        self.outside.wake(&Label::new("a waker of the service"), wakers);
+    }
+
+    fn wake_watchers(&self, watchers: Vec<Arc<WatchQueue>>) {
+        let wakes = watchers.into_iter().map(|queue| move || queue.wake());
+        self.outside.push_all(&Label::new("a waker of a watch"), wakes);
+    }
+
+    fn ask(&self, id: TaskId, reason: Reason, deadline: Option<Instant>) {
+        let task = &self.tasks[id];
+        let Some(incarnation) = &task.incarnation else { return };
+        let wakers = incarnation.shutdown.latch(reason, deadline).unwrap_or_default();
+        self.outside.wake(&Label::of("a waker of task", &task.name), wakers);
+    }
+
+    fn cancel(&self, id: TaskId) {
+        let task = &self.tasks[id];
+        let Some(incarnation) = &task.incarnation else { return };
+        let wakes = incarnation.cancel().into_iter().map(|control| move || control.wake());
+        self.outside.push_all(&Label::of("a waker of task", &task.name), wakes);
+    }
+
+    /// The loop will run no more: its mailbox is closed now, and all who wait for it are told.
+    fn terminate(&self, id: LoopId) {
+        let shared = &self.loops[id].shared;
+        let deeds = shared.terminate_quietly();
+        self.ring(id);
+        self.outside.push_all(&Label::of("a waiter for loop", shared.name()), deeds);
+    }
+
     fn start_loop(&mut self, id: LoopId, incarnation: u32) {
-        let events = self.handle.events().clone();
         let busy = self.handle.clock().busy();
         let l = &mut self.loops[id];
         l.busy = busy;
-        let name = l.shared.name().clone();
-        let started = events.clone();
-        let drive = l.runner.incarnation(
-            &l.options.latest().1,
-            l.shared.clone(),
-            self.handle.clone(),
-            Box::new(move || started.send(Event::LoopStarted(id, incarnation))),
-        );
-        let failed = events.clone();
-        let drive = move || {
-            let ended = drive();
-            events.send(Event::LoopEnded(id, incarnation, ended));
-        };
-        let begun = if l.runner.needs_main_thread() {
-            let main = self.main.as_ref().and_then(|main| main.send(Box::new(drive)).ok());
-            main.ok_or_else(|| "it needs the main thread: use Service::run".to_owned())
-        } else {
-            let spawned = LoopThread::spawn(&name, drive);
-            spawned.map(|thread| l.thread = Some(thread)).map_err(|error| format!("no thread for it: {error}"))
-        };
         if let Some(deadline) = Instant::now().checked_add(l.start_timeout) {
             self.starting.insert(id, (deadline, incarnation));
         }
-        if let Err(why) = begun {
-            failed.send(Event::LoopEnded(id, incarnation, Err(why)));
+        let events = self.handle.events().clone();
+        if l.main_thread && self.main.is_none() {
+            let why = "it needs the main thread: use Service::run".to_owned();
+            return events.send(Event::LoopEnded(id, incarnation, Err(why)));
         }
+        let start = StartLoop {
+            id,
+            incarnation,
+            runner: l.runner.clone(),
+            main_thread: l.main_thread,
+            options: l.options.clone(),
+            shared: l.shared.clone(),
+            thread: l.thread.clone(),
+            service: self.handle.clone(),
+        };
+        self.outside.push(Lane::Loop(id), Label::of("the start of loop", l.shared.name()), move || {
+            if let Err(why) = catch(|| start.run()).unwrap_or_else(|panic| Err(format!("its start panicked: {panic}")))
+            {
+                events.send(Event::LoopEnded(id, incarnation, Err(why)));
+            }
+        });
     }
 
     fn abandon_loop(&mut self, id: LoopId) {
         let shared = self.loops[id].shared.clone();
         let seen = shared.seen();
-        let polling = match seen.number {
-            0 => "its own events".to_owned(),
-            current::JOB => "a job".to_owned(),
-            number => self.tasks.get(number - 1).map_or_else(String::new, |task| format!("task {}", task.name)),
+        let (polling, held) = match (self.outside.stuck_in(id), seen.number) {
+            // Nothing that the loop's thread could answer for.
+            (Some(stuck), 0) => stuck,
+            (_, number) => {
+                let polling = match number {
+                    0 => "its own events".to_owned(),
+                    current::JOB => "a job".to_owned(),
+                    number => self.tasks.get(number - 1).map_or_else(String::new, |task| format!("task {}", task.name)),
+                };
+                (polling, clock().saturating_sub(seen.since))
+            }
         };
-        let held = clock().saturating_sub(seen.since);
-        let main_thread = self.loops[id].runner.needs_main_thread();
-        let thread = if main_thread { "main".into() } else { shared.name().clone() };
-        log::error!(
-            target: self.handle.name(),
-            "loop {} is stuck: thread {thread} has been in {polling} for {}; it is left behind",
-            shared.name(),
-            Seconds(held)
-        );
+        let thread = if self.loops[id].main_thread { "main".into() } else { shared.name().clone() };
+        self.log(Level::Error, || {
+            let (name, held) = (shared.name(), Seconds(held));
+            format!("loop {name} is stuck: thread {thread} has been in {polling} for {held}; it is left behind")
+        });
         self.stuck.push(StuckLoop { name: shared.name().clone(), thread, polling, held });
-        shared.terminate();
+        self.terminate(id);
         self.handle.board().set_loop(id, false, self.incarnation_of(id));
         // Not joined: it may never end.
-        self.loops[id].thread = None;
+        let thread = self.loops[id].thread.clone();
+        self.outside
+            .push(Lane::Loop(id), Label::of("the thread of loop", shared.name()), move || drop(lock(&thread).take()));
         self.loops[id].busy = Busy::default();
     }
 
@@ -383,10 +531,12 @@ impl Supervisor {
         let shared = self.loops[task.event_loop].shared.clone();
         let events = self.handle.events().clone();
         let incarnation = Incarnation::new(id, number, &task.name, shared.clone(), task.info.clone(), events);
-        task.incarnation = Some(incarnation.clone());
+        let before = task.incarnation.replace(incarnation.clone());
+        let label = Label::of("the drop of task", &task.name);
         let (body, options, service) = (task.body.clone(), task.options.clone(), self.handle.clone());
         // A closed mailbox: the loop has just ended, and takes its tasks along.
-        let _ = shared.errand(move |local| {
+        let refused = shared.errand_quietly(move |local| {
+            incarnation.arrive();
             if incarnation.is_closing() {
                 return incarnation.end_unbegun(Outcome::Dropped);
             }
@@ -395,81 +545,108 @@ impl Supervisor {
                 None => incarnation.end_unbegun(Outcome::Error("it was skipped, and can't be made anew".into())),
             }
         });
+        let event_loop = task.event_loop;
+        self.ring(event_loop);
+        if before.is_some() || refused.is_err() {
+            self.outside.push(Lane::Alone, label, move || drop((before, refused)));
+        }
     }
 
     fn close_task(&mut self, id: TaskId) {
         let task = &mut self.tasks[id];
-        task.info.close_slots();
-        self.handle.end_offers(Some(&task.name));
-        task.incarnation = None;
+        let (name, incarnation) = (task.name.clone(), task.incarnation.take());
+        let closes = task.info.slots().into_iter().map(|slot| move || slot.close());
+        self.outside.push_all(&Label::of("a waiter for task", &name), closes);
+        let ends = self.handle.offers_of(Some(&name)).into_iter().map(|offer| move || offer.tell_ended());
+        self.outside.push_all(&Label::of("the handle of task", &name), ends);
+        self.outside.push(Lane::Alone, Label::of("the drop of task", &name), move || drop(incarnation));
         let skipped = self.handle.board().task_rows(|rows| rows.get(id).is_some_and(|row| row.state == State::Skipped));
-        if task.restartable && !skipped && !self.handle.shutdown().is_requested() {
+        if self.tasks[id].restartable && !skipped && !self.handle.shutdown().is_requested() {
             // Somebody may start it again. One that was skipped will never fill its slots: whoever waits there is told.
             return;
         }
-        self.leftovers.extend(task.take_body());
+        self.drop_body(id);
     }
 
-    fn drop_leftovers(&mut self) {
-        let name = self.handle.name().to_owned();
-        let panicked =
-            move |panic: &str| log::error!(target: &name, "the drop of a task that did not run panicked: {panic}");
-        self.discards.add(std::mem::take(&mut self.leftovers), panicked);
+    /// Has what is left of a task dropped.
+    fn drop_body(&self, id: TaskId) {
+        let task = &self.tasks[id];
+        if let Some(body) = task.take_body() {
+            self.outside
+                .push(Lane::Alone, Label::of("the drop of what did not run of task", &task.name), || drop(body));
+        }
+    }
+
+    /// Has this done on a thread of its own, since it takes its time.
+    fn ask_thread(&self, what: &'static str, of: &Arc<Coalesced>, work: impl Fn() + Send + 'static) {
+        let (handle, of) = (self.handle.clone(), of.clone());
+        self.outside.push(Lane::Alone, Label::new("a thread"), move || no_thread(&handle, what, of.ask(work)));
     }
 
     fn stopping(&mut self, reason: Reason) {
-        let handle = &self.handle;
+        let handle = self.handle.clone();
         match &reason {
-            Reason::Signal(_) => log::info!(target: handle.name(), "{reason} received, stopping"),
-            Reason::TaskFailed(_) | Reason::LoopFailed(_) => log::error!(target: handle.name(), "stopping: {reason}"),
-            _ => log::info!(target: handle.name(), "stopping: {reason}"),
+            Reason::Signal(_) => self.log(Level::Info, || format!("{reason} received, stopping")),
+            Reason::TaskFailed(_) | Reason::LoopFailed(_) => self.log(Level::Error, || format!("stopping: {reason}")),
+            _ => self.log(Level::Info, || format!("stopping: {reason}")),
         }
-        handle.board().stopping(&reason);
-        handle.shutdown().request(reason.clone(), None);
+        self.wake_waiters(handle.board().stopping(&reason));
+        self.wake_watchers(handle.board().watchers());
+        self.wake_waiters(handle.shutdown().latch(reason.clone(), None).unwrap_or_default());
         self.stop_reason = reason;
     }
 
     fn announce(&self, transition: &Transition) {
         let Some(&id) = self.ids.get(&transition.task) else { return };
-        self.handle.board().step(id, transition);
+        self.wake_watchers(self.handle.board().step(id, transition));
         let Transition { task, incarnation, from, to, cause, .. } = transition;
         let target = self.tasks[id].info.target();
+        let log = |level, text: std::fmt::Arguments<'_>| self.outside.log(level, target, || text.to_string());
         match (to, cause) {
-            (State::Failed, _) => log::error!(target: target, "task {task}: {cause}"),
-            (State::Cancelled | State::Abandoned, _) => log::warn!(target: target, "task {task} {to}: {cause}"),
-            (State::Skipped, _) => log::info!(target: target, "task {task} {cause}"),
-            (State::Waiting, Cause::Restart(_)) => log::warn!(target: target, "task {task}: {cause}"),
-            _ => log::debug!(target: target, "task {task} (run {incarnation}): {from} -> {to}: {cause}"),
+            (State::Failed, _) => log(Level::Error, format_args!("task {task}: {cause}")),
+            (State::Cancelled | State::Abandoned, _) => log(Level::Warn, format_args!("task {task} {to}: {cause}")),
+            (State::Skipped, _) => log(Level::Info, format_args!("task {task} {cause}")),
+            (State::Waiting, Cause::Restart(_)) => log(Level::Warn, format_args!("task {task}: {cause}")),
+            _ => log(Level::Debug, format_args!("task {task} (run {incarnation}): {from} -> {to}: {cause}")),
         }
     }
 
-    /// What was never used is dropped on threads of its own: these are to be gone too, unless a Drop blocks.
-    fn await_discards(&self) {
-        let deadline = Instant::now() + DISCARD_TIMEOUT;
-        if !self.discards.wait(deadline) {
-            log::warn!(target: self.handle.name(), "the drop of a task that did not run takes too long; it is left behind");
-        }
-        for l in &self.loops {
-            if !l.shared.await_discards(deadline) {
-                log::warn!(target: self.handle.name(), "loop {}: the drop of its queue still runs", l.shared.name());
+    /// Has all dropped that is left, and what was queued: these threads are to be gone too, unless a Drop blocks.
+    fn clear(&mut self, deadline: Instant) {
+        (0..self.loops.len()).for_each(|id| self.terminate(id));
+        (0..self.tasks.len()).for_each(|id| self.drop_body(id));
+        let ends = self.handle.offers_of(None).into_iter().map(|offer| move || offer.tell_ended());
+        self.outside.push_all(&Label::new("a handle of a task"), ends);
+        let (handle, outside) = (self.handle.clone(), self.outside.clone());
+        let label = Label::new("the drop of a job that nobody ran");
+        self.outside.push(Lane::Alone, label.clone(), move || {
+            let jobs = handle.close_addresses();
+            outside.push_all(&label, jobs.into_iter().map(|job| move || drop(job)));
+        });
+        let loops = self.loops.iter().map(|l| l.shared.clone()).collect::<Vec<_>>();
+        let (handle, outside) = (self.handle.clone(), self.outside.clone());
+        self.outside.push(Lane::Alone, Label::new("the drop of what was queued"), move || {
+            handle.board().asker().close(deadline);
+            for shared in loops.iter().filter(|shared| !shared.await_discards(deadline)) {
+                let text = || format!("loop {}: the drop of its queue still runs", shared.name());
+                outside.log(Level::Warn, handle.name(), text);
             }
+        });
+        // What is left of them, plans and options, is the user's too.
+        for task in std::mem::take(&mut self.tasks) {
+            self.outside.push(Lane::Alone, Label::of("the drop of task", &task.name.clone()), || drop(task));
+        }
+        for (id, l) in std::mem::take(&mut self.loops).into_iter().enumerate() {
+            self.outside.push(Lane::Loop(id), Label::of("the drop of loop", &l.shared.name().clone()), || drop(l));
         }
     }
 
     fn finish(mut self, ending: &Ending) -> Report {
-        for id in 0..self.loops.len() {
-            self.loops[id].shared.terminate();
-            let ended = self.loops[id].thread.as_ref().is_none_or(|l| l.thread.is_finished());
-            if ended {
-                self.join(id);
-            }
-        }
-        self.leftovers.extend(self.tasks.iter().filter_map(SupervisedTask::take_body));
-        self.drop_leftovers();
-        self.discards
-            .add(self.handle.close_addresses(), |panic| log::error!("the drop of a queued job panicked: {panic}"));
-        self.handle.end_offers(None);
-        self.await_discards();
+        // The main thread has nothing to wait for any more.
+        self.main = None;
+        let deadline = Instant::now() + DISCARD_TIMEOUT;
+        self.clear(deadline);
+        self.outside.settle(deadline);
         let tasks = self
             .handle
             .board()
@@ -479,25 +656,85 @@ impl Supervisor {
             reason: ending.reason.clone(),
             tasks,
             stuck: std::mem::take(&mut self.stuck),
+            left_behind: self.outside.left_behind(),
         };
-        match report.code {
-            0 => log::info!(target: self.handle.name(), "{report}"),
-            124 => log::warn!(target: self.handle.name(), "{report}"),
-            _ => log::error!(target: self.handle.name(), "{report}"),
+        let level = match report.code {
+            0 => Level::Info,
+            124 => Level::Warn,
+            _ => Level::Error,
+        };
+        self.log(level, || report.to_string());
+        let left = ending.abandoned || !report.stuck.is_empty() || !report.left_behind.is_empty();
+        if let Some(leave) = self.on_abandoned.take() {
+            self.outside.flush();
+            if left {
+                self.outside.settle(Instant::now() + outside::STUCK);
+                leave(&report);
+            }
         }
-        if let (true, Some(leave)) = (ending.abandoned || !report.stuck.is_empty(), self.on_abandoned.take()) {
-            leave(&report);
-        }
-        self.handle.board().end(report.clone());
+        let (waiters, watchers) = self.handle.board().end(report.clone());
+        self.wake_waiters(waiters);
+        self.wake_watchers(watchers);
+        // The last handle has the options, which are the user's.
+        let outside = self.outside.clone();
+        outside.push(Lane::Alone, Label::new("the drop of the service"), move || drop(self));
+        outside.close(Instant::now() + DISCARD_TIMEOUT);
         report
     }
 }
 
-fn no_thread(handle: &ServiceHandle, asked: std::io::Result<()>) {
+/// What it takes to start a loop: the user's code, but for the last step.
+struct StartLoop {
+    id: LoopId,
+    incarnation: u32,
+    runner: Arc<Mutex<Box<dyn Runner>>>,
+    main_thread: bool,
+    options: Arc<OptionCell>,
+    shared: Arc<Shared>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+    service: ServiceHandle,
+}
+
+impl StartLoop {
+    fn run(self) -> Result<(), String> {
+        let Self { id, incarnation, runner, main_thread, options, shared, thread, service } = self;
+        let events: Events = service.events().clone();
+        let started = events.clone();
+        let started = Box::new(move || started.send(Event::LoopStarted(id, incarnation)));
+        let name = shared.name().clone();
+        let drive = lock(&runner).incarnation(&options.latest().1, shared.clone(), service, started);
+        // It may have taken so long that the loop has been left behind.
+        if shared.is_dead() {
+            return Ok(());
+        }
+        if main_thread {
+            let drive = {
+                let events = events.clone();
+                move || events.send(Event::LoopEnded(id, incarnation, drive()))
+            };
+            events.tell(Message::ForMain(Box::new(drive)));
+            return Ok(());
+        }
+        let run = move || {
+            let gone = events.clone();
+            farewell::at_the_end_of_this_thread(move || gone.tell(Message::LoopIsGone(id, incarnation)));
+            events.tell(Message::LoopLeaves(id, incarnation, drive()));
+        };
+        let spawned = thread::Builder::new().name(name.to_string()).spawn(run);
+        let spawned = spawned.map_err(|error| format!("no thread for it: {error}"))?;
+        let before = lock(&thread).replace(spawned);
+        drop(before);
+        Ok(())
+    }
+}
+
+fn no_thread(handle: &ServiceHandle, what: &str, asked: std::io::Result<()>) {
     if let Err(error) = asked {
-        log::error!(target: handle.name(), "HUP received, but there is no thread to reload: {error}");
+        log::error!(target: handle.name(), "there is no thread {what}: {error}");
     }
 }
 
 /// How long the drops of what was never used may take at the end.
 pub(crate) const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long tasks have to stop after the supervisor has died.
+const DYING: Duration = Duration::from_secs(10);

@@ -50,8 +50,15 @@ mod on {
     pub(crate) struct TaskSpan(Mutex<Span>);
 
     impl TaskSpan {
-        pub(crate) fn new(name: &str, loop_: &str, incarnation: u32) -> Self {
-            Self(Mutex::new(Span::of_task(name, loop_, incarnation)))
+        pub(crate) fn none() -> Self {
+            Self(Mutex::new(Span::none()))
+        }
+
+        /// On the loop's thread: a subscriber is anybody's code.
+        pub(crate) fn begin(&self, name: &str, loop_: &str, incarnation: u32) {
+            let span = Span::of_task(name, loop_, incarnation);
+            let before = std::mem::replace(&mut *lock(&self.0), span);
+            drop(before);
         }
 
         pub(crate) fn get(&self) -> Span {
@@ -106,9 +113,12 @@ mod off {
 
     impl TaskSpan {
         #[inline(always)]
-        pub(crate) fn new(_: &str, _: &str, _: u32) -> Self {
+        pub(crate) fn none() -> Self {
             Self
         }
+
+        #[inline(always)]
+        pub(crate) fn begin(&self, _: &str, _: &str, _: u32) {}
 
         #[inline(always)]
         pub(crate) fn get(&self) -> Span {

@@ -235,11 +235,13 @@ impl Future for Alarm {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(key) = self.key else { return Poll::Pending };
+        // Cloned, and dropped, outside the lock: it is anybody's code, and the supervisor takes this lock.
+        let waker = cx.waker().clone();
         let mut inner = self.fake.lock();
         if key.0 <= inner.now {
             return Poll::Ready(());
         }
-        let before = inner.alarms.insert(key, cx.waker().clone());
+        let before = inner.alarms.insert(key, waker);
         drop(inner);
         drop(before);
         Poll::Pending

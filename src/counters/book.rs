@@ -9,7 +9,7 @@ use std::{
 
 #[cfg(feature = "metrics")]
 use super::Samples;
-use super::{Counter, Gauge, Reading};
+use super::{Asked, Counter, Gauge, Reading};
 #[cfg(feature = "net")]
 use crate::net::Address;
 use crate::{
@@ -63,21 +63,21 @@ pub(crate) struct Family {
 pub(crate) enum Instrument {
     Counter(Counter),
     Gauge(Gauge),
-    Asked(Arc<dyn Fn() -> f64 + Send + Sync>),
+    Asked(Arc<Asked>),
     #[cfg(feature = "metrics")]
     Samples(Samples),
 }
 
 impl Instrument {
-    pub(crate) fn read(&self) -> Reading {
-        match self {
+    /// None for one that is [asked](super::Asker): that is the user's code.
+    pub(crate) fn read(&self) -> Option<Reading> {
+        Some(match self {
             Self::Counter(counter) => Reading::Counter(counter.get()),
             Self::Gauge(gauge) => Reading::Gauge(gauge.get()),
-            // The user's code: what panics has no value.
-            Self::Asked(ask) => Reading::Gauge(catch(|| ask()).unwrap_or(f64::NAN)),
+            Self::Asked(_) => return None,
             #[cfg(feature = "metrics")]
             Self::Samples(samples) => Reading::Samples(samples.read()),
-        }
+        })
     }
 
     /// Begins anew; a gauge shows what is, and has nothing to begin.
@@ -133,7 +133,7 @@ impl Book {
     /// # Panics
     ///
     /// When what is there is no gauge.
-    pub(crate) fn ask(&self, key: Key, ask: Arc<dyn Fn() -> f64 + Send + Sync>) {
+    pub(crate) fn ask(&self, key: Key, ask: Arc<Asked>) {
         let mut inner = lock(&self.0);
         let before = inner.meters.get(&key).cloned();
         if let Some(other) = before.as_ref().filter(|before| before.kind() != "gauge") {
@@ -248,31 +248,6 @@ impl Book {
             since: at.elapsed().as_secs_f64(),
         };
         inner.warnings.iter().map(warning).collect()
-    }
-
-    // --- The status ---
-
-    /// The counters and the gauges, by their names as shown.
-    pub(crate) fn numbers(&self) -> (BTreeMap<String, u64>, BTreeMap<String, f64>) {
-        let (mut counters, mut gauges) = (BTreeMap::new(), BTreeMap::new());
-        for (key, instrument) in self.meters() {
-            match instrument.read() {
-                Reading::Counter(value) => drop(counters.insert(key.to_string(), value)),
-                Reading::Gauge(value) => drop(gauges.insert(key.to_string(), value)),
-                #[cfg(feature = "metrics")]
-                Reading::Samples(_) => {}
-            }
-        }
-        (counters, gauges)
-    }
-
-    #[cfg(feature = "metrics")]
-    pub(crate) fn samples(&self) -> BTreeMap<String, super::SamplesReading> {
-        let samples = self.meters().into_iter().filter_map(|(key, instrument)| match instrument {
-            Instrument::Samples(samples) => Some((key.to_string(), samples.read())),
-            _ => None,
-        });
-        samples.collect()
     }
 }
 

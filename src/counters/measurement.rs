@@ -28,14 +28,14 @@ impl Counters {
     pub fn measurements(&self) -> Vec<Measurement> {
         let service = self.service();
         let mut measurements = BTreeMap::new();
-        for entry in self.entries() {
+        for (entry, reading) in self.read(self.entries()) {
             let namespace = entry.family.namespace.as_deref().unwrap_or(service);
             let name = name_of(&format!("{namespace}_{}", entry.key.name));
             let labels = labels_of(&entry, service);
             // The first of two goes before.
             if let btree_map::Entry::Vacant(place) = measurements.entry((name.clone(), labels.clone())) {
                 let (unit, help) = (entry.family.unit.clone(), entry.family.help.clone());
-                place.insert(Measurement { name, labels, unit, help, reading: entry.read() });
+                place.insert(Measurement { name, labels, unit, help, reading });
             }
         }
         measurements.into_values().collect()

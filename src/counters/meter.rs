@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::{
-    Counter, Gauge,
+    Asked, Counter, Gauge,
     book::{Book, Instrument, Key},
 };
 
@@ -84,14 +84,17 @@ impl Meter {
         self.book.enter(&self.key(name), || Instrument::Gauge(Gauge::default()), take)
     }
 
-    /// A gauge that is asked for its number by whoever reads it, on that thread; it must not block. It takes the place of one before. A task's is
-    /// forgotten when the task ends.
+    /// A gauge that is asked for its number whenever somebody reads it. It takes the place of one before. A task's is forgotten when the task ends.
+    ///
+    /// It is asked on a thread of the service's own, `gauges`, one after the other, and should answer at once. If it takes more than 500 ms, or panics, it is
+    /// left out of what is read, a [warning](crate::ServiceHandle::warnings) names it, and it isn't asked again before it has come back. It can read counters;
+    /// a gauge that reads gauges like itself finds them left out.
     ///
     /// # Panics
     ///
     /// When a counter or samples have this name and these labels.
     pub fn gauge_from(&self, name: &str, ask: impl Fn() -> f64 + Send + Sync + 'static) {
-        self.book.ask(self.key(name), Arc::new(ask));
+        self.book.ask(self.key(name), Asked::new(ask));
     }
 
     /// Samples with these windows; those that are there already keep the windows that they have.

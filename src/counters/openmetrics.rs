@@ -44,11 +44,10 @@ impl Counters {
         let service = self.service();
         // By namespace, name and type; so one that was described for one task is for all.
         let mut families = BTreeMap::<(String, String, &str), Family>::new();
-        for entry in self.entries() {
+        for (entry, reading) in self.read(self.entries()) {
             let namespace = entry.family.namespace.clone().unwrap_or_else(|| service.to_owned());
             let labels = labels_of(&entry, service);
             let (name, unit, help) = (entry.key.name.clone(), entry.family.unit.clone(), entry.family.help.clone());
-            let reading = entry.read();
             let kind = match reading {
                 Reading::Counter(_) => "counter",
                 Reading::Gauge(_) => "gauge",

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 #[cfg(feature = "metrics")]
 use super::SamplesReading;
 use super::{
-    Warning,
+    MeterOf, Warning,
     book::{Book, Family, Instrument, Key},
 };
 use crate::status::{Board, LoopRow, Phase, TaskRow};
@@ -24,7 +24,8 @@ pub struct Counters(Arc<Board>);
 pub enum Reading {
     /// Of a [`Counter`](crate::Counter).
     Counter(u64),
-    /// Of a [`Gauge`](crate::Gauge); NaN when it was asked and panicked.
+    /// Of a [`Gauge`](crate::Gauge). One that is [asked](crate::Meter::gauge_from), and doesn't answer in time or panics, is left out, and there is a
+    /// [warning](crate::ServiceHandle::warnings) that names it.
     Gauge(f64),
     /// Of [`Samples`](crate::Samples).
     #[cfg(feature = "metrics")]
@@ -83,8 +84,8 @@ pub(super) struct Entry {
 }
 
 pub(super) enum Source {
-    /// Somebody made it.
-    Made(Instrument),
+    /// Somebody made it: in this book, or the core in the service's.
+    Made(Arc<Book>, Instrument),
     /// The core counts it.
     Own(Reading),
 }
@@ -95,13 +96,6 @@ impl Entry {
             Owner::Service => self.key.to_string(),
             Owner::Task { name, .. } => format!("{name}.{}", self.key),
             Owner::Loop { name, .. } => format!("loop.{name}.{}", self.key),
-        }
-    }
-
-    pub(super) fn read(self) -> Reading {
-        match self.source {
-            Source::Made(instrument) => instrument.read(),
-            Source::Own(reading) => reading,
         }
     }
 }
@@ -186,14 +180,33 @@ impl Counters {
         let entries = self.entries().into_iter().map(|entry| (entry.name(), entry));
         // By name before they are read: the later of two goes before.
         let entries = entries.filter(|(name, _)| wanted(name)).collect::<BTreeMap<_, _>>();
-        entries.into_iter().map(|(name, entry)| (name, entry.read())).collect()
+        self.read(entries.into_values().collect()).into_iter().map(|(entry, reading)| (entry.name(), reading)).collect()
+    }
+
+    /// Reads these, in order, but for gauges that don't answer.
+    pub(super) fn read(&self, entries: Vec<Entry>) -> Vec<(Entry, Reading)> {
+        let meters = entries.iter().filter_map(|entry| match &entry.source {
+            Source::Made(book, instrument) => {
+                Some(MeterOf { book: book.clone(), key: entry.key.clone(), instrument: instrument.clone() })
+            }
+            Source::Own(_) => None,
+        });
+        let mut readings = self.0.asker().read(&meters.collect::<Vec<_>>()).into_iter();
+        let read = |entry: Entry| {
+            let reading = match &entry.source {
+                Source::Own(reading) => Some(reading.clone()),
+                Source::Made(..) => readings.next().flatten(),
+            };
+            reading.map(|reading| (entry, reading))
+        };
+        entries.into_iter().filter_map(read).collect()
     }
 
     fn made(&self) -> Vec<(String, Instrument)> {
         let entries = self.entries().into_iter().filter_map(|entry| {
             let name = entry.name();
             match entry.source {
-                Source::Made(instrument) => Some((name, instrument)),
+                Source::Made(_, instrument) => Some((name, instrument)),
                 Source::Own(_) => None,
             }
         });
@@ -220,7 +233,7 @@ impl Counters {
         own(&mut entries, &Owner::Service, "interloop", service);
         self.0.rows(|tasks, loops| {
             for row in loops {
-                loop_entries(&mut entries, row);
+                loop_entries(&mut entries, row, self.0.book());
             }
             for row in tasks {
                 task_entries(&mut entries, row, loops);
@@ -273,10 +286,10 @@ fn own<const N: usize>(
     }));
 }
 
-fn made(entries: &mut Vec<Entry>, owner: &Owner, book: &Book) {
+fn made(entries: &mut Vec<Entry>, owner: &Owner, book: &Arc<Book>) {
     entries.extend(book.meters().into_iter().map(|(key, instrument)| {
         let family = book.family(&key.name);
-        Entry { owner: owner.clone(), key, family, source: Source::Made(instrument) }
+        Entry { owner: owner.clone(), key, family, source: Source::Made(book.clone(), instrument) }
     }));
 }
 
@@ -291,7 +304,8 @@ fn task_entries(entries: &mut Vec<Entry>, row: &TaskRow, loops: &[LoopRow]) {
     own(entries, &task_owner(row, loops), "interloop_task", readings);
 }
 
-fn loop_entries(entries: &mut Vec<Entry>, row: &LoopRow) {
+#[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "whose book: the samples' alone"))]
+fn loop_entries(entries: &mut Vec<Entry>, row: &LoopRow, book: &Arc<Book>) {
     let shared = &row.shared;
     let queue = &shared.queue;
     let owner = Owner::Loop { name: shared.name().clone(), kind: row.kind };
@@ -316,7 +330,7 @@ fn loop_entries(entries: &mut Vec<Entry>, row: &LoopRow) {
             unit: "seconds".to_owned(),
             help: "From the first post to a loop at rest to the turn that runs it.".to_owned(),
         },
-        source: Source::Made(Instrument::Samples(shared.latency().clone())),
+        source: Source::Made(book.clone(), Instrument::Samples(shared.latency().clone())),
     });
 }
 

@@ -161,13 +161,14 @@ impl<T, W> Queue<T, W> {
 
     /// Accepts the item unless the queue is closed, however full it is.
     pub(crate) fn push_unbounded(&self, item: T) -> Result<(), T> {
-        match self.items.push(item) {
-            Ok(()) => {
-                self.bell.ring();
-                Ok(())
-            }
-            Err(PushError::Closed(item) | PushError::Full(item)) => Err(item),
-        }
+        self.push_quietly(item)?;
+        self.bell.ring();
+        Ok(())
+    }
+
+    /// As [`push_unbounded`](Self::push_unbounded), but leaves it to the caller to ring.
+    pub(crate) fn push_quietly(&self, item: T) -> Result<(), T> {
+        self.items.push(item).map_err(PushError::into_inner)
     }
 
     /// Accepts a wake, always.
@@ -207,9 +208,14 @@ impl<T, W> Queue<T, W> {
 
     /// Raises a flag and wakes the loop to see it.
     pub(crate) fn raise(&self, flag: u8) {
+        self.raise_quietly(flag);
+        self.bell.ring();
+    }
+
+    /// As [`raise`](Self::raise), but leaves it to the caller to ring.
+    pub(crate) fn raise_quietly(&self, flag: u8) {
         // Release: what was written before the flag was raised is seen by the turn that reads it.
         self.flags.fetch_or(flag, Ordering::Release);
-        self.bell.ring();
     }
 
     /// Takes a flag back; says whether it was up.

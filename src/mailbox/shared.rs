@@ -5,6 +5,7 @@ use std::{
     fmt,
     rc::Rc,
     sync::{Arc, OnceLock, Weak},
+    task::Waker,
     time::{Duration, Instant},
 };
 
@@ -33,6 +34,9 @@ pub(crate) const MAILBOX_CAPACITY: usize = 1_000_000;
 /// Over how long the latency is shown.
 #[cfg(feature = "metrics")]
 const LATENCY_WINDOW: Duration = Duration::from_secs(60);
+
+/// What is left to be done where it may take its time: it runs code that isn't ours.
+pub(crate) type Deed = Box<dyn FnOnce() + Send>;
 
 /// What the core itself wants done on a loop's thread.
 pub(crate) type Errand = Box<dyn FnOnce(&Rc<Local>) + Send>;
@@ -142,7 +146,14 @@ impl Shared {
 
     /// Posts an errand; it is given back when the mailbox is closed.
     pub(crate) fn errand(&self, errand: impl FnOnce(&Rc<Local>) + Send + 'static) -> Result<(), Job> {
-        self.queue.push_unbounded(Job::Errand(Box::new(errand), self.clock.busy()))
+        self.errand_quietly(errand)?;
+        self.queue.bell.ring();
+        Ok(())
+    }
+
+    /// As [`errand`](Self::errand), but leaves it to the caller to ring.
+    pub(crate) fn errand_quietly(&self, errand: impl FnOnce(&Rc<Local>) + Send + 'static) -> Result<(), Job> {
+        self.queue.push_quietly(Job::Errand(Box::new(errand), self.clock.busy()))
     }
 
     /// Accepts a job, or gives it back.
@@ -155,8 +166,16 @@ impl Shared {
 
     /// Tells the loop to end once its queue is drained.
     pub(crate) fn stop(&self, reason: crate::state::Reason, deadline: Option<Instant>) {
-        self.shutdown().request(reason, deadline);
-        self.queue.raise(flag::STOP);
+        let waiters = self.stop_quietly(reason, deadline);
+        self.queue.bell.ring();
+        waiters.into_iter().for_each(Waker::wake);
+    }
+
+    /// As [`stop`](Self::stop), but leaves it to the caller to ring, and to wake these.
+    pub(crate) fn stop_quietly(&self, reason: crate::state::Reason, deadline: Option<Instant>) -> Vec<Waker> {
+        let waiters = self.shutdown().latch(reason, deadline);
+        self.queue.raise_quietly(flag::STOP);
+        waiters.unwrap_or_default()
     }
 
     /// Tells the loop to end at once: what is queued is dropped. What has begun goes on.
@@ -167,20 +186,41 @@ impl Shared {
     }
 
     /// The loop will run no more, or was left behind: closes the mailbox, drops what is queued, and resolves everyone who waits as Stopped.
-    pub(crate) fn terminate(&self) {
+    pub(crate) fn terminate(self: &Arc<Self>) {
+        let deeds = self.terminate_quietly();
+        self.queue.bell.ring();
+        deeds.into_iter().for_each(|deed| deed());
+    }
+
+    /// As [`terminate`](Self::terminate), but leaves it to the caller to ring, and to do these: each by itself, since one may block.
+    pub(crate) fn terminate_quietly(self: &Arc<Self>) -> Vec<Deed> {
         self.queue.close();
-        self.queue.raise(flag::DEAD);
+        self.queue.raise_quietly(flag::DEAD);
         let waiting = {
             let mut list = lock(&self.waiting);
             list.dead = true;
             std::mem::take(&mut list.replies)
         };
-        waiting.into_iter().filter_map(|(_, reply)| reply.upgrade()).for_each(|reply| reply.stopped());
         let heartbeats = std::mem::take(&mut *lock(&self.heartbeats));
-        drop(heartbeats);
+        let stop = |(_, reply): (usize, Weak<dyn Waiting>)| {
+            Box::new(move || reply.upgrade().into_iter().for_each(|reply| reply.stopped())) as Deed
+        };
+        let mut deeds = waiting.into_iter().map(stop).collect::<Vec<_>>();
+        deeds.extend(heartbeats.into_iter().map(|heartbeat| Box::new(move || drop(heartbeat)) as Deed));
+        let this = self.clone();
+        deeds.push(Box::new(move || this.close_addresses()));
+        deeds
+    }
+
+    fn close_addresses(&self) {
         let addresses = lock(&self.addresses).values().filter_map(Weak::upgrade).collect::<Vec<_>>();
         addresses.iter().for_each(|address| address.close());
         self.discard(std::iter::from_fn(|| self.queue.pop()).collect());
+    }
+
+    /// Whether it will run no more.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.queue.flags() & flag::DEAD != 0
     }
 
     /// Drops jobs that will never run.
@@ -235,12 +275,16 @@ impl Shared {
     /// Asks for a sign of life: the reply is there as soon as the loop has looked at its mailbox.
     pub(crate) fn heartbeat(&self) -> Reply<()> {
         let (reply, completer) = Reply::local();
-        {
+        let forgotten = {
             let mut heartbeats = lock(&self.heartbeats);
             // Whoever gave up waiting for a loop that is stuck has asked in vain.
-            heartbeats.retain(Completer::is_awaited);
+            let (awaited, forgotten) = std::mem::take(&mut *heartbeats).into_iter().partition(Completer::is_awaited);
+            *heartbeats = awaited;
             heartbeats.push(completer);
-        }
+            forgotten
+        };
+        // Outside the lock, which the supervisor takes: they hold wakers, which are anybody's code.
+        drop::<Vec<_>>(forgotten);
         self.queue.raise(flag::HEARTBEAT);
         if lock(&self.waiting).dead {
             // `terminate` may have looked before; dropped, they resolve, outside the lock.

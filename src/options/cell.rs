@@ -89,11 +89,13 @@ impl OptionCell {
 
     /// What is newer than this version; where nothing is, the waker is kept.
     pub(super) fn newer(&self, seen: u64, id: u64, waker: &Waker) -> Option<(u64, Arc<ArgMatches>)> {
+        // Cloned, and dropped, outside the lock: it is anybody's code.
+        let waker = waker.clone();
         let mut state = lock(&self.state);
         if state.version > seen {
             return Some((state.version, state.matches.clone()));
         }
-        let before = state.listeners.insert(id, Some(waker.clone()));
+        let before = state.listeners.insert(id, Some(waker));
         drop(state);
         drop(before);
         None

@@ -30,7 +30,6 @@ pub(super) fn run(mut service: Service) -> ExitCode {
         let signals = SignalThread::start(handle.events().clone())
             .map_err(|error| config(format!("can't install the signal handlers: {error}")))?;
         prepared.supervisor.on_abandoned = Some(Box::new(|report| {
-            log::logger().flush();
             // A thread is stuck in there: returning from main could wait for it.
             signal_hook::low_level::exit(i32::from(report.code));
         }));
@@ -48,7 +47,6 @@ pub(super) fn run(mut service: Service) -> ExitCode {
             }
         };
         drop(signals);
-        log::logger().flush();
         Ok(code)
     });
     ended.unwrap_or_else(|stop| tell(&stop))
@@ -64,7 +62,7 @@ fn logging(name: &str, prepared: &Prepared) -> Result<crate::logging::Logger, St
         format: core.log_format,
     })?;
     if let Some(note) = logger.note() {
-        log::warn!(target: name, "{note}");
+        prepared.supervisor.outside.log(log::Level::Warn, name, || note.to_owned());
     }
     Ok(logger)
 }

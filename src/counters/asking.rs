@@ -1,0 +1,318 @@
+//! Asks gauges that are closures of the user's, which may block or panic: on a thread of its own, so that nobody who reads waits for one of them.
+//!
+//! There is one thread, from the first gauge that is read on. It asks one gauge after the other. A reader waits for at most [`ROUND`]; a gauge that has not
+//! answered within [`PATIENCE`] is left out, its thread is left behind with it, and another goes on. As long as it hasn't come back the gauge isn't asked
+//! again: so there are at most [`MOST_LEFT`] threads more, however often one reads. With as many left behind no closure is asked until one comes back.
+//!
+//! What is left out is named by a warning of whoever's gauge it is, which every reader of the service shows, until the gauge answers again.
+
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::AtomicBool, atomic::Ordering},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use super::{
+    Reading,
+    book::{Book, Instrument, Key},
+};
+use crate::{hosted::catch, state::Seconds};
+
+/// How long a gauge may take to answer.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a reader waits for all of them.
+const ROUND: Duration = Duration::from_secs(1);
+/// How many threads are left behind at most.
+const MOST_LEFT: usize = 4;
+
+thread_local!(static IS_ASKED: Cell<bool> = const { Cell::new(false) });
+
+/// A gauge that is a closure.
+pub(crate) struct Asked {
+    ask: Box<dyn Fn() -> f64 + Send + Sync>,
+    /// It has been left behind, and has not come back.
+    stuck: AtomicBool,
+    /// It is warned of.
+    named: AtomicBool,
+}
+
+impl Asked {
+    pub(crate) fn new(ask: impl Fn() -> f64 + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { ask: Box::new(ask), stuck: AtomicBool::new(false), named: AtomicBool::new(false) })
+    }
+}
+
+/// One that is to be read, and whose it is.
+pub(crate) struct MeterOf {
+    pub(crate) book: Arc<Book>,
+    pub(crate) key: Key,
+    pub(crate) instrument: Instrument,
+}
+
+/// What a book shows in the status, by the names as shown.
+#[derive(Default)]
+pub(crate) struct BookReadings {
+    pub(crate) counters: BTreeMap<String, u64>,
+    pub(crate) gauges: BTreeMap<String, f64>,
+    #[cfg(feature = "metrics")]
+    pub(crate) samples: BTreeMap<String, super::SamplesReading>,
+}
+
+impl BookReadings {
+    pub(crate) fn take(&mut self, key: &Key, reading: Reading) {
+        match reading {
+            Reading::Counter(value) => drop(self.counters.insert(key.to_string(), value)),
+            Reading::Gauge(value) => drop(self.gauges.insert(key.to_string(), value)),
+            #[cfg(feature = "metrics")]
+            Reading::Samples(samples) => drop(self.samples.insert(key.to_string(), samples)),
+        }
+    }
+}
+
+/// The thread that asks, and those that were left behind.
+#[derive(Default)]
+pub(crate) struct Asker(Arc<Desk>);
+
+#[derive(Default)]
+struct Desk {
+    state: Mutex<State>,
+    /// For the threads: there is something to ask, or it is closed.
+    work: Condvar,
+    /// For the readers.
+    answered: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    questions: VecDeque<Question>,
+    /// What is being asked, by a thread that is not left behind.
+    asking: Option<Asking>,
+    threads: usize,
+    left: usize,
+    next: u64,
+    closed: bool,
+    handles: Vec<JoinHandle<()>>,
+}
+
+struct Question {
+    gauge: Arc<Asked>,
+    round: Arc<Mutex<Round>>,
+    index: usize,
+}
+
+struct Asking {
+    number: u64,
+    since: Instant,
+    question: Question,
+}
+
+/// What one reader has asked.
+struct Round {
+    answers: Vec<Option<Answer>>,
+    open: usize,
+}
+
+#[derive(Clone)]
+enum Answer {
+    Value(f64),
+    Panicked(String),
+    Silent,
+}
+
+impl Question {
+    fn answer(&self, answer: Answer) {
+        let mut round = lock(&self.round);
+        if round.answers[self.index].replace(answer).is_none() {
+            round.open -= 1;
+        }
+    }
+}
+
+impl Asker {
+    /// Reads these; None for those that don't answer.
+    pub(crate) fn read(&self, meters: &[MeterOf]) -> Vec<Option<Reading>> {
+        let gauges = meters.iter().filter_map(|meter| match &meter.instrument {
+            Instrument::Asked(gauge) => Some(gauge.clone()),
+            _ => None,
+        });
+        let mut answers = self.ask(gauges.collect()).into_iter();
+        let read = |meter: &MeterOf| match &meter.instrument {
+            Instrument::Asked(gauge) => meter.heard(gauge, answers.next().unwrap_or(Answer::Silent)),
+            other => other.read(),
+        };
+        meters.iter().map(read).collect()
+    }
+
+    fn ask(&self, gauges: Vec<Arc<Asked>>) -> Vec<Answer> {
+        let count = gauges.len();
+        // A gauge that reads gauges would wait for itself.
+        if count == 0 || IS_ASKED.get() {
+            return vec![Answer::Silent; count];
+        }
+        let round = Arc::new(Mutex::new(Round { answers: vec![None; count], open: count }));
+        let deadline = Instant::now() + ROUND;
+        let mut state = self.0.lock();
+        state.closed = false;
+        for (index, gauge) in gauges.into_iter().enumerate() {
+            state.questions.push_back(Question { gauge, round: round.clone(), index });
+        }
+        loop {
+            if lock(&round).open == 0 {
+                break;
+            }
+            let now = Instant::now();
+            if let Some(asking) = state.asking.take_if(|asking| now.duration_since(asking.since) >= PATIENCE) {
+                asking.question.gauge.stuck.store(true, Ordering::Release);
+                asking.question.answer(Answer::Silent);
+                state.left += 1;
+                self.0.answered.notify_all();
+                continue;
+            }
+            if now >= deadline || !self.0.has_thread(&mut state) {
+                break;
+            }
+            self.0.work.notify_one();
+            let due = state.asking.as_ref().map_or(deadline, |asking| deadline.min(asking.since + PATIENCE));
+            // At least a look each: a deadline of another question may begin meanwhile.
+            let rest = due.saturating_duration_since(now).min(PATIENCE);
+            state = self.0.answered.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.questions.retain(|question| !Arc::ptr_eq(&question.round, &round));
+        drop(state);
+        let answers = std::mem::take(&mut lock(&round).answers);
+        answers.into_iter().map(|answer| answer.unwrap_or(Answer::Silent)).collect()
+    }
+
+    /// Lets the thread go, and waits until it has gone, but for those that are left behind.
+    pub(crate) fn close(&self, deadline: Instant) {
+        let mut state = self.0.lock();
+        state.closed = true;
+        self.0.work.notify_all();
+        while state.threads > state.left {
+            let rest = deadline.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                return;
+            }
+            state = self.0.answered.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if state.left == 0 {
+            let handles = std::mem::take(&mut state.handles);
+            drop(state);
+            // They have nothing to do any more but to end.
+            handles.into_iter().for_each(|handle| drop(handle.join()));
+        }
+    }
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.work.notify_all();
+    }
+}
+
+impl std::fmt::Debug for Asker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Asker")
+    }
+}
+
+impl Desk {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// Whether there is a thread that asks: makes one if there is none, and there may be one more.
+    fn has_thread(self: &Arc<Self>, state: &mut State) -> bool {
+        if state.threads > state.left {
+            return true;
+        }
+        if state.left >= MOST_LEFT {
+            return false;
+        }
+        let (desk, number) = (self.clone(), state.next);
+        let spawned = thread::Builder::new().name("gauges".into()).spawn(move || desk.serve(number));
+        let Ok(handle) = spawned else { return false };
+        state.next += 1;
+        state.threads += 1;
+        state.handles.retain(|handle| !handle.is_finished());
+        state.handles.push(handle);
+        true
+    }
+
+    fn serve(&self, number: u64) {
+        IS_ASKED.set(true);
+        let mut state = self.lock();
+        loop {
+            let question = if state.asking.is_none() { state.questions.pop_front() } else { None };
+            let Some(question) = question else {
+                if state.closed {
+                    break;
+                }
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let gauge = question.gauge.clone();
+            if gauge.stuck.load(Ordering::Acquire) {
+                question.answer(Answer::Silent);
+                self.answered.notify_all();
+                continue;
+            }
+            state.asking = Some(Asking { number, since: Instant::now(), question });
+            drop(state);
+            let answer = catch(|| (gauge.ask)()).map_or_else(Answer::Panicked, Answer::Value);
+            state = self.lock();
+            match state.asking.take_if(|asking| asking.number == number) {
+                Some(asking) => asking.question.answer(answer),
+                // It was left behind, and is back.
+                None => {
+                    gauge.stuck.store(false, Ordering::Release);
+                    state.left -= 1;
+                }
+            }
+            drop(state);
+            // It may be the last of the user's closure.
+            drop(catch(|| drop(gauge)));
+            state = self.lock();
+            self.answered.notify_all();
+            self.work.notify_one();
+        }
+        state.threads -= 1;
+        self.answered.notify_all();
+    }
+}
+
+impl MeterOf {
+    /// What came of asking; what did not answer is named.
+    fn heard(&self, gauge: &Asked, answer: Answer) -> Option<Reading> {
+        let why = match answer {
+            Answer::Value(value) => {
+                if gauge.named.swap(false, Ordering::AcqRel) {
+                    self.book.clear_warning(&self.warning());
+                }
+                return Some(Reading::Gauge(value));
+            }
+            // Nobody is to be told of a gauge that was asked by another, or of one for which there was no time.
+            Answer::Silent if !gauge.stuck.load(Ordering::Acquire) => return None,
+            Answer::Silent => {
+                format!("it has not answered within {}, and is left out until it does", Seconds(PATIENCE))
+            }
+            Answer::Panicked(panic) => format!("it panicked, and is left out: {panic}"),
+        };
+        gauge.named.store(true, Ordering::Release);
+        if self.book.warn(&self.warning(), why.clone()) {
+            log::warn!("gauge {}: {why}", self.key);
+        }
+        None
+    }
+
+    fn warning(&self) -> String {
+        format!("gauge {}", self.key)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
