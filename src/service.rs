@@ -533,6 +533,7 @@ impl Service {
                 shared,
                 thread: Arc::default(),
                 start_timeout,
+                stop_by: None,
                 leaves: None,
                 busy: Busy::default(),
             });

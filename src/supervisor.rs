@@ -67,6 +67,8 @@ pub(crate) struct SupervisedLoop {
     /// Put there by the deed that starts it, to be joined by another.
     pub(crate) thread: Arc<Mutex<Option<JoinHandle<()>>>>,
     pub(crate) start_timeout: Duration,
+    /// By when it is to have ended, once it was told to.
+    pub(crate) stop_by: Option<Instant>,
     /// It has left its loop, and is to be gone by then: its incarnation, and how it left.
     pub(crate) leaves: Option<(Instant, u32, Result<(), String>, Busy)>,
     /// While its thread starts, or is to end.
@@ -222,7 +224,10 @@ impl Supervisor {
         match message {
             Message::Life(event) => return self.handle_event(event),
             Message::LoopLeaves(id, incarnation, ended) => {
-                let deadline = Instant::now() + LEAVES_WITHIN;
+                // It has left in time: what its thread-locals do is not held against it.
+                let limit = Instant::now() + LEAVES_WITHIN;
+                let stop_by = self.loops[id].stop_by.and_then(|by| by.checked_sub(LEAVES_WITHIN / 10));
+                let deadline = stop_by.map_or(limit, |by| by.min(limit));
                 self.loops[id].leaves = Some((deadline, incarnation, ended, self.handle.clock().busy()));
             }
             Message::LoopIsGone(id, incarnation) => {
@@ -403,6 +408,7 @@ impl Supervisor {
                 // Of a thread: by the real clock.
                 let deadline = Instant::now().checked_add(deadline.saturating_sub(self.now()));
                 self.loops[id].busy = self.handle.clock().busy();
+                self.loops[id].stop_by = deadline;
                 let shared = &self.loops[id].shared;
                 let wakers = shared.stop_quietly(self.stop_reason.clone(), deadline);
                 self.ring(id);

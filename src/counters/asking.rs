@@ -124,7 +124,10 @@ enum Answer {
 impl Question {
     fn answer(&self, answer: Answer) {
         let mut round = lock(&self.round);
-        if round.answers[self.index].replace(answer).is_none() {
+        // Once its reader has gone there is no place for it.
+        if let Some(place) = round.answers.get_mut(self.index)
+            && place.replace(answer).is_none()
+        {
             round.open -= 1;
         }
     }

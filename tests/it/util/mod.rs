@@ -87,6 +87,12 @@ impl Latch {
         assert!(guard.open, "the latch was not opened in time");
     }
 
+    /// Blocks until it is open, however long that takes.
+    pub fn wait_for_ever(&self) {
+        let guard = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_while(guard, |state| !state.open).unwrap());
+    }
+
     pub fn opened(&self) -> impl Future<Output = ()> + Send + 'static {
         let this = self.clone();
         poll_fn(move |cx| {
