@@ -92,7 +92,7 @@ impl<L: EventLoop> Mailbox<L> {
 
     /// Says how to wake the loop from any thread, and does so once: whatever was posted, or stopped, before gets its first turn.
     ///
-    /// The notify is called at most once between two turns; it must not block.
+    /// The notify is called at most once between two turns; it must not block. One that does keeps whoever posts; the service names it, and stops the others.
     pub fn set_notify(&self, notify: impl Fn() + Send + Sync + 'static) {
         self.shared().queue.bell.set_notify(Some(Arc::new(notify)));
     }

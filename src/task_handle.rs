@@ -63,7 +63,7 @@ pub trait TaskHandle: Clone + Send + Sync + 'static {
     fn task(&self) -> &TaskRef;
 
     /// Its task has ended, and nothing but an operator starts it again; or it never will start. Whoever waits by this handle is to be told. Called once
-    /// or more, on the supervisor's thread, which it must not block. By default nothing happens.
+    /// or more, on a thread of the service's own; if it blocks, it is named and left behind. By default nothing happens.
     fn ended(&self) {}
 }
 
