@@ -405,14 +405,17 @@ impl Shared {
             drop(state);
             let done = catch(deed);
             state = self.lock();
+            let in_charge = state.at.take_if(|at| at.thread == id).is_some();
+            if !in_charge {
+                self.come_back(&mut state, id);
+            }
             if let Err(panic) = done {
                 self.name_panic(&mut state, lane, &label, &panic);
             }
             drop(busy);
-            if state.at.take_if(|at| at.thread == id).is_some() {
+            if in_charge {
                 continue;
             }
-            self.come_back(&mut state, id);
             own = Some(lane);
             if lane == Lane::Alone {
                 return self.rejoin(&mut state, id, lane);

@@ -10,8 +10,10 @@ mod drops;
 mod embedding;
 mod failure;
 mod foreign;
+mod foreign_code;
 mod graph_errors;
 mod handles;
+mod host_logger;
 mod idle;
 mod live_options;
 #[cfg(feature = "net")]

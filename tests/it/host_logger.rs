@@ -1,6 +1,4 @@
-//! A logger of the host's own that panics, blocks for ever, or is slow. A binary of its own: a process has one logger.
-
-mod util;
+//! A logger of the host's own that panics, blocks for ever, or is slow. A process has one logger, so each has a process of its own.
 
 use std::{
     sync::{
@@ -11,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::util::{Latch, Log, SOON, alone, resident, state_of, up};
 use interloop::{Report, Running, Service, State};
 use log::{LevelFilter, Log as Logger, Metadata, Record};
-use util::{Latch, Log, SOON, resident, state_of, up, watched};
 
 /// Its services say by their names what it does with their lines.
 struct Host;
@@ -70,7 +68,7 @@ fn stops(running: Running, log: &Log) -> Report {
 
 #[test]
 fn a_logger_that_panics_costs_its_lines() {
-    watched(|| {
+    alone(|| {
         let log = Log::default();
         let running = up(service("panics", &log));
         let begun = Instant::now();
@@ -85,10 +83,9 @@ fn a_logger_that_panics_costs_its_lines() {
     });
 }
 
-/// One after the other: they share a latch.
 #[test]
 fn a_logger_that_blocks_is_left_behind_and_named_and_catches_up_when_it_comes_back() {
-    watched(|| {
+    alone(|| {
         let (log, release) = (Log::default(), Latch::default());
         *RELEASE.lock().unwrap() = Some(release.clone());
         let report = stops(up(service("blocks", &log)), &log);
@@ -124,7 +121,7 @@ fn a_logger_that_blocks_is_left_behind_and_named_and_catches_up_when_it_comes_ba
 
 #[test]
 fn a_logger_that_is_slow_holds_up_nobody() {
-    watched(|| {
+    alone(|| {
         let log = Log::default();
         let begun = Instant::now();
         let report = stops(up(service("slow", &log)), &log);

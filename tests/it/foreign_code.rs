@@ -1,6 +1,5 @@
 //! Code of others that the service calls beside its loops blocks for ever, or panics: all others stop in time, and it is named.
-
-mod util;
+#![cfg(feature = "metrics")]
 
 use std::{
     collections::HashSet,
@@ -15,11 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::util::{Latch, Log, SOON, quiet_resident, resident, state_of, up, watched};
 use interloop::{
     CallError, EventLoop, Mailbox, NoOptions, Reading, Report, Result, Running, Service, ServiceHandle, State,
     TaskHandle, TaskRef, Thread, Turn, task_fn,
 };
-use util::{Latch, Log, SOON, quiet_resident, resident, state_of, up, watched};
 
 /// Within what time all must have stopped that nothing keeps. Much of it is for a machine that is busy otherwise.
 const IN_TIME: Duration = Duration::from_secs(5);
