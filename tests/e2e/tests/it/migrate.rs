@@ -152,7 +152,7 @@ fn only_the_loops_in_use_are_started() {
     watched(|| {
         let mut service = start("thread", "thread", "thread");
         service.address("lines");
-        assert_eq!(threads(&service), ["files", "http", "lines", "migrate", "signals", "supervisor"]);
+        assert_eq!(threads(&service), ["files", "http", "lines", "migrate", "outside", "signals", "supervisor"]);
         service.signal(Signal::TERM);
         assert_eq!(service.wait(), 0);
     });
@@ -171,7 +171,7 @@ fn on_glib_mio_and_calloop_alone_no_runtime_has_a_thread() {
             assert!(begun.elapsed() < SOON, "the job does not file");
         }
         Client::connect(http).say("GET /book HTTP/1.1\r\nhost: x\r\n\r\n").hear("1 hello\n");
-        assert_eq!(threads(&service), ["calloop", "glib", "migrate", "mio", "signals", "supervisor"]);
+        assert_eq!(threads(&service), ["calloop", "glib", "migrate", "mio", "outside", "signals", "supervisor"]);
         service.signal(Signal::TERM);
         assert_eq!(service.wait(), 0);
     });
