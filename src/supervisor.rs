@@ -171,7 +171,7 @@ impl Supervisor {
             if let Message::Life(Event::TaskEnded(id, number, outcome)) = message {
                 tasks.remove(&id);
                 let cause = match outcome {
-                    Outcome::Error(why) => Cause::Error(why.into()),
+                    Outcome::Error(why) | Outcome::Suspect(why) => Cause::Error(why.into()),
                     Outcome::Panicked(why) => Cause::Panicked(why.into()),
                     _ => Cause::Ended,
                 };
@@ -673,8 +673,8 @@ impl Supervisor {
         let left = ending.abandoned || !report.stuck.is_empty() || !report.left_behind.is_empty();
         if let Some(leave) = self.on_abandoned.take() {
             self.outside.flush();
+            self.outside.settle(Instant::now() + outside::STUCK);
             if left {
-                self.outside.settle(Instant::now() + outside::STUCK);
                 leave(&report);
             }
         }

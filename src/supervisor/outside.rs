@@ -219,12 +219,13 @@ impl Outside {
         state.left.iter().chain(&state.at).map(|at| state.left_behind(at)).collect()
     }
 
-    /// Nothing follows what is to be done by now: the hand ends after that, and is waited for until the deadline.
+    /// Nothing follows what is to be done by now: the hand ends after that, and is waited for until the deadline, as is whatever was left behind but isn't
+    /// stuck.
     pub(super) fn close(&self, deadline: Instant) {
         let mut state = self.0.lock();
         state.closed = true;
         self.0.work.notify_all();
-        while state.threads.contains_key(&state.hand) && !state.gone.contains(&state.hand) {
+        while state.has_threads() {
             let now = Instant::now();
             if now >= deadline {
                 return;
@@ -257,6 +258,12 @@ impl State {
         self.bytes += item.bytes;
         behind.push_back(item);
         None
+    }
+
+    /// Whether there are threads that will end soon.
+    fn has_threads(&self) -> bool {
+        let is_stuck = |id: &u64| self.left.iter().any(|at| at.named && at.thread == *id);
+        self.threads.keys().any(|id| !self.gone.contains(id) && !is_stuck(id))
     }
 
     fn is_at_rest(&self) -> bool {
