@@ -673,8 +673,8 @@ impl Supervisor {
         let left = ending.abandoned || !report.stuck.is_empty() || !report.left_behind.is_empty();
         if let Some(leave) = self.on_abandoned.take() {
             self.outside.flush();
-            self.outside.settle(Instant::now() + outside::STUCK);
             if left {
+                self.outside.settle(Instant::now() + outside::STUCK);
                 leave(&report);
             }
         }

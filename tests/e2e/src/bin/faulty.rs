@@ -34,6 +34,10 @@ enum Kind {
     Ignore,
     /// Blocks its loop's thread for a minute once it is asked to stop.
     Block,
+    /// Has a gauge that blocks.
+    BlockGauge,
+    /// Writes to stderr itself, on and on.
+    Print,
 }
 
 struct Fault {
@@ -56,6 +60,13 @@ impl<L: EventLoop> Task<L> for Fault {
             Kind::Panic => panic!("the queue is on fire"),
             Kind::Ignore => std::future::pending().await,
             Kind::PanicDrop => self.panics_in_drop = true,
+            Kind::BlockGauge => cx.gauge_from("depth", || {
+                std::thread::sleep(Duration::from_secs(60));
+                0.0
+            }),
+            Kind::Print => loop {
+                eprintln!("a line that nobody reads");
+            },
             _ => {}
         }
         cx.until_shutdown().await;
