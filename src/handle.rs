@@ -328,7 +328,7 @@ impl ServiceHandle {
     }
 
     /// Reads the file of `--config`, those of `*_FILE` variables and systemd's credentials again, and [what tasks read](crate::Context::on_reload), checks
-    /// everything, and puts it in force: all of it, or, if there is an error, nothing. Tasks [are told](crate::Context::option_changes). The log file is opened anew. What came of it is logged, too.
+    /// everything, and puts it in force: all of it, or, if there is an error, nothing. Tasks [are told](crate::Context::option_changes). The log file is opened anew, without this call waiting for it. What came of it is logged, too.
     ///
     /// Unlike the other calls it reads files, on this thread.
     ///
@@ -345,10 +345,8 @@ impl ServiceHandle {
         #[cfg(not(feature = "logging"))]
         let _ = why;
         #[cfg(feature = "logging")]
-        match self.0.logger.get().map(crate::logging::Logger::reopen) {
-            Some(Ok(true)) => log::info!(target: self.name(), "{why}log opened anew"),
-            Some(Err(error)) => log::error!(target: self.name(), "{why}but the log can't be opened anew: {error}"),
-            Some(Ok(false)) | None => {}
+        if let Some(logger) = self.0.logger.get() {
+            logger.reopen(why);
         }
     }
 
@@ -393,6 +391,7 @@ impl ServiceHandle {
 
     #[cfg(feature = "logging")]
     pub(crate) fn set_logger(&self, logger: crate::logging::Logger) {
+        self.0.board.set_lost_lines(logger.lost_lines().clone());
         let _ = self.0.logger.set(logger);
     }
 

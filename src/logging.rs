@@ -2,25 +2,38 @@
 //!
 //! Libraries and tasks speak [`log`] only; `Service::run` calls [`init`] once. A record of a task has the target
 //! `{service}.{task}`, one of the service itself `{service}`. What is logged is decided by a [filter](levels::Filter)
-//! that can be changed at any time; how a line looks by [`lines`]; and a sink that is gone (a closed stderr, a full
-//! disk) costs the line, never the service.
+//! that can be changed at any time; how a line looks by [`lines`]. Who logs renders the line and puts it into a bounded
+//! [queue](queue::Queue); a [thread](writer::Writer) of its own writes it to the [sink](sink::Sink). A sink that is gone,
+//! full or stuck costs lines, which are counted, never the service.
 
 mod levels;
 mod lines;
+mod queue;
 mod sink;
 #[cfg(test)]
 mod tests;
+mod thread;
+mod writer;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+};
 
-use log::{LevelFilter, Log};
+use log::{LevelFilter, Log, Metadata, Record};
 
 use self::{
     levels::Filter,
     lines::Style,
+    queue::{FLUSH, Part, Queue},
     sink::{Sink, Surroundings},
+    writer::Writer,
 };
-pub(crate) use self::{levels::Levels, lines::Format};
+pub(crate) use self::{
+    levels::Levels,
+    lines::Format,
+    thread::{ends_in_order, never_wait},
+};
 
 /// What to log, where to and how.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +52,7 @@ pub(crate) struct LogSettings {
 ///
 /// # Errors
 ///
-/// The log file can't be opened; the text names it.
+/// The log file can't be opened; the text names it. Or there is no thread to be had.
 pub(crate) fn init(settings: LogSettings) -> Result<Logger, String> {
     let sink = match &settings.file {
         Some(path) => {
@@ -48,35 +61,78 @@ pub(crate) fn init(settings: LogSettings) -> Result<Logger, String> {
         None => Sink::stderr(),
     };
     let style = Style::new(settings.format, sink.surroundings());
-    let sink = Arc::new(sink);
     let filter = Arc::new(Filter::new(settings.service, settings.levels));
-    let ours = log::set_boxed_logger(assemble(filter.clone(), style, sink.clone())).is_ok();
+    let queue = Arc::new(Queue::new(sink.patience()));
+    let ours = log::set_boxed_logger(assemble(filter.clone(), style, queue.clone())).is_ok();
+    let logger = Logger { filter: filter.clone(), queue: queue.clone(), has_file: sink.has_path(), ours };
     if ours {
+        queue::install(&queue);
         log::set_max_level(filter.most());
+        let writer = Writer { queue, sink, style, filter, unwritten: None };
+        writer.start().map_err(|error| format!("can't start the log's thread: {error}"))?;
     }
-    Ok(Logger { filter, sink, ours })
+    Ok(logger)
 }
 
+/// How long a message may be, in bytes; of a longer one the rest is cut off.
+const LONGEST: usize = 1024 * 1024;
+
 /// The logger before it is installed. Fern's dispatch lets everything pass: the filter is what can change.
-fn assemble(filter: Arc<Filter>, style: Style, sink: Arc<Sink>) -> Box<dyn Log> {
+fn assemble(filter: Arc<Filter>, style: Style, queue: Arc<Queue>) -> Box<dyn Log> {
     let (_, logger) = fern::Dispatch::new()
         .level(LevelFilter::Trace)
         .filter(move |metadata| filter.allows(metadata))
         .format(move |out, message, record| {
-            // Rendered before the sink is locked: a message may log something itself while it is formatted.
-            let text = style.render(record, &message.to_string());
-            out.finish(format_args!("{text}"));
+            // Rendered before the queue is locked: a message may log something itself while it is formatted.
+            let mut message = message.to_string();
+            if message.len() > LONGEST {
+                let end = (0..=LONGEST).rfind(|at| message.is_char_boundary(*at)).unwrap_or(0);
+                let cut = message.len() - end;
+                message.truncate(end);
+                message.push_str(&format!(" .. ({cut} more bytes)"));
+            }
+            let text = style.render(record, &message);
+            out.finish(format_args!("{text}\n"));
         })
-        .chain(Box::new(sink) as Box<dyn Log>)
+        .chain(Box::new(Queued(queue)) as Box<dyn Log>)
         .into_log();
     logger
+}
+
+/// The end of fern's chain.
+struct Queued(Arc<Queue>);
+
+impl Log for Queued {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        self.0.push(record.args().to_string());
+    }
+
+    fn flush(&self) {
+        self.0.flush(FLUSH);
+    }
+}
+
+/// Gives the log the time to write what a panic has said: the process may be about to end.
+pub(crate) fn after_panic() {
+    let Some(queue) = queue::installed() else { return };
+    if cfg!(panic = "abort") {
+        queue.flush(FLUSH);
+    } else if thread::part() == Part::Ordinary {
+        // Panics that can't unwind end the process, too.
+        queue.flush(thread::LINE);
+    }
 }
 
 /// The logger of this process, for those that steer it.
 #[derive(Clone, Debug)]
 pub(crate) struct Logger {
     filter: Arc<Filter>,
-    sink: Arc<Sink>,
+    queue: Arc<Queue>,
+    has_file: bool,
     /// Whether it is the one in place.
     ours: bool,
 }
@@ -103,9 +159,17 @@ impl Logger {
         }
     }
 
-    /// Opens the log file anew, after it was moved away; false if there is none.
-    pub(crate) fn reopen(&self) -> std::io::Result<bool> {
-        self.sink.reopen()
+    /// Has the log file opened anew, after it was moved away, once all that was logged so far is written; if there is one. The reason stands before what
+    /// is logged about it.
+    pub(crate) fn reopen(&self, why: &str) {
+        if self.ours && self.has_file {
+            self.queue.reopen(why);
+        }
+    }
+
+    /// How many lines have been lost so far.
+    pub(crate) fn lost_lines(&self) -> &Arc<AtomicU64> {
+        self.queue.lost()
     }
 
     /// What one should know about this logger, if anything.

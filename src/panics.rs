@@ -18,6 +18,8 @@ pub(crate) fn install(service: &ServiceHandle) {
             (None, None) => format!("thread {}", std::thread::current().name().unwrap_or("without a name")),
         };
         log::error!(target: &target, "{who} panicked at {place}: {}", said(info.payload()).unwrap_or(NOTHING));
+        #[cfg(feature = "logging")]
+        crate::logging::after_panic();
     }));
 }
 

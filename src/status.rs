@@ -6,7 +6,7 @@ use std::{
     future::Future,
     pin::Pin,
     process::ExitCode,
-    sync::{Arc, Weak},
+    sync::{Arc, OnceLock, Weak},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -45,6 +45,8 @@ pub struct Status {
     pub tasks: Vec<TaskStatus>,
     /// Their loops.
     pub loops: Vec<LoopStatus>,
+    /// Lines of its log that were lost so far: what takes the log was too slow, stuck, full or gone.
+    pub lost_lines: u64,
     /// What needs somebody's attention.
     pub warnings: Vec<Warning>,
     /// What the service itself [exports](crate::ServiceHandle::export).
@@ -160,6 +162,9 @@ impl fmt::Display for Status {
             write!(f, " ({reason})")?;
         }
         write!(f, ", up {:.1} s", self.uptime)?;
+        if self.lost_lines > 0 {
+            write!(f, ", lost lines of the log {}", self.lost_lines)?;
+        }
         show(f, &self.exports)?;
         show(f, &self.counters)?;
         show(f, &self.gauges)?;
@@ -279,6 +284,8 @@ pub struct Report {
     /// What else had not come back by the end, and was left behind: code of others that the service calls beside its loops, such as a logger, a waker, or a
     /// `Drop`.
     pub left_behind: Vec<LeftBehind>,
+    /// Lines of the log that were lost until then.
+    pub lost_lines: u64,
 }
 
 /// A call into code of others that had not come back when the service ended. Its thread is left behind.
@@ -345,6 +352,9 @@ impl fmt::Display for Report {
         for LeftBehind { what, held } in &self.left_behind {
             write!(f, "; left behind: {what}, for {}", Seconds(*held))?;
         }
+        if self.lost_lines > 0 {
+            write!(f, "; lost lines of the log: {}", self.lost_lines)?;
+        }
         Ok(())
     }
 }
@@ -358,6 +368,8 @@ pub(crate) struct Board {
     book: Arc<Book>,
     /// Asks the gauges that are closures.
     asker: Asker,
+    /// What its log counts, if it has one.
+    lost_lines: OnceLock<Arc<figure::AtomicU64>>,
     inner: Mutex<Inner>,
 }
 
@@ -406,6 +418,7 @@ impl Board {
             clock,
             book: Arc::default(),
             asker: Asker::default(),
+            lost_lines: OnceLock::new(),
             inner: Mutex::new(Inner {
                 version: None,
                 phase: Phase::New,
@@ -539,6 +552,16 @@ impl Board {
         (inner.phase, inner.ready, self.clock.now().saturating_duration_since(inner.started))
     }
 
+    #[cfg(feature = "logging")]
+    pub(crate) fn set_lost_lines(&self, lost: Arc<figure::AtomicU64>) {
+        let _ = self.lost_lines.set(lost);
+    }
+
+    /// How many lines its log has lost.
+    pub(crate) fn lost_lines(&self) -> u64 {
+        self.lost_lines.get().map_or(0, |lost| lost.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn version(&self) -> Option<String> {
         lock(&self.inner).version.clone()
     }
@@ -650,6 +673,7 @@ impl Board {
             uptime: now.as_secs_f64(),
             tasks: inner.tasks.iter().map(|row| row.status(now, loop_name(row.event_loop))).collect(),
             loops: inner.loops.iter().map(LoopRow::status).collect(),
+            lost_lines: self.lost_lines(),
             warnings,
             exports: self.book.exports(),
             counters: std::mem::take(&mut of_service.counters),

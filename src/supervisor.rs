@@ -663,6 +663,7 @@ impl Supervisor {
             tasks,
             stuck: std::mem::take(&mut self.stuck),
             left_behind: self.outside.left_behind(),
+            lost_lines: self.handle.board().lost_lines(),
         };
         let level = match report.code {
             0 => Level::Info,
@@ -724,7 +725,10 @@ impl StartLoop {
         let run = move || {
             let gone = events.clone();
             farewell::at_the_end_of_this_thread(move || gone.tell(Message::LoopIsGone(id, incarnation)));
-            events.tell(Message::LoopLeaves(id, incarnation, drive()));
+            let ended = drive();
+            #[cfg(feature = "logging")]
+            crate::logging::ends_in_order();
+            events.tell(Message::LoopLeaves(id, incarnation, ended));
         };
         let spawned = thread::Builder::new().name(name.to_string()).spawn(run);
         let spawned = spawned.map_err(|error| format!("no thread for it: {error}"))?;

@@ -12,6 +12,7 @@ mod connections;
 pub mod dbus_load;
 pub mod grpc_load;
 pub mod http_load;
+pub mod log_load;
 pub mod ours;
 pub mod pin;
 pub mod process;

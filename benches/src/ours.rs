@@ -9,6 +9,7 @@ mod hosting;
 mod http;
 mod lateness;
 mod lifecycle;
+mod log;
 mod matrix;
 mod memory;
 mod posts;
@@ -33,6 +34,7 @@ pub fn register(suite: &mut Suite) {
     lifecycle::register(suite);
     memory::register(suite);
     counters::register(suite);
+    log::register(suite);
     commands::register(suite);
     lateness::register(suite);
     queues::register(suite);

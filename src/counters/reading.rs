@@ -228,6 +228,7 @@ impl Counters {
             ("ready", "", "Whether all tasks run and no stop was requested.", flag(ready)),
             ("uptime", "seconds", "The time since the start.", Reading::Gauge(uptime.as_secs_f64())),
             ("stopping", "", "Whether a stop was requested.", flag(phase >= Phase::Stopping)),
+            ("lost_lines", "", "Lines of the log that were lost.", Reading::Counter(self.0.lost_lines())),
         ];
         let mut entries = Vec::new();
         own(&mut entries, &Owner::Service, "interloop", service);

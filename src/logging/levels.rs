@@ -104,6 +104,10 @@ impl Filter {
         Self { service, levels: RwLock::new(levels) }
     }
 
+    pub(super) fn service(&self) -> &str {
+        &self.service
+    }
+
     pub(super) fn allows(&self, metadata: &Metadata<'_>) -> bool {
         let levels = self.levels.read().unwrap_or_else(PoisonError::into_inner);
         metadata.level() <= levels.of(&self.service, metadata.target())

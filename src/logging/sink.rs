@@ -7,10 +7,13 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
-use log::{Log, Metadata, Record};
+use super::{
+    queue::Queue,
+    thread::{LINE, STRETCH},
+};
 
 /// Who reads the lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,74 +25,214 @@ pub(super) enum Surroundings {
     Plain,
 }
 
-/// A writer for whole lines. What can't be written is dropped: fern's own outputs tell stderr about an error, and panic
-/// when that is what is broken.
+/// What takes bytes.
+pub(super) trait Output: Send {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Waits for so long, or for ever, until it takes more; whether it does.
+    fn wait(&self, _: Option<Duration>) -> bool {
+        true
+    }
+}
+
+/// stderr, past std's lock: a task whose `eprintln!` hangs holds that.
+struct Stderr;
+
+#[cfg(unix)]
+impl Output for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(io::stderr(), bytes)?)
+    }
+
+    fn wait(&self, timeout: Option<Duration>) -> bool {
+        wait(io::stderr(), timeout)
+    }
+}
+
+#[cfg(not(unix))]
+impl Output for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::stderr().write(bytes)
+    }
+}
+
+impl Output for File {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Write::write(self, bytes)
+    }
+
+    #[cfg(unix)]
+    fn wait(&self, timeout: Option<Duration>) -> bool {
+        wait(self, timeout)
+    }
+}
+
+/// An error is for the write that follows to find.
+#[cfg(unix)]
+fn wait(output: impl std::os::fd::AsFd, timeout: Option<Duration>) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    let timeout = timeout.and_then(|time| Timespec::try_from(time).ok());
+    loop {
+        match poll(&mut [PollFd::new(&output, PollFlags::OUT)], timeout.as_ref()) {
+            Err(rustix::io::Errno::INTR) => {}
+            ready => return ready != Ok(0),
+        }
+    }
+}
+
+/// How much goes into one write. Of lines that share a pipe or a terminal with those of other processes the system keeps only so much together: POSIX'
+/// PIPE_BUF, as Linux has it.
+const TOGETHER: usize = 4096;
+/// And in a file.
+const TOGETHER_IN_FILE: usize = 64 * 1024;
+
+/// Writes whole lines, and knows what became of them.
 pub(super) struct Sink {
-    out: Mutex<Box<dyn Write + Send>>,
+    output: Box<dyn Output>,
+    together: usize,
     /// The file that it appends to, if it is one.
     path: Option<PathBuf>,
+    /// Whether what was written last ends within a line.
+    is_torn: bool,
     surroundings: Surroundings,
 }
 
 impl fmt::Debug for Sink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sink").field("surroundings", &self.surroundings).finish_non_exhaustive()
+        f.debug_struct("Sink")
+            .field("path", &self.path)
+            .field("surroundings", &self.surroundings)
+            .finish_non_exhaustive()
     }
 }
 
 impl Sink {
-    pub(super) fn new(out: impl Write + Send + 'static, surroundings: Surroundings) -> Self {
-        Self { out: Mutex::new(Box::new(out)), path: None, surroundings }
+    pub(super) fn new(output: impl Output + 'static, surroundings: Surroundings) -> Self {
+        Self { output: Box::new(output), together: TOGETHER, path: None, is_torn: false, surroundings }
     }
 
     pub(super) fn stderr() -> Self {
-        let stderr = io::stderr();
-        let surroundings = surroundings(stderr.is_terminal(), stderr_inode(), &|name| env::var_os(name));
-        Self::new(stderr, surroundings)
+        let surroundings = surroundings(io::stderr().is_terminal(), stderr_inode(), &|name| env::var_os(name));
+        Self::new(Stderr, surroundings)
     }
 
     /// Appends to a file.
     pub(super) fn file(path: &Path) -> io::Result<Self> {
         let file = open(path)?;
         let surroundings = surroundings(file.is_terminal(), None, &|name| env::var_os(name));
-        Ok(Self { path: Some(path.to_owned()), ..Self::new(file, surroundings) })
+        let together = together(&file);
+        Ok(Self { path: Some(path.to_owned()), together, ..Self::new(file, surroundings) })
     }
 
     /// Opens the file anew: it may have been moved away to make room. When that fails the old one goes on.
-    /// False if it is no file.
-    pub(super) fn reopen(&self) -> io::Result<bool> {
-        let Some(path) = &self.path else { return Ok(false) };
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
         let file = open(path)?;
-        *self.out.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(file);
-        Ok(true)
+        self.together = together(&file);
+        self.output = Box::new(file);
+        self.is_torn = false;
+        Ok(())
+    }
+
+    /// Whether there is something to reopen.
+    pub(super) fn has_path(&self) -> bool {
+        self.path.is_some()
+    }
+
+    fn is_plain_file(&self) -> bool {
+        self.together == TOGETHER_IN_FILE
     }
 
     pub(super) fn surroundings(&self) -> Surroundings {
         self.surroundings
     }
+
+    /// How many bytes it is given at a time.
+    pub(super) fn together(&self) -> usize {
+        self.together
+    }
+
+    /// How long a line may wait for room before it. A file takes what it gets, sooner or later.
+    pub(super) fn patience(&self) -> Duration {
+        if self.is_plain_file() { STRETCH } else { LINE }
+    }
+
+    /// Writes these lines, waiting for as long as it takes: how many bytes of them it took, and what kept it from taking all. The queue is told how it
+    /// goes on. A line that is begun and not ended stays so: the next one begins behind a newline.
+    pub(super) fn write(&mut self, lines: &[u8], queue: &Queue) -> (usize, io::Result<()>) {
+        if self.is_torn {
+            if let Err(error) = self.write_some(b"\n", queue) {
+                return (0, Err(error));
+            }
+            self.is_torn = false;
+        }
+        let mut taken = 0;
+        while taken < lines.len() {
+            // One huge line in parts: a pipe that is ready takes that much without blocking. A file keeps together what is written together.
+            let end = if self.is_plain_file() { lines.len() } else { lines.len().min(taken + self.together) };
+            match self.write_some(&lines[taken..end], queue) {
+                Ok(some) => taken += some,
+                Err(error) => return (taken, Err(error)),
+            }
+            self.is_torn = lines[..taken].last() != Some(&b'\n');
+        }
+        (taken, Ok(()))
+    }
+
+    fn write_some(&mut self, bytes: &[u8], queue: &Queue) -> io::Result<usize> {
+        loop {
+            if !self.output.wait(Some(Duration::ZERO)) {
+                queue.is_full();
+                self.output.wait(None);
+            }
+            match self.output.write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(some) => {
+                    queue.goes_on(some);
+                    return Ok(some);
+                }
+                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
 }
 
-impl Log for Sink {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        // In one write: lines of other processes on the same terminal or file don't get in between.
-        let line = format!("{}\n", record.args());
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = out.write_all(line.as_bytes());
-    }
-
-    fn flush(&self) {
-        let _ = self.out.lock().unwrap_or_else(PoisonError::into_inner).flush();
-    }
-}
-
+/// Without waiting for anybody: to open a FIFO that nobody reads is an error.
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+
+        let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+        options.custom_flags(flags.bits().cast_signed());
+    }
+    options.open(path).map_err(|error| match is_fifo(path) {
+        true if error.kind() != io::ErrorKind::PermissionDenied => {
+            io::Error::new(error.kind(), "nobody reads this FIFO")
+        }
+        _ => error,
+    })
 }
 
+#[cfg(unix)]
+fn is_fifo(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+
+    path.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo())
+}
+
+#[cfg(not(unix))]
+fn is_fifo(_: &Path) -> bool {
+    false
+}
+
+fn together(file: &File) -> usize {
+    if file.metadata().is_ok_and(|metadata| metadata.is_file()) { TOGETHER_IN_FILE } else { TOGETHER }
+}
 /// `inode` is what the sink is, as `device:inode`, where it may be journald's.
 pub(super) fn surroundings(
     is_terminal: bool,

@@ -11,7 +11,12 @@ use std::{
 
 use log::{Level, Record};
 
-use super::{sink::surroundings, *};
+mod queue;
+
+use super::{
+    sink::{Output, surroundings},
+    *,
+};
 
 fn levels(text: &str) -> Levels {
     text.parse().unwrap()
@@ -21,13 +26,10 @@ fn levels(text: &str) -> Levels {
 #[derive(Clone, Default)]
 struct Memory(Arc<Mutex<Vec<u8>>>);
 
-impl io::Write for Memory {
+impl Output for Memory {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -47,13 +49,22 @@ struct Bench {
 fn bench(text: &str, format: Format, surroundings: Surroundings) -> Bench {
     let memory = Memory::default();
     let filter = Arc::new(Filter::new("hello".to_owned(), levels(text)));
-    let sink = Sink::new(memory.clone(), surroundings);
-    Bench { logger: assemble(filter.clone(), Style::new(format, surroundings), Arc::new(sink)), filter, memory }
+    let logger = logger(&filter, format, Sink::new(memory.clone(), surroundings));
+    Bench { logger, filter, memory }
+}
+
+/// A logger, with its thread, that writes to this sink.
+fn logger(filter: &Arc<Filter>, format: Format, sink: Sink) -> Box<dyn Log> {
+    let (queue, style) = (Arc::new(Queue::new(sink.patience())), Style::new(format, sink.surroundings()));
+    let logger = assemble(filter.clone(), style, queue.clone());
+    Writer { queue, sink, style, filter: filter.clone(), unwritten: None }.start().unwrap();
+    logger
 }
 
 impl Bench {
     fn log(&self, level: Level, target: &str, message: impl fmt::Display) {
         self.logger.log(&Record::builder().level(level).target(target).args(format_args!("{message}")).build());
+        self.logger.flush();
     }
 
     /// Whether a record gets through, and whether `enabled` says so.
@@ -248,20 +259,13 @@ fn a_message_may_log_while_it_is_formatted() {
 #[test]
 fn a_sink_that_fails_costs_the_line_only() {
     struct Broken;
-    impl io::Write for Broken {
+    impl Output for Broken {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::BrokenPipe.into())
-        }
-        fn flush(&mut self) -> io::Result<()> {
             Err(io::ErrorKind::BrokenPipe.into())
         }
     }
     let filter = Arc::new(Filter::new("hello".to_owned(), levels("info")));
-    let logger = assemble(
-        filter,
-        Style::new(Format::Human, Surroundings::Plain),
-        Arc::new(Sink::new(Broken, Surroundings::Plain)),
-    );
+    let logger = logger(&filter, Format::Human, Sink::new(Broken, Surroundings::Plain));
     logger.log(&Record::builder().level(Level::Error).target("hello").args(format_args!("lost")).build());
     logger.flush();
 }

@@ -308,6 +308,9 @@ impl Shared {
     fn make_hand(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
         let (id, shared) = (state.last + 1, self.clone());
         let serve = move || {
+            // What it says in the log it says for the supervisor.
+            #[cfg(feature = "logging")]
+            crate::logging::never_wait();
             let ends = shared.clone();
             farewell::at_the_end_of_this_thread(move || {
                 let mut state = ends.lock();

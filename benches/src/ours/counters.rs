@@ -4,11 +4,11 @@ use std::hint::black_box;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use interloop::Counter;
-use nix::time::{ClockId, clock_gettime};
 
+use crate::log_load::cpu_time;
 use crate::suite::{Bound, Failure, Sample, Suite};
 
 const ATOMIC: &str = "one thread: AtomicU64";
@@ -54,9 +54,4 @@ fn adds(threads: u32, n: u32, add: impl Fn() + Sync) -> Result<Sample, Failure> 
         threads.into_iter().map(|thread| thread.join().expect("adding doesn't panic")).collect::<Result<Vec<_>, _>>()
     })?;
     Ok(Sample::of_cpu(each * threads, times.iter().sum(), began.elapsed()))
-}
-
-/// What this thread has used.
-fn cpu_time() -> Result<Duration, Failure> {
-    Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
 }

@@ -99,10 +99,17 @@ impl Example {
 
     /// Starts this command.
     pub fn run(command: &mut Command) -> Self {
-        let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::logging_to(Stdio::piped(), command)
+    }
+
+    /// Starts this command. Unless its stderr is a new pipe, its log is the caller's to read.
+    pub fn logging_to(stderr: impl Into<Stdio>, command: &mut Command) -> Self {
+        let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
         let mut child = piped.spawn().unwrap_or_else(|error| panic!("can't start {command:?}: {error}"));
+        // The command keeps what it was given: without this, a pipe would never end.
+        command.stderr(Stdio::null());
         let stdout = Lines::read(child.stdout.take().expect("it is piped"));
-        let stderr = Lines::read(child.stderr.take().expect("it is piped"));
+        let stderr = child.stderr.take().map_or_else(Lines::none, Lines::read);
         Self { child, stdout, stderr, ended: None }
     }
 
@@ -220,6 +227,12 @@ impl Lines {
             }
             ours.change(|read| read.ended = true);
         });
+        lines
+    }
+
+    fn none() -> Self {
+        let lines = Self::default();
+        lines.change(|read| read.ended = true);
         lines
     }
 

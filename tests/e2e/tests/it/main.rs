@@ -11,6 +11,7 @@ mod gtk;
 mod http;
 mod http_thrift;
 mod leave_a_thread;
+mod logging;
 mod migrate;
 mod options_file;
 mod partners;

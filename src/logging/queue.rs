@@ -1,0 +1,311 @@
+//! The lines on their way from those who log to the thread that writes.
+//!
+//! Bounded in bytes. Its lock is held for moves in memory only: never for I/O, never while foreign code runs. Who finds no room waits a little, if the
+//! sink takes lines at all, and else loses the line; a thread that [never waits](super::thread::never_wait) has a part of its own. Lines leave in the
+//! order in which they came; where some were lost, their number stands in their place.
+
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use super::thread::{self, LINE};
+
+/// How many bytes of lines may wait, those that are being written among them.
+pub(super) const CAPACITY: usize = 1024 * 1024;
+/// How many of them are for threads that never wait.
+const RESERVED: usize = 128 * 1024;
+/// What a line takes beside its text.
+const OVERHEAD: usize = 64;
+/// How long whoever waits for all to be written waits at most; and for how long a sink has to be stuck so that nobody waits for it at the end of a thread.
+pub(super) const FLUSH: Duration = Duration::from_millis(500);
+/// And while the sink has been stuck for longer than that.
+const HOPELESS: Duration = Duration::from_millis(100);
+/// For how long a sink that was not seen to be full may take nothing until it counts as stuck: a disk may be slow, and the writer may be without a CPU.
+const SLOW: Duration = Duration::from_secs(1);
+/// And one that was seen to be full.
+const FULL: Duration = Duration::from_millis(100);
+
+/// Whose room a line takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Ordinary,
+    Reserved,
+}
+
+impl Part {
+    fn capacity(self) -> usize {
+        match self {
+            Self::Ordinary => CAPACITY - RESERVED,
+            Self::Reserved => RESERVED,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) text: String,
+    part: Part,
+}
+
+impl Line {
+    fn size(&self) -> usize {
+        self.text.capacity() + OVERHEAD
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Item {
+    Line(Line),
+    /// So many lines found no room here.
+    Lost(u64),
+    /// Open the file anew. The words stand before what is logged about it.
+    Reopen(String),
+}
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// How long a line may wait for room.
+    patience: Duration,
+    state: Mutex<State>,
+    /// For the writer: there is something to do.
+    more: Condvar,
+    /// For all others: something has been done.
+    less: Condvar,
+    lost: Arc<AtomicU64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    items: VecDeque<Item>,
+    /// What lines take, by part.
+    held: [usize; 2],
+    /// The number of the last item.
+    added: u64,
+    /// The number of the last one that is done with.
+    done: u64,
+    /// Up to which somebody has waited in vain.
+    given_up: u64,
+    /// When the sink counts as stuck, unless it takes something before.
+    stuck_from: Option<Instant>,
+    /// How many bytes it has taken so far.
+    taken: usize,
+    /// How many were lost behind the last item.
+    lost: u64,
+    reopens: bool,
+    writer_rests: bool,
+    waiting: usize,
+}
+
+impl State {
+    /// A part takes lines until it is full: the last one may be larger than what was left.
+    fn has_room(&self, part: Part) -> bool {
+        self.held[part as usize] < part.capacity()
+    }
+
+    /// Whether the sink has been stuck for so long.
+    fn is_stuck_for(&self, time: Duration, now: Instant) -> bool {
+        self.stuck_from.and_then(|from| from.checked_add(time)).is_some_and(|then| then <= now)
+    }
+
+    fn add(&mut self, item: Item) {
+        self.add_lost();
+        self.items.push_back(item);
+        self.added += 1;
+    }
+
+    /// Has it told, at this place, how many were lost.
+    fn add_lost(&mut self) {
+        if self.lost > 0 {
+            self.items.push_back(Item::Lost(mem::take(&mut self.lost)));
+            self.added += 1;
+        }
+    }
+}
+
+impl Queue {
+    pub(super) fn new(patience: Duration) -> Self {
+        let state = Mutex::default();
+        Self { patience, state, more: Condvar::new(), less: Condvar::new(), lost: Arc::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many lines have been lost so far.
+    pub(super) fn lost(&self) -> &Arc<AtomicU64> {
+        &self.lost
+    }
+
+    /// Takes a line, or counts it as lost.
+    pub(super) fn push(&self, text: String) {
+        let part = thread::part();
+        let mut state = self.lock();
+        if part == Part::Ordinary && !state.has_room(part) {
+            state = self.await_room(state);
+        }
+        if !state.has_room(part) {
+            state.lost += 1;
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let line = Line { text, part };
+        state.held[part as usize] += line.size();
+        state.add(Item::Line(line));
+        thread::has_logged(state.added);
+        self.wake_writer(state);
+    }
+
+    fn await_room<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let begun = Instant::now();
+        let deadline = begun + self.patience.min(thread::patience(begun, state.taken));
+        let mut now = begun;
+        while now < deadline && !state.has_room(Part::Ordinary) && !state.is_stuck_for(Duration::ZERO, now) {
+            // Not for longer: it may count as stuck meanwhile.
+            state = self.wait(state, LINE.min(deadline - now));
+            now = Instant::now();
+        }
+        thread::has_waited(now - begun, now);
+        state
+    }
+
+    fn wait<'a>(&'a self, mut state: MutexGuard<'a, State>, time: Duration) -> MutexGuard<'a, State> {
+        state.waiting += 1;
+        let (mut state, _) = self.less.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner);
+        state.waiting -= 1;
+        state
+    }
+
+    fn wake_writer(&self, mut state: MutexGuard<'_, State>) {
+        if mem::take(&mut state.writer_rests) {
+            drop(state);
+            self.more.notify_one();
+        }
+    }
+
+    /// Has the file opened anew, once all that was logged so far is written.
+    pub(super) fn reopen(&self, why: &str) {
+        let mut state = self.lock();
+        // One that is still to come is late enough for this caller, too.
+        if !mem::replace(&mut state.reopens, true) {
+            state.add(Item::Reopen(why.to_owned()));
+            self.wake_writer(state);
+        }
+    }
+
+    /// Waits until all that was logged so far is written or lost, for `time` at most.
+    pub(super) fn flush(&self, time: Duration) {
+        let mut state = self.lock();
+        // The writer takes that up by itself.
+        state.add_lost();
+        let last = state.added;
+        self.await_done(state, last, time);
+    }
+
+    /// As [`flush`](Self::flush), up to this item, unless nobody can hope for that any more.
+    pub(super) fn flush_at_end(&self, last: u64) {
+        let state = self.lock();
+        if state.given_up < last && !state.is_stuck_for(FLUSH, Instant::now()) {
+            self.await_done(state, last, FLUSH);
+        }
+    }
+
+    fn await_done<'a>(&'a self, mut state: MutexGuard<'a, State>, last: u64, time: Duration) {
+        let begun = Instant::now();
+        while state.done < last {
+            let now = Instant::now();
+            let waited = now - begun;
+            if waited >= time || waited >= HOPELESS && state.is_stuck_for(FLUSH, now) {
+                if time == FLUSH {
+                    state.given_up = state.given_up.max(last);
+                }
+                return;
+            }
+            state = self.wait(state, HOPELESS.min(time - waited));
+        }
+    }
+
+    /// For the writer: waits for something to do, and takes items into `batch`, in order, until their text is of `size` or more would pass it. A
+    /// [`Reopen`](Item::Reopen) comes alone.
+    pub(super) fn take(&self, batch: &mut Vec<Item>, size: usize) {
+        let mut state = self.lock();
+        loop {
+            if state.items.is_empty() {
+                // Nobody may ever log again.
+                state.add_lost();
+            }
+            if !state.items.is_empty() {
+                break;
+            }
+            state.writer_rests = true;
+            state = self.more.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.writer_rests = false;
+        let mut taken = 0;
+        while let Some(item) = state.items.front() {
+            let (length, is_alone) = match item {
+                Item::Line(line) => (line.text.len(), false),
+                Item::Lost(_) => (0, false),
+                Item::Reopen(_) => (0, true),
+            };
+            if !batch.is_empty() && (is_alone || taken + length > size) {
+                break;
+            }
+            taken += length;
+            batch.extend(state.items.pop_front());
+            if is_alone {
+                state.reopens = false;
+                break;
+            }
+        }
+        state.stuck_from = Some(Instant::now() + SLOW);
+    }
+
+    /// For the writer: the sink has taken so many bytes.
+    pub(super) fn goes_on(&self, bytes: usize) {
+        let mut state = self.lock();
+        state.taken = state.taken.wrapping_add(bytes);
+        state.stuck_from = Some(Instant::now() + SLOW);
+    }
+
+    /// For the writer: the sink was seen to be full.
+    pub(super) fn is_full(&self) {
+        self.lock().stuck_from = Some(Instant::now() + FULL);
+    }
+
+    /// For the writer: it is done with these, of which so many lines were lost.
+    pub(super) fn done(&self, batch: &mut Vec<Item>, lost: u64) {
+        self.lost.fetch_add(lost, Ordering::Relaxed);
+        let mut state = self.lock();
+        state.stuck_from = None;
+        state.done += batch.len() as u64;
+        for item in &*batch {
+            if let Item::Line(line) = item {
+                state.held[line.part as usize] -= line.size();
+            }
+        }
+        let is_awaited = state.waiting > 0;
+        drop(state);
+        batch.clear();
+        if is_awaited {
+            self.less.notify_all();
+        }
+    }
+}
+
+/// The queue of the process's own logger, if that is ours.
+static INSTALLED: OnceLock<Arc<Queue>> = OnceLock::new();
+
+pub(super) fn install(queue: &Arc<Queue>) {
+    let _ = INSTALLED.set(queue.clone());
+}
+
+pub(super) fn installed() -> Option<&'static Arc<Queue>> {
+    INSTALLED.get()
+}

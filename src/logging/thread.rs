@@ -1,0 +1,87 @@
+//! What a thread is to the log: how long it may wait for room, and what it waits for at its end.
+
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
+
+use super::queue::{CAPACITY, Part, installed};
+
+/// How long a line may wait for room on a pipe, a terminal or the like.
+pub(super) const LINE: Duration = Duration::from_millis(10);
+/// How long a thread may wait for room at a stretch. It gets this back as it works, a millisecond for each one that it doesn't wait; and whenever the sink
+/// has taken as much as the queue holds since: a sink of that rate keeps up, and is no reason to lose anything.
+pub(super) const STRETCH: Duration = Duration::from_millis(100);
+
+thread_local!(static THREAD: Thread = const {
+    Thread { part: Cell::new(Part::Ordinary), last: Cell::new(0), left: Cell::new(STRETCH), taken: Cell::new(0), waited_at: Cell::new(None) }
+});
+
+struct Thread {
+    part: Cell<Part>,
+    /// The number of its last line, until the thread ends in order.
+    last: Cell<u64>,
+    left: Cell<Duration>,
+    /// What the sink had taken when the thread began to use that up.
+    taken: Cell<usize>,
+    /// When it last stopped waiting.
+    waited_at: Cell<Option<Instant>>,
+}
+
+/// This thread never waits for the log, and has a part of the queue to itself. For those of the service itself that everything else relies on.
+pub(crate) fn never_wait() {
+    let _ = THREAD.try_with(|thread| thread.part.set(Part::Reserved));
+}
+
+/// This thread is about to end and the process goes on: nobody needs to wait for its last lines.
+pub(crate) fn ends_in_order() {
+    let _ = THREAD.try_with(|thread| thread.last.set(0));
+}
+
+/// This thread's part of the queue.
+pub(super) fn part() -> Part {
+    THREAD.try_with(|thread| thread.part.get()).unwrap_or(Part::Ordinary)
+}
+
+/// Notes the number of this thread's last line.
+pub(super) fn has_logged(number: u64) {
+    let _ = THREAD.try_with(|thread| thread.last.set(number));
+}
+
+/// How long this thread may wait for room now, when the sink has taken so much.
+pub(super) fn patience(now: Instant, taken: usize) -> Duration {
+    let left = THREAD.try_with(|thread| {
+        let worked = thread.waited_at.get().map_or(STRETCH, |at| now.saturating_duration_since(at));
+        let left = thread.left.get().saturating_add(worked);
+        if left >= STRETCH || taken.wrapping_sub(thread.taken.get()) >= CAPACITY {
+            thread.taken.set(taken);
+            thread.left.set(STRETCH);
+        } else {
+            thread.left.set(left);
+        }
+        thread.left.get()
+    });
+    // A thread whose locals are gone is about to end.
+    left.unwrap_or_default()
+}
+
+/// This thread has waited for so long.
+pub(super) fn has_waited(time: Duration, now: Instant) {
+    let _ = THREAD.try_with(|thread| {
+        thread.left.set(thread.left.get().saturating_sub(time));
+        thread.waited_at.set(Some(now));
+    });
+}
+
+/// glibc's `exit` runs the destructors of the thread that calls it, as does the end of `main`: what this thread has logged is still written then.
+impl Drop for Thread {
+    fn drop(&mut self) {
+        let last = self.last.get();
+        if last > 0
+            && self.part.get() == Part::Ordinary
+            && let Some(queue) = installed()
+        {
+            queue.flush_at_end(last);
+        }
+    }
+}
