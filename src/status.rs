@@ -333,13 +333,13 @@ impl From<&Report> for ExitCode {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let how = match self.code {
-            0 => "stopped gracefully",
-            124 => "stopped past its deadline",
-            1 => "stopped after a failure",
-            _ => "stopped by force",
-        };
-        write!(f, "{how} ({})", self.reason)?;
+        match self.code {
+            0 => f.write_str("stopped gracefully"),
+            124 => f.write_str("stopped past its deadline"),
+            1 => f.write_str("stopped after a failure"),
+            forced => write!(f, "stopped by force of {}", Reason::Signal(i32::from(forced.saturating_sub(128)))),
+        }?;
+        write!(f, " ({})", self.reason)?;
         for (name, state, cause) in &self.tasks {
             if let (State::Failed | State::Cancelled | State::Abandoned, Some(cause)) = (state, cause) {
                 write!(f, "; task {name} {state}: {cause}")?;

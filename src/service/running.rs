@@ -7,49 +7,59 @@ use std::{
 #[cfg(feature = "logging")]
 use super::Prepared;
 use super::Service;
-use crate::{Report, ServiceHandle, block, options::Stop, panics, signals::SignalThread};
+use crate::{Report, ServiceHandle, block, options::Stop, panics::PanicHook, signals::SignalThread};
 
 /// As the process: argv, environment, log, signals, panic hook.
-pub(super) fn run(mut service: Service) -> ExitCode {
+pub(super) fn run(service: Service) -> ExitCode {
+    // First of all: options may take their time, and threads inherit the signal mask.
+    let signals = match SignalThread::start(service.handle.events().clone()) {
+        Ok(signals) => signals,
+        Err(error) => {
+            return tell(&Stop::Config(format!("{}: can't install the signal handlers: {error}", service.about.name)));
+        }
+    };
+    let code = run_with(&signals, service).unwrap_or_else(|stop| tell(&stop));
+    // Last of all.
+    drop(signals);
+    code
+}
+
+fn run_with(signals: &SignalThread, mut service: Service) -> Result<ExitCode, Stop> {
     let name = service.about.name.clone();
     let handle = service.handle.clone();
     let mut arguments = std::mem::take(&mut service.arguments);
-    let ended = if cfg!(feature = "cli") {
+    let mut prepared = if cfg!(feature = "cli") {
         arguments.extend(std::env::args_os().skip(1));
-        service.prepare(arguments, Arc::new(|variable: &str| std::env::var_os(variable)))
+        service.prepare(arguments, Arc::new(|variable: &str| std::env::var_os(variable)))?
     } else {
-        service.prepare(arguments, Arc::new(|_: &str| None))
+        service.prepare(arguments, Arc::new(|_: &str| None))?
     };
-    let ended = ended.and_then(|mut prepared| {
-        let config = |text: String| Stop::Config(format!("{name}: {text}"));
-        #[cfg(feature = "logging")]
-        let logger = logging(&name, &prepared).map_err(config)?;
-        #[cfg(feature = "logging")]
-        handle.set_logger(logger);
-        panics::install(&handle);
-        let signals = SignalThread::start(handle.events().clone())
-            .map_err(|error| config(format!("can't install the signal handlers: {error}")))?;
-        prepared.supervisor.on_abandoned = Some(Box::new(|report| {
-            // A thread is stuck in there: returning from main could wait for it.
-            signal_hook::low_level::exit(i32::from(report.code));
-        }));
-        let jobs = prepared.main_jobs();
-        let supervisor =
-            prepared.launch().map_err(|error| config(format!("can't start the supervisor's thread: {error}")))?;
-        for job in jobs.iter().flatten() {
-            job();
+    let config = |text: String| Stop::Config(format!("{name}: {text}"));
+    #[cfg(feature = "logging")]
+    handle.set_logger(logging(&name, &prepared).map_err(config)?);
+    let _hook = PanicHook::install(&handle);
+    if let Some(note) = signals.note() {
+        log::debug!(target: &name, "{note}");
+    }
+    prepared.supervisor.on_abandoned = Some(Box::new(|report| {
+        // A thread is stuck in there: returning from main could wait for it.
+        signal_hook::low_level::exit(i32::from(report.code));
+    }));
+    let jobs = prepared.main_jobs();
+    signals.begin();
+    let supervisor =
+        prepared.launch().map_err(|error| config(format!("can't start the supervisor's thread: {error}")))?;
+    for job in jobs.iter().flatten() {
+        job();
+    }
+    let code = match supervisor.join() {
+        Ok(report) => ExitCode::from(&report),
+        Err(_) => {
+            log::error!(target: &name, "the supervisor has died");
+            ExitCode::FAILURE
         }
-        let code = match supervisor.join() {
-            Ok(report) => ExitCode::from(&report),
-            Err(_) => {
-                log::error!(target: &name, "the supervisor has died");
-                ExitCode::FAILURE
-            }
-        };
-        drop(signals);
-        Ok(code)
-    });
-    ended.unwrap_or_else(|stop| tell(&stop))
+    };
+    Ok(code)
 }
 
 #[cfg(feature = "logging")]

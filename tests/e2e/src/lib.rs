@@ -97,15 +97,23 @@ impl Example {
         Self::run(Command::new(binary(name)).args(arguments))
     }
 
-    /// Starts this command.
+    /// Starts this command, with nothing to read.
     pub fn run(command: &mut Command) -> Self {
         Self::logging_to(Stdio::piped(), command)
     }
 
     /// Starts this command. Unless its stderr is a new pipe, its log is the caller's to read.
     pub fn logging_to(stderr: impl Into<Stdio>, command: &mut Command) -> Self {
-        let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
-        let mut child = piped.spawn().unwrap_or_else(|error| panic!("can't start {command:?}: {error}"));
+        Self::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr))
+    }
+
+    /// Starts this command, which reads from there.
+    pub fn run_with_stdin(command: &mut Command, stdin: Stdio) -> Self {
+        Self::spawn(command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("can't start {command:?}: {error}"));
         // The command keeps what it was given: without this, a pipe would never end.
         command.stderr(Stdio::null());
         let stdout = Lines::read(child.stdout.take().expect("it is piped"));
