@@ -17,6 +17,7 @@ use std::{
 };
 
 use log::Level;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::outside::{Label, Lane, Outside};
 use crate::{
@@ -347,6 +348,12 @@ impl Supervisor {
                 (0..self.tasks.len())
                     .filter(|&task| self.tasks[task].event_loop == *id)
                     .for_each(|task| self.cancel(task));
+            }
+            // A second sender of one wish; a HUP may come any number of times.
+            Event::ShutdownRequested(reason @ Reason::Signal(SIGINT | SIGTERM))
+                if self.handle.shutdown().is_requested() =>
+            {
+                self.log(Level::Info, || format!("{reason} received, stopping already; once more stops hard"));
             }
             Event::HardStop(signal) => {
                 self.log(Level::Warn, || format!("{} received again, stopping hard", Reason::Signal(*signal)));

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::Write,
+    io::{self, Write},
     os::{fd::OwnedFd, unix::fs::OpenOptionsExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -183,7 +183,8 @@ fn a_hard_stop_is_told_with_the_signal_that_was_repeated() {
         service.signal(INT);
         service.log("INT received, stopping");
         service.signal(TERM);
-        thread::sleep(2 * NO_ECHO);
+        service.log("TERM received, stopping already; once more stops hard");
+        thread::sleep(NO_ECHO);
         service.signal(TERM);
         assert_eq!(service.wait(), 143);
         let log = service.whole_log();
@@ -273,6 +274,14 @@ fn blocked_signals_are_heard_and_blocked_again_after_the_end() {
         for signal in [INT, TERM] {
             let service = Example::run(&mut by(&["env", "--block-signal=INT,TERM,HUP,USR1"], &[("AFTER", "wait")]));
             service.log("all tasks started");
+            // A child inherits the mask of the thread that starts it. (libc blocks all signals while a thread begins.)
+            wait_until("a thread blocks signals", || {
+                let threads = fs::read_dir(format!("/proc/{}/task", service.id())).expect("the child is there");
+                let status = |thread: io::Result<fs::DirEntry>| fs::read_to_string(thread?.path().join("status"));
+                threads
+                    .map(status)
+                    .all(|status| status.is_ok_and(|status| status.contains("SigBlk:\t0000000000000000")))
+            });
             service.signal(Signal::USR1);
             service.log("surroundings running");
             service.signal(HUP);
@@ -435,6 +444,15 @@ fn with_another_stdin_a_hangup_reloads_while_the_terminal_is_there_and_stops_whe
     });
 }
 
+/// A process that must not outlive its test.
+struct Job(i32);
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        let _ = kill_process(Pid::from_raw(self.0).expect("a pid"), Signal::KILL);
+    }
+}
+
 #[test]
 fn a_job_of_an_interactive_shell_stops_with_its_terminal() {
     watched(|| {
@@ -447,6 +465,7 @@ fn a_job_of_an_interactive_shell_stops_with_its_terminal() {
             let mut keyboard = File::from(master);
             writeln!(keyboard, "{} {stdin} &", binary("surroundings").display()).expect("it is typed");
             shell.log("all tasks started");
+            let _job = Job(shell.log("[1] ")[4..].parse().expect("a pid"));
             drop(keyboard);
             shell.log("HUP received, stopping");
             shell.log("stopped gracefully (HUP)");
