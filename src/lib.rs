@@ -57,9 +57,11 @@
 //!
 //! # Signals
 //!
-//! Of [`Service::run`], not of [`start`](Service::start): the first INT or TERM stops in order; a second cancels everything, now; a third leaves at once,
-//! even if every thread is stuck. The same signal within 250 ms counts once. USR1 writes the [status](Status) to the log; HUP reads the files of options
-//! again, as [`reload`](ServiceHandle::reload), and opens the log file anew, or stops a service that hangs on a terminal.
+//! [`Service::run`] handles them, [`start`](Service::start) doesn't. INT or TERM stops the service in order; the same signal again cancels everything, now; the
+//! same a third time leaves at once, even if every thread is stuck. INT and TERM after each other don't escalate, and the same signal within 250 ms counts once.
+//! USR1 writes the [status](Status) to the log. HUP reads the files of options again, as [`reload`](ServiceHandle::reload), and reopens the log file; if it
+//! means that the terminal is gone, it stops the service. [`docs/signals.md`](https://docs.rs/crate/interloop/latest/source/docs/signals.md) has the table, and
+//! what is given back after `run`.
 //!
 //! # Options
 //!

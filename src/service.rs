@@ -300,6 +300,10 @@ impl Service {
     ///
     /// The exit code: 0 asked to stop, or all done; 1 a task or a start failed, or a restart limit was hit; 2 the command line's words; 78 a configuration
     /// that can't work; 124 something ran past its deadline; 128 + n forced by signal n. If a thread had to be left behind, the process ends here.
+    ///
+    /// Signals are handled from the first moment on. When it returns, INT, TERM, HUP and USR1, this thread's signal mask and the panic hook are what they were;
+    /// the logger stays. It may be called again, for another service.
+    /// [`docs/signals.md`](https://docs.rs/crate/interloop/latest/source/docs/signals.md) says exactly what is changed and given back.
     pub fn run(self) -> ExitCode {
         running::run(self)
     }

@@ -19,6 +19,7 @@ mod producer_consumer;
 mod quiet;
 mod run_commands;
 mod side_by_side;
+mod signals;
 mod small;
 mod thrift_multiplexed;
 mod tracing;
