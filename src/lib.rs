@@ -89,7 +89,7 @@
 //!   [`docs/logging.md`](https://docs.rs/crate/interloop/latest/source/docs/logging.md) has its options and limits.
 //! * `metrics` (default): [`Samples`], counters by regular expression; adds hdrhistogram and regex-lite.
 //! * `net` (default): sockets and readiness on every loop; adds futures-io, rustix and socket2.
-//! * `cron`: periodic tasks by cron expressions with time zones; adds cronexpr and jiff.
+//! * `cron`: periodic tasks by cron expressions with time zones; adds jiff.
 //! * `serde`: [`Status`] can be serialized; adds serde.
 //! * `testing`: the kit for tests, `interloop::testing`, with a fake clock; adds no crate. For `[dev-dependencies]`.
 //! * `tracing`: a span a task, and the caller's span goes along with what is asked of other loops; adds tracing.

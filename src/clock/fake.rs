@@ -29,14 +29,15 @@ pub(crate) struct Fake {
     inner: Mutex<Inner>,
     rested: Condvar,
     began: Instant,
-    #[cfg(feature = "cron")]
-    time_of_day: SystemTime,
     /// One moves it at a time.
     moving: Mutex<()>,
 }
 
 struct Inner {
     now: Instant,
+    /// What the system's clock would have shown when it began, had it been set then as it is now.
+    #[cfg(feature = "cron")]
+    time_of_day: SystemTime,
     next: u64,
     alarms: BTreeMap<(Instant, u64), Waker>,
     /// How much is to be done.
@@ -66,6 +67,8 @@ impl Fake {
         Arc::new(Self {
             inner: Mutex::new(Inner {
                 now,
+                #[cfg(feature = "cron")]
+                time_of_day: SystemTime::now(),
                 next: 0,
                 alarms: BTreeMap::new(),
                 busy: 0,
@@ -76,8 +79,6 @@ impl Fake {
             }),
             rested: Condvar::new(),
             began: now,
-            #[cfg(feature = "cron")]
-            time_of_day: SystemTime::now(),
             moving: Mutex::new(()),
         })
     }
@@ -96,7 +97,16 @@ impl Fake {
 
     #[cfg(feature = "cron")]
     pub(crate) fn time_of_day(&self) -> SystemTime {
-        self.time_of_day + self.elapsed()
+        let inner = self.lock();
+        inner.time_of_day + (inner.now - self.began)
+    }
+
+    /// None: too far back for the clock.
+    #[cfg(feature = "cron")]
+    pub(crate) fn set_time_of_day(&self, time: SystemTime) -> Option<()> {
+        let mut inner = self.lock();
+        inner.time_of_day = time.checked_sub(inner.now - self.began)?;
+        Some(())
     }
 
     // --- Alarms ---

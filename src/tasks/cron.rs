@@ -1,20 +1,48 @@
-//! Ticks by the calendar.
+//! Times by the calendar.
 
-use std::{
-    fmt,
-    str::FromStr,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+mod fields;
+mod option;
+mod ticks;
+
+use std::{fmt, str::FromStr, time::SystemTime};
+
+use jiff::{
+    Timestamp, ToSpan,
+    civil::DateTime,
+    fmt::temporal::DateTimeParser,
+    tz::{Offset, TimeZone},
 };
 
-use super::ticks::{FirstRun, MissedTicks, Timing, by_chance};
+use self::fields::Fields;
+pub(super) use self::{
+    option::ByCron,
+    ticks::{CronTicks, Now},
+};
 
-/// Times by a cron expression, in a time zone: minute, hour, day of the month, month, day of the week, and the zone's name by IANA. What the fields may say
-/// is what the crate cronexpr knows: names, ranges, steps, `L`, `W`, `#`.
+/// Times given by a cron expression in a time zone: minute, hour, day of the month, month, day of the week, and the zone.
 ///
-/// The time zone is part of the expression, since a time without one is none. A time that the zone skips, when the clocks go forward, comes with the
-/// first minute after the gap that fits; when they go back, it is the calendar that counts.
+/// * A field is `*`, a value, a range (`1-5`), one of these with a step (`*/15`, `0-30/10`; `5/20` is `5-59/20`), or a list of them. Months and days of the
+///   week have names: `JAN`, `mon`. Sunday is 0 and 7. Ranges don't wrap around.
+/// * A day of the month may be `L`, the last one, or `15W`, the day from Monday to Friday that is nearest to the 15th in the same month; a day of the week
+///   `5L`, the last Friday of the month, or `5#2`, the second.
+/// * As in cron, if neither of the two day fields begins with `*`, a day has to match only one of them; otherwise both.
+/// * `@hourly`, `@daily` (`@midnight`), `@weekly`, `@monthly` and `@yearly` (`@annually`) stand for five fields: `@daily Europe/Berlin`.
+/// * The zone is a name of the tz database, `UTC`, or an offset such as `+05:30`. There is no default.
 ///
-/// A tick is waited for by the loop's timers: a system clock that is set meanwhile, or a machine that sleeps, is noticed when the timer is up.
+/// # When the clocks change
+///
+/// It is as cron(8) has it. A **wildcard** has a `*` in its minute or hour field, or all values of the field: `0 * * * *`, `*/15 * * * *`. It goes on by
+/// real time: it comes whenever the zone's clock shows a time that matches, which in an hour that comes twice is twice, and in an hour that is skipped never.
+///
+/// Everything else has **fixed times**, such as `30 2 * * *`, and each of them comes once on each day that matches. If the clocks are put forward past it,
+/// it comes right after the gap; several times in one gap come as one. If the clocks are put back, so that it is there twice, it comes the first time. If a zone
+/// skips a whole day, nothing of that day comes.
+///
+/// The rules of the zone are those of the moment when the expression was read: a process has to be restarted for newer ones.
+///
+/// # When the system's clock is set
+///
+/// See [`Periodic::cron`](super::Periodic::cron).
 ///
 /// ```
 /// use interloop::tasks::Cron;
@@ -23,25 +51,75 @@ use super::ticks::{FirstRun, MissedTicks, Timing, by_chance};
 /// let nightly: Cron = "30 3 * * MON-FRI Europe/Berlin".parse()?;
 /// assert_eq!(nightly.to_string(), "30 3 * * MON-FRI Europe/Berlin");
 /// let error = "30 3 * * *".parse::<Cron>().unwrap_err();
-/// assert!(error.to_string().contains("timezone"), "{error}");
+/// assert!(error.to_string().contains("time zone"), "{error}");
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone)]
 pub struct Cron {
     text: Box<str>,
-    times: cronexpr::Crontab,
+    fields: Fields,
+    zone: TimeZone,
 }
 
 impl Cron {
-    /// The first of its times that comes later than this, if there is one in the next four years.
+    /// Returns the first of its times that is later than this one. None: the calendar ends before (with the year 9999).
     pub fn after(&self, time: SystemTime) -> Option<SystemTime> {
-        let nanoseconds = match time.duration_since(UNIX_EPOCH) {
-            Ok(since) => i128::try_from(since.as_nanos()).ok()?,
-            Err(before) => -i128::try_from(before.duration().as_nanos()).ok()?,
-        };
-        let from = cronexpr::MakeTimestamp::from_nanosecond(nanoseconds).ok()?;
-        self.times.find_next(from).ok().map(|next| next.timestamp().into())
+        self.next(Timestamp::try_from(time).ok()?).map(SystemTime::from)
+    }
+
+    /// Goes through the stretches of time in which the zone's offset is the same: in each of them it is plain arithmetic.
+    fn next(&self, time: Timestamp) -> Option<Timestamp> {
+        let mut offset = self.zone.to_offset(time);
+        let mut from = offset.to_datetime(time).checked_add(1.nanosecond()).ok()?;
+        if let Some((_, before)) = self.last_change(time, offset) {
+            from = from.max(before);
+        }
+        let mut after = time;
+        loop {
+            let change = self.zone.following(after).find(|change| change.offset() != offset);
+            let change = change.map(|change| (change.timestamp(), change.offset()));
+            let first = self.fields.first(from);
+            let Some((at, next)) = change else { return offset.to_timestamp(first?).ok() };
+            let (end, begin) = (offset.to_datetime(at), next.to_datetime(at));
+            if let Some(first) = first.filter(|first| *first < end) {
+                return offset.to_timestamp(first).ok();
+            }
+            if !self.fields.is_wildcard && self.is_skipped(end, begin) {
+                return Some(at);
+            }
+            from = if self.fields.is_wildcard { begin } else { begin.max(end) };
+            (after, offset) = (at, next);
+        }
+    }
+
+    /// If fixed times are not to come again in this stretch of time, until when.
+    fn last_change(&self, time: Timestamp, offset: Offset) -> Option<(Timestamp, DateTime)> {
+        if self.fields.is_wildcard {
+            return None;
+        }
+        let changes = self.zone.preceding(time.checked_add(1.nanosecond()).ok()?);
+        // It doesn't reach farther: no clock was ever put back by more than a day.
+        let mut near = changes.take_while(|change| time.duration_since(change.timestamp()).as_hours() < 48);
+        near.find_map(|change| {
+            let at = change.timestamp();
+            let before = self.zone.to_offset(at.checked_sub(1.nanosecond()).ok()?);
+            (before != offset).then(|| (at, before.to_datetime(at)))
+        })
+    }
+
+    /// Whether one of these times, which the clocks of the zone don't show, is on a day that they do show.
+    fn is_skipped(&self, begin: DateTime, end: DateTime) -> bool {
+        let mut from = begin;
+        while let Some(time) = self.fields.first(from).filter(|time| *time < end) {
+            let Ok(tomorrow) = time.date().tomorrow() else { return false };
+            let (midnight, next_midnight) = (time.date().at(0, 0, 0, 0), tomorrow.at(0, 0, 0, 0));
+            if midnight < begin || end < next_midnight {
+                return true;
+            }
+            from = next_midnight;
+        }
+        false
     }
 }
 
@@ -49,13 +127,50 @@ impl FromStr for Cron {
     type Err = CronError;
 
     fn from_str(text: &str) -> Result<Self, CronError> {
-        let times = cronexpr::parse_crontab(text).map_err(|error| {
-            // It draws an arrow below the expression, and says at its head what is wrong.
-            let said = error.to_string();
-            let why = said.lines().last().unwrap_or_default().trim_start_matches([' ', '^']).to_owned();
-            CronError { text: text.into(), why }
-        })?;
-        Ok(Self { text: text.into(), times })
+        let words: Vec<_> = text.split_ascii_whitespace().collect();
+        let error = |why| CronError { text: shown(&words.join(" ")).into(), why };
+        let (fields, zone) = match words[..] {
+            [minute, hour, day, month, weekday, zone] => ([minute, hour, day, month, weekday], zone),
+            [name, zone] if name.starts_with('@') => (named(name).ok_or_else(|| error(Why::Name))?, zone),
+            [_, _, _, _, _] => return Err(error(Why::NoZone)),
+            [name] if name.starts_with('@') => return Err(error(Why::NoZone)),
+            _ => return Err(error(Why::Count(words.len()))),
+        };
+        let fields = Fields::read(fields).map_err(|why| error(Why::Field(shown(&why))))?;
+        let zone = zone_of(zone).map_err(error)?;
+        if !fields.ever() {
+            return Err(error(Why::Never));
+        }
+        Ok(Self { text: text.into(), fields, zone })
+    }
+}
+
+/// As part of one line.
+fn shown(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
+}
+
+fn named(name: &str) -> Option<[&'static str; 5]> {
+    Some(match name {
+        "@hourly" => ["0", "*", "*", "*", "*"],
+        "@daily" | "@midnight" => ["0", "0", "*", "*", "*"],
+        "@weekly" => ["0", "0", "*", "*", "0"],
+        "@monthly" => ["0", "0", "1", "*", "*"],
+        "@yearly" | "@annually" => ["0", "0", "1", "1", "*"],
+        _ => return None,
+    })
+}
+
+fn zone_of(name: &str) -> Result<TimeZone, Why> {
+    static PARSER: DateTimeParser = DateTimeParser::new();
+    // What needs no database.
+    if ["UTC", "Etc/UTC", "GMT", "Etc/GMT", "Z", "Zulu"].iter().any(|utc| utc.eq_ignore_ascii_case(name)) {
+        return Ok(TimeZone::UTC);
+    }
+    match PARSER.parse_time_zone(name) {
+        Ok(zone) if !zone.is_unknown() => Ok(zone),
+        _ if jiff::tz::db().is_definitively_empty() => Err(Why::NoDatabase(shown(name))),
+        _ => Err(Why::UnknownZone(shown(name))),
     }
 }
 
@@ -71,134 +186,57 @@ impl fmt::Debug for Cron {
     }
 }
 
-/// A text that is no [`Cron`] expression.
+/// A text that is no [`Cron`] expression, or one that can't work: its day never comes, or its time zone needs a tz database and there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CronError {
     text: Box<str>,
-    why: String,
+    why: Why,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Why {
+    Count(usize),
+    Name,
+    NoZone,
+    /// In whole words.
+    Field(String),
+    UnknownZone(String),
+    NoDatabase(String),
+    Never,
+}
+
+impl CronError {
+    /// Whether nothing is wrong with how it is written.
+    pub(super) fn is_well_formed(&self) -> bool {
+        matches!(self.why, Why::NoDatabase(_) | Why::Never)
+    }
 }
 
 impl fmt::Display for CronError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no cron expression such as \"0 3 * * * Europe/Berlin\": \"{}\": {}", self.text, self.why)
+        let Self { text, why } = self;
+        if !self.is_well_formed() {
+            write!(f, "no cron expression such as \"0 3 * * * Europe/Berlin\": ")?;
+        }
+        write!(f, "\"{text}\": ")?;
+        match why {
+            Why::Count(0) => f.write_str("it is empty"),
+            Why::Count(count) => write!(
+                f,
+                "it has {count} fields, and needs six: minute, hour, day of the month, month, day of the week, time zone"
+            ),
+            Why::Name => f.write_str("only @hourly, @daily, @weekly, @monthly and @yearly stand for fields"),
+            Why::NoZone => f.write_str("the time zone is missing at its end, such as UTC or Europe/Berlin"),
+            Why::Field(why) => f.write_str(why),
+            Why::UnknownZone(name) => write!(f, "the tz database has no time zone \"{name}\""),
+            Why::NoDatabase(name) => write!(
+                f,
+                "the time zone \"{name}\" needs the tz database, and there is none: install it (the package tzdata), or set TZDIR to \
+                 where it is; UTC works without"
+            ),
+            Why::Never => f.write_str("there is no such day in any year, so it would never run"),
+        }
     }
 }
 
 impl std::error::Error for CronError {}
-
-/// The ticks of one incarnation.
-#[derive(Debug)]
-pub(super) struct CronTicks {
-    cron: Cron,
-    missed: MissedTicks,
-    jitter: Duration,
-    /// None: there is none any more.
-    next: Option<SystemTime>,
-    /// By how much the next one comes later.
-    delay: Duration,
-}
-
-/// So many missed ticks are counted; beyond, the clock has been set.
-const MOST: u64 = 10_000;
-
-impl CronTicks {
-    pub(super) fn begin(cron: Cron, timing: &Timing, now: SystemTime) -> Self {
-        let (next, delay) = match timing.first {
-            FirstRun::AtOnce => (Some(now), Duration::ZERO),
-            FirstRun::AfterInterval => (cron.after(now), by_chance(timing.jitter)),
-        };
-        Self { cron, missed: timing.missed, jitter: timing.jitter, next, delay }
-    }
-
-    pub(super) fn rest(&self, now: SystemTime) -> Option<Duration> {
-        let due = self.next?.checked_add(self.delay)?;
-        Some(due.duration_since(now).unwrap_or_default())
-    }
-
-    pub(super) fn fire(&mut self, now: SystemTime) -> u64 {
-        let Some(this) = self.next else { return 0 };
-        self.delay = by_chance(self.jitter);
-        self.next = self.cron.after(this);
-        let mut missed = 0;
-        while self.missed != MissedTicks::Burst
-            && let Some(next) = self.next.filter(|next| *next <= now)
-        {
-            missed += 1;
-            self.next = self.cron.after(if missed < MOST { next } else { now });
-        }
-        missed
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(second: u64) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(second)
-    }
-
-    /// Seconds from one moment to the next three times.
-    fn next_three(expression: &str, from: u64) -> Vec<u64> {
-        let cron: Cron = expression.parse().expect("it is one");
-        let times = std::iter::successors(Some(at(from)), |time| cron.after(*time)).skip(1).take(3);
-        times.map(|time| time.duration_since(at(from)).expect("later").as_secs()).collect()
-    }
-
-    /// 2024-03-30, 00:00 UTC: the night before the clocks of Berlin go forward.
-    const BEFORE_SUMMER: u64 = 1_711_756_800;
-    const HOUR: u64 = 3600;
-
-    #[test]
-    fn times_are_those_of_the_time_zone() {
-        assert_eq!(next_three("0 12 * * * UTC", BEFORE_SUMMER), [12 * HOUR, 36 * HOUR, 60 * HOUR]);
-        // An hour ahead, and from the second day on two.
-        assert_eq!(next_three("0 12 * * * Europe/Berlin", BEFORE_SUMMER), [11 * HOUR, 34 * HOUR, 58 * HOUR]);
-    }
-
-    #[test]
-    fn what_never_comes_is_none() {
-        let cron: Cron = "0 0 30 2 * UTC".parse().expect("the words are right");
-        assert_eq!(cron.after(at(0)), None);
-    }
-
-    #[test]
-    fn what_is_wrong_is_said_in_one_line() {
-        for (text, why) in [("* * * * * Mars/Crater", "timezone Mars/Crater"), ("61 * * * * UTC", "61"), ("", "")] {
-            let error = text.parse::<Cron>().expect_err("wrong").to_string();
-            assert!(error.contains(why) && !error.contains('\n'), "{error}");
-        }
-    }
-
-    fn ticks(missed: MissedTicks, first: FirstRun) -> CronTicks {
-        let timing = Timing { missed, ..Timing::every(Duration::ZERO, first) };
-        CronTicks::begin("*/10 * * * * UTC".parse().expect("it is one"), &timing, at(30))
-    }
-
-    #[test]
-    fn missed_times_are_skipped_or_made_up_for() {
-        for missed in [MissedTicks::Skip, MissedTicks::Delay] {
-            let mut ticks = ticks(missed, FirstRun::AfterInterval);
-            assert_eq!(ticks.next, Some(at(600)));
-            assert_eq!((ticks.fire(at(2500)), ticks.next), (3, Some(at(3000))));
-        }
-        let mut ticks = ticks(MissedTicks::Burst, FirstRun::AfterInterval);
-        for next in [1200, 1800, 2400, 3000] {
-            assert_eq!((ticks.fire(at(2500)), ticks.next), (0, Some(at(next))));
-        }
-    }
-
-    #[test]
-    fn the_first_may_come_at_once() {
-        let mut ticks = ticks(MissedTicks::Skip, FirstRun::AtOnce);
-        assert_eq!(ticks.next, Some(at(30)));
-        assert_eq!((ticks.fire(at(30)), ticks.next), (0, Some(at(600))));
-    }
-
-    #[test]
-    fn a_clock_that_is_set_far_ahead_is_caught_up_with_in_one_step() {
-        let mut ticks = ticks(MissedTicks::Skip, FirstRun::AfterInterval);
-        let later = 600 * 1_000_000;
-        assert_eq!((ticks.fire(at(later + 1)), ticks.next), (MOST, Some(at(later + 600))));
-    }
-}

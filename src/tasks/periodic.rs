@@ -119,7 +119,14 @@ impl<W> Periodic<W> {
         self
     }
 
-    /// Does it at these times, and not by the interval, unless `--{task}-interval` is given.
+    /// Runs at these times, and not by the interval, unless `--{task}-interval` is given.
+    ///
+    /// If the system's clock is set, this is noticed when a run is due, and within an hour otherwise; the same holds for a machine that slept.
+    ///
+    /// * Set forward: what the clock has jumped over comes once, at once, also with [`MissedTicks::Burst`].
+    /// * Set back: a time that the task has run at comes again only if half an interval has gone by since the last run, and, if it is a
+    ///   [fixed time](Cron#when-the-clocks-change), three hours. So a job at noon doesn't run again when the clock is set back from one minute past twelve
+    ///   to eleven, one that runs every 15 minutes goes on doing so, and after a day back neither rests for a day.
     #[cfg(feature = "cron")]
     pub fn cron(mut self, cron: Cron) -> Self {
         self.timing.cron = Some(cron);

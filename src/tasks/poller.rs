@@ -141,7 +141,7 @@ impl<W, T: Clone + Send + 'static> Poller<W, T> {
         self
     }
 
-    /// Fetches at these times, and not by the interval, unless `--{task}-interval` is given.
+    /// Fetches at these times, and not by the interval, unless `--{task}-interval` is given. See [`Periodic::cron`](crate::tasks::Periodic::cron).
     #[cfg(feature = "cron")]
     pub fn cron(mut self, cron: Cron) -> Self {
         self.timing.cron = Some(cron);

@@ -45,25 +45,18 @@ pub struct RunnerOptions<O: Args> {
     /// How often to do it; the program's own interval by default
     #[arg(long, value_name = "DURATION", value_parser = period)]
     interval: Option<Duration>,
-    /// When to do it, by minute, hour, day, month, day of the week and time zone: "0 3 * * * Europe/Berlin"
     #[cfg(feature = "cron")]
-    #[arg(long, value_name = "EXPRESSION", value_parser = cron, conflicts_with = "interval")]
-    cron: Option<super::Cron>,
+    #[command(flatten)]
+    by: super::cron::ByCron,
     #[command(flatten)]
     own: Shared<O>,
-}
-
-/// A cron expression as people write it.
-#[cfg(feature = "cron")]
-fn cron(text: &str) -> std::result::Result<super::Cron, super::CronError> {
-    text.parse()
 }
 
 impl<O: Args> RunnerOptions<O> {
     /// Whether another timing is wanted.
     fn is_retimed(&self, before: &Self) -> bool {
         #[cfg(feature = "cron")]
-        if self.cron.as_ref().map(ToString::to_string) != before.cron.as_ref().map(ToString::to_string) {
+        if self.by != before.by {
             return true;
         }
         self.interval != before.interval
@@ -74,7 +67,7 @@ impl<O: Args> RunnerOptions<O> {
         #[allow(unused_mut, reason = "the feature cron")]
         let mut timing = Timing { interval: self.interval.unwrap_or(said.interval), ..said.clone() };
         #[cfg(feature = "cron")]
-        match (self.interval, &self.cron) {
+        match (self.interval, &self.by.cron) {
             (_, Some(cron)) => timing.cron = Some(cron.clone()),
             (Some(_), None) => timing.cron = None,
             (None, None) => {}

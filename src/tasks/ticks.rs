@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 #[cfg(feature = "cron")]
-use super::cron::{Cron, CronTicks};
+use super::cron::{Cron, CronTicks, Now};
 use crate::clock::Clock;
 
 /// When the first run is.
@@ -71,18 +71,18 @@ impl Ticks {
         let clock = clock.clone();
         #[cfg(feature = "cron")]
         if let Some(cron) = &timing.cron {
-            let ticks = CronTicks::begin(cron.clone(), timing, clock.time_of_day());
+            let ticks = CronTicks::begin(cron.clone(), timing, now(&clock));
             return Self { clock, kind: Kind::Cron(ticks) };
         }
         Self { kind: Kind::Grid(Grid::begin(timing, clock.now())), clock }
     }
 
-    /// How long it is until the next one; None: there is none.
-    pub(super) fn rest(&self) -> Option<Duration> {
-        match &self.kind {
+    /// How long to wait for the next one, at most; zero: it has come; None: there is none.
+    pub(super) fn rest(&mut self) -> Option<Duration> {
+        match &mut self.kind {
             Kind::Grid(grid) => grid.rest(self.clock.now()),
             #[cfg(feature = "cron")]
-            Kind::Cron(ticks) => ticks.rest(self.clock.time_of_day()),
+            Kind::Cron(ticks) => ticks.rest(now(&self.clock)),
         }
     }
 
@@ -91,18 +91,23 @@ impl Ticks {
         match &mut self.kind {
             Kind::Grid(grid) => grid.fire(self.clock.now()),
             #[cfg(feature = "cron")]
-            Kind::Cron(ticks) => ticks.fire(self.clock.time_of_day()),
+            Kind::Cron(ticks) => ticks.fire(now(&self.clock)),
         }
     }
 
     /// Whether a run that took this long, until now, took too long.
-    pub(super) fn is_slow(&self, took: Duration) -> bool {
+    pub(super) fn is_slow(&mut self, took: Duration) -> bool {
         match &self.kind {
             Kind::Grid(grid) => took > grid.period,
             #[cfg(feature = "cron")]
             Kind::Cron(_) => self.rest().is_some_and(|rest| rest.is_zero()),
         }
     }
+}
+
+#[cfg(feature = "cron")]
+fn now(clock: &Clock) -> Now {
+    Now { time: clock.now(), time_of_day: clock.time_of_day() }
 }
 
 /// Ticks a period apart.

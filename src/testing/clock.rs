@@ -1,5 +1,7 @@
 //! A clock that the test moves.
 
+#[cfg(feature = "cron")]
+use std::time::SystemTime;
 use std::{
     fmt,
     sync::{Arc, OnceLock},
@@ -72,6 +74,24 @@ impl Clock {
     /// The time now, as [`Context::now`](crate::Context::now) has it.
     pub fn now(&self) -> Instant {
         self.fake.now()
+    }
+
+    /// Returns the time of day, which cron expressions go by: that of the system's clock when the fake clock was made, moved along with it.
+    #[cfg(feature = "cron")]
+    pub fn time_of_day(&self) -> SystemTime {
+        self.fake.time_of_day()
+    }
+
+    /// Sets the time of day, as somebody may set the system's clock, forward or back; [`now`](Self::now) stays as it is, and nobody is woken. Before the
+    /// start it is the time of day at which the service starts.
+    ///
+    /// # Panics
+    ///
+    /// If the time is too far back for the system's clock.
+    #[cfg(feature = "cron")]
+    #[track_caller]
+    pub fn set_time_of_day(&self, time: SystemTime) {
+        self.fake.set_time_of_day(time).expect("the clock does not go that far back");
     }
 
     /// How far it is to the next deadline that somebody waits for, at rest.

@@ -4,6 +4,8 @@ mod calls;
 mod command;
 mod context;
 mod counters;
+#[cfg(all(feature = "cron", feature = "testing"))]
+mod cron;
 #[cfg(feature = "watch")]
 mod directory_watcher;
 mod drops;

@@ -1,0 +1,57 @@
+//! The option `--{task}-cron`.
+//!
+//! What is wrong with how it is written is told where it was written: on a command line that's bad usage. An expression that is well written and can't
+//! work, here or ever, is a configuration that can't work: so it is refused a step later, when the task's options are made.
+
+use clap::{ArgMatches, Args, Command, FromArgMatches, error::ErrorKind};
+
+use super::{Cron, CronError};
+
+/// By which times something is done, if options say so.
+#[derive(Clone, Debug)]
+pub(crate) struct ByCron {
+    pub(crate) cron: Option<Cron>,
+}
+
+/// Two expressions are the same if they are written in the same way.
+impl PartialEq for ByCron {
+    fn eq(&self, other: &Self) -> bool {
+        self.cron.as_ref().map(|cron| &cron.text) == other.cron.as_ref().map(|cron| &cron.text)
+    }
+}
+
+#[derive(Args)]
+struct Written {
+    /// When to do it, by minute, hour, day, month, day of the week and time zone: "0 3 * * * Europe/Berlin"
+    #[arg(long, value_name = "EXPRESSION", value_parser = read, conflicts_with = "interval")]
+    cron: Option<Result<Cron, CronError>>,
+}
+
+fn read(text: &str) -> Result<Result<Cron, CronError>, CronError> {
+    match text.parse() {
+        Err(error @ CronError { .. }) if !error.is_well_formed() => Err(error),
+        read => Ok(read),
+    }
+}
+
+impl FromArgMatches for ByCron {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let cron = Written::from_arg_matches(matches)?.cron.transpose();
+        Ok(Self { cron: cron.map_err(|error| clap::Error::raw(ErrorKind::ValueValidation, error))? })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for ByCron {
+    fn augment_args(command: Command) -> Command {
+        Written::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Written::augment_args_for_update(command)
+    }
+}
