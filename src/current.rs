@@ -1,5 +1,8 @@
 //! What this thread is doing for us: which loop drives it, and whose code it runs. For the panic hook, for the report of a stuck loop, and for
 //! refusing to block a loop on a [`Reply`](crate::Reply).
+//!
+//! What is ours may be used and dropped by the destructor of a thread-local, when these here may be gone already: nothing counts on them. To panic there is
+//! to abort the process.
 
 use std::{
     cell::{Cell, RefCell},
@@ -57,7 +60,8 @@ pub(crate) fn drive(loop_: &Arc<Shared>, blocking_allowed: bool) -> impl Drop + 
             let _ = DRIVEN.try_with(|driven| driven.replace(self.0.take()));
         }
     }
-    Guard(DRIVEN.with(|driven| driven.replace(Some(Driven { loop_: loop_.clone(), blocking_allowed }))))
+    let this = Driven { loop_: loop_.clone(), blocking_allowed };
+    Guard(DRIVEN.try_with(|driven| driven.replace(Some(this))).ok().flatten())
 }
 
 /// A mailbox's stay on this thread, though no service drives it, until dropped: to block the thread is to block that mailbox.
@@ -65,7 +69,7 @@ pub(crate) struct Stay(PhantomData<Rc<()>>);
 
 impl Stay {
     pub(crate) fn begin() -> Self {
-        GUESTS.with(|guests| guests.set(guests.get() + 1));
+        let _ = GUESTS.try_with(|guests| guests.set(guests.get() + 1));
         Self(PhantomData)
     }
 }

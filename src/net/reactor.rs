@@ -338,15 +338,19 @@ impl Host {
     pub(crate) fn install<G: 'static>(attach: impl FnOnce(&Reactor) -> io::Result<G> + 'static) -> Installed {
         let attach: Attach = Box::new(|reactor| Ok(Box::new(attach(reactor)?)));
         let host = Rc::new(Self { attach: Cell::new(Some(attach)), made: OnceCell::new() });
-        let before = HOST.with(|current| current.replace(Some(host)));
-        Installed(before)
+        Self::place(host)
     }
 
     /// The place on this thread of a reactor that is there already.
     pub(crate) fn install_made(reactor: &Reactor) -> Installed {
         let made: (Box<dyn Any>, Reactor) = (Box::new(()), reactor.clone());
         let host = Rc::new(Self { attach: Cell::new(None), made: OnceCell::from(made) });
-        Installed(HOST.with(|current| current.replace(Some(host))))
+        Self::place(host)
+    }
+
+    /// A thread that is ending may have no place any more: then sockets say that there is no reactor.
+    fn place(host: Rc<Self>) -> Installed {
+        Installed(HOST.try_with(|current| current.replace(Some(host))).ok().flatten())
     }
 
     fn reactor(&self) -> io::Result<Reactor> {

@@ -35,6 +35,7 @@ mod start;
 mod stop;
 #[cfg(feature = "testing")]
 mod testing;
+mod thread_locals;
 #[cfg(feature = "tracing")]
 mod tracing;
 #[cfg(feature = "tracing")]
