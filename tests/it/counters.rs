@@ -343,7 +343,11 @@ fn loops_and_tasks_count_by_themselves() {
         // One turn may have done all, if the calls came quickly enough.
         assert!(number("loop.till.turns") >= 1.0 && number("loop.till.running") == 1.0);
         assert!(number("loop.till.depth_most") >= 1.0 && number("loop.till.depth") == 0.0);
-        // Whenever a call found the loop at rest its way was timed; the first to come always did.
+        // Whenever a call finds the loop at rest its way is timed. On a busy machine none of those so far may have.
+        while number("loop.till.latency.count") < 1.0 {
+            till.call(|_| ()).wait(util::SOON).unwrap();
+            thread::yield_now();
+        }
         let (count, max) = (number("loop.till.latency.count"), number("loop.till.latency.max"));
         assert!(count >= 1.0 && max > 0.0 && max < 20.0, "{count} {max}");
         assert_eq!((number("till.children"), number("till.spawned")), (2.0, 2.0));

@@ -8,6 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Within this a loop that has nothing to do comes to rest, however busy the machine is.
+pub(crate) const REST: Duration = Duration::from_secs(3);
+
 fn tasks() -> impl Iterator<Item = PathBuf> {
     fs::read_dir("/proc/self/task").into_iter().flatten().flatten().map(|task| task.path())
 }
@@ -84,15 +87,29 @@ impl SystemThread {
         self.0.file_name().and_then(|id| id.to_str()?.parse().ok()).unwrap_or(0)
     }
 
-    /// Waits until it sleeps, and has done so for a while, or is gone; for a thread that never does, so long.
+    /// Waits until it sleeps, and has done so for a while, or is gone.
+    ///
+    /// # Panics
+    ///
+    /// If it does neither for so long, but for [`REST`] at most: the check can't go on, and says so, long before the watchdog ends it and all others.
+    #[track_caller]
     pub(crate) fn wait_for_rest(&self, long: Duration) {
+        let long = long.min(REST);
+        assert!(self.comes_to_rest(long), "the loop does not come to rest within {long:?}");
+    }
+
+    /// Whether it does so in this time.
+    pub(crate) fn comes_to_rest(&self, long: Duration) -> bool {
         let begun = Instant::now();
         let mut before = None;
-        while begun.elapsed() < long {
+        loop {
             let sleeps = fields(&self.0).is_some_and(|fields| fields.first().is_some_and(|state| state == "S"));
             let now = switches(&self.0);
             if now.is_none() || (sleeps && now == before) {
-                return;
+                return true;
+            }
+            if begun.elapsed() >= long {
+                return false;
             }
             before = now;
             // There is no event for this: the system has to be asked again.

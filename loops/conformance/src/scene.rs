@@ -177,7 +177,9 @@ pub(crate) fn watchdog() -> Watchdog {
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (done, over) = mpsc::channel::<()>();
     let name = thread::current().name().unwrap_or("a test").to_owned();
+    let (begins, begun) = mpsc::channel();
     let watch = move || {
+        let _ = begins.send(());
         if over.recv_timeout(sized(3, 15) as u32 * LONG) == Err(mpsc::RecvTimeoutError::Timeout) {
             eprintln!("{name} hangs");
             std::process::abort();
@@ -185,6 +187,8 @@ pub(crate) fn watchdog() -> Watchdog {
     };
     // Without a thread there is no watchdog, and the check goes on all the same.
     let thread = thread::Builder::new().name("watchdog".into()).spawn(watch).ok();
+    // A check that looks at the threads of this process finds it with its name.
+    let _ = begun.recv();
     Watchdog { _alone: alone, done: Some(done), thread }
 }
 

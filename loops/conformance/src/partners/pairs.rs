@@ -13,7 +13,10 @@ use std::{
 use interloop::CallError;
 
 use super::Pair;
-use crate::scene::{Drops, Hold, Witness, down, expect};
+use crate::{
+    process::REST,
+    scene::{Drops, Hold, Witness, down, expect},
+};
 
 const ROUNDS: usize = 100;
 /// So often the loop is surely found at rest; in the other rounds it may be, or not.
@@ -95,11 +98,11 @@ pub(super) fn a_call_there_and_back_is_answered(pair: Pair) {
 pub(super) fn what_another_loop_asks_and_does_not_await_is_done(pair: Pair) {
     let Pair { running, here, there, thread, long } = pair;
     for round in 0..ROUNDS {
-        let (here, thread, (ran, runs)) = (here.clone(), thread.clone(), mpsc::channel());
+        let (here, (ran, runs)) = (here.clone(), mpsc::channel());
+        if round < AT_REST {
+            thread.wait_for_rest(long);
+        }
         let asked = there.post(move |_| {
-            if round < AT_REST {
-                thread.wait_for_rest(long);
-            }
             let spawned = ran.clone();
             drop(here.call(move |_| ran.send(())));
             drop(here.spawn(move |_| async move { spawned.send(()) }));
@@ -131,13 +134,10 @@ pub(super) fn what_another_loop_cancels_ends(pair: Pair) {
             std::future::pending::<()>().await;
         });
         assert!(begun.recv_timeout(long).is_ok(), "a future does not begin");
-        let thread = thread.clone();
-        let cancels = there.post(move |_| {
-            if round <= AT_REST {
-                thread.wait_for_rest(long);
-            }
-            future.cancel();
-        });
+        if round <= AT_REST {
+            thread.wait_for_rest(long);
+        }
+        let cancels = there.post(move |_| future.cancel());
         assert!(cancels.is_ok(), "the other loop takes no posts");
         assert!(drops.wait_for(round, long), "a future that another loop cancelled is not dropped");
     }
@@ -157,7 +157,7 @@ pub(super) fn a_future_is_woken_from_another_loop(pair: Pair) {
                 let (ring, waker, thread): (_, Waker, _) = (rung.clone(), cx.waker().clone(), thread.clone());
                 let _ = there.post(move |_| {
                     if round < AT_REST {
-                        thread.wait_for_rest(long);
+                        thread.comes_to_rest(REST);
                     }
                     ring.store(true, Ordering::Release);
                     waker.wake();

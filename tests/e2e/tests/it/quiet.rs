@@ -12,12 +12,13 @@ mod quiet {
     fn switches(pid: u32) -> Vec<(String, u64)> {
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
         tasks
-            .map(|task| {
+            // Of one that has ended meanwhile there is nothing to be read.
+            .filter_map(|task| {
                 let path = task.unwrap().path();
-                let name = fs::read_to_string(path.join("comm")).unwrap().trim().to_owned();
-                let status = fs::read_to_string(path.join("status")).unwrap();
-                let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
-                (name, line.trim().parse().unwrap())
+                let name = fs::read_to_string(path.join("comm")).ok()?.trim().to_owned();
+                let status = fs::read_to_string(path.join("status")).ok()?;
+                let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+                Some((name, line.trim().parse().unwrap()))
             })
             // async-io's pool for what blocks: its threads end by themselves, which is no business of an idle loop.
             .filter(|(name, _)| !name.starts_with("blocking-"))
