@@ -72,8 +72,9 @@ impl Cron {
     fn next(&self, time: Timestamp) -> Option<Timestamp> {
         let mut offset = self.zone.to_offset(time);
         let mut from = offset.to_datetime(time).checked_add(1.nanosecond()).ok()?;
-        if let Some((_, before)) = self.last_change(time, offset) {
-            from = from.max(before);
+        let is_fixed = !self.fields.is_wildcard;
+        if is_fixed && let Some(shown) = self.shown_before(time, offset) {
+            from = from.max(shown);
         }
         let mut after = time;
         loop {
@@ -85,26 +86,22 @@ impl Cron {
             if let Some(first) = first.filter(|first| *first < end) {
                 return offset.to_timestamp(first).ok();
             }
-            if !self.fields.is_wildcard && self.is_skipped(end, begin) {
+            if is_fixed && self.is_skipped(end, begin) {
                 return Some(at);
             }
-            from = if self.fields.is_wildcard { begin } else { begin.max(end) };
+            from = if is_fixed { begin.max(end) } else { begin };
             (after, offset) = (at, next);
         }
     }
 
-    /// If fixed times are not to come again in this stretch of time, until when.
-    fn last_change(&self, time: Timestamp, offset: Offset) -> Option<(Timestamp, DateTime)> {
-        if self.fields.is_wildcard {
-            return None;
-        }
+    /// Until when fixed times have been there before in this stretch of time: what the clocks showed when it began.
+    fn shown_before(&self, time: Timestamp, offset: Offset) -> Option<DateTime> {
         let changes = self.zone.preceding(time.checked_add(1.nanosecond()).ok()?);
         // It doesn't reach farther: no clock was ever put back by more than a day.
         let mut near = changes.take_while(|change| time.duration_since(change.timestamp()).as_hours() < 48);
         near.find_map(|change| {
-            let at = change.timestamp();
-            let before = self.zone.to_offset(at.checked_sub(1.nanosecond()).ok()?);
-            (before != offset).then(|| (at, before.to_datetime(at)))
+            let before = self.zone.to_offset(change.timestamp().checked_sub(1.nanosecond()).ok()?);
+            (before != offset).then(|| before.to_datetime(change.timestamp()))
         })
     }
 

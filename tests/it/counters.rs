@@ -345,7 +345,7 @@ fn loops_and_tasks_count_by_themselves() {
         assert!(number("loop.till.depth_most") >= 1.0 && number("loop.till.depth") == 0.0);
         // Whenever a call finds the loop at rest its way is timed. On a busy machine none of those so far may have.
         while number("loop.till.latency.count") < 1.0 {
-            till.call(|_| ()).wait(util::SOON).unwrap();
+            till.call(|_| ()).wait(crate::util::SOON).unwrap();
             thread::yield_now();
         }
         let (count, max) = (number("loop.till.latency.count"), number("loop.till.latency.max"));

@@ -259,7 +259,10 @@ fn a_test_that_sits_is_aborted_with_the_status() {
     }
     watched(|| {
         let mut command = Command::new(std::env::current_exe().expect("a path"));
-        command.args(["--exact", "a_test_that_sits_is_aborted_with_the_status"]).env(SITS, "1").stdin(Stdio::null());
+        command
+            .args(["--exact", "testing::a_test_that_sits_is_aborted_with_the_status"])
+            .env(SITS, "1")
+            .stdin(Stdio::null());
         let output = command.output().expect("it runs");
         // SIGABRT
         assert_eq!(output.status.signal(), Some(6), "{output:?}");

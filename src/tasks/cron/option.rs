@@ -28,8 +28,8 @@ struct Written {
 }
 
 fn read(text: &str) -> Result<Result<Cron, CronError>, CronError> {
-    match text.parse() {
-        Err(error @ CronError { .. }) if !error.is_well_formed() => Err(error),
+    match text.parse::<Cron>() {
+        Err(error) if !error.is_well_formed() => Err(error),
         read => Ok(read),
     }
 }
