@@ -74,10 +74,13 @@ impl Tls {
             let files = files.clone();
             move |new: Pair| {
                 let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-                // The same files go on with the same sessions.
-                if seen.bytes != new.bytes {
+                let changes = files.changes(&seen, &new);
+                for change in &changes {
+                    log::info!(target: &target, "{change}");
+                }
+                // The same certificates go on with the same sessions.
+                if !changes.is_empty() {
                     *in_force.lock() = new.config.clone();
-                    log::info!(target: &target, "the certificate {} is another one now", files.cert_shown());
                     *seen = new;
                 }
             }

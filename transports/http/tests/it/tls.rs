@@ -10,6 +10,7 @@ use std::{
     net::TcpStream,
     pin::Pin,
     process::{Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -28,6 +29,11 @@ use hyper::{
 use interloop::{Service, net::Net, task_fn};
 use interloop_http::{Body, HttpServer};
 use rustix::net::sockopt;
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, StreamOwned, SupportedProtocolVersion,
+    pki_types::ServerName,
+    version::{TLS12, TLS13},
+};
 use util_tls::{Ca, rest, say, shown, tcp};
 
 /// Makes a test of each of these on tokio, which is asked without a detour, and on three loops with [`Net`].
@@ -61,7 +67,17 @@ struct Ran {
 }
 
 fn run(program: &str, arguments: &[&str]) -> Ran {
-    let ran = Command::new(program).args(arguments).stdin(Stdio::null()).output().expect("it is installed");
+    run_with(program, arguments, "")
+}
+
+/// Runs it, with this as its standard input.
+fn run_with(program: &str, arguments: &[&str], input: &str) -> Ran {
+    let mut command = Command::new(program);
+    let ran = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut ran = ran.expect("it is installed");
+    // One that has ended meanwhile reads nothing.
+    let _ = ran.stdin.take().expect("it is piped").write_all(input.as_bytes());
+    let ran = ran.wait_with_output().expect("it ends");
     Ran {
         code: ran.status.code(),
         said: String::from_utf8_lossy(&ran.stdout).into_owned(),
@@ -153,8 +169,113 @@ fn a_client_certificate_is_right_wrong_or_missing<L: Net>() {
             assert!(refused.complained.contains("alert"), "{}", refused.complained);
         }
     }
-    assert_eq!((hosting.counter("tls_handshakes"), hosting.counter("tls_handshake_failures")), (2, 4));
-    assert_eq!(hosting.counter("requests"), 2);
+    // The alert is sent first, then counted.
+    eventually("all are counted", || hosting.counter("tls_handshake_failures") == 4);
+    assert_eq!((hosting.counter("tls_handshakes"), hosting.counter("requests")), (2, 2));
+    hosting.stop();
+}
+
+/// Asks for `/` on a new connection, which may resume a session of an earlier one: how the handshake went, or why it didn't.
+fn visit(config: &Arc<ClientConfig>, hosting: &Hosting) -> std::io::Result<HandshakeKind> {
+    let connection = ClientConnection::new(config.clone(), ServerName::try_from("localhost").unwrap()).unwrap();
+    let mut stream = StreamOwned::new(connection, tcp(hosting.port()));
+    // With TLS 1.3 a client hears behind its handshake that it is refused, and gets its tickets.
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    assert!(answer.ends_with("hi"), "{answer}");
+    Ok(stream.conn.handshake_kind().expect("it is through"))
+}
+
+const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
+
+fn a_client_certificate_is_looked_at_with_each_connection<L: Net>() {
+    let _watchdog = watchdog();
+    let ca = Ca::new("the CA");
+    ca.sign("server");
+    let server = HttpServer::new(hi()).tls(ca.path("server.pem"), ca.path("server.key"));
+    let hosting = host::<L, _>(server.tls_client_ca(ca.path("ca.pem")), &[]);
+    // Long enough for the visits below on a machine that is busy.
+    ca.sign_for("client", Duration::from_secs(5));
+    let clients = VERSIONS.map(|version| ca.config(Some((&ca, "client")), &[version]));
+    for client in &clients {
+        for _ in 0..4 {
+            assert_eq!(visit(client, &hosting).expect("it is valid"), HandshakeKind::Full);
+        }
+    }
+    for client in &clients {
+        eventually("its certificate has expired", || visit(client, &hosting).is_err());
+        assert!(visit(client, &hosting).unwrap_err().to_string().contains("CertificateExpired"));
+    }
+    hosting.stop();
+}
+
+fn a_reload_without_a_client_ca_ends_what_it_has_vouched_for<L: Net>() {
+    let _watchdog = watchdog();
+    let (ca, other) = (Ca::new("the CA"), Ca::new("another CA"));
+    ca.sign("server");
+    ca.sign("client");
+    other.sign("client");
+    let cas = ca.path("clients.pem");
+    let both = [&other, &ca].map(|ca| fs::read_to_string(ca.path("ca.pem")).unwrap()).concat();
+    fs::write(&cas, both).unwrap();
+    let server = HttpServer::new(hi()).tls(ca.path("server.pem"), ca.path("server.key"));
+    let hosting = host::<L, _>(server.tls_client_ca(&cas), &[]);
+    for version in VERSIONS {
+        let [leaving, staying] = [&other, &ca].map(|of| ca.config(Some((of, "client")), &[version]));
+        visit(&leaving, &hosting).expect("both are trusted");
+        visit(&staying, &hosting).expect("both are trusted");
+        fs::copy(ca.path("ca.pem"), &cas).unwrap();
+        hosting.running.reload().expect("it is right");
+        visit(&leaving, &hosting).expect_err("its CA is gone");
+        visit(&staying, &hosting).expect("its CA is there");
+        fs::write(&cas, [&other, &ca].map(|ca| fs::read_to_string(ca.path("ca.pem")).unwrap()).concat()).unwrap();
+        hosting.running.reload().expect("it is right");
+    }
+    hosting.stop();
+}
+
+fn openssl_resumes_a_session_unless_clients_show_certificates<L: Net>() {
+    let _watchdog = watchdog();
+    let ca = Ca::new("the CA");
+    ca.sign("server");
+    ca.sign("client");
+    for asked in [false, true] {
+        let mut server = HttpServer::new(hi()).tls(ca.path("server.pem"), ca.path("server.key"));
+        if asked {
+            server = server.tls_client_ca(ca.path("ca.pem"));
+        }
+        let hosting = host::<L, _>(server, &[]);
+        let (address, session) = (hosting.port().to_string(), ca.text("session"));
+        let (file, cert, key) = (ca.text("ca.pem"), ca.text("client.pem"), ca.text("client.key"));
+        for version in ["-tls1_2", "-tls1_3"] {
+            let talk = |session: &[&str]| {
+                let fixed = ["s_client", "-connect", &address, "-CAfile", &file, "-cert", &cert, "-key", &key, version];
+                // Without a request it would not wait for tickets.
+                let request = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+                let ran = run_with("openssl", &[&fixed[..], &["-ign_eof"], session].concat(), request);
+                assert!(ran.said.contains("hi"), "{}{}", ran.said, ran.complained);
+                ran.said
+            };
+            let _ = fs::remove_file(ca.path("session"));
+            assert!(talk(&["-sess_out", &session]).contains("New, TLS"));
+            // Where it was given no session it has nothing to come back with, or only what the server no longer knows.
+            let back: &[&str] = if ca.path("session").exists() { &["-sess_in", &session] } else { &[] };
+            assert_eq!(talk(back).contains("Reused, TLS"), !asked, "{version}");
+        }
+        hosting.stop();
+    }
+}
+
+#[test]
+fn sessions_without_client_certificates_are_resumed() {
+    let _watchdog = watchdog();
+    let (ca, hosting) = secure::<interloop::Thread>(hi(), &[]);
+    for version in VERSIONS {
+        let client = ca.config(None, &[version]);
+        assert_eq!(visit(&client, &hosting).expect("it is served"), HandshakeKind::Full);
+        assert_eq!(visit(&client, &hosting).expect("it is served"), HandshakeKind::Resumed);
+    }
     hosting.stop();
 }
 
@@ -392,6 +513,9 @@ on_four_loops! {
     large_bodies_go_both_ways,
     a_client_that_takes_its_time_gets_all_of_it,
     a_client_certificate_is_right_wrong_or_missing,
+    a_client_certificate_is_looked_at_with_each_connection,
+    a_reload_without_a_client_ca_ends_what_it_has_vouched_for,
+    openssl_resumes_a_session_unless_clients_show_certificates,
     openssl_agrees_on_protocol_and_version,
     what_is_no_handshake_gets_an_alert,
     a_handshake_that_takes_too_long_is_closed,

@@ -7,7 +7,10 @@ use interloop::{
     net::{AsyncRead, AsyncWrite},
 };
 use rustls::{
-    ClientConfig, ClientConnection, ConfigBuilder, client::WantsClientCert, crypto::ring, pki_types::ServerName,
+    ClientConfig, ClientConnection, ConfigBuilder,
+    client::{Resumption, WantsClientCert},
+    crypto::ring,
+    pki_types::ServerName,
 };
 
 use super::{
@@ -16,6 +19,8 @@ use super::{
 };
 
 /// How a client speaks TLS: whom it trusts, and by which certificate it is known itself. `Clone` gives the same.
+///
+/// Each connection makes a whole handshake and checks the server's certificate: sessions are not resumed.
 #[derive(Clone)]
 pub struct TlsConnector {
     config: Arc<ClientConfig>,
@@ -28,7 +33,7 @@ impl TlsConnector {
     ///
     /// What is wrong with the file.
     pub fn new(ca: impl AsRef<Path>) -> Result<Self> {
-        Ok(Self { config: Arc::new(trusting(ca.as_ref())?.with_no_client_auth()) })
+        Ok(Self::of(trusting(ca.as_ref())?.with_no_client_auth()))
     }
 
     /// As [`new`](Self::new), for servers that want to see a certificate: the one in this PEM file, whose private key is in another.
@@ -41,7 +46,13 @@ impl TlsConnector {
         let chain = certificates(cert, &read(cert)?)?;
         let private = private_key(key, &read(key)?, &ring::default_provider())?;
         let config = trusting(ca.as_ref())?.with_client_auth_cert(chain, private);
-        Ok(Self { config: Arc::new(config.map_err(|error| unpaired(cert, key, &error))?) })
+        Ok(Self::of(config.map_err(|error| unpaired(cert, key, &error))?))
+    }
+
+    fn of(mut config: ClientConfig) -> Self {
+        // A resumed session shows no certificate, so the server's would never be looked at again.
+        config.resumption = Resumption::disabled();
+        Self { config: Arc::new(config) }
     }
 
     /// Makes a TLS connection of this one. The server's certificate has to be for this host name or IP address.

@@ -11,7 +11,7 @@ use rustls::{
     InconsistentKeys, RootCertStore, ServerConfig,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::WebPkiClientVerifier,
+    server::{NoServerSessionStorage, WebPkiClientVerifier},
 };
 
 /// The PEM files of a certificate and what belongs to it.
@@ -22,10 +22,11 @@ pub struct TlsFiles {
     client_ca: Option<PathBuf>,
 }
 
-/// What the files make, and all that was in them.
+/// What the files make, and the certificates that were in them.
 pub(super) struct Pair {
     pub(super) config: Arc<ServerConfig>,
-    pub(super) bytes: [Vec<u8>; 3],
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) client_ca: Vec<CertificateDer<'static>>,
 }
 
 impl TlsFiles {
@@ -52,29 +53,42 @@ impl TlsFiles {
         self.read(&[]).map(drop)
     }
 
-    pub(super) fn cert_shown(&self) -> impl fmt::Display {
-        Shown(&self.cert).to_string()
+    /// What is another one since `old` was read, a line each.
+    pub(super) fn changes(&self, old: &Pair, new: &Pair) -> Vec<String> {
+        let mut changes = Vec::new();
+        if old.chain != new.chain {
+            changes.push(format!("the certificate in {} has changed", Shown(&self.cert)));
+        }
+        if let Some(ca) = self.client_ca.as_deref().filter(|_| old.client_ca != new.client_ca) {
+            changes.push(format!("the client CAs in {} have changed", Shown(ca)));
+        }
+        changes
     }
 
     pub(super) fn read(&self, alpn: &[&str]) -> Result<Pair> {
         let (cert, key) = (read(&self.cert)?, read(&self.key)?);
-        let ca = self.client_ca.as_deref().map(read).transpose()?;
+        let ca = self.client_ca.as_deref().map(|path| certificates(path, &read(path)?)).transpose()?;
         let chain = certificates(&self.cert, &cert)?;
         let provider = Arc::new(ring::default_provider());
         let private = private_key(&self.key, &key, &provider)?;
         let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
         let builder = match (&self.client_ca, &ca) {
-            (Some(path), Some(pem)) => {
-                let roots = Arc::new(roots(path, pem)?);
+            (Some(path), Some(ca)) => {
+                let roots = Arc::new(trusted(path, ca)?);
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
                 builder.with_client_cert_verifier(verifier.map_err(|error| unusable(path, error))?)
             }
             _ => builder.with_no_client_auth(),
         };
-        let paired = builder.with_single_cert(chain, private);
+        let paired = builder.with_single_cert(chain.clone(), private);
         let mut config = paired.map_err(|error| unpaired(&self.cert, &self.key, &error))?;
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Ok(Pair { config: Arc::new(config), bytes: [cert, key, ca.unwrap_or_default()] })
+        if ca.is_some() {
+            // A resumed session shows no certificate, so nobody would ask again whether it is still good.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
+        Ok(Pair { config: Arc::new(config), chain, client_ca: ca.unwrap_or_default() })
     }
 }
 
@@ -96,9 +110,13 @@ pub(super) fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer
 
 /// The CAs of a file.
 pub(super) fn roots(path: &Path, pem: &[u8]) -> Result<RootCertStore> {
+    trusted(path, &certificates(path, pem)?)
+}
+
+fn trusted(path: &Path, certificates: &[CertificateDer<'static>]) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
-    for root in certificates(path, pem)? {
-        roots.add(root).map_err(|error| unusable(path, error))?;
+    for root in certificates {
+        roots.add(root.clone()).map_err(|error| unusable(path, error))?;
     }
     Ok(roots)
 }
@@ -197,6 +215,23 @@ mod tests {
         assert!(why(&cert, &key, Some(&broken)).starts_with(&format!("{dir}/broken.pem can't be used")));
         // Key and certificate taken for each other.
         assert!(why(&key, &cert, None).starts_with("there is no certificate in"));
+    }
+
+    #[test]
+    fn a_change_is_told_of_the_file_that_has_changed() {
+        let folder = Folder::new();
+        let ((cert, key), (ca, _)) = (folder.pair("server"), folder.pair("ca"));
+        let files = TlsFiles { cert: cert.clone(), key, client_ca: Some(ca.clone()) };
+        let first = files.read(&[]).unwrap();
+        folder.file("ca.pem", &format!("# a comment\n{}", fs::read_to_string(&ca).unwrap()));
+        assert_eq!(files.changes(&first, &files.read(&[]).unwrap()), [""; 0]);
+        folder.pair("ca");
+        let second = files.read(&[]).unwrap();
+        assert_eq!(files.changes(&first, &second), [format!("the client CAs in {} have changed", ca.display())]);
+        folder.pair("server");
+        let third = files.read(&[]).unwrap();
+        assert_eq!(files.changes(&second, &third), [format!("the certificate in {} has changed", cert.display())]);
+        assert_eq!(files.changes(&first, &third).len(), 2);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::util::{
 use certificates::{Ca, Secure, rest, say, shown, tcp};
 use interloop::{Context, Result, Service, Thread, net::Net, task_fn};
 use interloop_thrift::{ThriftClient, TlsConnector, Wire, connect_with_tls};
+use rustls::{HandshakeKind, ServerConnection, StreamOwned};
 use thrift::protocol::TMultiplexedOutputProtocol;
 
 /// A framed, binary call of `ping`, and its answer.
@@ -236,6 +237,39 @@ fn a_client_connects_anew_where_the_server_has_said_goodbye<L: Net>() {
             }
             Ok(())
         });
+    });
+}
+
+#[test]
+fn a_server_is_looked_at_with_each_connection() {
+    let _watchdog = watchdog();
+    let ca = Ca::new("the CA");
+    ca.sign("server");
+    ca.sign("client");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound").into();
+    // It offers its sessions, as most servers do.
+    let config = ca.server_config("server");
+    let trusting = TlsConnector::new(ca.path("ca.pem")).expect("it is a CA");
+    let known = TlsConnector::with_certificate(ca.path("ca.pem"), ca.path("client.pem"), ca.path("client.key"));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..4 {
+                let connection = ServerConnection::new(config.clone()).expect("the configuration works");
+                let mut stream = StreamOwned::new(connection, listener.accept().expect("a client comes").0);
+                let mut call = [0; PING.len()];
+                stream.read_exact(&mut call).expect("it calls");
+                stream.write_all(PONG).expect("it waits for that");
+                assert_eq!(stream.conn.handshake_kind(), Some(HandshakeKind::Full));
+            }
+        });
+        for tls in [trusting, known.expect("they belong together")] {
+            for _ in 0..2 {
+                let halves = connect_with_tls(&address, Wire::framed(), Some(PATIENCE), &tls, "localhost");
+                let (input, output) = halves.expect("they trust each other");
+                CalculatorSyncClient::new(input, output).ping().expect("an answer");
+            }
+        }
     });
 }
 

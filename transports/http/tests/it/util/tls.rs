@@ -8,12 +8,13 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+    SupportedProtocolVersion,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
@@ -48,8 +49,14 @@ impl Ca {
 
     /// Writes `{name}.pem` and `{name}.key`, for localhost; again, they are others.
     pub fn sign(&self, name: &str) {
+        self.sign_for(name, Duration::from_secs(3600));
+    }
+
+    /// As [`sign`](Self::sign), valid until so long from now.
+    pub fn sign_for(&self, name: &str, time: Duration) {
         let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
+        params.not_after = (SystemTime::now() + time).into();
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.issuer).unwrap();
         fs::write(self.path(&format!("{name}.pem")), cert.pem()).unwrap();
@@ -62,24 +69,38 @@ impl Ca {
 
     /// A client that trusts this CA; with a certificate of its own, if that is named.
     pub fn client(&self, certificate: Option<(&Ca, &str)>) -> ClientConnection {
+        let config = self.config(certificate, rustls::DEFAULT_VERSIONS);
+        ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap()
+    }
+
+    /// What such clients have in common: their sessions too.
+    pub fn config(
+        &self,
+        certificate: Option<(&Ca, &str)>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate("ca")).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots);
-        let config = match certificate {
+        Arc::new(match certificate {
             None => builder.with_no_client_auth(),
             Some((ca, name)) => {
                 let key = PrivateKeyDer::from_pem_file(ca.path(&format!("{name}.key"))).unwrap();
                 builder.with_client_auth_cert(vec![ca.certificate(name)], key).unwrap()
             }
-        };
-        ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap()
+        })
     }
 
     /// A server's end of this connection, with the certificate of this name.
     pub fn server(&self, name: &str, stream: TcpStream) -> StreamOwned<ServerConnection, TcpStream> {
+        StreamOwned::new(ServerConnection::new(self.server_config(name)).unwrap(), stream)
+    }
+
+    /// What servers with the certificate of this name have in common: their sessions too.
+    pub fn server_config(&self, name: &str) -> Arc<ServerConfig> {
         let key = PrivateKeyDer::from_pem_file(self.path(&format!("{name}.key"))).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -87,7 +108,7 @@ impl Ca {
             .with_no_client_auth()
             .with_single_cert(vec![self.certificate(name)], key)
             .unwrap();
-        StreamOwned::new(ServerConnection::new(Arc::new(config)).unwrap(), stream)
+        Arc::new(config)
     }
 
     /// What a client says first.
