@@ -4,8 +4,12 @@ use std::{
     convert::Infallible,
     fmt,
     future::Future,
+    path::PathBuf,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context as Poller, Poll},
     time::Duration,
 };
@@ -14,12 +18,13 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use interloop::{
-    Context, Phase, Reply, Result, Service, ServiceHandle, State, Task, TaskSettings, clap, duration, net::Net,
+    Context, Error, Phase, Reply, Result, Service, ServiceHandle, State, Task, TaskSettings, clap, duration, net::Net,
 };
 use interloop_listen::{Addresses, ListenOptions};
 
 use crate::{
     body::Body,
+    hosts::{Hosts, Refused, allowed_host},
     options::HttpOptions,
     server,
     settings::Settings,
@@ -64,18 +69,28 @@ fn add<L: Net>(service: &mut Service) -> &mut TaskSettings {
 /// * `/metrics` (feature `metrics`): all [counters](interloop::Counters) of the service, as the text of OpenMetrics.
 /// * `/status` (feature `status`): the service's [`Status`](interloop::Status) as JSON.
 ///
+/// The first three answer anybody. The others tell of the service, and answer only requests for a host that is known, so that no page of another site whose
+/// name points here reads them (DNS rebinding): an IP address, `localhost`, the machine's own names, the hosts it listens on, and those that are
+/// [allowed](Self::allow_host). A request without a host, and any over a Unix socket, is answered too; others get a 421.
+///
 /// Nothing is done between two questions.
 #[derive(Debug)]
 pub struct Health {
     code: HttpOptions,
     addresses: Addresses,
     heartbeat_timeout: Duration,
+    allow_host: Vec<String>,
 }
 
 impl Health {
     /// Listens on 127.0.0.1, on any free port, unless it is told otherwise.
     pub fn new() -> Self {
-        Self { code: HttpOptions::default(), addresses: Addresses::default(), heartbeat_timeout: HEARTBEAT_TIMEOUT }
+        Self {
+            code: HttpOptions::default(),
+            addresses: Addresses::default(),
+            heartbeat_timeout: HEARTBEAT_TIMEOUT,
+            allow_host: Vec::new(),
+        }
     }
 
     /// Listens on this address or host name, besides others that were named.
@@ -99,6 +114,21 @@ impl Health {
         self
     }
 
+    /// Listens on a Unix socket. Where neither a host nor a port is named, only there.
+    #[must_use]
+    pub fn unix(mut self, path: impl Into<PathBuf>) -> Self {
+        self.code.listen.unix = Some(path.into());
+        self
+    }
+
+    /// Tells of the service also where a request is for this host name, besides others that were named: `metrics.example.org`, all below
+    /// `*.example.org`, or any host, `*`.
+    #[must_use]
+    pub fn allow_host(mut self, host: impl Into<String>) -> Self {
+        self.allow_host.push(host.into());
+        self
+    }
+
     /// Where it listens, known once it does.
     pub fn addresses(&self) -> Addresses {
         self.addresses.clone()
@@ -114,13 +144,13 @@ impl Default for Health {
 /// The options of [`Health`], each with the task's name before it: `--health-port`.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct HealthOptions {
-    /// Answer on these addresses or host names; 127.0.0.1 by default
-    #[arg(long, value_name = "HOST", value_delimiter = ',')]
-    host: Vec<String>,
+    #[command(flatten)]
+    listen: ListenOptions,
 
-    /// Answer on this port; 0, the default, is any free one
-    #[arg(long, value_name = "PORT")]
-    port: Option<u16>,
+    /// Tell of the service also where a request is for one of these hosts: a name, *.example.org, or *; addresses,
+    /// localhost and the machine's own names always are
+    #[arg(long, value_name = "HOST", value_delimiter = ',', value_parser = allowed_host)]
+    allow_host: Vec<String>,
 
     /// How long a loop may take to answer a heartbeat; 5s by default
     #[arg(long, value_name = "DURATION", value_parser = duration)]
@@ -131,13 +161,24 @@ impl<L: Net> Task<L> for Health {
     type Options = HealthOptions;
 
     async fn run(&mut self, cx: Context<L, HealthOptions>) -> Result {
-        let HealthOptions { host, port, heartbeat_timeout } = cx.options().clone();
-        let listen = ListenOptions { host, port, ..ListenOptions::default() };
-        let settings = Settings::new(&HttpOptions { listen, ..HttpOptions::default() }, &self.code, false);
+        let HealthOptions { listen, allow_host, heartbeat_timeout } = cx.options().clone();
+        let settings = Settings::new(&HttpOptions { listen, ..HttpOptions::default() }, &self.code, true);
+        let allowed = if allow_host.is_empty() { &self.allow_host } else { &allow_host };
+        let hosts = Hosts::new(allowed.iter().chain(&settings.place.hosts).map(String::as_str));
         let timeout = heartbeat_timeout.unwrap_or(self.heartbeat_timeout);
-        let service = cx.service().clone();
-        server::serve(&cx, settings, |timers| Checks { service, timeout, timers: timers.clone() }, &self.addresses)
-            .await
+        let (service, task, target) = (cx.service().clone(), cx.name().to_owned(), cx.target().to_owned());
+        let checks = |timers: &Timers| {
+            let refused = AtomicBool::new(false);
+            Checks(Arc::new(Inner { service, task, target, timeout, timers: timers.clone(), hosts, refused }))
+        };
+        server::serve(&cx, settings, checks, &self.addresses).await
+    }
+
+    fn check(&self, _: &HealthOptions) -> Result {
+        for host in &self.allow_host {
+            allowed_host(host).map_err(|why| Error::new(format!("{host:?} can't be allowed: {why}")))?;
+        }
+        Ok(())
     }
 }
 
@@ -149,10 +190,17 @@ impl Drop for Health {
 
 /// The checks as a tower service.
 #[derive(Clone)]
-struct Checks {
+struct Checks(Arc<Inner>);
+
+struct Inner {
     service: ServiceHandle,
+    task: String,
+    target: String,
     timeout: Duration,
     timers: Timers,
+    hosts: Hosts,
+    /// Whether a request for a host that isn't known has been logged: one is enough.
+    refused: AtomicBool,
 }
 
 impl tower_service::Service<Request<Body>> for Checks {
@@ -165,33 +213,68 @@ impl tower_service::Service<Request<Body>> for Checks {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let this = self.clone();
+        let this = self.0.clone();
         Box::pin(async move { Ok(this.answer(&request).await) })
     }
 }
 
-impl Checks {
+/// What is to be had. It tells of the service, but for the probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Page {
+    Live,
+    Ready,
+    Started,
+    #[cfg(feature = "metrics")]
+    Metrics,
+    #[cfg(feature = "status")]
+    Status,
+}
+
+const PAGES: &[(&str, Page)] = &[
+    ("/livez", Page::Live),
+    ("/readyz", Page::Ready),
+    ("/startupz", Page::Started),
+    #[cfg(feature = "metrics")]
+    ("/metrics", Page::Metrics),
+    #[cfg(feature = "status")]
+    ("/status", Page::Status),
+];
+
+impl Inner {
     async fn answer(&self, request: &Request<Body>) -> Response<Full<Bytes>> {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
         }
-        match request.uri().path() {
-            "/livez" => verdict(self.not_alive().await),
-            "/readyz" => verdict(self.not_ready()),
-            "/startupz" => verdict(self.not_started()),
+        let Some((_, page)) = PAGES.iter().find(|(path, _)| *path == request.uri().path()) else {
+            let paths = PAGES.iter().map(|(path, _)| *path).collect::<Vec<_>>();
+            return text(StatusCode::NOT_FOUND, &format!("there is {}", paths.join(", ")));
+        };
+        if !matches!(page, Page::Live | Page::Ready | Page::Started)
+            && let Err(refused) = self.hosts.check(request)
+        {
+            return self.refuse(&refused);
+        }
+        match page {
+            Page::Live => verdict(self.not_alive().await),
+            Page::Ready => verdict(self.not_ready()),
+            Page::Started => verdict(self.not_started()),
             #[cfg(feature = "metrics")]
-            "/metrics" => response(StatusCode::OK, OPENMETRICS, self.service.counters().openmetrics().into()),
+            Page::Metrics => response(StatusCode::OK, OPENMETRICS, self.service.counters().openmetrics().into()),
             #[cfg(feature = "status")]
-            "/status" => match serde_json::to_vec(&self.service.status()) {
+            Page::Status => match serde_json::to_vec(&self.service.status()) {
                 Ok(json) => response(StatusCode::OK, "application/json", json.into()),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
             },
-            _ => {
-                let more = [("/metrics", cfg!(feature = "metrics")), ("/status", cfg!(feature = "status"))];
-                let more = more.iter().filter(|(_, there)| *there).map(|(path, _)| format!(", {path}"));
-                text(StatusCode::NOT_FOUND, &format!("there is /livez, /readyz, /startupz{}", more.collect::<String>()))
-            }
         }
+    }
+
+    fn refuse(&self, refused: &Refused) -> Response<Full<Bytes>> {
+        let Refused::Unknown(host) = refused else { return text(StatusCode::BAD_REQUEST, &refused.to_string()) };
+        let why = format!("{refused}: --{}-allow-host {host}", self.task);
+        if !self.refused.swap(true, Ordering::Relaxed) {
+            log::warn!(target: &self.target, "a request was refused: {why}");
+        }
+        text(StatusCode::MISDIRECTED_REQUEST, &why)
     }
 
     /// Which loops did not answer in time.
@@ -257,6 +340,6 @@ fn response(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Ful
 
 impl fmt::Debug for Checks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Checks").field("service", &self.service.name()).finish_non_exhaustive()
+        f.debug_struct("Checks").field("service", &self.0.service.name()).finish_non_exhaustive()
     }
 }

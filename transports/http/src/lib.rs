@@ -9,6 +9,7 @@ mod counts;
 mod events;
 mod health;
 mod hosted;
+mod hosts;
 mod net;
 mod options;
 #[cfg(feature = "tls")]

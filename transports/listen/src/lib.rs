@@ -3,6 +3,7 @@
 
 mod accept;
 mod addresses;
+mod names;
 mod options;
 mod parse;
 mod seats;
@@ -13,6 +14,7 @@ mod tls;
 pub use crate::{
     accept::{Pauses, QUEUED, is_of_one_client, poll_in_turn},
     addresses::{Addresses, Announced},
+    names::machine_names,
     options::{ListenOptions, Place, unless_zero},
     parse::{mode, size},
     seats::{Seat, Seats},

@@ -3,7 +3,7 @@
 use std::{sync::mpsc, time::Duration};
 
 use crate::util::{PATIENCE, connect, eventually, watchdog};
-use interloop::{Context, EventLoop, NoOptions, Result, Service, Task, Thread, task_fn};
+use interloop::{Context, EventLoop, NoOptions, Result, Running, Service, Task, Thread, net::Net, task_fn};
 use interloop_http::{Address, Addresses, Health, health};
 use interloop_tokio::Tokio;
 
@@ -159,6 +159,144 @@ fn a_service_ends_when_only_its_health_is_left() {
     service.task("once", task_fn::<Thread>(async |_| Ok(())));
     health(&mut service);
     assert_eq!(service.start().expect("the configuration works").join().code, 0);
+}
+
+/// A service with health checks, given these arguments, that runs.
+fn checked<L: Net>(health: Health, arguments: &[&str]) -> (Running, Addresses) {
+    let addresses = health.addresses();
+    let mut service = Service::new("test");
+    service.event_loop("health", L::default());
+    service.task_on::<L>("health", health).on("health").last();
+    service.task_on::<Thread>("idle", Idle);
+    service.arguments(arguments);
+    let running = service.start().expect("the configuration works");
+    assert!(running.wait_started(PATIENCE));
+    (running, addresses)
+}
+
+/// What is answered to this head.
+fn asked(addresses: &Addresses, head: &str) -> (u16, String) {
+    let mut client = connect(addresses.tcp().expect("a port"));
+    client.send(format!("{head}\r\nconnection: close\r\n\r\n"));
+    let got = client.receive();
+    (got.status, got.body)
+}
+
+fn what_tells_of_the_service_is_for_hosts_that_are_known<L: Net>() {
+    let _watchdog = watchdog();
+    let (running, addresses) = checked::<L>(
+        Health::new(),
+        &["--health-allow-host", "metrics.example,*.internal", "--health-allow-host", "my_app"],
+    );
+    let own = interloop_listen::machine_names();
+    for path in ["/status", "/metrics"] {
+        for host in
+            ["127.0.0.1", "[::1]:80", "LOCALHOST:1", "x.localhost.", "metrics.example", "a.internal", "my_app:8001", ""]
+                .into_iter()
+                .chain(own.iter().map(String::as_str))
+        {
+            assert_eq!(asked(&addresses, &format!("GET {path} HTTP/1.1\r\nhost: {host}")).0, 200, "{host}");
+        }
+        for head in [
+            format!("GET {path} HTTP/1.0"),
+            format!("GET {path} HTTP/1.1"),
+            format!("GET http://localhost{path} HTTP/1.1"),
+        ] {
+            assert_eq!(asked(&addresses, &head).0, 200, "{head}");
+        }
+        let refused = (
+            421,
+            "this service does not answer for the host evil.example: --health-allow-host evil.example\n".to_owned(),
+        );
+        for head in [
+            format!("GET {path} HTTP/1.1\r\nhost: evil.example"),
+            format!("GET {path} HTTP/1.1\r\nHOST: Evil.Example.:8001"),
+            format!("GET {path} HTTP/1.0\r\nhost: evil.example"),
+            format!("GET http://evil.example{path} HTTP/1.1\r\nhost: localhost"),
+            format!("GET http://localhost{path} HTTP/1.1\r\nhost: evil.example"),
+        ] {
+            assert_eq!(asked(&addresses, &head), refused, "{head}");
+        }
+        for hosts in ["localhost\r\nhost: localhost", "user@localhost", "local host", "localhost:x"] {
+            assert_eq!(asked(&addresses, &format!("GET {path} HTTP/1.1\r\nhost: {hosts}")).0, 400, "{hosts}");
+        }
+    }
+    for path in ["/livez", "/readyz", "/startupz"] {
+        let told = asked(&addresses, &format!("GET {path} HTTP/1.1\r\nhost: evil.example"));
+        assert_eq!(told, (200, "ok\n".into()), "{path}");
+    }
+    assert_eq!(running.stop().code, 0);
+}
+
+fn every_host_can_be_allowed_by_the_code_and_by_an_option<L: Net>() {
+    let _watchdog = watchdog();
+    let evil = "GET /status HTTP/1.1\r\nhost: evil.example";
+    for (health, arguments, status) in [
+        (Health::new().allow_host("*"), &[][..], 200),
+        (Health::new(), &["--health-allow-host", "*"], 200),
+        (Health::new().allow_host("evil.example"), &[], 200),
+        // The option decides alone.
+        (Health::new().allow_host("evil.example"), &["--health-allow-host", "good.example"], 421),
+    ] {
+        let (running, addresses) = checked::<L>(health, arguments);
+        assert_eq!(asked(&addresses, evil).0, status);
+        assert_eq!(running.stop().code, 0);
+    }
+}
+
+/// curl's: with what it was given, and the status.
+fn curl(arguments: &[&str]) -> String {
+    let fixed = ["-sS", "--max-time", "20", "--noproxy", "*", "-o", "/dev/null", "-w", "%{http_version} %{http_code}"];
+    let ran = std::process::Command::new("curl").args(fixed).args(arguments).output().expect("it is installed");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    String::from_utf8(ran.stdout).expect("text")
+}
+
+fn curl_asks_over_http_2_and_a_unix_socket<L: Net>() {
+    let _watchdog = watchdog();
+    let (running, addresses) = checked::<L>(Health::new(), &[]);
+    let port = addresses.tcp().expect("a port").port();
+    for (host, status) in [("localhost", 200), ("evil.example", 421), ("127.0.0.1", 200)] {
+        for (http, version) in [("--http2-prior-knowledge", "2"), ("--http1.1", "1.1")] {
+            let (resolve, url) = (format!("{host}:{port}:127.0.0.1"), format!("http://{host}:{port}/status"));
+            assert_eq!(curl(&[http, "--resolve", &resolve, &url]), format!("{version} {status}"), "{host}");
+        }
+    }
+    assert_eq!(running.stop().code, 0);
+    let folder = tempfile::tempdir().expect("there is room");
+    let socket = folder.path().join("health");
+    for health in [Health::new().unix(&socket), Health::new()] {
+        let path = socket.to_str().expect("it is ASCII");
+        let (running, addresses) = checked::<L>(health, &["--health-unix", path]);
+        assert_eq!(addresses.tcp(), None);
+        assert_eq!(curl(&["--unix-socket", path, "http://evil.example/status"]), "1.1 200");
+        assert_eq!(running.stop().code, 0);
+    }
+}
+
+interloop_transport_tests::on_loops! {
+    { on_tokio: interloop_tokio::Tokio, on_thread: interloop::Thread, on_glib: interloop_glib::Glib }
+    {
+        what_tells_of_the_service_is_for_hosts_that_are_known,
+        every_host_can_be_allowed_by_the_code_and_by_an_option,
+        curl_asks_over_http_2_and_a_unix_socket,
+    }
+}
+
+#[test]
+fn a_host_that_can_not_be_allowed_is_one_line() {
+    let refused = |health: Health, arguments: &[&str]| {
+        let mut service = Service::new("test");
+        service.task_on::<Thread>("health", health);
+        service.arguments(arguments);
+        let error = service.start().expect_err("it can't work");
+        (error.code(), error.to_string())
+    };
+    let (code, why) = refused(Health::new().allow_host("a b"), &[]);
+    assert_eq!(code, 78);
+    assert_eq!(why, "test: task health: \"a b\" can't be allowed: expected a host name, *.example.org or *");
+    let (code, why) = refused(Health::new(), &["--health-allow-host", "http://x"]);
+    assert!(code == 2 && why.contains("--health-allow-host"), "{why}");
 }
 
 #[cfg(feature = "status")]

@@ -162,7 +162,7 @@ impl<S: Read + Write> Client<S> {
     }
 
     pub fn get(&mut self, path: &str) -> Got {
-        self.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"));
+        self.send(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"));
         self.receive()
     }
 
