@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 use interloop::panic_message;
 use interloop_http::parts::{Timer, Timers};
@@ -20,6 +20,7 @@ use tonic::{Code, Status, body::Body};
 
 use crate::{
     counts::Counts,
+    limited::Limited,
     routes::{Handling, Routes},
 };
 
@@ -31,11 +32,13 @@ struct Inner {
     routes: Routes,
     timers: Timers,
     counts: Arc<Counts>,
+    /// How long a call's messages may be together.
+    limit: usize,
 }
 
 impl Calls {
-    pub(crate) fn new(routes: Routes, timers: Timers, counts: Arc<Counts>) -> Self {
-        Self(Arc::new(Inner { routes, timers, counts }))
+    pub(crate) fn new(routes: Routes, timers: Timers, counts: Arc<Counts>, limit: usize) -> Self {
+        Self(Arc::new(Inner { routes, timers, counts, limit }))
     }
 }
 
@@ -49,10 +52,13 @@ impl tower_service::Service<Request<interloop_http::Body>> for Calls {
     }
 
     fn call(&mut self, request: Request<interloop_http::Body>) -> Respond {
-        let Inner { routes, timers, counts } = &*self.0;
+        let Inner { routes, timers, counts, limit } = &*self.0;
         if let Some(status) = refusal(&request) {
             let mut response = Response::new(Body::default());
             *response.status_mut() = status;
+            if status == StatusCode::METHOD_NOT_ALLOWED {
+                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+            }
             return Respond { state: State::Answered(Some(response)), call: None };
         }
         let timer = timeout(request.headers()).map(|time| {
@@ -63,7 +69,9 @@ impl tower_service::Service<Request<interloop_http::Body>> for Calls {
         let path = request.uri().path().to_owned();
         let call = Call { path, began: Instant::now(), timer, counts: counts.clone(), code: None };
         let state = match routes.find(&call.path) {
-            Some(route) => match catch_unwind(AssertUnwindSafe(|| route(request.map(Body::new)))) {
+            Some(route) => match catch_unwind(AssertUnwindSafe(|| {
+                route(request.map(|body| Body::new(Limited::new(body, *limit))))
+            })) {
                 Ok(handling) => State::Handled(handling),
                 Err(panic) => State::Answered(Some(call.panicked(panic).into_http())),
             },
@@ -244,8 +252,6 @@ impl http_body::Body for Answer {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]

@@ -4,10 +4,12 @@
 mod call;
 mod counts;
 mod health;
+mod limited;
+mod options;
 mod reflection;
 mod routes;
 mod server;
 
 pub use interloop_http::{Address, Addresses, HttpOptions};
 
-pub use crate::server::GrpcServer;
+pub use crate::{options::GrpcOptions, server::GrpcServer};

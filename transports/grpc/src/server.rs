@@ -4,7 +4,7 @@ use std::{convert::Infallible, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use interloop::{Context, Result, Task, net::Net};
-use interloop_http::{Addresses, HttpOptions, HttpServer};
+use interloop_http::{Addresses, HttpServer};
 use tonic::{body::Body, server::NamedService};
 use tower_service::Service;
 
@@ -12,6 +12,7 @@ use crate::{
     call::Calls,
     counts::Counts,
     health,
+    options::GrpcOptions,
     reflection::{self, FileSets, Reflection},
     routes::Routes,
 };
@@ -41,6 +42,7 @@ pub struct GrpcServer {
     http: HttpServer<()>,
     routes: Routes,
     with_health: bool,
+    max_body_size: Option<usize>,
     /// None without reflection.
     described: Option<FileSets>,
 }
@@ -50,9 +52,9 @@ impl GrpcServer {
     ///
     /// It listens on 127.0.0.1, on any free port, unless it is told otherwise.
     pub fn new() -> Self {
-        // A stream has no end: messages have limits.
+        // HTTP has no word for a call that is too long: calls have limits of their own.
         let http = HttpServer::new(()).max_body_size(usize::MAX);
-        Self { http, routes: Routes::default(), with_health: false, described: None }
+        Self { http, routes: Routes::default(), with_health: false, max_body_size: None, described: None }
     }
 
     /// Serves this too: a server that tonic has generated, intercepted by choice. Of two with the same name, the last one counts.
@@ -127,10 +129,15 @@ impl GrpcServer {
         self.http(|http| http.max_connections(connections))
     }
 
-    /// How long all messages of one call may be together, in bytes: any length by default.
+    /// How long all messages of one call may be together, in bytes, as they are sent: any length by default, since a stream needs no end. A call that has more
+    /// ends with `RESOURCE_EXHAUSTED`.
+    ///
+    /// How long one message may be, compressed and not, is set at the generated server, by `max_decoding_message_size`: 4 MiB by default. tonic ends calls with
+    /// longer ones with `OUT_OF_RANGE`, and with `RESOURCE_EXHAUSTED` where it was compressed.
     #[must_use]
-    pub fn max_body_size(self, bytes: usize) -> Self {
-        self.http(|http| http.max_body_size(bytes))
+    pub fn max_body_size(mut self, bytes: usize) -> Self {
+        self.max_body_size = Some(bytes);
+        self
     }
 
     /// How long a connection may stand idle between two calls: 60 s by default, zero is for ever.
@@ -187,9 +194,9 @@ impl GrpcServer {
 }
 
 impl<L: Net> Task<L> for GrpcServer {
-    type Options = HttpOptions;
+    type Options = GrpcOptions;
 
-    async fn run(&mut self, cx: Context<L, HttpOptions>) -> Result {
+    async fn run(&mut self, cx: Context<L, GrpcOptions>) -> Result {
         let mut routes = self.routes.clone();
         if self.with_health {
             let health = health::server(cx.service().clone(), cx.shutdown());
@@ -206,12 +213,14 @@ impl<L: Net> Task<L> for GrpcServer {
             }
         }
         let counts = Arc::new(Counts::new(&cx));
-        self.http.run_with(&cx, |timers| Calls::new(routes, timers.clone(), counts)).await
+        let mut options = cx.options().http.clone();
+        let limit = options.take_max_body_size().or(self.max_body_size).unwrap_or(usize::MAX);
+        self.http.run_with(&cx, &options, |timers| Calls::new(routes, timers.clone(), counts, limit)).await
     }
 
-    fn check(&self, options: &HttpOptions) -> Result {
+    fn check(&self, options: &GrpcOptions) -> Result {
         self.described.as_ref().map_or(Ok(()), FileSets::check)?;
-        self.http.check_with(options)
+        self.http.check_with(&options.http)
     }
 }
 

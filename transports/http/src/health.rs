@@ -242,13 +242,15 @@ const PAGES: &[(&str, Page)] = &[
 
 impl Inner {
     async fn answer(&self, request: &Request<Body>) -> Response<Full<Bytes>> {
-        if request.method() != Method::GET && request.method() != Method::HEAD {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
-        }
         let Some((_, page)) = PAGES.iter().find(|(path, _)| *path == request.uri().path()) else {
             let paths = PAGES.iter().map(|(path, _)| *path).collect::<Vec<_>>();
             return text(StatusCode::NOT_FOUND, &format!("there is {}", paths.join(", ")));
         };
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
+            refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return refused;
+        }
         if !matches!(page, Page::Live | Page::Ready | Page::Started)
             && let Err(refused) = self.hosts.check(request)
         {

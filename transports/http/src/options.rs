@@ -33,6 +33,14 @@ pub struct HttpOptions {
     pub(crate) header_timeout: Option<Duration>,
 }
 
+impl HttpOptions {
+    /// Takes the limit of bodies away: for transports that are built on this one, and hold clients to it themselves.
+    #[doc(hidden)]
+    pub fn take_max_body_size(&mut self) -> Option<usize> {
+        self.max_body_size.take()
+    }
+}
+
 /// Hyper's read buffer is at least as large.
 pub(crate) const LEAST_HEADER_SIZE: usize = 8 << 10;
 

@@ -223,9 +223,15 @@ impl<S> HttpServer<S> {
 
     /// Serves another service, which is made on the loop and has its timers: for transports that are built on this one.
     #[doc(hidden)]
-    pub async fn run_with<L, T, B>(&self, cx: &Context<L, HttpOptions>, service: impl FnOnce(&Timers) -> T) -> Result
+    pub async fn run_with<L, O, T, B>(
+        &self,
+        cx: &Context<L, O>,
+        options: &HttpOptions,
+        service: impl FnOnce(&Timers) -> T,
+    ) -> Result
     where
         L: Net,
+        O: 'static,
         T: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
         T::Future: Send,
         T::Error: Into<BoxError>,
@@ -233,10 +239,10 @@ impl<S> HttpServer<S> {
         B::Error: Into<BoxError>,
     {
         #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "there is nothing to add"))]
-        let mut settings = Settings::new(cx.options(), &self.code, self.with_peers);
+        let mut settings = Settings::new(options, &self.code, self.with_peers);
         #[cfg(feature = "tls")]
         {
-            settings.tls = cx.options().tls.settings(&self.code.tls)?;
+            settings.tls = options.tls.settings(&self.code.tls)?;
         }
         serve(cx, settings, service, &self.addresses).await
     }
@@ -264,7 +270,7 @@ where
 
     async fn run(&mut self, cx: Context<L, HttpOptions>) -> Result {
         let service = self.service.clone();
-        self.run_with(&cx, |_| service).await
+        self.run_with(&cx, cx.options(), |_| service).await
     }
 
     fn check(&self, options: &HttpOptions) -> Result {

@@ -71,6 +71,86 @@ fn a_length_that_lies_is_a_status<L: Net>() {
     assert_eq!(hosting.running.stop().code, 0);
 }
 
+/// Sends messages of so many bytes each, until the call has a status, which it gives: gRPC's, by the trailers.
+fn status_after(hosting: &Hosting, path: &str, messages: &[usize]) -> u64 {
+    let count = |status: u64| hosting.counter(&format!("calls{{method=\"{path}\",status=\"{status}\"}}"));
+    let before = (0..17).map(count).collect::<Vec<_>>();
+    let mut client = Raw::connect(hosting.port());
+    client.open(1, &format!("/{path}"));
+    let message = |length: &usize| [&[0][..], &(*length as u32).to_be_bytes(), &vec![0; *length]].concat();
+    let bytes = messages.iter().flat_map(message).collect::<Vec<_>>();
+    for piece in bytes.chunks(16_000) {
+        client.send(1, 0, piece);
+    }
+    client.send(1, LAST, b"");
+    let changed = || (0..17).find(|status| count(*status) > before[*status as usize]);
+    eventually("the call has ended", || changed().is_some());
+    changed().expect("it has a status")
+}
+
+fn a_call_has_no_more_than_its_limit<L: Net>() {
+    let _watchdog = watchdog();
+    const EXHAUSTED: u64 = 8;
+    let hosting = host::<L>(&["--grpc-max-body-size", "40000"]);
+    // Zeros are no message, which is another status: it was read.
+    for (messages, status) in [(&[30_000][..], 13), (&[39_995], 13), (&[39_996], EXHAUSTED), (&[50_000], EXHAUSTED)] {
+        assert_eq!(status_after(&hosting, "test.Echo/Say", messages), status, "{messages:?}");
+    }
+    // Empty messages have five bytes each.
+    assert_eq!(status_after(&hosting, "test.Echo/Count", &[0; 8_000]), 0);
+    assert_eq!(status_after(&hosting, "test.Echo/Count", &[0; 8_001]), EXHAUSTED);
+    assert_eq!(status_after(&hosting, "test.Echo/Chat", &[0; 8_001]), EXHAUSTED);
+    still_serves(&hosting);
+    assert_eq!(hosting.running.stop().code, 0);
+    // The option goes before the code, and without either there is no end.
+    for (arguments, set, status) in
+        [(&[][..], 1000, EXHAUSTED), (&["--grpc-max-body-size", "1MiB"], 1000, 13), (&[], usize::MAX, 13)]
+    {
+        let hosting = crate::util::host_set::<L>(arguments, |server| server.max_body_size(set));
+        assert_eq!(status_after(&hosting, "test.Echo/Say", &[30_000]), status, "{arguments:?}");
+        assert_eq!(hosting.running.stop().code, 0);
+    }
+}
+
+fn what_is_compressed_is_refused_before_it_is_looked_at<L: Net>() {
+    let _watchdog = watchdog();
+    let hosting = host::<L>(&[]);
+    let mut stream = connect(&hosting);
+    let bomb = [&b"\x01\x00\x00\x00\x14"[..], &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3], &[0; 10]].concat();
+    let call = [head("/test.Echo/Say", "application/grpc"), frame(0, 1, &bomb)].concat();
+    stream.write_all(&[PREFACE, &call].concat()).expect("it is open");
+    eventually("it is refused", || hosting.counter("calls{method=\"test.Echo/Say\",status=\"13\"}") == 1);
+    assert_eq!(hosting.running.stop().code, 0);
+}
+
+fn another_method_than_post_is_told_which<L: Net>() {
+    let _watchdog = watchdog();
+    let hosting = host::<L>(&[]);
+    for method in ["GET", "HEAD", "OPTIONS", "PUT"] {
+        let mut curl = std::process::Command::new("curl");
+        curl.args([
+            "-sS",
+            "--max-time",
+            "20",
+            "--noproxy",
+            "*",
+            "--http2-prior-knowledge",
+            "-D",
+            "-",
+            "-o",
+            "/dev/null",
+        ]);
+        match method {
+            "HEAD" => curl.arg("--head"),
+            method => curl.args(["-X", method]),
+        };
+        let ran = curl.arg(format!("http://{}/test.Echo/Say", hosting.port())).output().expect("it is installed");
+        let head = String::from_utf8_lossy(&ran.stdout).to_lowercase();
+        assert!(head.starts_with("http/2 405") && head.contains("\r\nallow: post\r\n"), "{method}: {head}");
+    }
+    assert_eq!(hosting.running.stop().code, 0);
+}
+
 fn who_leaves_in_the_middle_takes_the_handler_along<L: Net>() {
     let _watchdog = watchdog();
     let hosting = host::<L>(&[]);
@@ -199,5 +279,8 @@ crate::util::on_each_loop! {
     who_sends_half_or_resets_or_goes_drop_by_drop_harms_nobody,
     garbage_and_other_protocols_are_refused,
     a_length_that_lies_is_a_status,
+    a_call_has_no_more_than_its_limit,
+    what_is_compressed_is_refused_before_it_is_looked_at,
+    another_method_than_post_is_told_which,
     who_leaves_in_the_middle_takes_the_handler_along,
 }

@@ -45,9 +45,21 @@ fn a_service_that_runs_is_alive_ready_and_started() {
         assert_eq!(get(&addresses, path), (200, "ok\n".into()), "{path}");
     }
     assert_eq!(get(&addresses, "/").0, 404);
-    let mut client = connect(addresses.tcp().expect("a port"));
-    client.send("POST /livez HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
-    assert_eq!(client.receive().status, 405);
+    for path in ["/livez", "/status", "/metrics"] {
+        for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "BREW"] {
+            let mut client = connect(addresses.tcp().expect("a port"));
+            client.send(format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n"));
+            let got = client.receive();
+            assert_eq!(got.status, 405, "{method}");
+            assert!(got.head.contains("allow: get, head\r\n"), "{}", got.head);
+        }
+        let mut client = connect(addresses.tcp().expect("a port"));
+        client.send(format!("HEAD {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"));
+        let answer = client.closed();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
+        assert!(answer.contains("content-length: ") && !answer.contains("content-length: 0\r\n"), "{answer}");
+    }
+    assert_eq!(asked(&addresses, "POST /nothing HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0").0, 404);
     assert_eq!(running.stop().code, 0);
 }
 
