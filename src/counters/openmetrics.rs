@@ -1,4 +1,5 @@
-//! The text of OpenMetrics 1.0: <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
+//! The texts that Prometheus and others read: its own format, 0.0.4 (<https://prometheus.io/docs/instrumenting/exposition_formats/>), and that of OpenMetrics 1.0
+//! (<https://prometheus.io/docs/specs/om/open_metrics_spec/>). They differ in what is said of a family, and in the end.
 //!
 //! A reader refuses the whole text for one name that is there twice. So what users named freely is brought into form, and what then collides is
 //! numbered.
@@ -14,6 +15,12 @@ use super::{
     Counters, Reading,
     reading::{Entry, Owner},
 };
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Prometheus,
+    OpenMetrics,
+}
 
 /// The suffixes by which a type of family extends its name: a reader takes all of them for the family's.
 fn suffixes(kind: &str) -> &'static [&'static str] {
@@ -41,6 +48,16 @@ impl Counters {
     /// What the core counts is named `interloop_..`; what tasks count begins with the service's name, unless they [say otherwise](crate::Meter::namespace).
     /// Labels say `service`, `task`, `loop`. Samples are a summary, with the percentiles of their shortest window, and a gauge for each figure of each window.
     pub fn openmetrics(&self) -> String {
+        self.text(Format::OpenMetrics)
+    }
+
+    /// As [`openmetrics`](Self::openmetrics), in Prometheus' own text format, which all that scrape `/metrics` read: `text/plain; version=0.0.4; charset=utf-8`.
+    /// The samples are the same, line by line.
+    pub fn prometheus(&self) -> String {
+        self.text(Format::Prometheus)
+    }
+
+    fn text(&self, format: Format) -> String {
         let service = self.service();
         // By namespace, name and type; so one that was described for one task is for all.
         let mut families = BTreeMap::<(String, String, &str), Family>::new();
@@ -69,12 +86,14 @@ impl Counters {
                 place.insert(reading);
             }
         }
-        let mut text = Text::default();
+        let mut text = Text { format, out: String::new(), taken: BTreeSet::new() };
         self.write_words(&mut text);
         for ((namespace, name, kind), family) in &families {
             text.family(&format!("{namespace}_{name}"), kind, family);
         }
-        text.out.push_str("# EOF\n");
+        if format == Format::OpenMetrics {
+            text.out.push_str("# EOF\n");
+        }
         text.out
     }
 
@@ -151,8 +170,8 @@ pub(super) fn name_of(name: &str) -> String {
     name
 }
 
-#[derive(Default)]
 struct Text {
+    format: Format,
     out: String,
     taken: BTreeSet<String>,
 }
@@ -178,12 +197,28 @@ impl Text {
             }
             number += 1;
         };
-        let _ = writeln!(self.out, "# TYPE {name} {kind}");
-        if !unit.is_empty() {
-            let _ = writeln!(self.out, "# UNIT {name} {unit}");
-        }
-        if !help.is_empty() {
-            let _ = writeln!(self.out, "# HELP {name} {}", escaped(help));
+        match self.format {
+            Format::OpenMetrics => {
+                let _ = writeln!(self.out, "# TYPE {name} {kind}");
+                if !unit.is_empty() {
+                    let _ = writeln!(self.out, "# UNIT {name} {unit}");
+                }
+                if !help.is_empty() {
+                    let _ = writeln!(self.out, "# HELP {name} {}", escaped(help));
+                }
+            }
+            // A family is called as its samples are, knows no unit, and is of fewer types.
+            Format::Prometheus => {
+                let (suffix, kind) = match kind {
+                    "counter" => ("_total", kind),
+                    "info" => ("_info", "gauge"),
+                    kind => ("", kind),
+                };
+                // promtool wants each of them described.
+                let help = if help.is_empty() { "No description." } else { help };
+                let _ = writeln!(self.out, "# HELP {name}{suffix} {}", without_newlines(help));
+                let _ = writeln!(self.out, "# TYPE {name}{suffix} {kind}");
+            }
         }
         name
     }
@@ -261,5 +296,9 @@ fn number(value: f64) -> String {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    without_newlines(text).replace('"', "\\\"")
+}
+
+fn without_newlines(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('\n', "\\n")
 }

@@ -22,6 +22,8 @@ use interloop::{
 };
 use interloop_listen::{Addresses, ListenOptions};
 
+#[cfg(feature = "metrics")]
+use crate::accept::Text;
 use crate::{
     body::Body,
     hosts::{Hosts, Refused, allowed_host},
@@ -33,9 +35,6 @@ use crate::{
 
 /// How long a loop may take to answer a heartbeat.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
-/// What kind of text `/metrics` is.
-#[cfg(feature = "metrics")]
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Adds the task `health`: a [`Health`] on a loop of its own (a [`Thread`](interloop::Thread); where that has no sockets, tokio), also named `health`, so that no busy loop can keep it from answering;
 /// [`first`](TaskSettings::first) to start and [`last`](TaskSettings::last) to stop, so that it answers from before the others start until they have ended.
@@ -66,7 +65,8 @@ fn add<L: Net>(service: &mut Service) -> &mut TaskSettings {
 /// * `/livez`: 200 if every loop answers a heartbeat through its own mailbox within 5 s; 503 names those that don't.
 /// * `/readyz`: 200 if all tasks run and no stop was requested; 503 names those that don't run.
 /// * `/startupz`: 200 once the start is through.
-/// * `/metrics` (feature `metrics`): all [counters](interloop::Counters) of the service, as the text of OpenMetrics.
+/// * `/metrics` (feature `metrics`): all [counters](interloop::Counters) of the service, in Prometheus' text format, or as OpenMetrics for those who prefer
+///   that (`Accept`).
 /// * `/status` (feature `status`): the service's [`Status`](interloop::Status) as JSON.
 ///
 /// The first three answer anybody. The others tell of the service, and answer only requests for a host that is known, so that no page of another site whose
@@ -261,7 +261,16 @@ impl Inner {
             Page::Ready => verdict(self.not_ready()),
             Page::Started => verdict(self.not_started()),
             #[cfg(feature = "metrics")]
-            Page::Metrics => response(StatusCode::OK, OPENMETRICS, self.service.counters().openmetrics().into()),
+            Page::Metrics => {
+                let (text, counters) = (Text::wanted(request.headers()), self.service.counters());
+                let body = match text {
+                    Text::Prometheus => counters.prometheus(),
+                    Text::OpenMetrics => counters.openmetrics(),
+                };
+                let mut response = response(StatusCode::OK, text.kind(), body.into());
+                response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+                response
+            }
             #[cfg(feature = "status")]
             Page::Status => match serde_json::to_vec(&self.service.status()) {
                 Ok(json) => response(StatusCode::OK, "application/json", json.into()),

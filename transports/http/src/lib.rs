@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "metrics")]
+mod accept;
 mod activity;
 mod body;
 mod connection;

@@ -12,10 +12,10 @@ use interloop::{Reading, Service, Task, Thread, net::Net, task_fn};
 use interloop_http::{HttpServer, health};
 
 /// Reads the text as Prometheus would; each sample as `name{label=value,..} value`, sorted, behind each family's `name: type unit`.
-fn parsed(text: &str) -> Vec<String> {
+fn parsed(parser: &str, text: &str) -> Vec<String> {
     const PROGRAM: &str = "
-import sys
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
+import importlib, sys
+text_string_to_metric_families = importlib.import_module(sys.argv[1]).text_string_to_metric_families
 for family in text_string_to_metric_families(sys.stdin.read()):
     print(f'{family.name}: {family.type} {family.unit}'.rstrip())
     for sample in family.samples:
@@ -25,7 +25,7 @@ for family in text_string_to_metric_families(sys.stdin.read()):
     // Debian's, which scripts/setup has installed: another one that stands before it in the path has other packages.
     let python = if std::path::Path::new("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" };
     let mut child = Command::new(python)
-        .args(["-c", PROGRAM])
+        .args(["-c", PROGRAM, parser])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -66,12 +66,21 @@ fn metrics_are_what_prometheus_reads() {
 
     let address = running.counters().exports()["health.address"].clone();
     let mut scraper = connect(address.parse().expect("an address"));
-    let got = scraper.get("/metrics");
-    assert_eq!(got.status, 200);
+    let mut scrape = |accept: &str| {
+        scraper.send(format!("GET /metrics HTTP/1.1\r\nhost: localhost\r\n{accept}\r\n"));
+        let got = scraper.receive();
+        assert_eq!(got.status, 200);
+        assert!(got.head.contains("\r\nvary: accept\r\n"), "{}", got.head);
+        got
+    };
+    let prometheus = "accept: application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+        text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n";
+    let got = scrape(prometheus);
     let kind = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
     assert!(got.head.contains(kind), "{}", got.head);
     assert!(got.body.ends_with("# EOF\n"));
-    let lines = parsed(&got.body);
+    let lines = parsed("prometheus_client.openmetrics.parser", &got.body);
+    let openmetrics = got.body;
 
     let http = "loop='http',service='web-shop',task='http'";
     has(&lines, "interloop_http_requests: counter");
@@ -108,8 +117,41 @@ fn metrics_are_what_prometheus_reads() {
     has(&lines, "web_shop_taken_count: gauge");
     has(&lines, "web_shop_broken{loop='till',service='web-shop',task='till'} nan");
     has(&lines, "web_shop_change_count{loop='till',service='web-shop',task='till'} 2.0");
+
+    // The same by Prometheus' own text.
+    let kind = "content-type: text/plain; version=0.0.4; charset=utf-8\r\n";
+    for accept in
+        ["", "accept: */*\r\n", "accept: text/plain\r\n", "accept: text/plain;version=0.0.4;q=1,*/*;q=0.1\r\n"]
+    {
+        let got = scrape(accept);
+        assert!(got.head.contains(kind), "{}", got.head);
+        let lines = parsed("prometheus_client.parser", &got.body);
+        has(&lines, "interloop_http_requests: counter");
+        has(&lines, &format!("interloop_http_requests_total{{{http}}} 3.0"));
+        has(&lines, "interloop_http_request_duration_seconds: summary");
+        has(&lines, &format!("interloop_http_request_duration_seconds_count{{{http}}} 3.0"));
+        has(&lines, r#"interloop_info{export_motto='a\\b "c"\nd',service='web-shop',version='1.2.3'} 1.0"#);
+        has(&lines, &format!("web_shop_a_b_2_total{{{till}}} 2.0"));
+        has(&lines, "web_shop_broken{loop='till',service='web-shop',task='till'} nan");
+        for line in [
+            "# HELP web_shop_orders_total Orders: \"all\"\\nof them, \\\\ and more\n# TYPE web_shop_orders_total counter\n",
+            "# TYPE interloop_info gauge\n",
+            "# TYPE interloop_http_received_bytes_total counter\n",
+            "# HELP web_shop_taken_total_2 No description.\n# TYPE web_shop_taken_total_2 gauge\n",
+        ] {
+            assert!(got.body.contains(line), "no {line} in\n{}", got.body);
+        }
+        assert!(!got.body.contains("# UNIT") && !got.body.contains("# EOF"));
+        assert_eq!(names(&got.body), names(&openmetrics));
+    }
     drop((client, scraper));
     assert_eq!(running.stop().code, 0);
+}
+
+/// The samples without their values, but for those that the scrapes themselves bring about.
+fn names(text: &str) -> Vec<&str> {
+    let samples = text.lines().filter(|line| !line.starts_with('#') && !line.contains("task=\"health\""));
+    samples.filter_map(|line| line.rsplit_once(' ')).map(|(name, _)| name).collect()
 }
 
 /// Counts by names and labels that an exporter has trouble with.
