@@ -1,7 +1,5 @@
 //! Generated clients on threads that may block.
 
-#[cfg(any(feature = "http", feature = "tls"))]
-use std::sync::{Arc, Mutex, PoisonError};
 #[cfg(feature = "tls")]
 use std::{
     future::poll_fn,
@@ -12,6 +10,7 @@ use std::{
     io::{self, Read, Write},
     net::TcpStream,
     os::unix::net::UnixStream,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -26,7 +25,9 @@ use crate::http_client::{self, Target};
 #[cfg(any(feature = "http", feature = "tls"))]
 use crate::parked::{Deadline, Line, Parked};
 use crate::{
+    awaited::Awaited,
     messages::{Messages, Next},
+    skim::Protocol,
     wire::{self, Carrier, Input, Output, Wire},
 };
 
@@ -134,8 +135,10 @@ fn halves(
     wire: &Wire,
     framed: bool,
 ) -> (Input, Output) {
-    let from = Incoming { from, messages: Messages::new(wire.limits), message: Vec::new(), at: 0 };
-    let to = Outgoing { to, framed, message: Vec::new() };
+    let awaited = Shared::default();
+    let messages = Messages::new(wire.limits);
+    let from = Incoming { from, messages, awaited: awaited.clone(), message: Vec::new(), at: 0 };
+    let to = Outgoing { to, framed, protocol: wire.protocol, awaited, message: Vec::new() };
     let input = wire::input(wire.protocol, from, wire.limits.message, &wire.limits);
     (input, wire::output(wire.protocol, to))
 }
@@ -291,10 +294,21 @@ impl Read for Answers {
     }
 }
 
+/// For who reads and who writes.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Awaited>>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Awaited> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Reads whole messages, which keep to the limits.
 struct Incoming<R> {
     from: R,
     messages: Messages,
+    awaited: Shared,
     message: Vec<u8>,
     at: usize,
 }
@@ -304,10 +318,16 @@ impl<R: Read> Incoming<R> {
         loop {
             match self.messages.next() {
                 Next::Message(message) => {
-                    self.message = self.messages.bytes(&message).to_vec();
-                    self.at = 0;
+                    let stray = self.awaited.lock().is_stray(&self.messages.method(&message));
+                    if !stray {
+                        self.message = self.messages.bytes(&message).to_vec();
+                        self.at = 0;
+                    }
                     self.messages.advance(&message);
-                    return Ok(());
+                    if !stray {
+                        return Ok(());
+                    }
+                    continue;
                 }
                 Next::Bad(bad) => return Err(io::Error::new(io::ErrorKind::InvalidData, bad.fault.to_string())),
                 Next::More => {}
@@ -341,6 +361,8 @@ impl<R: Read> Read for Incoming<R> {
 struct Outgoing<W> {
     to: W,
     framed: bool,
+    protocol: Protocol,
+    awaited: Shared,
     message: Vec<u8>,
 }
 
@@ -352,6 +374,7 @@ impl<W: Write> Write for Outgoing<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         let message = std::mem::take(&mut self.message);
+        self.awaited.lock().sent(self.protocol, &message);
         let Some(bytes) = wire::frame(message, self.framed) else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a call is longer than a frame can be"));
         };

@@ -34,8 +34,9 @@ use thrift::{
 #[cfg(feature = "http")]
 use crate::http_client;
 use crate::{
+    awaited::Awaited,
     messages::{Messages, Next},
-    skim::{Kind, Limits},
+    skim::Kind,
     stream::Stream,
     wire::{self, Carrier, Input, Output, Wire},
 };
@@ -97,6 +98,7 @@ enum Connection<L: Net> {
     Direct {
         stream: Stream<L>,
         messages: Messages,
+        awaited: Box<Awaited>,
         framed: bool,
     },
     #[cfg(feature = "http")]
@@ -195,7 +197,7 @@ impl<L: Net> ThriftClient<L> {
                 Some(connection) => connection,
                 None => shared.connected().await?,
             };
-            let answer = connection.exchange(request, oneway, &shared.wire.limits).await?;
+            let answer = connection.exchange(request, oneway, &shared.wire).await?;
             *slot = Some(connection);
             Ok(answer)
         };
@@ -236,7 +238,8 @@ impl<L: Net> Shared<L> {
                         return Ok(Connection::Http { stream, http });
                     }
                     let framed = matches!(self.wire.carrier, Carrier::Framed);
-                    return Ok(Connection::Direct { stream, messages: Messages::new(self.wire.limits), framed });
+                    let (messages, awaited) = (Messages::new(self.wire.limits), Box::default());
+                    return Ok(Connection::Direct { stream, messages, awaited, framed });
                 }
                 Err(error) => self.trouble.replace(Some(error)),
             };
@@ -258,32 +261,39 @@ impl<L: Net> Connection<L> {
         }
     }
 
-    async fn exchange(&mut self, request: Vec<u8>, oneway: bool, limits: &Limits) -> thrift::Result<Vec<u8>> {
+    async fn exchange(&mut self, request: Vec<u8>, oneway: bool, wire: &Wire) -> thrift::Result<Vec<u8>> {
         match self {
-            Self::Direct { stream, messages, framed } => {
-                let _ = limits;
+            Self::Direct { stream, messages, awaited, framed } => {
+                awaited.sent(wire.protocol, &request);
                 let Some(request) = wire::frame(request, *framed) else {
                     let why = "a call is longer than a frame can be";
                     return Err(new_transport_error(TransportErrorKind::SizeLimit, why));
                 };
                 stream.write_all(&request).await?;
                 stream.flush().await?;
-                if oneway { Ok(Vec::new()) } else { receive(stream, messages).await }
+                if oneway { Ok(Vec::new()) } else { receive(stream, messages, awaited).await }
             }
             #[cfg(feature = "http")]
-            Self::Http { http, .. } => Ok(http.post(request, oneway, limits).await?),
+            Self::Http { http, .. } => Ok(http.post(request, oneway, &wire.limits).await?),
         }
     }
 }
 
-async fn receive<L: Net>(stream: &mut Stream<L>, messages: &mut Messages) -> thrift::Result<Vec<u8>> {
+async fn receive<L: Net>(
+    stream: &mut Stream<L>,
+    messages: &mut Messages,
+    awaited: &mut Awaited,
+) -> thrift::Result<Vec<u8>> {
     let mut piece = vec![0; 16 << 10];
     loop {
         match messages.next() {
             Next::Message(message) if matches!(message.header.kind, Kind::Reply | Kind::Exception) => {
-                let bytes = messages.bytes(&message).to_vec();
+                let stray = awaited.is_stray(&messages.method(&message));
+                let bytes = (!stray).then(|| messages.bytes(&message).to_vec());
                 messages.advance(&message);
-                return Ok(bytes);
+                if let Some(bytes) = bytes {
+                    return Ok(bytes);
+                }
             }
             Next::Message(_) => {
                 return Err(new_protocol_error(ProtocolErrorKind::InvalidData, "a call instead of an answer"));

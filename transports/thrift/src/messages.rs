@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::skim::{Fault, Header, Limits, Protocol, Skimmed, Skimmer};
+use crate::skim::{Fault, Header, Kind, Limits, Protocol, Skimmed, Skimmer};
 
 /// An empty buffer that has become larger than this is given back.
 const KEPT: usize = 64 << 10;
@@ -43,6 +43,7 @@ pub(crate) struct Message {
 pub(crate) struct Bad {
     pub(crate) fault: Fault,
     pub(crate) framed: bool,
+    /// None where it isn't known, or nobody waits for an answer.
     pub(crate) protocol: Option<Protocol>,
     /// The method and the sequence number, if these had come.
     pub(crate) call: Option<(String, i32)>,
@@ -105,8 +106,10 @@ impl Messages {
             (Skimmed::More, _) => return Next::More,
             (Skimmed::Bad(fault), _) => fault,
         };
-        let call = skimmer.header().map(|header| (name(bytes, header).into_owned(), header.sequence));
-        Next::Bad(Bad { fault, framed, protocol: Some(protocol), call })
+        let header = skimmer.header();
+        let call = header.map(|header| (name(bytes, header).into_owned(), header.sequence));
+        let answered = header.is_none_or(|header| header.kind != Kind::Oneway);
+        Next::Bad(Bad { fault, framed, protocol: answered.then_some(protocol), call })
     }
 
     /// The bytes of a message, without the length of its frame.

@@ -44,7 +44,7 @@ pub(crate) struct Call {
 /// What became of it.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// Nothing for a oneway call.
+    /// Nothing for a oneway call, nor for a call of a oneway method.
     pub(crate) answer: Vec<u8>,
     pub(crate) end: End,
 }
@@ -73,7 +73,8 @@ impl Call {
             processor.process(&mut *from, &mut *wire::output(self.protocol, &mut answer))
         }));
         let (mut answer, end) = match processed {
-            Ok(Ok(())) if answer.is_empty() && self.oneway => (answer, End::Returned),
+            // A oneway method, also one that was called like any other, as some clients do: they wait for no answer, and would take it for that of their next call.
+            Ok(Ok(())) if answer.is_empty() => (answer, End::Returned),
             Ok(Ok(())) => self.judge(answer, limits),
             Ok(Err(error)) => {
                 let (kind, text) = blame(error);
@@ -94,8 +95,8 @@ impl Call {
     /// Looks at what was answered.
     fn judge(&self, answer: Vec<u8>, limits: &Limits) -> (Vec<u8>, End) {
         let Some(header) = skim::header(self.protocol, &answer) else {
-            let none = self.refuse(ApplicationErrorKind::MissingResult, "the method has no result");
-            return (none, End::Failed("there was no answer".to_owned()));
+            let none = self.refuse(ApplicationErrorKind::InternalError, "the answer is none");
+            return (none, End::Failed("the answer can't be read".to_owned()));
         };
         let end = match header.kind {
             // The field 0 is the result, all others are exceptions.

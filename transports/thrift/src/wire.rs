@@ -164,6 +164,11 @@ pub(crate) fn output<'a>(protocol: Protocol, to: impl Write + Send + 'a) -> Box<
     }
 }
 
+/// The method of a call, without the service that may be named before it: answers don't name that.
+pub(crate) fn method(name: &str) -> &str {
+    name.split_once(':').map_or(name, |(_, method)| method)
+}
+
 /// The message that a call was in vain. A client of one of several services, which it names in its calls, expects the method's name alone.
 pub(crate) fn exception(
     protocol: Protocol,
@@ -173,7 +178,7 @@ pub(crate) fn exception(
     text: impl Into<String>,
 ) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let method = method.split_once(':').map_or(method, |(_, method)| method);
+    let method = self::method(method);
     let written = write_exception(
         &mut *output(protocol, &mut bytes),
         &TMessageIdentifier::new(method, TMessageType::Exception, sequence),
