@@ -1,8 +1,5 @@
 //! Our clients over HTTP, on loops and on threads, at our server and at that of Apache's Python.
 
-#[cfg(feature = "tls")]
-#[path = "../../../http/tests/it/util/tls.rs"]
-mod certificates;
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -154,7 +151,7 @@ impl PythonServer {
         let folder = tempfile::tempdir().expect("a folder");
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let mut compiler = Command::new("thrift");
-        compiler.args(["--gen", "py", "-out"]).arg(folder.path()).arg(tests.join("idl/calc.thrift"));
+        compiler.args(["--gen", "py", "-out"]).arg(folder.path()).arg(tests.join("it/idl/calc.thrift"));
         assert!(compiler.status().expect("the compiler is there: scripts/setup").success());
         let mut child = Command::new(PYTHON)
             .arg(tests.join("http_server.py"))
@@ -452,7 +449,8 @@ crate::util::on_each_loop! {
 mod secure {
     use interloop_thrift::{TlsConnector, connect_with_tls};
 
-    use super::{certificates::Ca, *};
+    use super::*;
+    use crate::tls::certificates::Ca;
 
     fn secure(handler: &Handler) -> (Ca, Hosting, TlsConnector) {
         let ca = Ca::new("the CA");

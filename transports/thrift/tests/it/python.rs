@@ -18,7 +18,7 @@ fn a_client_of_another_language_is_served<L: Net>() {
     let generated = Command::new("thrift")
         .args(["--gen", "py", "-out"])
         .arg(folder.path())
-        .arg(tests.join("idl/calc.thrift"))
+        .arg(tests.join("it/idl/calc.thrift"))
         .status()
         .expect("the compiler is there: scripts/setup");
     assert!(generated.success());

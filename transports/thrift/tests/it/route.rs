@@ -43,7 +43,7 @@ fn a_client_of_another_language_calls_over_http<L: Net>() {
     let folder = tempfile::tempdir().expect("a folder");
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut compiler = Command::new("thrift");
-    compiler.args(["--gen", "py", "-out"]).arg(folder.path()).arg(tests.join("idl/calc.thrift"));
+    compiler.args(["--gen", "py", "-out"]).arg(folder.path()).arg(tests.join("it/idl/calc.thrift"));
     assert!(compiler.status().expect("the compiler is there: scripts/setup").success());
     let handler = Handler::default();
     let (running, address) = host::<L>(&handler);

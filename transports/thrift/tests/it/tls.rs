@@ -1,7 +1,7 @@
 //! Calls over TLS.
 
 #[path = "../../../http/tests/it/util/tls.rs"]
-mod certificates;
+pub mod certificates;
 use std::{
     io::{Read, Write},
     net::TcpListener,
@@ -49,7 +49,7 @@ fn apaches_python_client_calls_over_tls<L: Net>() {
     let generated = Command::new("thrift")
         .args(["--gen", "py", "-out"])
         .arg(folder.path())
-        .arg(tests.join("idl/calc.thrift"))
+        .arg(tests.join("it/idl/calc.thrift"))
         .status()
         .expect("the compiler is there: scripts/setup");
     assert!(generated.success());

@@ -1,4 +1,4 @@
-// The services of the tests: something of every kind. `make generate` makes tests/util/calc.rs of it.
+// The services of the tests: something of every kind. `make generate` makes tests/it/util/calc.rs of it.
 
 enum Operation {
     ADD = 1,
