@@ -12,11 +12,14 @@ use std::{
 };
 
 use http::Version;
+use interloop_listen::End;
 
-use crate::{counts::Began, hosted::Peer, server::Server, settings::Limits, trace::Span};
+use crate::{counts::Began, hosted::Peer, rest::Rest, server::Server, settings::Limits, streams::Inbox, trace::Span};
 
 /// How long a connection that ends anyway may take for its farewell.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a client that is still sending what nobody wants may be silent.
+const SILENCE: Duration = Duration::from_secs(2);
 /// How long a client may leave no room for its last response: the system says that there is some only when a third of what it keeps has been taken.
 const LAST_ROOM: Duration = Duration::from_secs(5);
 
@@ -49,6 +52,8 @@ fn add(number: &AtomicU32, n: u32) -> u32 {
 pub(crate) struct Activity {
     pub(crate) server: Arc<Server>,
     pub(crate) peer: Peer,
+    pub(crate) end: Arc<End>,
+    pub(crate) rest: Rest,
     generation: AtomicU32,
     /// Requests whose response has not been handed to the connection in full.
     open: AtomicU32,
@@ -64,13 +69,18 @@ pub(crate) struct Activity {
     last_look: AtomicBool,
     found: AtomicBool,
     farewell: AtomicBool,
+    /// It belongs to a handler, or to nobody any more.
+    given_away: AtomicBool,
 }
 
 impl Activity {
-    pub(crate) fn new(server: Arc<Server>, peer: Peer) -> Arc<Self> {
+    /// What a handler leaves of a body is read by a future in this inbox.
+    pub(crate) fn new(server: Arc<Server>, peer: Peer, inbox: Inbox) -> Arc<Self> {
         Arc::new(Self {
             server,
             peer,
+            end: Arc::default(),
+            rest: Rest::new(inbox),
             generation: AtomicU32::new(0),
             open: AtomicU32::new(0),
             in_head: AtomicBool::new(true),
@@ -81,6 +91,7 @@ impl Activity {
             last_look: AtomicBool::new(false),
             found: AtomicBool::new(false),
             farewell: AtomicBool::new(false),
+            given_away: AtomicBool::new(false),
         })
     }
 
@@ -95,9 +106,17 @@ impl Activity {
     /// Bytes have been read.
     pub(crate) fn has_read(&self) {
         // On HTTP/2 these may be anything: only requests count.
-        if self.open.load(Relaxed) == 0 && !self.in_head.load(Relaxed) && !self.multiplexed.load(Relaxed) {
+        let in_head = self.in_head.load(Relaxed) || self.rest.is_left();
+        if self.open.load(Relaxed) == 0 && !in_head && !self.multiplexed.load(Relaxed) {
             self.in_head.store(true, Relaxed);
             self.mark();
+        }
+    }
+
+    /// Bytes have been written. Before the first request that is HTTP/2, whose server speaks first (or an HTTP/1 that is refused).
+    pub(crate) fn has_written(&self) {
+        if self.begun.load(Relaxed) == 0 {
+            self.multiplexed.store(true, Relaxed);
         }
     }
 
@@ -135,6 +154,27 @@ impl Activity {
         self.found.load(Relaxed)
     }
 
+    /// Whether the client may still be sending what nobody reads: the rest of a body, or what was no request; on HTTP/2 anything. `heard` is whether it has
+    /// ever sent something.
+    pub(crate) fn may_be_sent_more(&self, heard: bool) -> bool {
+        let unread = self.in_head.load(Relaxed) && heard;
+        !self.is_given_away() && (self.is_farewell() || self.rest.is_left() || unread || !self.is_sequential())
+    }
+
+    /// What comes and goes from now on is no HTTP.
+    pub(crate) fn give_away(&self) {
+        self.given_away.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_given_away(&self) -> bool {
+        self.given_away.load(Relaxed)
+    }
+
+    /// Whether all that was asked is answered, and has been sent as far as can be seen.
+    pub(crate) fn is_through(&self) -> bool {
+        self.is_between_requests() && !self.is_full.load(Relaxed)
+    }
+
     /// Whether the connection is one request at a time.
     pub(crate) fn is_sequential(&self) -> bool {
         !self.multiplexed.load(Relaxed)
@@ -156,7 +196,7 @@ impl Activity {
         }
     }
 
-    /// The client still sends what nobody will read: see [`net::Io`](crate::net::Io).
+    /// The client may still be sending what nobody will read; also for each time that it has: see [`net::Io`](crate::net::Io).
     pub(crate) fn say_farewell(&self) {
         self.farewell.store(true, Relaxed);
         self.mark();
@@ -196,7 +236,7 @@ impl Waits {
     pub(crate) fn limit(self, limits: &Limits, draining: bool) -> Option<Duration> {
         match self {
             Self::Response => None,
-            Self::Farewell => Some(FAREWELL),
+            Self::Farewell => Some(if draining { FAREWELL } else { SILENCE }),
             Self::Body => limits.idle,
             Self::Head | Self::Request if draining => Some(FAREWELL),
             Self::Room if draining => Some(limits.idle.map_or(LAST_ROOM, |idle| idle.min(LAST_ROOM))),

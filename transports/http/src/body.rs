@@ -41,7 +41,8 @@ enum Kind {
 
 /// Something is to come, perhaps slowly, perhaps too much.
 struct Coming {
-    body: Limited<Incoming>,
+    /// None once it has ended, whichever way.
+    body: Option<Limited<Incoming>>,
     watched: Option<Arc<Activity>>,
     exceeded: Option<Exceeded>,
 }
@@ -70,7 +71,7 @@ impl Body {
         // Whoever says the length is held to it by hyper.
         *exceeded = body.size_hint().exact().is_none().then(|| Exceeded(Arc::default()));
         let watched = activity.is_sequential().then(|| activity.clone());
-        let coming = Coming { body: Limited::new(body, limit), watched, exceeded: exceeded.clone() };
+        let coming = Coming { body: Some(Limited::new(body, limit)), watched, exceeded: exceeded.clone() };
         Self(Kind::Coming(Box::new(coming)))
     }
 }
@@ -94,7 +95,7 @@ impl http_body::Body for Body {
         match &self.0 {
             Kind::Given(body) => body.is_end_stream(),
             Kind::Whole(body) => body.is_end_stream(),
-            Kind::Coming(coming) => coming.body.is_end_stream(),
+            Kind::Coming(coming) => coming.body.as_ref().is_none_or(http_body::Body::is_end_stream),
         }
     }
 
@@ -102,7 +103,9 @@ impl http_body::Body for Body {
         match &self.0 {
             Kind::Given(body) => body.size_hint(),
             Kind::Whole(body) => body.size_hint(),
-            Kind::Coming(coming) => coming.body.size_hint(),
+            Kind::Coming(coming) => {
+                coming.body.as_ref().map_or_else(|| SizeHint::with_exact(0), http_body::Body::size_hint)
+            }
         }
     }
 }
@@ -110,9 +113,14 @@ impl http_body::Body for Body {
 impl Coming {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<std::result::Result<Frame<Bytes>, BoxError>>> {
         use http_body::Body as _;
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let polled = Pin::new(body).poll_frame(cx);
         if let Some(activity) = &self.watched {
+            activity.rest.is_wanted();
             activity.waits_for_body(polled.is_pending());
+        }
+        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
+            self.body = None;
         }
         if let (Poll::Ready(Some(Err(error))), Some(exceeded)) = (&polled, &self.exceeded)
             && error.is::<LengthLimitError>()
@@ -127,6 +135,11 @@ impl Drop for Coming {
     fn drop(&mut self) {
         if let Some(activity) = &self.watched {
             activity.waits_for_body(false);
+            if let Some(body) = self.body.take().filter(|body| !http_body::Body::is_end_stream(body)) {
+                activity.rest.leave(body);
+                // It may be another thread that has dropped this.
+                activity.end.wake();
+            }
         }
     }
 }

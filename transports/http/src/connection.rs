@@ -17,7 +17,7 @@ use interloop_listen::Seat;
 use tower_service::Service;
 
 use crate::{
-    activity::{Activity, Waits},
+    activity::{Activity, FAREWELL, Waits},
     body::{Body, BoxError},
     hosted::{Hosted, Peer},
     net::{Io, Stream},
@@ -37,8 +37,8 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let activity = Activity::new(server.clone(), peer);
     let inbox = Inbox::default();
+    let activity = Activity::new(server.clone(), peer, inbox.clone());
     let builder = builder(inbox.clone(), &server.limits);
     let io = Io::new(stream, activity.clone(), seat);
     #[cfg(feature = "websocket")]
@@ -81,6 +81,7 @@ where
         }
     })
     .await;
+    monitor.activity.give_away();
     match ended {
         Ok(Ok(())) => {}
         // A client that went away, or spoke no HTTP: its affair.
@@ -99,6 +100,8 @@ fn builder(inbox: Inbox, limits: &Limits) -> Builder<Inbox> {
     let mut builder = Builder::new(inbox);
     // Without hyper's own timers: see `activity`.
     builder.http1().header_read_timeout(None).max_buf_size(limits.header_size);
+    // hyper would take a client that has finished for one that has left. Where the end is looked for by ourselves, it need not.
+    builder.http1().half_close(cfg!(target_os = "linux"));
     let header_size = u32::try_from(limits.header_size).unwrap_or(u32::MAX);
     // Without extended CONNECT, which browsers would use for WebSockets where it is offered: they open a connection of HTTP/1.1 instead.
     builder.http2().max_header_list_size(header_size);
@@ -119,7 +122,10 @@ struct Monitor {
     activity: Arc<Activity>,
     waker: Option<Waker>,
     requested: Requested,
+    draining: Requested,
     stage: Stage,
+    /// The client has finished: how long what it has asked for may still take.
+    finished: Option<Timer>,
     timer: Timer,
     watched: Option<Watched>,
 }
@@ -144,8 +150,9 @@ struct Watched {
 impl Monitor {
     fn new(activity: Arc<Activity>) -> Self {
         let requested = activity.server.shutdown.requested();
+        let draining = activity.server.draining.requested();
         let timer = Timer::new(&activity.server.timers);
-        Self { activity, waker: None, requested, stage: Stage::Serving, timer, watched: None }
+        Self { activity, waker: None, requested, draining, stage: Stage::Serving, finished: None, timer, watched: None }
     }
 
     /// Whether the connection is polled by another task than before, which has to be told to others.
@@ -153,11 +160,15 @@ impl Monitor {
         let new = !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
         if new {
             self.waker = Some(cx.waker().clone());
+            self.activity.end.set_waker(cx.waker());
         }
         new
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, new_waker: bool) -> Poll<Order> {
+        if self.activity.end.is_finished() && self.is_over(cx, new_waker) {
+            return Poll::Ready(Order::Drop);
+        }
         match self.stage {
             Stage::Finishing => {}
             Stage::LastLook { begun } => {
@@ -180,9 +191,32 @@ impl Monitor {
                     self.watched = None;
                     return Poll::Ready(Order::Look);
                 }
+                // An HTTP/1 client is told by its next response.
+                let draining = self.activity.server.draining.is_requested()
+                    || (new_waker && Pin::new(&mut self.draining).poll(cx).is_ready());
+                if draining && !self.activity.is_sequential() && self.activity.begun() > 0 {
+                    return self.finish();
+                }
             }
         }
         self.poll_limits(cx, new_waker)
+    }
+
+    /// Whether nobody waits for an answer any more, where the client has finished.
+    fn is_over(&mut self, cx: &Context<'_>, new_waker: bool) -> bool {
+        let activity = &self.activity;
+        if activity.end.is_broken() || !activity.is_sequential() && activity.is_through() {
+            return true;
+        }
+        // A client of HTTP/2 finishes streams: one that finishes the connection, by which it could say what it has room for, hardly waits for more.
+        let limit = if activity.is_sequential() { activity.server.limits.idle } else { Some(FAREWELL) };
+        let Some(limit) = limit else { return false };
+        let timer = self.finished.get_or_insert_with(|| {
+            let mut timer = Timer::new(&activity.server.timers);
+            timer.set(limit);
+            timer
+        });
+        timer.poll(cx, new_waker).is_ready() && !activity.is_between_requests()
     }
 
     fn finish(&mut self) -> Poll<Order> {
@@ -234,7 +268,8 @@ impl Monitor {
 
     fn too_late(&mut self, waits: Waits) -> Poll<Order> {
         let finishing = !matches!(self.stage, Stage::Serving);
-        // Between two requests one takes leave: an HTTP/2 client is told.
-        if waits == Waits::Request && !finishing { self.finish() } else { Poll::Ready(Order::Drop) }
+        // Between two requests one takes leave: an HTTP/2 client is told, also before its first, and what it has sent meanwhile is answered.
+        let takes_leave = waits == Waits::Request || waits == Waits::Head && !self.activity.is_sequential();
+        if takes_leave && !finishing { self.finish() } else { Poll::Ready(Order::Drop) }
     }
 }

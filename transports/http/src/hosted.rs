@@ -86,6 +86,8 @@ where
         server.counts.requests.add(1);
         let span = Span::of_request(&server.target, request.method(), request.uri().path());
         let open = self.activity.begin(request.version(), span);
+        let has_body = !http_body::Body::is_end_stream(request.body());
+        self.activity.rest.begin(has_body && request.headers().contains_key(header::EXPECT));
         let limit = server.limits.body_size;
         if http_body::Body::size_hint(request.body()).lower() > limit as u64 {
             return Respond { state: State::TooLarge, exceeded: None, open: Some(open) };
@@ -144,7 +146,7 @@ where
         let open = this.open.take().expect("it is not polled after its end");
         let exceeded = this.exceeded.as_ref().is_some_and(Exceeded::get);
         let server = open.server.clone();
-        let response = match (outcome, dropped) {
+        let mut response = match (outcome, dropped) {
             (Err(panic), _) | (_, Err(panic)) => {
                 open.span.in_scope(|| open.server.panicked(panic));
                 failed(open, StatusCode::INTERNAL_SERVER_ERROR)
@@ -155,15 +157,18 @@ where
                 open.span.in_scope(|| log::error!(target: &open.server.target, "a request failed: {error}"));
                 failed(open, StatusCode::INTERNAL_SERVER_ERROR)
             }
-            (Ok(Outcome::Response(mut response)), Ok(())) => {
-                // hyper says so too, once the connection has heard of the stop.
-                let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-                if open.server.shutdown.is_requested() && open.is_sequential() && !switched {
-                    close(&mut response);
-                }
+            (Ok(Outcome::Response(response)), Ok(())) => {
                 response.map(|body| Answer { body: Kind::Body { body }, open })
             }
         };
+        let open = &response.body().open;
+        // hyper says so too, once the connection has heard of the stop. But who is told beforehand need not send a request that may get lost.
+        let is_last = server.draining.is_requested() || server.shutdown.is_requested() || open.rest.is_too_much();
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            open.give_away();
+        } else if is_last && open.is_sequential() {
+            close(&mut response);
+        }
         response.body().open.span.answered(response.status());
         server.counts.responded(response.status());
         Poll::Ready(Ok(response))

@@ -14,6 +14,7 @@ mod hosted;
 mod hosts;
 mod net;
 mod options;
+mod rest;
 #[cfg(feature = "tls")]
 mod secure;
 mod server;

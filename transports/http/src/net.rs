@@ -10,7 +10,7 @@ mod timer_fd;
 use std::{
     future::Future,
     io::{self, IoSlice},
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
     pin::Pin,
     sync::Arc,
     task::{Context as Poller, Poll, ready},
@@ -18,8 +18,11 @@ use std::{
 };
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
-use interloop::{Context, EventLoop, net::Bound};
-use interloop_listen::Seat;
+use interloop::{
+    Context,
+    net::{Bound, Net},
+};
+use interloop_listen::{Seat, Watched};
 
 #[cfg(feature = "tokio")]
 pub(crate) use self::direct::Direct;
@@ -28,7 +31,7 @@ use crate::{activity::Activity, hosted::Peer};
 
 /// The loop of a server, and the task's context on it.
 pub(crate) trait Host {
-    type Loop: EventLoop;
+    type Loop: Net;
     type Options: 'static;
     type Listener: Listener<Stream = Self::Stream>;
     type Stream: Stream;
@@ -59,8 +62,18 @@ pub(crate) trait Listener {
 
 /// A connection in the loop. `Send`, since after an upgrade it belongs to a handler.
 pub(crate) trait Stream: Read + Write + Send + Unpin + 'static {
-    /// Whether the client has sent something, whether the loop has noticed or not.
-    fn has_bytes(&self) -> bool;
+    /// None where it doesn't work: on another thread than its loop's.
+    fn socket(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Whether the client has sent something, whether the loop has noticed or not. It never blocks.
+    fn has_bytes(&self) -> bool {
+        self.socket().is_some_and(has_bytes)
+    }
+
+    /// Whether the client has said that it sends no more in a way that its socket doesn't show; wakes when there is more to know.
+    fn has_said_goodbye(&mut self, _: &mut Poller<'_>) -> io::Result<bool> {
+        Ok(false)
+    }
 
     /// How many bytes the last read had that was ready: hyper's memory doesn't tell.
     fn last_read(&self) -> usize;
@@ -78,19 +91,88 @@ pub(crate) trait Alarm {
 pub(crate) struct Io<S> {
     stream: S,
     activity: Arc<Activity>,
+    heard: bool,
+    /// Whether, and how, its end is looked for.
+    end: Option<io::Result<Watched>>,
+    linger: Option<Linger>,
     _seat: Seat,
 }
 
+/// What may still be read of a connection that is closed, so that its client gets to read the response: see [`Io::poll_linger`].
+struct Linger {
+    until: Instant,
+    bytes: usize,
+}
+
+/// How long, and how much, a client may go on sending to a connection that is closed.
+const LINGER: Duration = Duration::from_secs(10);
+const LINGER_BYTES: usize = 64 << 20;
+/// The same at the stop.
+const LAST_LINGER: Duration = Duration::from_secs(1);
+/// After so many reads others get their turn.
+const TURN: usize = 16;
+
 impl<S> Io<S> {
     pub(crate) fn new(stream: S, activity: Arc<Activity>, seat: Seat) -> Self {
-        Self { stream, activity, _seat: seat }
+        Self { stream, activity, heard: false, end: None, linger: None, _seat: seat }
     }
 
     fn has_written(&self, polled: &Poll<io::Result<usize>>) {
         self.activity.waits_for_room(polled.is_pending());
         if let Poll::Ready(Ok(bytes)) = polled {
+            self.activity.has_written();
             self.activity.server.counts.sent.add(*bytes as u64);
         }
+    }
+}
+
+impl<S: Stream> Io<S> {
+    /// While a handler is at work nobody reads, on HTTP/1: whether its client is still there is looked for by other means. hyper flushes whenever it is
+    /// polled.
+    fn look_for_end(&mut self, cx: &mut Poller<'_>) -> io::Result<()> {
+        let activity = &self.activity;
+        if activity.is_between_requests() || activity.end.is_finished() {
+            return Ok(());
+        }
+        if self.end.is_none()
+            && let Some(socket) = self.stream.socket()
+        {
+            self.end = Some(activity.server.ends.watch(socket, &activity.end));
+            if let Some(Err(error)) = &self.end {
+                log::debug!(target: &activity.server.target, "the end of a connection can't be watched: {error}");
+            }
+        }
+        if self.stream.has_said_goodbye(cx)? {
+            activity.end.finish();
+        }
+        Ok(())
+    }
+
+    /// To close while the client still sends would reset the connection, and the response might be lost on the way: the rest is read and thrown away, to a
+    /// limit, and as long as it comes.
+    fn poll_linger(&mut self, cx: &mut Poller<'_>) -> Poll<()> {
+        let linger = self.linger.get_or_insert_with(|| {
+            self.activity.say_farewell();
+            Linger { until: Instant::now() + LINGER, bytes: LINGER_BYTES }
+        });
+        if self.activity.server.shutdown.is_requested() {
+            linger.until = linger.until.min(Instant::now() + LAST_LINGER);
+        }
+        let mut scratch = [0; 4096];
+        for _ in 0..TURN {
+            let mut scratch = ReadBuf::new(&mut scratch);
+            let read = match ready!(Pin::new(&mut self.stream).poll_read(cx, scratch.unfilled())) {
+                Ok(()) => scratch.filled().len(),
+                Err(_) => 0,
+            };
+            linger.bytes = linger.bytes.saturating_sub(read);
+            if read == 0 || linger.bytes == 0 || Instant::now() >= linger.until {
+                return Poll::Ready(());
+            }
+            self.activity.say_farewell();
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -98,10 +180,19 @@ impl<S: Stream> Read for Io<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Poller<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         if let Poll::Ready(read) = &polled {
-            if read.is_ok() {
-                self.activity.server.counts.received.add(self.stream.last_read() as u64);
+            let bytes = match read {
+                Ok(()) => self.stream.last_read(),
+                Err(_) => 0,
+            };
+            if bytes > 0 {
+                self.heard = true;
+                self.activity.server.counts.received.add(bytes as u64);
+                self.activity.has_read();
+            } else if !self.activity.is_sequential() && !read.as_ref().is_err_and(|error| error.kind() != CUT) {
+                // On HTTP/2 hyper would drop what it has read and what it is to send: `Monitor` ends the connection once all is answered.
+                self.activity.end.finish();
+                return Poll::Pending;
             }
-            self.activity.has_read();
         } else if self.activity.is_last_look() && self.stream.has_bytes() {
             self.activity.found();
         }
@@ -138,26 +229,23 @@ impl<S: Stream> Write for Io<S> {
         let polled = Pin::new(&mut self.stream).poll_flush(cx);
         // Over TLS what was written may still be there.
         self.activity.waits_for_room(polled.is_pending());
+        self.look_for_end(cx)?;
         polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-        if self.activity.is_farewell() {
-            // To close while the client still sends would reset the connection, and the response might be lost on the way: the rest is read and
-            // thrown away. The connection's time limits put an end to it.
-            let mut scratch = [0; 4096];
-            loop {
-                let mut scratch = ReadBuf::new(&mut scratch);
-                match ready!(Pin::new(&mut self.stream).poll_read(cx, scratch.unfilled())) {
-                    Ok(()) if !scratch.filled().is_empty() => {}
-                    _ => break,
-                }
-            }
+        if self.linger.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        }
+        if self.linger.is_some() || self.activity.may_be_sent_more(self.heard) {
+            ready!(self.poll_linger(cx));
         }
         Poll::Ready(Ok(()))
     }
 }
+
+/// A TLS connection that ends without a goodbye: to a server that is an end like any other, since a request says itself how long it is.
+const CUT: io::ErrorKind = io::ErrorKind::UnexpectedEof;
 
 /// Up to this length a head and its body are sent as one piece: to copy so little costs less than to have the system gather it.
 const SMALL: usize = 512;

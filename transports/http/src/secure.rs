@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     future::{Future, poll_fn},
     io,
+    os::fd::BorrowedFd,
     pin::Pin,
     sync::Arc,
     task::{Context as Poller, Poll, ready},
@@ -98,9 +99,13 @@ struct Secured<S> {
 }
 
 impl<S: Stream> Stream for Secured<S> {
-    /// It is asked after a read that has found nothing: nothing waits above the socket.
-    fn has_bytes(&self) -> bool {
-        self.stream.get_ref().0.has_bytes()
+    /// [`has_bytes`](Stream::has_bytes) is asked after a read that has found nothing: nothing waits above the socket.
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.stream.get_ref().0.socket()
+    }
+
+    fn has_said_goodbye(&mut self, cx: &mut Poller<'_>) -> io::Result<bool> {
+        self.stream.look_for_goodbye(cx)
     }
 
     fn last_read(&self) -> usize {

@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use interloop::{Context, Result, Shutdown, Task, net::Net, panic_message};
-use interloop_listen::{Addresses, Pauses, Place, QUEUED, Seats, is_of_one_client, poll_in_turn};
+use interloop_listen::{Addresses, Ends, EndsHandle, Pauses, Place, QUEUED, Seats, is_of_one_client, poll_in_turn};
 use tower_service::Service;
 
 #[cfg(feature = "tls")]
@@ -39,10 +39,17 @@ use crate::{
 ///
 /// It is ready when it listens, and logs `server started on 127.0.0.1:8000` for each address. Asked to stop, it stops listening, lets open requests
 /// finish, closes idle connections at once, gives one with half a request a second, and one whose client takes nothing of its response five, and ends when the last connection has, or when its stop timeout cancels it.
+/// From the moment that the service is asked to stop, thus during the drain delay too, each response over HTTP/1.1 says `Connection: close`, and
+/// connections of HTTP/2 get `GOAWAY`.
 ///
 /// Each request carries [`interloop::Shutdown`] as an extension, by which handlers of long-lived responses (server-sent events, WebSockets) learn that
 /// it is time to end; with [`with_peers`](Self::with_peers) also its [`Peer`]. A handler's panic is logged, counted and answered with 500, and nothing
-/// else. A client that closes its half of the connection is taken for one that has left: what is open is dropped.
+/// else.
+///
+/// A client that closes its half of the connection gets all that it has asked for; a handler that is at work then has the idle timeout to complete its
+/// response, over HTTP/2 a second. When a client resets its connection, its handlers are dropped. (On Linux; elsewhere a client of HTTP/1 that closes its half is taken for one
+/// that has left.) A handler may answer before it has read the request's body: the client gets the response even if it sends all of the body first, up to
+/// 64 MiB in 10 s.
 ///
 /// What is set here are defaults: the options `--{task}-host`, `--{task}-port` ... go before. Counters: `requests`, `responses` by `status`,
 /// `connections`, `panics`, `received_bytes`, `sent_bytes`, and with TLS `tls_handshakes`, `tls_handshake_failures`; gauges: `open_connections`; samples: `request_duration` (feature `metrics`), from a request's head
@@ -295,9 +302,12 @@ impl<S> fmt::Debug for HttpServer<S> {
 pub(crate) struct Server {
     pub(crate) target: String,
     pub(crate) shutdown: Shutdown,
+    /// The service's: that of the server itself comes later, after the drain delay, and after those that depend on it.
+    pub(crate) draining: Shutdown,
     pub(crate) limits: Limits,
     pub(crate) with_peers: bool,
     pub(crate) timers: Timers,
+    pub(crate) ends: EndsHandle,
     pub(crate) counts: Counts,
 }
 
@@ -350,13 +360,16 @@ where
     // Also when this future is dropped.
     let _announced = addresses.until_dropped();
     let mut clock = Clock::new(host.alarm()?);
+    let ends = Ends::new(cx)?;
     let service = service(&clock.timers);
     let server = Arc::new(Server {
         target: cx.target().to_owned(),
         shutdown: cx.shutdown(),
+        draining: cx.service().shutdown(),
         limits: settings.limits,
         with_peers: settings.with_peers,
         timers: clock.timers.clone(),
+        ends: ends.handle(),
         counts: Counts::new(cx),
     });
     let seats = Seats::new(settings.place.connections, server.counts.open_connections.clone());
@@ -379,6 +392,7 @@ where
     loop {
         let next = poll_fn(|poller| {
             clock.poll(poller)?;
+            ends.poll(poller)?;
             if stop.as_mut().poll(poller).is_ready() {
                 return Poll::Ready(Ok(None));
             }
@@ -399,6 +413,7 @@ where
                 let mut sleep = pin!(host.sleep(pause));
                 let slept = poll_fn(|poller| {
                     clock.poll(poller)?;
+                    ends.poll(poller)?;
                     match stop.as_mut().poll(poller) {
                         Poll::Ready(()) => Poll::Ready(Ok::<_, io::Error>(())),
                         Poll::Pending => sleep.as_mut().poll(poller).map(Ok),
@@ -425,6 +440,7 @@ where
     drop(listeners);
     poll_fn(|poller| {
         clock.poll(poller)?;
+        ends.poll(poller)?;
         seats.poll_empty(poller).map(Ok)
     })
     .await

@@ -3,6 +3,7 @@
 
 mod accept;
 mod addresses;
+mod ends;
 mod names;
 mod options;
 mod parse;
@@ -14,6 +15,7 @@ mod tls;
 pub use crate::{
     accept::{Pauses, QUEUED, is_of_one_client, poll_in_turn},
     addresses::{Addresses, Announced},
+    ends::{End, Ends, EndsHandle, Watched},
     names::machine_names,
     options::{ListenOptions, Place, unless_zero},
     parse::{mode, size},

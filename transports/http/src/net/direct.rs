@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     io::{self, IoSlice},
+    os::fd::{AsFd, BorrowedFd},
     pin::Pin,
     task::{Context as Poller, Poll, ready},
     time::{Duration, Instant},
@@ -25,7 +26,7 @@ use tokio::{
 
 #[cfg(target_os = "linux")]
 use super::timer_fd;
-use super::{Alarm, Host, Listener, Stream, has_bytes};
+use super::{Alarm, Host, Listener, Stream};
 use crate::hosted::Peer;
 
 /// The context of a server on tokio.
@@ -119,11 +120,11 @@ pin_project! {
 }
 
 impl Stream for TokioIo<DirectStream> {
-    fn has_bytes(&self) -> bool {
-        match self.inner() {
-            DirectStream::Tcp { stream, .. } => has_bytes(stream),
-            DirectStream::Unix { stream, .. } => has_bytes(stream),
-        }
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        Some(match self.inner() {
+            DirectStream::Tcp { stream, .. } => stream.as_fd(),
+            DirectStream::Unix { stream, .. } => stream.as_fd(),
+        })
     }
 
     fn last_read(&self) -> usize {

@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     future::Future,
     io::{self, IoSlice},
-    os::fd::OwnedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     pin::Pin,
     task::{Context as Poller, Poll, ready},
     time::{Duration, Instant},
@@ -21,7 +21,7 @@ use socket2::SockRef;
 
 #[cfg(target_os = "linux")]
 use super::timer_fd;
-use super::{Alarm, Host, Listener, Stream, has_bytes};
+use super::{Alarm, Host, Listener, Stream};
 use crate::hosted::Peer;
 
 /// The context of a server on any loop.
@@ -146,8 +146,8 @@ impl<L: Net> Drop for NeutralStream<L> {
 }
 
 impl<L: Net> Stream for NeutralStream<L> {
-    fn has_bytes(&self) -> bool {
-        self.here().is_some_and(|stream| has_bytes(L::socket(stream)))
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.here().map(|stream| L::socket(stream))
     }
 
     fn last_read(&self) -> usize {

@@ -5,6 +5,7 @@ mod abuse;
 mod browser;
 mod descriptors;
 mod drain;
+mod ends;
 #[cfg(feature = "websocket")]
 mod events;
 mod health;

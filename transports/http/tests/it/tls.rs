@@ -10,7 +10,10 @@ use std::{
     net::TcpStream,
     pin::Pin,
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -330,6 +333,110 @@ fn what_is_no_handshake_gets_an_alert<L: Net>() {
     hosting.stop();
 }
 
+/// Records, each of which is wrong where it stands.
+const JUNK: &[(&str, &[u8])] = &[
+    (
+        "application data that nobody can read",
+        &[0x17, 3, 3, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+    ),
+    ("a ChangeCipherSpec that isn't one", &[0x14, 3, 3, 0, 1, 2]),
+    ("a record of a kind that doesn't exist", &[0x50, 3, 3, 0, 1, 0]),
+    ("another message in the clear", &[0x16, 3, 3, 0, 4, 0x14, 0, 0, 0]),
+];
+
+fn what_comes_along_with_the_first_message_is_looked_at<L: Net>() {
+    let _watchdog = watchdog();
+    for arguments in crate::util::variants::<L>() {
+        let (ca, hosting) = secure::<L>(hi(), &[&["--http-tls-handshake-timeout", "1min"], *arguments].concat());
+        let hello = ca.hello();
+        let (mut failures, begin) = (0, Instant::now());
+        for (what, junk) in JUNK {
+            for first in [&hello[..], &[]] {
+                let said = rest(say(hosting.port(), &[first, junk].concat()));
+                if first.is_empty() {
+                    assert_eq!(said.first(), Some(&0x15), "{what} first gets an alert: {said:?}");
+                } else {
+                    // The alert may be encrypted: it is the last of the records.
+                    assert!(matches!(said.first(), Some(0x15 | 0x16)), "{what} behind a hello gets an alert: {said:?}");
+                }
+                failures += 1;
+            }
+        }
+        // An alert is the end, and is not answered.
+        let fatal = [0x15, 3, 3, 0, 2, 2, 40];
+        assert_eq!(rest(say(hosting.port(), &fatal)), b"");
+        rest(say(hosting.port(), &[&hello[..], &fatal].concat()));
+        assert!(begin.elapsed() < Duration::from_secs(30), "nobody waits for more: {:?}", begin.elapsed());
+        eventually("all are counted", || hosting.counter("tls_handshake_failures") == failures + 2);
+        hosting.stop();
+    }
+}
+
+/// Asks, and says goodbye, without closing what it goes over.
+fn a_client_that_has_said_goodbye_is_answered<L: Net>() {
+    let _watchdog = watchdog();
+    for arguments in crate::util::variants::<L>() {
+        let (ca, hosting) = secure::<L>(hi(), arguments);
+        for goodbye in [true, false] {
+            for _ in 0..5 {
+                let mut client = ca.connect(hosting.port());
+                client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+                if goodbye {
+                    client.conn.send_close_notify();
+                }
+                client.flush().unwrap();
+                if !goodbye {
+                    client.sock.shutdown(std::net::Shutdown::Write).unwrap();
+                }
+                let mut said = String::new();
+                // Without one from the client there need be none from the server.
+                let read = client.read_to_string(&mut said);
+                assert!(read.is_ok() || !goodbye, "{read:?}");
+                assert!(said.ends_with("hi"), "{said}");
+            }
+        }
+        hosting.stop();
+    }
+}
+
+fn a_quiet_handler_whose_client_has_said_goodbye_has_the_idle_time<L: Net>() {
+    let _watchdog = watchdog();
+    for arguments in crate::util::variants::<L>() {
+        let at_work = Arc::new(AtomicBool::new(false));
+        let working = at_work.clone();
+        let silent = async move || {
+            struct AtWork(Arc<AtomicBool>);
+            impl Drop for AtWork {
+                fn drop(&mut self) {
+                    self.0.store(false, Ordering::SeqCst);
+                }
+            }
+            working.store(true, Ordering::SeqCst);
+            let _at_work = AtWork(working.clone());
+            std::future::pending::<()>().await;
+        };
+        let arguments = [&["--http-idle-timeout", "300ms"], *arguments].concat();
+        let (ca, hosting) = secure::<L>(Router::new().route("/", get(silent)), &arguments);
+        for http2 in [false, true] {
+            let mut client = ca.connect(hosting.port());
+            match http2 {
+                false => client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap(),
+                true => {
+                    let hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+                    client.write_all(hello).unwrap();
+                    client.write_all(b"\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01x").unwrap();
+                }
+            }
+            client.flush().unwrap();
+            eventually("it is at work", || at_work.load(Ordering::SeqCst));
+            client.conn.send_close_notify();
+            client.flush().unwrap();
+            eventually("it is dropped", || !at_work.load(Ordering::SeqCst));
+        }
+        hosting.stop();
+    }
+}
+
 fn a_handshake_that_takes_too_long_is_closed<L: Net>() {
     let _watchdog = watchdog();
     let (ca, hosting) = secure::<L>(hi(), &["--http-tls-handshake-timeout", "50ms"]);
@@ -518,6 +625,9 @@ on_four_loops! {
     openssl_resumes_a_session_unless_clients_show_certificates,
     openssl_agrees_on_protocol_and_version,
     what_is_no_handshake_gets_an_alert,
+    what_comes_along_with_the_first_message_is_looked_at,
+    a_client_that_has_said_goodbye_is_answered,
+    a_quiet_handler_whose_client_has_said_goodbye_has_the_idle_time,
     a_handshake_that_takes_too_long_is_closed,
     one_who_does_not_go_on_holds_nobody_up,
     a_reset_in_the_middle_is_one_failure,

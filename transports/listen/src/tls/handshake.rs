@@ -14,7 +14,7 @@ use interloop::{
     net::{AsyncRead, AsyncWrite},
 };
 use rustls::{
-    Connection,
+    Connection, ContentType, Error,
     server::{Accepted, Acceptor},
 };
 
@@ -27,6 +27,8 @@ use super::{
 const FAREWELL: Duration = Duration::from_secs(1);
 /// After so many pieces of one client others get their turn.
 const TURN: usize = 16;
+/// The alert `unexpected_message`, as a record: fatal, in the clear.
+const UNEXPECTED_MESSAGE: [u8; 7] = [21, 3, 3, 0, 2, 2, 10];
 
 /// Why a handshake failed.
 #[derive(Debug)]
@@ -144,6 +146,11 @@ where
                 Ok(None) => {}
                 Err((error, mut alert)) => {
                     let _ = alert.write_all(last_words);
+                    // rustls has no alert of its own for a first message that is no ClientHello. An alert is not answered by one.
+                    let is_alert = matches!(error, Error::InappropriateMessage { got_type: ContentType::Alert, .. });
+                    if last_words.is_empty() && !is_alert {
+                        last_words.extend(UNEXPECTED_MESSAGE);
+                    }
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
                 }
             }

@@ -19,11 +19,12 @@ pub struct TlsStream<S> {
     io: S,
     connection: Connection,
     said_goodbye: bool,
+    heard_goodbye: bool,
 }
 
 impl<S> TlsStream<S> {
     pub(super) fn new(io: S, connection: impl Into<Connection>) -> Self {
-        Self { io, connection: connection.into(), said_goodbye: false }
+        Self { io, connection: connection.into(), said_goodbye: false, heard_goodbye: false }
     }
 
     /// What it runs over.
@@ -47,6 +48,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     pub(super) async fn shake_hands(&mut self) -> io::Result<()> {
         let mut pieces = 0;
         poll_fn(|poller| {
+            if pieces == 0 {
+                // What was read along with the client's first message.
+                self.process(poller)?;
+            }
             loop {
                 ready!(self.poll_send_all(poller))?;
                 if !self.connection.is_handshaking() {
@@ -79,13 +84,40 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
             read => read?,
         };
+        self.process(poller)?;
+        Poll::Ready(Ok(length))
+    }
+
+    /// Works on all that has been read.
+    fn process(&mut self, poller: &mut Poller<'_>) -> io::Result<()> {
         let processed = self.connection.process_new_packets();
         // Answers, and what is wrong, are sent where that is possible at once. Else the next write or flush does.
         while self.connection.wants_write() && matches!(self.poll_send(poller), Poll::Ready(Ok(1..))) {}
-        match processed {
-            Ok(_) => Poll::Ready(Ok(length)),
-            Err(error) => Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error))),
+        let state = processed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        self.heard_goodbye |= state.peer_has_closed();
+        Ok(())
+    }
+
+    /// Whether the other end has said goodbye (`close_notify`), as far as can be known now: reads on while nothing waits to be taken, so that no more is
+    /// kept than one read brings. Wakes when there is more to know.
+    ///
+    /// # Errors
+    ///
+    /// The connection broke.
+    pub fn look_for_goodbye(&mut self, poller: &mut Poller<'_>) -> io::Result<bool> {
+        for _ in 0..TURN {
+            if self.heard_goodbye || self.has_bytes() {
+                return Ok(self.heard_goodbye);
+            }
+            match self.poll_receive(poller) {
+                Poll::Pending => return Ok(false),
+                // The end of what it runs over, without a goodbye.
+                Poll::Ready(Ok(0)) => return Ok(true),
+                Poll::Ready(read) => drop(read?),
+            }
         }
+        poller.waker().wake_by_ref();
+        Ok(false)
     }
 
     /// Writes once of what is to be sent.

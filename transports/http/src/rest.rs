@@ -1,0 +1,81 @@
+//! What a handler has left of a request's body, on HTTP/1: between the response and the next request.
+//!
+//! A rest that is small is read and thrown away, so that the connection can go on. Else it is closed, but not before the client, which may read nothing
+//! until it has sent all, has had time to take the response: see [`net::Io`](crate::net::Io).
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
+};
+
+use http_body::Body as _;
+use http_body_util::{BodyExt, Limited};
+use hyper::{body::Incoming, rt::Executor};
+
+use crate::streams::Inbox;
+
+/// How much is read for the sake of the next request.
+const SMALL: usize = 256 << 10;
+
+const NONE: u8 = 0;
+/// It is being read.
+const SOME: u8 = 1;
+/// The connection can't go on.
+const TOO_MUCH: u8 = 2;
+
+/// Of the request that is open, or was the last one.
+pub(crate) struct Rest {
+    inbox: Inbox,
+    left: Arc<AtomicU8>,
+    /// The client sends the body once it is told to, or never.
+    expects: AtomicBool,
+}
+
+impl Rest {
+    /// The inbox is the connection's.
+    pub(crate) fn new(inbox: Inbox) -> Self {
+        Self { inbox, left: Arc::default(), expects: AtomicBool::new(false) }
+    }
+
+    /// A request with a body has begun. `expects` is whether it has `expect: 100-continue`.
+    pub(crate) fn begin(&self, expects: bool) {
+        self.left.store(NONE, Relaxed);
+        self.expects.store(expects, Relaxed);
+    }
+
+    /// The handler has begun to read: the client is told to send.
+    pub(crate) fn is_wanted(&self) {
+        self.expects.store(false, Relaxed);
+    }
+
+    /// The handler is through with a body that has not ended.
+    pub(crate) fn leave(&self, body: Limited<Incoming>) {
+        if self.expects.load(Relaxed) || body.size_hint().lower() > SMALL as u64 {
+            self.left.store(TOO_MUCH, Relaxed);
+            return;
+        }
+        self.left.store(SOME, Relaxed);
+        self.inbox.execute(read(body, self.left.clone()));
+    }
+
+    pub(crate) fn is_left(&self) -> bool {
+        self.left.load(Relaxed) != NONE
+    }
+
+    pub(crate) fn is_too_much(&self) -> bool {
+        self.left.load(Relaxed) == TOO_MUCH
+    }
+}
+
+/// What is longer than it may be, or than is worth it, is dropped: hyper then closes the connection.
+async fn read(mut body: Limited<Incoming>, left: Arc<AtomicU8>) {
+    let mut bytes = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return };
+        bytes += frame.data_ref().map_or(0, bytes::Bytes::len);
+        if bytes > SMALL {
+            return;
+        }
+    }
+    left.store(NONE, Relaxed);
+}

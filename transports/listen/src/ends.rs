@@ -1,0 +1,255 @@
+//! Which connections of a server their clients have ended: finished, by a FIN, or broken, by a reset.
+//!
+//! A connection that nobody reads, since its handler is at work, doesn't hear that its client is gone: the end may also stand behind bytes that nobody
+//! wants yet. So the sockets are watched a second time, by an epoll instance of the server's own, for their ends and nothing else: the loop watches one
+//! descriptor more a server, data costs no wakeup, and it is the same on every loop. A socket leaves the instance when it closes.
+//!
+//! A connection is added when it first waits for its handler; one that is always answered at once never is.
+
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Waker,
+};
+
+#[cfg(target_os = "linux")]
+pub use self::linux::{Ends, EndsHandle, Watched};
+#[cfg(not(target_os = "linux"))]
+pub use self::nowhere::{Ends, EndsHandle, Watched};
+
+/// How a connection has ended, as far as is known: for its own task, and whoever finds out.
+#[derive(Debug, Default)]
+pub struct End {
+    finished: AtomicBool,
+    broken: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl End {
+    /// Whether the client sends no more. It may read on.
+    pub fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
+    }
+
+    /// Whether the connection is broken: there is nobody to answer.
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+
+    /// The client has finished; the connection's task is woken.
+    pub fn finish(&self) {
+        if !self.finished.swap(true, Ordering::AcqRel) {
+            self.wake();
+        }
+    }
+
+    /// Whom to wake: the connection's task, which looks at the flags after this.
+    pub fn set_waker(&self, waker: &Waker) {
+        let old = self.lock().replace(waker.clone());
+        drop(old);
+    }
+
+    /// Wakes the connection's task.
+    pub fn wake(&self) {
+        let waker = self.lock().clone();
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::{
+        collections::BTreeMap,
+        fmt, io,
+        mem::MaybeUninit,
+        os::fd::{AsFd, OwnedFd},
+        sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+        task::Context as Poller,
+    };
+
+    use interloop::{
+        Context,
+        net::{Interest, Net, Watch},
+    };
+    use rustix::event::{Timespec, epoll};
+
+    use super::End;
+
+    const EVENTS: usize = 64;
+
+    /// The server's side: it tells the connections. For the server's task to poll.
+    pub struct Ends<W> {
+        watch: W,
+        handle: EndsHandle,
+    }
+
+    /// The connections' side, on any thread: `Clone` gives the same.
+    #[derive(Clone, Debug)]
+    pub struct EndsHandle(Arc<Inner>);
+
+    #[derive(Debug)]
+    struct Inner {
+        epoll: OwnedFd,
+        watched: Mutex<Connections>,
+    }
+
+    #[derive(Debug, Default)]
+    struct Connections {
+        next: u64,
+        ends: BTreeMap<u64, Arc<End>>,
+    }
+
+    impl<W: Watch> Ends<W> {
+        /// Made on the loop's thread.
+        ///
+        /// # Errors
+        ///
+        /// The system's: there may be no descriptor left.
+        pub fn new<L: Net<Watch = W>, O>(cx: &Context<L, O>) -> io::Result<Self> {
+            let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+            let handle = EndsHandle(Arc::new(Inner { epoll: epoll.try_clone()?, watched: Mutex::default() }));
+            Ok(Self { watch: cx.watch(epoll)?, handle })
+        }
+
+        /// What connections are added by.
+        pub fn handle(&self) -> EndsHandle {
+            self.handle.clone()
+        }
+
+        /// Tells those whose clients have ended, and sees to being polled when there are more.
+        ///
+        /// # Errors
+        ///
+        /// The loop's, or the system's, of which none is expected.
+        pub fn poll(&self, poller: &mut Poller<'_>) -> io::Result<()> {
+            while self.watch.poll_ready(Interest::Read, poller)?.is_ready() {
+                // What comes after this makes it ready anew.
+                self.watch.clear(Interest::Read);
+                while self.handle.0.tell_some()? == EVENTS {}
+            }
+            Ok(())
+        }
+    }
+
+    impl EndsHandle {
+        /// Watches this connection's socket, until what is returned is dropped.
+        ///
+        /// # Errors
+        ///
+        /// The system's: there may be too many watched descriptors.
+        pub fn watch(&self, socket: impl AsFd, end: &Arc<End>) -> io::Result<Watched> {
+            let key = {
+                let mut watched = self.0.lock();
+                watched.next += 1;
+                let key = watched.next;
+                watched.ends.insert(key, end.clone());
+                key
+            };
+            let guard = Watched { inner: self.0.clone(), key };
+            // An end that has come already is told too.
+            let flags = epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+            epoll::add(&self.0.epoll, socket, epoll::EventData::new_u64(key), flags)?;
+            Ok(guard)
+        }
+    }
+
+    impl Inner {
+        fn lock(&self) -> std::sync::MutexGuard<'_, Connections> {
+            self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+
+        /// Says how many there were.
+        fn tell_some(&self) -> io::Result<usize> {
+            let mut events = [MaybeUninit::<epoll::Event>::uninit(); EVENTS];
+            let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+            let (fetched, _) = epoll::wait(&self.epoll, &mut events, Some(&at_once))?;
+            for event in &*fetched {
+                self.tell(event.data.u64(), event.flags);
+            }
+            Ok(fetched.len())
+        }
+
+        fn tell(&self, key: u64, flags: epoll::EventFlags) {
+            let Some(end) = self.lock().ends.get(&key).cloned() else { return };
+            if flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP) {
+                end.broken.store(true, Ordering::Release);
+            }
+            end.finished.store(true, Ordering::Release);
+            end.wake();
+        }
+    }
+
+    /// A connection whose socket is watched.
+    #[derive(Debug)]
+    #[must_use = "dropping it ends the watch"]
+    pub struct Watched {
+        inner: Arc<Inner>,
+        key: u64,
+    }
+
+    impl Drop for Watched {
+        fn drop(&mut self) {
+            let end = self.inner.lock().ends.remove(&self.key);
+            drop(end);
+        }
+    }
+
+    impl<W> fmt::Debug for Ends<W> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_struct("Ends").field("handle", &self.handle).finish_non_exhaustive()
+        }
+    }
+}
+
+/// Where there is no epoll nothing is told.
+#[cfg(not(target_os = "linux"))]
+mod nowhere {
+    use std::{io, marker::PhantomData, os::fd::AsFd, sync::Arc, task::Context as Poller};
+
+    use interloop::{
+        Context,
+        net::{Net, Watch},
+    };
+
+    use super::End;
+
+    /// The server's side.
+    #[derive(Debug)]
+    pub struct Ends<W>(PhantomData<W>);
+
+    /// The connections' side.
+    #[derive(Clone, Copy, Debug)]
+    pub struct EndsHandle;
+
+    /// A connection whose socket would be watched.
+    #[derive(Debug)]
+    pub struct Watched;
+
+    #[allow(missing_docs, clippy::missing_errors_doc, clippy::unused_self, clippy::unnecessary_wraps)]
+    impl<W: Watch> Ends<W> {
+        pub fn new<L: Net<Watch = W>, O>(_: &Context<L, O>) -> io::Result<Self> {
+            Ok(Self(PhantomData))
+        }
+
+        pub fn handle(&self) -> EndsHandle {
+            EndsHandle
+        }
+
+        pub fn poll(&self, _: &mut Poller<'_>) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[allow(missing_docs, clippy::missing_errors_doc, clippy::unused_self, clippy::unnecessary_wraps)]
+    impl EndsHandle {
+        pub fn watch(&self, _: impl AsFd, _: &Arc<End>) -> io::Result<Watched> {
+            Ok(Watched)
+        }
+    }
+}
