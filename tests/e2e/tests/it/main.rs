@@ -21,5 +21,6 @@ mod run_commands;
 mod side_by_side;
 mod signals;
 mod small;
+mod stuck;
 mod thrift_multiplexed;
 mod tracing;
