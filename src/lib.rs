@@ -126,6 +126,8 @@ mod reply;
 mod restart;
 mod service;
 mod shutdown;
+#[cfg(all(feature = "command", target_os = "linux"))]
+mod sigchld;
 mod signals;
 mod state;
 mod status;

@@ -58,6 +58,8 @@ pub use self::{
     rereads::OnReload,
     secret::Secret,
 };
+#[cfg(all(feature = "command", target_os = "linux"))]
+pub(crate) use self::{flag::variable, standard::Init};
 use self::{
     flag::{Flag, Required},
     layers::{CommandLine, Given, Sources},

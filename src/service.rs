@@ -1,5 +1,7 @@
 //! The service: what is put together in `main`, and run.
 
+#[cfg(all(feature = "command", target_os = "linux"))]
+mod init;
 mod loop_set;
 mod running;
 mod settings;

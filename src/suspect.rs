@@ -73,6 +73,7 @@ pub(crate) fn is_suspect(error: &(dyn StdError + 'static)) -> bool {
 #[derive(Debug, Default)]
 pub(crate) struct Fate(AtomicU8);
 
+#[cfg_attr(not(all(feature = "command", target_os = "linux")), allow(dead_code, reason = "only commands tell"))]
 impl Fate {
     const SUSPECT: u8 = 1;
     const INNOCENT: u8 = 2;
@@ -91,6 +92,7 @@ impl Fate {
 #[derive(Debug, Default)]
 pub(crate) struct Tidings(Mutex<Vec<(Instant, Arc<Fate>)>>);
 
+#[cfg_attr(not(all(feature = "command", target_os = "linux")), allow(dead_code, reason = "only commands tell"))]
 impl Tidings {
     pub(crate) fn tell(&self, now: Instant, fate: &Arc<Fate>) {
         let told = &mut lock(&self.0);

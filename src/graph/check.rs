@@ -9,7 +9,8 @@ use crate::{
 };
 
 /// The names that would mix up a task's options with Interloop's own.
-const RESERVED: [&str; 10] = ["config", "dry", "log", "tasks", "list", "drain", "shutdown", "graph", "help", "version"];
+const RESERVED: [&str; 11] =
+    ["config", "dry", "log", "tasks", "list", "drain", "shutdown", "graph", "help", "init", "version"];
 
 /// Every loop has a name of its own.
 pub(super) fn loop_names(loops: &[DeclaredLoop]) -> Result<(), GraphError> {

@@ -363,6 +363,12 @@ fn prefixed(section: &Section, name: &str) -> String {
     if section.is_prefixed() { format!("{}-{name}", section.name) } else { name.to_owned() }
 }
 
+/// The environment variable of an option that every service has.
+#[cfg(all(feature = "command", target_os = "linux"))]
+pub(crate) fn variable(service: &str, option: &str) -> String {
+    format!("{}__{}", variable_part(service), variable_part(option))
+}
+
 fn variable_part(name: &str) -> String {
     let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
     name.chars().map(letter).collect()

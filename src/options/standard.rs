@@ -16,8 +16,8 @@ pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 /// Those that can change while the service runs.
 pub(super) const LIVE: [&str; 3] = ["log-level", "drain-delay", "shutdown-timeout"];
 
-/// Those that say what is to be done once: they don't belong in a file.
-pub(super) const NOT_IN_FILE: [&str; 4] = ["config", "dry-run", "list-tasks", "graph"];
+/// Those that say what is to be done once, or before a file is read: they don't belong in one.
+pub(super) const NOT_IN_FILE: [&str; 5] = ["config", "dry-run", "init", "list-tasks", "graph"];
 
 /// The options that every service has. They are a section like the others, without a prefix.
 #[derive(Args, Clone, Debug)]
@@ -43,6 +43,11 @@ pub(crate) struct CoreOptions {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
+    /// Whether PID 1 is an init that runs the service as its child
+    #[cfg(all(feature = "command", target_os = "linux"))]
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub(crate) init: Init,
+
     /// What to log: a level, and levels for tasks or targets, as in "info,http=debug"
     #[cfg(feature = "logging")]
     #[arg(long, value_name = "LEVELS", default_value = "info")]
@@ -65,6 +70,17 @@ pub(crate) struct CoreOptions {
     /// How long stopping may take for all tasks together
     #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = duration)]
     pub(crate) shutdown_timeout: Duration,
+}
+
+/// Whether `Service::run` is an init.
+#[cfg(all(feature = "command", target_os = "linux"))]
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Init {
+    /// As PID 1
+    #[default]
+    Auto,
+    /// Never
+    No,
 }
 
 impl CoreOptions {

@@ -577,6 +577,7 @@ Options:
       --list-tasks                   List the tasks and exit
       --graph                        Print what requires what, as a graph for dot, and exit
       --dry-run                      Check everything, print the options in force, as a file for --config, and exit
+      --init <WHEN>                  Whether PID 1 is an init that runs the service as its child [default: auto] [possible values: auto, no]
       --log-level <LEVELS>           What to log: a level, and levels for tasks or targets, as in "info,http=debug" [default: info]
       --log-file <PATH>              Log to this file, at its end, instead of stderr
       --log-format <FORMAT>          How a line of the log looks [default: human] [possible values: human, classic, json]

@@ -11,6 +11,12 @@ use crate::{Report, ServiceHandle, block, options::Stop, panics::PanicHook, sign
 
 /// As the process: argv, environment, log, signals, panic hook.
 pub(super) fn run(service: Service) -> ExitCode {
+    // Before there is a thread.
+    #[cfg(all(feature = "command", target_os = "linux"))]
+    let service = match super::init::begin(service) {
+        Ok(service) => service,
+        Err(code) => return code,
+    };
     // First of all: options may take their time, and threads inherit the signal mask.
     let signals = match SignalThread::start(service.handle.events().clone()) {
         Ok(signals) => signals,
@@ -26,6 +32,8 @@ pub(super) fn run(service: Service) -> ExitCode {
 
 fn run_with(signals: &SignalThread, mut service: Service) -> Result<ExitCode, Stop> {
     let name = service.about.name.clone();
+    #[cfg(all(feature = "command", target_os = "linux"))]
+    crate::sigchld::heed().map_err(|error| Stop::Config(format!("{name}: can't heed SIGCHLD: {error}")))?;
     let handle = service.handle.clone();
     let mut arguments = std::mem::take(&mut service.arguments);
     let mut prepared = if cfg!(feature = "cli") {

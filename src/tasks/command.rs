@@ -7,6 +7,7 @@ mod guard;
 mod handle;
 mod life;
 mod run;
+mod terminal;
 mod thread;
 
 use std::{
@@ -114,8 +115,9 @@ impl Command {
 /// (set-user-ID), which the guard may not signal; and a group whose guard somebody has killed, or stopped for good. No child is started where there is no
 /// `/bin/sh`.
 ///
-/// Children are started and watched by one thread, named `{task}-children`, by their descriptors (pidfd, Linux 5.3). There is no handler of `SIGCHLD`, and no other
-/// children are reaped.
+/// Children are started and watched by one thread, named `{task}-children`, by their descriptors (pidfd, Linux 5.3). A handler of
+/// `SIGCHLD` tells it of those that are stopped; it is an addition to others that the program has. No other children are reaped, but for what a child has left in
+/// its group, where this process is the one to do so: as PID 1 without an init, or as a child subreaper.
 ///
 /// # Stop
 ///
@@ -139,7 +141,7 @@ impl Command {
 ///
 /// # Counters
 ///
-/// `started`; `finished`; `spawn_failures`; `killed`: those who got KILL; `running` and `waiting`, gauges.
+/// `started`; `finished`; `spawn_failures`; `killed`: those who got KILL; `stopped`: how often one was; `running` and `waiting`, gauges.
 #[derive(Default)]
 pub struct Commands {
     handle: CommandHandle,

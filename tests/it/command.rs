@@ -5,7 +5,10 @@ use std::{
     fs,
     future::{Future, poll_fn},
     io,
-    os::{fd::OwnedFd, unix::process::ExitStatusExt},
+    os::{
+        fd::OwnedFd,
+        unix::{fs::PermissionsExt, process::ExitStatusExt},
+    },
     pin::{Pin, pin},
     sync::mpsc,
     task::{Poll, Waker},
@@ -146,13 +149,19 @@ fn what_can_not_be_started_is_named() {
         let (running, runs) = commands(Commands::new());
         let said = |run: Run| runs.run(run).output_within(SOON).unwrap_err().to_string();
         assert_eq!(said("no-such-program".into()), "can't run no-such-program: there is no such program");
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("script");
+        fs::write(&script, "#!/no/such/shell\n").unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        let missing = format!("can't run {}: the program that is to interpret it is missing", script.display());
+        assert_eq!(said(Run::new(&script)), missing);
         let homeless = sh("true").current_dir("/no/such/directory");
         assert_eq!(said(homeless), "can't run sh: there is no directory /no/such/directory");
         assert_eq!(said("/etc/passwd".into()), "can't run /etc/passwd: Permission denied (os error 13)");
         let child = runs.run("no-such-program");
         assert!(matches!(block_on(child.started()), Err(CommandError::NotStarted { .. })));
         assert!(matches!(block_on(child.status()), Err(CommandError::NotStarted { .. })));
-        assert_eq!((counter(&running, "spawn_failures"), counter(&running, "started")), (4, 0));
+        assert_eq!((counter(&running, "spawn_failures"), counter(&running, "started")), (5, 0));
         no_child_is_left();
         assert_eq!(running.stop().code, 0);
     });

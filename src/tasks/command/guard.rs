@@ -14,10 +14,21 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::process::CommandExt,
     },
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{self, Child, ChildStdout, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, PidfdFlags, Signal, getpgid, kill_process, kill_process_group, pidfd_open};
+use rustix::{
+    io::Errno,
+    process::{
+        Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, child_subreaper, getpgid, kill_process,
+        kill_process_group, pidfd_open, waitid, waitpgid,
+    },
+};
+
+/// How long those that are killed may take to be gone, where they have to be reaped.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 const SHELL: &str = "/bin/sh";
 
@@ -89,7 +100,7 @@ impl Guard {
         let _ = self.leash.write_all(format!("{child}\n").as_bytes());
     }
 
-    fn group(&self) -> Pid {
+    pub(super) fn group(&self) -> Pid {
         Pid::from_child(&self.process)
     }
 
@@ -113,6 +124,10 @@ impl Guard {
     pub(super) fn members(&self) -> Vec<OwnedFd> {
         let (guard, group) = (self.process.id(), self.group().as_raw_pid());
         let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+        // That of another PID namespace has other numbers.
+        if fs::read_link("/proc/self").is_ok_and(|own| own.as_os_str() != &*process::id().to_string()) {
+            return Vec::new();
+        }
         let numbers = processes.filter_map(|process| process.ok()?.file_name().to_str()?.parse().ok());
         let others = numbers.filter(|pid| u32::try_from(*pid) != Ok(guard));
         let member = |pid| {
@@ -127,6 +142,11 @@ impl Guard {
     }
 }
 
+/// Whether what loses its parent in a group becomes a child of this process.
+fn inherits_orphans() -> bool {
+    process::id() == 1 || child_subreaper().is_ok_and(|reaper| reaper.is_some())
+}
+
 /// Whether this process lives, in this group.
 fn is_in(pid: i32, group: i32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
@@ -137,9 +157,28 @@ fn is_in(pid: i32, group: i32) -> bool {
     lives && fields.nth(1).and_then(|field| field.parse().ok()) == Some(group)
 }
 
+/// Reaps all of a group that has been killed which are children of this process: they are nobody else's. The child has been reaped before, and the guard is
+/// one of them; while there is one, the group's number is its own.
+fn reap(group: Pid) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match waitpgid(group, WaitOptions::NOHANG) {
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            // They die as soon as the system gets round to it, and a dying parent's child becomes ours only then.
+            Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
+            Ok(None) | Err(_) => return,
+        }
+    }
+}
+
 impl Drop for Guard {
     fn drop(&mut self) {
         self.signal(None, Signal::KILL);
+        if inherits_orphans() {
+            // So that mostly one look is enough.
+            let _ = waitid(WaitId::Pid(self.group()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+            return reap(self.group());
+        }
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

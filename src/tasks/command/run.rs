@@ -37,6 +37,7 @@ pub struct Run {
     pub(super) hearers: [Option<Hearer>; 2],
     pub(super) limit: usize,
     pub(super) kill_on_drop: bool,
+    foreground: bool,
 }
 
 /// Where a child's input comes from.
@@ -77,6 +78,7 @@ impl Run {
             hearers: [None, None],
             limit: LIMIT,
             kill_on_drop: false,
+            foreground: false,
         };
         run.sound(&program, || "its name".to_owned())
     }
@@ -187,6 +189,17 @@ impl Run {
         self
     }
 
+    /// Gives it the service's terminal while it runs: for a program that asks for a password there, or has a screen of its own. Without this, a program that
+    /// reads from `/dev/tty` is stopped until it is killed, as all are that are not in the terminal's foreground; a warning in the log says so.
+    ///
+    /// What is typed is the program's then, `^C` too. The terminal is the service's again when the program has ended or is stopped (`^Z`); its modes are put
+    /// back if a signal has ended the program. Where there is no terminal, nothing is given. A terminal that is not the service's to give, because the
+    /// service is in the background or another program has it, is an [error](super::CommandError::NotStarted).
+    pub fn foreground(mut self) -> Self {
+        self.foreground = true;
+        self
+    }
+
     /// Logs what nobody else hears.
     pub(super) fn log_to(mut self, target: &str) -> Self {
         for hearer in &mut self.hearers {
@@ -205,7 +218,8 @@ impl Run {
     pub(super) fn into_prepared(mut self, has_input: bool) -> Prepared {
         let input = if has_input { Stdio::piped() } else { Stdio::null() };
         self.command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Prepared { command: self.command, directory: self.directory, fault: self.fault }
+        let Self { command, directory, fault, foreground, .. } = self;
+        Prepared { command, directory, fault, foreground }
     }
 }
 
@@ -214,6 +228,7 @@ pub(super) struct Prepared {
     pub(super) command: Command,
     directory: Option<PathBuf>,
     fault: Option<String>,
+    pub(super) foreground: bool,
 }
 
 impl Prepared {
@@ -232,6 +247,10 @@ impl Prepared {
         let why = match (error.kind(), missing) {
             (io::ErrorKind::InvalidInput, _) if self.fault.is_some() => error.to_string(),
             (_, Some(directory)) => format!("there is no directory {}", directory.display()),
+            // The system says the same of a script whose `#!` names nothing.
+            (io::ErrorKind::NotFound, None) if Path::new(&program).is_absolute() && Path::new(&program).is_file() => {
+                "the program that is to interpret it is missing".to_owned()
+            }
             (io::ErrorKind::NotFound, None) => "there is no such program".to_owned(),
             _ => error.to_string(),
         };

@@ -19,8 +19,9 @@ use std::{
 use rustix::{
     event::{EventfdFlags, Timespec, epoll, eventfd},
     io::{Errno, ioctl_fionbio, read, write},
-    process::Signal,
+    process::{Pid, Signal, WaitId, WaitIdOptions, waitid},
 };
+use signal_hook::consts::{SIGTTIN, SIGTTOU};
 
 use super::{
     Bounds,
@@ -28,11 +29,13 @@ use super::{
     error::CommandError,
     guard::Guard,
     life::Life,
+    terminal::Terminal,
 };
 use crate::{
     Context, Counter, EventLoop, Gauge, Reply, Result, Shutdown,
     hosted::catch,
     reply::Completer,
+    sigchld::ChildEvents,
     sync::{Mutex, lock},
 };
 
@@ -43,6 +46,9 @@ const TURNS: u32 = 4;
 /// The most that a pipe holds, unless somebody privileged wants more.
 const PIPE: usize = 1024 * 1024;
 
+/// What a look for stopped children is for.
+const STOPS: WaitIdOptions = WaitIdOptions::STOPPED.union(WaitIdOptions::CONTINUED).union(WaitIdOptions::NOHANG);
+
 /// What a key is of, beside the child's number.
 const GUARD: u64 = 0;
 const CHILD: u64 = 1;
@@ -52,6 +58,8 @@ const STDIN: u64 = 4;
 const MEMBER: u64 = 5;
 const KINDS: u64 = 8;
 const BELL: u64 = u64::MAX;
+/// Something has happened to a child, which may be that it was stopped.
+const EVENTS: u64 = u64::MAX - 1;
 
 /// What the task tells its thread. Dropped, all children are killed.
 pub(super) struct Crew {
@@ -89,12 +97,16 @@ impl Crew {
         // Each ring is an edge: it need never be read.
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&epoll, &bell, epoll::EventData::new_u64(BELL), flags)?;
+        // A pidfd tells of the end alone.
+        let events = ChildEvents::listen()?;
+        epoll::add(&epoll, &events.stream, epoll::EventData::new_u64(EVENTS), epoll::EventFlags::IN)?;
         let (end, ends) = Reply::local();
         let incarnation = cx.incarnation_itself().clone();
         let watch = Watch {
             core: core.clone(),
             wish: wish.clone(),
             epoll,
+            events,
             entries: BTreeMap::new(),
             shutdown: cx.shutdown(),
             target: cx.target().to_owned(),
@@ -132,6 +144,7 @@ struct Figures {
     finished: Counter,
     spawn_failures: Counter,
     killed: Counter,
+    stopped: Counter,
     running: Gauge,
 }
 
@@ -142,6 +155,7 @@ impl Figures {
             finished: cx.counter("finished"),
             spawn_failures: cx.counter("spawn_failures"),
             killed: cx.counter("killed"),
+            stopped: cx.counter("stopped"),
             running: cx.gauge("running"),
         }
     }
@@ -152,6 +166,7 @@ struct Watch {
     core: Arc<Core>,
     wish: Arc<Wish>,
     epoll: OwnedFd,
+    events: ChildEvents,
     entries: BTreeMap<u64, Entry>,
     shutdown: Shutdown,
     /// For the log.
@@ -162,8 +177,11 @@ struct Watch {
     figures: Figures,
 }
 
-/// A child, from its guard's start until nothing is left. Its guard is dropped first: nothing is left of it when whoever waits is told.
+/// A child, from its guard's start until nothing is left. Its guard is dropped first, but for the terminal: nothing is left of it when whoever waits is
+/// told.
 struct Entry {
+    terminal: Option<Terminal>,
+    wants_terminal: bool,
     guard: Guard,
     life: Arc<Life>,
     stage: Stage,
@@ -223,8 +241,10 @@ impl Watch {
             };
             for event in fetched {
                 let key = event.data.u64();
-                if key != BELL {
-                    self.see(key / KINDS, key % KINDS);
+                match key {
+                    BELL => {}
+                    EVENTS => self.look_for_stops(),
+                    _ => self.see(key / KINDS, key % KINDS),
                 }
             }
         }
@@ -299,6 +319,8 @@ impl Watch {
         match guarded {
             Ok(guard) => {
                 let entry = Entry {
+                    terminal: None,
+                    wants_terminal: start.prepared.foreground,
                     guard,
                     life: life.clone(),
                     stage: Stage::Guarded(Some(start)),
@@ -330,7 +352,13 @@ impl Watch {
             return self.core.put_back(start);
         }
         let command = &mut start.prepared.command;
-        let spawned = entry.guard.hear_ready().and_then(|()| entry.guard.start_in_group(command));
+        let spawned = entry.guard.hear_ready().and_then(|()| {
+            // Before it can ask for it.
+            if entry.wants_terminal {
+                entry.terminal = Terminal::give(entry.guard.group())?;
+            }
+            entry.guard.start_in_group(command)
+        });
         match spawned.and_then(|(child, pidfd)| self.take_on(id, child, pidfd)) {
             Ok(pid) => {
                 self.figures.started.add(1);
@@ -443,13 +471,63 @@ impl Watch {
         let status = child.wait();
         if let Ok(status) = &status {
             entry.life.exited(*status);
+            if let (Some(terminal), Some(_)) = (&mut entry.terminal, status.code()) {
+                terminal.keep_modes();
+            }
         }
+        entry.terminal = None;
         entry.stage = Stage::Ended { status, _members: Vec::new() };
         // Whoever is left, and keeps quiet, is not worth a look.
         if !entry.is_asked && entry.outputs.iter().all(|output| output.fd.is_none()) {
             return self.finish(id);
         }
         self.look_for_members(id);
+    }
+
+    // --- Stops ---
+
+    /// Something has happened to a child of this process.
+    fn look_for_stops(&mut self) {
+        self.events.take();
+        // One look at all of them, which takes nothing: most have ended, not stopped.
+        if let Ok(Some(_)) = waitid(WaitId::All, WaitIdOptions::NOWAIT | STOPS) {
+            self.each(Self::look_whether_stopped);
+        }
+    }
+
+    /// A child that was stopped is told of: whoever waits for it waits for ever.
+    fn look_whether_stopped(&mut self, id: u64) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Stage::Running { child, .. } = &entry.stage else { return };
+        let mut seen = None;
+        while let Ok(Some(status)) = waitid(WaitId::Pid(Pid::from_child(child)), STOPS) {
+            seen = Some(status.stopping_signal());
+        }
+        let Some(signal) = seen else { return };
+        let (program, pid) = (&entry.life.program, child.id());
+        let asks = matches!(signal, Some(SIGTTIN | SIGTTOU));
+        if entry.wants_terminal && !entry.is_asked && entry.terminal.is_none() && (signal.is_none() || asks) {
+            // It goes on, and may have asked before it was given the terminal again.
+            match Terminal::give(entry.guard.group()) {
+                Ok(terminal) => {
+                    entry.terminal = terminal;
+                    return entry.guard.signal(None, Signal::CONT);
+                }
+                Err(error) => log::warn!(target: &self.target, "{program} (process {pid}) goes on: {error}"),
+            }
+        }
+        let Some(signal) = signal else { return };
+        self.figures.stopped.add(1);
+        // So that the service hears what is typed.
+        entry.terminal = None;
+        let why = match asks {
+            true => {
+                "asks for the terminal, which is not its own: it is stopped until it is killed; see Run::foreground"
+                    .to_owned()
+            }
+            false => format!("was stopped by signal {signal}, and waits for a CONT"),
+        };
+        log::warn!(target: &self.target, "{program} (process {pid}) {why}");
     }
 
     /// The child has ended: watches those in its group that have not; if there is nobody, that is its end.
@@ -496,7 +574,8 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         for entry in std::mem::take(&mut self.entries).into_values() {
-            let Entry { life, stage, guard, .. } = entry;
+            let Entry { terminal, life, stage, guard, .. } = entry;
+            drop(terminal);
             if let Stage::Running { mut child, .. } = stage {
                 guard.signal(Some(&child), Signal::KILL);
                 let _ = child.wait();

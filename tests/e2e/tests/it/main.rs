@@ -3,6 +3,7 @@
 mod bad_options;
 mod chat;
 mod children;
+mod containers;
 mod dbus_service;
 mod dev_watcher;
 mod faults;

@@ -1,0 +1,216 @@
+//! PID 1. The first process of a container is the parent of whatever has lost its own, and has to reap it; nobody else can. A process that has children of
+//! its own can't do that: an orphan and a child that somebody is about to wait for look alike. So there are two processes: PID 1, the init, which does
+//! nothing but pass on signals and reap, and its child, which is the service.
+//!
+//! The init is this program too, up to its call of `run`: it starts its own image once more, with the same words, before it has made a thread. The child is
+//! not PID 1, and goes on from there. What the init has opened is closed at exec, or was inherited and is the child's as well.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    io::{self, IsTerminal, Write},
+    os::unix::process::CommandExt,
+    process::{self, Command, ExitCode},
+};
+
+use nix::sys::signal::SigSet;
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, WaitOptions, kill_process, wait},
+    termios::tcsetpgrp,
+};
+use signal_hook::{
+    consts::{SIGCHLD, SIGFPE, SIGILL, SIGKILL, SIGPIPE, SIGSEGV, SIGSTOP, SIGTERM, SIGTTIN, SIGTTOU},
+    iterator::Signals,
+};
+
+use super::Service;
+use crate::{
+    options::{Init, variable},
+    sigchld::is_ignored,
+};
+
+/// This program, whatever its file is called by now.
+const IMAGE: &str = "/proc/self/exe";
+
+/// Variables that hold the number of the process that they are meant for.
+const PIDS: [&str; 3] = ["LISTEN_PID", "SYSTEMD_EXEC_PID", "WATCHDOG_PID"];
+
+/// Tells the child to put its own number there. Taken out before anything else sees it.
+const PIDS_ARE_OURS: &str = "INTERLOOP_PIDS_ARE_OF_INIT";
+
+/// Goes on with the service, if this process is to be it; else it is the init, and this is how that ended.
+pub(super) fn begin(service: Service) -> Result<Service, ExitCode> {
+    if std::env::var_os(PIDS_ARE_OURS).is_some() {
+        take_over_pids();
+    }
+    if process::id() != 1 || wish(&service) == Init::No {
+        return Ok(service);
+    }
+    let name = service.about.name.clone();
+    if let Some(obstacle) = obstacle() {
+        say(&format!("{name}: {obstacle}, so this PID 1 reaps no orphans: --init no if something else does"));
+        return Ok(service);
+    }
+    // What it holds, a port that is bound, say, is the child's to have.
+    drop(service);
+    Err(init().unwrap_or_else(|error| {
+        say(&format!("{name}: PID 1 can't start the service as its child: {error}; --init no does without"));
+        ExitCode::from(78)
+    }))
+}
+
+/// What was said of `--init`. Only the service reads all its options, and says what is wrong with them.
+fn wish(service: &Service) -> Init {
+    let words = service.arguments.iter().cloned();
+    let (typed, set) = if cfg!(feature = "cli") {
+        (last_word(words.chain(std::env::args_os().skip(1))), std::env::var_os(variable(&service.about.name, "init")))
+    } else {
+        (last_word(words), None)
+    };
+    let in_code = || service.defaults.iter().rfind(|(option, _)| option == "init").map(|(_, value)| value.into());
+    typed.or(set).or_else(in_code).map_or(Init::Auto, |word| if word == "no" { Init::No } else { Init::Auto })
+}
+
+fn last_word(words: impl Iterator<Item = OsString>) -> Option<OsString> {
+    let mut words = words.take_while(|word| word != "--");
+    let mut last = None;
+    while let Some(word) = words.next() {
+        if word == "--init" {
+            last = words.next();
+        } else if let Some(value) = word.as_encoded_bytes().strip_prefix(b"--init=") {
+            last = Some(String::from_utf8_lossy(value).into_owned().into());
+        }
+    }
+    last
+}
+
+/// Why it can't be an init.
+fn obstacle() -> Option<String> {
+    if let Err(error) = fs::metadata(IMAGE) {
+        return Some(format!("can't find this program at {IMAGE} ({error})"));
+    }
+    // They would go on in here, beside those of the child.
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")).map_or("1", str::trim);
+    (threads != "1").then(|| format!("{threads} threads run before Service::run"))
+}
+
+fn say(line: &str) {
+    // A stream that is closed is no reason to panic.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+fn again() -> Command {
+    let mut words = std::env::args_os();
+    let mut command = Command::new(IMAGE);
+    command.arg0(words.next().unwrap_or_else(|| IMAGE.into())).args(words);
+    command
+}
+
+/// The child has to be itself what these variables say that its parent is; a process can change its environment only by beginning once more.
+fn take_over_pids() {
+    let mut command = again();
+    command.env_remove(PIDS_ARE_OURS).env_remove("LISTEN_PIDFDID");
+    for variable in PIDS {
+        if std::env::var_os(variable).as_deref() == Some(OsStr::new("1")) {
+            command.env(variable, process::id().to_string());
+        }
+    }
+    let error = command.exec();
+    say(&format!("can't take over {}: {error}", PIDS.join(", ")));
+}
+
+fn init() -> io::Result<ExitCode> {
+    // First of all: what comes from now on waits for the child. Those that are missing can't be caught; nor can the library send those of real time.
+    let can_be_caught = (1..32).filter(|signal| ![SIGKILL, SIGSTOP, SIGILL, SIGFPE, SIGSEGV].contains(signal));
+    // What is ignored on somebody's wish (nohup) is so in the child as well; Rust itself ignores PIPE.
+    let is_wish = |signal| ![SIGCHLD, SIGPIPE, SIGTERM].contains(&signal) && is_ignored(signal) == Some(true);
+    let caught = can_be_caught.filter(|&signal| !is_wish(signal));
+    let mut signals = Signals::new(caught)?;
+    let mut command = again();
+    let terminal = terminal();
+    if terminal != Terminal::Shared {
+        // A group of its own: what the terminal sends to that is not passed on as well.
+        command.process_group(0);
+    }
+    if PIDS.iter().any(|variable| std::env::var_os(variable).as_deref() == Some(OsStr::new("1"))) {
+        command.env(PIDS_ARE_OURS, "1");
+    }
+    let child = Pid::from_child(&command.spawn()?);
+    if terminal == Terminal::Ours {
+        // It may have asked for it too early, and been stopped.
+        let _ = tcsetpgrp(io::stdin(), child);
+        let _ = kill_process(child, Signal::CONT);
+    }
+    // The child has inherited the mask; here all are to be heard.
+    SigSet::all().thread_unblock()?;
+    for signal in signals.forever() {
+        match signal {
+            SIGCHLD => {
+                if let Some(code) = reap(child) {
+                    return Ok(code);
+                }
+            }
+            // Of the terminal, for those that are not in the foreground.
+            SIGTTIN | SIGTTOU => {}
+            other => {
+                if let Some(signal) = Signal::from_named_raw(other) {
+                    // It is not reaped yet, so the number is its own.
+                    let _ = kill_process(child, signal);
+                }
+            }
+        }
+    }
+    Err(io::Error::other("there are no more signals"))
+}
+
+#[derive(PartialEq, Eq)]
+enum Terminal {
+    None,
+    /// This process is in its foreground, so the child can be.
+    Ours,
+    /// It is not, or that can't be known: a shell outside of the namespace deals with the group, and the child is in it.
+    Shared,
+}
+
+fn terminal() -> Terminal {
+    if !io::stdin().is_terminal() {
+        return Terminal::None;
+    }
+    // By the numbers of /proc, which has one for groups from outside of the namespace too, if it is from there itself.
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let mut fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace().skip(2);
+    let (group, foreground) = (fields.next(), fields.nth(2));
+    if group == foreground && !matches!(group, None | Some("0")) { Terminal::Ours } else { Terminal::Shared }
+}
+
+/// Reaps all that have ended; with the child it is over.
+fn reap(child: Pid) -> Option<ExitCode> {
+    let mut code = None;
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) if pid == child => {
+                let ended = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+                code = ended.map(|code| ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)));
+            }
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            Ok(None) | Err(_) => return code,
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_on_init_counts() {
+        let last = |words: &[&str]| last_word(words.iter().map(OsString::from));
+        assert_eq!(last(&["--log-level", "info"]), None);
+        assert_eq!(last(&["--init", "no"]), Some("no".into()));
+        assert_eq!(last(&["--init=no", "--init", "auto"]), Some("auto".into()));
+        assert_eq!(last(&["--", "--init", "no"]), None);
+        assert_eq!(last(&["--init"]), None);
+    }
+}
