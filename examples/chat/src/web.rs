@@ -10,7 +10,7 @@ use axum::{
     routing::get,
 };
 use interloop::{Remote, ServiceHandle};
-use interloop_http::{Message, SendError, WebSocket, WebSocketUpgrade};
+use interloop_http::{Message, SendError, WebSocket, WebSocketSender, WebSocketUpgrade};
 use tokio::time::{sleep, timeout};
 
 use crate::{
@@ -52,11 +52,16 @@ fn own_origin(headers: &HeaderMap) -> Option<String> {
     (name == "localhost" || name.parse::<IpAddr>().is_ok()).then(|| format!("http://{host}"))
 }
 
+/// Both codes are ones that may be sent.
+fn close(sender: &WebSocketSender, code: u16, why: impl Into<String>) {
+    let _ = sender.close(code, why);
+}
+
 /// The first message is the name, all others are said.
 async fn talk(mut socket: WebSocket, room: Remote<RefCell<Room>>) {
     let sender = socket.sender();
     let Ok(Some(Message::Text(name))) = timeout(INTRODUCTION, socket.recv()).await else {
-        return sender.close(1008, "say your name");
+        return close(&sender, 1008, "say your name");
     };
     // It is called on the room's thread: a sender works from any.
     let hear = {
@@ -65,15 +70,15 @@ async fn talk(mut socket: WebSocket, room: Remote<RefCell<Room>>) {
             Ok(()) => true,
             Err(SendError::Closed) => false,
             Err(SendError::Full) => {
-                sender.close(1008, "you are too slow");
+                close(&sender, 1008, "you are too slow");
                 false
             }
         }
     };
     let member = match room.call(move |room| room.borrow_mut().join(&name, hear)).await {
         Ok(Ok(member)) => member,
-        Ok(Err(why)) => return sender.close(1008, why),
-        Err(gone) => return sender.close(1011, gone.to_string()),
+        Ok(Err(why)) => return close(&sender, 1008, why),
+        Err(gone) => return close(&sender, 1011, gone.to_string()),
     };
     while let Some(message) = socket.recv().await {
         if let Message::Text(text) = message

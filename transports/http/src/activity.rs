@@ -12,9 +12,12 @@ use std::{
 };
 
 use http::Version;
-use interloop_listen::End;
+use interloop_listen::{End, Seat};
 
-use crate::{counts::Began, hosted::Peer, rest::Rest, server::Server, settings::Limits, streams::Inbox, trace::Span};
+use crate::{
+    counts::Began, hosted::Peer, rest::Rest, server::Server, settings::Limits, streams::Inbox, trace::Span,
+    upgraded::Upgraded,
+};
 
 /// How long a connection that ends anyway may take for its farewell.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
@@ -52,6 +55,7 @@ fn add(number: &AtomicU32, n: u32) -> u32 {
 pub(crate) struct Activity {
     pub(crate) server: Arc<Server>,
     pub(crate) peer: Peer,
+    pub(crate) upgraded: Upgraded,
     pub(crate) end: Arc<End>,
     pub(crate) rest: Rest,
     generation: AtomicU32,
@@ -75,8 +79,9 @@ pub(crate) struct Activity {
 
 impl Activity {
     /// What a handler leaves of a body is read by a future in this inbox.
-    pub(crate) fn new(server: Arc<Server>, peer: Peer, inbox: Inbox) -> Arc<Self> {
+    pub(crate) fn new(server: Arc<Server>, peer: Peer, seat: Seat, inbox: Inbox) -> Arc<Self> {
         Arc::new(Self {
+            upgraded: Upgraded::new(seat),
             server,
             peer,
             end: Arc::default(),

@@ -19,6 +19,7 @@ use tower_service::Service;
 use crate::{
     activity::{Activity, FAREWELL, Waits},
     body::{Body, BoxError},
+    cut_off::Open,
     hosted::{Hosted, Peer},
     net::{Io, Stream},
     server::Server,
@@ -38,9 +39,9 @@ where
     B::Error: Into<BoxError>,
 {
     let inbox = Inbox::default();
-    let activity = Activity::new(server.clone(), peer, inbox.clone());
+    let activity = Activity::new(server.clone(), peer, seat, inbox.clone());
     let builder = builder(inbox.clone(), &server.limits);
-    let io = Io::new(stream, activity.clone(), seat);
+    let io = Io::new(stream, activity.clone());
     #[cfg(feature = "websocket")]
     let after = Inbox::default();
     let hosted = Hosted {
@@ -55,6 +56,8 @@ where
     let mut connection = Box::pin(builder.serve_connection_with_upgrades(io, hosted));
     let mut streams = Streams::new(inbox);
     let mut monitor = Monitor::new(activity);
+    // Dropped before all else.
+    let mut open = Open::new(monitor.activity.clone());
     let ended = poll_fn(|cx| {
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let new_waker = monitor.sees(cx);
@@ -88,12 +91,15 @@ where
         Ok(Err(error)) => log::debug!(target: &server.target, "a connection from {peer} broke: {error}"),
         Err(panic) => server.panicked(panic),
     }
+    // If there is no upgrade, whoever waits for it is told by this drop.
+    drop(connection);
     #[cfg(feature = "websocket")]
-    {
-        // Who still waits for the upgrade is told by the drop that there is none.
-        drop(connection);
+    if after.are_any() {
         poll_fn(|cx| after.poll_end(cx)).await;
+        return open.has_ended();
     }
+    monitor.activity.upgraded.guard(&server, peer).await;
+    open.has_ended();
 }
 
 fn builder(inbox: Inbox, limits: &Limits) -> Builder<Inbox> {

@@ -49,6 +49,8 @@ impl Counts {
             #[cfg(feature = "websocket")]
             ("open_websockets", "", "WebSockets that are open."),
             #[cfg(feature = "websocket")]
+            ("websocket_handlers", "", "Handlers of WebSockets that run, also of those that are closed."),
+            #[cfg(feature = "websocket")]
             ("lost_websockets", "", "WebSockets whose peer didn't answer a ping, or took nothing."),
             #[cfg(feature = "websocket")]
             ("messages_received", "", "Messages of WebSockets that have come."),

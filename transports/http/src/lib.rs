@@ -7,6 +7,7 @@ mod activity;
 mod body;
 mod connection;
 mod counts;
+mod cut_off;
 #[cfg(feature = "websocket")]
 mod events;
 mod health;
@@ -22,6 +23,7 @@ mod settings;
 mod streams;
 mod timers;
 mod trace;
+mod upgraded;
 #[cfg(feature = "websocket")]
 mod websocket;
 
@@ -41,7 +43,7 @@ pub use crate::{
 #[cfg(feature = "websocket")]
 pub use crate::{
     events::{Event, Events},
-    websocket::{Close, Message, SendError, WebSocket, WebSocketSender, WebSocketUpgrade},
+    websocket::{Close, InvalidCloseCode, Message, SendError, WebSocket, WebSocketSender, WebSocketUpgrade},
 };
 
 /// For the transports that are built on this one: no part of what is promised.

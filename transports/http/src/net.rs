@@ -22,7 +22,7 @@ use interloop::{
     Context,
     net::{Bound, Net},
 };
-use interloop_listen::{Seat, Watched};
+use interloop_listen::Watched;
 
 #[cfg(feature = "tokio")]
 pub(crate) use self::direct::Direct;
@@ -95,7 +95,6 @@ pub(crate) struct Io<S> {
     /// Whether, and how, its end is looked for.
     end: Option<io::Result<Watched>>,
     linger: Option<Linger>,
-    _seat: Seat,
 }
 
 /// What may still be read of a connection that is closed, so that its client gets to read the response: see [`Io::poll_linger`].
@@ -113,16 +112,23 @@ const LAST_LINGER: Duration = Duration::from_secs(1);
 const TURN: usize = 16;
 
 impl<S> Io<S> {
-    pub(crate) fn new(stream: S, activity: Arc<Activity>, seat: Seat) -> Self {
-        Self { stream, activity, heard: false, end: None, linger: None, _seat: seat }
+    pub(crate) fn new(stream: S, activity: Arc<Activity>) -> Self {
+        Self { stream, activity, heard: false, end: None, linger: None }
     }
 
-    fn has_written(&self, polled: &Poll<io::Result<usize>>) {
+    fn has_written(&self, cx: &Poller<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.activity.waits_for_room(polled.is_pending());
         if let Poll::Ready(Ok(bytes)) = polled {
             self.activity.has_written();
-            self.activity.server.counts.sent.add(*bytes as u64);
+            self.activity.server.counts.sent.add(bytes as u64);
         }
+        if self.activity.is_given_away() { self.activity.upgraded.write(cx, polled) } else { polled }
+    }
+}
+
+impl<S> Drop for Io<S> {
+    fn drop(&mut self) {
+        self.activity.upgraded.release();
     }
 }
 
@@ -179,6 +185,12 @@ impl<S: Stream> Io<S> {
 impl<S: Stream> Read for Io<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Poller<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if self.activity.is_given_away() {
+            if matches!(polled, Poll::Ready(Ok(()))) {
+                self.activity.server.counts.received.add(self.stream.last_read() as u64);
+            }
+            return self.activity.upgraded.read(cx, polled);
+        }
         if let Poll::Ready(read) = &polled {
             let bytes = match read {
                 Ok(()) => self.stream.last_read(),
@@ -203,8 +215,7 @@ impl<S: Stream> Read for Io<S> {
 impl<S: Stream> Write for Io<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Poller<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.has_written(&polled);
-        polled
+        self.has_written(cx, polled)
     }
 
     fn poll_write_vectored(
@@ -217,8 +228,7 @@ impl<S: Stream> Write for Io<S> {
             Some(whole) => Pin::new(&mut self.stream).poll_write(cx, whole),
             None => Pin::new(&mut self.stream).poll_write_vectored(cx, bufs),
         };
-        self.has_written(&polled);
-        polled
+        self.has_written(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -229,6 +239,9 @@ impl<S: Stream> Write for Io<S> {
         let polled = Pin::new(&mut self.stream).poll_flush(cx);
         // Over TLS what was written may still be there.
         self.activity.waits_for_room(polled.is_pending());
+        if self.activity.is_given_away() {
+            return self.activity.upgraded.write(cx, polled);
+        }
         self.look_for_end(cx)?;
         polled
     }

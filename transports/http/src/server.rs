@@ -9,7 +9,7 @@ use std::{
     pin::pin,
     sync::Arc,
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -24,6 +24,7 @@ use crate::{
     body::{Body, BoxError},
     connection,
     counts::Counts,
+    cut_off::CutOff,
     hosted::Peer,
     net::{self, Host, Listener},
     options::{HttpOptions, LEAST_HEADER_SIZE},
@@ -309,9 +310,25 @@ pub(crate) struct Server {
     pub(crate) timers: Timers,
     pub(crate) ends: EndsHandle,
     pub(crate) counts: Counts,
+    /// Handlers of WebSockets, of which some have outlived their socket.
+    #[cfg(feature = "websocket")]
+    pub(crate) handlers: Seats,
+    pub(crate) cut_off: CutOff,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.cut_off.tell(&self.target);
+    }
 }
 
 impl Server {
+    /// This long, or half of what is left of a stop, if that is less.
+    pub(crate) fn within_the_stop(&self, time: Duration) -> Duration {
+        let rest = self.shutdown.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()) / 2);
+        rest.map_or(time, |rest| rest.min(time))
+    }
+
     /// Takes note of a panic in a handler.
     pub(crate) fn panicked(&self, panic: Box<dyn Any + Send>) {
         self.counts.panics.add(1);
@@ -371,6 +388,9 @@ where
         timers: clock.timers.clone(),
         ends: ends.handle(),
         counts: Counts::new(cx),
+        #[cfg(feature = "websocket")]
+        handlers: handlers(cx),
+        cut_off: CutOff::default(),
     });
     let seats = Seats::new(settings.place.connections, server.counts.open_connections.clone());
     #[cfg(feature = "tls")]
@@ -441,9 +461,21 @@ where
     poll_fn(|poller| {
         clock.poll(poller)?;
         ends.poll(poller)?;
+        #[cfg(feature = "websocket")]
+        if server.handlers.poll_empty(poller).is_pending() {
+            return Poll::Pending;
+        }
         seats.poll_empty(poller).map(Ok)
     })
     .await
+}
+
+#[cfg(feature = "websocket")]
+fn handlers<L: interloop::EventLoop, O: 'static>(cx: &Context<L, O>) -> Seats {
+    let gauge = cx.meter().namespace("interloop_http").gauge("websocket_handlers");
+    // What an incarnation before this one left running, it left for ever.
+    gauge.set(0.0);
+    Seats::new(usize::MAX, gauge)
 }
 
 async fn listen<H: Host>(host: &H, place: &Place, addresses: &Addresses) -> Result<Vec<H::Listener>> {

@@ -76,6 +76,12 @@ impl Streams {
         }
     }
 
+    /// Whether there are any, also such as were not polled yet.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn are_any(&self) -> bool {
+        self.live.is_some() || self.inbox.0.any.load(Ordering::Relaxed)
+    }
+
     /// As [`poll`](Self::poll), to the end of all.
     #[cfg(feature = "websocket")]
     pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use self::{
-    queues::{SendError, WebSocketSender},
+    queues::{InvalidCloseCode, SendError, WebSocketSender},
     upgrade::WebSocketUpgrade,
 };
 use crate::websocket::queues::Queues;

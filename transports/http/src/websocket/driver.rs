@@ -2,17 +2,23 @@
 
 use std::{
     future::Future,
-    io::{ErrorKind, Read},
+    io::{ErrorKind, Read, Write},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use interloop::Requested;
 use tungstenite::{
     Error, Utf8Bytes,
-    protocol::{CloseFrame, Role, WebSocketConfig},
+    protocol::{
+        CloseFrame, Role, WebSocketConfig,
+        frame::{
+            Frame,
+            coding::{Data, OpCode},
+        },
+    },
 };
 
 use super::{Close, Message, io::Io, queues::Queues, upgrade::Limits};
@@ -27,10 +33,23 @@ const LONGEST_REASON: usize = 123;
 
 enum Phase {
     Open,
+    /// Nothing more is read: what the handler has sent, and still sends in answer to what came before, goes out.
+    Leaving,
     /// Our close frame is sent, theirs is waited for.
     Closing,
     Farewell,
     Ended,
+}
+
+/// How the socket is left.
+#[derive(Default)]
+struct Leave {
+    /// Our close frame; None where it is the answer to the peer's.
+    with: Option<Close>,
+    /// Whether the handler may go on sending until it ends.
+    for_handler: bool,
+    /// What comes can't be read as frames any more.
+    is_broken: bool,
 }
 
 pub(super) struct Driver {
@@ -40,6 +59,9 @@ pub(super) struct Driver {
     requested: Requested,
     limits: Limits,
     phase: Phase,
+    leave: Leave,
+    /// What goes out behind the peer's close frame. tungstenite sends no more messages then, though RFC 6455 has them sent until our close frame (5.5.1).
+    behind: Vec<u8>,
     /// The peer takes nothing at the moment: then nothing is read either, since answers to pings would pile up.
     blocked: bool,
     pinged: bool,
@@ -65,6 +87,8 @@ impl Driver {
             server,
             limits,
             phase: Phase::Open,
+            leave: Leave::default(),
+            behind: Vec::new(),
             blocked: false,
             pinged: false,
             seen: (0, 0),
@@ -81,6 +105,7 @@ impl Driver {
             let before = std::mem::discriminant(&self.phase);
             match self.phase {
                 Phase::Open => self.poll_open(cx),
+                Phase::Leaving => self.poll_leaving(cx),
                 Phase::Closing => self.poll_closing(cx),
                 Phase::Farewell => self.poll_farewell(cx),
                 Phase::Ended => return Poll::Ready(()),
@@ -93,25 +118,16 @@ impl Driver {
 
     fn poll_open(&mut self, cx: &mut Context<'_>) {
         if Pin::new(&mut self.requested).poll(cx).is_ready() {
-            return self.close(&Close { code: 1001, reason: "the server stops".to_owned() });
+            self.queues.stop();
+            let close = Close { code: 1001, reason: "the server stops".to_owned() };
+            return self.leave(Leave { with: Some(close), ..Leave::default() });
         }
-        if self.blocked && !self.flush() {
-            return self.poll_timer(cx);
-        }
-        while !self.blocked {
-            let Some(message) = self.queues.next() else { break };
-            let message = match message {
-                Message::Text(text) => tungstenite::Message::text(text),
-                Message::Binary(bytes) => tungstenite::Message::Binary(bytes),
-            };
-            self.server.counts.sockets.sent.add(1);
-            let written = self.socket.write(message).and_then(|()| self.socket.flush());
-            if !self.sees(written) {
-                break;
-            }
-        }
+        self.send_out();
         if !matches!(self.phase, Phase::Open) {
             return;
+        }
+        if self.blocked {
+            return self.poll_timer(cx);
         }
         if !self.blocked
             && let Some(close) = self.queues.wished()
@@ -145,8 +161,8 @@ impl Driver {
                 let close =
                     frame.map(|frame| Close { code: frame.code.into(), reason: frame.reason.as_str().to_owned() });
                 // Without a code, it has the one that says so.
-                self.queues.end(Some(close.unwrap_or(Close { code: 1005, reason: String::new() })));
-                return self.enter(Phase::Closing, self.close_limit());
+                self.queues.end_incoming(Some(close.unwrap_or(Close { code: 1005, reason: String::new() })));
+                return self.leave(Leave { for_handler: true, ..Leave::default() });
             }
             _ => return,
         };
@@ -164,16 +180,90 @@ impl Driver {
             _ => return self.lose(),
         };
         log::debug!(target: &self.server.target, "a WebSocket broke: {error}");
-        self.close(&Close { code, reason: reason.to_owned() });
-        if matches!(self.phase, Phase::Closing) {
-            // What comes now can't be read as frames.
-            self.enter(Phase::Farewell, FAREWELL);
-        }
+        self.queues.end_incoming(None);
+        self.leave(Leave { with: Some(Close { code, reason: reason.to_owned() }), for_handler: true, is_broken: true });
     }
 
     fn lose(&mut self) {
-        self.queues.end(None);
+        self.queues.end();
         self.phase = Phase::Ended;
+    }
+
+    fn leave(&mut self, leave: Leave) {
+        self.leave = leave;
+        self.enter(Phase::Leaving, self.close_limit());
+    }
+
+    fn poll_leaving(&mut self, cx: &Context<'_>) {
+        self.send_out();
+        if !matches!(self.phase, Phase::Leaving) {
+            return;
+        }
+        let handled = !self.leave.for_handler || self.queues.wished().is_some();
+        let is_late = self.timer.poll(cx, true).is_ready();
+        if !is_late && (self.blocked || !handled) {
+            return;
+        }
+        match self.leave.with.take() {
+            Some(close) => {
+                self.close(&close);
+                if self.leave.is_broken && matches!(self.phase, Phase::Closing) {
+                    self.enter(Phase::Farewell, FAREWELL);
+                }
+            }
+            // In the middle of a frame nothing else can be said.
+            None if !self.behind.is_empty() => self.lose(),
+            None => {
+                self.queues.end();
+                self.enter(Phase::Closing, self.close_limit());
+            }
+        }
+    }
+
+    /// Sends what the handler has put into the queue, as far as the peer takes it.
+    fn send_out(&mut self) {
+        if self.blocked {
+            let flushed = if self.is_answer() { self.write_behind() } else { self.socket.flush() };
+            self.sees(flushed);
+        }
+        while !self.blocked && !matches!(self.phase, Phase::Ended) {
+            let Some(message) = self.queues.next() else { break };
+            self.server.counts.sockets.sent.add(1);
+            let written = self.write(message);
+            self.sees(written);
+        }
+    }
+
+    /// Whether the peer has closed the socket, and our close frame is the answer to that.
+    fn is_answer(&self) -> bool {
+        matches!(self.phase, Phase::Leaving) && self.leave.with.is_none()
+    }
+
+    fn write(&mut self, message: Message) -> Result<(), Error> {
+        if !self.is_answer() {
+            let message = match message {
+                Message::Text(text) => tungstenite::Message::text(text),
+                Message::Binary(bytes) => tungstenite::Message::Binary(bytes),
+            };
+            return self.socket.write(message).and_then(|()| self.socket.flush());
+        }
+        let (kind, payload) = match message {
+            Message::Text(text) => (Data::Text, text.into()),
+            Message::Binary(bytes) => (Data::Binary, bytes),
+        };
+        Frame::message(payload, OpCode::Data(kind), true).format(&mut self.behind)?;
+        self.write_behind()
+    }
+
+    fn write_behind(&mut self) -> Result<(), Error> {
+        while !self.behind.is_empty() {
+            let written = self.socket.get_mut().write(&self.behind)?;
+            if written == 0 {
+                return Err(Error::Io(ErrorKind::WriteZero.into()));
+            }
+            self.behind.drain(..written);
+        }
+        Ok(self.socket.get_mut().flush()?)
     }
 
     fn close(&mut self, close: &Close) {
@@ -183,18 +273,15 @@ impl Driver {
         }
         let reason = Utf8Bytes::from(&close.reason[..end]);
         let closed = self.socket.close(Some(CloseFrame { code: close.code.into(), reason }));
-        self.queues.end(None);
+        self.queues.end();
         self.phase = Phase::Closing;
         if self.sees(closed) || self.blocked {
             self.enter(Phase::Closing, self.close_limit());
         }
     }
 
-    /// How long the other side may take to close too: the half of what is left for the stop, if that is less.
     fn close_limit(&self) -> Duration {
-        let deadline = self.server.shutdown.deadline();
-        let rest = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()) / 2);
-        rest.map_or(self.limits.close, |rest| rest.min(self.limits.close))
+        self.server.within_the_stop(self.limits.close)
     }
 
     fn enter(&mut self, phase: Phase, limit: Duration) {
@@ -318,6 +405,6 @@ fn is_over(turn: &mut usize, cx: &Context<'_>) -> bool {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.server.counts.sockets.open.sub(1.0);
-        self.queues.end(None);
+        self.queues.end();
     }
 }

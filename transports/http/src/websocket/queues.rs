@@ -8,6 +8,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use tungstenite::protocol::frame::coding::CloseCode;
+
 use crate::websocket::{Close, Message};
 
 /// How many messages wait for the handler; further ones wait at the peer.
@@ -126,15 +128,31 @@ impl Queues {
         self.lock().wish.clone()
     }
 
-    pub(super) fn end(&self, theirs: Option<Close>) {
+    /// Nothing more will come. What the handler sends is taken as before.
+    pub(super) fn end_incoming(&self, theirs: Option<Close>) {
+        self.finish(|state| state.theirs = theirs);
+    }
+
+    /// Nothing more will come, and nothing more is taken. What was sent waits to go out.
+    pub(super) fn stop(&self) {
+        self.finish(|state| state.closed = true);
+    }
+
+    /// It is over.
+    pub(super) fn end(&self) {
+        self.finish(|state| {
+            state.closed = true;
+            state.outgoing.clear();
+        });
+    }
+
+    fn finish(&self, change: impl FnOnce(&mut State)) {
         let (reader, writers) = {
             let mut state = self.lock();
-            (state.closed, state.ended) = (true, true);
-            if state.theirs.is_none() {
-                state.theirs = theirs;
-            }
-            state.outgoing.clear();
-            (state.reader.take(), std::mem::take(&mut state.writers))
+            state.ended = true;
+            change(&mut state);
+            let writers = if state.closed { std::mem::take(&mut state.writers) } else { Vec::new() };
+            (state.reader.take(), writers)
         };
         reader.into_iter().chain(writers).for_each(Waker::wake);
     }
@@ -174,10 +192,38 @@ impl WebSocketSender {
     }
 
     /// Closes the socket with this code and reason, after what was sent before. The first close counts. A reason is cut to the 123 bytes that it may have.
-    pub fn close(&self, code: u16, reason: impl Into<String>) {
+    ///
+    /// # Errors
+    ///
+    /// The code is none that may be sent: those are 1000 to 1003 and 1007 to 1013 (RFC 6455, 7.4.1, and IANA's register), and 3000 to 4999. The socket stays
+    /// open.
+    pub fn close(&self, code: u16, reason: impl Into<String>) -> Result<(), InvalidCloseCode> {
+        if !CloseCode::from(code).is_allowed() {
+            return Err(InvalidCloseCode(code));
+        }
         self.0.wish(Close { code, reason: reason.into() });
+        Ok(())
     }
 }
+
+/// A code that no close frame may carry: see [`WebSocketSender::close`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidCloseCode(u16);
+
+impl InvalidCloseCode {
+    /// The code.
+    pub fn code(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Display for InvalidCloseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a WebSocket can't be closed with the code {}", self.0)
+    }
+}
+
+impl std::error::Error for InvalidCloseCode {}
 
 /// Why a message can't be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,9 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
-    task::Poll,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -14,10 +16,12 @@ use axum_core::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request::Parts};
 use hyper::{rt::Executor, upgrade::OnUpgrade};
+use interloop::Requested;
+use interloop_listen::Seat;
 use tungstenite::handshake::derive_accept_key;
 
 use super::{Close, WebSocket, driver::Driver, io::Io, queues::Queues};
-use crate::hosted::Home;
+use crate::{hosted::Home, server::Server, timers::Timer};
 
 /// What one socket may do.
 #[derive(Clone, Copy, Debug)]
@@ -32,10 +36,17 @@ pub(super) struct Limits {
 /// A request for a [`WebSocket`]: an extractor of axum's, for routes that an [`HttpServer`](crate::HttpServer) serves, on any loop.
 ///
 /// The handler runs where the connection does: on the loop's thread, or on the worker of a multi-thread tokio; it is cancelled with its server. When the
-/// server stops, each socket is closed with 1001 and the peer's answer waited for; the handler's `recv` ends. A handler that panics closes its socket with
-/// 1011 and is counted among `panics`. A peer that breaks the protocol is told so: 1002, 1007 (no UTF-8), 1009 (too long). HTTP/1.1 only.
+/// server stops, what the handler has sent goes out, then each socket is closed with 1001 and the peer's answer waited for; the handler's `recv` ends. A
+/// handler that panics closes its socket with 1011 and is counted among `panics`. A peer that breaks the protocol is told so: 1002, 1007 (no UTF-8), 1009
+/// (too long). HTTP/1.1 only.
 ///
-/// Counters of the server: `messages_received`, `messages_sent`, `lost_websockets`; gauges: `open_websockets`.
+/// When the peer closes the socket or breaks the protocol, `recv` still gives what came before; what the handler sends in answer goes out until it ends, for
+/// the [`close_timeout`](Self::close_timeout) at most, and our close frame comes last.
+///
+/// Once the socket is closed or lost, its descriptor and its place among the server's connections are free, whatever the handler does. The handler may go on
+/// for the server's idle timeout, and during a stop for the `close_timeout` (or half of what is left of the stop, if that is less); then it is dropped.
+///
+/// Counters of the server: `messages_received`, `messages_sent`, `lost_websockets`; gauges: `open_websockets`, `websocket_handlers`.
 ///
 /// ```
 /// use axum::{Router, response::Response, routing::get};
@@ -136,26 +147,20 @@ impl WebSocketUpgrade {
             let queues = Queues::new(room);
             let socket = WebSocket { queues: queues.clone(), protocol: name };
             let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-            let mut driver = Driver::new(Io::new(upgraded, waker), queues.clone(), server.clone(), limits);
-            let mut handler = Some(Box::pin(async move { handler(socket).await }));
+            let mut driver = Some(Driver::new(Io::new(upgraded, waker), queues.clone(), server.clone(), limits));
+            let mut handler = Running::new(async move { handler(socket).await }, server, limits.close);
             poll_fn(|cx| {
-                if let Some(running) = &mut handler {
-                    let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)));
-                    if !matches!(polled, Ok(Poll::Pending)) {
-                        // What it drops, and how, is its own.
-                        let dropped = catch_unwind(AssertUnwindSafe(|| handler = None));
-                        let (code, reason) = match polled.and(dropped) {
-                            Ok(()) => (1000, ""),
-                            Err(panic) => {
-                                server.panicked(panic);
-                                (1011, "the handler failed")
-                            }
-                        };
-                        queues.wish(Close { code, reason: reason.to_owned() });
-                    }
+                if let Poll::Ready((code, reason)) = handler.poll(cx) {
+                    queues.wish(Close { code, reason: reason.to_owned() });
                 }
-                let driven = driver.poll(cx);
-                if handler.is_none() { driven } else { Poll::Pending }
+                if let Some(driving) = &mut driver {
+                    if driving.poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    // The descriptor, and the place among the connections, are free.
+                    driver = None;
+                }
+                handler.poll_end(cx)
             })
             .await;
         });
@@ -166,6 +171,71 @@ impl WebSocketUpgrade {
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
         protocol.map(|protocol| headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol));
         response
+    }
+}
+
+/// The handler of a socket, which may outlive it for a while.
+struct Running<F> {
+    future: Option<Pin<Box<F>>>,
+    server: Arc<Server>,
+    requested: Requested,
+    /// How long it may go on once a stop is requested, and its socket is gone.
+    at_the_stop: Duration,
+    /// Since its socket is gone; whether that is the time limit of a stop.
+    limit: Option<(Timer, bool)>,
+    /// The server waits for it, too.
+    _seat: Seat,
+}
+
+impl<F: Future<Output = ()>> Running<F> {
+    fn new(future: F, server: Arc<Server>, at_the_stop: Duration) -> Self {
+        let (requested, seat) = (server.shutdown.requested(), server.handlers.take());
+        Self { future: Some(Box::pin(future)), server, requested, at_the_stop, limit: None, _seat: seat }
+    }
+
+    /// Ready when it ends, with what its socket is then closed with.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(u16, &'static str)> {
+        let Some(running) = &mut self.future else { return Poll::Pending };
+        let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)));
+        if matches!(polled, Ok(Poll::Pending)) {
+            return Poll::Pending;
+        }
+        Poll::Ready(match polled.and(self.drop_future()) {
+            Ok(()) => (1000, ""),
+            Err(panic) => {
+                self.server.panicked(panic);
+                (1011, "the handler failed")
+            }
+        })
+    }
+
+    /// What it drops, and how, is its own.
+    fn drop_future(&mut self) -> std::thread::Result<()> {
+        catch_unwind(AssertUnwindSafe(|| self.future = None))
+    }
+
+    /// Its socket is gone: ready when it has ended too, or may go on no longer.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.future.is_none() {
+            return Poll::Ready(());
+        }
+        let stops = Pin::new(&mut self.requested).poll(cx).is_ready();
+        if self.limit.as_ref().is_none_or(|(_, stopping)| *stopping != stops) {
+            let limit =
+                if stops { Some(self.server.within_the_stop(self.at_the_stop)) } else { self.server.limits.idle };
+            let mut timer = Timer::new(&self.server.timers);
+            limit.into_iter().for_each(|limit| timer.set(limit));
+            self.limit = Some((timer, stops));
+        }
+        let is_late = self.limit.as_mut().is_some_and(|(timer, _)| timer.poll(cx, true).is_ready());
+        if !is_late {
+            return Poll::Pending;
+        }
+        log::debug!(target: &self.server.target, "the handler of a WebSocket that is gone is dropped");
+        if let Err(panic) = self.drop_future() {
+            self.server.panicked(panic);
+        }
+        Poll::Ready(())
     }
 }
 
@@ -180,6 +250,25 @@ fn list(headers: &HeaderMap, name: &header::HeaderName) -> Vec<String> {
     values.flat_map(|value| value.split(',')).map(|word| word.trim().to_owned()).collect()
 }
 
+/// Whether the head says that a body follows.
+fn has_body(headers: &HeaderMap) -> bool {
+    let lengths = headers.get_all(header::CONTENT_LENGTH);
+    headers.contains_key(header::TRANSFER_ENCODING) || lengths.iter().any(|length| length != "0")
+}
+
+/// What proves to the client that its key was understood: None unless it has sent one key, of 16 bytes in base64.
+fn accept(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
+    let (Some(key), None) = (keys.next(), keys.next()) else { return None };
+    let digits = key.as_bytes().strip_suffix(b"==")?;
+    let is_base64 = digits.iter().all(|digit| digit.is_ascii_alphanumeric() || b"+/".contains(digit));
+    // 22 digits are 16 bytes and four bits that say nothing.
+    if digits.len() != 22 || !is_base64 {
+        return None;
+    }
+    HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()
+}
+
 impl<S: Sync> FromRequestParts<S> for WebSocketUpgrade {
     type Rejection = Response;
 
@@ -192,15 +281,18 @@ impl<S: Sync> FromRequestParts<S> for WebSocketUpgrade {
             let upgrade = [(header::UPGRADE, "websocket"), (header::CONNECTION, "upgrade")];
             return Err((StatusCode::UPGRADE_REQUIRED, upgrade, "this is a WebSocket\n").into_response());
         }
-        if !says(header::SEC_WEBSOCKET_VERSION, "13") {
+        if list(&parts.headers, &header::SEC_WEBSOCKET_VERSION) != ["13"] {
             let version = [(header::SEC_WEBSOCKET_VERSION, "13")];
             return Err((StatusCode::UPGRADE_REQUIRED, version, "version 13 is spoken here\n").into_response());
         }
-        let key = parts.headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24);
-        let Some(key) = key else { return refuse(StatusCode::BAD_REQUEST, "there is no sec-websocket-key\n") };
-        let accept = derive_accept_key(key.as_bytes());
-        let Ok(accept) = HeaderValue::from_str(&accept) else {
-            return refuse(StatusCode::BAD_REQUEST, "there is no sec-websocket-key\n");
+        if !parts.headers.contains_key(header::HOST) {
+            return refuse(StatusCode::BAD_REQUEST, "there is no host\n");
+        }
+        if has_body(&parts.headers) {
+            return refuse(StatusCode::BAD_REQUEST, "a WebSocket begins without a body\n");
+        }
+        let Some(accept) = accept(&parts.headers) else {
+            return refuse(StatusCode::BAD_REQUEST, "there is no one sec-websocket-key of 16 bytes in base64\n");
         };
         let Some(home) = parts.extensions.get::<Home>().cloned() else {
             return refuse(StatusCode::INTERNAL_SERVER_ERROR, "this works in interloop_http::HttpServer alone\n");

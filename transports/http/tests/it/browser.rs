@@ -34,7 +34,7 @@ async fn echo(upgrade: WebSocketUpgrade) -> Response {
     upgrade.protocols(&["old"]).on_upgrade(async |mut socket| {
         while let Some(message) = socket.recv().await {
             if message == "close".into() {
-                return socket.sender().close(4321, "as you like");
+                return socket.sender().close(4321, "as you like").expect("a code for applications");
             }
             let _ = socket.send(message).await;
         }

@@ -3,6 +3,7 @@
 mod abuse;
 #[cfg(feature = "websocket")]
 mod browser;
+mod cut_off;
 mod descriptors;
 mod drain;
 mod ends;

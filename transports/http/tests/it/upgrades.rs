@@ -4,6 +4,7 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     sync::mpsc,
+    time::{Duration, Instant},
 };
 
 use crate::util::{Handler, PATIENCE, block_on, eventually, watchdog};
@@ -108,6 +109,63 @@ fn on_another_thread_an_upgraded_connection_is_refused_and_closed() {
     hosting.stop();
 }
 
+/// What a handler of an upgraded connection does, that ends it never.
+#[derive(Clone, Copy)]
+enum Holds {
+    Reading,
+    Nothing,
+}
+
+/// Its handler hears of the stop by the end of what it reads, or is not waited for: the service ends long before its time limit.
+fn at_the_stop_an_upgraded_connection_is_told_and_given_up<L: Net>() {
+    let _watchdog = watchdog();
+    for holds in [Holds::Reading, Holds::Nothing] {
+        let mut service = Service::new("test");
+        service.event_loop("io", L::default());
+        let (slot, place) = service.slot::<Context<L>>("holders");
+        let holders = task_fn::<L>(async move |cx: Context<L, NoOptions>| {
+            let _place = cx.fill(slot, cx.clone());
+            cx.until_shutdown().await;
+            Ok(())
+        });
+        // It is asked to stop behind the server.
+        service.task("holders", holders).on("io");
+        let server = HttpServer::new(Handler(move |request: Request<Body>| {
+            let place: Remote<Context<L>> = place.clone();
+            async move {
+                let upgrade = hyper::upgrade::on(request);
+                let hold = async move |_| {
+                    let mut connection = upgrade.await.expect("it is upgraded");
+                    if matches!(holds, Holds::Reading) {
+                        while read(&mut connection).await.is_ok_and(|bytes| !bytes.is_empty()) {}
+                        let mut connection = std::pin::Pin::new(&mut connection);
+                        let bye = std::future::poll_fn(|cx| connection.as_mut().poll_write(cx, b"bye"));
+                        assert_eq!(bye.await.expect("one may say goodbye"), 3);
+                        return;
+                    }
+                    std::future::pending().await
+                };
+                place.spawn(hold).detach();
+                switching()
+            }
+        }));
+        let addresses = server.addresses();
+        service.task_on::<L>("http", server).on("io").requires("holders");
+        let running = service.start().expect("the configuration works");
+        assert!(running.wait_started(PATIENCE), "{}", running.status());
+        let mut stream = TcpStream::connect(addresses.tcp().expect("it listens")).expect("it listens");
+        ask(&mut stream);
+        let begun = Instant::now();
+        let report = running.stop();
+        let limit = if matches!(holds, Holds::Reading) { 1 } else { 6 };
+        assert!(report.code == 0 && begun.elapsed() < Duration::from_secs(limit), "{report} in {:?}", begun.elapsed());
+        let mut said = String::new();
+        stream.read_to_string(&mut said).expect("it ends");
+        assert_eq!(said, if matches!(holds, Holds::Reading) { "bye" } else { "" });
+    }
+}
+
 crate::util::on_each_loop! {
+    at_the_stop_an_upgraded_connection_is_told_and_given_up,
     an_upgraded_connection_belongs_to_the_handler,
 }

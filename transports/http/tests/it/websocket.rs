@@ -1,12 +1,13 @@
 //! WebSockets, by a client of another language and by bytes.
 
 use std::{
+    future::pending,
     io::{BufRead, BufReader, Read, Write},
     net::{Shutdown, TcpStream},
     path::Path,
     process::{Command, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::util::{Hosting, PATIENCE, eventually, host, variants, watchdog};
@@ -26,7 +27,7 @@ async fn echo(upgrade: WebSocketUpgrade) -> Response {
                 return;
             }
             if message == "close".into() {
-                socket.sender().close(4321, "as you like");
+                socket.sender().close(4321, "as you like").expect("a code for applications");
             }
             let _ = socket.send(message).await;
         }
@@ -45,8 +46,40 @@ async fn quiet(upgrade: WebSocketUpgrade) -> Response {
     upgrade.on_upgrade(async |mut socket| while socket.recv().await.is_some() {})
 }
 
+/// Says all at once what its peer has not the time to take.
+async fn burst(upgrade: WebSocketUpgrade) -> Response {
+    upgrade.queue(BURST).on_upgrade(async |mut socket| {
+        for _ in 0..BURST {
+            socket.sender().try_send("x".repeat(PIECE)).expect("there is room");
+        }
+        while socket.recv().await.is_some() {}
+    })
+}
+
+/// Listens to nobody, and never ends.
+async fn deaf(upgrade: WebSocketUpgrade) -> Response {
+    let upgrade = upgrade.ping(Duration::from_millis(100), Duration::from_millis(100));
+    upgrade.on_upgrade(async |_socket| pending().await)
+}
+
+/// Says which codes it may not close with.
+async fn codes(upgrade: WebSocketUpgrade) -> Response {
+    upgrade.on_upgrade(async |socket| {
+        let all = [0, 1, 999, 1004, 1005, 1006, 1014, 1015, 1016, 2999, 5000, u16::MAX];
+        let refused =
+            all.iter().filter(|code| socket.sender().close(**code, "").is_err_and(|error| error.code() == **code));
+        let refused = refused.map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        socket.send(refused).await.expect("it is open still");
+        socket.sender().close(4999, "the last one").expect("a code for applications");
+    })
+}
+
+const BURST: usize = 30;
+const PIECE: usize = 300_000;
+
 fn hosting<L: Net>(arguments: &[&str]) -> Hosting {
     let router = Router::new().route("/echo", get(echo)).route("/pour", get(pour)).route("/quiet", get(quiet));
+    let router = router.route("/burst", get(burst)).route("/deaf", get(deaf)).route("/codes", get(codes));
     host::<L, _>(HttpServer::new(router), arguments)
 }
 
@@ -222,12 +255,118 @@ fn what_is_no_handshake_is_refused<L: Net>() {
     client.send(format!("{upgrade}sec-websocket-version: 8\r\n\r\n"));
     let got = client.receive();
     assert!(got.status == 426 && got.head.contains("sec-websocket-version: 13"), "{got:?}");
-    client.send(format!("{upgrade}sec-websocket-version: 13\r\nsec-websocket-key: x\r\n\r\n"));
-    assert_eq!(client.receive().status, 400);
+    let start = "GET /echo HTTP/1.1\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n";
+    let key = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    for (what, rest) in [
+        ("a short key", "host: x\r\nsec-websocket-key: x\r\n\r\n".to_owned()),
+        ("no key", "host: x\r\n\r\n".to_owned()),
+        ("a key that is no base64", "host: x\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25j*Q==\r\n\r\n".to_owned()),
+        ("a key of 18 bytes", "host: x\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQAA\r\n\r\n".to_owned()),
+        ("two keys", format!("host: x\r\n{key}{key}\r\n")),
+        ("no host", format!("{key}\r\n")),
+        ("a body", format!("host: x\r\n{key}content-length: 5\r\n\r\nhello")),
+        ("a body in chunks", format!("host: x\r\n{key}transfer-encoding: chunked\r\n\r\n0\r\n\r\n")),
+    ] {
+        let mut client = crate::util::connect(hosting.port());
+        client.send(format!("{start}{rest}"));
+        assert_eq!(client.receive().status, 400, "{what}");
+    }
+    // An empty body is none.
+    let mut client = crate::util::connect(hosting.port());
+    client.send(format!("{start}host: x\r\n{key}content-length: 0\r\n\r\n"));
+    assert_eq!(client.receive().status, 101);
+    hosting.stop();
+}
+
+fn what_is_said_before_a_close_goes_out<L: Net>() {
+    let _watchdog = watchdog();
+    for arguments in variants::<L>() {
+        let hosting = hosting::<L>(arguments);
+        let texts: Vec<_> = (0..21).map(|number| format!("text {number}")).collect();
+        let all =
+            |end: &[u8]| [texts.iter().flat_map(|text| frame(0x81, text.as_bytes())).collect(), end.to_vec()].concat();
+        let close = frame(0x88, &[&1000_u16.to_be_bytes()[..], b"bye"].concat());
+        // The peer closes, without a code too; it breaks the protocol; it ends its half behind that.
+        for (end, code) in [(close, Some(1000_u16)), (frame(0x88, b""), None), (frame(0x83, b"?"), Some(1002))] {
+            let mut stream = connect(&hosting, "/echo");
+            stream.write_all(&all(&end)).expect("it is open");
+            for text in &texts {
+                assert_eq!(read_frame(&mut stream), (0x81, text.clone().into_bytes()));
+            }
+            let (kind, payload) = read_frame(&mut stream);
+            let said = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
+            assert_eq!((kind, said), (0x88, code));
+        }
+        eventually("none is open", || hosting.counter("open_connections") == 0);
+        hosting.stop();
+    }
+}
+
+fn what_is_said_before_the_stop_goes_out<L: Net>() {
+    let _watchdog = watchdog();
+    let hosting = hosting::<L>(&[]);
+    let mut stream = connect(&hosting, "/burst");
+    eventually("it is being sent", || hosting.counter("messages_sent") > 0);
+    hosting.running.request_shutdown("test");
+    for _ in 0..BURST {
+        let mut head = [0; 10];
+        stream.read_exact(&mut head).expect("a frame");
+        assert_eq!(head[..2], [0x81, 127]);
+        assert_eq!(u64::from_be_bytes(head[2..].try_into().expect("eight bytes")), PIECE as u64);
+        stream.read_exact(&mut vec![0; PIECE]).expect("all of it");
+    }
+    let (kind, payload) = read_frame(&mut stream);
+    assert_eq!((kind, &payload[..2]), (0x88, &1001_u16.to_be_bytes()[..]));
+    hosting.stop();
+}
+
+fn a_handler_that_goes_on_keeps_neither_a_place_nor_the_stop<L: Net>() {
+    let _watchdog = watchdog();
+    let workers = variants::<L>();
+    for arguments in workers {
+        // One has gone, one answers no ping, one is there at the stop.
+        let hosting = hosting::<L>(&[*arguments, &["--http-max-connections", "1"]].concat());
+        drop(connect(&hosting, "/deaf"));
+        let mut silent = connect(&hosting, "/deaf");
+        silent.read_to_end(&mut Vec::new()).expect("it is closed");
+        let mut last = connect(&hosting, "/deaf");
+        eventually("they go on", || hosting.counter("websocket_handlers") == 3);
+        let begun = Instant::now();
+        let answers = thread::spawn(move || while !matches!(last.read(&mut [0; 64]), Ok(0) | Err(_)) {});
+        hosting.stop();
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+        answers.join().expect("it only reads");
+    }
+}
+
+fn a_handler_that_goes_on_has_the_idle_time<L: Net>() {
+    let _watchdog = watchdog();
+    let hosting = hosting::<L>(&["--http-idle-timeout", "300ms"]);
+    drop(connect(&hosting, "/deaf"));
+    eventually("it was there", || {
+        hosting.counter("websocket_handlers") == 1 && hosting.counter("open_connections") == 0
+    });
+    eventually("it is dropped", || hosting.counter("websocket_handlers") == 0);
+    hosting.stop();
+}
+
+fn codes_that_no_close_frame_may_have_are_refused<L: Net>() {
+    let _watchdog = watchdog();
+    let hosting = hosting::<L>(&[]);
+    let mut stream = connect(&hosting, "/codes");
+    let (_, refused) = read_frame(&mut stream);
+    assert_eq!(String::from_utf8_lossy(&refused), "0 1 999 1004 1005 1006 1014 1015 1016 2999 5000 65535");
+    let (kind, payload) = read_frame(&mut stream);
+    assert_eq!((kind, &payload[..2]), (0x88, &4999_u16.to_be_bytes()[..]));
     hosting.stop();
 }
 
 crate::util::on_each_loop! {
+    what_is_said_before_a_close_goes_out,
+    what_is_said_before_the_stop_goes_out,
+    a_handler_that_goes_on_keeps_neither_a_place_nor_the_stop,
+    a_handler_that_goes_on_has_the_idle_time,
+    codes_that_no_close_frame_may_have_are_refused,
     a_client_of_another_language_is_served,
     who_breaks_the_protocol_is_told_so,
     pieces_and_single_bytes_are_put_together,

@@ -1,0 +1,143 @@
+//! A connection that was upgraded away: what a handler of the user's speaks over it is none of HTTP's business any more, and no time limit of HTTP's holds.
+//! But the server's stop does not wait for it for ever.
+//!
+//! When the server is asked to stop, reads of such a connection end, as if the client had finished: a handler that reads learns of the stop. It may still
+//! write, for [`AT_THE_STOP`]; then its place among the connections is free, and its reads and writes fail.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::Pin,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use interloop_listen::Seat;
+
+use crate::{hosted::Peer, server::Server, timers::Timer};
+
+/// How long a handler may go on writing once the server stops; half of what is left of the stop, if that is less.
+const AT_THE_STOP: Duration = Duration::from_secs(2);
+
+const OPEN: u8 = 0;
+/// Reads have ended.
+const ENDING: u8 = 1;
+const CLOSED: u8 = 2;
+
+/// What the connection's own future and its socket, which is elsewhere, know of each other.
+pub(crate) struct Upgraded {
+    stage: AtomicU8,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    /// The connection's place, as long as its socket is open.
+    seat: Option<Seat>,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    /// The connection's own future.
+    guard: Option<Waker>,
+}
+
+impl Upgraded {
+    pub(crate) fn new(seat: Seat) -> Self {
+        let inner = Inner { seat: Some(seat), reader: None, writer: None, guard: None };
+        Self { stage: AtomicU8::new(OPEN), inner: Mutex::new(inner) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the socket is gone, or sees to it that it is no longer waited for.
+    pub(crate) async fn guard(&self, server: &Server, peer: Peer) {
+        if self.lock().seat.is_none() {
+            return;
+        }
+        let mut requested = server.shutdown.requested();
+        let mut timer = Timer::new(&server.timers);
+        poll_fn(|cx| {
+            {
+                let mut inner = self.lock();
+                if inner.seat.is_none() {
+                    return Poll::Ready(());
+                }
+                if !inner.guard.as_ref().is_some_and(|guard| guard.will_wake(cx.waker())) {
+                    inner.guard = Some(cx.waker().clone());
+                }
+            }
+            if Pin::new(&mut requested).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if self.stage.load(Ordering::Acquire) == OPEN {
+                self.enter(ENDING);
+                timer.set(server.within_the_stop(AT_THE_STOP));
+            }
+            if timer.poll(cx, true).is_pending() {
+                return Poll::Pending;
+            }
+            log::debug!(target: &server.target, "an upgraded connection from {peer} is closed: its handler has not ended it");
+            self.enter(CLOSED);
+            self.release();
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    fn enter(&self, stage: u8) {
+        self.stage.store(stage, Ordering::Release);
+        let (reader, writer) = {
+            let mut inner = self.lock();
+            (inner.reader.take(), inner.writer.take())
+        };
+        reader.into_iter().chain(writer).for_each(Waker::wake);
+    }
+
+    /// The socket is gone, or given up.
+    pub(crate) fn release(&self) {
+        let (seat, guard) = {
+            let mut inner = self.lock();
+            (inner.seat.take(), inner.guard.take())
+        };
+        drop(seat);
+        guard.into_iter().for_each(Waker::wake);
+    }
+
+    /// What a read comes to. Before the stop, what the socket says.
+    pub(crate) fn read(&self, cx: &Context<'_>, polled: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        if polled.is_pending() {
+            self.waits(cx, |inner| &mut inner.reader);
+        }
+        match (self.stage.load(Ordering::Acquire), &polled) {
+            (OPEN, _) | (ENDING, Poll::Ready(_)) => polled,
+            // Nothing was read: that is the end.
+            (ENDING, Poll::Pending) => Poll::Ready(Ok(())),
+            _ => Poll::Ready(Err(closed())),
+        }
+    }
+
+    /// What a write, or a flush, comes to.
+    pub(crate) fn write<T>(&self, cx: &Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_pending() {
+            self.waits(cx, |inner| &mut inner.writer);
+        }
+        if self.stage.load(Ordering::Acquire) == CLOSED { Poll::Ready(Err(closed())) } else { polled }
+    }
+
+    /// The stage is looked at behind this: a change in between is seen there, or wakes.
+    fn waits(&self, cx: &Context<'_>, slot: impl FnOnce(&mut Inner) -> &mut Option<Waker>) {
+        let mut inner = self.lock();
+        let slot = slot(&mut inner);
+        if !slot.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *slot = Some(cx.waker().clone());
+        }
+    }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the server has stopped")
+}
