@@ -146,6 +146,39 @@ impl GrpcServer {
         self.http(|http| http.idle_timeout(time))
     }
 
+    /// The least rate, in bytes a second, at which a client sends the rest of a message it has begun, and takes what it is sent: 500 by default; 0 asks only for
+    /// some progress. Between two messages it may be silent for as long as it likes.
+    #[must_use]
+    pub fn min_rate(self, bytes: usize) -> Self {
+        self.http(|http| http.min_rate(bytes))
+    }
+
+    /// How far a client may fall behind the [least rate](Self::min_rate): 20 s by default, zero is any time.
+    #[must_use]
+    pub fn rate_grace(self, time: Duration) -> Self {
+        self.http(|http| http.rate_grace(time))
+    }
+
+    /// After how long a silence the system asks the client's whether it is still there (TCP keep-alive): 60 s by default, to the second, zero is never. A client
+    /// that hasn't answered after twice the time is gone.
+    #[must_use]
+    pub fn tcp_keepalive(self, time: Duration) -> Self {
+        self.http(|http| http.tcp_keepalive(time))
+    }
+
+    /// A client that has calls open gets a ping after `interval` of silence, and its connection is closed when it leaves that unanswered for `timeout`: 60 s
+    /// and 20 s by default. An interval of zero is never. Connections without open calls are left alone.
+    #[must_use]
+    pub fn ping(self, interval: Duration, timeout: Duration) -> Self {
+        self.http(|http| http.ping(interval, timeout))
+    }
+
+    /// How many calls a connection may have open at once: 200 by default, 1 at least. Further ones wait at the client, which is told how many there may be.
+    #[must_use]
+    pub fn max_streams(self, calls: u32) -> Self {
+        self.http(|http| http.max_streams(calls))
+    }
+
     /// Lets each request carry a second extension, the [`Peer`](interloop_http::Peer) that it comes from.
     #[must_use]
     pub fn with_peers(self) -> Self {

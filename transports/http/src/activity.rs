@@ -1,44 +1,38 @@
 //! What happens on a connection, as far as its time limits and the drain need to know.
 //!
-//! On the way of a request nothing here touches a timer, nor asks for the time but for the request's duration: what happens leaves a mark, a change of the
-//! generation, and the connection's one timer looks at the marks four times a limit.
+//! On the way of a request nothing here touches a timer: what happens leaves a mark, a change of the generation, and the connection's one timer looks at
+//! the marks four times a limit. The time is asked for the request's duration, and where the client makes us wait.
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    task::Context,
+    time::{Duration, Instant},
 };
 
+use futures_util::task::AtomicWaker;
 use http::Version;
-use interloop_listen::{End, Seat};
+use interloop_listen::{End, FAREWELL, LAST_ROOM, Pace, Seat, Wait};
 
 use crate::{
-    counts::Began, hosted::Peer, rest::Rest, server::Server, settings::Limits, streams::Inbox, trace::Span,
+    counts::Began, hosted::Peer, line::Line, rest::Rest, server::Server, settings::Limits, streams::Inbox, trace::Span,
     upgraded::Upgraded,
 };
 
-/// How long a connection that ends anyway may take for its farewell.
-pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 /// How long a client that is still sending what nobody wants may be silent.
 const SILENCE: Duration = Duration::from_secs(2);
-/// How long a client may leave no room for its last response: the system says that there is some only when a third of what it keeps has been taken.
-const LAST_ROOM: Duration = Duration::from_secs(5);
 
-/// What a connection waits for.
+/// What a connection as a whole waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waits {
     /// For the end of a request's head.
     Head,
     /// For the next request.
     Request,
-    /// For more of a request's body.
-    Body,
-    /// For the handlers: that may take any time.
-    Response,
-    /// For the client to take more of what it is sent.
-    Room,
+    /// For something else: for handlers, which may take any time, or for what has a [`Wait`] of its own.
+    Else,
     /// For the client to take note that this is the end.
     Farewell,
 }
@@ -63,9 +57,26 @@ pub(crate) struct Activity {
     open: AtomicU32,
     /// Bytes have come since the last request; also before the first one.
     in_head: AtomicBool,
-    in_body: AtomicBool,
-    /// What is sent finds no room.
+    /// The client takes no more of what it is sent, for the moment.
     is_full: AtomicBool,
+    room: Mutex<Wait>,
+    /// The client has left no room at times, and hasn't made up for it yet.
+    is_behind: AtomicBool,
+    began: Instant,
+    /// For how long there was no room, and since when there is none: nanoseconds, from the beginning in the latter.
+    full: AtomicU64,
+    full_since: AtomicU64,
+    /// Of the requests that may wait for the client.
+    lines: Mutex<Vec<Weak<Line>>>,
+    /// How many answers of HTTP/2 the client could take more of.
+    answers: AtomicU32,
+    /// The connection's timer is set, so that what begins to wait will be looked at.
+    is_watched: AtomicBool,
+    /// Something waits, or is found to be too late, that the timer isn't set for.
+    look: AtomicBool,
+    look_now: AtomicBool,
+    task: AtomicWaker,
+    is_last: AtomicBool,
     multiplexed: AtomicBool,
     /// Requests so far, all the same if it wraps around.
     begun: AtomicU32,
@@ -80,6 +91,7 @@ pub(crate) struct Activity {
 impl Activity {
     /// What a handler leaves of a body is read by a future in this inbox.
     pub(crate) fn new(server: Arc<Server>, peer: Peer, seat: Seat, inbox: Inbox) -> Arc<Self> {
+        let room = Mutex::new(Wait::new(server.limits.pace));
         Arc::new(Self {
             upgraded: Upgraded::new(seat),
             server,
@@ -89,8 +101,19 @@ impl Activity {
             generation: AtomicU32::new(0),
             open: AtomicU32::new(0),
             in_head: AtomicBool::new(true),
-            in_body: AtomicBool::new(false),
             is_full: AtomicBool::new(false),
+            room,
+            is_behind: AtomicBool::new(false),
+            began: Instant::now(),
+            full: AtomicU64::new(0),
+            full_since: AtomicU64::new(NEVER),
+            lines: Mutex::default(),
+            answers: AtomicU32::new(0),
+            is_watched: AtomicBool::new(false),
+            look: AtomicBool::new(false),
+            look_now: AtomicBool::new(false),
+            task: AtomicWaker::new(),
+            is_last: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
             begun: AtomicU32::new(0),
             last_look: AtomicBool::new(false),
@@ -119,7 +142,7 @@ impl Activity {
     }
 
     /// Bytes have been written. Before the first request that is HTTP/2, whose server speaks first (or an HTTP/1 that is refused).
-    pub(crate) fn has_written(&self) {
+    pub(crate) fn speaks_first(&self) {
         if self.begun.load(Relaxed) == 0 {
             self.multiplexed.store(true, Relaxed);
         }
@@ -127,10 +150,13 @@ impl Activity {
 
     /// A request's head is there.
     pub(crate) fn begin(self: &Arc<Self>, version: Version, span: Span) -> Open {
-        add(&self.open, 1);
+        let open = add(&self.open, 1) + 1;
         self.in_head.store(false, Relaxed);
         if add(&self.begun, 1) == 0 {
             self.multiplexed.store(version == Version::HTTP_2, Relaxed);
+        }
+        if open >= self.server.limits.streams && version == Version::HTTP_2 {
+            self.server.has_no_streams_left(&self.peer);
         }
         self.mark();
         Open { activity: self.clone(), began: Began::now(), span }
@@ -185,20 +211,144 @@ impl Activity {
         !self.multiplexed.load(Relaxed)
     }
 
-    /// A handler has begun, or ended, to wait for more of a body.
-    pub(crate) fn waits_for_body(&self, waits: bool) {
-        if self.in_body.load(Relaxed) != waits {
-            self.in_body.store(waits, Relaxed);
-            self.mark();
+    /// The least rate of the client.
+    pub(crate) fn pace(&self) -> Pace {
+        self.server.limits.pace
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Vec<Weak<Line>>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn room(&self) -> MutexGuard<'_, Wait> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn has_line(&self, line: &Arc<Line>) {
+        let mut lines = self.lines();
+        if lines.len() == lines.capacity() {
+            lines.retain(|line| line.strong_count() > 0);
+        }
+        lines.push(Arc::downgrade(line));
+    }
+
+    /// The requests that live.
+    pub(crate) fn live_lines(&self) -> Vec<Arc<Line>> {
+        let mut live = Vec::new();
+        self.lines().retain(|line| {
+            let line = line.upgrade();
+            live.extend(line.iter().cloned());
+            line.is_some()
+        });
+        live
+    }
+
+    /// Something begins to wait for the client.
+    pub(crate) fn wait_begins(&self) {
+        if !self.is_watched.load(Relaxed) && !self.look.swap(true, Relaxed) {
+            self.task.wake();
         }
     }
 
-    /// The client has begun, or ended, to leave no room for what it is sent.
-    pub(crate) fn waits_for_room(&self, waits: bool) {
-        if self.is_full.load(Relaxed) != waits {
-            self.is_full.store(waits, Relaxed);
-            self.mark();
+    /// Something is too late.
+    pub(crate) fn look_now(&self) {
+        self.look_now.store(true, Relaxed);
+        self.task.wake();
+    }
+
+    /// The connection is polled by this task from now on.
+    pub(crate) fn is_polled_by(&self, cx: &Context<'_>) {
+        self.task.register(cx.waker());
+    }
+
+    /// Whether the timer has to be set for what waits: at once if that is too late already.
+    pub(crate) fn wants_look(&self) -> Option<bool> {
+        let now = self.look_now.load(Relaxed) && self.look_now.swap(false, Relaxed);
+        let look = self.look.load(Relaxed) && self.look.swap(false, Relaxed);
+        (now || look).then_some(now)
+    }
+
+    /// Whether what begins to wait will be looked at.
+    pub(crate) fn set_watched(&self, watched: bool) {
+        self.is_watched.store(watched, Relaxed);
+    }
+
+    pub(crate) fn answer_begins(&self) {
+        self.answers.fetch_add(1, Relaxed);
+        self.wait_begins();
+    }
+
+    pub(crate) fn answer_ends(&self) {
+        self.answers.fetch_sub(1, Relaxed);
+    }
+
+    pub(crate) fn answers(&self) -> u32 {
+        self.answers.load(Relaxed)
+    }
+
+    /// The time, by a clock that stands still as long as the client leaves no room at all.
+    pub(crate) fn time_with_room(&self) -> Instant {
+        let now = Instant::now();
+        let mut full = self.full.load(Relaxed);
+        let since = self.full_since.load(Relaxed);
+        if since != NEVER {
+            full += nanos(now, self.began).saturating_sub(since);
         }
+        now.checked_sub(Duration::from_nanos(full)).unwrap_or(now)
+    }
+
+    /// So much was written, or nothing, since the client leaves no room.
+    pub(crate) fn has_written(&self, bytes: Option<usize>) {
+        let was_full = self.is_full.load(Relaxed);
+        match bytes {
+            None if was_full => {}
+            None => {
+                let now = Instant::now();
+                self.room().begin(now);
+                self.full_since.store(nanos(now, self.began), Relaxed);
+                self.is_full.store(true, Relaxed);
+                self.is_behind.store(true, Relaxed);
+                self.mark();
+                self.wait_begins();
+            }
+            Some(bytes) if was_full || self.is_behind.load(Relaxed) => {
+                let now = Instant::now();
+                let mut room = self.room();
+                room.moved(bytes as u64, now);
+                room.end(now);
+                self.is_behind.store(!room.is_even(), Relaxed);
+                if was_full {
+                    let since = self.full_since.swap(NEVER, Relaxed);
+                    self.full.fetch_add(nanos(now, self.began).saturating_sub(since), Relaxed);
+                    self.is_full.store(false, Relaxed);
+                    self.mark();
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full.load(Relaxed)
+    }
+
+    /// How long the client may still leave no room: None if there is some.
+    pub(crate) fn rest_of_room(&self, now: Instant) -> Option<Duration> {
+        if self.is_full.load(Relaxed) { self.room().rest(now) } else { None }
+    }
+
+    /// The server stops: there is not much time left for anything.
+    pub(crate) fn hurry(&self) {
+        let now = Instant::now();
+        self.is_last.store(true, Relaxed);
+        self.room().hurry(LAST_ROOM, now);
+        for line in self.live_lines() {
+            line.hurry(now);
+        }
+    }
+
+    pub(crate) fn is_last(&self) -> bool {
+        self.is_last.load(Relaxed)
     }
 
     /// The client may still be sending what nobody will read; also for each time that it has: see [`net::Io`](crate::net::Io).
@@ -216,18 +366,12 @@ impl Activity {
     }
 
     pub(crate) fn waits(&self) -> Waits {
-        let is_full = self.is_full.load(Relaxed);
         if self.open.load(Relaxed) > 0 {
-            return match self.in_body.load(Relaxed) {
-                _ if is_full => Waits::Room,
-                true => Waits::Body,
-                false => Waits::Response,
-            };
-        }
-        if self.is_farewell() {
+            Waits::Else
+        } else if self.is_farewell() {
             Waits::Farewell
-        } else if is_full {
-            Waits::Room
+        } else if self.is_full.load(Relaxed) || self.answers() > 0 {
+            Waits::Else
         } else if self.in_head.load(Relaxed) {
             Waits::Head
         } else {
@@ -240,15 +384,20 @@ impl Waits {
     /// How long this may take.
     pub(crate) fn limit(self, limits: &Limits, draining: bool) -> Option<Duration> {
         match self {
-            Self::Response => None,
+            Self::Else => None,
             Self::Farewell => Some(if draining { FAREWELL } else { SILENCE }),
-            Self::Body => limits.idle,
             Self::Head | Self::Request if draining => Some(FAREWELL),
-            Self::Room if draining => Some(limits.idle.map_or(LAST_ROOM, |idle| idle.min(LAST_ROOM))),
             Self::Head => limits.header,
-            Self::Request | Self::Room => limits.idle,
+            Self::Request => limits.idle,
         }
     }
+}
+
+/// No time.
+const NEVER: u64 = u64::MAX;
+
+fn nanos(time: Instant, since: Instant) -> u64 {
+    u64::try_from(time.saturating_duration_since(since).as_nanos()).unwrap_or(NEVER - 1)
 }
 
 /// A request that is open as long as this lives.

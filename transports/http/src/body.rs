@@ -15,7 +15,7 @@ use http_body::{Frame, SizeHint};
 use http_body_util::{Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
-use crate::activity::Activity;
+use crate::{activity::Activity, line::Line, messages::Messages};
 
 /// Any error, boxed.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -43,7 +43,13 @@ enum Kind {
 struct Coming {
     /// None once it has ended, whichever way.
     body: Option<Limited<Incoming>>,
+    /// Of HTTP/1, where what is left of it stands in the way of the next request.
     watched: Option<Arc<Activity>>,
+    line: Arc<Line>,
+    /// The client has been waited for.
+    has_waited: bool,
+    /// Of gRPC: a stream of messages, which may be silent between two of them.
+    messages: Option<Messages>,
     exceeded: Option<Exceeded>,
 }
 
@@ -58,10 +64,13 @@ impl Exceeded {
 }
 
 impl Body {
+    /// `line` is the request's, if it has one already.
     pub(crate) fn incoming(
         body: Incoming,
         limit: usize,
+        messages: Option<Messages>,
         activity: &Arc<Activity>,
+        line: Option<&Arc<Line>>,
         exceeded: &mut Option<Exceeded>,
     ) -> Self {
         use http_body::Body as _;
@@ -71,7 +80,9 @@ impl Body {
         // Whoever says the length is held to it by hyper.
         *exceeded = body.size_hint().exact().is_none().then(|| Exceeded(Arc::default()));
         let watched = activity.is_sequential().then(|| activity.clone());
-        let coming = Coming { body: Some(Limited::new(body, limit)), watched, exceeded: exceeded.clone() };
+        let line = line.map_or_else(|| Line::new(activity), Arc::clone);
+        let body = Some(Limited::new(body, limit));
+        let coming = Coming { body, watched, line, has_waited: false, messages, exceeded: exceeded.clone() };
         Self(Kind::Coming(Box::new(coming)))
     }
 }
@@ -113,16 +124,28 @@ impl http_body::Body for Body {
 impl Coming {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<std::result::Result<Frame<Bytes>, BoxError>>> {
         use http_body::Body as _;
+        if self.line.is_cut() {
+            return Poll::Ready(Some(Err("the client was too slow".into())));
+        }
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let polled = Pin::new(body).poll_frame(cx);
-        if let Some(activity) = &self.watched {
-            activity.rest.is_wanted();
-            activity.waits_for_body(polled.is_pending());
-        }
+        self.watched.iter().for_each(|activity| activity.rest.is_wanted());
         if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
             self.body = None;
         }
-        if let (Poll::Ready(Some(Err(error))), Some(exceeded)) = (&polled, &self.exceeded)
+        let Poll::Ready(frame) = &polled else {
+            self.has_waited = true;
+            self.line.wants_body(self.messages.as_ref().is_some_and(Messages::are_whole), cx);
+            return Poll::Pending;
+        };
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        if let (Some(messages), Some(data)) = (&mut self.messages, data) {
+            messages.came(data);
+        }
+        if self.has_waited {
+            self.line.has_body(data.map_or(0, Bytes::len));
+        }
+        if let (Some(Err(error)), Some(exceeded)) = (frame, &self.exceeded)
             && error.is::<LengthLimitError>()
         {
             exceeded.0.store(true, Ordering::Relaxed);
@@ -133,13 +156,15 @@ impl Coming {
 
 impl Drop for Coming {
     fn drop(&mut self) {
-        if let Some(activity) = &self.watched {
-            activity.waits_for_body(false);
-            if let Some(body) = self.body.take().filter(|body| !http_body::Body::is_end_stream(body)) {
-                activity.rest.leave(body);
-                // It may be another thread that has dropped this.
-                activity.end.wake();
-            }
+        if self.has_waited {
+            self.line.has_body(0);
+        }
+        if let Some(activity) = &self.watched
+            && let Some(body) = self.body.take().filter(|body| !http_body::Body::is_end_stream(body))
+        {
+            activity.rest.leave(body);
+            // It may be another thread that has dropped this.
+            activity.end.wake();
         }
     }
 }

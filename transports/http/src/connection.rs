@@ -6,24 +6,26 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper_util::server::conn::auto::Builder;
 use interloop::Requested;
-use interloop_listen::Seat;
+use interloop_listen::{FAREWELL, Seat, last_call};
 use tower_service::Service;
 
 use crate::{
-    activity::{Activity, FAREWELL, Waits},
+    activity::{Activity, Waits},
     body::{Body, BoxError},
     cut_off::Open,
     hosted::{Hosted, Peer},
+    line::Found,
     net::{Io, Stream},
+    pings::Pings,
     server::Server,
-    settings::{LOOKS, Limits},
+    settings::{LOOKS, SEND_BUFFER, SHORTEST_LOOK},
     streams::{Inbox, Streams},
     timers::Timer,
 };
@@ -40,13 +42,14 @@ where
 {
     let inbox = Inbox::default();
     let activity = Activity::new(server.clone(), peer, seat, inbox.clone());
-    let builder = builder(inbox.clone(), &server.limits);
+    let builder = builder(inbox.clone(), &activity);
     let io = Io::new(stream, activity.clone());
     #[cfg(feature = "websocket")]
     let after = Inbox::default();
     let hosted = Hosted {
         service,
         activity: activity.clone(),
+        streams: inbox.clone(),
         #[cfg(feature = "websocket")]
         after: after.clone(),
     };
@@ -102,7 +105,8 @@ where
     open.has_ended();
 }
 
-fn builder(inbox: Inbox, limits: &Limits) -> Builder<Inbox> {
+fn builder(inbox: Inbox, activity: &Arc<Activity>) -> Builder<Inbox> {
+    let limits = &activity.server.limits;
     let mut builder = Builder::new(inbox);
     // Without hyper's own timers: see `activity`.
     builder.http1().header_read_timeout(None).max_buf_size(limits.header_size);
@@ -110,7 +114,14 @@ fn builder(inbox: Inbox, limits: &Limits) -> Builder<Inbox> {
     builder.http1().half_close(cfg!(target_os = "linux"));
     let header_size = u32::try_from(limits.header_size).unwrap_or(u32::MAX);
     // Without extended CONNECT, which browsers would use for WebSockets where it is offered: they open a connection of HTTP/1.1 instead.
-    builder.http2().max_header_list_size(header_size);
+    builder
+        .http2()
+        .max_header_list_size(header_size)
+        .max_concurrent_streams(limits.streams)
+        .max_send_buf_size(SEND_BUFFER)
+        .timer(Pings::new(activity))
+        .keep_alive_interval(limits.ping)
+        .keep_alive_timeout(limits.pong);
     builder
 }
 
@@ -133,7 +144,17 @@ struct Monitor {
     /// The client has finished: how long what it has asked for may still take.
     finished: Option<Timer>,
     timer: Timer,
+    is_set: bool,
     watched: Option<Watched>,
+    /// At the stop: from when on nothing is waited for any more, shortly before the server's own time is up. What a client holds up is no failure.
+    last: Option<Instant>,
+    /// Requests were cut just now.
+    has_cut: bool,
+    /// How many requests had begun at the last look; and whether none had since, when requests were cut.
+    begun: u32,
+    is_useless: bool,
+    /// hyper holds what only the end of the connection frees.
+    stuck: bool,
 }
 
 enum Stage {
@@ -145,12 +166,12 @@ enum Stage {
     Finishing,
 }
 
-/// What the timer is set for.
+/// What the connection as a whole waits for.
 struct Watched {
     waits: Waits,
     generation: u32,
-    /// The time that is left of the limit, after the look that the timer is set for.
-    rest: Duration,
+    /// None may be any time.
+    until: Option<Instant>,
 }
 
 impl Monitor {
@@ -158,7 +179,22 @@ impl Monitor {
         let requested = activity.server.shutdown.requested();
         let draining = activity.server.draining.requested();
         let timer = Timer::new(&activity.server.timers);
-        Self { activity, waker: None, requested, draining, stage: Stage::Serving, finished: None, timer, watched: None }
+        Self {
+            activity,
+            waker: None,
+            requested,
+            draining,
+            stage: Stage::Serving,
+            finished: None,
+            timer,
+            is_set: false,
+            watched: None,
+            last: None,
+            has_cut: false,
+            begun: 0,
+            is_useless: false,
+            stuck: false,
+        }
     }
 
     /// Whether the connection is polled by another task than before, which has to be told to others.
@@ -167,6 +203,7 @@ impl Monitor {
         if new {
             self.waker = Some(cx.waker().clone());
             self.activity.end.set_waker(cx.waker());
+            self.activity.is_polled_by(cx);
         }
         new
     }
@@ -175,33 +212,35 @@ impl Monitor {
         if self.activity.end.is_finished() && self.is_over(cx, new_waker) {
             return Poll::Ready(Order::Drop);
         }
+        // Where there is no news, one load.
+        let stopping = self.activity.server.shutdown.is_requested()
+            || (new_waker && Pin::new(&mut self.requested).poll(cx).is_ready());
+        if stopping && !self.activity.is_last() {
+            self.hurry();
+        }
         match self.stage {
             Stage::Finishing => {}
             Stage::LastLook { begun } => {
                 // A request came of it, or nothing was there.
                 if self.activity.begun() != begun || !self.activity.has_found() {
-                    return self.finish();
+                    return Poll::Ready(self.finish());
                 }
                 self.activity.look_again();
             }
-            Stage::Serving => {
-                // Where there is no news, one load.
-                let stopping = self.activity.server.shutdown.is_requested()
-                    || (new_waker && Pin::new(&mut self.requested).poll(cx).is_ready());
-                if stopping {
-                    if !self.activity.is_sequential() || !self.activity.is_between_requests() {
-                        return self.finish();
-                    }
-                    self.activity.look_again();
-                    self.stage = Stage::LastLook { begun: self.activity.begun() };
-                    self.watched = None;
-                    return Poll::Ready(Order::Look);
+            Stage::Serving if stopping => {
+                if !self.activity.is_sequential() || !self.activity.is_between_requests() {
+                    return Poll::Ready(self.finish());
                 }
+                self.activity.look_again();
+                self.stage = Stage::LastLook { begun: self.activity.begun() };
+                return Poll::Ready(Order::Look);
+            }
+            Stage::Serving => {
                 // An HTTP/1 client is told by its next response.
                 let draining = self.activity.server.draining.is_requested()
                     || (new_waker && Pin::new(&mut self.draining).poll(cx).is_ready());
                 if draining && !self.activity.is_sequential() && self.activity.begun() > 0 {
-                    return self.finish();
+                    return Poll::Ready(self.finish());
                 }
             }
         }
@@ -225,57 +264,149 @@ impl Monitor {
         timer.poll(cx, new_waker).is_ready() && !activity.is_between_requests()
     }
 
-    fn finish(&mut self) -> Poll<Order> {
+    fn hurry(&mut self) {
+        self.activity.hurry();
+        self.forget();
+        self.last = self.activity.server.shutdown.deadline().map(last_call);
+    }
+
+    fn finish(&mut self) -> Order {
         self.stage = Stage::Finishing;
+        self.forget();
+        Order::Finish
+    }
+
+    /// What is waited for is found out anew.
+    fn forget(&mut self) {
         self.watched = None;
-        Poll::Ready(Order::Finish)
     }
 
     fn poll_limits(&mut self, cx: &mut Context<'_>, new_waker: bool) -> Poll<Order> {
+        let mut look = std::mem::take(&mut self.has_cut);
+        if let Some(now) = self.activity.wants_look() {
+            look |= now || !self.is_set;
+        }
         loop {
-            let Some(watched) = &mut self.watched else {
-                if !self.watch() {
+            if let Some(watched) = &self.watched
+                && !look
+            {
+                let farewell = self.activity.is_farewell() && watched.waits != Waits::Farewell;
+                if farewell && self.waits() == Waits::Farewell {
+                    self.forget();
+                } else if self.is_set {
+                    if self.timer.poll(cx, new_waker).is_pending() {
+                        return Poll::Pending;
+                    }
+                } else if watched.generation == self.activity.generation() {
                     return Poll::Pending;
                 }
-                continue;
-            };
-            let farewell = self.activity.is_farewell() && watched.waits != Waits::Farewell;
-            if farewell && self.activity.waits() == Waits::Farewell {
-                self.watched = None;
-                continue;
             }
-            if self.timer.poll(cx, new_waker).is_pending() {
-                return Poll::Pending;
+            look = false;
+            match self.look() {
+                Looked::Order(order) => return Poll::Ready(order),
+                Looked::Again(time) => {
+                    self.timer.set(time);
+                    self.set(true);
+                }
+                Looked::AtRest => self.set(false),
             }
-            let waits = self.activity.waits();
-            if waits != watched.waits || self.activity.generation() != watched.generation {
-                self.watched = None;
-                continue;
-            }
-            if watched.rest.is_zero() {
-                return self.too_late(waits);
-            }
-            let look = self.activity.server.limits.look(watched.rest);
-            watched.rest -= look;
-            self.timer.set(look);
         }
     }
 
-    /// Sets the timer for what the connection waits for now; false if that may take any time.
-    fn watch(&mut self) -> bool {
-        let (waits, limits) = (self.activity.waits(), &self.activity.server.limits);
-        let draining = !matches!(self.stage, Stage::Serving);
-        let Some(limit) = waits.limit(limits, draining) else { return false };
-        let look = limits.look(limit).min(limit / LOOKS);
-        self.timer.set(look);
-        self.watched = Some(Watched { waits, generation: self.activity.generation(), rest: limit - look });
-        true
+    fn set(&mut self, set: bool) {
+        self.is_set = set;
+        self.activity.set_watched(set);
     }
 
-    fn too_late(&mut self, waits: Waits) -> Poll<Order> {
-        let finishing = !matches!(self.stage, Stage::Serving);
+    fn waits(&self) -> Waits {
+        // What hyper holds won't move any more, but the client gets to know.
+        let stuck = self.stuck && self.activity.is_between_requests();
+        if stuck { Waits::Farewell } else { self.activity.waits() }
+    }
+
+    /// Looks at all that is waited for.
+    fn look(&mut self) -> Looked {
+        let now = Instant::now();
+        let is_over = self.last.is_some_and(|last| last <= now);
+        let limits = self.activity.server.limits;
+        let (waits, generation) = (self.waits(), self.activity.generation());
+        let serving = matches!(self.stage, Stage::Serving);
+        let limit = waits.limit(&limits, !serving);
+        let watched = match self.watched.take() {
+            Some(watched) if watched.waits == waits && watched.generation == generation => watched,
+            // A time too far for the clock is never.
+            _ => Watched { waits, generation, until: limit.and_then(|limit| now.checked_add(limit)) },
+        };
+        let own = watched.until.map(|until| until.saturating_duration_since(now));
+        self.watched = Some(watched);
+        if own.is_some_and(|rest| rest.is_zero() || is_over) {
+            return Looked::Order(self.too_late(waits));
+        }
+        let room = self.activity.rest_of_room(now);
+        if room.is_some_and(|rest| rest.is_zero()) || (is_over && self.activity.is_full()) {
+            return Looked::Order(self.cut_off("takes too little"));
+        }
+        let mut rests = own.into_iter().chain(room).min();
+        let (mut cut, mut stuck) = (false, false);
+        for line in self.activity.live_lines() {
+            match line.look(now, is_over) {
+                Found::Rest(rest) => rests = rests.into_iter().chain(rest).min(),
+                Found::Stuck => stuck = true,
+                Found::TooLate if self.activity.is_sequential() => {
+                    return Looked::Order(self.cut_off("sends too little of a body"));
+                }
+                Found::TooLate => {
+                    self.activity.server.counts.slow_clients.add(1);
+                    line.cut();
+                    cut = true;
+                }
+            }
+        }
+        if cut {
+            // Their streams go first.
+            self.has_cut = true;
+            self.is_useless = self.begun == self.activity.begun();
+            return Looked::Order(Order::Look);
+        }
+        self.stuck |= stuck;
+        // A client none of whose requests gets anywhere has no seat to keep.
+        let useless = std::mem::take(&mut self.is_useless) && self.activity.is_between_requests();
+        self.begun = self.activity.begun();
+        if serving && (stuck || useless) {
+            return Looked::Order(self.finish());
+        }
+        let Some(rest) = rests
+            .into_iter()
+            .chain(self.last.filter(|_| rests.is_some()).map(|last| last.saturating_duration_since(now)))
+            .min()
+        else {
+            return Looked::AtRest;
+        };
+        Looked::Again(limits.look(rest).min(limit.map_or(rest, |limit| limit / LOOKS)).max(SHORTEST_LOOK))
+    }
+
+    fn cut_off(&self, why: &str) -> Order {
+        let server = &self.activity.server;
+        server.counts.slow_clients.add(1);
+        log::debug!(target: &server.target, "closing a connection from {}: it {why}", self.activity.peer);
+        Order::Drop
+    }
+
+    fn too_late(&mut self, waits: Waits) -> Order {
         // Between two requests one takes leave: an HTTP/2 client is told, also before its first, and what it has sent meanwhile is answered.
         let takes_leave = waits == Waits::Request || waits == Waits::Head && !self.activity.is_sequential();
-        if takes_leave && !finishing { self.finish() } else { Poll::Ready(Order::Drop) }
+        if takes_leave && matches!(self.stage, Stage::Serving) {
+            return self.finish();
+        }
+        Order::Drop
     }
+}
+
+/// What comes of a look.
+enum Looked {
+    Order(Order),
+    /// One looks again after so long.
+    Again(Duration),
+    /// Nothing is waited for.
+    AtRest,
 }

@@ -162,9 +162,10 @@ impl<L: Net> Task<L> for Health {
 
     async fn run(&mut self, cx: Context<L, HealthOptions>) -> Result {
         let HealthOptions { listen, allow_host, heartbeat_timeout } = cx.options().clone();
-        let settings = Settings::new(&HttpOptions { listen, ..HttpOptions::default() }, &self.code, true);
+        let mut settings = Settings::new(&HttpOptions { listen, ..HttpOptions::default() }, &self.code, true);
         let allowed = if allow_host.is_empty() { &self.allow_host } else { &allow_host };
         let hosts = Hosts::new(allowed.iter().chain(&settings.place.hosts).map(String::as_str));
+        settings.with_spare = true;
         let timeout = heartbeat_timeout.unwrap_or(self.heartbeat_timeout);
         let (service, task, target) = (cx.service().clone(), cx.name().to_owned(), cx.target().to_owned());
         let checks = |timers: &Timers| {

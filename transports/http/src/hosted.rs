@@ -21,6 +21,9 @@ use tower_service::Service;
 use crate::{
     activity::{Activity, Open},
     body::{Body, BoxError, Exceeded},
+    line::{Line, PIECE, Piece},
+    messages::Messages,
+    streams::Inbox,
     trace::Span,
 };
 
@@ -58,16 +61,18 @@ impl fmt::Display for Peer {
 pub(crate) struct Home {
     pub(crate) server: Arc<crate::server::Server>,
     /// What is put here is polled by the connection's task, to its end.
-    pub(crate) after: crate::streams::Inbox,
+    pub(crate) after: Inbox,
 }
 
 /// The user's service on one connection.
 pub(crate) struct Hosted<S> {
     pub(crate) service: S,
     pub(crate) activity: Arc<Activity>,
+    /// Where hyper puts the streams of HTTP/2.
+    pub(crate) streams: Inbox,
     /// Where what a connection does after HTTP is put.
     #[cfg(feature = "websocket")]
-    pub(crate) after: crate::streams::Inbox,
+    pub(crate) after: Inbox,
 }
 
 impl<S, B> hyper::service::Service<Request<Incoming>> for Hosted<S>
@@ -89,11 +94,16 @@ where
         let has_body = !http_body::Body::is_end_stream(request.body());
         self.activity.rest.begin(has_body && request.headers().contains_key(header::EXPECT));
         let limit = server.limits.body_size;
+        // Over HTTP/1 only what has a body may have to wait for more than the connection does.
+        let line = (!open.is_sequential()).then(|| Line::new(&self.activity));
+        line.iter().for_each(|line| self.streams.expect(line.clone()));
         if http_body::Body::size_hint(request.body()).lower() > limit as u64 {
-            return Respond { state: State::TooLarge, exceeded: None, open: Some(open) };
+            return Respond { state: State::TooLarge, exceeded: None, open: Some(open), line };
         }
         let mut exceeded = None;
-        let mut request = request.map(|body| Body::incoming(body, limit, &self.activity, &mut exceeded));
+        let messages = Messages::of(request.headers());
+        let mut request =
+            request.map(|body| Body::incoming(body, limit, messages, &self.activity, line.as_ref(), &mut exceeded));
         let extensions = request.extensions_mut();
         extensions.insert(server.shutdown.clone());
         #[cfg(feature = "websocket")]
@@ -101,7 +111,8 @@ where
         if server.with_peers {
             extensions.insert(self.activity.peer);
         }
-        Respond { state: State::Asked { asked: Some((self.service.clone(), request)) }, exceeded, open: Some(open) }
+        let state = State::Asked { asked: Some((self.service.clone(), request)) };
+        Respond { state, exceeded, open: Some(open), line }
     }
 }
 
@@ -112,6 +123,8 @@ pin_project! {
         state: State<S, S::Future>,
         exceeded: Option<Exceeded>,
         open: Option<Open>,
+        // Over HTTP/2.
+        line: Option<Arc<Line>>,
     }
 }
 
@@ -144,21 +157,22 @@ where
         // The handler goes before its response: what it drops, and how, is its own.
         let dropped = catch_unwind(AssertUnwindSafe(|| open.span.in_scope(|| this.state.set(State::Done))));
         let open = this.open.take().expect("it is not polled after its end");
+        let line = this.line.take();
         let exceeded = this.exceeded.as_ref().is_some_and(Exceeded::get);
         let server = open.server.clone();
         let mut response = match (outcome, dropped) {
             (Err(panic), _) | (_, Err(panic)) => {
                 open.span.in_scope(|| open.server.panicked(panic));
-                failed(open, StatusCode::INTERNAL_SERVER_ERROR)
+                failed(open, line, StatusCode::INTERNAL_SERVER_ERROR)
             }
-            (Ok(_), Ok(())) if exceeded => too_large(open),
-            (Ok(Outcome::TooLarge), Ok(())) => too_large(open),
+            (Ok(_), Ok(())) if exceeded => too_large(open, line),
+            (Ok(Outcome::TooLarge), Ok(())) => too_large(open, line),
             (Ok(Outcome::Failed(error)), Ok(())) => {
                 open.span.in_scope(|| log::error!(target: &open.server.target, "a request failed: {error}"));
-                failed(open, StatusCode::INTERNAL_SERVER_ERROR)
+                failed(open, line, StatusCode::INTERNAL_SERVER_ERROR)
             }
             (Ok(Outcome::Response(response)), Ok(())) => {
-                response.map(|body| Answer { body: Kind::Body { body }, open })
+                response.map(|body| Answer { body: Kind::Body { body }, open, line, rest: Bytes::new() })
             }
         };
         let open = &response.body().open;
@@ -211,24 +225,24 @@ where
     }
 }
 
-fn failed<B>(open: Open, status: StatusCode) -> Response<Answer<B>> {
+fn failed<B>(open: Open, line: Option<Arc<Line>>, status: StatusCode) -> Response<Answer<B>> {
     let text = Bytes::from_static(match status {
         StatusCode::PAYLOAD_TOO_LARGE => b"the request's body is too long\n",
         _ => b"internal server error\n",
     });
-    let mut response = Response::new(Answer { body: Kind::Text { text: Some(text) }, open });
+    let mut response = Response::new(Answer { body: Kind::Text { text: Some(text) }, open, line, rest: Bytes::new() });
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 
 /// The rest of the body is not read: an HTTP/1 connection can't go on.
-fn too_large<B>(open: Open) -> Response<Answer<B>> {
+fn too_large<B>(open: Open, line: Option<Arc<Line>>) -> Response<Answer<B>> {
     let sequential = open.is_sequential();
     if sequential {
         open.say_farewell();
     }
-    let mut response = failed(open, StatusCode::PAYLOAD_TOO_LARGE);
+    let mut response = failed(open, line, StatusCode::PAYLOAD_TOO_LARGE);
     if sequential {
         close(&mut response);
     }
@@ -245,6 +259,10 @@ pin_project! {
         #[pin]
         body: Kind<B>,
         open: Open,
+        // Over HTTP/2.
+        line: Option<Arc<Line>>,
+        // What the body has said and is too long for a piece.
+        rest: Bytes,
     }
 }
 
@@ -261,34 +279,49 @@ where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, BoxError>>> {
         let this = self.project();
-        match this.body.project() {
-            KindProj::Text { text } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            // hyper then ends this response alone.
-            KindProj::Body { body } => {
-                let span = &this.open.span;
-                match catch_unwind(AssertUnwindSafe(|| span.in_scope(|| body.poll_frame(cx)))) {
-                    Ok(polled) => polled.map_err(Into::into),
-                    Err(panic) => {
-                        span.in_scope(|| this.open.server.panicked(panic));
-                        Poll::Ready(Some(Err("a response's body panicked".into())))
+        let frame = if !this.rest.is_empty() {
+            Some(Ok(Frame::data(std::mem::take(this.rest))))
+        } else {
+            match this.body.project() {
+                KindProj::Text { text } => text.take().map(|text| Ok(Frame::data(text))),
+                // hyper then ends this response alone.
+                KindProj::Body { body } => {
+                    let span = &this.open.span;
+                    match catch_unwind(AssertUnwindSafe(|| span.in_scope(|| body.poll_frame(cx)))) {
+                        Ok(polled) => ready!(polled).map(|frame| frame.map_err(Into::into)),
+                        Err(panic) => {
+                            span.in_scope(|| this.open.server.panicked(panic));
+                            Some(Err("a response's body panicked".into()))
+                        }
                     }
                 }
             }
-        }
+        };
+        let line = this.line.as_ref();
+        Poll::Ready(frame.map(|frame| {
+            Ok(frame?.map_data(|mut bytes| {
+                if line.is_some() && bytes.len() > PIECE {
+                    *this.rest = bytes.split_off(PIECE);
+                }
+                Piece::new(bytes, line)
+            }))
+        }))
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.body {
-            Kind::Body { body } => body.is_end_stream(),
-            Kind::Text { text } => text.is_none(),
-        }
+        self.rest.is_empty()
+            && match &self.body {
+                Kind::Body { body } => body.is_end_stream(),
+                Kind::Text { text } => text.is_none(),
+            }
     }
 
+    /// Before the first piece: hyper asks no later.
     fn size_hint(&self) -> SizeHint {
         match &self.body {
             Kind::Body { body } => body.size_hint(),

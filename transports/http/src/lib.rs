@@ -13,8 +13,11 @@ mod events;
 mod health;
 mod hosted;
 mod hosts;
+mod line;
+mod messages;
 mod net;
 mod options;
+mod pings;
 mod rest;
 #[cfg(feature = "tls")]
 mod secure;

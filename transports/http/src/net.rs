@@ -117,10 +117,14 @@ impl<S> Io<S> {
     }
 
     fn has_written(&self, cx: &Poller<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.activity.waits_for_room(polled.is_pending());
-        if let Poll::Ready(Ok(bytes)) = polled {
-            self.activity.has_written();
-            self.activity.server.counts.sent.add(bytes as u64);
+        match &polled {
+            Poll::Pending => self.activity.has_written(None),
+            Poll::Ready(Ok(bytes)) => {
+                self.activity.has_written(Some(*bytes));
+                self.activity.speaks_first();
+                self.activity.server.counts.sent.add(*bytes as u64);
+            }
+            Poll::Ready(Err(_)) => {}
         }
         if self.activity.is_given_away() { self.activity.upgraded.write(cx, polled) } else { polled }
     }
@@ -238,7 +242,7 @@ impl<S: Stream> Write for Io<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_flush(cx);
         // Over TLS what was written may still be there.
-        self.activity.waits_for_room(polled.is_pending());
+        self.activity.has_written(polled.is_ready().then_some(0));
         if self.activity.is_given_away() {
             return self.activity.upgraded.write(cx, polled);
         }

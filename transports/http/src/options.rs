@@ -23,14 +23,26 @@ pub struct HttpOptions {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) max_body_size: Option<usize>,
 
-    /// Close connections that stand idle between two requests or in a request's body, or take nothing of a response, for
-    /// so long; 60s by default, 0 is never
+    /// Close connections that stand idle between two requests for so long; 60s by default, 0 is never. It also bounds how
+    /// far a client may fall behind the least rate
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) idle_timeout: Option<Duration>,
 
     /// Close connections that take longer to send a request's head; 15s by default, 0 is never
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) header_timeout: Option<Duration>,
+
+    /// Let an HTTP/2 connection have so many requests open at once; further ones wait at the client; 200 by default
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_streams: Option<u32>,
+
+    /// Ping HTTP/2 clients that have requests open, after so long a silence; 60s by default, 0 is never
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) ping_interval: Option<Duration>,
+
+    /// Close HTTP/2 connections whose client leaves a ping unanswered for so long; 20s by default
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) ping_timeout: Option<Duration>,
 }
 
 impl HttpOptions {

@@ -2,12 +2,16 @@
 
 use std::{
     any::Any,
+    cell::Cell,
     fmt,
     future::{Future, poll_fn},
     io,
     path::PathBuf,
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
     time::{Duration, Instant},
 };
@@ -15,7 +19,9 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use interloop::{Context, Result, Shutdown, Task, net::Net, panic_message};
-use interloop_listen::{Addresses, Ends, EndsHandle, Pauses, Place, QUEUED, Seats, is_of_one_client, poll_in_turn};
+use interloop_listen::{
+    Addresses, Ends, EndsHandle, Place, QUEUED, Rests, Seats, Spare, is_of_one_client, poll_in_turn,
+};
 use tower_service::Service;
 
 #[cfg(feature = "tls")]
@@ -39,9 +45,10 @@ use crate::{
 /// operation is an error.
 ///
 /// It is ready when it listens, and logs `server started on 127.0.0.1:8000` for each address. Asked to stop, it stops listening, lets open requests
-/// finish, closes idle connections at once, gives one with half a request a second, and one whose client takes nothing of its response five, and ends when the last connection has, or when its stop timeout cancels it.
-/// From the moment that the service is asked to stop, thus during the drain delay too, each response over HTTP/1.1 says `Connection: close`, and
-/// connections of HTTP/2 get `GOAWAY`.
+/// finish, closes idle connections at once, gives one with half a request a second, and one whose client takes nothing of its response, or is silent on a gRPC
+/// stream, five, and ends when the last connection has, or when its stop timeout cancels it. Shortly before that it cuts off what waits for a client: only
+/// handlers are cancelled. From the moment that the service is asked to stop, thus during the drain delay too, each response over HTTP/1.1 says
+/// `Connection: close`, and connections of HTTP/2 get `GOAWAY`.
 ///
 /// Each request carries [`interloop::Shutdown`] as an extension, by which handlers of long-lived responses (server-sent events, WebSockets) learn that
 /// it is time to end; with [`with_peers`](Self::with_peers) also its [`Peer`]. A handler's panic is logged, counted and answered with 500, and nothing
@@ -53,7 +60,7 @@ use crate::{
 /// 64 MiB in 10 s.
 ///
 /// What is set here are defaults: the options `--{task}-host`, `--{task}-port` ... go before. Counters: `requests`, `responses` by `status`,
-/// `connections`, `panics`, `received_bytes`, `sent_bytes`, and with TLS `tls_handshakes`, `tls_handshake_failures`; gauges: `open_connections`; samples: `request_duration` (feature `metrics`), from a request's head
+/// `connections`, `slow_clients`, `panics`, `received_bytes`, `sent_bytes`, and with TLS `tls_handshakes`, `tls_handshake_failures`; gauges: `open_connections`; samples: `request_duration` (feature `metrics`), from a request's head
 /// to the end of its response, in seconds. Exported: `address`.
 ///
 /// With the feature `tracing` each request is a span, `request`, in which its handler runs, and the body of its response.
@@ -149,8 +156,8 @@ impl<S> HttpServer<S> {
         self
     }
 
-    /// How long a connection may stand idle between two requests, or (HTTP/1) while the rest of a request's body is waited for, and how long its client may
-    /// take nothing of a response: 60 s by default, zero is for ever. Kept to within a quarter of the time.
+    /// How long a connection may stand idle between two requests: 60 s by default, zero is for ever. It also bounds how far a client may fall behind the
+    /// [least rate](Self::min_rate). Kept to within a quarter of the time.
     #[must_use]
     pub fn idle_timeout(mut self, time: Duration) -> Self {
         self.code.idle_timeout = Some(time);
@@ -162,6 +169,48 @@ impl<S> HttpServer<S> {
     #[must_use]
     pub fn header_timeout(mut self, time: Duration) -> Self {
         self.code.header_timeout = Some(time);
+        self
+    }
+
+    /// The least rate, in bytes a second, at which a client sends the rest of a request's body, and takes a response: 500 by default; 0 asks only for some
+    /// progress. A client may fall behind by the [grace](Self::rate_grace); what it sends or takes faster makes up for that, and is not saved for later. Only
+    /// the time counts in which a handler wants to read, or something is there to be sent. Then the connection is closed; over HTTP/2 the one request is
+    /// reset, or the connection closed where that is the only way. Between two messages of a gRPC stream a client may be silent for as long as it likes.
+    #[must_use]
+    pub fn min_rate(mut self, bytes: usize) -> Self {
+        self.code.listen.min_rate = Some(bytes);
+        self
+    }
+
+    /// How far a client may fall behind the [least rate](Self::min_rate): 20 s by default, zero is any time. Kept to within a quarter of the time.
+    #[must_use]
+    pub fn rate_grace(mut self, time: Duration) -> Self {
+        self.code.listen.rate_grace = Some(time);
+        self
+    }
+
+    /// After how long a silence the system asks the client's whether it is still there (TCP keep-alive): 60 s by default, to the second, zero is never. A client
+    /// that hasn't answered after twice the time is gone.
+    #[must_use]
+    pub fn tcp_keepalive(mut self, time: Duration) -> Self {
+        self.code.listen.tcp_keepalive = Some(time);
+        self
+    }
+
+    /// An HTTP/2 client that has requests open gets a ping after `interval` of silence, and its connection is closed when it leaves that unanswered for
+    /// `timeout`: 60 s and 20 s by default. An interval of zero is never. Connections without open requests are left alone.
+    #[must_use]
+    pub fn ping(mut self, interval: Duration, timeout: Duration) -> Self {
+        self.code.ping_interval = Some(interval);
+        self.code.ping_timeout = Some(timeout);
+        self
+    }
+
+    /// How many requests an HTTP/2 connection may have open at once: 200 by default, 1 at least. Further ones wait at the client, which is told how many
+    /// there may be.
+    #[must_use]
+    pub fn max_streams(mut self, requests: u32) -> Self {
+        self.code.max_streams = Some(requests);
         self
     }
 
@@ -310,6 +359,8 @@ pub(crate) struct Server {
     pub(crate) timers: Timers,
     pub(crate) ends: EndsHandle,
     pub(crate) counts: Counts,
+    /// It was said that a connection has as many requests open as it may.
+    pub(crate) has_told: AtomicBool,
     /// Handlers of WebSockets, of which some have outlived their socket.
     #[cfg(feature = "websocket")]
     pub(crate) handlers: Seats,
@@ -327,6 +378,14 @@ impl Server {
     pub(crate) fn within_the_stop(&self, time: Duration) -> Duration {
         let rest = self.shutdown.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()) / 2);
         rest.map_or(time, |rest| rest.min(time))
+    }
+
+    /// A connection has as many requests open as it may: said once.
+    pub(crate) fn has_no_streams_left(&self, peer: &Peer) {
+        if !self.has_told.swap(true, Ordering::Relaxed) {
+            let most = self.limits.streams;
+            log::warn!(target: &self.target, "the client {peer} has {most} requests open on one connection, as many as it may (max-streams): further ones wait at the client");
+        }
     }
 
     /// Takes note of a panic in a handler.
@@ -391,14 +450,17 @@ where
         #[cfg(feature = "websocket")]
         handlers: handlers(cx),
         cut_off: CutOff::default(),
+        has_told: AtomicBool::new(false),
     });
     let seats = Seats::new(settings.place.connections, server.counts.open_connections.clone());
     #[cfg(feature = "tls")]
     let tls = secure::open(cx, settings.tls.as_ref())?;
     let mut listeners = listen(host, &settings.place, addresses).await?;
+    let spare = settings.with_spare.then(Spare::new).transpose()?;
+    let lent = Cell::new(false);
     let spawn = |(stream, peer): (H::Stream, Peer)| {
         server.counts.connections.add(1);
-        let seat = seats.take();
+        let seat = seats.take().with(spare.clone().filter(|_| lent.take()));
         #[cfg(feature = "tls")]
         if let Some(tls) = &tls {
             host.spawn(secure::serve(tls.acceptor(), stream, peer, server.clone(), seat, service.clone()));
@@ -408,7 +470,7 @@ where
     };
 
     let mut stop = pin!(cx.until_shutdown());
-    let mut pauses = Pauses::default();
+    let mut rests = Rests::default();
     loop {
         let next = poll_fn(|poller| {
             clock.poll(poller)?;
@@ -424,13 +486,16 @@ where
         });
         match next.await? {
             None => break,
-            Some(Ok(connection)) => {
-                pauses.are_over();
-                spawn(connection);
+            Some(Ok(connection)) => spawn(connection),
+            Some(Err(error)) if spare.as_ref().is_some_and(|spare| spare.lend(&error)) => {
+                lent.set(true);
             }
             Some(Err(error)) => {
-                let Some(pause) = pauses.after(&error, cx.target()) else { continue };
-                let mut sleep = pin!(host.sleep(pause));
+                // The spare one was lent in vain, or to a connection that has ended when there was none.
+                lent.set(false);
+                spare.iter().for_each(Spare::restore);
+                let Some(rest) = rests.after(&error, cx.target()) else { continue };
+                let mut sleep = pin!(host.sleep(rest));
                 let slept = poll_fn(|poller| {
                     clock.poll(poller)?;
                     ends.poll(poller)?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use interloop_listen::{Place, unless_zero};
+use interloop_listen::{Pace, Place, unless_zero};
 
 use crate::options::HttpOptions;
 
@@ -14,6 +14,8 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<interloop_listen::TlsSettings>,
     pub(crate) limits: Limits,
     pub(crate) with_peers: bool,
+    /// A descriptor is kept back, for one more connection when there is no other.
+    pub(crate) with_spare: bool,
 }
 
 /// What a client may ask for.
@@ -25,17 +27,26 @@ pub(crate) struct Limits {
     pub(crate) idle: Option<Duration>,
     /// From the start of a connection, or the first byte of a later request, to the end of the request's head.
     pub(crate) header: Option<Duration>,
+    /// Of the rest of a request's body, and of what is taken of a response.
+    pub(crate) pace: Pace,
+    /// Requests at once of an HTTP/2 connection.
+    pub(crate) streams: u32,
+    /// After how long a silence an HTTP/2 client with open requests is pinged; None is never.
+    pub(crate) ping: Option<Duration>,
+    /// How long its answer may take.
+    pub(crate) pong: Duration,
 }
 
 /// The looks at what a connection waits for, within a limit.
 pub(crate) const LOOKS: u32 = 4;
+pub(crate) const SHORTEST_LOOK: Duration = Duration::from_millis(1);
 
 impl Limits {
     /// How long to wait before the next look, if so much is left. What a connection waits for may have changed by then, and with it the limit: so the
     /// shortest limit says how often.
     pub(crate) fn look(&self, rest: Duration) -> Duration {
-        let shortest = self.idle.into_iter().chain(self.header).min().unwrap_or(rest);
-        rest.min((shortest / LOOKS).max(Duration::from_millis(1)))
+        let shortest = self.idle.into_iter().chain(self.header).chain(self.pace.grace).min().unwrap_or(rest);
+        rest.min((shortest / LOOKS).max(SHORTEST_LOOK))
     }
 }
 
@@ -43,15 +54,25 @@ pub(crate) const MAX_HEADER_SIZE: usize = 64 << 10;
 pub(crate) const MAX_BODY_SIZE: usize = 2 << 20;
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+pub(crate) const MAX_STREAMS: u32 = 200;
+pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(60);
+pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// How much of a response hyper may hold for a stream whose client doesn't take it.
+pub(crate) const SEND_BUFFER: usize = 64 << 10;
 
 impl Settings {
     /// The options first, then the code, then the defaults.
     pub(crate) fn new(options: &HttpOptions, code: &HttpOptions, with_peers: bool) -> Self {
+        let idle = unless_zero(options.idle_timeout.or(code.idle_timeout).unwrap_or(IDLE_TIMEOUT));
         let limits = Limits {
             header_size: options.max_header_size.or(code.max_header_size).unwrap_or(MAX_HEADER_SIZE),
             body_size: options.max_body_size.or(code.max_body_size).unwrap_or(MAX_BODY_SIZE),
-            idle: unless_zero(options.idle_timeout.or(code.idle_timeout).unwrap_or(IDLE_TIMEOUT)),
+            idle,
             header: unless_zero(options.header_timeout.or(code.header_timeout).unwrap_or(HEADER_TIMEOUT)),
+            pace: options.listen.pace(&code.listen, idle),
+            streams: options.max_streams.or(code.max_streams).unwrap_or(MAX_STREAMS).max(1),
+            ping: unless_zero(options.ping_interval.or(code.ping_interval).unwrap_or(PING_INTERVAL)),
+            pong: options.ping_timeout.or(code.ping_timeout).unwrap_or(PING_TIMEOUT),
         };
         Self {
             place: options.listen.place(&code.listen),
@@ -59,6 +80,7 @@ impl Settings {
             tls: None,
             limits,
             with_peers,
+            with_spare: false,
         }
     }
 }

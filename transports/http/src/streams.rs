@@ -7,13 +7,15 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
 };
 
-use futures_util::stream::{FuturesUnordered, Stream};
+use futures_util::stream::{FuturesUnordered, Stream as _};
+
+use crate::line::Line;
 
 type Boxed = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -24,18 +26,52 @@ pub(crate) struct Inbox(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     any: AtomicBool,
-    streams: Mutex<Vec<Boxed>>,
+    /// Of the request whose stream comes next: hyper makes it of what the service has returned, and puts it here at once.
+    line: Mutex<Option<Arc<Line>>>,
+    streams: Mutex<Vec<Stream>>,
+}
+
+/// A stream, which goes when its line is cut.
+struct Stream {
+    future: Option<Boxed>,
+    line: Option<Arc<Line>>,
+}
+
+impl Future for Stream {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        if let Some(line) = &this.line {
+            line.is_polled(cx);
+            if line.is_cut() {
+                this.future = None;
+            }
+        }
+        this.future.as_mut().map_or(Poll::Ready(()), |future| future.as_mut().poll(cx))
+    }
 }
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Inbox {
     fn execute(&self, stream: F) {
-        self.0.streams.lock().unwrap_or_else(PoisonError::into_inner).push(Box::pin(stream));
+        let line = self.line().take();
+        let stream = Stream { future: Some(Box::pin(stream)), line };
+        self.0.streams.lock().unwrap_or_else(PoisonError::into_inner).push(stream);
         self.0.any.store(true, Ordering::Release);
     }
 }
 
 impl Inbox {
-    fn take(&self) -> Vec<Boxed> {
+    fn line(&self) -> MutexGuard<'_, Option<Arc<Line>>> {
+        self.0.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The stream that comes next is this request's.
+    pub(crate) fn expect(&self, line: Arc<Line>) {
+        *self.line() = Some(line);
+    }
+
+    fn take(&self) -> Vec<Stream> {
         // A load first: it is asked at each poll of a connection.
         if !self.0.any.load(Ordering::Relaxed) || !self.0.any.swap(false, Ordering::Acquire) {
             return Vec::new();
@@ -47,7 +83,7 @@ impl Inbox {
 /// The streams that live. None for HTTP/1.
 pub(crate) struct Streams {
     inbox: Inbox,
-    live: Option<Pin<Box<FuturesUnordered<Boxed>>>>,
+    live: Option<Pin<Box<FuturesUnordered<Stream>>>>,
 }
 
 impl Streams {

@@ -1,12 +1,20 @@
 //! Accepting: whose turn it is, and what may go wrong.
 
-use std::{io, task::Poll, time::Duration};
+use std::{
+    io,
+    os::unix::net::UnixDatagram,
+    sync::{Arc, Mutex, PoisonError},
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 /// How many connections can wait in the system's queue of a listener that the core has bound: its backlog, and what Linux adds.
 pub const QUEUED: usize = 4097;
 
-const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long a server rests that can't accept connections.
+const REST: Duration = Duration::from_millis(100);
+/// For so long what was said of it holds, however often some could be accepted meanwhile.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// Whether a connection that could not be accepted was at fault, and not the system.
 pub fn is_of_one_client(error: &io::Error) -> bool {
@@ -25,28 +33,60 @@ pub fn poll_in_turn<T, R>(listeners: &mut [T], mut poll: impl FnMut(&mut T) -> P
     Poll::Pending
 }
 
-/// The pauses of a server that can't accept connections, of which it tells once.
+/// The rests of a server that can't accept connections, of which it tells once.
 #[derive(Debug, Default)]
-pub struct Pauses(Option<Duration>);
+pub struct Rests {
+    /// When that was, last.
+    failed: Option<Instant>,
+}
 
-impl Pauses {
-    /// A connection was accepted.
-    pub fn are_over(&mut self) {
-        self.0 = None;
-    }
-
-    /// None could be: how long to wait before the next attempt, from 50 ms to 1 s; None where the client changed its mind.
+impl Rests {
+    /// None could be accepted: how long to wait before the next attempt; None where the client changed its mind.
     pub fn after(&mut self, error: &io::Error, target: &str) -> Option<Duration> {
         if is_of_one_client(error) {
             return None;
         }
         // No descriptors, no memory: it won't be better at once.
-        if self.0.is_none() {
+        let now = Instant::now();
+        if self.failed.replace(now).is_none_or(|last| now.saturating_duration_since(last) > QUIET) {
             log::error!(target: target, "can't accept connections, trying again: {error}");
         }
-        let pause = self.0.map_or(SHORTEST_PAUSE, |pause| (2 * pause).min(LONGEST_PAUSE));
-        self.0 = Some(pause);
-        self.0
+        Some(REST)
+    }
+}
+
+/// A descriptor that is kept back, so that one connection can be accepted when there are no more. `Clone` gives the same.
+#[derive(Clone, Debug)]
+pub struct Spare(Arc<Mutex<Option<UnixDatagram>>>);
+
+impl Spare {
+    /// Keeps one.
+    ///
+    /// # Errors
+    ///
+    /// The system has none.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(Mutex::new(Some(Self::open()?)))))
+    }
+
+    /// Any kind will do that needs nothing else.
+    fn open() -> io::Result<UnixDatagram> {
+        UnixDatagram::unbound()
+    }
+
+    /// Gives it away, if it is there and this is what is wanted: then one connection can be accepted, by who is quick.
+    pub fn lend(&self, error: &io::Error) -> bool {
+        use nix::errno::Errno;
+        let none = [Errno::EMFILE, Errno::ENFILE].map(|errno| Some(errno as i32)).contains(&error.raw_os_error());
+        none && self.0.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
+    }
+
+    /// Takes one back, if there is any.
+    pub fn restore(&self) {
+        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.is_none() {
+            *spare = Self::open().ok();
+        }
     }
 }
 
@@ -64,12 +104,21 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow_until_a_connection_is_accepted() {
-        let (mut pauses, full) = (Pauses::default(), io::Error::from(io::ErrorKind::OutOfMemory));
-        let first: Vec<_> = (0..7).filter_map(|_| pauses.after(&full, "test")).map(|pause| pause.as_millis()).collect();
-        assert_eq!(first, [50, 100, 200, 400, 800, 1000, 1000]);
-        assert_eq!(pauses.after(&io::ErrorKind::ConnectionReset.into(), "test"), None);
-        pauses.are_over();
-        assert_eq!(pauses.after(&full, "test"), Some(SHORTEST_PAUSE));
+    fn a_server_without_descriptors_rests_and_whose_client_has_left_does_not() {
+        let (mut rests, full) = (Rests::default(), io::Error::from(io::ErrorKind::OutOfMemory));
+        assert_eq!(rests.after(&full, "test"), Some(REST));
+        assert_eq!(rests.after(&io::ErrorKind::ConnectionReset.into(), "test"), None);
+        assert_eq!(rests.after(&full, "test"), Some(REST));
+    }
+
+    #[test]
+    fn a_spare_descriptor_is_lent_once_and_only_where_there_is_none() {
+        let none = io::Error::from_raw_os_error(nix::errno::Errno::EMFILE as i32);
+        let spare = Spare::new().expect("there is one");
+        assert!(!spare.lend(&io::ErrorKind::OutOfMemory.into()));
+        assert!(spare.lend(&none));
+        assert!(!spare.lend(&none));
+        spare.restore();
+        assert!(spare.lend(&none));
     }
 }

@@ -6,6 +6,7 @@ mod addresses;
 mod ends;
 mod names;
 mod options;
+mod pace;
 mod parse;
 mod seats;
 mod sockets;
@@ -13,11 +14,12 @@ mod sockets;
 mod tls;
 
 pub use crate::{
-    accept::{Pauses, QUEUED, is_of_one_client, poll_in_turn},
+    accept::{QUEUED, Rests, Spare, is_of_one_client, poll_in_turn},
     addresses::{Addresses, Announced},
     ends::{End, Ends, EndsHandle, Watched},
     names::machine_names,
     options::{ListenOptions, Place, unless_zero},
+    pace::{FAREWELL, LAST_ROOM, Pace, Wait, last_call},
     parse::{mode, size},
     seats::{Seat, Seats},
     sockets::{UnixPlace, bind},

@@ -1,12 +1,17 @@
-//! Where a server is to listen, and how many connections it serves: by its options, and by its code.
+//! Where a server is to listen, how many connections it serves, and what it puts up with: by its options, and by its code.
 
 use std::{path::PathBuf, time::Duration};
 
-use interloop::clap;
+use interloop::{clap, duration};
 
-use crate::{UnixPlace, mode};
+use crate::{Pace, UnixPlace, mode, size};
 
 const UNIX_MODE: u32 = 0o660;
+/// A peer is asked whether it is there after so much silence.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+/// Bytes a second.
+const MIN_RATE: usize = 500;
+const RATE_GRACE: Duration = Duration::from_secs(20);
 
 /// Options to flatten into those of a server. The same struct takes what the server's code says.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -34,6 +39,21 @@ pub struct ListenOptions {
     /// Serve so many connections at once, others wait; 0, the default, is any number
     #[arg(long, value_name = "N")]
     pub max_connections: Option<usize>,
+
+    /// Let the system ask a silent client, after so long, whether it is still there, and close the connection if it hasn't
+    /// answered after twice the time; whole seconds; 60s by default, 0 is never
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub tcp_keepalive: Option<Duration>,
+
+    /// Cut off clients that send the rest of what they have begun, or take what they are sent, at less than so many bytes
+    /// a second; 500 by default, 0 asks only for some progress
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub min_rate: Option<usize>,
+
+    /// Let clients fall behind the least rate by so long, or by the idle timeout if that is shorter; 20s by default, 0 is
+    /// any time
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub rate_grace: Option<Duration>,
 }
 
 /// Where a server is to listen, and how many connections it serves.
@@ -47,6 +67,8 @@ pub struct Place {
     pub unix: Option<UnixPlace>,
     /// Connections at once.
     pub connections: usize,
+    /// After how long a silence the system asks a peer whether it is there; None is never.
+    pub keep_alive: Option<Duration>,
 }
 
 impl ListenOptions {
@@ -68,7 +90,15 @@ impl ListenOptions {
             None | Some(0) => usize::MAX,
             Some(connections) => connections,
         };
-        Place { hosts, port: port.unwrap_or(0), unix, connections }
+        let keep_alive = unless_zero(self.tcp_keepalive.or(code.tcp_keepalive).unwrap_or(TCP_KEEPALIVE));
+        Place { hosts, port: port.unwrap_or(0), unix, connections, keep_alive }
+    }
+
+    /// The least rate of a peer, of a server that closes idle connections after so long: these options first, then what the code says, then the defaults.
+    pub fn pace(&self, code: &Self, idle: Option<Duration>) -> Pace {
+        let grace = unless_zero(self.rate_grace.or(code.rate_grace).unwrap_or(RATE_GRACE));
+        let pace = Pace { grace, rate: self.min_rate.or(code.min_rate).unwrap_or(MIN_RATE) };
+        pace.within(idle)
     }
 }
 

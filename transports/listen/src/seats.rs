@@ -7,6 +7,8 @@ use std::{
 
 use interloop::Gauge;
 
+use crate::Spare;
+
 /// Counts the open connections of a server. One future waits: the server's own, for a free seat, or for all to be free.
 #[derive(Debug)]
 pub struct Seats {
@@ -36,7 +38,7 @@ impl Seats {
     pub fn take(&self) -> Seat {
         self.room.open.add(1.0);
         self.room.lock().seats += 1;
-        Seat(self.room.clone())
+        Seat { room: self.room.clone(), spare: None }
     }
 
     /// Whether there is one more.
@@ -73,13 +75,26 @@ impl Room {
 
 /// An open connection's, for as long as its socket is open.
 #[derive(Debug)]
-pub struct Seat(Arc<Room>);
+pub struct Seat {
+    room: Arc<Room>,
+    spare: Option<Spare>,
+}
+
+impl Seat {
+    /// Its connection has the spare descriptor, which is kept back again after it.
+    #[must_use]
+    pub fn with(mut self, spare: Option<Spare>) -> Self {
+        self.spare = spare;
+        self
+    }
+}
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.open.sub(1.0);
+        self.spare.iter().for_each(Spare::restore);
+        self.room.open.sub(1.0);
         let waker = {
-            let mut taken = self.0.lock();
+            let mut taken = self.room.lock();
             taken.seats -= 1;
             taken.waker.take()
         };

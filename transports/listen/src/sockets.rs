@@ -4,6 +4,7 @@ use std::{
     io::{self, ErrorKind},
     net::SocketAddr,
     path::PathBuf,
+    time::Duration,
 };
 
 use interloop::{
@@ -11,10 +12,19 @@ use interloop::{
     net::{Address, Bound, CantListen},
 };
 
+use socket2::{SockRef, TcpKeepalive};
+
 use crate::Place;
 
 /// How often a free port is looked for that is free at all addresses.
 const ATTEMPTS: u32 = 16;
+
+/// How often a silent peer is asked whether it is there.
+const PROBES: u32 = 4;
+/// How much the system takes beyond what is on its way to a peer: with less there is room again once half of it has gone, so that a slow peer is seen to take
+/// something long before a third of the megabytes that a system may keep is gone.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 64 << 10;
 
 /// A Unix socket that is to be bound.
 #[derive(Clone, Debug)]
@@ -33,7 +43,7 @@ pub struct UnixPlace {
 ///
 /// The system's, with the place that it is about.
 pub async fn bind<L: EventLoop, O>(cx: &Context<L, O>, place: &Place) -> Result<Vec<(Bound, Address)>> {
-    let Place { hosts, port, unix, .. } = place;
+    let Place { hosts, port, unix, keep_alive, .. } = place;
     let port = *port;
     let mut named = Vec::with_capacity(hosts.len());
     for name in hosts {
@@ -43,10 +53,30 @@ pub async fn bind<L: EventLoop, O>(cx: &Context<L, O>, place: &Place) -> Result<
         }
     }
     let mut bound = bind_tcp(&named, port)?;
+    for (socket, address) in &bound {
+        if let Bound::Tcp(listener) = socket {
+            watch_peers(SockRef::from(listener), *keep_alive).map_err(|cause| CantListen::new(address, cause))?;
+        }
+    }
     if let Some(unix) = unix {
         bound.push(bind_unix(unix)?);
     }
     Ok(bound)
+}
+
+/// Has the system look after the peers of a listening socket: what it accepts inherits this.
+fn watch_peers(listener: SockRef<'_>, keep_alive: Option<Duration>) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    listener.set_tcp_notsent_lowat(UNSENT)?;
+    let Some(silence) = keep_alive else { return Ok(()) };
+    let silence = silence.max(Duration::from_secs(1));
+    let interval = (silence / PROBES).max(Duration::from_secs(1));
+    let probes = TcpKeepalive::new().with_time(silence).with_interval(interval).with_retries(PROBES);
+    listener.set_tcp_keepalive(&probes)?;
+    // It says how long in all, probes included, and how long what was sent may go without an acknowledgement.
+    #[cfg(target_os = "linux")]
+    listener.set_tcp_user_timeout(Some(2 * silence))?;
+    Ok(())
 }
 
 /// A host and what its name means.

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod http2;
+
 use std::{sync::mpsc, thread, time::Duration};
 
 use interloop::EventLoop;

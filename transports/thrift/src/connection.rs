@@ -14,7 +14,7 @@ use interloop::{
     Requested,
     net::{Address, Net},
 };
-use interloop_listen::Seat;
+use interloop_listen::{FAREWELL, Seat, Wait, last_call};
 use thrift::ApplicationErrorKind;
 
 use crate::{
@@ -26,8 +26,6 @@ use crate::{
     wire,
 };
 
-/// How long a connection that ends anyway may take for its farewell.
-const FAREWELL: Duration = Duration::from_secs(1);
 /// How much is read at once.
 const PIECE: usize = 16 << 10;
 /// After so much without a pause others get their turn.
@@ -37,8 +35,19 @@ const TURN: usize = 4;
 pub(crate) async fn serve<L: Net>(stream: Stream<L>, peer: Address, server: Rc<Server>, _seat: Seat) {
     let messages = Messages::new(server.limits);
     let requested = server.shutdown.requested();
-    let mut connection =
-        Connection::<L> { stream, peer, messages, requested, last: None, began: None, steps: 0, server };
+    let taking = Wait::new(server.times.pace);
+    let mut connection = Connection::<L> {
+        stream,
+        peer,
+        messages,
+        requested,
+        last: None,
+        began: None,
+        coming: None,
+        taking,
+        steps: 0,
+        server,
+    };
     let end = connection.run().await;
     if matches!(end, Gone::Closed | Gone::TooLate(_)) && connection.stream.says_goodbye() {
         connection.close().await;
@@ -65,6 +74,9 @@ struct Connection<L: Net> {
     last: Option<Instant>,
     /// When the first byte of the message came that is being read.
     began: Option<Instant>,
+    /// How fast the rest of that message comes, and how fast answers are taken.
+    coming: Option<Wait>,
+    taking: Wait,
     /// Since the last pause.
     steps: usize,
     server: Rc<Server>,
@@ -106,7 +118,7 @@ impl<L: Net> Connection<L> {
     }
 
     async fn answer(&mut self, message: &Message) -> Result<(), Gone> {
-        self.began = None;
+        (self.began, self.coming) = (None, None);
         let call = Call {
             protocol: message.protocol,
             oneway: message.header.kind == Kind::Oneway,
@@ -139,18 +151,27 @@ impl<L: Net> Connection<L> {
         }
     }
 
+    /// The server stops: from now on there is not much time for anything.
+    fn hurry(&mut self) {
+        let now = Instant::now();
+        self.last = Some(now + FAREWELL);
+        self.taking.hurry(FAREWELL, now);
+    }
+
     /// Waits for more of a message, or for the next one.
     async fn read(&mut self) -> Result<(), Gone> {
         // A client that always has more to say leaves no wait in which the stop would be noticed.
         if self.last.is_none() && self.server.shutdown.is_requested() {
-            self.last = Some(Instant::now() + FAREWELL);
+            self.hurry();
         }
         let (within, limit) = if self.messages.is_empty() {
-            self.began = None;
+            (self.began, self.coming) = (None, None);
             (false, self.server.times.idle)
         } else {
             let began = *self.began.get_or_insert_with(Instant::now);
-            (true, self.server.times.read.map(|limit| limit.saturating_sub(began.elapsed())))
+            let coming = self.coming.get_or_insert_with(|| Wait::new(self.server.times.pace));
+            let whole = self.server.times.read.map(|limit| limit.saturating_sub(began.elapsed()));
+            (true, whole.into_iter().chain(coming.left()).min())
         };
         let limit = match self.last {
             None => limit,
@@ -162,7 +183,7 @@ impl<L: Net> Connection<L> {
             }
         };
         let messages = &mut self.messages;
-        let read = wait(
+        let (read, since) = wait(
             &self.server,
             &mut self.stream,
             limit,
@@ -175,8 +196,12 @@ impl<L: Net> Connection<L> {
                 }
                 polled
             },
-        );
-        match read.await {
+        )
+        .await;
+        if let (Waited::Done(Ok(length)), Some(coming)) = (&read, &mut self.coming) {
+            waited(coming, since, *length);
+        }
+        match read {
             Waited::Done(Ok(0)) if within => {
                 Err(Gone::Broken(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended within a message")))
             }
@@ -187,26 +212,33 @@ impl<L: Net> Connection<L> {
             }
             Waited::Done(Err(error)) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             Waited::Done(Err(error)) => Err(Gone::Broken(error)),
-            Waited::TooLate if within => Err(Gone::TooLate("a message took too long")),
+            Waited::TooLate if within => Err(self.too_slow("a message takes too long")),
             Waited::TooLate => Err(Gone::TooLate("it stood idle")),
             Waited::Stopped => {
-                self.last = Some(Instant::now() + FAREWELL);
+                self.hurry();
                 Ok(())
             }
         }
     }
 
     async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Gone> {
-        while !bytes.is_empty() {
-            let limit = self.write_limit();
-            let written = wait(
+        loop {
+            // At last what loops keep in buffers of their own, and TLS.
+            let flushes = bytes.is_empty();
+            let limit = self.limit_of_room();
+            let (written, since) = wait(
                 &self.server,
                 &mut self.stream,
                 limit,
                 self.last.is_none().then_some(&mut self.requested),
-                |stream, poller| stream.poll_write(poller, bytes),
-            );
-            match written.await {
+                |stream, poller| {
+                    if flushes { stream.poll_flush(poller).map_ok(|()| 0) } else { stream.poll_write(poller, bytes) }
+                },
+            )
+            .await;
+            waited(&mut self.taking, since, if let Waited::Done(Ok(length)) = written { length } else { 0 });
+            match written {
+                Waited::Done(Ok(_)) if flushes => return Ok(()),
                 Waited::Done(Ok(0)) => return Err(Gone::Broken(io::ErrorKind::WriteZero.into())),
                 Waited::Done(Ok(length)) => {
                     self.server.counts.sent.add(length as u64);
@@ -214,30 +246,23 @@ impl<L: Net> Connection<L> {
                 }
                 Waited::Done(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Waited::Done(Err(error)) => return Err(Gone::Broken(error)),
-                Waited::TooLate => return Err(Gone::TooLate("the client takes nothing of an answer")),
-                Waited::Stopped => self.last = Some(Instant::now() + FAREWELL),
-            }
-        }
-        // Loops with buffers of their own, and TLS.
-        loop {
-            let limit = self.write_limit();
-            let stop = self.last.is_none().then_some(&mut self.requested);
-            let flushed = wait(&self.server, &mut self.stream, limit, stop, |stream, poller| stream.poll_flush(poller));
-            match flushed.await {
-                Waited::Done(Ok(())) => return Ok(()),
-                Waited::Done(Err(error)) => return Err(Gone::Broken(error)),
-                Waited::TooLate => return Err(Gone::TooLate("the client takes nothing of an answer")),
-                Waited::Stopped => self.last = Some(Instant::now() + FAREWELL),
+                Waited::TooLate => return Err(self.too_slow("the client takes too little of an answer")),
+                Waited::Stopped => self.hurry(),
             }
         }
     }
 
-    /// How long the client may take nothing of an answer.
-    fn write_limit(&self) -> Option<Duration> {
-        match self.last {
-            None => self.server.times.idle,
-            Some(_) => Some(FAREWELL),
-        }
+    /// How long the client may leave no room for an answer; at the stop a bit less than the server has itself.
+    fn limit_of_room(&self) -> Option<Duration> {
+        let left = self.taking.left();
+        let deadline = self.last.and_then(|_| self.server.shutdown.deadline());
+        let rest = deadline.map(|deadline| last_call(deadline).saturating_duration_since(Instant::now()));
+        left.into_iter().chain(rest).min()
+    }
+
+    fn too_slow(&self, what: &'static str) -> Gone {
+        self.server.counts.slow_clients.add(1);
+        Gone::TooLate(what)
     }
 
     async fn close(&mut self) {
@@ -247,8 +272,8 @@ impl<L: Net> Connection<L> {
     /// Says why nothing more is taken, and lets the client take note of it.
     async fn refuse(&mut self, bad: &Bad) {
         // From now on there is a second for all.
+        self.hurry();
         let until = Instant::now() + FAREWELL;
-        self.last = Some(until);
         if let Some(protocol) = bad.protocol {
             let (method, sequence) = bad.call.clone().unwrap_or_default();
             let kind = ApplicationErrorKind::ProtocolError;
@@ -303,22 +328,23 @@ async fn process(server: &Server, call: &Call, bytes: &[u8]) -> Outcome {
     })
 }
 
-/// Waits for something of the stream: for so long at most, or until the stop.
+/// Waits for something of the stream: for so long at most, or until the stop. Says since when, if it wasn't there at once.
 async fn wait<S: Unpin, T>(
     server: &Server,
     stream: &mut S,
     limit: Option<Duration>,
     mut stop: Option<&mut Requested>,
     mut poll: impl FnMut(Pin<&mut S>, &mut Poller<'_>) -> Poll<T>,
-) -> Waited<T> {
+) -> (Waited<T>, Option<Instant>) {
     if limit.is_some_and(|limit| limit.is_zero()) {
-        return Waited::TooLate;
+        return (Waited::TooLate, None);
     }
-    let mut sleep = None;
-    poll_fn(|poller| {
+    let (mut sleep, mut since) = (None, None);
+    let waited = poll_fn(|poller| {
         if let Poll::Ready(done) = poll(Pin::new(stream), poller) {
             return Poll::Ready(Waited::Done(done));
         }
+        since.get_or_insert_with(Instant::now);
         if stop.as_mut().is_some_and(|stop| Pin::new(&mut **stop).poll(poller).is_ready()) {
             return Poll::Ready(Waited::Stopped);
         }
@@ -327,7 +353,19 @@ async fn wait<S: Unpin, T>(
         let sleep = sleep.get_or_insert_with(|| (server.sleep)(limit));
         sleep.as_mut().poll(poller).map(|()| Waited::TooLate)
     })
-    .await
+    .await;
+    (waited, since)
+}
+
+/// Takes note of a wait, if there was one, and of what came of it.
+fn waited(wait: &mut Wait, since: Option<Instant>, bytes: usize) {
+    if since.is_none() && wait.is_even() {
+        return;
+    }
+    since.into_iter().for_each(|since| wait.begin(since));
+    let now = Instant::now();
+    wait.moved(bytes as u64, now);
+    wait.end(now);
 }
 
 /// Lets others have their turn.

@@ -27,6 +27,7 @@ pub(crate) struct Counts {
     pub(crate) received: Counter,
     pub(crate) sent: Counter,
     pub(crate) bad_messages: Counter,
+    pub(crate) slow_clients: Counter,
     unknown_methods: Counter,
     panics: Counter,
     /// Made with the first call of each that is known.
@@ -51,6 +52,7 @@ impl Counts {
             ("exceptions", "", "Calls that were answered with an exception that the method declares, by method."),
             ("unknown_methods", "", "Calls of methods or services that there are not."),
             ("bad_messages", "", "Connections that were closed for what they sent."),
+            ("slow_clients", "", "Connections that were cut off since their client was too slow."),
             ("panics", "", "Panics of handlers."),
             ("connections", "", "Connections that were accepted."),
             ("open_connections", "", "Connections that are open."),
@@ -70,6 +72,7 @@ impl Counts {
             received: meter.counter("received_bytes"),
             sent: meter.counter("sent_bytes"),
             bad_messages: meter.counter("bad_messages"),
+            slow_clients: meter.counter("slow_clients"),
             unknown_methods: meter.counter("unknown_methods"),
             panics: meter.counter("panics"),
             methods: RefCell::default(),

@@ -35,8 +35,8 @@ pub struct ThriftOptions {
     #[arg(long, value_name = "N")]
     pub(crate) max_nesting: Option<usize>,
 
-    /// Close connections that stand idle between two calls, or take nothing of an answer, for so long; 10min by default, 0
-    /// is never
+    /// Close connections that stand idle between two calls for so long; 10min by default, 0 is never. It also bounds how
+    /// far a client may fall behind the least rate
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) idle_timeout: Option<Duration>,
 

@@ -19,7 +19,7 @@ use interloop::{
     net::{Accept, Address, Bound, Net, Socket},
     tasks::Workers,
 };
-use interloop_listen::{Addresses, Pauses, Place, QUEUED, Seats, is_of_one_client, poll_in_turn};
+use interloop_listen::{Addresses, Place, QUEUED, Rests, Seats, is_of_one_client, poll_in_turn};
 use thrift::server::TProcessor;
 
 #[cfg(feature = "tls")]
@@ -181,10 +181,35 @@ impl ThriftServer {
         self
     }
 
-    /// How long a connection may stand idle between two calls, and how long its client may take nothing of an answer: 10 min by default, zero is for ever.
+    /// How long a connection may stand idle between two calls: 10 min by default, zero is for ever. It also bounds how far a client may fall behind the
+    /// [least rate](Self::min_rate).
     #[must_use]
     pub fn idle_timeout(mut self, time: Duration) -> Self {
         self.code.idle_timeout = Some(time);
+        self
+    }
+
+    /// The least rate, in bytes a second, at which a client sends the rest of a call it has begun, and takes an answer: 500 by default; 0 asks only for some
+    /// progress. A client may fall behind by the [grace](Self::rate_grace); what it sends or takes faster makes up for that. Only the time that the server
+    /// waits counts.
+    #[must_use]
+    pub fn min_rate(mut self, bytes: usize) -> Self {
+        self.code.listen.min_rate = Some(bytes);
+        self
+    }
+
+    /// How far a client may fall behind the [least rate](Self::min_rate): 20 s by default, zero is any time.
+    #[must_use]
+    pub fn rate_grace(mut self, time: Duration) -> Self {
+        self.code.listen.rate_grace = Some(time);
+        self
+    }
+
+    /// After how long a silence the system asks the client's whether it is still there (TCP keep-alive): 60 s by default, to the second, zero is never. A client
+    /// that hasn't answered after twice the time is gone.
+    #[must_use]
+    pub fn tcp_keepalive(mut self, time: Duration) -> Self {
+        self.code.listen.tcp_keepalive = Some(time);
         self
     }
 
@@ -374,7 +399,7 @@ async fn serve<L: Net, O: 'static>(
     };
 
     let mut stop = pin!(cx.until_shutdown());
-    let mut pauses = Pauses::default();
+    let mut rests = Rests::default();
     loop {
         let next = poll_fn(|poller| {
             if stop.as_mut().poll(poller).is_ready() {
@@ -387,13 +412,10 @@ async fn serve<L: Net, O: 'static>(
         });
         match next.await {
             None => break,
-            Some(Ok(connection)) => {
-                pauses.are_over();
-                spawn(connection);
-            }
+            Some(Ok(connection)) => spawn(connection),
             Some(Err(error)) => {
-                let Some(pause) = pauses.after(&error, cx.target()) else { continue };
-                let mut sleep = pin!(cx.sleep(pause));
+                let Some(rest) = rests.after(&error, cx.target()) else { continue };
+                let mut sleep = pin!(cx.sleep(rest));
                 poll_fn(|poller| match stop.as_mut().poll(poller) {
                     Poll::Ready(()) => Poll::Ready(()),
                     Poll::Pending => sleep.as_mut().poll(poller),

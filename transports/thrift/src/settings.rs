@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use interloop_listen::{Place, unless_zero};
+use interloop_listen::{Pace, Place, unless_zero};
 
 use crate::{options::ThriftOptions, skim::Limits};
 
@@ -21,10 +21,12 @@ pub(crate) struct Settings {
 /// How long a client may take; None is for ever.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
-    /// Between two calls, and between two steps of an answer.
+    /// Between two calls.
     pub(crate) idle: Option<Duration>,
     /// From the first byte of a call to its last.
     pub(crate) read: Option<Duration>,
+    /// The least rate at which a call comes, and an answer is taken.
+    pub(crate) pace: Pace,
 }
 
 pub(crate) const MAX_FRAME_SIZE: usize = 16 << 20;
@@ -43,8 +45,10 @@ impl Settings {
             container: options.max_container_size.or(code.max_container_size).unwrap_or(MAX_CONTAINER_SIZE),
             nesting: options.max_nesting.or(code.max_nesting).unwrap_or(MAX_NESTING),
         };
+        let idle = unless_zero(options.idle_timeout.or(code.idle_timeout).unwrap_or(IDLE_TIMEOUT));
         let times = Times {
-            idle: unless_zero(options.idle_timeout.or(code.idle_timeout).unwrap_or(IDLE_TIMEOUT)),
+            idle,
+            pace: options.listen.pace(&code.listen, idle),
             read: unless_zero(options.read_timeout.or(code.read_timeout).unwrap_or(READ_TIMEOUT)),
         };
         let workers = options.workers.or(code.workers).unwrap_or(0);

@@ -6,4 +6,5 @@ mod generated;
 mod health;
 mod python;
 mod reflection;
+mod slow;
 mod util;

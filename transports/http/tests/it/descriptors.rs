@@ -42,7 +42,7 @@ fn without_descriptors_it_says_so_once_and_goes_on_when_there_are_some() {
         client.connect(&hosting.port().into()).expect("the system answers");
         let complaints = || LINES.0.lock().expect("no panic here").clone();
         eventually("it complains", || !complaints().is_empty());
-        // It tries again, after growing pauses, and has nothing new to say.
+        // It tries again, again and again, and has nothing new to say.
         std::thread::sleep(std::time::Duration::from_millis(300));
         drop(hoard);
 
@@ -52,5 +52,49 @@ fn without_descriptors_it_says_so_once_and_goes_on_when_there_are_some() {
         assert_eq!(complaints.len(), 1, "{complaints:?}");
         assert!(complaints[0].starts_with("can't accept connections, trying again: "), "{complaints:?}");
         hosting.stop();
+    });
+}
+
+/// Health has kept a descriptor back: for one connection after the other.
+#[test]
+fn without_descriptors_health_checks_are_answered() {
+    own_process(|| {
+        let _watchdog = watchdog();
+        log::set_logger(&LINES).expect("it is the only one");
+        log::set_max_level(log::LevelFilter::Error);
+        let mut service = interloop::Service::new("test");
+        let health = interloop_http::Health::new();
+        let addresses = health.addresses();
+        service.event_loop("health", interloop::Thread);
+        service.task_on::<interloop::Thread>("health", health).on("health");
+        let http = HttpServer::new(hi());
+        let served = http.addresses();
+        service.task_on::<interloop_tokio::Tokio>("http", http);
+        let running = service.start().expect("the configuration works");
+        let address = addresses.wait_timeout(PATIENCE).expect("it listens")[0].tcp().expect("a port");
+        let served = served.wait_timeout(PATIENCE).expect("it listens")[0].tcp().expect("a port");
+        let socket = || {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor");
+            socket.set_read_timeout(Some(PATIENCE)).expect("it is a socket");
+            socket
+        };
+        let clients = [(); 5].map(|()| socket());
+        let starved = socket();
+        let limit = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(256), maximum: limit.maximum }).expect("it is lowered");
+        let _hoard = std::iter::from_fn(|| starved.try_clone().ok()).collect::<Vec<_>>();
+        // Somebody else would take what there is.
+        starved.connect(&served.into()).expect("the system answers");
+        eventually("it complains", || !LINES.0.lock().expect("no panic here").is_empty());
+        for client in clients {
+            client.connect(&address.into()).expect("the system answers");
+            let mut client = Client::new(std::net::TcpStream::from(client));
+            assert_eq!(client.get("/livez").body, "ok\n");
+            // Its own end is kept: else there would be one more.
+            client.stream().shutdown(std::net::Shutdown::Both).expect("it is open");
+            std::mem::forget(client);
+        }
+        drop(_hoard);
+        assert_eq!(running.stop().code, 0);
     });
 }

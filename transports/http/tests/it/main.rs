@@ -9,11 +9,13 @@ mod drain;
 mod ends;
 #[cfg(feature = "websocket")]
 mod events;
+mod floods;
 mod health;
 mod limits;
 mod listening;
 mod metrics;
 mod serving;
+mod slow;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tracing")]

@@ -12,6 +12,7 @@ mod python;
 #[cfg(feature = "http")]
 mod route;
 mod serving;
+mod slow;
 #[cfg(feature = "tls")]
 mod tls;
 mod util;

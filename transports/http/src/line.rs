@@ -1,0 +1,274 @@
+//! What one request has its client for: to send the rest of its body, and to take its answer.
+//!
+//! hyper doesn't say that a stream of HTTP/2 waits for its window, but it can be known: the answer goes in pieces, each of which counts what of it has
+//! reached the socket. A line whose client is too slow is cut: with it go its handler, its body and its answer.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Waker},
+    time::{Duration, Instant},
+};
+
+use bytes::{Buf, Bytes};
+use futures_util::task::AtomicWaker;
+use interloop_listen::{FAREWELL, LAST_ROOM, Wait};
+
+use crate::activity::Activity;
+
+/// An answer of HTTP/2 is given away in pieces of at most this length: what is not given yet goes with its stream.
+pub(crate) const PIECE: usize = 16 << 10;
+/// How soon a handler that wants more of a body says so when it is asked.
+const SAYS_SO: Duration = Duration::from_secs(1);
+
+/// A request's. The connection has all of them, and looks at them now and then.
+pub(crate) struct Line {
+    activity: Arc<Activity>,
+    state: Mutex<State>,
+    cut: AtomicBool,
+    /// Of the stream's future, which goes when it is cut.
+    stream: AtomicWaker,
+}
+
+struct State {
+    body: Wait,
+    /// The body may be silent by right: between two messages of a stream.
+    may_be_silent: bool,
+    reader: Option<Waker>,
+    /// When the reader of an overdue body was asked whether it still wants more.
+    asked: Option<Instant>,
+    /// It does.
+    wanted: bool,
+    answer: Wait,
+    /// Bytes of the answer that hyper has and the client hasn't taken.
+    given: usize,
+    /// It is one of the answers that the connection counts: all that are given, but those that were cut.
+    counted: bool,
+}
+
+/// What a look at a line finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Nothing is waited for, or only for so long.
+    Rest(Option<Duration>),
+    TooLate,
+    /// It was cut, and pieces of it are still there: only the end of the connection frees them.
+    Stuck,
+}
+
+impl Line {
+    pub(crate) fn new(activity: &Arc<Activity>) -> Arc<Self> {
+        let pace = activity.pace();
+        let state = State {
+            body: Wait::new(pace),
+            may_be_silent: false,
+            reader: None,
+            asked: None,
+            wanted: false,
+            answer: Wait::new(pace),
+            given: 0,
+            counted: false,
+        };
+        let line = Arc::new(Self {
+            activity: activity.clone(),
+            state: Mutex::new(state),
+            cut: AtomicBool::new(false),
+            stream: AtomicWaker::new(),
+        });
+        activity.has_line(&line);
+        if activity.is_last() {
+            line.hurry(Instant::now());
+        }
+        line
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+
+    /// The future of the stream is polled.
+    pub(crate) fn is_polled(&self, cx: &Context<'_>) {
+        self.stream.register(cx.waker());
+    }
+
+    /// The handler wants more of the body than there is. `may_be_silent`: it may be long in coming.
+    pub(crate) fn wants_body(&self, may_be_silent: bool, cx: &Context<'_>) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let mut begins = !state.body.is_on();
+        state.may_be_silent = may_be_silent;
+        state.body.begin(now);
+        match &mut state.reader {
+            Some(reader) => reader.clone_from(cx.waker()),
+            reader => *reader = Some(cx.waker().clone()),
+        }
+        match state.asked.take() {
+            Some(asked) if now.saturating_duration_since(asked) < SAYS_SO => state.wanted = true,
+            // It was about something else all the time.
+            Some(_) => {
+                state.body.forgive(now);
+                begins = true;
+            }
+            None => {}
+        }
+        let wanted = state.wanted;
+        drop(state);
+        if wanted {
+            self.activity.look_now();
+        } else if begins {
+            self.activity.wait_begins();
+        }
+    }
+
+    /// So many bytes of the body are there, or its end.
+    pub(crate) fn has_body(&self, bytes: usize) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        if state.may_be_silent {
+            state.body.forgive(now);
+        }
+        state.body.moved(bytes as u64, now);
+        state.body.end(now);
+        (state.asked, state.wanted) = (None, false);
+    }
+
+    /// So much of the answer was handed over.
+    fn gives(&self, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        let mut state = self.lock();
+        state.given += bytes;
+        if !state.counted && !self.is_cut() {
+            state.counted = true;
+            state.answer.begin(self.activity.time_with_room());
+            drop(state);
+            self.activity.answer_begins();
+        }
+    }
+
+    /// The client has taken so much of what was handed over, or it is gone.
+    fn took(&self, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        let now = self.activity.time_with_room();
+        // The connection's window may be shared by many.
+        let share = self.activity.answers().max(1) as u64;
+        let mut state = self.lock();
+        state.given = state.given.saturating_sub(bytes);
+        state.answer.moved(bytes as u64 * share, now);
+        if state.given == 0 && std::mem::take(&mut state.counted) {
+            state.answer.end(now);
+            drop(state);
+            self.activity.answer_ends();
+        }
+    }
+
+    /// A look, `now`, at what it waits for. `is_over`: nothing is waited for any more.
+    pub(crate) fn look(&self, now: Instant, is_over: bool) -> Found {
+        let mut state = self.lock();
+        if self.is_cut() {
+            return if state.given > 0 { Found::Stuck } else { Found::Rest(None) };
+        }
+        if is_over && (state.given > 0 || state.body.is_on()) {
+            return Found::TooLate;
+        }
+        let answer = state.answer.rest(self.activity.time_with_room());
+        if state.wanted || answer.is_some_and(|rest| rest.is_zero()) {
+            return Found::TooLate;
+        }
+        let silent = state.may_be_silent && !self.activity.is_last();
+        let body = state.body.rest(now).filter(|_| !silent && state.asked.is_none());
+        if body.is_some_and(|rest| rest.is_zero()) {
+            state.asked = Some(now);
+            let reader = state.reader.take();
+            drop(state);
+            reader.into_iter().for_each(Waker::wake);
+            return Found::Rest(answer);
+        }
+        Found::Rest(answer.into_iter().chain(body).min())
+    }
+
+    /// The server stops: there is not much time left for anything.
+    pub(crate) fn hurry(&self, now: Instant) {
+        let with_room = self.activity.time_with_room();
+        let mut state = self.lock();
+        let grace = if state.may_be_silent { LAST_ROOM } else { FAREWELL };
+        if state.may_be_silent {
+            state.body.forgive(now);
+        }
+        state.body.hurry(grace, now);
+        state.answer.hurry(LAST_ROOM, with_room);
+    }
+
+    /// Ends what it belongs to.
+    pub(crate) fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+        let (counted, reader) = {
+            let mut state = self.lock();
+            state.wanted = false;
+            (std::mem::take(&mut state.counted), state.reader.take())
+        };
+        if counted {
+            self.activity.answer_ends();
+        }
+        self.stream.wake();
+        reader.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// A piece of an answer.
+pub(crate) struct Piece {
+    bytes: Bytes,
+    /// None over HTTP/1, where the socket tells all.
+    line: Option<Arc<Line>>,
+}
+
+impl Piece {
+    pub(crate) fn new(bytes: Bytes, line: Option<&Arc<Line>>) -> Self {
+        if let Some(line) = line {
+            line.gives(bytes.len());
+        }
+        Self { bytes, line: line.cloned() }
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.bytes.advance(bytes);
+        if let Some(line) = &self.line {
+            line.took(bytes);
+        }
+    }
+
+    fn copy_to_bytes(&mut self, length: usize) -> Bytes {
+        let bytes = self.bytes.copy_to_bytes(length);
+        if let Some(line) = &self.line {
+            line.took(length);
+        }
+        bytes
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        if let Some(line) = &self.line {
+            line.took(self.bytes.len());
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The messages of a gRPC stream, as far as it takes to know whether one has begun: between two of them a client may be silent for as long as it likes.
+
+use http::{HeaderMap, header};
+
+/// Before each message: a flag, and its length.
+const PREFIX: usize = 5;
+
+/// Where one is in a stream of messages.
+#[derive(Debug, Default)]
+pub(crate) struct Messages {
+    prefix: [u8; PREFIX],
+    /// How much of the prefix is there.
+    read: usize,
+    /// How much of the message is to come.
+    rest: usize,
+}
+
+impl Messages {
+    /// None if what these headers are of is no gRPC.
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+        let kind = headers.get(header::CONTENT_TYPE)?.as_bytes();
+        kind.starts_with(b"application/grpc").then(Self::default)
+    }
+
+    pub(crate) fn came(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.rest > 0 {
+                let taken = self.rest.min(bytes.len());
+                (self.rest, bytes) = (self.rest - taken, &bytes[taken..]);
+                continue;
+            }
+            self.prefix[self.read] = bytes[0];
+            (self.read, bytes) = (self.read + 1, &bytes[1..]);
+            if self.read == PREFIX {
+                let [_, length @ ..] = self.prefix;
+                (self.read, self.rest) = (0, u32::from_be_bytes(length) as usize);
+            }
+        }
+    }
+
+    /// Whether none has begun that isn't there as a whole.
+    pub(crate) fn are_whole(&self) -> bool {
+        self.read == 0 && self.rest == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_whole_between_two_of_them() {
+        let stream = [&[0, 0, 0, 0, 3][..], b"abc", &[0; 5], &[1, 0, 0, 1, 0], &[7; 256]].concat();
+        let whole = [0, 8, 13, stream.len()];
+        for step in [1, 2, 7, stream.len()] {
+            let mut messages = Messages::default();
+            let mut sent = 0;
+            for piece in stream.chunks(step) {
+                messages.came(piece);
+                sent += piece.len();
+                assert_eq!(messages.are_whole(), whole.contains(&sent), "{sent}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_grpc_has_messages() {
+        let of = |kind: &'static str| {
+            Messages::of(&HeaderMap::from_iter([(header::CONTENT_TYPE, http::HeaderValue::from_static(kind))]))
+                .is_some()
+        };
+        assert!(of("application/grpc") && of("application/grpc+proto"));
+        assert!(!of("application/json") && Messages::of(&HeaderMap::new()).is_none());
+    }
+}
