@@ -34,6 +34,8 @@ use crate::{
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LAST_BACKOFF: Duration = Duration::from_secs(10);
+/// How long the bus may take to see us off, and half of what is left for the stop at most.
+const FAREWELL: Duration = Duration::from_secs(5);
 const MAX_CALLS: usize = 1024;
 
 type AddObject = Box<dyn Fn(Builder<'static>, &CallCounts) -> Builder<'static> + Send>;
@@ -464,12 +466,22 @@ impl<L: Net> Session<'_, L> {
 
     /// Releases the name, and answers what has come.
     async fn leave(&self, connection: &Connection, bus: &DBusProxy<'_>, jobs: &Jobs) {
-        if let Err(error) = bus.release_name(self.name.clone()).await {
-            log::debug!(target: self.cx.target(), "{} is not released: {error}", self.name);
-        }
-        // The bus keeps the order: when this comes round, all calls by the name that were sent have begun.
-        if let Some(own) = connection.unique_name() {
-            let _ = connection.call_method(Some(own), "/", Some("org.freedesktop.DBus.Peer"), "Ping", &()).await;
+        let farewell = async {
+            if let Err(error) = bus.release_name(self.name.clone()).await {
+                log::debug!(target: self.cx.target(), "{} is not released: {error}", self.name);
+            }
+            // The bus keeps the order: when this comes round, all calls by the name that were sent have begun.
+            if let Some(own) = connection.unique_name() {
+                let _ = connection.call_method(Some(own), "/", Some("org.freedesktop.DBus.Peer"), "Ping", &()).await;
+            }
+        };
+        let deadline = self.cx.shutdown().deadline();
+        let rest = deadline.map(|deadline| deadline.saturating_duration_since(self.cx.now()) / 2);
+        let limit = rest.map_or(FAREWELL, |rest| rest.min(FAREWELL));
+        if until(self.cx.sleep(limit), farewell).await.is_none() {
+            // Nobody would get an answer either.
+            log::warn!(target: self.cx.target(), "the bus has said nothing for {limit:?}: leaving without a word");
+            return;
         }
         jobs.seal();
         poll_fn(|poller| jobs.poll_settled(poller)).await;

@@ -36,7 +36,8 @@ pub const WHOLE: u8 = 4;
 /// The setting for how much may be sent on a new stream.
 pub const INITIAL_WINDOW: u16 = 4;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What a client begins with.
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A frame, as bytes.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -68,6 +69,8 @@ pub struct Seen {
     pub data: std::collections::BTreeMap<u32, usize>,
     /// Pings that were asked.
     pub pings: usize,
+    /// How many streams there may be at once, if that was said.
+    pub most_streams: Option<u32>,
     /// What the other side said when it went away: the last stream, and why.
     pub goaways: Vec<(u32, u32)>,
     /// The connection is closed.
@@ -249,7 +252,12 @@ impl Shared {
         {
             let mut seen = self.seen();
             match kind {
-                SETTINGS if flags & LAST == 0 => answer = frame(SETTINGS, LAST, 0, &[]),
+                SETTINGS if flags & LAST == 0 => {
+                    answer = frame(SETTINGS, LAST, 0, &[]);
+                    let most = payload.chunks_exact(6).find(|setting| setting[..2] == [0, 3]);
+                    let value = |setting: &[u8]| u32::from_be_bytes([setting[2], setting[3], setting[4], setting[5]]);
+                    seen.most_streams = most.map(value).or(seen.most_streams);
+                }
                 PING if flags & LAST == 0 => {
                     seen.pings += 1;
                     if habits.pong {

@@ -25,6 +25,7 @@ on_each_loop! {
     a_bus_that_never_stops_talking_is_left
     a_bus_that_goes_mad_is_left_and_asked_again
     a_bus_that_falls_silent_at_first_leaves_nothing_behind
+    a_bus_that_falls_silent_later_does_not_hold_up_the_stop
     a_flood_of_signals_nobody_wants_holds_up_nothing
     what_a_client_gets_wrong_is_its_own_affair
     nobody_says_in_the_buss_name_that_ours_is_lost
@@ -246,6 +247,23 @@ fn a_bus_that_falls_silent_at_first_leaves_nothing_behind<L: Net>() {
     // Both ends of the last one are in this process, and what the loop has of its own.
     eventually("the others are closed", || descriptors() <= before + 8);
     assert_eq!(running.stop().code, 0);
+}
+
+fn a_bus_that_falls_silent_later_does_not_hold_up_the_stop<L: Net>() {
+    // It reads and answers nothing, or doesn't even read.
+    for reads in [true, false] {
+        let held = Mutex::new(Vec::new());
+        let bus = FalseBus::start(move |mut stream, _| {
+            if wire::until_named(&mut stream, 2).is_ok() {
+                if reads { wire::listen(stream) } else { held.lock().expect("no panic").push(stream) }
+            }
+        });
+        let running = start::<L>(Echo::default().service_at(&bus.address()).when_lost(Lost::Wait));
+        let begin = Instant::now();
+        let report = running.stop();
+        assert_eq!(report.code, 0, "{report}");
+        assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+    }
 }
 
 fn a_flood_of_signals_nobody_wants_holds_up_nothing<L: Net>() {

@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     io::{Read, Write},
     net::TcpStream,
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -22,7 +23,9 @@ use futures_util::{StreamExt, stream};
 use http_body_util::BodyExt;
 use interloop::net::Net;
 use interloop_http::HttpServer;
-use interloop_transport_tests::http2::{Client, DATA, Habits, INITIAL_WINDOW, LAST, frame};
+use interloop_transport_tests::http2::{
+    Client, DATA, HEADERS, Habits, INITIAL_WINDOW, LAST, PREFACE, SETTINGS, WHOLE, block, frame,
+};
 
 /// How long an answer at `/whole` and `/pieces` is: more than any socket holds.
 const LONG: usize = 4 << 20;
@@ -405,6 +408,90 @@ fn an_answer_that_is_taken_by_the_byte_is_cut_off<L: Net>() {
     is_well(hosting);
 }
 
+fn a_client_with_as_many_requests_as_it_may_have_is_told_of<L: Net>() {
+    let _watchdog = watchdog();
+    let (hosting, held) = hosting::<L>(&["--http-max-streams", "3"]);
+    let client = Client::connect(hosting.port(), &[], Habits::default());
+    let seen = client.until("it says how many there may be", |seen| seen.most_streams.is_some());
+    assert_eq!(seen.most_streams, Some(3));
+    // One that doesn't care is refused what is beyond.
+    (0..4).for_each(|number| client.post(2 * number + 1, "/read", &[]));
+    let seen = client.until("one is refused", |seen| !seen.reset.is_empty());
+    assert_eq!(seen.reset, [(7, 7)]);
+    eventually("the others are at it", || held.load(SeqCst) == 3);
+    client.send(&frame(DATA, LAST, 1, b"end"));
+    client.until("one is answered", |seen| seen.ended == [1]);
+    client.post(9, "/read", &[]);
+    client.send(&frame(DATA, LAST, 9, b"end"));
+    client.until("there is room for one more", |seen| seen.ended == [1, 9]);
+    drop(client);
+    is_gone(&hosting, &held);
+    is_well(hosting);
+}
+
+/// Whether the system probes the server's end of this client's connection.
+fn is_probed(client: &TcpStream) -> bool {
+    let (server, client) =
+        (client.peer_addr().expect("it is open").port(), client.local_addr().expect("it is open").port());
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("this is Linux");
+    table.lines().any(|line| {
+        let fields = line.split_whitespace().collect::<Vec<_>>();
+        let has = |field: usize, port: u16| fields[field].ends_with(&format!(":{port:04X}"));
+        // The timer that is set: 2 is keep-alive.
+        fields.len() > 5 && has(1, server) && has(2, client) && fields[5].starts_with("02:")
+    })
+}
+
+/// Connects, asks, and, once it is told, is gone without a word to the other end. Only root may do so.
+const VANISH: &str = "
+import socket, sys
+client = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+client.sendall(bytes.fromhex(sys.argv[2]))
+sys.stdin.readline()
+client.setsockopt(socket.IPPROTO_TCP, 19, 1)
+";
+
+fn a_client_that_vanishes_is_noticed<L: Net>() {
+    let _watchdog = watchdog();
+    let held: Arc<AtomicUsize> = Arc::default();
+    let never = {
+        let held = held.clone();
+        async move || {
+            let _kept = Held::new(&held, Bytes::new());
+            std::future::pending::<()>().await;
+        }
+    };
+    let router = Router::new().route("/never", get(never)).fallback(async || "hi");
+    for arguments in
+        [&[][..], &["--http-tcp-keepalive", "1s", "--http-ping-interval", "1s", "--http-ping-timeout", "1s"]]
+    {
+        let hosting = host::<L, _>(HttpServer::new(router.clone()), arguments);
+        let mut client = connect(hosting.port());
+        assert_eq!(client.get("/").body, "hi");
+        eventually("it is probed", || is_probed(client.stream()));
+        drop(client);
+        if !arguments.is_empty() && rustix::process::geteuid().is_root() {
+            let never = frame(HEADERS, LAST | WHOLE, 1, &block("GET", "/never", &[]));
+            let http2 = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &never].concat();
+            for ask in [&b"GET /never HTTP/1.1\r\nhost: x\r\n\r\n"[..], &http2] {
+                let hex = ask.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+                let mut client = Command::new("python3")
+                    .args(["-c", VANISH, &hosting.port().port().to_string(), &hex])
+                    .stdin(Stdio::piped())
+                    .spawn()
+                    .expect("there is a Python");
+                eventually("the handler is there", || held.load(SeqCst) == 1);
+                drop(client.stdin.take());
+                assert!(client.wait().expect("it is a child").success());
+                let begin = Instant::now();
+                eventually("the handler is gone", || held.load(SeqCst) == 0);
+                assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+            }
+        }
+        hosting.stop();
+    }
+}
+
 /// What must live, and what must not, with all limits as they are by default.
 #[test]
 fn by_default_a_byte_a_second_is_too_little_and_a_chunk_each_ten_seconds_is_read() {
@@ -474,5 +561,7 @@ interloop_transport_tests::on_loops! {
         a_body_that_trickles_is_cut_off,
         a_body_may_take_its_time_when_the_handler_does,
         an_answer_that_is_taken_by_the_byte_is_cut_off,
+        a_client_that_vanishes_is_noticed,
+        a_client_with_as_many_requests_as_it_may_have_is_told_of,
     }
 }
