@@ -2,12 +2,14 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-gtk demo-chat lint fmt clippy rustdoc tests-run test build-all nextest doctest loom fuzz conformance features generate deny bench clean
+.PHONY: help demo demo-gtk demo-chat lint fmt clippy rustdoc tests-run test build-all nextest doctest loom fuzz conformance suites features generate deny bench clean
 
 # What a program of the demos gets: make demo ARGS='--http-port 8001'
 ARGS ?=
 # Packages that `bench` builds for release beside its runner: the servers it starts.
 BENCH_SERVERS ?= hello interloop-e2e
+# What `suites` builds with.
+PROFILE ?= release
 # For how long each target of `fuzz` runs.
 FUZZ_SECONDS ?= 60
 
@@ -82,6 +84,11 @@ fuzz: ## Thrift's reader of frames, and its walk against Apache's decoders, for 
 conformance: ## every loop against the whole kit, at full size; writes the table in docs/conformance.md
 	@scripts/setup all
 	INTERLOOP_CONFORMANCE=full cargo run --release -p interloop-e2e --bin conformance -- $(ARGS)
+
+suites: ## the suites of others, against ours and theirs; writes the table in docs/suites.md (PROFILE=dev: a debug build)
+	@scripts/setup suites
+	cargo build --profile $(PROFILE) -p interloop-e2e --bin suite -p grpc-health -p interloop-benches --bin bare-axum --bin bare-tls --bin bare-dbus --bin bus-on --bin grpc-health
+	tests/suites/run.py --profile $(if $(filter dev,$(PROFILE)),debug,$(PROFILE)) $(ARGS)
 
 features: ## each crate without features, with each feature alone, with all
 	@scripts/setup demo-gtk
