@@ -27,6 +27,11 @@ impl Writer {
     }
 
     fn run(mut self) {
+        // It outlives `Service::run`, which gives the process's signals back: they are for the threads of the host.
+        #[cfg(unix)]
+        if let Err(error) = nix::sys::signal::SigSet::all().thread_block() {
+            log::debug!("the log's thread can't leave signals to others: {error}");
+        }
         super::thread::never_wait();
         let (mut batch, mut text) = (Vec::new(), String::new());
         loop {
