@@ -36,11 +36,16 @@ pub const SOON: Duration = Duration::from_secs(10);
 
 /// Runs a test; when it takes too long the process ends, and says which one.
 pub fn watched<R>(test: impl FnOnce() -> R) -> R {
+    watched_for(WATCHDOG, test)
+}
+
+/// The same, for one that may take so long.
+fn watched_for<R>(limit: Duration, test: impl FnOnce() -> R) -> R {
     let name = thread::current().name().unwrap_or("a test").to_owned();
     let (done, wait) = mpsc::channel::<()>();
     let dog = thread::spawn(move || {
-        if wait.recv_timeout(WATCHDOG) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("{name}: still running after {WATCHDOG:?}");
+        if wait.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("{name}: still running after {limit:?}");
             std::process::abort();
         }
     });
@@ -53,6 +58,11 @@ pub fn watched<R>(test: impl FnOnce() -> R) -> R {
 /// As [`watched`], for a test of what the whole process has (threads, descriptors, children, a logger, hooks): it has the process to itself.
 pub fn alone<F: FnOnce()>(test: F) {
     own_process_of(type_name::<F>(), || watched(test));
+}
+
+/// The same, for one that works for seconds: by how much longer on a slow machine says nothing about what it tests.
+pub fn alone_for<F: FnOnce()>(limit: Duration, test: F) {
+    own_process_of(type_name::<F>(), || watched_for(limit, test));
 }
 
 /// Opens once, from any thread; can be waited for by threads and by futures.
