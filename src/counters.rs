@@ -5,32 +5,25 @@
 //! Adding locks nothing and allocates nothing: see `counter`. A set of samples has a lock, so that what is read belongs together.
 
 mod asking;
-mod book;
+pub(crate) mod book;
 mod counter;
 mod gauge;
-mod measurement;
 mod meter;
-mod openmetrics;
-mod reading;
 #[cfg(feature = "metrics")]
 mod samples;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+#[cfg(feature = "metrics")]
+pub use self::samples::{Samples, SamplesReading, WindowReading};
 pub(crate) use self::{
     asking::{Asked, Asker, BookReadings, MeterOf},
     book::Book,
 };
-pub use self::{
-    book::Warning,
-    counter::Counter,
-    gauge::Gauge,
-    measurement::Measurement,
-    meter::Meter,
-    reading::{Counters, Reading},
-};
+pub use self::{book::Warning, counter::Counter, gauge::Gauge, meter::Meter};
 #[cfg(feature = "metrics")]
-pub use self::{
-    reading::PatternError,
-    samples::{Samples, SamplesReading, WindowReading},
+pub use crate::control::counters::PatternError;
+pub use crate::control::{
+    counters::{Counters, Reading},
+    measurement::Measurement,
 };

@@ -97,51 +97,25 @@
 
 #![forbid(unsafe_code)]
 
-mod block;
-mod body;
-mod clock;
-mod coalesced;
-mod context;
+// From the ground up: a room uses rooms above it, never below. Its head says which.
+mod channel;
+mod control;
 mod counters;
-mod current;
-mod discard;
-mod error;
 mod event_loop;
-mod events;
-mod foreign;
-mod graph;
-mod handle;
-mod hosted;
-mod incarnation;
+mod kit;
 mod lifecycle;
 #[cfg(feature = "logging")]
 mod logging;
-mod mailbox;
 #[cfg(feature = "net")]
 pub mod net;
 mod options;
-mod panics;
-mod remote;
-mod reply;
-mod restart;
+mod reactor;
 mod service;
-mod shutdown;
-#[cfg(all(feature = "command", target_os = "linux"))]
-mod sigchld;
-mod signals;
-mod state;
-mod status;
-mod supervisor;
-mod suspect;
-mod sync;
 mod task;
-mod task_handle;
 pub mod tasks;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod thread;
-mod timers;
-mod trace;
+mod words;
 
 pub use clap;
 
@@ -163,27 +137,42 @@ struct TracingPage;
 #[cfg(feature = "metrics")]
 pub use crate::counters::{PatternError, Samples, SamplesReading, WindowReading};
 pub use crate::{
-    context::{Context, Elapsed, Interval},
+    channel::{
+        remote::{PostError, Remote, Slot},
+        reply::{CallError, CancelOnDrop, Reply},
+    },
+    control::{
+        handle::{ServiceHandle, UnknownName},
+        status::{LeftBehind, LoopStatus, Phase, Report, Status, StuckLoop, TaskStatus, Watch},
+        task_handle::{Offer, TaskHandle, TaskRef},
+    },
     counters::{Counter, Counters, Gauge, Measurement, Meter, Reading, Warning},
-    error::{Error, Result},
-    event_loop::{EventLoop, NoOptions, Timers},
-    foreign::{Foreign, ForeignHandle},
-    handle::{ServiceHandle, UnknownName},
-    mailbox::{LocalFuture, Mailbox, SendFuture, Turn},
+    event_loop::{
+        contract::{EventLoop, NoOptions, Timers},
+        foreign::{Foreign, ForeignHandle},
+        mailbox::{LocalFuture, Mailbox, SendFuture, Turn},
+        thread::{Thread, ThreadNative},
+    },
     options::{
         Applied, OnReload, OptionChange, OptionChanges, OptionError, OptionKind, OptionValue, Options, Origin,
         Reloaded, Secret, duration,
     },
-    panics::panic_message,
-    remote::{PostError, Remote, Slot},
-    reply::{CallError, CancelOnDrop, Reply},
-    restart::RestartPolicy,
-    service::{LoopSet, LoopSettings, Running, Service, StartError, TaskSettings},
-    shutdown::{Requested, Shutdown},
-    state::{Cause, Reason, State, Transition},
-    status::{LeftBehind, LoopStatus, Phase, Report, Status, StuckLoop, TaskStatus, Watch},
-    task::{Task, task_fn},
-    task_handle::{Offer, TaskHandle, TaskRef},
-    thread::{Thread, ThreadNative},
-    timers::{TimerQueue, TimerSleep},
+    reactor::timers::{TimerQueue, TimerSleep},
+    service::{
+        builder::Service,
+        loop_set::LoopSet,
+        panic_hook::panic_message,
+        running::{Running, StartError},
+        settings::{LoopSettings, TaskSettings},
+    },
+    task::{
+        context::{Context, Elapsed, Interval},
+        task_trait::{Task, task_fn},
+    },
+    words::{
+        error::{Error, Result},
+        restart::RestartPolicy,
+        shutdown::{Requested, Shutdown},
+        state::{Cause, Reason, State, Transition},
+    },
 };

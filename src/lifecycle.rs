@@ -1,21 +1,22 @@
 //! The lifecycle of a service as a pure state machine: events and a clock go in, actions come out. No threads, no I/O.
 //!
-//! The [`supervisor`](crate::supervisor) feeds it what happens and performs what it says; so the order of starts and stops, deadlines, restarts
+//! The [`supervisor`](crate::service::supervisor) feeds it what happens and performs what it says; so the order of starts and stops, deadlines, restarts
 //! and exit codes are tested here with a clock that is a number.
 
 mod backoff;
-mod graph;
+mod deadlines;
+mod dependencies;
 mod machine;
+pub(crate) mod planning;
 #[cfg(all(test, not(loom)))]
 #[allow(dead_code, reason = "what a failing case prints")]
 mod properties;
 #[cfg(test)]
 mod tests;
-mod timers;
 
 use std::{sync::Arc, time::Duration};
 
-use crate::state::{Reason, Transition};
+use crate::words::state::{Reason, Transition};
 
 /// A task, by its place in [`Plan::tasks`].
 pub(crate) type TaskId = usize;
@@ -59,7 +60,7 @@ pub(crate) use machine::Lifecycle;
 #[cfg(test)]
 pub(crate) use machine::Mutant;
 
-pub(crate) use crate::restart::RestartPolicy;
+pub(crate) use crate::words::restart::RestartPolicy;
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -94,7 +95,7 @@ pub(crate) enum Outcome {
     Ok,
     Skip(String),
     Error(String),
-    /// An error that a stop would explain: see [`suspect`](crate::suspect).
+    /// An error that a stop would explain: see [`suspect`](crate::words::suspect).
     Suspect(String),
     Panicked(String),
     /// Its future was dropped: cancelled, or by its executor.

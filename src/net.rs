@@ -60,17 +60,6 @@
 //! # }
 //! ```
 
-mod bind;
-#[cfg(target_os = "linux")]
-mod connect;
-#[cfg(target_os = "linux")]
-mod reactor;
-mod resolve;
-#[cfg(target_os = "linux")]
-mod sockets;
-#[cfg(target_os = "linux")]
-mod source;
-
 use std::{
     fmt,
     future::{Future, poll_fn},
@@ -86,17 +75,17 @@ use std::{
 
 pub use futures_io::{AsyncRead, AsyncWrite};
 
-pub use self::bind::{Bound, CantListen, SocketFile};
+use crate::Timers;
+pub use crate::reactor::bind::{Bound, CantListen, SocketFile};
 #[cfg(target_os = "linux")]
-pub(crate) use self::reactor::{Host, Installed};
-pub(crate) use self::resolve::resolve;
+pub(crate) use crate::reactor::epoll::{Host, Installed};
+pub(crate) use crate::reactor::resolve::resolve;
 #[cfg(target_os = "linux")]
-pub use self::{
-    reactor::{Reactor, ReactorLoop, ReactorThread, ReactorWaker, Sleep},
+pub use crate::reactor::{
+    epoll::{Reactor, ReactorLoop, ReactorThread, ReactorWaker, Sleep},
     sockets::{ReactorListener, ReactorStream},
     source::ReactorWatch,
 };
-use crate::Timers;
 
 /// A loop with sockets. What it makes belongs to the loop's thread, where all of this is called; it may be `!Send`.
 ///

@@ -18,7 +18,7 @@ use super::{
     Reading,
     book::{Book, Instrument, Key},
 };
-use crate::{hosted::catch, state::Seconds};
+use crate::{channel::hosted::catch, words::state::Seconds};
 
 /// How long a gauge may take to answer.
 const PATIENCE: Duration = Duration::from_millis(500);

@@ -13,8 +13,8 @@ use super::{Asked, Counter, Gauge, Reading};
 #[cfg(feature = "net")]
 use crate::net::Address;
 use crate::{
-    hosted::catch,
-    sync::{Mutex, lock},
+    channel::hosted::catch,
+    kit::sync::{Mutex, lock},
 };
 
 /// What one task, or the service, keeps, through all incarnations.

@@ -9,8 +9,8 @@ use std::{
 use hdrhistogram::Histogram;
 
 use crate::{
-    mailbox::{clock, clock_at},
-    sync::{Mutex, lock},
+    channel::shared::{clock, clock_at},
+    kit::sync::{Mutex, lock},
 };
 
 /// Into how many parts a window is split, which come and go as wholes.

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::{Now, RestartPolicy};
-use crate::restart::When;
+use crate::words::restart::When;
 
 /// The past restarts of one task or loop, as far as its policy looks back.
 #[derive(Debug, Default)]

@@ -29,10 +29,10 @@ use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 use super::{
     Action, Ending, Event, LoopId, LoopPlan, Now, Plan, TaskId, TaskPlan,
     backoff::Restarts,
-    graph::Graph,
-    timers::{Timer, Timers},
+    deadlines::{Timer, Timers},
+    dependencies::Graph,
 };
-use crate::state::{Cause, Reason, State, Transition};
+use crate::words::state::{Cause, Reason, State, Transition};
 
 /// How long a loop has to act on a cancel or a hard stop before its thread is left behind.
 const GRACE: Duration = Duration::from_secs(1);

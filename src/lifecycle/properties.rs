@@ -56,7 +56,7 @@ use self::{
     world::{Violation, Watched, run},
 };
 use super::{Action, Event, Mutant, Outcome, RestartPolicy, TaskId};
-use crate::{
+use crate::words::{
     restart::When,
     state::{Cause, Reason, State},
 };

@@ -6,7 +6,7 @@ use super::{
     Action::{self, *},
     Ending, Event, Lifecycle, LoopPlan, Mutant, Outcome, Plan, RestartPolicy, TaskId, TaskPlan,
 };
-use crate::state::{
+use crate::words::state::{
     Cause,
     Reason::{self, *},
     State::{self, *},

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, task::Waker};
 use clap::ArgMatches;
 
 use super::{Applied, rereads::Reread};
-use crate::sync::{Mutex, lock};
+use crate::kit::sync::{Mutex, lock};
 
 /// Whether these matches make the owner's options.
 pub(crate) type Check = fn(&ArgMatches) -> Result<(), clap::Error>;

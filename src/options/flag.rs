@@ -18,7 +18,7 @@ use super::{
     secret::{MASK, Secret},
     wording,
 };
-use crate::hosted::catch;
+use crate::channel::hosted::catch;
 
 /// One option of one owner.
 #[derive(Clone)]

@@ -25,8 +25,8 @@ use super::{
 };
 use crate::{
     ServiceHandle,
-    hosted::catch,
-    sync::{Mutex, lock},
+    channel::hosted::catch,
+    kit::sync::{Mutex, lock},
 };
 
 /// The id of the option, of a task that chooses its loop at run time, that says which.

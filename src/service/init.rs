@@ -24,11 +24,8 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use super::Service;
-use crate::{
-    options::{Init, variable},
-    sigchld::is_ignored,
-};
+use super::{builder::Service, sigchld::is_ignored};
+use crate::options::{Init, variable};
 
 /// This program, whatever its file is called by now.
 const IMAGE: &str = "/proc/self/exe";

@@ -4,7 +4,7 @@ use clap::{Args, Command};
 
 use crate::{
     EventLoop, Offer, Task,
-    body::{AnyBody, BodyOf, LoopSpec, Make},
+    task::erased::{AnyBody, BodyOf, LoopSpec, Make},
 };
 
 /// A tuple of loops, on each of which the task can run with the same options: see [`Service::task_any`](crate::Service::task_any).

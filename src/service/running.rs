@@ -5,9 +5,9 @@ use std::{
 };
 
 #[cfg(feature = "logging")]
-use super::Prepared;
-use super::Service;
-use crate::{Report, ServiceHandle, block, options::Stop, panics::PanicHook, signals::SignalThread};
+use super::builder::Prepared;
+use super::{builder::Service, panic_hook::PanicHook, signals::SignalThread};
+use crate::{Report, ServiceHandle, kit::block, options::Stop};
 
 /// As the process: argv, environment, log, signals, panic hook.
 pub(super) fn run(service: Service) -> ExitCode {
@@ -33,7 +33,7 @@ pub(super) fn run(service: Service) -> ExitCode {
 fn run_with(signals: &SignalThread, mut service: Service) -> Result<ExitCode, Stop> {
     let name = service.about.name.clone();
     #[cfg(all(feature = "command", target_os = "linux"))]
-    crate::sigchld::heed().map_err(|error| Stop::Config(format!("{name}: can't heed SIGCHLD: {error}")))?;
+    crate::service::sigchld::heed().map_err(|error| Stop::Config(format!("{name}: can't heed SIGCHLD: {error}")))?;
     let handle = service.handle.clone();
     let mut arguments = std::mem::take(&mut service.arguments);
     let mut prepared = if cfg!(feature = "cli") {

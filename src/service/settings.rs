@@ -2,7 +2,7 @@
 
 use std::{any::type_name, fmt, marker::PhantomData, time::Duration};
 
-use super::LoopEntry;
+use super::builder::LoopEntry;
 use crate::{EventLoop, Offer, Remote, RestartPolicy, ServiceHandle, TaskHandle, TaskRef};
 
 /// How long a start may take, of a task or of a loop.

@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     CallError, Context, Counter, EventLoop, NoOptions, Offer, Result, Task, TaskRef, Timers,
-    sync::{Mutex, lock},
+    kit::sync::{Mutex, lock},
 };
 
 /// How long notify's thread may go on at the end.
@@ -386,7 +386,7 @@ impl<L: Timers> Watch<L> {
             Root::Missing(why) => self.warn_of_folder(why),
             Root::Unreadable(why) => self.warn_of_folder(why),
         }
-        let interval = crate::state::Seconds(self.poll_interval);
+        let interval = crate::words::state::Seconds(self.poll_interval);
         match &polls {
             None => {
                 self.cx.export("watches", "by events");

@@ -12,9 +12,8 @@ use super::{
 };
 use crate::{
     CallError, Context, EventLoop, Offer, Remote, Reply, Result, Slot, Task, TaskHandle, TaskRef, Timers,
-    remote::Address,
-    reply::Completer,
-    sync::{Mutex, lock},
+    channel::{remote::Address, reply::Completer},
+    kit::sync::{Mutex, lock},
 };
 
 /// Fetches a value every so often, keeps the latest, and tells when it has changed: in [`on_change`](Self::on_change), and to whoever

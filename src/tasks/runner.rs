@@ -22,8 +22,9 @@ use super::{
     work::{RunError, TryLater},
 };
 use crate::{
-    Context, Counter, Error, Remote, Reply, Result, Slot, Timers, hosted::catch, options, remote::Address,
-    reply::Completer,
+    Context, Counter, Error, Remote, Reply, Result, Slot, Timers,
+    channel::{hosted::catch, remote::Address, reply::Completer},
+    options,
 };
 
 /// What comes of a run that was asked for.

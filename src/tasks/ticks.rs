@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 #[cfg(feature = "cron")]
 use super::cron::{Cron, CronTicks, Now};
-use crate::clock::Clock;
+use crate::kit::clock::Clock;
 
 /// When the first run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use std::{fmt, panic::resume_unwind, sync::Arc, time::Duration};
 
+use super::Workers;
 use crate::{
     CallError, Context, Error, EventLoop, NoOptions, Result,
-    sync::{Mutex, lock},
-    tasks::Workers,
+    kit::sync::{Mutex, lock},
 };
 
 /// What a [`Periodic`](crate::tasks::Periodic) does, or a [`Poller`](crate::tasks::Poller) fetches, each time: for work that needs its
@@ -77,7 +77,7 @@ impl TryLater {
 
 impl fmt::Display for TryLater {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "try later, after {}", crate::state::Seconds(self.after))
+        write!(f, "try later, after {}", crate::words::state::Seconds(self.after))
     }
 }
 

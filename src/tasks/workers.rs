@@ -9,12 +9,12 @@ use std::{
 
 use crate::{
     Context, EventLoop, Reply, Result,
-    clock::{Busy, Clock},
-    current,
-    hosted::catch,
-    incarnation::Incarnation,
-    reply::Completer,
-    trace::Span,
+    channel::{hosted::catch, reply::Completer, this_thread},
+    kit::{
+        clock::{Busy, Clock},
+        trace::Span,
+    },
+    task::incarnation::Incarnation,
 };
 
 /// A fixed number of threads for work that blocks, which belong to a task and are named for it. What is [asked](Self::run) of them is awaited from any loop.
@@ -143,7 +143,7 @@ impl Pool {
     /// What a thread does.
     fn work(&self, number: usize, incarnation: &Incarnation, _end: Completer<()>) {
         // What runs here is the task's.
-        let _entered = current::enter(&incarnation.label, &incarnation.loop_);
+        let _entered = this_thread::enter(&incarnation.label, &incarnation.loop_);
         while let Some((job, _busy)) = self.next(number) {
             let tell = incarnation.span.get().run(job);
             // Free before anybody hears of it: who then drops the workers finds this thread idle, and waits for its end.

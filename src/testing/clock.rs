@@ -11,9 +11,9 @@ use std::{
 use super::watchdog::{LIMIT, Limit};
 use crate::{
     ServiceHandle,
-    clock::{Fake, Rest},
-    current,
-    state::Seconds,
+    channel::this_thread,
+    kit::clock::{Fake, Rest},
+    words::state::Seconds,
 };
 
 /// A service's clock that stands still, unless the test moves it: made by [`TestService::fake_clock`](super::TestService::fake_clock). `Clone`: all
@@ -108,7 +108,7 @@ impl Clock {
     #[track_caller]
     fn limit(&self) -> Limit {
         assert!(
-            !current::is_by(&self.fake),
+            !this_thread::is_by(&self.fake),
             "a task can't move or wait for the clock of its service: it would wait for itself"
         );
         self.limit.get().cloned().unwrap_or_else(|| Limit::begin(self.service.clone(), LIMIT))

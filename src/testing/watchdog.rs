@@ -41,7 +41,7 @@ impl Limit {
     /// The time is up: panics with what was waited for, and the status.
     #[track_caller]
     pub(super) fn is_up(&self, what: impl fmt::Display) -> ! {
-        self.fail(format_args!("{what} within {}", crate::state::Seconds(self.time)))
+        self.fail(format_args!("{what} within {}", crate::words::state::Seconds(self.time)))
     }
 
     #[track_caller]
@@ -65,7 +65,7 @@ impl Watchdog {
         let watch = move || {
             if wait.recv_timeout(limit.rest().saturating_add(MARGIN)) == Err(mpsc::RecvTimeoutError::Timeout) {
                 // Not by the macro, which the test harness captures.
-                let (time, status) = (crate::state::Seconds(limit.time), limit.service.status());
+                let (time, status) = (crate::words::state::Seconds(limit.time), limit.service.status());
                 let _ = writeln!(std::io::stderr(), "{test}: it takes longer than {time}, and is aborted\n{status}");
                 std::process::abort();
             }

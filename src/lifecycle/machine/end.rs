@@ -5,8 +5,10 @@ use std::{sync::Arc, time::Duration};
 use super::{Action, DOUBT, Lifecycle, LoopId, LoopState, Phase, Task, TaskId, Then, Timer, mutant};
 use crate::{
     lifecycle::{Outcome, backoff},
-    restart::RestartPolicy,
-    state::{Cause, Reason, State},
+    words::{
+        restart::RestartPolicy,
+        state::{Cause, Reason, State},
+    },
 };
 
 impl Task {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Action, Lifecycle, Phase, TaskId, Then, Timer};
-use crate::state::{Reason, State};
+use crate::words::state::{Reason, State};
 
 impl Lifecycle {
     /// Stops a task, and before it what requires it; they stay down until they are asked to start.

@@ -5,7 +5,7 @@ use signal_hook::consts::SIGTERM;
 use super::{
     Action, GRACE, LOOP_STOP_TIMEOUT, Lifecycle, LoopId, LoopState, Now, Phase, Stop, TaskId, Then, Timer, mutant,
 };
-use crate::state::{Cause, Reason, State};
+use crate::words::state::{Cause, Reason, State};
 
 impl Lifecycle {
     /// The service is to stop; the first reason wins. It begins when the event at hand has been dealt with, or with the start.

@@ -4,8 +4,10 @@ use std::{fmt, time::Duration};
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
-use super::super::{Event, LoopId, LoopPlan, Outcome, Plan, RestartPolicy, TaskId, TaskPlan};
-use crate::{restart::When, state::Reason};
+use crate::{
+    lifecycle::{Event, LoopId, LoopPlan, Outcome, Plan, RestartPolicy, TaskId, TaskPlan},
+    words::{restart::When, state::Reason},
+};
 
 /// A time in milliseconds.
 pub(super) type Ms = u64;

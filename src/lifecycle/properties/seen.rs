@@ -2,10 +2,12 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::super::{Action, Ending, Event, LoopId, Now, Outcome, Plan, TaskId};
 use crate::{
-    restart::{RestartPolicy, When},
-    state::{Cause, Reason, State, Transition},
+    lifecycle::{Action, Ending, Event, LoopId, Now, Outcome, Plan, TaskId},
+    words::{
+        restart::{RestartPolicy, When},
+        state::{Cause, Reason, State, Transition},
+    },
 };
 
 /// Where the replay stands. An action is shown before [`Seen`] takes it in, an event as well.

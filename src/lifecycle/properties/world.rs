@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use super::{
-    super::{Action, Event, Lifecycle, LoopId, Mutant, Now, Outcome, TaskId},
     INVARIANTS, Invariant,
     script::{Begin, Cancelled, LoopLife, Script, Start},
     seen::{Point, Seen},
 };
+use crate::lifecycle::{Action, Event, Lifecycle, LoopId, Mutant, Now, Outcome, TaskId};
 
 /// A service that is still up then is asked to stop.
 const LONG: (usize, Now) = (300, Duration::from_secs(40));

@@ -152,7 +152,7 @@ fn threads_that_never_wait_have_a_part_of_the_queue_to_themselves() {
     }
     let logger = rig.logger.clone();
     let service = thread::spawn(move || {
-        super::super::never_wait();
+        crate::logging::never_wait();
         let begun = Instant::now();
         for n in 0..1000 {
             say(&*logger, format_args!("stopping {n}"));

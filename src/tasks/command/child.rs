@@ -19,7 +19,7 @@ use super::{
     error::CommandError,
     life::{Life, ROOM},
 };
-use crate::{block, current};
+use crate::{channel::this_thread, kit::block};
 
 /// What has become of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,7 +149,7 @@ impl Child {
     /// thread of a loop, but for a task's on the reference loop [`Thread`](crate::Thread), which may wait for a task that is not on its own.
     pub fn output_within(mut self, timeout: Duration) -> Result<Output, CommandError> {
         self.kill.get_or_insert_with(|| KillOnDrop(self.life.clone()));
-        if !current::may_block_on(self.life.place().as_ref()) {
+        if !this_thread::may_block_on(self.life.place().as_ref()) {
             return Err(CommandError::WouldBlock);
         }
         block::on(self.output(), Some(timeout)).unwrap_or(Err(CommandError::TimedOut))

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     TaskRef,
-    mailbox::Shared,
-    sync::{Mutex, lock},
+    channel::shared::Shared,
+    kit::sync::{Mutex, lock},
 };
 
 #[derive(Default)]

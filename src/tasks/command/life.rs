@@ -15,10 +15,9 @@ use super::{
     error::CommandError,
 };
 use crate::{
-    current,
-    mailbox::Shared,
-    suspect::Fate,
-    sync::{Mutex, lock},
+    channel::{shared::Shared, this_thread},
+    kit::sync::{Mutex, lock},
+    words::suspect::Fate,
 };
 
 /// How much of an output waits for whoever reads it, before the child has to wait; and how much input waits for the child.
@@ -209,7 +208,7 @@ impl Life {
 
     /// The task whose code runs here learns that the child has ended: that may be why it fails next.
     fn tell_whoever_asks(&self) {
-        if let Some(run) = current::run() {
+        if let Some(run) = this_thread::run() {
             let now = self.place().map_or_else(Instant::now, |loop_| loop_.clock().now());
             run.tidings.tell(now, &self.fate);
         }

@@ -13,10 +13,10 @@ use std::{
 use futures_io::AsyncRead;
 
 use super::{
-    super::runner::yield_once,
     child::{ChildInput, ChildOutput},
     error::CommandError,
 };
+use crate::tasks::runner::yield_once;
 
 /// How much output is collected, unless [something else](Run::limit) is said.
 const LIMIT: usize = 16 * 1024 * 1024;

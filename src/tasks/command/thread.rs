@@ -33,10 +33,9 @@ use super::{
 };
 use crate::{
     Context, Counter, EventLoop, Gauge, Reply, Result, Shutdown,
-    hosted::catch,
-    reply::Completer,
-    sigchld::ChildEvents,
-    sync::{Mutex, lock},
+    channel::{hosted::catch, reply::Completer},
+    kit::sync::{Mutex, lock},
+    service::sigchld::ChildEvents,
 };
 
 /// How much is read at a time.
@@ -117,7 +116,7 @@ impl Crew {
         };
         core.open(&bell, incarnation.loop_.clone());
         let work = move || {
-            let _entered = crate::current::enter(&incarnation.label, &incarnation.loop_);
+            let _entered = crate::channel::this_thread::enter(&incarnation.label, &incarnation.loop_);
             watch.run(ends);
         };
         if let Err(error) = thread::Builder::new().name(format!("{}-children", cx.name())).spawn(work) {

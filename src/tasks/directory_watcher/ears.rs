@@ -13,7 +13,7 @@ use notify::{
     event::{AccessKind, AccessMode, EventKind, ModifyKind},
 };
 
-use crate::sync::{AtomicBool, Mutex, Ordering, lock};
+use crate::kit::sync::{AtomicBool, Mutex, Ordering, lock};
 
 /// Of more places than this none is remembered: all is looked at.
 const MOST: usize = 10_000;

@@ -12,7 +12,7 @@ use std::{
 use super::{Change, Entry};
 use crate::{
     CallError, TaskHandle, TaskRef,
-    sync::{Mutex, lock},
+    kit::sync::{Mutex, lock},
 };
 
 /// The way to a [`DirectoryWatcher`](super::DirectoryWatcher), from any thread. It survives restarts.

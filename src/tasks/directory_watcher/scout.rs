@@ -17,7 +17,7 @@ use super::{
     Change, Entry,
     ears::{Ears, Inbox, Look},
 };
-use crate::sync::{Mutex, lock};
+use crate::kit::sync::{Mutex, lock};
 
 /// A file that was written to so shortly before it was looked at may be written to again without a new time.
 const GRAIN: Duration = Duration::from_millis(20);

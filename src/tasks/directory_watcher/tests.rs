@@ -13,7 +13,7 @@ use super::{
     ears::{Inbox, Look},
     scout::{Known, Root, Scout},
 };
-use crate::sync::{Mutex, lock};
+use crate::kit::sync::{Mutex, lock};
 
 /// How long a wait may take.
 const SOON: Duration = Duration::from_secs(10);

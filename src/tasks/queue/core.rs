@@ -18,17 +18,21 @@ use std::{
 };
 
 use super::{
-    super::durations::Durations,
     handle::SubmitError,
     store::{AnyStore, Clock, DeadLetter, Entry, ItemId, Lease, Refusal, Refused},
 };
 use crate::{
     CallError, Context, Counter, EventLoop, Gauge, Reply, TaskRef,
-    hosted::{Control, catch},
-    remote::Address,
-    reply::{Completer, Unread},
-    sync::{Mutex, lock},
-    trace::Span,
+    channel::{
+        hosted::{Control, catch},
+        remote::Address,
+        reply::{Completer, Unread},
+    },
+    kit::{
+        sync::{Mutex, lock},
+        trace::Span,
+    },
+    tasks::durations::Durations,
 };
 
 pub(super) struct Core<T, R> {

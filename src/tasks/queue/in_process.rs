@@ -22,7 +22,7 @@ use std::{
 use super::store::{Clock, DeadLetter, Entry, ItemId, Lease, Refusal, Refused, Store};
 use crate::{
     Result,
-    sync::{Mutex, lock},
+    kit::sync::{Mutex, lock},
 };
 
 /// How many dead letters are kept: the newest.

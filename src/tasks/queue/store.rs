@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     Error, Result,
-    sync::{Mutex, lock},
+    kit::sync::{Mutex, lock},
 };
 
 /// Which item: unique among all processes that share a store.
@@ -93,12 +93,12 @@ pub enum Refusal {
 /// By which a store that knows when its next item is due, and has no timers, has its [`take`](Store::take) polled again then.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
-    time: crate::clock::Clock,
+    time: crate::kit::clock::Clock,
     due: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Clock {
-    pub(super) fn new(time: crate::clock::Clock) -> Self {
+    pub(super) fn new(time: crate::kit::clock::Clock) -> Self {
         Self { time, due: Arc::default() }
     }
 

@@ -19,7 +19,10 @@ use super::{
     store::ItemId,
 };
 use crate::{
-    Context, Error, EventLoop, Reply, Shutdown, clock::Clock, current, hosted::catch, incarnation::Incarnation,
+    Context, Error, EventLoop, Reply, Shutdown,
+    channel::{hosted::catch, this_thread},
+    kit::clock::Clock,
+    task::incarnation::Incarnation,
     tasks::TryLater,
 };
 
@@ -324,7 +327,7 @@ impl OnThread {
             for job in todo {
                 // For the log of a panic: whose code it was.
                 let Incarnation { label, loop_, span, .. } = &*incarnation;
-                let _entered = current::enter(label, loop_);
+                let _entered = this_thread::enter(label, loop_);
                 span.get().run(job);
             }
             completer.complete(Ok(()));

@@ -20,7 +20,7 @@ use crate::{CallError, Context, Error, Reason, Result, Shutdown, Timers};
 
 /// How the workers of one incarnation are told to end.
 pub(super) struct Shift {
-    clock: crate::clock::Clock,
+    clock: crate::kit::clock::Clock,
     ends: Shutdown,
     /// What waits is worked on first.
     drains: Cell<bool>,
@@ -29,7 +29,7 @@ pub(super) struct Shift {
 }
 
 impl Shift {
-    pub(super) fn new(clock: crate::clock::Clock) -> Rc<Self> {
+    pub(super) fn new(clock: crate::kit::clock::Clock) -> Rc<Self> {
         Rc::new(Self { clock, ends: Shutdown::new(), drains: Cell::new(false), cutoff: Cell::new(None) })
     }
 

@@ -1,0 +1,17 @@
+//! The cross-loop channel: how a closure gets onto a loop's thread, how a future lives there, and how the answer comes back.
+//!
+//! `Shared` (in `shared`) is what all threads see of a loop: its queue, its flags, who waits for it. It lives as long as the service, through all
+//! incarnations of the loop. `Local` is what only the loop's thread sees: the values that Remotes reach, and the futures. It lives for one incarnation,
+//! inside the mailbox that the adapter drives.
+//!
+//! Here belongs what every loop does with jobs and futures. It knows no kind of loop, no service and no task.
+//!
+//! May use: kit, words, reactor, counters.
+
+pub(crate) mod hosted;
+pub(crate) mod local;
+pub(crate) mod queue;
+pub(crate) mod remote;
+pub(crate) mod reply;
+pub(crate) mod shared;
+pub(crate) mod this_thread;

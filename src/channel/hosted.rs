@@ -1,0 +1,159 @@
+//! The wrapper around every future that a loop hosts.
+//!
+//! Whatever executor polls it: the inner future is dropped in place, there and then, when it ends, panics or is cancelled; polls and drops run
+//! under `catch_unwind`; and `end` is called exactly once, after the inner future is gone. So a waker, or an executor's own task handle, that lives
+//! on elsewhere keeps nothing of the user's alive.
+
+use std::{
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use atomic_waker::AtomicWaker;
+use pin_project_lite::pin_project;
+
+use super::{shared::Shared, this_thread};
+use crate::{
+    kit::{
+        clock::Wakes,
+        sync::{AtomicBool, Ordering},
+        trace::Span,
+    },
+    service::panic_hook::panic_message,
+};
+
+/// How a hosted future ended.
+#[derive(Debug)]
+pub(crate) enum Ended<R> {
+    Returned(R),
+    Panicked(String),
+    Cancelled,
+}
+
+/// Cancels a hosted future from any thread: a flag looked at before each poll, and its waker.
+#[derive(Debug)]
+pub(crate) struct Control {
+    cancelled: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Control {
+    pub(crate) fn new() -> Self {
+        Self { cancelled: AtomicBool::new(false), waker: AtomicWaker::new() }
+    }
+
+    pub(crate) fn cancel(&self) {
+        self.mark();
+        self.wake();
+    }
+
+    /// Cancels it, and leaves it to the caller to [wake](Self::wake) it.
+    pub(crate) fn mark(&self) {
+        self.cancelled.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Wakes this when it is cancelled; the last one counts.
+    pub(crate) fn register(&self, waker: &std::task::Waker) {
+        self.waker.register(waker);
+    }
+}
+
+pin_project! {
+    pub(crate) struct Hosted<F: Future, E: FnOnce(Ended<F::Output>)> {
+        #[pin]
+        inner: Option<F>,
+        end: Option<E>,
+        control: Arc<Control>,
+        label: this_thread::Label,
+        span: Span,
+        loop_: Arc<Shared>,
+        wakes: Wakes,
+    }
+
+    impl<F: Future, E: FnOnce(Ended<F::Output>)> PinnedDrop for Hosted<F, E> {
+        fn drop(this: Pin<&mut Self>) {
+            // Its executor dropped it.
+            this.finish(Ended::Cancelled);
+        }
+    }
+}
+
+impl<F: Future, E: FnOnce(Ended<F::Output>)> Hosted<F, E> {
+    /// `end` is called with how it ended, after the inner future is dropped, on the thread that polled or dropped it.
+    pub(crate) fn new(
+        inner: F,
+        control: Arc<Control>,
+        label: this_thread::Label,
+        span: Span,
+        loop_: Arc<Shared>,
+        end: E,
+    ) -> Self {
+        loop_.future_begins();
+        let wakes = Wakes::new(loop_.clock());
+        Self { inner: Some(inner), end: Some(end), control, label, span, loop_, wakes }
+    }
+
+    fn finish(self: Pin<&mut Self>, ended: Ended<F::Output>) {
+        let mut this = self.project();
+        let Some(end) = this.end.take() else { return };
+        let _entered = this_thread::enter(this.label, this.loop_);
+        // A panic in a Drop outweighs how the future ended; `set` has put the None in place even then.
+        let span = std::mem::replace(this.span, Span::none());
+        let ended = match catch_unwind(AssertUnwindSafe(|| span.run(|| this.inner.set(None)))) {
+            Ok(()) => ended,
+            Err(panic) => Ended::Panicked(panic_message(panic)),
+        };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| end(ended))) {
+            log::error!("panicked at the end of a future: {}", panic_message(panic));
+        }
+        this.loop_.future_ends();
+        this.wakes.end();
+    }
+
+    fn poll_inner(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.as_mut().project();
+        // Register, then look: a cancel in between finds the waker.
+        this.control.waker.register(cx.waker());
+        let Some(inner) = this.inner.as_pin_mut() else { return Poll::Ready(()) };
+        if this.control.is_cancelled() {
+            self.finish(Ended::Cancelled);
+            return Poll::Ready(());
+        }
+        let output = {
+            let _entered = this_thread::enter(this.label, this.loop_);
+            catch_unwind(AssertUnwindSafe(|| this.span.in_scope(|| inner.poll(cx))))
+        };
+        match output {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(output)) => self.finish(Ended::Returned(output)),
+            Err(panic) => self.finish(Ended::Panicked(panic_message(panic))),
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<F: Future, E: FnOnce(Ended<F::Output>)> Future for Hosted<F, E> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let polled = self.as_mut().project().wakes.polled(cx);
+        let waker = polled.waker(cx);
+        self.poll_inner(&mut Context::from_waker(waker))
+    }
+}
+
+/// Runs something of the user's; what it said if it panicked.
+pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(panic_message)
+}

@@ -1,0 +1,450 @@
+//! The answer to a cross-loop call.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Weak},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use atomic_waker::AtomicWaker;
+
+use super::{
+    hosted::{Control, Ended},
+    remote::Address,
+    shared::Shared,
+    this_thread,
+};
+use crate::kit::{
+    block,
+    sync::{AtomicBool, Mutex, Ordering, lock},
+};
+
+/// Why a call has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The loop, or the task that shared the value, has ended for good, was abandoned, or never got that far.
+    Stopped,
+    /// The mailbox holds as many jobs as it may; the closure was not run.
+    Full,
+    /// The closure, the future, or a Drop of theirs panicked with this message.
+    Panicked(String),
+    /// The work that was asked for failed, and said this: an item of a [`Queue`](crate::tasks::Queue).
+    Failed(String),
+    /// It was cancelled, or begun on a loop that then died.
+    Cancelled,
+    /// [`Reply::wait`] ran out of time. What was asked goes on.
+    TimedOut,
+    /// [`Reply::wait`] on a thread that drives a loop: it would block the loop, or wait for itself. Await the reply instead.
+    WouldBlock,
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped => f.write_str("the other side has stopped"),
+            Self::Full => f.write_str("the mailbox is full"),
+            Self::Panicked(message) => write!(f, "the call panicked: {message}"),
+            Self::Failed(message) => write!(f, "the work failed: {message}"),
+            Self::Cancelled => f.write_str("the call was cancelled"),
+            Self::TimedOut => f.write_str("no answer in time"),
+            Self::WouldBlock => f.write_str("a blocking wait on a loop's thread"),
+        }
+    }
+}
+
+impl std::error::Error for CallError {}
+
+struct State<R> {
+    inner: Mutex<Inner<R>>,
+}
+
+struct Inner<R> {
+    result: Option<Result<R, CallError>>,
+    done: bool,
+    waker: Option<Waker>,
+    cancelled: bool,
+    /// Nobody holds the reply any more.
+    dropped: bool,
+    /// Told if nobody reads the failure that is in `result`.
+    unread: Option<Arc<Unread>>,
+    /// Of the future that makes the answer, if a future does.
+    control: Option<Arc<Control>>,
+}
+
+/// Hears of a failure that no reply of several was read for: when the last of them, which share it, is dropped.
+pub(crate) struct Unread {
+    read: AtomicBool,
+    tell: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Unread {
+    pub(crate) fn new(tell: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { read: AtomicBool::new(false), tell: Box::new(tell) })
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        if !self.read.load(Ordering::Acquire) {
+            (self.tell)();
+        }
+    }
+}
+
+impl<R> State<R> {
+    /// Asks whatever makes the answer to stop.
+    fn cancel(&self) {
+        let control = {
+            let mut inner = lock(&self.inner);
+            inner.cancelled = true;
+            inner.control.clone()
+        };
+        if let Some(control) = control {
+            control.cancel();
+        }
+    }
+
+    /// The first result counts.
+    fn resolve(&self, result: Result<R, CallError>) {
+        let (waker, unused) = {
+            let mut inner = lock(&self.inner);
+            if inner.done {
+                (None, Some(result))
+            } else {
+                inner.done = true;
+                inner.result = Some(result);
+                (inner.waker.take(), None)
+            }
+        };
+        drop(unused);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// A reply that waits, as its target lists it.
+pub(crate) trait Waiting: Send + Sync {
+    fn stopped(&self);
+    /// Has it polled once more.
+    fn look_again(&self);
+}
+
+/// What a child's reply is listed by once it is awaited on another loop: the answer itself need not be `Send`.
+#[derive(Default)]
+struct Abandoned {
+    told: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Waiting for Abandoned {
+    fn stopped(&self) {
+        self.told.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    fn look_again(&self) {
+        self.waker.wake();
+    }
+}
+
+impl<R: Send> Waiting for State<R> {
+    fn stopped(&self) {
+        self.resolve(Err(CallError::Stopped));
+    }
+
+    fn look_again(&self) {
+        let waker = lock(&self.inner).waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// The answer to [`Remote::call`](crate::Remote::call) or [`spawn`](crate::Remote::spawn): a future, on any executor or none.
+///
+/// It always resolves. Dropped, it detaches: what was asked goes on, unobserved.
+///
+/// # Cancel safety
+///
+/// Polling it through a reference (`&mut reply` in a `select!`) loses nothing.
+#[must_use = "dropping a reply detaches it: await it, or say so with `.detach()`"]
+pub struct Reply<R> {
+    state: Arc<State<R>>,
+    /// Where it is listed while it waits, so that an abandoned loop's waiters are told.
+    target: Option<(Arc<Address>, Weak<dyn Waiting>)>,
+    listed: Option<(Arc<Shared>, usize)>,
+    /// Whether its target, which is at no loop yet, will have it look again.
+    noted: bool,
+    polled: bool,
+    /// The loop of a child.
+    home: Option<Arc<Shared>>,
+    abandoned: Option<Arc<Abandoned>>,
+}
+
+impl<R> Reply<R> {
+    /// A reply from this very thread: `R` may be `!Send`.
+    pub(crate) fn local() -> (Self, Completer<R>) {
+        let inner = Inner {
+            result: None,
+            done: false,
+            waker: None,
+            cancelled: false,
+            dropped: false,
+            unread: None,
+            control: None,
+        };
+        let state = Arc::new(State { inner: Mutex::new(inner) });
+        let reply = Self {
+            state: state.clone(),
+            target: None,
+            listed: None,
+            noted: false,
+            polled: false,
+            home: None,
+            abandoned: None,
+        };
+        (reply, Completer { state, begun: false })
+    }
+
+    /// The reply of a child on this loop.
+    pub(crate) fn of_child(loop_: &Arc<Shared>) -> (Self, Completer<R>) {
+        let (mut reply, completer) = Self::local();
+        reply.home = Some(loop_.clone());
+        (reply, completer)
+    }
+
+    /// Lets what was asked go on unobserved.
+    pub fn detach(self) {}
+
+    /// Asks that it stop: a queued closure is never run, a future is dropped on its loop before its next poll. A closure that runs already goes on.
+    pub fn cancel(self) {
+        self.state.cancel();
+    }
+
+    /// A future of the same answer that cancels when it is dropped.
+    pub fn cancel_on_drop(self) -> CancelOnDrop<R> {
+        CancelOnDrop(self)
+    }
+
+    /// Whether the answer is there.
+    pub fn is_done(&self) -> bool {
+        lock(&self.state.inner).done
+    }
+
+    /// Blocks this thread until the answer is there.
+    ///
+    /// # Errors
+    ///
+    /// Those of the reply, [`TimedOut`](CallError::TimedOut) after `timeout` (what was asked goes on), and [`WouldBlock`](CallError::WouldBlock), at
+    /// once, on the thread of a loop. Only a task on the reference loop [`Thread`](crate::Thread) may wait, for another loop.
+    pub fn wait(self, timeout: Duration) -> Result<R, CallError> {
+        let asked = self.target.as_ref().and_then(|(address, _)| address.loop_().cloned());
+        let target =
+            asked.or_else(|| self.listed.as_ref().map(|(loop_, _)| loop_.clone())).or_else(|| self.home.clone());
+        // A sign of life may be asked of this very loop.
+        let is_own = target.is_none() && this_thread::is_driven();
+        let may_block = !is_own && this_thread::may_block_on(target.as_ref());
+        if !self.is_done() && !may_block {
+            return Err(CallError::WouldBlock);
+        }
+        block::on(self, Some(timeout)).unwrap_or(Err(CallError::TimedOut))
+    }
+
+    /// Sees to it that a child's reply that is awaited elsewhere hears of it when its loop is left behind; says whether that has happened.
+    fn is_abandoned(&mut self, cx: &Context<'_>) -> bool {
+        let Some(home) = self.home.as_ref().filter(|home| !this_thread::is_on(home)) else { return false };
+        if self.abandoned.is_none() {
+            let abandoned: Arc<Abandoned> = Arc::default();
+            let waiting: Arc<dyn Waiting> = abandoned.clone();
+            let Some(id) = home.list(&Arc::downgrade(&waiting)) else { return true };
+            self.listed = Some((home.clone(), id));
+            self.abandoned = Some(abandoned);
+        }
+        self.abandoned.as_ref().is_some_and(|abandoned| {
+            abandoned.waker.register(cx.waker());
+            abandoned.told.load(Ordering::Acquire)
+        })
+    }
+
+    fn unlist(&mut self) {
+        if let Some((target, id)) = self.listed.take() {
+            target.unlist(id);
+        }
+    }
+}
+
+impl<R: Send + 'static> Reply<R> {
+    /// A reply from what is asked of this address.
+    pub(crate) fn from(address: &Arc<Address>) -> (Self, Completer<R>) {
+        let (mut reply, completer) = Self::local();
+        let state: Arc<dyn Waiting> = reply.state.clone();
+        reply.target = Some((address.clone(), Arc::downgrade(&state)));
+        (reply, completer)
+    }
+}
+
+impl<R> Future for Reply<R> {
+    type Output = Result<R, CallError>;
+
+    /// # Panics
+    ///
+    /// When polled after it was ready.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        // The waker is cloned, and the one before dropped, outside the lock: they are anybody's code, and who resolves this takes the lock. A first poll
+        // mostly keeps its waker, and a second one mostly finds the answer: each locks once.
+        let mut waker = if this.polled { None } else { Some(cx.waker().clone()) };
+        this.polled = true;
+        loop {
+            let mut inner = lock(&this.state.inner);
+            if inner.done {
+                let (result, unread) = (inner.result.take(), inner.unread.take());
+                drop(inner);
+                if let Some(unread) = unread {
+                    unread.read.store(true, Ordering::Release);
+                }
+                this.unlist();
+                return Poll::Ready(result.expect("a Reply was polled after it was ready"));
+            }
+            if inner.waker.as_ref().is_some_and(|kept| kept.will_wake(cx.waker())) {
+                break;
+            }
+            if let Some(waker) = waker.take() {
+                let before = inner.waker.replace(waker);
+                drop(inner);
+                drop(before);
+                break;
+            }
+            drop(inner);
+            waker = Some(cx.waker().clone());
+        }
+        if this.is_abandoned(cx) {
+            return Poll::Ready(Err(CallError::Stopped));
+        }
+        if let (None, Some((address, waiting))) = (&this.listed, &this.target)
+            && let Some(loop_) = address.loop_or_later(waiting, &mut this.noted)
+        {
+            match loop_.list(waiting) {
+                Some(id) => this.listed = Some((loop_.clone(), id)),
+                // The loop is dead: what it had accepted is not coming any more. This wakes us.
+                None => this.state.resolve(Err(CallError::Stopped)),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl<R> Drop for Reply<R> {
+    fn drop(&mut self) {
+        self.unlist();
+        let (unread, cancelled) = {
+            let mut inner = lock(&self.state.inner);
+            inner.dropped = true;
+            (inner.unread.take(), inner.cancelled)
+        };
+        // Who has cancelled it wants to hear no more of it.
+        if let (Some(unread), true) = (unread, cancelled) {
+            unread.read.store(true, Ordering::Release);
+        }
+    }
+}
+
+impl<R> fmt::Debug for Reply<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("done", &self.is_done()).finish()
+    }
+}
+
+/// The future of [`Reply::cancel_on_drop`].
+#[derive(Debug)]
+#[must_use = "dropping it cancels"]
+pub struct CancelOnDrop<R>(Reply<R>);
+
+impl<R> Future for CancelOnDrop<R> {
+    type Output = Result<R, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+impl<R> Drop for CancelOnDrop<R> {
+    fn drop(&mut self) {
+        self.0.state.cancel();
+    }
+}
+
+/// The other end of a [`Reply`]. Dropped, it resolves it too.
+pub(crate) struct Completer<R> {
+    state: Arc<State<R>>,
+    begun: bool,
+}
+
+impl<R> Completer<R> {
+    pub(crate) fn is_cancelled(&self) -> bool {
+        lock(&self.state.inner).cancelled
+    }
+
+    /// Through which the future that makes the answer is cancelled; made when it is first asked for, since most answers need none.
+    pub(crate) fn control(&self) -> Arc<Control> {
+        let mut inner = lock(&self.state.inner);
+        let cancelled = inner.cancelled;
+        let control = inner.control.get_or_insert_with(|| Arc::new(Control::new())).clone();
+        drop(inner);
+        if cancelled {
+            control.cancel();
+        }
+        control
+    }
+
+    /// Whether anybody holds the reply still.
+    pub(crate) fn is_awaited(&self) -> bool {
+        Arc::strong_count(&self.state) > 1
+    }
+
+    /// Completes with a failure; if nobody reads it, that is told.
+    pub(crate) fn fail(self, error: CallError, unread: Arc<Unread>) {
+        let unused = {
+            let mut inner = lock(&self.state.inner);
+            if inner.dropped && inner.cancelled {
+                unread.read.store(true, Ordering::Release);
+            }
+            if inner.done || inner.dropped { Some(unread) } else { inner.unread.replace(unread) }
+        };
+        drop(unused);
+        self.complete(Err(error));
+    }
+
+    /// From here on, being dropped means Cancelled, not Stopped.
+    pub(crate) fn begin(&mut self) {
+        self.begun = true;
+    }
+
+    /// Being dropped means Stopped once more: what was begun has come to nothing, and waits to be begun by another.
+    pub(crate) fn begin_anew(&mut self) {
+        self.begun = false;
+    }
+
+    pub(crate) fn complete(self, result: Result<R, CallError>) {
+        self.state.resolve(result);
+    }
+
+    pub(crate) fn end(self, ended: Ended<R>) {
+        self.complete(match ended {
+            Ended::Returned(value) => Ok(value),
+            Ended::Panicked(message) => Err(CallError::Panicked(message)),
+            Ended::Cancelled => Err(CallError::Cancelled),
+        });
+    }
+}
+
+impl<R> Drop for Completer<R> {
+    fn drop(&mut self) {
+        self.state.resolve(Err(if self.begun { CallError::Cancelled } else { CallError::Stopped }));
+    }
+}

@@ -1,0 +1,402 @@
+//! What all threads see of a loop.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    rc::Rc,
+    sync::{Arc, OnceLock, Weak},
+    task::Waker,
+    time::{Duration, Instant},
+};
+
+use async_task::Runnable;
+use slab::Slab;
+
+use super::{
+    local::Local,
+    queue::{Queue, Refused, flag},
+    remote::{Address, Work},
+    reply::{Completer, Reply, Waiting},
+    this_thread::Seen,
+};
+#[cfg(feature = "metrics")]
+use crate::Samples;
+use crate::{
+    kit::{
+        clock::{Busy, Clock},
+        discard::Discards,
+        sync::{AtomicU64, AtomicUsize, Mutex, Ordering, figure, lock},
+    },
+    words::shutdown::Shutdown,
+};
+
+/// How many jobs a mailbox holds at most, if nothing else is said.
+pub(crate) const MAILBOX_CAPACITY: usize = 1_000_000;
+
+/// Over how long the latency is shown.
+#[cfg(feature = "metrics")]
+const LATENCY_WINDOW: Duration = Duration::from_secs(60);
+
+/// What is left to be done where it may take its time: it runs code that isn't ours.
+pub(crate) type Deed = Box<dyn FnOnce() + Send>;
+
+/// What the core itself wants done on a loop's thread.
+pub(crate) type Errand = Box<dyn FnOnce(&Rc<Local>) + Send>;
+
+/// A closure on its way to a loop.
+pub(crate) enum Job {
+    /// For the value of the address with this key.
+    For(u64, Box<dyn Work>, Busy),
+    /// For the loop itself: the core's own errands.
+    Errand(Errand, Busy),
+}
+
+impl Job {
+    /// It is on its way to where it is run, or, with the default, waits for that.
+    pub(crate) fn mark(&mut self, busy: Busy) {
+        match self {
+            Self::For(.., marked) | Self::Errand(_, marked) => *marked = busy,
+        }
+    }
+}
+
+/// What all threads see of a loop, through all its incarnations.
+pub(crate) struct Shared {
+    name: Arc<str>,
+    clock: Clock,
+    pub(crate) queue: Queue<Job, Runnable>,
+    /// Hosted futures that are not gone yet.
+    live: AtomicUsize,
+    waiting: Mutex<WaitingList>,
+    heartbeats: Mutex<Vec<Completer<()>>>,
+    addresses: Mutex<BTreeMap<u64, Weak<Address>>>,
+    discards: Discards,
+    /// The key of the address that stands for the loop's Native.
+    native_key: AtomicU64,
+    shutdown: Mutex<Shutdown>,
+    // What the loop's thread is at, for the report of a stuck loop: written by it alone, read by the supervisor, so Relaxed is enough.
+    polling: figure::AtomicUsize,
+    since: figure::AtomicU64,
+    in_turn: figure::AtomicBool,
+    turns: figure::AtomicU64,
+    jobs: figure::AtomicU64,
+    dropped: figure::AtomicU64,
+    #[cfg(feature = "metrics")]
+    latency: Samples,
+}
+
+/// Replies that somebody waits for right now. Once the loop is dead nobody is taken in.
+#[derive(Default)]
+struct WaitingList {
+    dead: bool,
+    /// It keeps its memory: to wait costs no allocation.
+    replies: Slab<Weak<dyn Waiting>>,
+}
+
+/// The time since this process first looked.
+pub(crate) fn clock() -> Duration {
+    clock_at(Instant::now())
+}
+
+/// The time from when this process first looked until `now`.
+pub(crate) fn clock_at(now: Instant) -> Duration {
+    static EPOCH: OnceLock<Instant> = OnceLock::new();
+    now.saturating_duration_since(*EPOCH.get_or_init(Instant::now))
+}
+
+impl Shared {
+    pub(crate) fn new(name: &str) -> Arc<Self> {
+        Self::with_clock(name, Clock::default())
+    }
+
+    /// A loop of a service, which has one clock.
+    pub(crate) fn with_clock(name: &str, clock: Clock) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.into(),
+            clock,
+            queue: Queue::new(MAILBOX_CAPACITY),
+            live: AtomicUsize::new(0),
+            waiting: Mutex::default(),
+            heartbeats: Mutex::default(),
+            addresses: Mutex::default(),
+            discards: Discards::default(),
+            native_key: AtomicU64::new(0),
+            shutdown: Mutex::new(Shutdown::new()),
+            polling: figure::AtomicUsize::new(0),
+            since: figure::AtomicU64::new(0),
+            in_turn: figure::AtomicBool::new(false),
+            turns: figure::AtomicU64::new(0),
+            jobs: figure::AtomicU64::new(0),
+            dropped: figure::AtomicU64::new(0),
+            #[cfg(feature = "metrics")]
+            latency: Samples::new(&[LATENCY_WINDOW]),
+        })
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(crate) fn shutdown(&self) -> Shutdown {
+        lock(&self.shutdown).clone()
+    }
+
+    /// The clock of its service.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Posts an errand; it is given back when the mailbox is closed.
+    pub(crate) fn errand(&self, errand: impl FnOnce(&Rc<Local>) + Send + 'static) -> Result<(), Job> {
+        self.errand_quietly(errand)?;
+        self.queue.bell.ring();
+        Ok(())
+    }
+
+    /// As [`errand`](Self::errand), but leaves it to the caller to ring.
+    pub(crate) fn errand_quietly(&self, errand: impl FnOnce(&Rc<Local>) + Send + 'static) -> Result<(), Job> {
+        self.queue.push_quietly(Job::Errand(Box::new(errand), self.clock.busy()))
+    }
+
+    /// Accepts a job, or gives it back.
+    pub(crate) fn push(&self, mut job: Job) -> Result<(), Refused<Job>> {
+        job.mark(self.clock.busy());
+        self.queue.push(job)
+    }
+
+    // --- The end ---
+
+    /// Tells the loop to end once its queue is drained.
+    pub(crate) fn stop(&self, reason: crate::words::state::Reason, deadline: Option<Instant>) {
+        let waiters = self.stop_quietly(reason, deadline);
+        self.queue.bell.ring();
+        waiters.into_iter().for_each(Waker::wake);
+    }
+
+    /// As [`stop`](Self::stop), but leaves it to the caller to ring, and to wake these.
+    pub(crate) fn stop_quietly(&self, reason: crate::words::state::Reason, deadline: Option<Instant>) -> Vec<Waker> {
+        let waiters = self.shutdown().latch(reason, deadline);
+        self.queue.raise_quietly(flag::STOP);
+        waiters.unwrap_or_default()
+    }
+
+    /// Tells the loop to end at once: what is queued is dropped. What has begun goes on.
+    pub(crate) fn give_up(&self, reason: crate::words::state::Reason) {
+        self.queue.close();
+        self.discard(std::iter::from_fn(|| self.queue.pop()).collect());
+        self.stop(reason, None);
+    }
+
+    /// The loop will run no more, or was left behind: closes the mailbox, drops what is queued, and resolves everyone who waits as Stopped.
+    pub(crate) fn terminate(self: &Arc<Self>) {
+        let deeds = self.terminate_quietly();
+        self.queue.bell.ring();
+        deeds.into_iter().for_each(|deed| deed());
+    }
+
+    /// As [`terminate`](Self::terminate), but leaves it to the caller to ring, and to do these: each by itself, since one may block.
+    pub(crate) fn terminate_quietly(self: &Arc<Self>) -> Vec<Deed> {
+        self.queue.close();
+        self.queue.raise_quietly(flag::DEAD);
+        let waiting = {
+            let mut list = lock(&self.waiting);
+            list.dead = true;
+            std::mem::take(&mut list.replies)
+        };
+        let heartbeats = std::mem::take(&mut *lock(&self.heartbeats));
+        let stop = |(_, reply): (usize, Weak<dyn Waiting>)| {
+            Box::new(move || reply.upgrade().into_iter().for_each(|reply| reply.stopped())) as Deed
+        };
+        let mut deeds = waiting.into_iter().map(stop).collect::<Vec<_>>();
+        deeds.extend(heartbeats.into_iter().map(|heartbeat| Box::new(move || drop(heartbeat)) as Deed));
+        let this = self.clone();
+        deeds.push(Box::new(move || this.close_addresses()));
+        deeds
+    }
+
+    fn close_addresses(&self) {
+        let addresses = lock(&self.addresses).values().filter_map(Weak::upgrade).collect::<Vec<_>>();
+        addresses.iter().for_each(|address| address.close());
+        self.discard(std::iter::from_fn(|| self.queue.pop()).collect());
+    }
+
+    /// Whether it will run no more.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.queue.flags() & flag::DEAD != 0
+    }
+
+    /// Drops jobs that will never run.
+    pub(crate) fn discard(&self, jobs: Vec<Job>) {
+        self.count_dropped(jobs.len());
+        let name = self.name.clone();
+        self.discards.add(jobs, move |panic| log::error!("loop {name}: the drop of a queued job panicked: {panic}"));
+    }
+
+    /// Waits until the threads that drop what was queued are gone; false if one is not by then.
+    pub(crate) fn await_discards(&self, deadline: Instant) -> bool {
+        self.discards.wait(deadline)
+    }
+
+    // --- Futures ---
+
+    pub(crate) fn future_begins(&self) {
+        // On the loop's thread, which is the one that asks.
+        self.live.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn future_ends(&self) {
+        // The last one makes `Turn::Stop` possible: have another turn look. Release: when nothing lives here any more, all that lived is over.
+        if self.live.fetch_sub(1, Ordering::Release) == 1 && self.queue.publish() & (flag::STOP | flag::DEAD) != 0 {
+            self.queue.bell.ring();
+        }
+    }
+
+    pub(crate) fn live(&self) -> usize {
+        self.live.load(Ordering::Acquire)
+    }
+
+    // --- Those who wait ---
+
+    /// Lists a reply that waits for this loop; None when the loop is dead.
+    pub(crate) fn list(&self, reply: &Weak<dyn Waiting>) -> Option<usize> {
+        let mut list = lock(&self.waiting);
+        if list.dead {
+            return None;
+        }
+        Some(list.replies.insert(reply.clone()))
+    }
+
+    pub(crate) fn unlist(&self, id: usize) {
+        // Gone already when the loop is dead.
+        let reply = lock(&self.waiting).replies.try_remove(id);
+        drop(reply);
+    }
+
+    // --- Heartbeats ---
+
+    /// Asks for a sign of life: the reply is there as soon as the loop has looked at its mailbox.
+    pub(crate) fn heartbeat(&self) -> Reply<()> {
+        let (reply, completer) = Reply::local();
+        let forgotten = {
+            let mut heartbeats = lock(&self.heartbeats);
+            // Whoever gave up waiting for a loop that is stuck has asked in vain.
+            let (awaited, forgotten) = std::mem::take(&mut *heartbeats).into_iter().partition(Completer::is_awaited);
+            *heartbeats = awaited;
+            heartbeats.push(completer);
+            forgotten
+        };
+        // Outside the lock, which the supervisor takes: they hold wakers, which are anybody's code.
+        drop::<Vec<_>>(forgotten);
+        self.queue.raise(flag::HEARTBEAT);
+        if lock(&self.waiting).dead {
+            // `terminate` may have looked before; dropped, they resolve, outside the lock.
+            let heartbeats = std::mem::take(&mut *lock(&self.heartbeats));
+            drop(heartbeats);
+        }
+        reply
+    }
+
+    pub(crate) fn beat(&self) {
+        self.queue.clear(flag::HEARTBEAT);
+        let heartbeats = std::mem::take(&mut *lock(&self.heartbeats));
+        heartbeats.into_iter().for_each(|heartbeat| heartbeat.complete(Ok(())));
+    }
+
+    // --- Addresses ---
+
+    pub(crate) fn register(&self, address: &Arc<Address>) {
+        lock(&self.addresses).insert(address.key(), Arc::downgrade(address));
+    }
+
+    /// The address of the loop's Native, which the caller keeps.
+    pub(crate) fn native_address(self: &Arc<Self>) -> Arc<Address> {
+        let address = Address::at(&self.name, self);
+        self.native_key.store(address.key(), Ordering::Release);
+        address
+    }
+
+    pub(crate) fn native_key(&self) -> u64 {
+        self.native_key.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn unregister(&self, key: u64) {
+        lock(&self.addresses).remove(&key);
+    }
+
+    pub(crate) fn address(&self, key: u64) -> Option<Arc<Address>> {
+        lock(&self.addresses).get(&key).and_then(Weak::upgrade)
+    }
+
+    // --- What it is at ---
+
+    pub(crate) fn begin_turn(&self, now: Duration) -> impl Drop + '_ {
+        struct End<'a>(&'a Shared);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                self.0.in_turn.store(false, Ordering::Relaxed);
+            }
+        }
+        self.since.store(now.as_nanos() as u64, Ordering::Relaxed);
+        self.in_turn.store(true, Ordering::Relaxed);
+        self.turns.store(self.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.queue.note_depth();
+        #[cfg(feature = "metrics")]
+        if let Some(at) = self.queue.bell.rung_at() {
+            self.latency.record_at(now.saturating_sub(at).as_secs_f64(), now);
+        }
+        End(self)
+    }
+
+    fn stamp(&self) {
+        self.since.store(clock().as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// Says whose code runs now; returns whose did before. Within a turn the time of its beginning is near enough.
+    pub(crate) fn set_polling(&self, number: usize) -> usize {
+        if !self.in_turn.load(Ordering::Relaxed) && number != 0 {
+            self.stamp();
+        }
+        let before = self.polling.load(Ordering::Relaxed);
+        self.polling.store(number, Ordering::Relaxed);
+        before
+    }
+
+    pub(crate) fn seen(&self) -> Seen {
+        Seen {
+            number: self.polling.load(Ordering::Relaxed),
+            since: Duration::from_nanos(self.since.load(Ordering::Relaxed)),
+        }
+    }
+
+    pub(crate) fn count_job(&self) {
+        // Only the loop's thread writes it.
+        self.jobs.store(self.jobs.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_dropped(&self, jobs: usize) {
+        self.dropped.fetch_add(jobs as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn jobs(&self) -> u64 {
+        self.jobs.load(Ordering::Relaxed)
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn latency(&self) -> &Samples {
+        &self.latency
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("name", &self.name).field("queue", &self.queue).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,158 @@
+//! What this thread is doing for us: which loop drives it, and whose code it runs. For the panic hook, for the report of a stuck loop, and for
+//! refusing to block a loop on a [`Reply`](crate::Reply).
+//!
+//! What is ours may be used and dropped by the destructor of a thread-local, when these here may be gone already: nothing counts on them. To panic there is
+//! to abort the process.
+
+use std::{
+    cell::{Cell, RefCell},
+    marker::PhantomData,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use super::shared::Shared;
+use crate::words::suspect::Tidings;
+
+/// Whose code runs: a task, or a loop's job.
+#[derive(Clone, Debug)]
+pub(crate) struct Label {
+    /// Whose; None for what belongs to no task.
+    pub(crate) of: Option<Arc<Run>>,
+    /// The number that stands for it in [`Shared::polling`]; 0: nothing of ours.
+    pub(crate) number: usize,
+}
+
+/// One run of a task, as far as those know it whom its code calls.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) name: Arc<str>,
+    pub(crate) tidings: Tidings,
+}
+
+/// The number of a job or future that belongs to no task.
+pub(crate) const JOB: usize = usize::MAX;
+
+impl Label {
+    pub(crate) fn job() -> Self {
+        Self { of: None, number: JOB }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Driven {
+    loop_: Arc<Shared>,
+    blocking_allowed: bool,
+}
+
+thread_local! {
+    static DRIVEN: RefCell<Option<Driven>> = const { RefCell::new(None) };
+    /// How many mailboxes live on this thread though no service drives it.
+    static GUESTS: Cell<usize> = const { Cell::new(0) };
+    static LABEL: RefCell<Option<Label>> = const { RefCell::new(None) };
+}
+
+/// Marks this thread as a loop's until the guard is dropped.
+pub(crate) fn drive(loop_: &Arc<Shared>, blocking_allowed: bool) -> impl Drop + use<> {
+    struct Guard(Option<Driven>);
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            let _ = DRIVEN.try_with(|driven| driven.replace(self.0.take()));
+        }
+    }
+    let this = Driven { loop_: loop_.clone(), blocking_allowed };
+    Guard(DRIVEN.try_with(|driven| driven.replace(Some(this))).ok().flatten())
+}
+
+/// A mailbox's stay on this thread, though no service drives it, until dropped: to block the thread is to block that mailbox.
+pub(crate) struct Stay(PhantomData<Rc<()>>);
+
+impl Stay {
+    pub(crate) fn begin() -> Self {
+        let _ = GUESTS.try_with(|guests| guests.set(guests.get() + 1));
+        Self(PhantomData)
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        let _ = GUESTS.try_with(|guests| guests.set(guests.get() - 1));
+    }
+}
+
+/// Marks that this code runs until the guard is dropped.
+pub(crate) fn enter(label: &Label, loop_: &Arc<Shared>) -> impl Drop {
+    struct Guard<'a> {
+        before: Option<Label>,
+        number: usize,
+        loop_: Option<&'a Arc<Shared>>,
+    }
+    impl Drop for Guard<'_> {
+        fn drop(&mut self) {
+            if let Some(loop_) = self.loop_ {
+                loop_.set_polling(self.number);
+            }
+            let _ = LABEL.try_with(|label| label.replace(self.before.take()));
+        }
+    }
+    let before = LABEL.try_with(|current| current.replace(Some(label.clone()))).ok().flatten();
+    // A worker of the runtime is not what the loop's thread is at.
+    let on_loop = is_on(loop_);
+    let number = if on_loop { loop_.set_polling(label.number) } else { 0 };
+    Guard { before, number, loop_: on_loop.then_some(loop_) }
+}
+
+/// The names of the task and of the loop whose code this thread runs, where there are any.
+pub(crate) fn names() -> (Option<Arc<str>>, Option<Arc<str>>) {
+    let task = run().map(|run| run.name.clone());
+    let loop_ =
+        DRIVEN.try_with(|driven| driven.borrow().as_ref().map(|driven| driven.loop_.name().clone())).ok().flatten();
+    (task, loop_)
+}
+
+/// The run of a task whose code this thread runs.
+pub(crate) fn run() -> Option<Arc<Run>> {
+    LABEL.try_with(|label| label.borrow().as_ref().and_then(|label| label.of.clone())).ok().flatten()
+}
+
+/// Whether waiting here, for an answer from `target`, would block a loop that must not be blocked, or wait for itself.
+pub(crate) fn may_block_on(target: Option<&Arc<Shared>>) -> bool {
+    if GUESTS.try_with(Cell::get).unwrap_or(0) > 0 {
+        return false;
+    }
+    DRIVEN
+        .try_with(|driven| match &*driven.borrow() {
+            None => true,
+            Some(driven) => driven.blocking_allowed && target.is_none_or(|target| !Arc::ptr_eq(target, &driven.loop_)),
+        })
+        .unwrap_or(true)
+}
+
+/// Whether a loop drives this thread.
+pub(crate) fn is_driven() -> bool {
+    DRIVEN.try_with(|driven| driven.borrow().is_some()).unwrap_or(false)
+}
+
+/// Whether this thread is driven by a loop of the service with this clock.
+#[cfg(feature = "testing")]
+pub(crate) fn is_by(clock: &Arc<crate::kit::clock::Fake>) -> bool {
+    let is_by = |driven: &Driven| driven.loop_.clock().fake().is_some_and(|fake| Arc::ptr_eq(fake, clock));
+    DRIVEN.try_with(|driven| driven.borrow().as_ref().is_some_and(is_by)).unwrap_or(false)
+}
+
+/// Whether this thread is driven by that loop.
+pub(crate) fn is_on(loop_: &Arc<Shared>) -> bool {
+    DRIVEN
+        .try_with(|driven| driven.borrow().as_ref().is_some_and(|driven| Arc::ptr_eq(&driven.loop_, loop_)))
+        .unwrap_or(false)
+}
+
+/// What a loop's thread was seen doing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    /// See [`Label::number`].
+    pub(crate) number: usize,
+    /// Since when, at the latest: time since the process's first use of the clock.
+    pub(crate) since: Duration,
+}

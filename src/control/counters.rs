@@ -1,0 +1,357 @@
+//! Reads all books of a service, and what the core counts by itself.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use super::status::{Board, LoopRow, Phase, TaskRow};
+#[cfg(feature = "metrics")]
+use crate::counters::SamplesReading;
+use crate::counters::{
+    MeterOf, Warning,
+    book::{Book, Family, Instrument, Key},
+};
+
+/// All counters, gauges and samples of a service, by name: made by [`ServiceHandle::counters`](crate::ServiceHandle::counters).
+///
+/// A task's are named `{task}.{name}`, with labels `{task}.{name}{label="value"}`; the service's own `{name}`; a loop's `loop.{loop}.{name}`. What the core
+/// counts by itself, for each task and each loop, is listed in `docs/counters.md`.
+#[derive(Clone)]
+pub struct Counters(Arc<Board>);
+
+/// A counter, a gauge or samples at one moment.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
+#[non_exhaustive]
+pub enum Reading {
+    /// Of a [`Counter`](crate::Counter).
+    Counter(u64),
+    /// Of a [`Gauge`](crate::Gauge). One that is [asked](crate::Meter::gauge_from), and doesn't answer in time or panics, is left out, and there is a
+    /// [warning](crate::ServiceHandle::warnings) that names it.
+    Gauge(f64),
+    /// Of [`Samples`](crate::Samples).
+    #[cfg(feature = "metrics")]
+    Samples(SamplesReading),
+}
+
+impl Reading {
+    /// Each number in it by its name: a single one has none; those of samples are `count`, `sum`, `average`, `min`, `max`, and, for each window,
+    /// `p99.60` and so on, with the window's seconds.
+    pub fn numbers(&self) -> Vec<(String, f64)> {
+        match self {
+            Self::Counter(value) => vec![(String::new(), *value as f64)],
+            Self::Gauge(value) => vec![(String::new(), *value)],
+            #[cfg(feature = "metrics")]
+            Self::Samples(samples) => {
+                let SamplesReading { count, sum, average, min, max, windows } = samples;
+                let mut numbers = vec![("count".to_owned(), *count as f64), ("sum".to_owned(), *sum)];
+                let figures = [("average", average), ("min", min), ("max", max)];
+                numbers.extend(figures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), (*value)?))));
+                for of in windows {
+                    numbers.push((format!("count.{}", of.window), of.count as f64));
+                    numbers.push((format!("sum.{}", of.window), of.sum));
+                    let values = of.figures().into_iter();
+                    numbers.extend(values.map(|(name, value)| (format!("{name}.{}", of.window), value)));
+                }
+                numbers
+            }
+        }
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl crate::counters::WindowReading {
+    /// Those that there are, by name.
+    pub(super) fn figures(&self) -> Vec<(&'static str, f64)> {
+        let Self { average, min, max, p50, p99, .. } = self;
+        let figures = [("average", average), ("min", min), ("max", max), ("p50", p50), ("p99", p99)];
+        figures.into_iter().filter_map(|(name, value)| Some((name, (*value)?))).collect()
+    }
+}
+
+/// Whose it is.
+#[derive(Clone)]
+pub(super) enum Owner {
+    Service,
+    Task { name: Arc<str>, event_loop: Arc<str> },
+    Loop { name: Arc<str>, kind: &'static str },
+}
+
+/// One that can be read.
+pub(super) struct Entry {
+    pub(super) owner: Owner,
+    pub(super) key: Key,
+    pub(super) family: Family,
+    pub(super) source: Source,
+}
+
+pub(super) enum Source {
+    /// Somebody made it: in this book, or the core in the service's.
+    Made(Arc<Book>, Instrument),
+    /// The core counts it.
+    Own(Reading),
+}
+
+impl Entry {
+    fn name(&self) -> String {
+        match &self.owner {
+            Owner::Service => self.key.to_string(),
+            Owner::Task { name, .. } => format!("{name}.{}", self.key),
+            Owner::Loop { name, .. } => format!("loop.{name}.{}", self.key),
+        }
+    }
+}
+
+/// A task's or the service's exports and warnings, beside its entries.
+pub(super) struct Words {
+    pub(super) owner: Owner,
+    pub(super) exports: BTreeMap<String, String>,
+    pub(super) warnings: Vec<Warning>,
+}
+
+impl Counters {
+    pub(crate) fn new(board: Arc<Board>) -> Self {
+        Self(board)
+    }
+
+    /// All of them.
+    pub fn all(&self) -> BTreeMap<String, Reading> {
+        self.those(|_| true)
+    }
+
+    /// The one of this name. Only that one is read.
+    pub fn get(&self, name: &str) -> Option<Reading> {
+        self.those(|known| known == name).remove(name)
+    }
+
+    /// Those whose names this regular expression matches somewhere.
+    ///
+    /// ```
+    /// # use interloop::Service;
+    /// # let service = Service::new("shop");
+    /// let of_http = service.handle().counters().matching(r"^http\.")?;
+    /// # drop(of_http);
+    /// # Ok::<(), interloop::PatternError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When it is no regular expression, as [`regex_lite`](https://docs.rs/regex-lite) has them.
+    #[cfg(feature = "metrics")]
+    pub fn matching(&self, pattern: &str) -> Result<BTreeMap<String, Reading>, PatternError> {
+        let pattern = regex_lite::Regex::new(pattern).map_err(|why| PatternError(why.to_string()))?;
+        Ok(self.those(|name| pattern.is_match(name)))
+    }
+
+    /// Each number by itself: what samples have is spread, as [`Reading::numbers`] names it: `http.request_duration.p99.60`.
+    pub fn numbers(&self) -> BTreeMap<String, f64> {
+        let spread = |(name, reading): (String, Reading)| {
+            let numbers = reading.numbers().into_iter();
+            numbers.map(move |(of, value)| (if of.is_empty() { name.clone() } else { format!("{name}.{of}") }, value))
+        };
+        self.all().into_iter().flat_map(spread).collect()
+    }
+
+    /// Lets the counter or the samples of this name begin anew; nothing that is added meanwhile is lost. False when there are none: gauges, and what the core
+    /// counts by itself, go on.
+    pub fn reset(&self, name: &str) -> bool {
+        // Not `any`: each is to be reset.
+        self.made().into_iter().filter(|(known, _)| known == name).fold(false, |any, (_, one)| one.reset() || any)
+    }
+
+    /// Lets all counters and samples begin anew.
+    pub fn reset_all(&self) {
+        for (_, instrument) in self.made() {
+            instrument.reset();
+        }
+    }
+
+    /// What tasks and service [export](crate::Context::export), named in the same way.
+    pub fn exports(&self) -> BTreeMap<String, String> {
+        let spread = |words: Words| {
+            let prefix = match words.owner {
+                Owner::Task { name, .. } => format!("{name}."),
+                _ => String::new(),
+            };
+            words.exports.into_iter().map(move |(name, value)| (format!("{prefix}{name}"), value))
+        };
+        self.words().into_iter().flat_map(spread).collect()
+    }
+
+    fn those(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Reading> {
+        let entries = self.entries().into_iter().map(|entry| (entry.name(), entry));
+        // By name before they are read: the later of two goes before.
+        let entries = entries.filter(|(name, _)| wanted(name)).collect::<BTreeMap<_, _>>();
+        self.read(entries.into_values().collect()).into_iter().map(|(entry, reading)| (entry.name(), reading)).collect()
+    }
+
+    /// Reads these, in order, but for gauges that don't answer.
+    pub(super) fn read(&self, entries: Vec<Entry>) -> Vec<(Entry, Reading)> {
+        let meters = entries.iter().filter_map(|entry| match &entry.source {
+            Source::Made(book, instrument) => {
+                Some(MeterOf { book: book.clone(), key: entry.key.clone(), instrument: instrument.clone() })
+            }
+            Source::Own(_) => None,
+        });
+        let mut readings = self.0.asker().read(&meters.collect::<Vec<_>>()).into_iter();
+        let read = |entry: Entry| {
+            let reading = match &entry.source {
+                Source::Own(reading) => Some(reading.clone()),
+                Source::Made(..) => readings.next().flatten(),
+            };
+            reading.map(|reading| (entry, reading))
+        };
+        entries.into_iter().filter_map(read).collect()
+    }
+
+    fn made(&self) -> Vec<(String, Instrument)> {
+        let entries = self.entries().into_iter().filter_map(|entry| {
+            let name = entry.name();
+            match entry.source {
+                Source::Made(_, instrument) => Some((name, instrument)),
+                Source::Own(_) => None,
+            }
+        });
+        entries.collect()
+    }
+
+    pub(super) fn service(&self) -> &str {
+        self.0.name()
+    }
+
+    pub(super) fn version(&self) -> Option<String> {
+        self.0.version()
+    }
+
+    /// All there are now, to be read outside of any lock: to read may be to call the user's code. What the core counts comes first.
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        let (phase, ready, uptime) = self.0.vitals();
+        let service = [
+            ("ready", "", "Whether all tasks run and no stop was requested.", flag(ready)),
+            ("uptime", "seconds", "The time since the start.", Reading::Gauge(uptime.as_secs_f64())),
+            ("stopping", "", "Whether a stop was requested.", flag(phase >= Phase::Stopping)),
+            ("lost_lines", "", "Lines of the log that were lost.", Reading::Counter(self.0.lost_lines())),
+        ];
+        let mut entries = Vec::new();
+        own(&mut entries, &Owner::Service, "interloop", service);
+        self.0.rows(|tasks, loops| {
+            for row in loops {
+                loop_entries(&mut entries, row, self.0.book());
+            }
+            for row in tasks {
+                task_entries(&mut entries, row, loops);
+            }
+            for row in tasks {
+                made(&mut entries, &task_owner(row, loops), row.info.book());
+            }
+        });
+        made(&mut entries, &Owner::Service, self.0.book());
+        entries
+    }
+
+    pub(super) fn words(&self) -> Vec<Words> {
+        let mut words = vec![words(Owner::Service, self.0.book(), None)];
+        self.0.rows(|tasks, loops| {
+            words.extend(tasks.iter().map(|row| self::words(task_owner(row, loops), row.info.book(), Some(&row.name))));
+        });
+        words
+    }
+}
+
+fn words(owner: Owner, book: &Book, task: Option<&str>) -> Words {
+    Words { owner, exports: book.exports(), warnings: book.warnings(task) }
+}
+
+fn task_owner(row: &TaskRow, loops: &[LoopRow]) -> Owner {
+    let event_loop = loops.get(row.event_loop).map_or_else(|| Arc::from(""), |row| row.shared.name().clone());
+    Owner::Task { name: row.name.clone(), event_loop }
+}
+
+fn flag(holds: bool) -> Reading {
+    Reading::Gauge(f64::from(u8::from(holds)))
+}
+
+fn count(count: usize) -> Reading {
+    Reading::Gauge(count as f64)
+}
+
+fn own<const N: usize>(
+    entries: &mut Vec<Entry>,
+    owner: &Owner,
+    namespace: &str,
+    readings: [(&str, &str, &str, Reading); N],
+) {
+    entries.extend(readings.map(|(name, unit, help, reading)| Entry {
+        owner: owner.clone(),
+        key: Key { name: name.to_owned(), labels: Vec::new() },
+        family: Family { namespace: Some(namespace.to_owned()), unit: unit.to_owned(), help: help.to_owned() },
+        source: Source::Own(reading),
+    }));
+}
+
+fn made(entries: &mut Vec<Entry>, owner: &Owner, book: &Arc<Book>) {
+    entries.extend(book.meters().into_iter().map(|(key, instrument)| {
+        let family = book.family(&key.name);
+        Entry { owner: owner.clone(), key, family, source: Source::Made(book.clone(), instrument) }
+    }));
+}
+
+fn task_entries(entries: &mut Vec<Entry>, row: &TaskRow, loops: &[LoopRow]) {
+    let (children, spawned) = row.info.children();
+    let readings = [
+        ("running", "", "Whether it runs.", flag(row.state == crate::State::Running)),
+        ("restarts", "", "How often it began anew.", Reading::Counter(u64::from(row.incarnation.saturating_sub(1)))),
+        ("children", "", "Its children that live.", count(children)),
+        ("spawned", "", "Its children so far.", Reading::Counter(spawned)),
+    ];
+    own(entries, &task_owner(row, loops), "interloop_task", readings);
+}
+
+#[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "whose book: the samples' alone"))]
+fn loop_entries(entries: &mut Vec<Entry>, row: &LoopRow, book: &Arc<Book>) {
+    let shared = &row.shared;
+    let queue = &shared.queue;
+    let owner = Owner::Loop { name: shared.name().clone(), kind: row.kind };
+    let readings = [
+        ("running", "", "Whether it takes turns.", flag(row.running)),
+        ("restarts", "", "How often it began anew.", Reading::Counter(u64::from(row.incarnation.saturating_sub(1)))),
+        ("turns", "", "Turns of its mailbox.", Reading::Counter(shared.turns())),
+        ("jobs", "", "Jobs that it has run.", Reading::Counter(shared.jobs())),
+        ("dropped", "", "Jobs that were dropped unrun.", Reading::Counter(shared.dropped())),
+        ("depth", "", "Jobs in its mailbox.", count(queue.len())),
+        ("depth_most", "", "The most jobs that were in its mailbox.", count(queue.high_water())),
+        ("depth_limit", "", "The most jobs that may be in its mailbox.", count(queue.capacity())),
+        ("futures", "", "Futures that it hosts.", count(shared.live())),
+    ];
+    own(entries, &owner, "interloop_loop", readings);
+    #[cfg(feature = "metrics")]
+    entries.push(Entry {
+        owner,
+        key: Key { name: "latency".to_owned(), labels: Vec::new() },
+        family: Family {
+            namespace: Some("interloop_loop".to_owned()),
+            unit: "seconds".to_owned(),
+            help: "From the first post to a loop at rest to the turn that runs it.".to_owned(),
+        },
+        source: Source::Made(book.clone(), Instrument::Samples(shared.latency().clone())),
+    });
+}
+
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Counters").field(&self.0.name()).finish()
+    }
+}
+
+/// It is no regular expression.
+#[cfg(feature = "metrics")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatternError(String);
+
+#[cfg(feature = "metrics")]
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not a regular expression: {}", self.0)
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl std::error::Error for PatternError {}

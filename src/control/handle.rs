@@ -1,0 +1,455 @@
+//! The service, from any thread.
+
+use std::{
+    any::{TypeId, type_name},
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use super::{
+    events::{Events, Message},
+    status::Board,
+};
+use crate::{
+    Counters, Meter, Offer, OptionError, Options, Phase, Reason, Reloaded, Remote, Reply, Report, Shutdown, State,
+    Status, TaskHandle, Warning, Watch,
+    channel::{remote::Address, shared::Job},
+    kit::{
+        block,
+        clock::Clock,
+        sync::{Mutex, lock},
+    },
+    lifecycle::Event,
+    options::{CoreOptions, Host, Live},
+    service::supervisor::DISCARD_TIMEOUT,
+};
+
+/// Controls a service from any thread: `Clone + Send + Sync`, before, during and after its run. Its calls never block.
+#[derive(Clone)]
+pub struct ServiceHandle(Arc<Inner>);
+
+struct Inner {
+    events: Events,
+    clock: Clock,
+    board: Arc<Board>,
+    shutdown: Shutdown,
+    addresses: Mutex<BTreeMap<String, Named>>,
+    /// By task.
+    offers: Mutex<BTreeMap<String, Vec<Offer>>>,
+    live: OnceLock<Live>,
+    #[cfg(feature = "logging")]
+    logger: OnceLock<crate::logging::Logger>,
+}
+
+#[derive(Clone)]
+struct Named {
+    address: Arc<Address>,
+    id: TypeId,
+    type_name: &'static str,
+}
+
+impl ServiceHandle {
+    pub(crate) fn new(name: &str, events: Events, clock: Clock) -> Self {
+        Self(Arc::new(Inner {
+            events,
+            board: Board::new(name, clock.clone()),
+            clock,
+            shutdown: Shutdown::new(),
+            addresses: Mutex::default(),
+            offers: Mutex::default(),
+            live: OnceLock::new(),
+            #[cfg(feature = "logging")]
+            logger: OnceLock::new(),
+        }))
+    }
+
+    pub(crate) fn board(&self) -> &Arc<Board> {
+        &self.0.board
+    }
+
+    pub(crate) fn events(&self) -> &Events {
+        &self.0.events
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// The service's name.
+    pub fn name(&self) -> &str {
+        self.0.board.name()
+    }
+
+    /// Asks the service to stop: in order, on time. Latched, also before the start; the first reason wins.
+    pub fn request_shutdown(&self, reason: impl Into<Reason>) {
+        self.0.events.send(Event::ShutdownRequested(reason.into()));
+    }
+
+    /// The signal that the service as a whole is stopping.
+    pub fn shutdown(&self) -> Shutdown {
+        self.0.shutdown.clone()
+    }
+
+    /// Stops all tasks in order and starts them anew; the loops go on. Every task must have been added by
+    /// [`task_with`](crate::Service::task_with), else nothing happens but a warning.
+    pub fn restart(&self) {
+        self.0.events.send(Event::RestartService);
+    }
+
+    /// Stops one task, after what requires it, and starts them anew. They must have been added by [`task_with`](crate::Service::task_with), else nothing
+    /// happens but a warning.
+    ///
+    /// # Errors
+    ///
+    /// When no task of the running service has this name.
+    pub fn restart_task(&self, name: &str) -> Result<(), UnknownName> {
+        self.0.events.send(Event::RestartTask(self.task(name)?));
+        Ok(())
+    }
+
+    /// Stops one task, after what requires it. The service goes on.
+    ///
+    /// # Errors
+    ///
+    /// When no task of the running service has this name.
+    pub fn stop_task(&self, name: &str) -> Result<(), UnknownName> {
+        self.0.events.send(Event::StopTask(self.task(name)?));
+        Ok(())
+    }
+
+    fn task(&self, name: &str) -> Result<usize, UnknownName> {
+        self.0.board.task_rows(|rows| {
+            rows.iter().position(|row| &*row.name == name).ok_or_else(|| UnknownName {
+                what: format!("task {name}"),
+                known: rows.iter().map(|row| row.name.to_string()).collect(),
+            })
+        })
+    }
+
+    /// The service at this moment.
+    pub fn status(&self) -> Status {
+        self.0.board.status()
+    }
+
+    /// All counters, gauges and samples: to read all, one, or those that match; to begin anew.
+    pub fn counters(&self) -> Counters {
+        Counters::new(self.0.board.clone())
+    }
+
+    /// Makes counters, gauges and samples of the service as a whole, for what belongs to no task.
+    pub fn meter(&self) -> Meter {
+        Meter::new(self.0.board.book().clone())
+    }
+
+    /// Shows a value of the service in the [status](Self::status).
+    pub fn export(&self, name: &str, value: impl fmt::Display) {
+        self.0.board.book().export(name, value.to_string());
+    }
+
+    /// Takes an exported value of the service back; says whether it was there.
+    pub fn unexport(&self, name: &str) -> bool {
+        self.0.board.book().unexport(name)
+    }
+
+    /// Says that something needs somebody's attention, as [`Context::warn`](crate::Context::warn) does for a task.
+    pub fn warn(&self, name: &str, text: impl fmt::Display) {
+        let text = text.to_string();
+        if self.0.board.book().warn(name, text.clone()) {
+            log::warn!(target: self.name(), "{name}: {text}");
+        }
+    }
+
+    /// What needs somebody's attention: what the service says first, then what tasks say.
+    pub fn warnings(&self) -> Vec<Warning> {
+        self.0.board.warnings()
+    }
+
+    /// Clears a warning, by the name that [`Warning`] shows: `{task}.{name}`, or `{name}` of one of the service's own. Says whether it was there.
+    pub fn clear_warning(&self, name: &str) -> bool {
+        self.0.board.clear_warning(name)
+    }
+
+    /// Clears all warnings.
+    pub fn clear_warnings(&self) {
+        self.0.board.clear_warnings();
+    }
+
+    /// Whether all tasks run, and no stop has been requested.
+    pub fn is_ready(&self) -> bool {
+        self.0.board.is_ready()
+    }
+
+    /// What a task is at, without all else of the [status](Self::status), which asks gauges; None where no task has this name.
+    pub fn task_state(&self, task: &str) -> Option<State> {
+        self.0.board.task_state(task)
+    }
+
+    /// What the service as a whole is at.
+    pub fn phase(&self) -> Phase {
+        self.0.board.phase()
+    }
+
+    /// Follows the transitions of all tasks from now on, beginning with the present states.
+    pub fn watch(&self) -> Watch {
+        self.0.board.watch()
+    }
+
+    /// Waits until all tasks that will start have started; false if the service stopped before that.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it does nothing else.
+    pub fn started(&self) -> impl Future<Output = bool> + Send + 'static {
+        self.0.board.started()
+    }
+
+    /// Waits until the service has ended. One that was never started has no end to report.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it does nothing else.
+    pub fn ended(&self) -> impl Future<Output = Report> + Send + 'static {
+        self.0.board.ended()
+    }
+
+    /// As [`started`](Self::started), blocking this thread; false also after `timeout`.
+    pub fn wait_started(&self, timeout: Duration) -> bool {
+        block::on(self.started(), Some(timeout)).unwrap_or(false)
+    }
+
+    /// Asks each running loop for a sign of life, through its own mailbox. A reply is there as soon as the loop has looked.
+    pub fn heartbeats(&self) -> Vec<(Arc<str>, Reply<()>)> {
+        let loops = self.0.board.running_loops();
+        loops.iter().map(|shared| (shared.name().clone(), shared.heartbeat())).collect()
+    }
+
+    /// The Remote of a slot or of a loop's Native, by name.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of this name, or it reaches another type; the error names both.
+    pub fn remote<T: 'static>(&self, name: &str) -> Result<Remote<T>, UnknownName> {
+        let addresses = lock(&self.0.addresses);
+        match addresses.get(name) {
+            Some(named) if named.id == TypeId::of::<T>() => Ok(Remote::new(named.address.clone())),
+            Some(named) => Err(UnknownName {
+                what: format!("remote {name} of type {} (it reaches a {})", type_name::<T>(), named.type_name),
+                known: Vec::new(),
+            }),
+            None => Err(UnknownName {
+                what: format!("remote {name} of type {}", type_name::<T>()),
+                known: addresses.keys().cloned().collect(),
+            }),
+        }
+    }
+
+    /// Where a task listens, as it has [said](crate::Context::bound): nowhere before it has, and after it has ended.
+    ///
+    /// # Errors
+    ///
+    /// When no task of the running service has this name.
+    #[cfg(feature = "net")]
+    pub fn addresses(&self, task: &str) -> Result<Vec<crate::net::Address>, UnknownName> {
+        let id = self.task(task)?;
+        Ok(self.0.board.task_rows(|rows| rows[id].info.book().bound()))
+    }
+
+    /// The handle that a task [offers](crate::TaskSettings::offers), by the task's name and the handle's type.
+    ///
+    /// # Errors
+    ///
+    /// When no task of this name offers one, or it is of another type; the error names both.
+    pub fn task_handle<H: TaskHandle>(&self, task: &str) -> Result<H, UnknownName> {
+        let (of_task, tasks) = {
+            let offers = lock(&self.0.offers);
+            (offers.get(task).cloned().unwrap_or_default(), offers.keys().cloned().collect::<Vec<_>>())
+        };
+        // Outside the lock: cloning a handle is the user's code.
+        let found = of_task.iter().find(|offer| offer.id() == TypeId::of::<H>());
+        found.and_then(Offer::get).ok_or_else(|| {
+            let wanted = format!("handle of type {} of task {task}", type_name::<H>());
+            let (what, known) = match &*of_task {
+                [] => (wanted, tasks.iter().map(|task| format!("one of task {task}")).collect()),
+                others => {
+                    let others = others.iter().map(Offer::type_name).collect::<Vec<_>>().join(", a ");
+                    (format!("{wanted} (it offers a {others})"), Vec::new())
+                }
+            };
+            UnknownName { what, known }
+        })
+    }
+
+    pub(crate) fn offer(&self, task: &str, offer: Offer) {
+        lock(&self.0.offers).entry(task.to_owned()).or_default().push(offer);
+    }
+
+    /// Tells the handles of this task that it has ended; without a name, those of all tasks.
+    pub(crate) fn end_offers(&self, task: Option<&str>) {
+        self.offers_of(task).iter().for_each(Offer::tell_ended);
+    }
+
+    /// The handles of this task; without a name, those of all tasks.
+    pub(crate) fn offers_of(&self, task: Option<&str>) -> Vec<Offer> {
+        let offers = lock(&self.0.offers);
+        let wanted = offers.iter().filter(|(name, _)| task.is_none_or(|task| task == *name));
+        wanted.flat_map(|(_, offers)| offers.iter().cloned()).collect()
+    }
+
+    /// Makes a Remote known by name; false if the name is taken.
+    pub(crate) fn register<T: 'static>(&self, name: &str, address: &Arc<Address>) -> bool {
+        let named = Named { address: address.clone(), id: TypeId::of::<T>(), type_name: type_name::<T>() };
+        lock(&self.0.addresses).insert(name.to_owned(), named).is_none()
+    }
+
+    /// The service has ended, or will never start: whoever asks, or waits, is told that it is stopped. Returned is
+    /// what waited for a value on no loop yet.
+    pub(crate) fn close_addresses(&self) -> Vec<Job> {
+        let addresses = lock(&self.0.addresses).values().map(|named| named.address.clone()).collect::<Vec<_>>();
+        let deadline = Instant::now() + DISCARD_TIMEOUT;
+        let mut left = Vec::new();
+        for address in addresses {
+            left.extend(address.close_and_take());
+            if let Some(loop_) = address.loop_() {
+                loop_.terminate();
+                loop_.await_discards(deadline);
+            }
+        }
+        left
+    }
+
+    /// The options of the service, its tasks and its loops: to look at, and to set while it runs.
+    pub fn options(&self) -> Options {
+        Options(self.clone())
+    }
+
+    /// The service's [own options](crate::Service::options), parsed, as they are now; None before the start, or when they are of another type.
+    pub fn own_options<O: clap::Args>(&self) -> Option<O> {
+        let (_, matches) = self.0.live.get()?.cell(0)?.latest();
+        O::from_arg_matches(&matches).ok()
+    }
+
+    /// Reads the file of `--config`, those of `*_FILE` variables and systemd's credentials again, and [what tasks read](crate::Context::on_reload), checks
+    /// everything, and puts it in force: all of it, or, if there is an error, nothing. Tasks [are told](crate::Context::option_changes). The log file is opened anew, without this call waiting for it. What came of it is logged, too.
+    ///
+    /// Unlike the other calls it reads files, on this thread.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong; the service runs on as it was.
+    pub fn reload(&self) -> Result<Reloaded, OptionError> {
+        self.reopen_log("");
+        self.reload_options("")
+    }
+
+    /// Opens the log file anew, first of all of a reload, so that the rest is in the new one. The reason stands before what is logged.
+    pub(crate) fn reopen_log(&self, why: &str) {
+        #[cfg(not(feature = "logging"))]
+        let _ = why;
+        #[cfg(feature = "logging")]
+        if let Some(logger) = self.0.logger.get() {
+            logger.reopen(why);
+        }
+    }
+
+    /// The rest of a reload.
+    pub(crate) fn reload_options(&self, why: &str) -> Result<Reloaded, OptionError> {
+        let reloaded = self.options().reload();
+        match &reloaded {
+            Ok(reloaded) if reloaded.changes().is_empty() => {
+                log::info!(target: self.name(), "{why}reloaded: {reloaded}");
+            }
+            Ok(reloaded) => {
+                for change in reloaded.changes() {
+                    log::info!(target: self.name(), "{why}reloaded: {change}");
+                }
+            }
+            Err(error) => {
+                for line in error.lines() {
+                    log::error!(target: self.name(), "{why}not reloaded: {line}");
+                }
+            }
+        }
+        reloaded
+    }
+
+    /// Changes what is logged, from now on: `info,http=debug`, as for `--log-level`. It is the same as to [set](Options::set) that option.
+    ///
+    /// # Errors
+    ///
+    /// When the words are wrong, or the service has no log of its own: it was [started](crate::Service::start) inside something else, or the host has
+    /// installed a logger.
+    #[cfg(feature = "logging")]
+    pub fn set_log_levels(&self, levels: &str) -> crate::Result {
+        self.options().set("log-level", levels).map(drop).map_err(|error| crate::Error::new(error.to_string()))
+    }
+
+    /// What is logged now; None where [`set_log_levels`](Self::set_log_levels) would fail.
+    #[cfg(feature = "logging")]
+    pub fn log_levels(&self) -> Option<String> {
+        let logger = self.0.logger.get().filter(|logger| logger.note().is_none())?;
+        Some(logger.levels().to_string())
+    }
+
+    #[cfg(feature = "logging")]
+    pub(crate) fn set_logger(&self, logger: crate::logging::Logger) {
+        self.0.board.set_lost_lines(logger.lost_lines().clone());
+        let _ = self.0.logger.set(logger);
+    }
+
+    pub(crate) fn set_live(&self, live: Live) {
+        let _ = self.0.live.set(live);
+    }
+
+    pub(crate) fn live(&self) -> Option<&Live> {
+        self.0.live.get()
+    }
+}
+
+impl Host for ServiceHandle {
+    #[cfg(feature = "logging")]
+    fn can_log(&self) -> bool {
+        self.0.logger.get().is_some_and(|logger| logger.note().is_none())
+    }
+
+    #[cfg(not(feature = "logging"))]
+    fn can_log(&self) -> bool {
+        false
+    }
+
+    fn apply(&self, core: &CoreOptions) {
+        #[cfg(feature = "logging")]
+        if let Some(logger) = self.0.logger.get() {
+            logger.set_levels(core.log_level.clone());
+        }
+        let CoreOptions { drain_delay, shutdown_timeout, .. } = *core;
+        self.0.events.tell(Message::Timing { drain_delay, shutdown_timeout });
+    }
+}
+
+impl fmt::Debug for ServiceHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceHandle").field("name", &self.name()).field("phase", &self.phase()).finish()
+    }
+}
+
+/// There is nothing of this name, or of this type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownName {
+    what: String,
+    known: Vec<String>,
+}
+
+impl fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no {}", self.what)?;
+        if !self.known.is_empty() {
+            write!(f, "; there is {}", self.known.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for UnknownName {}

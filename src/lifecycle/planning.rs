@@ -1,0 +1,157 @@
+//! What was declared, checked and made into a [`Plan`]; and shown: as a list, as a graph for dot.
+//!
+//! All that can be known to be wrong with tasks and loops is found here, before any thread starts: a [`GraphError`] names it.
+//! What is declared is checked as a whole, whatever is selected; only what loops claim is looked at among those in use.
+//!
+//! Everything takes time in proportion to the tasks and their dependencies, and nothing recurses.
+
+mod chain;
+mod check;
+mod edges;
+mod error;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::HashMap, time::Duration};
+
+use self::edges::Edges;
+pub(crate) use self::{
+    chain::overlong_chain,
+    error::GraphError,
+    show::{graphviz, list},
+};
+use super::{LoopId, LoopPlan, Plan, RestartPolicy, TaskId, TaskPlan};
+
+/// A task, as it was declared.
+#[derive(Clone, Debug)]
+pub(crate) struct Declared {
+    pub(crate) name: String,
+    /// Its loop, by its place among the declared ones.
+    pub(crate) event_loop: LoopId,
+    pub(crate) requires: Vec<String>,
+    pub(crate) after: Vec<String>,
+    pub(crate) last: bool,
+    pub(crate) start_timeout: Duration,
+    pub(crate) stop_timeout: Duration,
+    pub(crate) restart: RestartPolicy,
+    /// Whether it can be made anew (`task_with`).
+    pub(crate) restartable: bool,
+}
+
+/// A loop instance, as it was declared.
+#[derive(Clone, Debug)]
+pub(crate) struct DeclaredLoop {
+    pub(crate) name: String,
+    /// `EventLoop::NAME`.
+    pub(crate) kind: &'static str,
+    pub(crate) needs_main_thread: bool,
+    /// What of the process's it claims for itself.
+    pub(crate) claims: Option<&'static str>,
+    pub(crate) restart: RestartPolicy,
+    /// Whether it is started even without a task.
+    pub(crate) wanted: bool,
+}
+
+/// What a plan says besides its tasks and loops.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    pub(crate) drain_delay: Duration,
+    pub(crate) shutdown_timeout: Duration,
+    pub(crate) seed: u64,
+}
+
+/// A plan, and the way back to what was declared.
+#[derive(Clone, Debug)]
+pub(crate) struct Planned {
+    pub(crate) plan: Plan,
+    /// Each task of the plan, by its place among the declared ones.
+    pub(crate) tasks: Vec<usize>,
+    /// Each loop of the plan, by its place among the declared ones.
+    pub(crate) loops: Vec<usize>,
+}
+
+/// Checks what was declared and reduces it to the `selection`, with all that this requires; `None` selects everything.
+///
+/// Tasks and loops keep their order. A loop without a selected task is left out, unless it is wanted.
+pub(crate) fn plan(
+    tasks: &[Declared],
+    loops: &[DeclaredLoop],
+    selection: Option<&[String]>,
+    timing: Timing,
+) -> Result<Planned, GraphError> {
+    check::loop_names(loops)?;
+    let ids = check::task_names(tasks)?;
+    let edges = Edges::resolve(tasks, &ids)?;
+    let order = edges.dependencies_first().map_err(|cycle| GraphError::cycle(&cycle, tasks))?;
+    check::last(tasks, &edges)?;
+    check::restarts(tasks, loops, &edges, &order)?;
+
+    let selected = match selection {
+        Some(names) => edges.with_required(&find(names, &ids)?),
+        None => vec![true; tasks.len()],
+    };
+    let mut in_use: Vec<bool> = loops.iter().map(|declared| declared.wanted).collect();
+    for (task, _) in tasks.iter().zip(&selected).filter(|(_, selected)| **selected) {
+        in_use[task.event_loop] = true;
+    }
+    let (planned_tasks, planned_loops) = (Kept::new(&selected), Kept::new(&in_use));
+    check::claims(planned_loops.kept.iter().map(|&declared| &loops[declared]))?;
+
+    let task_plan = |&id: &usize| {
+        let task = &tasks[id];
+        TaskPlan {
+            name: task.name.as_str().into(),
+            event_loop: planned_loops.ids[task.event_loop],
+            requires: planned_tasks.renumber(edges.requires(id)),
+            after: planned_tasks.renumber(edges.after(id)),
+            last: task.last,
+            start_timeout: task.start_timeout,
+            stop_timeout: task.stop_timeout,
+            restart: task.restart.clone(),
+            restartable: task.restartable,
+        }
+    };
+    let loop_plan = |&id: &usize| LoopPlan { name: loops[id].name.as_str().into(), restart: loops[id].restart.clone() };
+    let plan = Plan {
+        tasks: planned_tasks.kept.iter().map(task_plan).collect(),
+        loops: planned_loops.kept.iter().map(loop_plan).collect(),
+        drain_delay: timing.drain_delay,
+        shutdown_timeout: timing.shutdown_timeout,
+        seed: timing.seed,
+    };
+    Ok(Planned { plan, tasks: planned_tasks.kept, loops: planned_loops.kept })
+}
+
+/// The tasks with these names, which were typed by somebody.
+fn find(names: &[String], ids: &HashMap<&str, TaskId>) -> Result<Vec<TaskId>, GraphError> {
+    let find = |name: &String| ids.get(name.as_str()).copied().ok_or_else(|| GraphError::UnknownSelected(name.clone()));
+    names.iter().map(find).collect()
+}
+
+/// Some of the things that were declared, numbered anew.
+struct Kept {
+    /// New number to old.
+    kept: Vec<usize>,
+    /// Old number to new; [`LEFT_OUT`] for those that were.
+    ids: Vec<usize>,
+}
+
+const LEFT_OUT: usize = usize::MAX;
+
+impl Kept {
+    fn new(keep: &[bool]) -> Self {
+        let mut kept = Vec::with_capacity(keep.len());
+        let mut ids = vec![LEFT_OUT; keep.len()];
+        for id in (0..keep.len()).filter(|&id| keep[id]) {
+            ids[id] = kept.len();
+            kept.push(id);
+        }
+        Self { kept, ids }
+    }
+
+    /// The new numbers of those that were kept.
+    fn renumber(&self, old: &[usize]) -> Vec<usize> {
+        old.iter().map(|&id| self.ids[id]).filter(|&id| id != LEFT_OUT).collect()
+    }
+}

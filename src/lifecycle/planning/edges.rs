@@ -1,0 +1,116 @@
+//! Who depends on whom, by number.
+
+use std::collections::HashMap;
+
+use super::{
+    Declared,
+    error::{GraphError, Relation},
+};
+use crate::lifecycle::TaskId;
+
+/// The dependencies of all declared tasks: each at most once, and `requires` implies `after`.
+pub(super) struct Edges {
+    requires: Vec<Vec<TaskId>>,
+    after: Vec<Vec<TaskId>>,
+}
+
+impl Edges {
+    /// Finds the tasks that the declared names mean.
+    pub(super) fn resolve(tasks: &[Declared], ids: &HashMap<&str, TaskId>) -> Result<Self, GraphError> {
+        let mut edges = Self { requires: Vec::with_capacity(tasks.len()), after: Vec::with_capacity(tasks.len()) };
+        for task in tasks {
+            let find = |names: &[String], relation| {
+                let find = |name: &String| {
+                    let found = ids.get(name.as_str()).copied();
+                    let (task, name) = (task.name.clone(), name.clone());
+                    match found {
+                        Some(_) if name == task => Err(GraphError::OnItself { task, relation }),
+                        Some(id) => Ok(id),
+                        None => Err(GraphError::UnknownDependency { task, relation, name }),
+                    }
+                };
+                let mut found = names.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+                found.sort_unstable();
+                found.dedup();
+                Ok(found)
+            };
+            let requires = find(&task.requires, Relation::Requires)?;
+            let mut after = find(&task.after, Relation::After)?;
+            after.retain(|id| requires.binary_search(id).is_err());
+            edges.requires.push(requires);
+            edges.after.push(after);
+        }
+        Ok(edges)
+    }
+
+    pub(super) fn requires(&self, task: TaskId) -> &[TaskId] {
+        &self.requires[task]
+    }
+
+    pub(super) fn after(&self, task: TaskId) -> &[TaskId] {
+        &self.after[task]
+    }
+
+    /// All tasks, each behind what it depends on; or the tasks of a cycle.
+    pub(super) fn dependencies_first(&self) -> Result<Vec<TaskId>, Vec<TaskId>> {
+        dependencies_first(self.requires.len(), |task| (&self.requires[task], &self.after[task]))
+    }
+
+    /// Whether each task is one of these, or required by one of these, near or far.
+    pub(super) fn with_required(&self, tasks: &[TaskId]) -> Vec<bool> {
+        let mut selected = vec![false; self.requires.len()];
+        let mut found = tasks.to_vec();
+        while let Some(task) = found.pop() {
+            if !std::mem::replace(&mut selected[task], true) {
+                found.extend_from_slice(&self.requires[task]);
+            }
+        }
+        selected
+    }
+}
+
+/// The numbers below `count`, each behind its dependencies (which come in two parts); or the first cycle that was found: each depends on the
+/// next, the last one on the first.
+pub(super) fn dependencies_first<'a>(
+    count: usize,
+    dependencies: impl Fn(TaskId) -> (&'a [TaskId], &'a [TaskId]),
+) -> Result<Vec<TaskId>, Vec<TaskId>> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Mark {
+        New,
+        OnPath,
+        Done,
+    }
+    let mut marks = vec![Mark::New; count];
+    let mut order = Vec::with_capacity(count);
+    // A depth-first search. Its path is kept here: a task, and what is left to look at of its dependencies.
+    let mut path = Vec::new();
+    for start in 0..count {
+        let mut next = Some(start);
+        loop {
+            match next.map(|task| (task, marks[task])) {
+                Some((task, Mark::New)) => {
+                    marks[task] = Mark::OnPath;
+                    let (requires, after) = dependencies(task);
+                    path.push((task, requires.iter().chain(after)));
+                }
+                Some((task, Mark::OnPath)) => {
+                    return Err(path
+                        .iter()
+                        .map(|(on_path, _)| *on_path)
+                        .skip_while(|on_path| *on_path != task)
+                        .collect());
+                }
+                Some((_, Mark::Done)) | None => {}
+            }
+            let Some((task, left)) = path.last_mut() else { break };
+            next = left.next().copied();
+            if next.is_none() {
+                marks[*task] = Mark::Done;
+                order.push(*task);
+                path.pop();
+            }
+        }
+    }
+    Ok(order)
+}

@@ -1,0 +1,20 @@
+//! Sockets, readiness and timers on one thread: one epoll instance behind a single descriptor, and a queue of deadlines.
+//!
+//! Here belongs what can be done with a descriptor, or a deadline, of this thread's. It knows no kind of loop: what makes it the sockets of one is in
+//! `net`. Users see all of it as [`net`](crate::net).
+//!
+//! May use: words.
+
+#[cfg(feature = "net")]
+pub(crate) mod bind;
+#[cfg(all(feature = "net", target_os = "linux"))]
+pub(crate) mod connect;
+#[cfg(all(feature = "net", target_os = "linux"))]
+pub(crate) mod epoll;
+#[cfg(feature = "net")]
+pub(crate) mod resolve;
+#[cfg(all(feature = "net", target_os = "linux"))]
+pub(crate) mod sockets;
+#[cfg(all(feature = "net", target_os = "linux"))]
+pub(crate) mod source;
+pub(crate) mod timers;

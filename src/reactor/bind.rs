@@ -1,0 +1,182 @@
+//! Listening sockets, bound, of std: nothing here knows a loop.
+//!
+//! A socket is bound, given its permissions, and only then listens: nobody gets in before.
+
+use std::{
+    fmt,
+    fs::{self, Metadata},
+    io::{self, ErrorKind},
+    net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
+    os::unix::{
+        fs::{FileTypeExt, MetadataExt, PermissionsExt, chown},
+        net::UnixListener,
+    },
+    path::{Path, PathBuf},
+};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::net::Address;
+
+/// Connections that wait to be accepted; the system may cut it down (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+
+/// A socket of std that listens, for any loop. Dropped, it is closed, and a Unix socket's file is gone.
+#[derive(Debug)]
+pub enum Bound {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix socket, with its file if that is ours to remove.
+    Unix(UnixListener, Option<SocketFile>),
+}
+
+impl Bound {
+    /// Listens on an address; port 0 is any free one. A port whose last connections are still in TIME_WAIT is free, and `[::]` takes no IPv4, so that
+    /// both can be had side by side on every system.
+    ///
+    /// # Errors
+    ///
+    /// The system's, with the address.
+    pub fn tcp(address: SocketAddr) -> Result<Self, CantListen> {
+        let bind = || {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+            socket.set_reuse_address(true)?;
+            if address.is_ipv6() {
+                socket.set_only_v6(true)?;
+            }
+            socket.bind(&address.into())?;
+            socket.listen(BACKLOG)?;
+            socket.set_nonblocking(true)?;
+            Ok(TcpListener::from(socket))
+        };
+        bind().map(Self::Tcp).map_err(|cause| CantListen::new(address, cause))
+    }
+
+    /// Listens on a Unix socket with these permissions, and of this group if one is given. A file that a dead process has left there is replaced, a
+    /// living socket is not. The file is removed when the socket is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The system's, with the path.
+    pub fn unix(path: &Path, mode: u32, group: Option<u32>) -> Result<Self, CantListen> {
+        bind_unix(path, mode, group).map_err(|cause| CantListen::new(path.display(), cause))
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn address(&self) -> io::Result<Address> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map(Address::Tcp),
+            Self::Unix(listener, _) => {
+                let address = listener.local_addr()?;
+                Ok(address.as_pathname().map_or_else(Address::unnamed, |path| Address::Unix(path.into())))
+            }
+        }
+    }
+}
+
+fn bind_unix(path: &Path, mode: u32, group: Option<u32>) -> io::Result<Bound> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let address = SockAddr::unix(path)?;
+    match socket.bind(&address) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            remove_stale(path, &address)?;
+            socket.bind(&address)?;
+        }
+        bound => bound?,
+    }
+    // From here on the file goes if anything fails.
+    let file = SocketFile::new(path)?;
+    if group.is_some() {
+        chown(path, None, group)?;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(Bound::Unix(UnixListener::from(OwnedFd::from(socket)), Some(file)))
+}
+
+/// Removes a socket that nobody listens on. Everything else stays, and is an error.
+fn remove_stale(path: &Path, address: &SockAddr) -> io::Result<()> {
+    let refused = |why| Err(io::Error::new(ErrorKind::AddrInUse, why));
+    let metadata = fs::symlink_metadata(path)?;
+    if !metadata.file_type().is_socket() {
+        return refused("there is a file that is not a socket");
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // A living one whose backlog is full must not block.
+    probe.set_nonblocking(true)?;
+    match probe.connect(address) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            log::debug!("removing the stale socket {}", path.display());
+            fs::remove_file(path)
+        }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            refused("there is a socket that may not be looked at")
+        }
+        _ => refused("somebody else listens there"),
+    }
+}
+
+/// The file of a Unix socket: removed when dropped, if it is still ours.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> io::Result<Self> {
+        // The service may change its directory before the end.
+        let path = std::path::absolute(path)?;
+        let identity = identity(&fs::symlink_metadata(&path)?);
+        Ok(Self { path, identity })
+    }
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|metadata| identity(&metadata) == self.identity) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// What could not be listened on, and why: the cause is its [source](std::error::Error::source).
+#[derive(Debug)]
+pub struct CantListen {
+    place: String,
+    cause: io::Error,
+}
+
+impl CantListen {
+    /// For places that are named in other ways.
+    pub fn new(place: impl fmt::Display, cause: io::Error) -> Self {
+        Self { place: place.to_string(), cause }
+    }
+
+    /// What the system said.
+    pub fn cause(&self) -> &io::Error {
+        &self.cause
+    }
+}
+
+impl fmt::Display for CantListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "can't listen on {}", self.place)
+    }
+}
+
+impl std::error::Error for CantListen {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}

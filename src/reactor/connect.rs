@@ -1,0 +1,35 @@
+//! Connecting on the reactor.
+
+use std::{future::poll_fn, io, os::fd::OwnedFd};
+
+use rustix::io::Errno;
+use socket2::{Domain, SockAddr, Socket as RawSocket, Type};
+
+use super::{epoll::Reactor, sockets::ReactorStream};
+use crate::net::{Address, Socket};
+
+/// Connects to the address; dropped, it closes the socket.
+pub(super) async fn connect(reactor: &Reactor, address: &Address) -> io::Result<ReactorStream> {
+    let (domain, to) = match address {
+        Address::Tcp(address) => (Domain::for_address(*address), SockAddr::from(*address)),
+        Address::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
+    };
+    let socket = RawSocket::new(domain, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&to) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
+        Err(error) => return Err(error),
+    }
+    let socket = match address {
+        Address::Tcp(_) => {
+            socket.set_tcp_nodelay(true)?;
+            Socket::Tcp(socket.into())
+        }
+        Address::Unix(_) => Socket::Unix(OwnedFd::from(socket).into()),
+    };
+    // In the reactor only now: a socket that isn't connecting yet would pass for one that is closed.
+    let stream = ReactorStream::connecting(reactor, socket)?;
+    poll_fn(|cx| stream.poll_connected(cx)).await?;
+    Ok(stream)
+}

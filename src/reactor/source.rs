@@ -1,0 +1,219 @@
+//! A descriptor in the reactor, and what is known of its readiness.
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt, io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use rustix::event::epoll::EventFlags;
+
+use super::epoll::Reactor;
+use crate::net::{Interest, Watch};
+
+const READ: u8 = 1;
+const WRITE: u8 = 2;
+const URGENT: u8 = 4;
+/// The other end will send no more: reading is worth a try for ever.
+const READ_CLOSED: u8 = 8;
+/// Nothing can be sent any more: writing is worth a try for ever.
+const WRITE_CLOSED: u8 = 16;
+
+/// What the reactor knows of a descriptor. All on one thread: readiness changes in the reactor's turns, and when somebody has found out.
+#[derive(Default)]
+pub(super) struct Readiness {
+    bits: Cell<u8>,
+    wakers: RefCell<[Option<Waker>; 3]>,
+    on_ready: RefCell<Option<Rc<dyn Fn()>>>,
+}
+
+impl Readiness {
+    /// News from the system: every edge, though nothing may have changed.
+    pub(super) fn news(&self, flags: EventFlags) {
+        let any = |of: EventFlags| flags.intersects(of);
+        let mut news = 0;
+        if any(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR) {
+            news |= READ;
+        }
+        if any(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR) {
+            news |= WRITE;
+        }
+        if any(EventFlags::PRI) {
+            news |= URGENT;
+        }
+        if any(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR) {
+            news |= READ_CLOSED;
+        }
+        if any(EventFlags::HUP | EventFlags::ERR) {
+            news |= WRITE_CLOSED;
+        }
+        self.bits.set(self.bits.get() | news);
+        // Outside of any borrow: a waker, or a callback, may do anything.
+        for (index, bit) in [READ, WRITE, URGENT].into_iter().enumerate() {
+            if news & bit != 0 {
+                let waker = self.wakers.borrow_mut()[index].take();
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+            }
+        }
+        let on_ready = self.on_ready.borrow().clone();
+        if let Some(on_ready) = on_ready {
+            on_ready();
+        }
+    }
+
+    fn poll(&self, interest: Interest, cx: &Context<'_>) -> Poll<()> {
+        if self.bits.get() & (bit(interest) | closed(interest)) != 0 {
+            return Poll::Ready(());
+        }
+        match &mut self.wakers.borrow_mut()[interest as usize] {
+            Some(waker) => waker.clone_from(cx.waker()),
+            empty => *empty = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    fn forget(&self, bits: u8) {
+        self.bits.set(self.bits.get() & !bits);
+    }
+}
+
+fn bit(interest: Interest) -> u8 {
+    match interest {
+        Interest::Read => READ,
+        Interest::Write => WRITE,
+        Interest::Urgent => URGENT,
+    }
+}
+
+fn closed(interest: Interest) -> u8 {
+    match interest {
+        Interest::Read => READ_CLOSED,
+        Interest::Write => WRITE_CLOSED,
+        Interest::Urgent => 0,
+    }
+}
+
+/// A descriptor in the reactor. It leaves the reactor before it closes.
+pub(super) struct Source<F: AsFd> {
+    pub(super) io: F,
+    readiness: Rc<Readiness>,
+    key: u64,
+    reactor: Reactor,
+}
+
+impl<F: AsFd> Source<F> {
+    pub(super) fn new(reactor: &Reactor, io: F) -> io::Result<Self> {
+        let readiness = Rc::<Readiness>::default();
+        let key = reactor.add(io.as_fd(), readiness.clone())?;
+        Ok(Self { io, readiness, key, reactor: reactor.clone() })
+    }
+
+    pub(super) fn poll_ready(&self, interest: Interest, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        self.readiness.poll(interest, cx).map(Ok)
+    }
+
+    pub(super) fn clear(&self, interest: Interest) {
+        self.readiness.forget(bit(interest));
+    }
+
+    /// Tries when it is worth a try, until it is done or there is nothing to do.
+    pub(super) fn poll_io<R>(
+        &self,
+        interest: Interest,
+        cx: &Context<'_>,
+        mut attempt: impl FnMut(&F) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        loop {
+            std::task::ready!(self.readiness.poll(interest, cx));
+            match attempt(&self.io) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // Closed, and yet not: it will be told anew, as all that comes after a try that would have blocked.
+                    self.readiness.forget(bit(interest) | closed(interest));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
+    /// As [`poll_io`](Self::poll_io) for bytes: moving fewer than asked tells that there is nothing more for now, without another try.
+    pub(super) fn poll_bytes(
+        &self,
+        interest: Interest,
+        cx: &Context<'_>,
+        asked: usize,
+        attempt: impl FnMut(&F) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let moved = std::task::ready!(self.poll_io(interest, cx, attempt))?;
+        if (1..asked).contains(&moved) {
+            self.clear(interest);
+        }
+        Poll::Ready(Ok(moved))
+    }
+
+    pub(super) fn set_on_ready(&self, on_ready: Option<Rc<dyn Fn()>>) {
+        let old = std::mem::replace(&mut *self.readiness.on_ready.borrow_mut(), on_ready);
+        drop(old);
+    }
+}
+
+impl<F: AsFd> Drop for Source<F> {
+    fn drop(&mut self) {
+        self.reactor.remove(self.key, self.io.as_fd());
+    }
+}
+
+/// A descriptor whose readiness the [`Reactor`] watches.
+pub struct ReactorWatch(Source<OwnedFd>);
+
+impl ReactorWatch {
+    /// Watches the descriptor.
+    ///
+    /// # Errors
+    ///
+    /// The system's: some descriptors, such as regular files, can't be watched.
+    pub fn new(reactor: &Reactor, fd: OwnedFd) -> io::Result<Self> {
+        Source::new(reactor, fd).map(Self)
+    }
+
+    /// Calls this, on the loop's thread, at each news of the descriptor; what is ready now is asked by [`poll_ready`](Watch::poll_ready). A panic of it
+    /// goes through the loop.
+    pub fn on_ready(&self, callback: impl Fn() + 'static) {
+        self.0.set_on_ready(Some(Rc::new(callback)));
+    }
+
+    /// Whether an operation of this kind is worth a try.
+    pub fn is_ready(&self, interest: Interest) -> bool {
+        self.0.readiness.bits.get() & (bit(interest) | closed(interest)) != 0
+    }
+}
+
+impl Watch for ReactorWatch {
+    fn fd(&self) -> &OwnedFd {
+        &self.0.io
+    }
+
+    fn poll_ready(&self, interest: Interest, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_ready(interest, cx)
+    }
+
+    fn clear(&self, interest: Interest) {
+        self.0.clear(interest);
+    }
+}
+
+impl AsFd for ReactorWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.io.as_fd()
+    }
+}
+
+impl fmt::Debug for ReactorWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ReactorWatch").field(&self.0.io).finish()
+    }
+}

@@ -1,0 +1,127 @@
+//! What panics say; and the panic hook of `run()`: one message in the log, with task, loop and place, and with a backtrace where `RUST_BACKTRACE` asks for it.
+
+use std::{
+    any::Any,
+    backtrace::Backtrace,
+    env,
+    panic::{self, PanicHookInfo},
+    ptr,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use crate::{channel::this_thread, control::handle::ServiceHandle};
+
+type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
+
+/// The services that run as the process; hardly ever is there more than one. Without one the hook does what the one before it does.
+static SERVICES: RwLock<Vec<Arc<str>>> = RwLock::new(Vec::new());
+/// Where our hook is, once it was set.
+static OURS: Mutex<usize> = Mutex::new(0);
+
+/// Panics are logged for a service until this is dropped.
+///
+/// The hook itself stays and passes on: to take it away would need a lock that a panic holds for as long as its hook takes, and would take away a hook
+/// that was set later.
+#[derive(Debug)]
+pub(crate) struct PanicHook(Arc<str>);
+
+impl PanicHook {
+    pub(crate) fn install(service: &ServiceHandle) -> Self {
+        let service = Arc::from(service.name());
+        SERVICES.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&service));
+        let mut ours = OURS.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = panic::take_hook();
+        if *ours == address(&before) {
+            panic::set_hook(before);
+            return Self(service);
+        }
+        // To take the hook is to set std's: so this is std's. It would say everything a second time, on stderr.
+        let standard = ptr::eq(&raw const *before, &raw const *panic::take_hook());
+        let hook: Hook = Box::new(move |info| {
+            let service = SERVICES.read().unwrap_or_else(PoisonError::into_inner).last().cloned();
+            let logged = service.is_some_and(|service| log_panic(&service, info));
+            if !(logged && standard) {
+                before(info);
+            }
+        });
+        *ours = address(&hook);
+        panic::set_hook(hook);
+        Self(service)
+    }
+}
+
+impl Drop for PanicHook {
+    fn drop(&mut self) {
+        let mut services = SERVICES.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ours) = services.iter().position(|service| Arc::ptr_eq(service, &self.0)) {
+            services.remove(ours);
+        }
+    }
+}
+
+fn address(hook: &Hook) -> usize {
+    (&raw const **hook).addr()
+}
+
+/// False if nobody reads the log.
+fn log_panic(service: &str, info: &PanicHookInfo<'_>) -> bool {
+    let (task, loop_) = this_thread::names();
+    let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+    let target = task.as_ref().map_or_else(|| service.to_owned(), |task| format!("{service}.{task}"));
+    let who = match (&task, &loop_) {
+        (Some(task), Some(l)) => format!("task {task} on loop {l}"),
+        (Some(task), None) => format!("task {task}"),
+        (None, Some(l)) => format!("a job on loop {l}"),
+        (None, None) => format!("thread {}", std::thread::current().name().unwrap_or("without a name")),
+    };
+    if !log::log_enabled!(target: &target, log::Level::Error) {
+        return false;
+    }
+    let said = said(info.payload()).unwrap_or(NOTHING);
+    log::error!(target: &target, "{who} panicked at {place}: {said}{}", backtrace());
+    #[cfg(feature = "logging")]
+    crate::logging::after_panic();
+    true
+}
+
+/// The lines of a backtrace, by the rules that std has for panics.
+fn backtrace() -> String {
+    match env::var_os("RUST_BACKTRACE") {
+        None => String::new(),
+        Some(off) if off == "0" => String::new(),
+        Some(full) if full == "full" => format!("\nstack backtrace:\n{:#}", Backtrace::force_capture()),
+        Some(_) => format!("\nstack backtrace:\n{}", short(&Backtrace::force_capture().to_string())),
+    }
+}
+
+/// Leaves out what std leaves out: the frames of the panic itself, and those that lead to the thread's own function.
+fn short(trace: &str) -> String {
+    let lines = trace.lines().collect::<Vec<_>>();
+    let find = |marker| lines.iter().position(|line| line.contains(marker));
+    // The place of the marker's own frame stands on a line of its own.
+    let begin = find("__rust_end_short_backtrace").map_or(0, |frame| frame + 2);
+    let end = find("__rust_begin_short_backtrace").unwrap_or(lines.len());
+    lines.get(begin..end).unwrap_or(&lines).join("\n")
+}
+
+/// What a panic that was caught has said: for who runs the code of others, such as a transport. It never panics.
+///
+/// ```
+/// let caught = std::panic::catch_unwind(|| panic!("no more {}", "tea")).unwrap_err();
+/// assert_eq!(interloop::panic_message(caught), "no more tea");
+/// ```
+pub fn panic_message(panic: Box<dyn Any + Send>) -> String {
+    let Some(text) = said(&*panic).map(str::to_owned) else {
+        // Dropping a payload of an unknown type could panic once more.
+        std::mem::forget(panic);
+        return NOTHING.to_owned();
+    };
+    text
+}
+
+const NOTHING: &str = "a panic without a message";
+
+fn said(payload: &(dyn Any + Send)) -> Option<&str> {
+    let literal = || payload.downcast_ref::<&'static str>().copied();
+    payload.downcast_ref::<String>().map(String::as_str).or_else(literal)
+}

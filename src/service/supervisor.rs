@@ -1,0 +1,766 @@
+//! The thread that owns the lifecycle. It belongs to no loop, and performs what the [lifecycle](crate::lifecycle) says.
+//!
+//! It waits for nobody: it does no I/O, and runs no code that isn't ours. What does goes to another thread: see [`outside`].
+
+mod farewell;
+pub(crate) mod outside;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+#[cfg(feature = "testing")]
+use std::future::Future;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use log::Level;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use self::outside::{Label, Lane, Outside};
+use crate::{
+    Phase, Reason, Report, ServiceHandle, State, StuckLoop, Transition,
+    channel::{
+        hosted::catch,
+        shared::{Shared, clock},
+        this_thread,
+    },
+    control::{
+        events::{Events, Message, Told},
+        status::{TaskInfo, WatchQueue},
+    },
+    kit::{
+        clock::Busy,
+        coalesced::Coalesced,
+        sync::{Mutex, lock},
+    },
+    lifecycle::{Action, Ending, Event, Lifecycle, LoopId, Outcome, TaskId},
+    options::OptionCell,
+    task::{
+        erased::{Body, Runner},
+        incarnation::Incarnation,
+    },
+    words::state::{Cause, Seconds},
+};
+
+/// What the main thread is asked to do: to drive the loop that claims it.
+pub(crate) type MainJob = Box<dyn FnOnce() + Send>;
+
+pub(crate) struct SupervisedTask {
+    pub(crate) name: Arc<str>,
+    pub(crate) event_loop: LoopId,
+    pub(crate) body: Arc<Mutex<Option<Box<dyn Body>>>>,
+    pub(crate) options: Arc<OptionCell>,
+    pub(crate) info: Arc<TaskInfo>,
+    pub(crate) restartable: bool,
+    pub(crate) incarnation: Option<Arc<Incarnation>>,
+}
+
+impl SupervisedTask {
+    /// What is left of the task, if that is the user's: its value, if it never started, or what makes one.
+    fn take_body(&self) -> Option<Box<dyn Body>> {
+        // A stuck loop may hold the lock for ever; then it stays with its thread.
+        let body = self.body.try_lock().ok().and_then(|mut body| body.take());
+        body.filter(|body| body.holds())
+    }
+}
+
+pub(crate) struct SupervisedLoop {
+    /// Locked by the deeds of the loop's lane alone: it runs the user's code.
+    pub(crate) runner: Arc<Mutex<Box<dyn Runner>>>,
+    pub(crate) main_thread: bool,
+    pub(crate) options: Arc<OptionCell>,
+    pub(crate) shared: Arc<Shared>,
+    /// Put there by the deed that starts it, to be joined by another.
+    pub(crate) thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+    pub(crate) start_timeout: Duration,
+    /// By when it is to have ended, once it was told to.
+    pub(crate) stop_by: Option<Instant>,
+    /// It has left its loop, and is to be gone by then: its incarnation, and how it left.
+    pub(crate) leaves: Option<(Instant, u32, Result<(), String>, Busy)>,
+    /// While its thread starts, or is to end.
+    pub(crate) busy: Busy,
+}
+
+/// How long the destructors of a loop's thread-locals may take once it has ended.
+const LEAVES_WITHIN: Duration = Duration::from_secs(1);
+
+/// Called at the end if a thread had to be left behind: `run()` leaves the process then. The log has been flushed, if it could be.
+pub(crate) type OnAbandoned = Box<dyn FnOnce(&Report) + Send>;
+
+/// By which clock the supervisor waits.
+#[cfg(feature = "testing")]
+enum Alarmed {
+    /// A fake one, and it is due.
+    Rings,
+    Fake,
+    Real,
+}
+
+pub(crate) struct Supervisor {
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) messages: mpsc::Receiver<Told>,
+    /// While it doesn't wait.
+    pub(crate) busy: Busy,
+    pub(crate) handle: ServiceHandle,
+    /// By the service's clock.
+    pub(crate) started: Instant,
+    /// The same moment, by the real one: the time of threads.
+    pub(crate) begun: Instant,
+    /// The next deadline by a fake clock.
+    #[cfg(feature = "testing")]
+    pub(crate) alarm: Option<crate::kit::clock::Alarm>,
+    pub(crate) tasks: Vec<SupervisedTask>,
+    pub(crate) ids: HashMap<Arc<str>, TaskId>,
+    pub(crate) loops: Vec<SupervisedLoop>,
+    /// To the main thread, if it takes jobs.
+    pub(crate) main: Option<mpsc::Sender<MainJob>>,
+    pub(crate) on_abandoned: Option<OnAbandoned>,
+    pub(crate) stuck: Vec<StuckLoop>,
+    pub(crate) stop_reason: Reason,
+    pub(crate) outside: Outside,
+    /// Until when loops are to have said that they are started.
+    pub(crate) starting: BTreeMap<LoopId, (Instant, u32)>,
+    /// Of the log, on HUP.
+    pub(crate) reopenings: Arc<Coalesced>,
+    pub(crate) reloads: Arc<Coalesced>,
+    /// Of the status, on USR1.
+    pub(crate) shows: Arc<Coalesced>,
+}
+
+impl Supervisor {
+    /// Runs the service from start to end.
+    pub(crate) fn run(mut self) -> Report {
+        let ending = catch(|| self.supervise());
+        let ending = ending.unwrap_or_else(|panic| self.die(&panic));
+        self.finish(&ending)
+    }
+
+    fn supervise(&mut self) -> Ending {
+        // What was asked for before the start comes before it: a stop means that nothing starts.
+        let mut actions = Vec::new();
+        while let Ok((message, _busy)) = self.messages.try_recv() {
+            actions.extend(self.take(message));
+        }
+        actions.extend(self.handle_event(Event::Start));
+        loop {
+            for action in actions {
+                if let Action::Finished(ending) = action {
+                    return ending;
+                }
+                self.perform(action);
+            }
+            actions = match self.next_message() {
+                Some(message) => self.take(message),
+                None => self.handle_event(Event::Tick),
+            };
+            actions.extend(self.give_up_starting());
+            actions.extend(self.give_up_leaving());
+        }
+    }
+
+    /// The last resort, after a fault of ours: all are asked to stop, and given their time, in no order. The service has failed.
+    fn die(&mut self, panic: &str) -> Ending {
+        let reason = Reason::Requested(format!("the supervisor has died: {panic}").into());
+        self.log(Level::Error, || reason.to_string());
+        self.stopping(reason.clone());
+        let deadline = Instant::now() + DYING;
+        let live = |row: &crate::control::status::TaskRow| {
+            matches!(row.state, State::Starting | State::Running | State::Stopping)
+        };
+        let live = self.handle.board().task_rows(|rows| rows.iter().map(live).collect::<Vec<_>>());
+        let mut tasks = (0..self.tasks.len()).filter(|&id| live.get(id) == Some(&true)).collect::<BTreeSet<_>>();
+        for &id in &tasks {
+            self.ask(id, reason.clone(), Some(deadline));
+        }
+        while !tasks.is_empty()
+            && let Some(message) = self.message_until(deadline)
+        {
+            if let Message::Life(Event::TaskEnded(id, number, outcome)) = message {
+                tasks.remove(&id);
+                let cause = match outcome {
+                    Outcome::Error(why) | Outcome::Suspect(why) => Cause::Error(why.into()),
+                    Outcome::Panicked(why) => Cause::Panicked(why.into()),
+                    _ => Cause::Ended,
+                };
+                self.end_of(id, number, if cause == Cause::Ended { State::Stopped } else { State::Failed }, cause);
+            }
+        }
+        let mut loops = BTreeSet::new();
+        for (id, l) in self.loops.iter().enumerate().filter(|(_, l)| lock(&l.thread).is_some()) {
+            loops.insert(id);
+            let wakers = l.shared.stop_quietly(reason.clone(), Some(deadline));
+            self.ring(id);
+            self.outside.wake(&Label::of("a waker of loop", l.shared.name()), wakers);
+        }
+        let deadline = deadline.max(Instant::now() + LEAVES_WITHIN);
+        while !loops.is_empty()
+            && let Some(message) = self.message_until(deadline)
+        {
+            if let Message::LoopIsGone(id, _) = message {
+                loops.remove(&id);
+                self.join(id);
+            }
+        }
+        for &id in &tasks {
+            let number = self.tasks[id].incarnation.as_ref().map_or(1, |incarnation| incarnation.number);
+            self.end_of(id, number, State::Cancelled, Cause::Asked(reason.clone()));
+        }
+        Ending { reason, failed: true, overdue: !tasks.is_empty(), abandoned: !loops.is_empty(), forced: None }
+    }
+
+    fn message_until(&self, deadline: Instant) -> Option<Message> {
+        loop {
+            let now = Instant::now();
+            let look = self.outside.look().map_or(deadline, |look| look.min(deadline));
+            match self.messages.recv_timeout(look.saturating_duration_since(now)) {
+                Ok((message, _busy)) => return Some(message),
+                Err(_) if now >= deadline => return None,
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// A step of a task that the lifecycle knows nothing of any more.
+    fn end_of(&self, id: TaskId, incarnation: u32, to: State, cause: Cause) {
+        let task = self.tasks[id].name.clone();
+        let at = self.now();
+        self.announce(&Transition { task, incarnation, from: State::Stopping, to, cause, at });
+    }
+
+    fn take(&mut self, message: Message) -> Vec<Action> {
+        match message {
+            Message::Life(event) => return self.handle_event(event),
+            Message::LoopLeaves(id, incarnation, ended) => {
+                // It has left in time: what its thread-locals do is not held against it.
+                let limit = Instant::now() + LEAVES_WITHIN;
+                let stop_by = self.loops[id].stop_by.and_then(|by| by.checked_sub(LEAVES_WITHIN / 10));
+                let deadline = stop_by.map_or(limit, |by| by.min(limit));
+                self.loops[id].leaves = Some((deadline, incarnation, ended, self.handle.clock().busy()));
+            }
+            Message::LoopIsGone(id, incarnation) => {
+                self.join(id);
+                let leaves = self.loops[id].leaves.take_if(|(_, leaving, ..)| *leaving == incarnation);
+                if let Some((_, _, ended, _busy)) = leaves {
+                    return self.handle_event(Event::LoopEnded(id, incarnation, ended));
+                }
+            }
+            Message::ForMain(job) => {
+                if let Some(main) = &self.main
+                    && let Err(mpsc::SendError(job)) = main.send(job)
+                {
+                    self.outside.push(Lane::Alone, Label::new("the drop of a loop for the main thread"), || drop(job));
+                }
+            }
+            Message::ShowStatus => {
+                // It asks gauges.
+                let (handle, outside, shows) = (self.handle.clone(), self.outside.clone(), self.shows.clone());
+                let show = move || outside.log(Level::Info, handle.name(), || handle.status().to_string());
+                self.ask_thread("to show the status", &shows, show);
+            }
+            Message::Reload => {
+                // Files may take their time, and whether options fit may be the user's code. It logs what comes of it.
+                let (handle, reloads) = (self.handle.clone(), self.reloads.clone());
+                let reload = move || {
+                    handle.reopen_log("HUP received, ");
+                    // A turn of its own: the next HUP's log does not wait for a file that hangs.
+                    let reloading = handle.clone();
+                    let asked = reloads.ask(move || drop(reloading.reload_options("HUP received, ")));
+                    no_thread(&handle, "to reload", asked);
+                };
+                self.ask_thread("to reload", &self.reopenings, reload);
+            }
+            #[cfg(test)]
+            Message::Panic => panic!("on purpose"),
+            Message::Timing { drain_delay, shutdown_timeout } => {
+                self.lifecycle.set_timing(drain_delay, shutdown_timeout);
+            }
+        }
+        Vec::new()
+    }
+
+    /// The next message, or None when a deadline is due. Without a deadline it sleeps: idle means idle.
+    fn next_message(&mut self) -> Option<Message> {
+        let (due, for_threads) = self.lifecycle.next_deadlines();
+        let due = due.and_then(|due| self.started.checked_add(due));
+        let for_threads = for_threads.and_then(|due| self.begun.checked_add(due));
+        #[cfg(feature = "testing")]
+        let due = match self.set_alarm(due) {
+            Alarmed::Rings => return None,
+            Alarmed::Fake => None,
+            Alarmed::Real => due,
+        };
+        let late = self.starting.values().map(|(deadline, _)| *deadline);
+        let leaving = self.loops.iter().filter_map(|l| l.leaves.as_ref().map(|(deadline, ..)| *deadline));
+        let late = late.chain(leaving).chain(self.outside.look()).min();
+        self.busy = Busy::default();
+        let told = match due.into_iter().chain(for_threads).chain(late).min() {
+            // The handle held here keeps the channel open, so this can't fail.
+            None => self.messages.recv().ok(),
+            Some(deadline) => self.messages.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok(),
+        };
+        let (message, busy) = match told {
+            Some((message, busy)) => (Some(message), busy),
+            None => (None, self.handle.clock().busy()),
+        };
+        self.busy = busy;
+        message
+    }
+
+    /// Has a fake clock tick when this is due.
+    #[cfg(feature = "testing")]
+    fn set_alarm(&mut self, due: Option<Instant>) -> Alarmed {
+        struct Ticks(crate::control::events::Events);
+        impl std::task::Wake for Ticks {
+            fn wake(self: Arc<Self>) {
+                self.0.send(Event::Tick);
+            }
+        }
+        let Some(fake) = self.handle.clock().fake() else { return Alarmed::Real };
+        if self.alarm.as_ref().and_then(|alarm| alarm.at()) != due {
+            self.alarm = due.map(|due| fake.alarm_at(due));
+        }
+        let Some(alarm) = &mut self.alarm else { return Alarmed::Fake };
+        let waker = std::task::Waker::from(Arc::new(Ticks(self.handle.events().clone())));
+        let polled = std::pin::Pin::new(alarm).poll(&mut std::task::Context::from_waker(&waker));
+        if polled.is_ready() { Alarmed::Rings } else { Alarmed::Fake }
+    }
+
+    /// A loop that never says that it is started would hold everything up in silence. It ends the service, whatever its policy: its thread still lives.
+    fn give_up_starting(&mut self) -> Vec<Action> {
+        let now = Instant::now();
+        let mut late = self.starting.iter().filter(|(_, (deadline, _))| *deadline <= now);
+        let Some((&id, &(_, incarnation))) = late.next() else { return Vec::new() };
+        self.starting.remove(&id);
+        let (name, timeout) = (self.loops[id].shared.name().clone(), self.loops[id].start_timeout);
+        self.abandon_loop(id);
+        let why = format!("it has not said that it is started within {}", Seconds(timeout));
+        let mut actions = self.handle_event(Event::ShutdownRequested(Reason::LoopFailed(name)));
+        actions.extend(self.handle_event(Event::LoopEnded(id, incarnation, Err(why))));
+        actions
+    }
+
+    fn handle_event(&mut self, event: Event) -> Vec<Action> {
+        match &event {
+            Event::LoopStarted(id, incarnation) => {
+                self.starting.remove(id);
+                self.loops[*id].busy = Busy::default();
+                self.handle.board().set_loop(*id, true, *incarnation);
+            }
+            Event::LoopEnded(id, incarnation, _) => {
+                self.starting.remove(id);
+                self.loops[*id].busy = Busy::default();
+                self.handle.board().set_loop(*id, false, *incarnation);
+                // A start that was still on its way waits in the mailbox: the next incarnation of the loop has its own.
+                (0..self.tasks.len())
+                    .filter(|&task| self.tasks[task].event_loop == *id)
+                    .for_each(|task| self.cancel(task));
+            }
+            // A second sender of one wish; a HUP may come any number of times.
+            Event::ShutdownRequested(reason @ Reason::Signal(SIGINT | SIGTERM))
+                if self.handle.shutdown().is_requested() =>
+            {
+                self.log(Level::Info, || format!("{reason} received, stopping already; once more stops hard"));
+            }
+            Event::HardStop(signal) => {
+                self.log(Level::Warn, || format!("{} received again, stopping hard", Reason::Signal(*signal)));
+            }
+            _ => {}
+        }
+        let now = self.now();
+        // One look at a clock that is both.
+        let threads_now = if self.started == self.begun { now } else { self.begun.elapsed() };
+        self.lifecycle.handle_apart(now, threads_now, event)
+    }
+
+    fn now(&self) -> Duration {
+        self.handle.clock().now().saturating_duration_since(self.started)
+    }
+
+    /// A line of the service's own.
+    fn log(&self, level: Level, text: impl FnOnce() -> String) {
+        self.outside.log(level, self.handle.name(), text);
+    }
+
+    /// Has the loop look at its mailbox.
+    fn ring(&self, id: LoopId) {
+        let shared = self.loops[id].shared.clone();
+        let label = Label::of("the notify of loop", shared.name());
+        self.outside.push(Lane::Loop(id), label, move || shared.queue.bell.ring());
+    }
+
+    /// The loop's thread has nothing left to do: it is waited for until the system has ended it.
+    fn join(&mut self, id: LoopId) {
+        let l = &self.loops[id];
+        let thread = l.thread.clone();
+        // In the lane of the deed that has put it there.
+        self.outside.push(Lane::Loop(id), Label::of("the end of thread", l.shared.name()), move || {
+            let thread = lock(&thread).take();
+            // Its panics are caught inside.
+            thread.into_iter().for_each(|thread| drop(thread.join()));
+        });
+    }
+
+    /// Something of the user's keeps a thread whose loop has ended.
+    fn give_up_leaving(&mut self) -> Vec<Action> {
+        let now = Instant::now();
+        let is_late = |l: &SupervisedLoop| l.leaves.as_ref().is_some_and(|(deadline, ..)| *deadline <= now);
+        let Some(id) = self.loops.iter().position(is_late) else { return Vec::new() };
+        let l = &mut self.loops[id];
+        let Some((_, incarnation, ended, _busy)) = l.leaves.take() else { return Vec::new() };
+        let name = l.shared.name().clone();
+        let thread = l.thread.clone();
+        self.outside.push(Lane::Loop(id), Label::of("the thread of loop", &name), move || drop(lock(&thread).take()));
+        self.log(Level::Warn, || format!("loop {name}: its thread does not end, and is left behind"));
+        self.handle_event(Event::LoopEnded(id, incarnation, ended))
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::StartLoop(id, incarnation) => self.start_loop(id, incarnation),
+            Action::StopLoop(id, _, deadline) => {
+                // Of a thread: by the real clock.
+                let deadline = Instant::now().checked_add(deadline.saturating_sub(self.now()));
+                self.loops[id].busy = self.handle.clock().busy();
+                self.loops[id].stop_by = deadline;
+                let shared = &self.loops[id].shared;
+                let wakers = shared.stop_quietly(self.stop_reason.clone(), deadline);
+                self.ring(id);
+                self.outside.wake(&Label::of("a waker of loop", shared.name()), wakers);
+            }
+            Action::AbandonLoop(id, _) => self.abandon_loop(id),
+            Action::CloseLoop(id) => self.terminate(id),
+            Action::StartTask(id, incarnation) => self.start_task(id, incarnation),
+            Action::AskTask(id, _, reason, deadline) => self.ask(id, reason, self.started.checked_add(deadline)),
+            Action::CancelTask(id, _) => self.cancel(id),
+            Action::CloseTask(id) => self.close_task(id),
+            Action::Transition(transition) => self.announce(&transition),
+            Action::AllStarted => {
+                let wakers = self.handle.board().set_phase(Phase::Running);
+                self.wake_waiters(wakers);
+                self.log(Level::Info, || "all tasks started".to_owned());
+            }
+            Action::SetReady(ready) => {
+                self.handle.board().set_ready(ready);
+                self.wake_watchers(self.handle.board().watchers());
+            }
+            Action::Stopping(reason) => self.stopping(reason),
+            Action::Warn(text) => self.log(Level::Warn, || text),
+            Action::Finished(_) => {}
+        }
+    }
+
+    /// Those who wait for a phase, or for the stop, of the service.
+    fn wake_waiters(&self, wakers: Vec<std::task::Waker>) {
+        self.outside.wake(&Label::new("a waker of the service"), wakers);
+    }
+
+    fn wake_watchers(&self, watchers: Vec<Arc<WatchQueue>>) {
+        let wakes = watchers.into_iter().map(|queue| move || queue.wake());
+        self.outside.push_all(&Label::new("a waker of a watch"), wakes);
+    }
+
+    fn ask(&self, id: TaskId, reason: Reason, deadline: Option<Instant>) {
+        let task = &self.tasks[id];
+        let Some(incarnation) = &task.incarnation else { return };
+        let wakers = incarnation.shutdown.latch(reason, deadline).unwrap_or_default();
+        self.outside.wake(&Label::of("a waker of task", &task.name), wakers);
+    }
+
+    fn cancel(&self, id: TaskId) {
+        let task = &self.tasks[id];
+        let Some(incarnation) = &task.incarnation else { return };
+        let wakes = incarnation.cancel().into_iter().map(|control| move || control.wake());
+        self.outside.push_all(&Label::of("a waker of task", &task.name), wakes);
+    }
+
+    /// The loop will run no more: its mailbox is closed now, and all who wait for it are told.
+    fn terminate(&self, id: LoopId) {
+        let shared = &self.loops[id].shared;
+        let deeds = shared.terminate_quietly();
+        self.ring(id);
+        self.outside.push_all(&Label::of("a waiter for loop", shared.name()), deeds);
+    }
+
+    fn start_loop(&mut self, id: LoopId, incarnation: u32) {
+        let busy = self.handle.clock().busy();
+        let l = &mut self.loops[id];
+        l.busy = busy;
+        if let Some(deadline) = Instant::now().checked_add(l.start_timeout) {
+            self.starting.insert(id, (deadline, incarnation));
+        }
+        let events = self.handle.events().clone();
+        if l.main_thread && self.main.is_none() {
+            let why = "it needs the main thread: use Service::run".to_owned();
+            return events.send(Event::LoopEnded(id, incarnation, Err(why)));
+        }
+        let start = StartLoop {
+            id,
+            incarnation,
+            runner: l.runner.clone(),
+            main_thread: l.main_thread,
+            options: l.options.clone(),
+            shared: l.shared.clone(),
+            thread: l.thread.clone(),
+            service: self.handle.clone(),
+        };
+        self.outside.push(Lane::Loop(id), Label::of("the start of loop", l.shared.name()), move || {
+            if let Err(why) = catch(|| start.run()).unwrap_or_else(|panic| Err(format!("its start panicked: {panic}")))
+            {
+                events.send(Event::LoopEnded(id, incarnation, Err(why)));
+            }
+        });
+    }
+
+    fn abandon_loop(&mut self, id: LoopId) {
+        let shared = self.loops[id].shared.clone();
+        let seen = shared.seen();
+        let (polling, held) = match (self.outside.stuck_in(id), seen.number) {
+            // Nothing that the loop's thread could answer for.
+            (Some(stuck), 0) => stuck,
+            (_, number) => {
+                let polling = match number {
+                    0 => "its own events".to_owned(),
+                    this_thread::JOB => "a job".to_owned(),
+                    number => self.tasks.get(number - 1).map_or_else(String::new, |task| format!("task {}", task.name)),
+                };
+                (polling, clock().saturating_sub(seen.since))
+            }
+        };
+        let thread = if self.loops[id].main_thread { "main".into() } else { shared.name().clone() };
+        self.log(Level::Error, || {
+            let (name, held) = (shared.name(), Seconds(held));
+            format!("loop {name} is stuck: thread {thread} has been in {polling} for {held}; it is left behind")
+        });
+        self.stuck.push(StuckLoop { name: shared.name().clone(), thread, polling, held });
+        self.terminate(id);
+        self.handle.board().set_loop(id, false, self.incarnation_of(id));
+        // Not joined: it may never end.
+        let thread = self.loops[id].thread.clone();
+        self.outside
+            .push(Lane::Loop(id), Label::of("the thread of loop", shared.name()), move || drop(lock(&thread).take()));
+        self.loops[id].busy = Busy::default();
+    }
+
+    fn incarnation_of(&self, id: LoopId) -> u32 {
+        self.handle.board().incarnation_of(id)
+    }
+
+    fn start_task(&mut self, id: TaskId, number: u32) {
+        let task = &mut self.tasks[id];
+        let shared = self.loops[task.event_loop].shared.clone();
+        let events = self.handle.events().clone();
+        let incarnation = Incarnation::new(id, number, &task.name, shared.clone(), task.info.clone(), events);
+        let before = task.incarnation.replace(incarnation.clone());
+        let label = Label::of("the drop of task", &task.name);
+        let (body, options, service) = (task.body.clone(), task.options.clone(), self.handle.clone());
+        // A closed mailbox: the loop has just ended, and takes its tasks along.
+        let refused = shared.errand_quietly(move |local| {
+            incarnation.arrive();
+            if incarnation.is_closing() {
+                return incarnation.end_unbegun(Outcome::Dropped);
+            }
+            match &mut *lock(&body) {
+                Some(body) => body.start(local, &options, &incarnation, service),
+                None => incarnation.end_unbegun(Outcome::Error("it was skipped, and can't be made anew".into())),
+            }
+        });
+        let event_loop = task.event_loop;
+        self.ring(event_loop);
+        if before.is_some() || refused.is_err() {
+            self.outside.push(Lane::Alone, label, move || drop((before, refused)));
+        }
+    }
+
+    fn close_task(&mut self, id: TaskId) {
+        let task = &mut self.tasks[id];
+        let (name, incarnation) = (task.name.clone(), task.incarnation.take());
+        let closes = task.info.slots().into_iter().map(|slot| move || slot.close());
+        self.outside.push_all(&Label::of("a waiter for task", &name), closes);
+        let ends = self.handle.offers_of(Some(&name)).into_iter().map(|offer| move || offer.tell_ended());
+        self.outside.push_all(&Label::of("the handle of task", &name), ends);
+        self.outside.push(Lane::Alone, Label::of("the drop of task", &name), move || drop(incarnation));
+        let skipped = self.handle.board().task_rows(|rows| rows.get(id).is_some_and(|row| row.state == State::Skipped));
+        if self.tasks[id].restartable && !skipped && !self.handle.shutdown().is_requested() {
+            // Somebody may start it again. One that was skipped will never fill its slots: whoever waits there is told.
+            return;
+        }
+        self.drop_body(id);
+    }
+
+    /// Has what is left of a task dropped.
+    fn drop_body(&self, id: TaskId) {
+        let task = &self.tasks[id];
+        if let Some(body) = task.take_body() {
+            self.outside
+                .push(Lane::Alone, Label::of("the drop of what did not run of task", &task.name), || drop(body));
+        }
+    }
+
+    /// Has this done on a thread of its own, since it takes its time.
+    fn ask_thread(&self, what: &'static str, of: &Arc<Coalesced>, work: impl Fn() + Send + 'static) {
+        let (handle, of) = (self.handle.clone(), of.clone());
+        self.outside.push(Lane::Alone, Label::new("a thread"), move || no_thread(&handle, what, of.ask(work)));
+    }
+
+    fn stopping(&mut self, reason: Reason) {
+        let handle = self.handle.clone();
+        match &reason {
+            Reason::Signal(_) => self.log(Level::Info, || format!("{reason} received, stopping")),
+            Reason::TaskFailed(_) | Reason::LoopFailed(_) => self.log(Level::Error, || format!("stopping: {reason}")),
+            _ => self.log(Level::Info, || format!("stopping: {reason}")),
+        }
+        self.wake_waiters(handle.board().stopping(&reason));
+        self.wake_watchers(handle.board().watchers());
+        self.wake_waiters(handle.shutdown().latch(reason.clone(), None).unwrap_or_default());
+        self.stop_reason = reason;
+    }
+
+    fn announce(&self, transition: &Transition) {
+        let Some(&id) = self.ids.get(&transition.task) else { return };
+        self.wake_watchers(self.handle.board().step(id, transition));
+        let Transition { task, incarnation, from, to, cause, .. } = transition;
+        let target = self.tasks[id].info.target();
+        let log = |level, text: std::fmt::Arguments<'_>| self.outside.log(level, target, || text.to_string());
+        match (to, cause) {
+            (State::Failed, _) => log(Level::Error, format_args!("task {task}: {cause}")),
+            (State::Cancelled | State::Abandoned, _) => log(Level::Warn, format_args!("task {task} {to}: {cause}")),
+            (State::Skipped, _) => log(Level::Info, format_args!("task {task} {cause}")),
+            (State::Waiting, Cause::Restart(_)) => log(Level::Warn, format_args!("task {task}: {cause}")),
+            _ => log(Level::Debug, format_args!("task {task} (run {incarnation}): {from} -> {to}: {cause}")),
+        }
+    }
+
+    /// Has all dropped that is left, and what was queued: these threads are to be gone too, unless a Drop blocks.
+    fn clear(&mut self, deadline: Instant) {
+        (0..self.loops.len()).for_each(|id| self.terminate(id));
+        (0..self.tasks.len()).for_each(|id| self.drop_body(id));
+        let ends = self.handle.offers_of(None).into_iter().map(|offer| move || offer.tell_ended());
+        self.outside.push_all(&Label::new("a handle of a task"), ends);
+        let (handle, outside) = (self.handle.clone(), self.outside.clone());
+        let label = Label::new("the drop of a job that nobody ran");
+        self.outside.push(Lane::Alone, label.clone(), move || {
+            let jobs = handle.close_addresses();
+            outside.push_all(&label, jobs.into_iter().map(|job| move || drop(job)));
+        });
+        let loops = self.loops.iter().map(|l| l.shared.clone()).collect::<Vec<_>>();
+        let (handle, outside) = (self.handle.clone(), self.outside.clone());
+        self.outside.push(Lane::Alone, Label::new("the drop of what was queued"), move || {
+            handle.board().asker().close(deadline);
+            for shared in loops.iter().filter(|shared| !shared.await_discards(deadline)) {
+                let text = || format!("loop {}: the drop of its queue still runs", shared.name());
+                outside.log(Level::Warn, handle.name(), text);
+            }
+        });
+        // What is left of them, plans and options, is the user's too.
+        for task in std::mem::take(&mut self.tasks) {
+            self.outside.push(Lane::Alone, Label::of("the drop of task", &task.name.clone()), || drop(task));
+        }
+        for (id, l) in std::mem::take(&mut self.loops).into_iter().enumerate() {
+            self.outside.push(Lane::Loop(id), Label::of("the drop of loop", &l.shared.name().clone()), || drop(l));
+        }
+    }
+
+    fn finish(mut self, ending: &Ending) -> Report {
+        // The main thread has nothing to wait for any more.
+        self.main = None;
+        let deadline = Instant::now() + DISCARD_TIMEOUT;
+        self.clear(deadline);
+        self.outside.settle(deadline);
+        let tasks = self
+            .handle
+            .board()
+            .task_rows(|rows| rows.iter().map(|row| (row.name.clone(), row.state, row.cause.clone())).collect());
+        let report = Report {
+            code: ending.code(),
+            reason: ending.reason.clone(),
+            tasks,
+            stuck: std::mem::take(&mut self.stuck),
+            left_behind: self.outside.left_behind(),
+            lost_lines: self.handle.board().lost_lines(),
+        };
+        let level = match report.code {
+            0 => Level::Info,
+            124 => Level::Warn,
+            _ => Level::Error,
+        };
+        self.log(level, || report.to_string());
+        let left = ending.abandoned || !report.stuck.is_empty() || !report.left_behind.is_empty();
+        if let Some(leave) = self.on_abandoned.take() {
+            self.outside.flush();
+            if left {
+                self.outside.settle(Instant::now() + outside::STUCK);
+                leave(&report);
+            }
+        }
+        let (waiters, watchers) = self.handle.board().end(report.clone());
+        self.wake_waiters(waiters);
+        self.wake_watchers(watchers);
+        // The last handle has the options, which are the user's.
+        let outside = self.outside.clone();
+        outside.push(Lane::Alone, Label::new("the drop of the service"), move || drop(self));
+        outside.close(Instant::now() + DISCARD_TIMEOUT);
+        report
+    }
+}
+
+/// What it takes to start a loop: the user's code, but for the last step.
+struct StartLoop {
+    id: LoopId,
+    incarnation: u32,
+    runner: Arc<Mutex<Box<dyn Runner>>>,
+    main_thread: bool,
+    options: Arc<OptionCell>,
+    shared: Arc<Shared>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+    service: ServiceHandle,
+}
+
+impl StartLoop {
+    fn run(self) -> Result<(), String> {
+        let Self { id, incarnation, runner, main_thread, options, shared, thread, service } = self;
+        let events: Events = service.events().clone();
+        let started = events.clone();
+        let started = Box::new(move || started.send(Event::LoopStarted(id, incarnation)));
+        let name = shared.name().clone();
+        let drive = lock(&runner).incarnation(&options.latest().1, shared.clone(), service, started);
+        // It may have taken so long that the loop has been left behind.
+        if shared.is_dead() {
+            return Ok(());
+        }
+        if main_thread {
+            let drive = {
+                let events = events.clone();
+                move || events.send(Event::LoopEnded(id, incarnation, drive()))
+            };
+            events.tell(Message::ForMain(Box::new(drive)));
+            return Ok(());
+        }
+        let run = move || {
+            let gone = events.clone();
+            farewell::at_the_end_of_this_thread(move || gone.tell(Message::LoopIsGone(id, incarnation)));
+            let ended = drive();
+            #[cfg(feature = "logging")]
+            crate::logging::ends_in_order();
+            events.tell(Message::LoopLeaves(id, incarnation, ended));
+        };
+        let spawned = thread::Builder::new().name(name.to_string()).spawn(run);
+        let spawned = spawned.map_err(|error| format!("no thread for it: {error}"))?;
+        let before = lock(&thread).replace(spawned);
+        drop(before);
+        Ok(())
+    }
+}
+
+fn no_thread(handle: &ServiceHandle, what: &str, asked: std::io::Result<()>) {
+    if let Err(error) = asked {
+        log::error!(target: handle.name(), "there is no thread {what}: {error}");
+    }
+}
+
+/// How long the drops of what was never used may take at the end.
+pub(crate) const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long tasks have to stop after the supervisor has died.
+const DYING: Duration = Duration::from_secs(10);

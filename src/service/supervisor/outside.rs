@@ -1,0 +1,475 @@
+//! What the supervisor has done for it by another thread, because it runs code that isn't ours: code that may block for ever, or panic.
+//!
+//! The supervisor keeps every deadline of the service, so it waits for nobody. On its own thread it changes states of ours under locks of ours, and nothing
+//! else. All that follows from such a change and isn't ours is a *deed*, and goes, in order, to a second thread, the hand:
+//!
+//! | what the supervisor wants | what it does itself | what is a deed, in which lane |
+//! |---|---|---|
+//! | a line in the log | makes its text | the logger's call: [`Lane::Log`] |
+//! | a loop to start | notes the deadline | `Clone` of the plan, the options in force, the thread: [`Lane::Loop`] |
+//! | a task to start, a loop to stop or to die | pushes the job, raises the flag, closes the mailbox | the loop's notify: [`Lane::Loop`] |
+//! | a task, or the service, to stop | latches the [`Shutdown`](crate::Shutdown) | each waker: [`Lane::Alone`] |
+//! | a task's futures to be cancelled | marks them | each waker: [`Lane::Alone`] |
+//! | who waits for a loop, or for a task that has ended, to be told | takes the list | each reply, each handle: [`Lane::Alone`] |
+//! | transitions and phases to be seen | writes them to the board and to the watchers' queues | each waker: [`Lane::Alone`] |
+//! | what is left of tasks and loops to be dropped | lets go of it | each `Drop`: [`Lane::Alone`] |
+//! | the status in the log, a reload | nothing | a thread for it: [`Lane::Alone`] |
+//!
+//! Under the locks that both take (the board, a watcher's queue, the list of a shutdown's waiters, a task's members, a mailbox's lists, the fake clock, the
+//! state in here) nobody runs code that isn't ours, neither: a waker, for one, is cloned before and dropped after.
+//!
+//! Invariants:
+//! 1. Deeds of one lane are done in their order, one at a time. Deeds alone have a lane each.
+//! 2. One hand serves all lanes. A deed that keeps it for [`PATIENCE`] while others wait, or for [`STUCK`], keeps its thread: that is left behind with its lane,
+//!    and a new hand serves the others. So a log that is stuck costs the others one short wait, not one a line.
+//! 3. A thread that was left behind goes on with its lane when it comes back, until that is empty; then the lane is the hand's again.
+//! 4. What keeps a thread for [`STUCK`] is named: in the log, by a warning of the service, and, if it never comes back, in the report.
+//! 5. At most [`MOST_LEFT`] threads are left behind; with as many, deeds wait until one comes back, and the service ends by its deadlines.
+//!
+//! The hands are watched by the supervisor, which looks as long as there is something to be done: none of them wakes up for it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt, io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use log::Level;
+
+use super::farewell;
+use crate::{
+    LeftBehind,
+    channel::{hosted::catch, shared::Deed},
+    control::status::Board,
+    kit::clock::Busy,
+    lifecycle::LoopId,
+    words::state::Seconds,
+};
+
+/// How long others wait for a deed.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// How long a deed may take before it is named.
+pub(super) const STUCK: Duration = Duration::from_millis(500);
+/// How many threads are left behind at most.
+const MOST_LEFT: usize = 32;
+/// How many bytes of lines wait for a log that is stuck. The rest is counted.
+const MOST_LINES: usize = 256 * 1024;
+
+/// Deeds of one lane come after each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Lane {
+    Log,
+    Loop(LoopId),
+    /// A lane of its own for each.
+    Alone,
+}
+
+/// What a deed is called: `the notify of loop io`.
+#[derive(Clone)]
+pub(super) struct Label {
+    what: &'static str,
+    of: Option<Arc<str>>,
+}
+
+impl Label {
+    pub(super) fn new(what: &'static str) -> Self {
+        Self { what, of: None }
+    }
+
+    /// The name that follows.
+    pub(super) fn of(what: &'static str, name: &Arc<str>) -> Self {
+        Self { what, of: Some(name.clone()) }
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)?;
+        self.of.iter().try_for_each(|name| write!(f, " {name}"))
+    }
+}
+
+struct Item {
+    lane: Lane,
+    label: Label,
+    deed: Deed,
+    /// How many bytes of the log's lines it stands for.
+    bytes: usize,
+    busy: Busy,
+}
+
+/// The way to the hands. `Clone` gives the same.
+#[derive(Clone)]
+pub(crate) struct Outside(Arc<Shared>);
+
+struct Shared {
+    board: Arc<Board>,
+    state: Mutex<State>,
+    /// For the hand: there is something to do, or it is closed.
+    work: Condvar,
+    /// For who waits until all is done.
+    rests: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Item>,
+    /// What waits behind threads that were left behind.
+    behind: HashMap<Lane, VecDeque<Item>>,
+    /// What the hand is at.
+    at: Option<At>,
+    left: Vec<At>,
+    /// Bytes of lines behind a log that is stuck, and lines for which there was no room.
+    bytes: usize,
+    lost: usize,
+    /// The hand's number; 0: there is none.
+    hand: u64,
+    last: u64,
+    /// The hand waits for work.
+    idle: bool,
+    /// Somebody waits for a rest.
+    awaited: bool,
+    closed: bool,
+    threads: HashMap<u64, JoinHandle<()>>,
+    gone: Vec<u64>,
+}
+
+/// A deed that is being done.
+struct At {
+    thread: u64,
+    lane: Lane,
+    label: Label,
+    since: Instant,
+    named: bool,
+}
+
+impl Outside {
+    pub(crate) fn new(board: Arc<Board>) -> Self {
+        let (state, work, rests) = (Mutex::default(), Condvar::new(), Condvar::new());
+        Self(Arc::new(Shared { board, state, work, rests }))
+    }
+
+    /// Makes the hand. What was to be done before waits for it.
+    pub(crate) fn start(&self) -> io::Result<()> {
+        let mut state = self.0.lock();
+        self.0.make_hand(&mut state)
+    }
+
+    /// Has this done.
+    pub(super) fn push(&self, lane: Lane, label: Label, deed: impl FnOnce() + Send + 'static) {
+        self.put(lane, label, Box::new(deed), 0);
+    }
+
+    /// Has each of these done, by itself.
+    pub(super) fn push_all<D: FnOnce() + Send + 'static>(&self, label: &Label, deeds: impl IntoIterator<Item = D>) {
+        deeds.into_iter().for_each(|deed| self.push(Lane::Alone, label.clone(), deed));
+    }
+
+    /// Wakes each of these.
+    pub(super) fn wake(&self, label: &Label, wakers: impl IntoIterator<Item = std::task::Waker>) {
+        self.push_all(label, wakers.into_iter().map(|waker| move || waker.wake()));
+    }
+
+    /// Writes a line to the log. Its text is made here and now, if anybody wants it.
+    pub(crate) fn log(&self, level: Level, target: &str, text: impl FnOnce() -> String) {
+        if level > log::STATIC_MAX_LEVEL || level > log::max_level() {
+            return;
+        }
+        let (target, text) = (target.to_owned(), text());
+        let bytes = target.len() + text.len();
+        let deed = move || log::log!(target: &target, level, "{text}");
+        self.put(Lane::Log, Label::new("the log"), Box::new(deed), bytes);
+    }
+
+    /// Has the logger write what it holds back.
+    pub(super) fn flush(&self) {
+        self.push(Lane::Log, Label::new("the log"), || log::logger().flush());
+    }
+
+    fn put(&self, lane: Lane, label: Label, deed: Deed, bytes: usize) {
+        let item = Item { lane, label, deed, bytes, busy: self.0.board.clock().busy() };
+        let refused = self.0.lock().put(item, &self.0.work);
+        // A line, if anything: its text is ours.
+        drop(refused);
+    }
+
+    /// Looks after the hands; says when to look again, if there is something to be done still.
+    pub(super) fn look(&self) -> Option<Instant> {
+        self.0.look(&mut self.0.lock(), Instant::now())
+    }
+
+    /// What this loop's lane is stuck in, if it is.
+    pub(super) fn stuck_in(&self, id: LoopId) -> Option<(String, Duration)> {
+        let state = self.0.lock();
+        let mut at = state.left.iter().chain(&state.at).filter(|at| at.lane == Lane::Loop(id));
+        at.find(|at| at.since.elapsed() >= PATIENCE).map(|at| (at.label.to_string(), at.since.elapsed()))
+    }
+
+    /// Waits until all is done, but for what is stuck, or until the deadline.
+    pub(super) fn settle(&self, deadline: Instant) {
+        let mut state = self.0.lock();
+        loop {
+            let now = Instant::now();
+            let next = self.0.look(&mut state, now);
+            if now >= deadline || (state.is_at_rest() && state.left.iter().all(|at| at.named)) {
+                return;
+            }
+            state = self.0.wait(state, next, deadline);
+        }
+    }
+
+    /// What has not come back.
+    pub(super) fn left_behind(&self) -> Vec<LeftBehind> {
+        let state = self.0.lock();
+        state.left.iter().chain(&state.at).map(|at| state.left_behind(at)).collect()
+    }
+
+    /// Nothing follows what is to be done by now: the hand ends after that, and is waited for until the deadline, as is whatever was left behind but isn't
+    /// stuck.
+    pub(super) fn close(&self, deadline: Instant) {
+        let mut state = self.0.lock();
+        state.closed = true;
+        self.0.work.notify_all();
+        while state.has_threads() {
+            let now = Instant::now();
+            if now >= deadline {
+                return;
+            }
+            let next = self.0.look(&mut state, now);
+            state = self.0.wait(state, next, deadline);
+        }
+        let gone = std::mem::take(&mut state.gone);
+        let threads = gone.iter().filter_map(|id| state.threads.remove(id)).collect::<Vec<_>>();
+        drop(state);
+        // Their destructors have run: nothing is left of them but to end.
+        threads.into_iter().for_each(|thread| drop(thread.join()));
+    }
+}
+
+impl State {
+    /// Takes it in; gives it back when it is a line for which there is no room.
+    fn put(&mut self, item: Item, work: &Condvar) -> Option<Item> {
+        let Some(behind) = self.behind.get_mut(&item.lane) else {
+            self.queue.push_back(item);
+            if std::mem::take(&mut self.idle) {
+                work.notify_one();
+            }
+            return None;
+        };
+        if item.bytes > 0 && self.bytes + item.bytes > MOST_LINES {
+            self.lost += 1;
+            return Some(item);
+        }
+        self.bytes += item.bytes;
+        behind.push_back(item);
+        None
+    }
+
+    /// Whether there are threads that will end soon.
+    fn has_threads(&self) -> bool {
+        let is_stuck = |id: &u64| self.left.iter().any(|at| at.named && at.thread == *id);
+        self.threads.keys().any(|id| !self.gone.contains(id) && !is_stuck(id))
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.queue.is_empty() && self.at.is_none()
+    }
+
+    /// What is stuck, with what it holds up.
+    fn left_behind(&self, at: &At) -> LeftBehind {
+        let lines = self.behind.get(&Lane::Log).map_or(0, VecDeque::len) + self.lost;
+        let what = match at.lane {
+            Lane::Log if lines > 0 => format!("{} (and {lines} lines)", at.label),
+            _ => at.label.to_string(),
+        };
+        LeftBehind::new(what, at.since.elapsed())
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a rest, for the next look, or for the deadline.
+    fn wait<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        next: Option<Instant>,
+        deadline: Instant,
+    ) -> MutexGuard<'a, State> {
+        state.awaited = true;
+        let until = next.map_or(deadline, |next| next.min(deadline));
+        let rest = until.saturating_duration_since(Instant::now());
+        self.rests.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn tell_rest(&self, state: &mut State) {
+        if std::mem::take(&mut state.awaited) {
+            self.rests.notify_all();
+        }
+    }
+
+    fn make_hand(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
+        let (id, shared) = (state.last + 1, self.clone());
+        let serve = move || {
+            // What it says in the log it says for the supervisor.
+            #[cfg(feature = "logging")]
+            crate::logging::never_wait();
+            let ends = shared.clone();
+            farewell::at_the_end_of_this_thread(move || {
+                let mut state = ends.lock();
+                state.gone.push(id);
+                ends.tell_rest(&mut state);
+            });
+            shared.serve(id);
+        };
+        let thread = thread::Builder::new().name("outside".into()).spawn(serve)?;
+        (state.hand, state.last) = (id, id);
+        state.threads.insert(id, thread);
+        Ok(())
+    }
+
+    /// See [`Outside::look`]. Any thread may.
+    fn look(self: &Arc<Self>, state: &mut State, now: Instant) -> Option<Instant> {
+        let held = |at: &At| now.saturating_duration_since(at.since);
+        let waits = !state.queue.is_empty();
+        let has_room = state.left.len() < MOST_LEFT;
+        let late = |at: &mut At| held(at) >= STUCK || (waits && held(at) >= PATIENCE);
+        if has_room && let Some(at) = state.at.take_if(late) {
+            if at.lane != Lane::Alone {
+                let queue = std::mem::take(&mut state.queue);
+                let (behind, others): (VecDeque<_>, _) = queue.into_iter().partition(|item| item.lane == at.lane);
+                state.bytes += behind.iter().map(|item| item.bytes).sum::<usize>();
+                state.behind.insert(at.lane, behind);
+                state.queue = others;
+            }
+            state.left.push(at);
+            state.hand = 0;
+        }
+        if state.hand == 0 && !(state.closed && state.queue.is_empty()) {
+            // Without a thread it is tried again at the next look.
+            let _ = self.make_hand(state);
+        }
+        let unnamed = state.left.iter_mut().filter(|at| !at.named && held(at) >= STUCK);
+        let stuck = unnamed.map(|at| {
+            at.named = true;
+            (at.lane, at.label.clone())
+        });
+        for (lane, label) in stuck.collect::<Vec<_>>() {
+            let why =
+                format!("it has not come back within {}: its thread is left behind, others go on", Seconds(STUCK));
+            self.board.book().warn(&label.to_string(), why.clone());
+            // Of the log there is nothing to be said in the log.
+            if lane != Lane::Log {
+                self.say(state, Level::Warn, format!("{label}: {why}"));
+            }
+        }
+        let naming = state.left.iter().filter(|at| !at.named).map(|at| at.since + STUCK).min();
+        let helping = match &state.at {
+            Some(at) if state.left.len() < MOST_LEFT => {
+                Some(at.since + if held(at) < PATIENCE { PATIENCE } else { STUCK })
+            }
+            Some(_) => None,
+            None if state.queue.is_empty() => None,
+            // The hand is about to take it.
+            None => Some(now + PATIENCE),
+        };
+        naming.into_iter().chain(helping).min()
+    }
+
+    /// A line of the log's about what happens here.
+    fn say(&self, state: &mut State, level: Level, text: String) {
+        let (target, bytes) = (self.board.name().clone(), text.len());
+        let deed = move || log::log!(target: &target, level, "{text}");
+        let busy = self.board.clock().busy();
+        let item = Item { lane: Lane::Log, label: Label::new("the log"), deed: Box::new(deed), bytes, busy };
+        // Without room it is counted.
+        drop(state.put(item, &self.work));
+    }
+
+    /// What a hand does: the deeds in their order; once it was left behind, those of its lane.
+    fn serve(self: &Arc<Self>, id: u64) {
+        let mut own = None;
+        let mut state = self.lock();
+        loop {
+            let item = match &own {
+                None => state.queue.pop_front(),
+                Some(lane) => state.behind.get_mut(lane).and_then(VecDeque::pop_front),
+            };
+            let Some(Item { lane, label, deed, bytes, busy }) = item else {
+                if let Some(lane) = own {
+                    return self.rejoin(&mut state, id, lane);
+                }
+                self.tell_rest(&mut state);
+                if state.closed {
+                    return;
+                }
+                state.idle = true;
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let at = At { thread: id, lane, label: label.clone(), since: Instant::now(), named: false };
+            match state.left.iter_mut().find(|at| at.thread == id) {
+                Some(left) => {
+                    *left = at;
+                    state.bytes -= bytes;
+                }
+                None => state.at = Some(at),
+            }
+            drop(state);
+            let done = catch(deed);
+            state = self.lock();
+            let in_charge = state.at.take_if(|at| at.thread == id).is_some();
+            if !in_charge {
+                self.come_back(&mut state, id);
+            }
+            if let Err(panic) = done {
+                self.name_panic(&mut state, lane, &label, &panic);
+            }
+            drop(busy);
+            if in_charge {
+                continue;
+            }
+            own = Some(lane);
+            if lane == Lane::Alone {
+                return self.rejoin(&mut state, id, lane);
+            }
+        }
+    }
+
+    /// A deed is done whose thread had been left behind.
+    fn come_back(&self, state: &mut State, id: u64) {
+        let Some(at) = state.left.iter_mut().find(|at| at.thread == id) else { return };
+        if std::mem::take(&mut at.named) {
+            let (label, held) = (at.label.to_string(), at.since.elapsed());
+            if !state.left.iter().any(|at| at.named && at.label.to_string() == label) {
+                self.board.book().clear_warning(&label);
+            }
+            self.say(state, Level::Info, format!("{label}: it has come back after {}", Seconds(held)));
+        }
+    }
+
+    /// The lane of a thread that was left behind is empty: it is the hand's again.
+    fn rejoin(self: &Arc<Self>, state: &mut State, id: u64, lane: Lane) {
+        state.left.retain(|at| at.thread != id);
+        state.behind.remove(&lane);
+        let lost = if lane == Lane::Log { std::mem::take(&mut state.lost) } else { 0 };
+        if lost > 0 {
+            self.say(state, Level::Warn, format!("{lost} lines of the service were lost while the log was stuck"));
+        }
+        // Whatever there was no thread for may have one now.
+        self.look(state, Instant::now());
+        self.tell_rest(state);
+    }
+
+    fn name_panic(&self, state: &mut State, lane: Lane, label: &Label, panic: &str) {
+        if lane == Lane::Log {
+            self.board.book().warn(&label.to_string(), format!("it panicked: {panic}"));
+        } else {
+            self.say(state, Level::Error, format!("{label} panicked: {panic}"));
+        }
+    }
+}

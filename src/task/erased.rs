@@ -1,0 +1,247 @@
+//! What the service stores of a task and of a loop: objects behind the comfortable, generic traits that users implement.
+
+use std::{any::TypeId, fmt, marker::PhantomData, rc::Rc, sync::Arc};
+
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+
+use super::incarnation::Incarnation;
+use crate::{
+    Context, EventLoop, Mailbox, ServiceHandle, Task,
+    channel::{hosted::catch, local::Local, remote::Address, shared::Shared, this_thread},
+    kit::sync::{Mutex, lock},
+    lifecycle::Outcome,
+    options::{Check, OptionCell},
+};
+
+/// A task, whatever its type and its loop's.
+pub(crate) trait Body: Send {
+    /// Whether matches make its options.
+    fn check(&self) -> Check;
+    /// Has the task look at its options, if it is there already: see [`Task::check`].
+    fn check_task(&mut self, matches: &ArgMatches) -> Result<(), String>;
+    /// Begins an incarnation. On the loop's thread.
+    fn start(
+        &mut self,
+        local: &Rc<Local>,
+        options: &Arc<OptionCell>,
+        incarnation: &Arc<Incarnation>,
+        service: ServiceHandle,
+    );
+    /// Whether something of the user's is in here: the task, if it never began, or what makes it anew.
+    fn holds(&self) -> bool;
+}
+
+/// Makes the value for an incarnation.
+pub struct Make<T> {
+    make: Box<dyn FnMut() -> Option<T> + Send>,
+    once: bool,
+    holds: bool,
+}
+
+impl<T: 'static> Make<T> {
+    /// Once, what `take` gives.
+    pub(crate) fn once(take: impl FnMut() -> Option<T> + Send + 'static) -> Self {
+        Self { make: Box::new(take), once: true, holds: true }
+    }
+
+    /// As often as it is asked for.
+    pub(crate) fn anew<F: FnMut() -> T + Send + 'static>(mut make: F) -> Self {
+        Self { make: Box::new(move || Some(make())), once: false, holds: std::mem::needs_drop::<F>() }
+    }
+
+    /// The same one for each of several kinds of loop, of which one is chosen.
+    pub(crate) fn for_each_of(self, kinds: usize) -> impl Iterator<Item = Self> {
+        let (once, holds) = (self.once, self.holds);
+        let shared = Arc::new(Mutex::new(self));
+        std::iter::repeat_n(shared, kinds).map(move |shared| {
+            let make = move || lock(&shared).make();
+            Self { make: Box::new(make), once, holds }
+        })
+    }
+
+    /// Makes the one value before its time, if there is to be one only.
+    fn make_early(&mut self) -> Option<T> {
+        if self.once { self.make() } else { None }
+    }
+
+    /// None when there is none left.
+    pub(crate) fn make(&mut self) -> Option<T> {
+        self.holds &= !self.once;
+        (self.make)()
+    }
+}
+
+impl<T> fmt::Debug for Make<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Make")
+    }
+}
+
+/// A task on one of its loops, for [`LoopSet`](crate::LoopSet).
+pub struct AnyBody(pub(crate) Box<dyn Body>);
+
+impl fmt::Debug for AnyBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AnyBody")
+    }
+}
+
+pub(crate) struct BodyOf<L, T> {
+    make: Make<T>,
+    /// Made before its time, to be checked.
+    early: Option<T>,
+    on: PhantomData<fn() -> L>,
+}
+
+impl<L: EventLoop, T: Task<L>> BodyOf<L, T> {
+    pub(crate) fn boxed(make: Make<T>) -> Box<dyn Body> {
+        Box::new(Self { make, early: None, on: PhantomData })
+    }
+}
+
+impl<L: EventLoop, T: Task<L>> Body for BodyOf<L, T> {
+    fn check(&self) -> Check {
+        |matches| T::Options::from_arg_matches(matches).map(drop)
+    }
+
+    fn check_task(&mut self, matches: &ArgMatches) -> Result<(), String> {
+        self.early = self.make.make_early();
+        let Some(task) = &self.early else { return Ok(()) };
+        let options = T::Options::from_arg_matches(matches).map_err(|error| error.to_string())?;
+        match catch(|| task.check(&options).map_err(|error| error.to_string())) {
+            Ok(checked) => checked,
+            Err(panic) => Err(format!("its check panicked: {panic}")),
+        }
+    }
+
+    fn start(
+        &mut self,
+        local: &Rc<Local>,
+        options: &Arc<OptionCell>,
+        incarnation: &Arc<Incarnation>,
+        service: ServiceHandle,
+    ) {
+        // What is made, and what that says, is the task's.
+        let _entered = this_thread::enter(&incarnation.label, &incarnation.loop_);
+        let native = local.native().and_then(|native| native.downcast::<L::Native>().ok());
+        let early = self.early.take();
+        let made = catch(|| incarnation.span.get().run(|| early.or_else(|| self.make.make())));
+        let (version, matches) = options.latest();
+        let cell = options.clone();
+        let (native, mut task, options) = match (native, made, T::Options::from_arg_matches(&matches)) {
+            (Some(native), Ok(Some(task)), Ok(options)) => (native, task, options),
+            (_, Err(panic), _) => return incarnation.end_unbegun(Outcome::Panicked(panic)),
+            (_, _, Err(error)) => return incarnation.end_unbegun(Outcome::Error(error.to_string())),
+            (None, ..) => return incarnation.end_unbegun(Outcome::Error("its loop never said started".into())),
+            (_, Ok(None), _) => return incarnation.end_unbegun(Outcome::Error("it can't be made anew".into())),
+        };
+        let cx = Context::<L, T::Options>::new(
+            native,
+            options,
+            (cell, version),
+            local.clone(),
+            incarnation.clone(),
+            service,
+        );
+        incarnation.begin(local, async move { task.run(cx).await });
+    }
+
+    fn holds(&self) -> bool {
+        self.make.holds || self.early.is_some()
+    }
+}
+
+/// A loop, whatever its type.
+pub(crate) trait Runner: Send {
+    fn command(&self, command: Command) -> Command;
+    /// Whether matches make its options.
+    fn check(&self) -> Check;
+    fn needs_main_thread(&self) -> bool;
+    fn claims(&self) -> Option<&'static str>;
+    /// What its thread does, for one incarnation: drives the loop to its end.
+    fn incarnation(&self, matches: &ArgMatches, shared: Arc<Shared>, service: ServiceHandle, started: Started)
+    -> Drive;
+}
+
+/// Called on the loop's thread once it takes turns.
+pub(crate) type Started = Box<dyn FnOnce() + Send>;
+/// Drives a loop to its end; the error says how it died.
+pub(crate) type Drive = Box<dyn FnOnce() -> std::result::Result<(), String> + Send>;
+
+pub(crate) struct RunnerOf<L>(pub(crate) L);
+
+impl<L: EventLoop> Runner for RunnerOf<L> {
+    fn command(&self, command: Command) -> Command {
+        L::Options::augment_args(command)
+    }
+
+    fn check(&self) -> Check {
+        |matches| L::Options::from_arg_matches(matches).map(drop)
+    }
+
+    fn needs_main_thread(&self) -> bool {
+        self.0.needs_main_thread()
+    }
+
+    fn claims(&self) -> Option<&'static str> {
+        self.0.claims()
+    }
+
+    fn incarnation(
+        &self,
+        matches: &ArgMatches,
+        shared: Arc<Shared>,
+        service: ServiceHandle,
+        started: Started,
+    ) -> Drive {
+        let plan = self.0.clone();
+        let matches = matches.clone();
+        Box::new(move || {
+            let _driven = this_thread::drive(&shared, L::THREAD_A_TASK);
+            let driven = catch(|| {
+                let options = L::Options::from_arg_matches(&matches)?;
+                let mailbox = Mailbox::<L>::new(shared.clone()).with_service(service);
+                plan.drive(options, mailbox, |mailbox, native| {
+                    mailbox.local().set_native(Rc::new(native));
+                    started();
+                })
+            });
+            match driven {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(panic) => Err(format!("panicked: {panic}")),
+            }
+        })
+    }
+}
+
+/// A kind of loop, and how to plan one by default.
+#[derive(Clone, Copy)]
+pub struct LoopSpec {
+    pub(crate) kind: &'static str,
+    pub(crate) id: TypeId,
+    pub(crate) thread_a_task: bool,
+    pub(crate) plan: fn() -> Box<dyn Runner>,
+    /// Makes the Remote to its Native known by name.
+    pub(crate) register: Register,
+}
+
+type Register = fn(&ServiceHandle, &str, &Arc<Address>) -> bool;
+
+impl LoopSpec {
+    pub(crate) fn of<L: EventLoop>() -> Self {
+        Self {
+            kind: L::NAME,
+            id: TypeId::of::<L>(),
+            thread_a_task: L::THREAD_A_TASK,
+            plan: || Box::new(RunnerOf(L::default())),
+            register: ServiceHandle::register::<L::Native>,
+        }
+    }
+}
+
+impl fmt::Debug for LoopSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind)
+    }
+}

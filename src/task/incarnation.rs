@@ -1,0 +1,324 @@
+//! One run of a task: its main future, its children, the values that it shared.
+//!
+//! All are members; when the main future ends, or a child panics, or it is cancelled, the others are cancelled. When the last member has left, the
+//! values are dropped on the loop's thread, behind all jobs that were accepted for them, and the supervisor is told.
+
+use std::{collections::BTreeMap, future::Future, rc::Rc, sync::Arc};
+
+use crate::{
+    Result,
+    channel::{
+        hosted::{Control, Ended, catch},
+        local::Local,
+        remote::Address,
+        reply::{Completer, Reply},
+        shared::Shared,
+        this_thread::{self, Label, Run},
+    },
+    control::{events::Events, status::TaskInfo},
+    kit::{
+        sync::{AtomicBool, Mutex, Ordering, lock},
+        trace::{Span, TaskSpan},
+    },
+    lifecycle::{Event, Outcome, TaskId},
+    words::{
+        shutdown::Shutdown,
+        suspect::{Tidings, is_suspect},
+    },
+};
+
+pub(crate) struct Incarnation {
+    pub(crate) task: TaskId,
+    pub(crate) number: u32,
+    pub(crate) run: Arc<Run>,
+    pub(crate) label: Label,
+    pub(crate) loop_: Arc<Shared>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) info: Arc<TaskInfo>,
+    /// Entered wherever the task's own code runs.
+    pub(crate) span: TaskSpan,
+    events: Events,
+    ready: AtomicBool,
+    members: Mutex<Members>,
+}
+
+#[derive(Default)]
+struct Members {
+    next: u64,
+    live: BTreeMap<u64, Arc<Control>>,
+    values: Vec<Value>,
+    /// Nobody joins any more.
+    closing: bool,
+    /// The first one counts, but for a panic: that counts more than an end in good order.
+    outcome: Option<Outcome>,
+    ended: bool,
+}
+
+struct Value {
+    address: Arc<Address>,
+    /// Whether the address lasts longer than this incarnation: a slot's does.
+    slot: bool,
+    /// The incarnation of the loop that it lives on.
+    local: u64,
+}
+
+impl Incarnation {
+    pub(crate) fn new(
+        task: TaskId,
+        number: u32,
+        name: &Arc<str>,
+        loop_: Arc<Shared>,
+        info: Arc<TaskInfo>,
+        events: Events,
+    ) -> Arc<Self> {
+        let run = Arc::new(Run { name: name.clone(), tidings: Tidings::default() });
+        Arc::new(Self {
+            task,
+            number,
+            label: Label { of: Some(run.clone()), number: task + 1 },
+            run,
+            span: TaskSpan::none(),
+            loop_,
+            shutdown: Shutdown::new(),
+            info,
+            events,
+            ready: AtomicBool::new(false),
+            members: Mutex::default(),
+        })
+    }
+
+    /// It has arrived on the loop's thread.
+    pub(crate) fn arrive(&self) {
+        self.span.begin(&self.run.name, self.loop_.name(), self.number);
+    }
+
+    /// Begins with the main future, or ends at once if it was cancelled before. On the loop's thread.
+    pub(crate) fn begin(self: &Arc<Self>, local: &Rc<Local>, main: impl Future<Output = Result> + 'static) {
+        let control = Arc::new(Control::new());
+        let Some(id) = self.enter(&control) else {
+            if let Err(panic) = catch(|| self.span.get().run(|| drop(main))) {
+                return self.end_unbegun(Outcome::Panicked(panic));
+            }
+            return self.end_unbegun(Outcome::Dropped);
+        };
+        let this = self.clone();
+        let end = move |ended| this.leave(id, Some(this.outcome(ended)));
+        local.spawn(main, control, self.label.clone(), self.span.get(), end);
+    }
+
+    /// It ended before it had a main future.
+    pub(crate) fn end_unbegun(&self, outcome: Outcome) {
+        {
+            let mut members = lock(&self.members);
+            if std::mem::replace(&mut members.ended, true) {
+                return;
+            }
+            members.closing = true;
+        }
+        self.span.take().run(|| ());
+        self.info.book().end_incarnation();
+        self.events.send(Event::TaskEnded(self.task, self.number, outcome));
+    }
+
+    /// Says, once, that it is ready.
+    pub(crate) fn ready(&self) {
+        if !self.ready.swap(true, Ordering::AcqRel) {
+            self.events.send(Event::TaskReady(self.task, self.number));
+        }
+    }
+
+    /// Cancels all members, and leaves it to the caller to wake them; what comes of it is told as usual.
+    pub(crate) fn cancel(&self) -> Vec<Arc<Control>> {
+        let controls = {
+            let mut members = lock(&self.members);
+            members.closing = true;
+            members.live.values().cloned().collect::<Vec<_>>()
+        };
+        controls.iter().for_each(|control| control.mark());
+        controls
+    }
+
+    /// A child on the loop's thread.
+    pub(crate) fn spawn_local<F>(self: &Arc<Self>, local: &Rc<Local>, future: F) -> Reply<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let (reply, completer) = Reply::of_child(&self.loop_);
+        let control = completer.control();
+        match self.enter(&control) {
+            None => refuse(future, completer),
+            Some(id) => {
+                self.info.child_begins();
+                self.host(local, future, control, id, completer);
+            }
+        }
+        reply
+    }
+
+    /// A child on the runtime's workers, or on the loop's thread where there are none.
+    pub(crate) fn spawn<F>(self: &Arc<Self>, local: &Rc<Local>, future: F) -> Reply<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let (reply, completer) = Reply::of_child(&self.loop_);
+        let control = completer.control();
+        let Some(id) = self.enter(&control) else {
+            refuse(future, completer);
+            return reply;
+        };
+        self.info.child_begins();
+        if !local.has_workers() {
+            self.host(local, future, control, id, completer);
+            return reply;
+        }
+        let this = self.clone();
+        let end = move |ended| this.child_ended(id, ended, completer);
+        local.spawn_on_workers(future, control, self.label.clone(), self.span_of_child(), end);
+        reply
+    }
+
+    fn host<F>(
+        self: &Arc<Self>,
+        local: &Rc<Local>,
+        future: F,
+        control: Arc<Control>,
+        id: u64,
+        completer: Completer<F::Output>,
+    ) where
+        F: Future + 'static,
+    {
+        let this = self.clone();
+        let end = move |ended| this.child_ended(id, ended, completer);
+        local.spawn(future, control, self.label.clone(), self.span_of_child(), end);
+    }
+
+    /// That of whoever makes the child; or, from the native loop's own callbacks, the task's.
+    fn span_of_child(&self) -> Span {
+        Span::current().or(|| self.span.get())
+    }
+
+    fn child_ended<R>(&self, id: u64, ended: Ended<R>, completer: Completer<R>) {
+        let panic = match &ended {
+            Ended::Panicked(message) => Some(Outcome::Panicked(message.clone())),
+            _ => None,
+        };
+        self.info.child_ends();
+        completer.end(ended);
+        self.leave(id, panic);
+    }
+
+    /// A value that this incarnation put at an address.
+    pub(crate) fn owns(&self, address: Arc<Address>, slot: bool, local: &Local) {
+        if slot {
+            self.info.fills(&address);
+        }
+        lock(&self.members).values.push(Value { address, slot, local: local.id() });
+    }
+
+    /// Whether nothing of it begins any more.
+    pub(crate) fn is_closing(&self) -> bool {
+        lock(&self.members).closing
+    }
+
+    fn enter(&self, control: &Arc<Control>) -> Option<u64> {
+        let mut members = lock(&self.members);
+        if members.closing {
+            return None;
+        }
+        let id = members.next;
+        members.next += 1;
+        members.live.insert(id, control.clone());
+        Some(id)
+    }
+
+    /// A member is gone; with an outcome, the task ends with it.
+    fn leave(&self, id: u64, outcome: Option<Outcome>) {
+        let (gone, others) = {
+            let mut members = lock(&self.members);
+            let gone = members.live.remove(&id);
+            let others = match outcome {
+                None => Vec::new(),
+                Some(outcome) => {
+                    // A panic, of a child or while something is dropped, outweighs an end that was none of a failure.
+                    let panicked = matches!(outcome, Outcome::Panicked(_));
+                    let failed =
+                        matches!(members.outcome, Some(Outcome::Error(_) | Outcome::Suspect(_) | Outcome::Panicked(_)));
+                    if members.outcome.is_none() || (panicked && !failed) {
+                        members.outcome = Some(outcome);
+                    }
+                    members.closing = true;
+                    members.live.values().cloned().collect::<Vec<_>>()
+                }
+            };
+            (gone, others)
+        };
+        // It may hold the last of a waker, which is anybody's code: outside the lock, which the supervisor takes.
+        drop(gone);
+        others.iter().for_each(|control| control.cancel());
+        let outcome = {
+            let mut members = lock(&self.members);
+            if !members.closing || !members.live.is_empty() || std::mem::replace(&mut members.ended, true) {
+                return;
+            }
+            members.outcome.take().unwrap_or(Outcome::Dropped)
+        };
+        self.end(outcome);
+    }
+
+    fn outcome(&self, ended: Ended<Result>) -> Outcome {
+        let error = match ended {
+            Ended::Returned(Ok(())) => return Outcome::Ok,
+            Ended::Returned(Err(error)) => error,
+            Ended::Panicked(message) => return Outcome::Panicked(message),
+            Ended::Cancelled => return Outcome::Dropped,
+        };
+        let skip = error.skip_reason().map(str::to_owned);
+        let told = self.run.tidings.explain(self.loop_.clock().now());
+        // Showing an error, looking for its cause, and dropping it, is the user's code.
+        let shown = catch(move || {
+            let suspect = told || error.source().is_some_and(|error| is_suspect(error));
+            let text = error.to_string();
+            drop(error);
+            (text, suspect)
+        });
+        match (skip, shown) {
+            (Some(reason), _) => Outcome::Skip(reason),
+            (None, Ok((text, true))) => Outcome::Suspect(text),
+            (None, Ok((text, false))) => Outcome::Error(text),
+            (None, Err(panic)) => Outcome::Panicked(panic),
+        }
+    }
+
+    /// The last member has left.
+    fn end(&self, outcome: Outcome) {
+        let values = std::mem::take(&mut lock(&self.members).values);
+        let (task, number, label, events) = (self.task, self.number, self.label.clone(), self.events.clone());
+        let (info, span) = (self.info.clone(), self.span.take());
+        // A mailbox that takes no errands is the loop's end, which ends all its tasks: the supervisor hears of that.
+        let _ = self.loop_.errand(move |local| {
+            let _entered = this_thread::enter(&label, local.shared());
+            let mut outcome = outcome;
+            span.run(|| {
+                for Value { address, slot, local: home } in values {
+                    // Its own loop has died, and dropped it: what is there now is the next incarnation's.
+                    let removed = if home == local.id() { local.remove(address.key()) } else { Ok(()) };
+                    if !slot {
+                        address.close();
+                    }
+                    if let Err(panic) = removed {
+                        outcome = Outcome::Panicked(panic);
+                    }
+                }
+            });
+            info.book().end_incarnation();
+            events.send(Event::TaskEnded(task, number, outcome));
+        });
+    }
+}
+
+fn refuse<F: Future>(future: F, completer: Completer<F::Output>) {
+    let dropped = catch(|| drop(future));
+    completer.end(dropped.map_or_else(Ended::Panicked, |()| Ended::Cancelled));
+}

@@ -1,0 +1,109 @@
+//! The error that a task, or a loop, ends with.
+
+use std::{error::Error as StdError, fmt, process::ExitStatus};
+
+use super::suspect::Exited;
+
+/// What a task's `run`, or a loop's `drive`, returns when it ends with.
+pub type Result<T = ()> = std::result::Result<T, Error>;
+
+/// Any error, or the wish to be skipped.
+///
+/// Everything that implements [`std::error::Error`] becomes one through `?`. It shows itself with all its causes, in one line.
+///
+/// ```
+/// use interloop::Error;
+/// fn port(text: &str) -> Result<u16, Error> {
+///     Ok(text.parse()?)
+/// }
+/// assert_eq!(port("x").unwrap_err().to_string(), "invalid digit found in string");
+/// assert_eq!(Error::new("no such queue").to_string(), "no such queue");
+/// ```
+pub struct Error(Kind);
+
+enum Kind {
+    Source(Box<dyn StdError + Send + Sync>),
+    Skip(Box<str>),
+}
+
+impl Error {
+    /// An error that says this. By custom: lower case, no full stop, what was attempted.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self(Kind::Source(message.into().into()))
+    }
+
+    /// Not a failure: the task has nothing to do here (no such device, switched off ...). Before `ready()` it makes the task, and what requires
+    /// it, [`Skipped`](crate::State::Skipped); after `ready()` it is an error like any other.
+    pub fn skip(reason: impl Into<String>) -> Self {
+        Self(Kind::Skip(reason.into().into_boxed_str()))
+    }
+
+    /// A program did not end well: `git was ended by signal 15`, `git exited with 3`. For tasks that run programs by other means than
+    /// [`tasks::command`](crate::tasks::command), which does this by itself.
+    ///
+    /// If the program was ended by HUP, INT, TERM or KILL, or exited with 128 + one of these, and the service is asked to stop at that time or within
+    /// 200 ms, a task that returns this error has not failed: what stopped the service has ended its program too.
+    ///
+    /// ```
+    /// use interloop::Error;
+    /// # fn main() -> std::io::Result<()> {
+    /// let status = std::process::Command::new("sh").args(["-c", "exit 3"]).status()?;
+    /// assert_eq!(Error::exited("sh", status).to_string(), "sh exited with 3");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn exited(program: impl Into<String>, status: ExitStatus) -> Self {
+        Exited { program: program.into(), status }.into()
+    }
+
+    /// The reason, if this came from [`skip`](Self::skip).
+    pub fn skip_reason(&self) -> Option<&str> {
+        match &self.0 {
+            Kind::Skip(reason) => Some(reason),
+            Kind::Source(_) => None,
+        }
+    }
+
+    /// The error inside, to look for its type.
+    pub fn source(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
+        match &self.0 {
+            Kind::Source(source) => Some(&**source),
+            Kind::Skip(_) => None,
+        }
+    }
+}
+
+impl<E: StdError + Send + Sync + 'static> From<E> for Error {
+    fn from(source: E) -> Self {
+        Self(Kind::Source(Box::new(source)))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Skip(reason) => write!(f, "skipped: {reason}"),
+            Kind::Source(source) => {
+                let mut said = source.to_string();
+                f.write_str(&said)?;
+                let mut cause = source.source();
+                while let Some(error) = cause {
+                    let text = error.to_string();
+                    // Some errors repeat their cause in their own words.
+                    if !said.contains(&text) {
+                        write!(f, ": {text}")?;
+                    }
+                    said = text;
+                    cause = error.source();
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,139 @@
+//! Errors that a stop of the service would explain: what dies of the same TERM, and what fails because of that.
+//!
+//! A service manager, a terminal or a script signals the whole group: the programs that a task runs may die of it before the service has heard its own
+//! signal. Whether such an error is a failure is known only once the stop has, or has not, come; the [lifecycle](crate::lifecycle) waits for that. Here it
+//! is decided which errors are such: by what the error is, or because the task was just told that a program of its own had ended so.
+
+use std::{
+    error::Error as StdError,
+    fmt,
+    process::ExitStatus,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    CallError,
+    kit::sync::{AtomicU8, Mutex, Ordering, lock},
+};
+
+/// How long after a task was told of the end of a program its error may come from that.
+const FRESH: Duration = Duration::from_millis(200);
+
+/// Whether a program that ended like this may have been ended by what stops the service: by one of these signals, or, as shells and many runtimes have it,
+/// with 128 + its number.
+fn is_of_a_stop(status: ExitStatus) -> bool {
+    #[cfg(unix)]
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    #[cfg(not(unix))]
+    let signal = None;
+    let signal = signal.or_else(|| status.code().map(|code| code - 128));
+    const STOPS: [i32; 4] = [1, 2, 9, 15]; // HUP, INT, KILL, TERM
+    signal.is_some_and(|signal| STOPS.contains(&signal))
+}
+
+/// The error of a program that did not end well.
+#[derive(Debug)]
+pub(crate) struct Exited {
+    pub(crate) program: String,
+    pub(crate) status: ExitStatus,
+}
+
+impl fmt::Display for Exited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { program, status } = self;
+        #[cfg(unix)]
+        if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(status) {
+            return write!(f, "{program} was ended by signal {signal}");
+        }
+        match status.code() {
+            Some(code) => write!(f, "{program} exited with {code}"),
+            None => write!(f, "{program}: {status}"),
+        }
+    }
+}
+
+impl StdError for Exited {}
+
+/// Whether a stop would explain this error, or one that it comes from.
+pub(crate) fn is_suspect(error: &(dyn StdError + 'static)) -> bool {
+    std::iter::successors(Some(error), |&error| error.source()).any(|error| {
+        if let Some(exited) = error.downcast_ref::<Exited>() {
+            return is_of_a_stop(exited.status);
+        }
+        #[cfg(all(feature = "command", target_os = "linux"))]
+        if let Some(error) = error.downcast_ref::<crate::tasks::command::CommandError>() {
+            return *error == crate::tasks::command::CommandError::Stopped;
+        }
+        matches!(error.downcast_ref(), Some(CallError::Stopped | CallError::Cancelled))
+    })
+}
+
+/// How a program has ended, as far as is known.
+#[derive(Debug, Default)]
+pub(crate) struct Fate(AtomicU8);
+
+#[cfg_attr(not(all(feature = "command", target_os = "linux")), allow(dead_code, reason = "only commands tell"))]
+impl Fate {
+    const SUSPECT: u8 = 1;
+    const INNOCENT: u8 = 2;
+
+    pub(crate) fn set(&self, status: ExitStatus) {
+        self.0.store(if is_of_a_stop(status) { Self::SUSPECT } else { Self::INNOCENT }, Ordering::Release);
+    }
+
+    /// While nothing is known, an end that shows (of its output, say) may be that of a stop.
+    fn may_be_of_a_stop(&self) -> bool {
+        self.0.load(Ordering::Acquire) != Self::INNOCENT
+    }
+}
+
+/// What a run of a task was told, a moment ago, of the ends of its programs.
+#[derive(Debug, Default)]
+pub(crate) struct Tidings(Mutex<Vec<(Instant, Arc<Fate>)>>);
+
+#[cfg_attr(not(all(feature = "command", target_os = "linux")), allow(dead_code, reason = "only commands tell"))]
+impl Tidings {
+    pub(crate) fn tell(&self, now: Instant, fate: &Arc<Fate>) {
+        let told = &mut lock(&self.0);
+        forget(told, now);
+        if fate.may_be_of_a_stop() && !told.iter().any(|(_, known)| Arc::ptr_eq(known, fate)) {
+            told.push((now, fate.clone()));
+        }
+    }
+
+    /// Whether an error of now may come from that.
+    pub(crate) fn explain(&self, now: Instant) -> bool {
+        let told = &mut lock(&self.0);
+        forget(told, now);
+        !told.is_empty()
+    }
+}
+
+fn forget(told: &mut Vec<(Instant, Arc<Fate>)>, now: Instant) {
+    told.retain(|(at, fate)| now.saturating_duration_since(*at) <= FRESH && fate.may_be_of_a_stop());
+}
+
+#[cfg(all(test, unix, not(loom)))]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn the_signals_of_a_stop_and_their_exit_codes_are_suspect_and_nothing_else_is() {
+        for signal in 1..=64 {
+            let is_of_stop = [1, 2, 9, 15].contains(&signal);
+            assert_eq!(is_of_a_stop(ExitStatus::from_raw(signal)), is_of_stop, "signal {signal}");
+            assert_eq!(
+                is_of_a_stop(ExitStatus::from_raw((128 + signal) << 8)),
+                is_of_stop,
+                "exit code {}",
+                128 + signal
+            );
+        }
+        for code in 0..=128 {
+            assert!(!is_of_a_stop(ExitStatus::from_raw(code << 8)), "exit code {code}");
+        }
+    }
+}
