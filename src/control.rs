@@ -9,5 +9,6 @@ pub(crate) mod events;
 pub(crate) mod handle;
 pub(crate) mod measurement;
 mod openmetrics;
+pub(crate) mod options;
 pub(crate) mod status;
 pub(crate) mod task_handle;

@@ -3,12 +3,15 @@
 //! A [`Book`] has what one task, or the service, keeps, through all incarnations. A [`Meter`] writes into it, [`Counters`] reads all books of a service.
 //!
 //! Adding locks nothing and allocates nothing: see `counter`. A set of samples has a lock, so that what is read belongs together.
+//!
+//! May use: kit, words.
 
 mod asking;
 pub(crate) mod book;
 mod counter;
 mod gauge;
 mod meter;
+pub(crate) mod reading;
 #[cfg(feature = "metrics")]
 mod samples;
 #[cfg(all(test, not(loom)))]
@@ -21,9 +24,3 @@ pub(crate) use self::{
     book::Book,
 };
 pub use self::{book::Warning, counter::Counter, gauge::Gauge, meter::Meter};
-#[cfg(feature = "metrics")]
-pub use crate::control::counters::PatternError;
-pub use crate::control::{
-    counters::{Counters, Reading},
-    measurement::Measurement,
-};

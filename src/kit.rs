@@ -8,5 +8,6 @@ pub(crate) mod block;
 pub(crate) mod clock;
 pub(crate) mod coalesced;
 pub(crate) mod discard;
+pub(crate) mod panics;
 pub(crate) mod sync;
 pub(crate) mod trace;

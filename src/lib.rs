@@ -134,34 +134,36 @@ struct OptionsPage;
 #[doc = include_str!("../docs/tracing.md")]
 struct TracingPage;
 
-#[cfg(feature = "metrics")]
-pub use crate::counters::{PatternError, Samples, SamplesReading, WindowReading};
 pub use crate::{
     channel::{
+        local::{LocalFuture, SendFuture},
         remote::{PostError, Remote, Slot},
-        reply::{CallError, CancelOnDrop, Reply},
+        reply::{CancelOnDrop, Reply},
     },
     control::{
+        counters::Counters,
         handle::{ServiceHandle, UnknownName},
+        measurement::Measurement,
+        options::Options,
         status::{LeftBehind, LoopStatus, Phase, Report, Status, StuckLoop, TaskStatus, Watch},
         task_handle::{Offer, TaskHandle, TaskRef},
     },
-    counters::{Counter, Counters, Gauge, Measurement, Meter, Reading, Warning},
+    counters::{Counter, Gauge, Meter, Warning, reading::Reading},
     event_loop::{
         contract::{EventLoop, NoOptions, Timers},
         foreign::{Foreign, ForeignHandle},
-        mailbox::{LocalFuture, Mailbox, SendFuture, Turn},
+        mailbox::{Mailbox, Turn},
         thread::{Thread, ThreadNative},
     },
+    kit::panics::panic_message,
     options::{
-        Applied, OnReload, OptionChange, OptionChanges, OptionError, OptionKind, OptionValue, Options, Origin,
-        Reloaded, Secret, duration,
+        Applied, OnReload, OptionChange, OptionChanges, OptionError, OptionKind, OptionValue, Origin, Reloaded, Secret,
+        duration,
     },
     reactor::timers::{TimerQueue, TimerSleep},
     service::{
         builder::Service,
         loop_set::LoopSet,
-        panic_hook::panic_message,
         running::{Running, StartError},
         settings::{LoopSettings, TaskSettings},
     },
@@ -170,9 +172,15 @@ pub use crate::{
         task_trait::{Task, task_fn},
     },
     words::{
+        call_error::CallError,
         error::{Error, Result},
         restart::RestartPolicy,
         shutdown::{Requested, Shutdown},
         state::{Cause, Reason, State, Transition},
     },
+};
+#[cfg(feature = "metrics")]
+pub use crate::{
+    control::counters::PatternError,
+    counters::{Samples, SamplesReading, WindowReading},
 };

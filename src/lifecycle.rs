@@ -2,6 +2,8 @@
 //!
 //! The [`supervisor`](crate::service::supervisor) feeds it what happens and performs what it says; so the order of starts and stops, deadlines, restarts
 //! and exit codes are tested here with a clock that is a number.
+//!
+//! May use: words.
 
 mod backoff;
 mod deadlines;

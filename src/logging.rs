@@ -5,6 +5,8 @@
 //! that can be changed at any time; how a line looks by [`lines`]. Who logs renders the line and puts it into a bounded
 //! [queue](queue::Queue); a [thread](writer::Writer) of its own writes it to the [sink](sink::Sink). A sink that is gone,
 //! full or stuck costs lines, which are counted, never the service.
+//!
+//! May use: nothing of ours.
 
 mod levels;
 mod lines;

@@ -17,6 +17,8 @@
 //! Step 4 is done [section by section](Parsed::matches), for those that are wanted: what a task that was not selected
 //! would require is not asked for. A file is checked as a whole. While the service runs, steps 3 and 4 are
 //! [repeated](live): all sections are replayed before the first [cell] gets its new values.
+//!
+//! May use: kit, words, logging.
 
 mod cell;
 mod changes;
@@ -53,7 +55,8 @@ pub(crate) use self::{
 pub use self::{
     changes::OptionChanges,
     duration::duration,
-    live::{Applied, OptionChange, OptionError, OptionKind, OptionValue, Options, Reloaded},
+    flag::OptionKind,
+    live::{Applied, OptionChange, OptionError, OptionValue, Reloaded},
     origin::Origin,
     rereads::OnReload,
     secret::Secret,

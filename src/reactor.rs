@@ -18,3 +18,5 @@ pub(crate) mod sockets;
 #[cfg(all(feature = "net", target_os = "linux"))]
 pub(crate) mod source;
 pub(crate) mod timers;
+#[cfg(feature = "net")]
+pub(crate) mod traits;

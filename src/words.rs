@@ -4,6 +4,9 @@
 //!
 //! May use: kit.
 
+#[cfg(feature = "net")]
+pub(crate) mod address;
+pub(crate) mod call_error;
 pub(crate) mod error;
 pub(crate) mod restart;
 pub(crate) mod shutdown;

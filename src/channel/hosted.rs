@@ -16,13 +16,11 @@ use atomic_waker::AtomicWaker;
 use pin_project_lite::pin_project;
 
 use super::{shared::Shared, this_thread};
-use crate::{
-    kit::{
-        clock::Wakes,
-        sync::{AtomicBool, Ordering},
-        trace::Span,
-    },
-    service::panic_hook::panic_message,
+use crate::kit::{
+    clock::Wakes,
+    panics::panic_message,
+    sync::{AtomicBool, Ordering},
+    trace::Span,
 };
 
 /// How a hosted future ended.
@@ -151,9 +149,4 @@ impl<F: Future, E: FnOnce(Ended<F::Output>)> Future for Hosted<F, E> {
         let waker = polled.waker(cx);
         self.poll_inner(&mut Context::from_waker(waker))
     }
-}
-
-/// Runs something of the user's; what it said if it panicked.
-pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, String> {
-    catch_unwind(AssertUnwindSafe(f)).map_err(panic_message)
 }

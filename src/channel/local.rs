@@ -5,25 +5,28 @@ use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, VecDeque},
     future::Future,
+    pin::Pin,
     rc::Rc,
     sync::Arc,
 };
 
 use super::{
-    hosted::{Control, Ended, Hosted, catch},
+    hosted::{Control, Ended, Hosted},
     remote::{Address, Work},
     shared::{Job, Shared},
     this_thread::{self, Label},
 };
+use crate::kit::{clock::Busy, panics::catch, sync::thread, trace::Span};
 #[cfg(all(feature = "net", target_os = "linux"))]
-use crate::net::Installed;
-use crate::{
-    event_loop::mailbox::{LocalFuture, SendFuture},
-    kit::{clock::Busy, sync::thread, trace::Span},
-};
+use crate::reactor::epoll::Installed;
 
 type Spawner = Rc<dyn Fn(LocalFuture)>;
 type Workers = Arc<dyn Fn(SendFuture) + Send + Sync>;
+
+/// A future that stays on its thread.
+pub type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
+/// A future that may go to any thread.
+pub type SendFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What only the loop's thread sees, for one incarnation.
 pub(crate) struct Local {

@@ -19,7 +19,7 @@ use std::{fmt, sync::Arc};
 use concurrent_queue::{ConcurrentQueue, PushError};
 
 #[cfg(feature = "metrics")]
-use super::shared::clock;
+use crate::kit::clock::clock;
 use crate::kit::sync::{AtomicBool, AtomicU8, Mutex, Ordering, figure, full_fence, lock};
 
 /// Wakes the loop from any thread.

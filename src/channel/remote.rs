@@ -11,17 +11,20 @@ use std::{
 };
 
 use super::{
-    hosted::catch,
     local::Local,
     queue::Refused,
-    reply::{CallError, Completer, Reply, Waiting},
+    reply::{Completer, Reply, Waiting},
     shared::{Job, MAILBOX_CAPACITY, Shared},
     this_thread::Label,
 };
-use crate::kit::{
-    clock::Busy,
-    sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock},
-    trace::Span,
+use crate::{
+    kit::{
+        clock::Busy,
+        panics::catch,
+        sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock},
+        trace::Span,
+    },
+    words::call_error::CallError,
 };
 
 /// Where a value can be reached: an address, which outlives the value. Known before the loop runs, and kept through restarts.

@@ -17,46 +17,13 @@ use super::{
     shared::Shared,
     this_thread,
 };
-use crate::kit::{
-    block,
-    sync::{AtomicBool, Mutex, Ordering, lock},
+use crate::{
+    kit::{
+        block,
+        sync::{AtomicBool, Mutex, Ordering, lock},
+    },
+    words::call_error::CallError,
 };
-
-/// Why a call has no answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CallError {
-    /// The loop, or the task that shared the value, has ended for good, was abandoned, or never got that far.
-    Stopped,
-    /// The mailbox holds as many jobs as it may; the closure was not run.
-    Full,
-    /// The closure, the future, or a Drop of theirs panicked with this message.
-    Panicked(String),
-    /// The work that was asked for failed, and said this: an item of a [`Queue`](crate::tasks::Queue).
-    Failed(String),
-    /// It was cancelled, or begun on a loop that then died.
-    Cancelled,
-    /// [`Reply::wait`] ran out of time. What was asked goes on.
-    TimedOut,
-    /// [`Reply::wait`] on a thread that drives a loop: it would block the loop, or wait for itself. Await the reply instead.
-    WouldBlock,
-}
-
-impl fmt::Display for CallError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Stopped => f.write_str("the other side has stopped"),
-            Self::Full => f.write_str("the mailbox is full"),
-            Self::Panicked(message) => write!(f, "the call panicked: {message}"),
-            Self::Failed(message) => write!(f, "the work failed: {message}"),
-            Self::Cancelled => f.write_str("the call was cancelled"),
-            Self::TimedOut => f.write_str("no answer in time"),
-            Self::WouldBlock => f.write_str("a blocking wait on a loop's thread"),
-        }
-    }
-}
-
-impl std::error::Error for CallError {}
 
 struct State<R> {
     inner: Mutex<Inner<R>>,

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     rc::Rc,
-    sync::{Arc, OnceLock, Weak},
+    sync::{Arc, Weak},
     task::Waker,
     time::{Duration, Instant},
 };
@@ -23,7 +23,7 @@ use super::{
 use crate::Samples;
 use crate::{
     kit::{
-        clock::{Busy, Clock},
+        clock::{Busy, Clock, clock},
         discard::Discards,
         sync::{AtomicU64, AtomicUsize, Mutex, Ordering, figure, lock},
     },
@@ -91,17 +91,6 @@ struct WaitingList {
     dead: bool,
     /// It keeps its memory: to wait costs no allocation.
     replies: Slab<Weak<dyn Waiting>>,
-}
-
-/// The time since this process first looked.
-pub(crate) fn clock() -> Duration {
-    clock_at(Instant::now())
-}
-
-/// The time from when this process first looked until `now`.
-pub(crate) fn clock_at(now: Instant) -> Duration {
-    static EPOCH: OnceLock<Instant> = OnceLock::new();
-    now.saturating_duration_since(*EPOCH.get_or_init(Instant::now))
 }
 
 impl Shared {

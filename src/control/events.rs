@@ -5,8 +5,10 @@ use std::{sync::mpsc, time::Duration};
 use crate::{
     kit::clock::{Busy, Clock},
     lifecycle::{Event, LoopId},
-    service::supervisor::MainJob,
 };
+
+/// What the main thread is asked to do: to drive the loop that claims it.
+pub(crate) type MainJob = Box<dyn FnOnce() + Send>;
 
 /// What the supervisor is told.
 pub(crate) enum Message {

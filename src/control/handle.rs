@@ -9,22 +9,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    events::{Events, Message},
-    status::Board,
-};
+use super::{events::Events, status::Board};
 use crate::{
-    Counters, Meter, Offer, OptionError, Options, Phase, Reason, Reloaded, Remote, Reply, Report, Shutdown, State,
-    Status, TaskHandle, Warning, Watch,
+    Counters, Meter, Offer, Phase, Reason, Remote, Reply, Report, Shutdown, State, Status, TaskHandle, Warning, Watch,
     channel::{remote::Address, shared::Job},
     kit::{
         block,
         clock::Clock,
+        discard::DISCARD_TIMEOUT,
         sync::{Mutex, lock},
     },
     lifecycle::Event,
-    options::{CoreOptions, Host, Live},
-    service::supervisor::DISCARD_TIMEOUT,
+    options::Live,
 };
 
 /// Controls a service from any thread: `Clone + Send + Sync`, before, during and after its run. Its calls never block.
@@ -252,7 +248,7 @@ impl ServiceHandle {
     ///
     /// When no task of the running service has this name.
     #[cfg(feature = "net")]
-    pub fn addresses(&self, task: &str) -> Result<Vec<crate::net::Address>, UnknownName> {
+    pub fn addresses(&self, task: &str) -> Result<Vec<crate::words::address::Address>, UnknownName> {
         let id = self.task(task)?;
         Ok(self.0.board.task_rows(|rows| rows[id].info.book().bound()))
     }
@@ -320,79 +316,6 @@ impl ServiceHandle {
         left
     }
 
-    /// The options of the service, its tasks and its loops: to look at, and to set while it runs.
-    pub fn options(&self) -> Options {
-        Options(self.clone())
-    }
-
-    /// The service's [own options](crate::Service::options), parsed, as they are now; None before the start, or when they are of another type.
-    pub fn own_options<O: clap::Args>(&self) -> Option<O> {
-        let (_, matches) = self.0.live.get()?.cell(0)?.latest();
-        O::from_arg_matches(&matches).ok()
-    }
-
-    /// Reads the file of `--config`, those of `*_FILE` variables and systemd's credentials again, and [what tasks read](crate::Context::on_reload), checks
-    /// everything, and puts it in force: all of it, or, if there is an error, nothing. Tasks [are told](crate::Context::option_changes). The log file is opened anew, without this call waiting for it. What came of it is logged, too.
-    ///
-    /// Unlike the other calls it reads files, on this thread.
-    ///
-    /// # Errors
-    ///
-    /// All that is wrong; the service runs on as it was.
-    pub fn reload(&self) -> Result<Reloaded, OptionError> {
-        self.reopen_log("");
-        self.reload_options("")
-    }
-
-    /// Opens the log file anew, first of all of a reload, so that the rest is in the new one. The reason stands before what is logged.
-    pub(crate) fn reopen_log(&self, why: &str) {
-        #[cfg(not(feature = "logging"))]
-        let _ = why;
-        #[cfg(feature = "logging")]
-        if let Some(logger) = self.0.logger.get() {
-            logger.reopen(why);
-        }
-    }
-
-    /// The rest of a reload.
-    pub(crate) fn reload_options(&self, why: &str) -> Result<Reloaded, OptionError> {
-        let reloaded = self.options().reload();
-        match &reloaded {
-            Ok(reloaded) if reloaded.changes().is_empty() => {
-                log::info!(target: self.name(), "{why}reloaded: {reloaded}");
-            }
-            Ok(reloaded) => {
-                for change in reloaded.changes() {
-                    log::info!(target: self.name(), "{why}reloaded: {change}");
-                }
-            }
-            Err(error) => {
-                for line in error.lines() {
-                    log::error!(target: self.name(), "{why}not reloaded: {line}");
-                }
-            }
-        }
-        reloaded
-    }
-
-    /// Changes what is logged, from now on: `info,http=debug`, as for `--log-level`. It is the same as to [set](Options::set) that option.
-    ///
-    /// # Errors
-    ///
-    /// When the words are wrong, or the service has no log of its own: it was [started](crate::Service::start) inside something else, or the host has
-    /// installed a logger.
-    #[cfg(feature = "logging")]
-    pub fn set_log_levels(&self, levels: &str) -> crate::Result {
-        self.options().set("log-level", levels).map(drop).map_err(|error| crate::Error::new(error.to_string()))
-    }
-
-    /// What is logged now; None where [`set_log_levels`](Self::set_log_levels) would fail.
-    #[cfg(feature = "logging")]
-    pub fn log_levels(&self) -> Option<String> {
-        let logger = self.0.logger.get().filter(|logger| logger.note().is_none())?;
-        Some(logger.levels().to_string())
-    }
-
     #[cfg(feature = "logging")]
     pub(crate) fn set_logger(&self, logger: crate::logging::Logger) {
         self.0.board.set_lost_lines(logger.lost_lines().clone());
@@ -403,29 +326,13 @@ impl ServiceHandle {
         let _ = self.0.live.set(live);
     }
 
+    #[cfg(feature = "logging")]
+    pub(crate) fn logger(&self) -> Option<&crate::logging::Logger> {
+        self.0.logger.get()
+    }
+
     pub(crate) fn live(&self) -> Option<&Live> {
         self.0.live.get()
-    }
-}
-
-impl Host for ServiceHandle {
-    #[cfg(feature = "logging")]
-    fn can_log(&self) -> bool {
-        self.0.logger.get().is_some_and(|logger| logger.note().is_none())
-    }
-
-    #[cfg(not(feature = "logging"))]
-    fn can_log(&self) -> bool {
-        false
-    }
-
-    fn apply(&self, core: &CoreOptions) {
-        #[cfg(feature = "logging")]
-        if let Some(logger) = self.0.logger.get() {
-            logger.set_levels(core.log_level.clone());
-        }
-        let CoreOptions { drain_delay, shutdown_timeout, .. } = *core;
-        self.0.events.tell(Message::Timing { drain_delay, shutdown_timeout });
     }
 }
 

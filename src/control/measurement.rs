@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, btree_map};
 
-use super::openmetrics::{labels_of, name_of};
-use crate::counters::{Counters, Reading};
+use super::{
+    counters::Counters,
+    openmetrics::{labels_of, name_of},
+};
+use crate::counters::reading::Reading;
 
 /// A reading with all that an exporter says of it: see [`Counters::measurements`].
 #[derive(Clone, Debug, PartialEq)]

@@ -9,10 +9,10 @@ use std::{
     fmt::Write,
 };
 
-use super::counters::{Entry, Owner};
+use super::counters::{Counters, Entry, Owner};
 #[cfg(feature = "metrics")]
 use crate::counters::SamplesReading;
-use crate::counters::{Counters, Reading};
+use crate::counters::reading::Reading;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Format {

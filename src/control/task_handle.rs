@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use crate::channel::hosted::catch;
+use crate::kit::panics::catch;
 
 /// A way to a task, from any thread: what a ready-made task, or one of yours, is used by.
 ///

@@ -15,10 +15,10 @@ use std::{
 };
 
 use super::{
-    Reading,
     book::{Book, Instrument, Key},
+    reading::Reading,
 };
-use crate::{channel::hosted::catch, words::state::Seconds};
+use crate::{kit::panics::catch, words::state::Seconds};
 
 /// How long a gauge may take to answer.
 const PATIENCE: Duration = Duration::from_millis(500);

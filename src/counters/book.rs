@@ -9,13 +9,13 @@ use std::{
 
 #[cfg(feature = "metrics")]
 use super::Samples;
-use super::{Asked, Counter, Gauge, Reading};
-#[cfg(feature = "net")]
-use crate::net::Address;
-use crate::{
-    channel::hosted::catch,
-    kit::sync::{Mutex, lock},
+use super::{Asked, Counter, Gauge, reading::Reading};
+use crate::kit::{
+    panics::catch,
+    sync::{Mutex, lock},
 };
+#[cfg(feature = "net")]
+use crate::words::address::Address;
 
 /// What one task, or the service, keeps, through all incarnations.
 #[derive(Default)]

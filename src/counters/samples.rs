@@ -8,9 +8,9 @@ use std::{
 
 use hdrhistogram::Histogram;
 
-use crate::{
-    channel::shared::{clock, clock_at},
-    kit::sync::{Mutex, lock},
+use crate::kit::{
+    clock::{clock, clock_at},
+    sync::{Mutex, lock},
 };
 
 /// Into how many parts a window is split, which come and go as wholes.

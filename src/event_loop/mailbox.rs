@@ -13,7 +13,6 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     marker::PhantomData,
-    pin::Pin,
     rc::Rc,
     sync::Arc,
     task::Poll,
@@ -26,17 +25,13 @@ use super::foreign::Guest;
 use crate::{
     EventLoop, ServiceHandle,
     channel::{
-        local::Local,
+        local::{Local, LocalFuture, SendFuture},
         queue::flag,
-        shared::{Shared, clock},
+        shared::Shared,
     },
+    kit::clock::clock,
     words::shutdown::Shutdown,
 };
-
-/// A future that stays on its thread.
-pub type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
-/// A future that may go to any thread.
-pub type SendFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// How many jobs and polls a turn runs at most.
 const BATCH_JOBS: u32 = 256;
@@ -113,14 +108,17 @@ impl<L: EventLoop> Mailbox<L> {
     /// # }
     /// ```
     #[cfg(all(feature = "net", target_os = "linux"))]
-    pub fn set_reactor<G: 'static>(&self, watch: impl FnOnce(&crate::net::Reactor) -> std::io::Result<G> + 'static) {
-        self.local.set_reactor(crate::net::Host::install(watch));
+    pub fn set_reactor<G: 'static>(
+        &self,
+        watch: impl FnOnce(&crate::reactor::epoll::Reactor) -> std::io::Result<G> + 'static,
+    ) {
+        self.local.set_reactor(crate::reactor::epoll::Host::install(watch));
     }
 
     /// As [`set_reactor`](Self::set_reactor), for a loop that has the core's reactor from the beginning: it waits for that, and nothing else.
     #[cfg(all(feature = "net", target_os = "linux"))]
-    pub fn use_reactor(&self, reactor: &crate::net::Reactor) {
-        self.local.set_reactor(crate::net::Host::install_made(reactor));
+    pub fn use_reactor(&self, reactor: &crate::reactor::epoll::Reactor) {
+        self.local.set_reactor(crate::reactor::epoll::Host::install_made(reactor));
     }
 
     /// Hands the `Send` futures of [`Context::spawn`](crate::Context::spawn) to the runtime's workers, instead of this thread.

@@ -9,7 +9,7 @@ use std::{
 use std::{future::Future, thread, time::Duration};
 
 #[cfg(all(feature = "net", target_os = "linux"))]
-use crate::net::{Reactor, ReactorLoop, ReactorWaker};
+use crate::reactor::epoll::{Reactor, ReactorWaker};
 use crate::{EventLoop, Mailbox, NoOptions, Result, TimerQueue, Timers, Turn};
 
 /// The reference loop: one thread for one task, on which it may block. Timers of its own, sockets of the core's [reactor](crate::net).
@@ -100,9 +100,6 @@ impl Rest {
         reactor
     }
 }
-
-#[cfg(all(feature = "net", target_os = "linux"))]
-impl ReactorLoop for Thread {}
 
 impl Timers for Thread {
     fn sleep(native: &ThreadNative, duration: Duration) -> impl Future<Output = ()> + 'static {

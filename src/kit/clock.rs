@@ -111,3 +111,14 @@ impl Wakes {
 
     pub(crate) fn end(&mut self) {}
 }
+
+/// The time since this process first looked.
+pub(crate) fn clock() -> Duration {
+    clock_at(Instant::now())
+}
+
+/// The time from when this process first looked until `now`.
+pub(crate) fn clock_at(now: Instant) -> Duration {
+    static EPOCH: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    now.saturating_duration_since(*EPOCH.get_or_init(Instant::now))
+}

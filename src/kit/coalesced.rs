@@ -2,8 +2,10 @@
 
 use std::{io, sync::Arc};
 
-use super::sync::{Mutex, lock};
-use crate::channel::hosted::catch;
+use super::{
+    panics::catch,
+    sync::{Mutex, lock},
+};
 
 /// Runs of one work, one at a time, on a thread that is there while there is something to do. All who ask during a run are served by one more.
 pub(crate) struct Coalesced {

@@ -1,10 +1,18 @@
 //! Dropping what is the user's and was never used: on a thread of its own, since a Drop may block, and one by one, since a Drop that panics takes no
 //! other along.
 
-use std::{sync::mpsc, time::Instant};
+use std::{
+    sync::mpsc,
+    time::{Duration, Instant},
+};
 
-use super::sync::{Mutex, lock, thread};
-use crate::channel::hosted::catch;
+use super::{
+    panics::catch,
+    sync::{Mutex, lock, thread},
+};
+
+/// How long the drops of what was never used may take at the end.
+pub(crate) const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The threads that drop, while they do.
 #[derive(Default)]

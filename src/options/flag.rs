@@ -14,11 +14,24 @@ use clap::{
 
 use super::{
     Section,
-    live::OptionKind,
     secret::{MASK, Secret},
     wording,
 };
-use crate::channel::hosted::catch;
+use crate::kit::panics::catch;
+
+/// What the values of an option are, as far as its declaration tells. The [value](OptionValue::value) is a text all the same, and of a secret `***`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OptionKind {
+    /// Something holds or doesn't: a switch, or an option of the type `bool`.
+    Truth,
+    /// A whole number: the option's type is one of Rust's integers, or it counts.
+    Integer,
+    /// A number: the option's type is `f32` or `f64`.
+    Float,
+    /// All else: several values, too.
+    Text,
+}
 
 /// One option of one owner.
 #[derive(Clone)]

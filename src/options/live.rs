@@ -14,7 +14,7 @@ use clap::ArgMatches;
 use super::{
     Owner, Parsed, Plan,
     cell::OptionCell,
-    flag::{Flag, Shape},
+    flag::{Flag, OptionKind, Shape},
     layers::{Given, Sources},
     origin::Origin,
     read, replay,
@@ -23,10 +23,9 @@ use super::{
     standard::{CoreOptions, LIVE},
     wording::one_line,
 };
-use crate::{
-    ServiceHandle,
-    channel::hosted::catch,
-    kit::sync::{Mutex, lock},
+use crate::kit::{
+    panics::catch,
+    sync::{Mutex, lock},
 };
 
 /// The id of the option, of a task that chooses its loop at run time, that says which.
@@ -71,13 +70,13 @@ impl Live {
         self.cells.get(1 + section)?.as_ref()
     }
 
-    pub(super) fn list(&self) -> Vec<OptionValue> {
+    pub(crate) fn list(&self) -> Vec<OptionValue> {
         let plans = lock(&self.plans);
         plans.iter().flat_map(|plan| plan.effective().filter_map(|(flag, given)| entry(plan, flag, given))).collect()
     }
 
     /// Sets an option, or, with None, takes back what was set.
-    pub(super) fn set(&self, name: &str, value: Option<String>, host: &dyn Host) -> Result<Applied, OptionError> {
+    pub(crate) fn set(&self, name: &str, value: Option<String>, host: &dyn Host) -> Result<Applied, OptionError> {
         let checking = Checking::begin()?;
         let changing = lock(&self.changing);
         let (at, index, old) = {
@@ -102,7 +101,7 @@ impl Live {
     }
 
     /// Asks all layers again, and puts in force what they have, if all of it is right.
-    pub(super) fn reload(&self, host: &dyn Host) -> Result<Reloaded, OptionError> {
+    pub(crate) fn reload(&self, host: &dyn Host) -> Result<Reloaded, OptionError> {
         let checking = Checking::begin()?;
         let reloading = lock(&self.reloading);
         let flags = lock(&self.plans).clone();
@@ -289,67 +288,6 @@ fn entry(plan: &Plan, flag: &Flag, given: Option<&Given>) -> Option<OptionValue>
     })
 }
 
-/// The options of a service while it runs: made by [`ServiceHandle::options`].
-///
-/// ```
-/// use std::time::Duration;
-/// use interloop::{Applied, Origin, Service, Thread, tasks::Periodic};
-///
-/// let mut service = Service::new("clock");
-/// service.task_on::<Thread>("tick", Periodic::new(Duration::from_secs(3600), || println!("tick")));
-/// let running = service.start()?;
-/// assert!(running.wait_started(Duration::from_secs(10)));
-/// let options = running.options();
-/// assert_eq!(options.set("tick-interval", "30min")?, Applied::Now);
-/// assert_eq!(options.get("tick-interval").unwrap().origin(), &Origin::Set);
-/// assert!(options.set("tick-interval", "soon").is_err());
-/// running.stop();
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct Options(pub(crate) ServiceHandle);
-
-impl Options {
-    /// All of them: Interloop's own, the service's, then those of tasks and loops. None before the start.
-    pub fn list(&self) -> Vec<OptionValue> {
-        self.0.live().map(Live::list).unwrap_or_default()
-    }
-
-    /// One, by its name on the command line, without the dashes: `http-port`.
-    pub fn get(&self, name: &str) -> Option<OptionValue> {
-        self.list().into_iter().find(|option| option.name == name)
-    }
-
-    /// Sets one, by the same name, to what one would write into the environment. It is checked as at the start, by the option's parser and by what its owner
-    /// has declared of options together, and wins over all other values until the process ends, or it is [reset](Self::reset).
-    ///
-    /// Of the options that every service has, `log-level`, `drain-delay` and `shutdown-timeout` can be set.
-    ///
-    /// # Errors
-    ///
-    /// There is no such option, it can't be changed while the service runs, or the value is wrong: then nothing has changed.
-    pub fn set(&self, name: &str, value: impl fmt::Display) -> Result<Applied, OptionError> {
-        self.live()?.set(name, Some(value.to_string()), &self.0)
-    }
-
-    /// Takes back what was set: the strongest of the other values is in force again.
-    ///
-    /// # Errors
-    ///
-    /// As [`set`](Self::set).
-    pub fn reset(&self, name: &str) -> Result<Applied, OptionError> {
-        self.live()?.set(name, None, &self.0)
-    }
-
-    pub(crate) fn reload(&self) -> Result<Reloaded, OptionError> {
-        self.live()?.reload(&self.0)
-    }
-
-    fn live(&self) -> Result<&Live, OptionError> {
-        self.0.live().ok_or_else(|| OptionError::refused("the service has not been started".to_owned()))
-    }
-}
-
 /// One option, and what it is at a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OptionValue {
@@ -393,20 +331,6 @@ impl OptionValue {
     }
 }
 
-/// What the values of an option are, as far as its declaration tells. The [value](OptionValue::value) is a text all the same, and of a secret `***`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OptionKind {
-    /// Something holds or doesn't: a switch, or an option of the type `bool`.
-    Truth,
-    /// A whole number: the option's type is one of Rust's integers, or it counts.
-    Integer,
-    /// A number: the option's type is `f32` or `f64`.
-    Float,
-    /// All else: several values, too.
-    Text,
-}
-
 /// When a change takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
@@ -425,7 +349,7 @@ impl fmt::Display for Applied {
     }
 }
 
-/// What a [reload](ServiceHandle::reload) has changed.
+/// What a [reload](crate::ServiceHandle::reload) has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reloaded {
     changes: Vec<OptionChange>,
@@ -494,7 +418,7 @@ pub struct OptionError {
 }
 
 impl OptionError {
-    fn refused(why: String) -> Self {
+    pub(crate) fn refused(why: String) -> Self {
         Self::all(vec![why])
     }
 

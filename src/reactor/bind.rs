@@ -17,7 +17,7 @@ use std::{
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::net::Address;
+use crate::words::address::Address;
 
 /// Connections that wait to be accepted; the system may cut it down (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;

@@ -5,11 +5,11 @@ use std::{future::poll_fn, io, os::fd::OwnedFd};
 use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket as RawSocket, Type};
 
-use super::{epoll::Reactor, sockets::ReactorStream};
-use crate::net::{Address, Socket};
+use super::{epoll::Reactor, sockets::ReactorStream, traits::Socket};
+use crate::words::address::Address;
 
 /// Connects to the address; dropped, it closes the socket.
-pub(super) async fn connect(reactor: &Reactor, address: &Address) -> io::Result<ReactorStream> {
+pub(crate) async fn connect(reactor: &Reactor, address: &Address) -> io::Result<ReactorStream> {
     let (domain, to) = match address {
         Address::Tcp(address) => (Domain::for_address(*address), SockAddr::from(*address)),
         Address::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),

@@ -33,13 +33,8 @@ use rustix::{
 use slab::Slab;
 
 use super::{
-    connect::connect,
-    sockets::{ReactorListener, ReactorStream},
-    source::{ReactorWatch, Readiness},
-};
-use crate::{
-    TimerQueue, TimerSleep, Timers,
-    net::{Address, Bound, Net, Socket},
+    source::Readiness,
+    timers::{TimerQueue, TimerSleep},
 };
 
 /// How many events a look fetches.
@@ -373,35 +368,5 @@ impl Drop for Installed {
     fn drop(&mut self) {
         let host = HOST.try_with(|current| current.replace(self.0.take()));
         drop(host);
-    }
-}
-
-/// A loop that watches the core's [`Reactor`], and so has [`Net`]: its `drive` called [`Mailbox::set_reactor`](crate::Mailbox::set_reactor).
-pub trait ReactorLoop: Timers {}
-
-impl<L: ReactorLoop> Net for L {
-    type Stream = ReactorStream;
-    type Listener = ReactorListener;
-    type Watch = ReactorWatch;
-
-    fn listener(_: &L::Native, socket: Bound) -> io::Result<ReactorListener> {
-        ReactorListener::new(&Reactor::current()?, socket)
-    }
-
-    fn stream(_: &L::Native, socket: Socket) -> io::Result<ReactorStream> {
-        ReactorStream::new(&Reactor::current()?, socket)
-    }
-
-    fn connect(_: &L::Native, address: Address) -> impl Future<Output = io::Result<ReactorStream>> + 'static {
-        let reactor = Reactor::current();
-        async move { connect(&reactor?, &address).await }
-    }
-
-    fn socket(stream: &ReactorStream) -> BorrowedFd<'_> {
-        stream.socket().as_fd()
-    }
-
-    fn watch(_: &L::Native, fd: OwnedFd) -> io::Result<ReactorWatch> {
-        ReactorWatch::new(&Reactor::current()?, fd)
     }
 }

@@ -15,8 +15,13 @@ use std::{
 use futures_io::{AsyncRead, AsyncWrite};
 use rustix::net::{SocketFlags, acceptfrom_with};
 
-use super::{epoll::Reactor, source::Source};
-use crate::net::{Accept, Address, Bound, Interest, Socket, SocketFile};
+use super::{
+    bind::{Bound, SocketFile},
+    epoll::Reactor,
+    source::Source,
+    traits::{Accept, Interest, Socket},
+};
+use crate::words::address::Address;
 
 /// A connection on the [`Reactor`]: TCP, without delay, or a Unix stream.
 pub struct ReactorStream {

@@ -10,8 +10,10 @@ use std::{
 
 use rustix::event::epoll::EventFlags;
 
-use super::epoll::Reactor;
-use crate::net::{Interest, Watch};
+use super::{
+    epoll::Reactor,
+    traits::{Interest, Watch},
+};
 
 const READ: u8 = 1;
 const WRITE: u8 = 2;

@@ -13,17 +13,17 @@ use std::{
 
 use clap::{Args, Command};
 
-use super::supervisor::{MainJob, SupervisedLoop, SupervisedTask, Supervisor, outside::Outside};
 use super::{
     loop_set::LoopSet,
     running::{Running, StartError},
     settings::{LoopSettings, TaskSettings},
+    supervisor::{SupervisedLoop, SupervisedTask, Supervisor, outside::Outside},
 };
 use crate::{
     EventLoop, Offer, Remote, Report, ServiceHandle, Slot, State, Task,
     channel::{remote::Address, shared::Shared},
     control::{
-        events::{Events, Told},
+        events::{Events, MainJob, Told},
         status::{LoopRow, TaskInfo, TaskRow},
     },
     kit::{

@@ -1,7 +1,6 @@
-//! What panics say; and the panic hook of `run()`: one message in the log, with task, loop and place, and with a backtrace where `RUST_BACKTRACE` asks for it.
+//! The panic hook of `run()`: one message in the log, with task, loop and place, and with a backtrace where `RUST_BACKTRACE` asks for it.
 
 use std::{
-    any::Any,
     backtrace::Backtrace,
     env,
     panic::{self, PanicHookInfo},
@@ -9,7 +8,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use crate::{channel::this_thread, control::handle::ServiceHandle};
+use crate::{
+    channel::this_thread,
+    control::handle::ServiceHandle,
+    kit::panics::{NOTHING, said},
+};
 
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 
@@ -102,26 +105,4 @@ fn short(trace: &str) -> String {
     let begin = find("__rust_end_short_backtrace").map_or(0, |frame| frame + 2);
     let end = find("__rust_begin_short_backtrace").unwrap_or(lines.len());
     lines.get(begin..end).unwrap_or(&lines).join("\n")
-}
-
-/// What a panic that was caught has said: for who runs the code of others, such as a transport. It never panics.
-///
-/// ```
-/// let caught = std::panic::catch_unwind(|| panic!("no more {}", "tea")).unwrap_err();
-/// assert_eq!(interloop::panic_message(caught), "no more tea");
-/// ```
-pub fn panic_message(panic: Box<dyn Any + Send>) -> String {
-    let Some(text) = said(&*panic).map(str::to_owned) else {
-        // Dropping a payload of an unknown type could panic once more.
-        std::mem::forget(panic);
-        return NOTHING.to_owned();
-    };
-    text
-}
-
-const NOTHING: &str = "a panic without a message";
-
-fn said(payload: &(dyn Any + Send)) -> Option<&str> {
-    let literal = || payload.downcast_ref::<&'static str>().copied();
-    payload.downcast_ref::<String>().map(String::as_str).or_else(literal)
 }

@@ -22,18 +22,16 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use self::outside::{Label, Lane, Outside};
 use crate::{
     Phase, Reason, Report, ServiceHandle, State, StuckLoop, Transition,
-    channel::{
-        hosted::catch,
-        shared::{Shared, clock},
-        this_thread,
-    },
+    channel::{shared::Shared, this_thread},
     control::{
-        events::{Events, Message, Told},
+        events::{Events, MainJob, Message, Told},
         status::{TaskInfo, WatchQueue},
     },
     kit::{
-        clock::Busy,
+        clock::{Busy, clock},
         coalesced::Coalesced,
+        discard::DISCARD_TIMEOUT,
+        panics::catch,
         sync::{Mutex, lock},
     },
     lifecycle::{Action, Ending, Event, Lifecycle, LoopId, Outcome, TaskId},
@@ -44,9 +42,6 @@ use crate::{
     },
     words::state::{Cause, Seconds},
 };
-
-/// What the main thread is asked to do: to drive the loop that claims it.
-pub(crate) type MainJob = Box<dyn FnOnce() + Send>;
 
 pub(crate) struct SupervisedTask {
     pub(crate) name: Arc<str>,
@@ -759,8 +754,5 @@ fn no_thread(handle: &ServiceHandle, what: &str, asked: std::io::Result<()>) {
         log::error!(target: handle.name(), "there is no thread {what}: {error}");
     }
 }
-
-/// How long the drops of what was never used may take at the end.
-pub(crate) const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long tasks have to stop after the supervisor has died.
 const DYING: Duration = Duration::from_secs(10);

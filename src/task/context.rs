@@ -20,14 +20,19 @@ use std::{
 use super::incarnation::Incarnation;
 #[cfg(feature = "metrics")]
 use crate::Samples;
-#[cfg(feature = "net")]
-use crate::net::{self, Address, Bound, Net, Socket};
 use crate::{
     Counter, EventLoop, Gauge, Meter, NoOptions, OnReload, OptionChanges, Remote, Reply, ServiceHandle, Shutdown, Slot,
     Timers,
     channel::{local::Local, remote},
     kit::clock::Clock,
     options::OptionCell,
+};
+#[cfg(feature = "net")]
+use crate::{
+    net::Net,
+    reactor::traits::Socket,
+    reactor::{bind::Bound, resolve::resolve},
+    words::address::Address,
 };
 
 /// What a task sees of its surroundings: its name and options, its loop, its shutdown, its children. `Clone`, for children and callbacks; `!Send`, since
@@ -352,7 +357,7 @@ impl<L: EventLoop, O> Context<L, O> {
         host: impl Into<String>,
         port: u16,
     ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static {
-        net::resolve(host.into(), port)
+        resolve(host.into(), port)
     }
 
     /// Says that the task listens here, until it ends: [`ServiceHandle::addresses`] tells, and the [status](ServiceHandle::status) shows it as the exported

@@ -7,8 +7,11 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use super::incarnation::Incarnation;
 use crate::{
     Context, EventLoop, Mailbox, ServiceHandle, Task,
-    channel::{hosted::catch, local::Local, remote::Address, shared::Shared, this_thread},
-    kit::sync::{Mutex, lock},
+    channel::{local::Local, remote::Address, shared::Shared, this_thread},
+    kit::{
+        panics::catch,
+        sync::{Mutex, lock},
+    },
     lifecycle::Outcome,
     options::{Check, OptionCell},
 };

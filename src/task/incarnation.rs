@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, future::Future, rc::Rc, sync::Arc};
 use crate::{
     Result,
     channel::{
-        hosted::{Control, Ended, catch},
+        hosted::{Control, Ended},
         local::Local,
         remote::Address,
         reply::{Completer, Reply},
@@ -17,6 +17,7 @@ use crate::{
     },
     control::{events::Events, status::TaskInfo},
     kit::{
+        panics::catch,
         sync::{AtomicBool, Mutex, Ordering, lock},
         trace::{Span, TaskSpan},
     },

@@ -23,7 +23,8 @@ use super::{
 };
 use crate::{
     Context, Counter, Error, Remote, Reply, Result, Slot, Timers,
-    channel::{hosted::catch, remote::Address, reply::Completer},
+    channel::{remote::Address, reply::Completer},
+    kit::panics::catch,
     options,
 };
 

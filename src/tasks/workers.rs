@@ -9,9 +9,10 @@ use std::{
 
 use crate::{
     Context, EventLoop, Reply, Result,
-    channel::{hosted::catch, reply::Completer, this_thread},
+    channel::{reply::Completer, this_thread},
     kit::{
         clock::{Busy, Clock},
+        panics::catch,
         trace::Span,
     },
     task::incarnation::Incarnation,

@@ -6,7 +6,7 @@ use std::{ops::Deref, thread, time::Duration};
 
 use super::watchdog::{Limit, Watchdog};
 #[cfg(feature = "net")]
-use crate::net::Address;
+use crate::words::address::Address;
 use crate::{Reading, Report, Running, ServiceHandle, State};
 
 /// How often what tells nobody is looked at.

@@ -12,10 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    CallError,
-    kit::sync::{AtomicU8, Mutex, Ordering, lock},
-};
+use super::call_error::CallError;
+use crate::kit::sync::{AtomicU8, Mutex, Ordering, lock};
 
 /// How long after a task was told of the end of a program its error may come from that.
 const FRESH: Duration = Duration::from_millis(200);
@@ -61,13 +59,21 @@ pub(crate) fn is_suspect(error: &(dyn StdError + 'static)) -> bool {
         if let Some(exited) = error.downcast_ref::<Exited>() {
             return is_of_a_stop(exited.status);
         }
-        #[cfg(all(feature = "command", target_os = "linux"))]
-        if let Some(error) = error.downcast_ref::<crate::tasks::command::CommandError>() {
-            return *error == crate::tasks::command::CommandError::Stopped;
-        }
-        matches!(error.downcast_ref(), Some(CallError::Stopped | CallError::Cancelled))
+        error.is::<TooLate>() || matches!(error.downcast_ref(), Some(CallError::Stopped | CallError::Cancelled))
     })
 }
+
+/// What an error comes from that only tells of a stop. Its text is how such errors end, so that it isn't shown beside them.
+#[derive(Debug)]
+pub(crate) struct TooLate;
+
+impl fmt::Display for TooLate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("has stopped")
+    }
+}
+
+impl StdError for TooLate {}
 
 /// How a program has ended, as far as is known.
 #[derive(Debug, Default)]

@@ -41,9 +41,9 @@ use log::Level;
 use super::farewell;
 use crate::{
     LeftBehind,
-    channel::{hosted::catch, shared::Deed},
+    channel::shared::Deed,
     control::status::Board,
-    kit::clock::Busy,
+    kit::{clock::Busy, panics::catch},
     lifecycle::LoopId,
     words::state::Seconds,
 };

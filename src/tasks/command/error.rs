@@ -2,6 +2,8 @@
 
 use std::{fmt, io};
 
+use crate::words::suspect::TooLate;
+
 /// Why there is no [`Output`](super::Output), or no exit status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -42,4 +44,9 @@ impl fmt::Display for CommandError {
     }
 }
 
-impl std::error::Error for CommandError {}
+impl std::error::Error for CommandError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        // A stop of the service explains it.
+        matches!(self, Self::Stopped).then_some(&TooLate as _)
+    }
+}

@@ -33,8 +33,11 @@ use super::{
 };
 use crate::{
     Context, Counter, EventLoop, Gauge, Reply, Result, Shutdown,
-    channel::{hosted::catch, reply::Completer},
-    kit::sync::{Mutex, lock},
+    channel::reply::Completer,
+    kit::{
+        panics::catch,
+        sync::{Mutex, lock},
+    },
     service::sigchld::ChildEvents,
 };
 

@@ -24,11 +24,12 @@ use super::{
 use crate::{
     CallError, Context, Counter, EventLoop, Gauge, Reply, TaskRef,
     channel::{
-        hosted::{Control, catch},
+        hosted::Control,
         remote::Address,
         reply::{Completer, Unread},
     },
     kit::{
+        panics::catch,
         sync::{Mutex, lock},
         trace::Span,
     },

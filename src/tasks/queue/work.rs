@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     Context, Error, EventLoop, Reply, Shutdown,
-    channel::{hosted::catch, this_thread},
-    kit::clock::Clock,
+    channel::this_thread,
+    kit::{clock::Clock, panics::catch},
     task::incarnation::Incarnation,
     tasks::TryLater,
 };

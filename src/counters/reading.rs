@@ -1,0 +1,54 @@
+//! What is read of a counter, a gauge or samples.
+
+#[cfg(feature = "metrics")]
+use super::samples::SamplesReading;
+
+/// A counter, a gauge or samples at one moment.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
+#[non_exhaustive]
+pub enum Reading {
+    /// Of a [`Counter`](crate::Counter).
+    Counter(u64),
+    /// Of a [`Gauge`](crate::Gauge). One that is [asked](crate::Meter::gauge_from), and doesn't answer in time or panics, is left out, and there is a
+    /// [warning](crate::ServiceHandle::warnings) that names it.
+    Gauge(f64),
+    /// Of [`Samples`](crate::Samples).
+    #[cfg(feature = "metrics")]
+    Samples(SamplesReading),
+}
+
+impl Reading {
+    /// Each number in it by its name: a single one has none; those of samples are `count`, `sum`, `average`, `min`, `max`, and, for each window,
+    /// `p99.60` and so on, with the window's seconds.
+    pub fn numbers(&self) -> Vec<(String, f64)> {
+        match self {
+            Self::Counter(value) => vec![(String::new(), *value as f64)],
+            Self::Gauge(value) => vec![(String::new(), *value)],
+            #[cfg(feature = "metrics")]
+            Self::Samples(samples) => {
+                let SamplesReading { count, sum, average, min, max, windows } = samples;
+                let mut numbers = vec![("count".to_owned(), *count as f64), ("sum".to_owned(), *sum)];
+                let figures = [("average", average), ("min", min), ("max", max)];
+                numbers.extend(figures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), (*value)?))));
+                for of in windows {
+                    numbers.push((format!("count.{}", of.window), of.count as f64));
+                    numbers.push((format!("sum.{}", of.window), of.sum));
+                    let values = of.figures().into_iter();
+                    numbers.extend(values.map(|(name, value)| (format!("{name}.{}", of.window), value)));
+                }
+                numbers
+            }
+        }
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl super::samples::WindowReading {
+    /// Those that there are, by name.
+    pub(crate) fn figures(&self) -> Vec<(&'static str, f64)> {
+        let Self { average, min, max, p50, p99, .. } = self;
+        let figures = [("average", average), ("min", min), ("max", max), ("p50", p50), ("p99", p99)];
+        figures.into_iter().filter_map(|(name, value)| Some((name, (*value)?))).collect()
+    }
+}

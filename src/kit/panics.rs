@@ -1,0 +1,33 @@
+//! Panics that are caught, and what they say.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+/// Runs something of the user's; what it said if it panicked.
+pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(panic_message)
+}
+
+/// What a panic that was caught has said: for who runs the code of others, such as a transport. It never panics.
+///
+/// ```
+/// let caught = std::panic::catch_unwind(|| panic!("no more {}", "tea")).unwrap_err();
+/// assert_eq!(interloop::panic_message(caught), "no more tea");
+/// ```
+pub fn panic_message(panic: Box<dyn Any + Send>) -> String {
+    let Some(text) = said(&*panic).map(str::to_owned) else {
+        // Dropping a payload of an unknown type could panic once more.
+        std::mem::forget(panic);
+        return NOTHING.to_owned();
+    };
+    text
+}
+
+pub(crate) const NOTHING: &str = "a panic without a message";
+
+pub(crate) fn said(payload: &(dyn Any + Send)) -> Option<&str> {
+    let literal = || payload.downcast_ref::<&'static str>().copied();
+    payload.downcast_ref::<String>().map(String::as_str).or_else(literal)
+}

@@ -1,0 +1,102 @@
+//! The loops that have sockets: those that bring them, and those that watch the reactor.
+
+use std::{
+    future::Future,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use futures_io::{AsyncRead, AsyncWrite};
+
+use crate::{
+    event_loop::contract::Timers,
+    reactor::{
+        bind::Bound,
+        traits::{Accept, Socket, Watch},
+    },
+    words::address::Address,
+};
+#[cfg(target_os = "linux")]
+use crate::{
+    event_loop::thread::Thread,
+    reactor::{
+        connect::connect,
+        epoll::Reactor,
+        sockets::{ReactorListener, ReactorStream},
+        source::ReactorWatch,
+    },
+};
+
+/// A loop with sockets. What it makes belongs to the loop's thread, where all of this is called; it may be `!Send`.
+///
+/// Adapters implement it, or are a [`ReactorLoop`]; tasks use it through their [`Context`](crate::Context).
+pub trait Net: Timers {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + 'static;
+    /// A socket that listens.
+    type Listener: Accept<Stream = Self::Stream> + 'static;
+    /// A descriptor whose readiness is watched.
+    type Watch: Watch + 'static;
+
+    /// Takes a listening socket into the loop.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    fn listener(native: &Self::Native, socket: Bound) -> io::Result<Self::Listener>;
+
+    /// Takes a connected socket into the loop.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    fn stream(native: &Self::Native, socket: Socket) -> io::Result<Self::Stream>;
+
+    /// Connects. It never blocks; dropped, it leaves nothing behind.
+    fn connect(native: &Self::Native, address: Address) -> impl Future<Output = io::Result<Self::Stream>> + 'static;
+
+    /// The socket of a connection: to look into it, or to set what the system offers. To read or write by it is to go behind the loop's back.
+    fn socket(stream: &Self::Stream) -> BorrowedFd<'_>;
+
+    /// Watches a descriptor: a pipe, a terminal, an eventfd, a device. It should be nonblocking.
+    ///
+    /// # Errors
+    ///
+    /// The system's: some descriptors, such as regular files, can't be watched.
+    fn watch(native: &Self::Native, fd: OwnedFd) -> io::Result<Self::Watch>;
+}
+
+/// A loop that watches the core's [`Reactor`], and so has [`Net`]: its `drive` called [`Mailbox::set_reactor`](crate::Mailbox::set_reactor).
+#[cfg(target_os = "linux")]
+pub trait ReactorLoop: Timers {}
+
+#[cfg(target_os = "linux")]
+impl<L: ReactorLoop> Net for L {
+    type Stream = ReactorStream;
+    type Listener = ReactorListener;
+    type Watch = ReactorWatch;
+
+    fn listener(_: &L::Native, socket: Bound) -> io::Result<ReactorListener> {
+        ReactorListener::new(&Reactor::current()?, socket)
+    }
+
+    fn stream(_: &L::Native, socket: Socket) -> io::Result<ReactorStream> {
+        ReactorStream::new(&Reactor::current()?, socket)
+    }
+
+    fn connect(_: &L::Native, address: Address) -> impl Future<Output = io::Result<ReactorStream>> + 'static {
+        let reactor = Reactor::current();
+        async move { connect(&reactor?, &address).await }
+    }
+
+    fn socket(stream: &ReactorStream) -> BorrowedFd<'_> {
+        stream.socket().as_fd()
+    }
+
+    fn watch(_: &L::Native, fd: OwnedFd) -> io::Result<ReactorWatch> {
+        ReactorWatch::new(&Reactor::current()?, fd)
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl ReactorLoop for Thread {}
