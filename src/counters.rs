@@ -6,6 +6,7 @@
 //!
 //! May use: kit, words.
 
+mod asked;
 mod asking;
 pub(crate) mod book;
 mod counter;
@@ -20,7 +21,8 @@ mod tests;
 #[cfg(feature = "metrics")]
 pub use self::samples::{Samples, SamplesReading, WindowReading};
 pub(crate) use self::{
-    asking::{Asked, Asker, BookReadings, MeterOf},
+    asked::Asked,
+    asking::{Asker, BookReadings, MeterOf},
     book::Book,
 };
 pub use self::{book::Warning, counter::Counter, gauge::Gauge, meter::Meter};

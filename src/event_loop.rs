@@ -6,5 +6,6 @@
 
 pub(crate) mod contract;
 pub(crate) mod foreign;
+mod guest;
 pub(crate) mod mailbox;
 pub(crate) mod thread;

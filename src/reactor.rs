@@ -11,6 +11,10 @@ pub(crate) mod bind;
 pub(crate) mod connect;
 #[cfg(all(feature = "net", target_os = "linux"))]
 pub(crate) mod epoll;
+#[cfg(all(feature = "net", target_os = "linux"))]
+pub(crate) mod of_thread;
+#[cfg(all(feature = "net", target_os = "linux"))]
+mod readiness;
 #[cfg(feature = "net")]
 pub(crate) mod resolve;
 #[cfg(all(feature = "net", target_os = "linux"))]

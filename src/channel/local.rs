@@ -18,7 +18,7 @@ use super::{
 };
 use crate::kit::{clock::Busy, panics::catch, sync::thread, trace::Span};
 #[cfg(all(feature = "net", target_os = "linux"))]
-use crate::reactor::epoll::Installed;
+use crate::reactor::of_thread::Installed;
 
 type Spawner = Rc<dyn Fn(LocalFuture)>;
 type Workers = Arc<dyn Fn(SendFuture) + Send + Sync>;

@@ -9,12 +9,13 @@
 use std::{
     cell::Cell,
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::AtomicBool, atomic::Ordering},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use super::{
+    asked::Asked,
     book::{Book, Instrument, Key},
     reading::Reading,
 };
@@ -28,21 +29,6 @@ const ROUND: Duration = Duration::from_secs(1);
 const MOST_LEFT: usize = 4;
 
 thread_local!(static IS_ASKED: Cell<bool> = const { Cell::new(false) });
-
-/// A gauge that is a closure.
-pub(crate) struct Asked {
-    ask: Box<dyn Fn() -> f64 + Send + Sync>,
-    /// It has been left behind, and has not come back.
-    stuck: AtomicBool,
-    /// It is warned of.
-    named: AtomicBool,
-}
-
-impl Asked {
-    pub(crate) fn new(ask: impl Fn() -> f64 + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { ask: Box::new(ask), stuck: AtomicBool::new(false), named: AtomicBool::new(false) })
-    }
-}
 
 /// One that is to be read, and whose it is.
 pub(crate) struct MeterOf {

@@ -1,10 +1,11 @@
 //! A mailbox on a loop that somebody else runs.
 
-use std::{fmt, marker::PhantomData, rc::Rc, sync::Arc};
+use std::{marker::PhantomData, rc::Rc, sync::Arc};
 
+use super::guest::Guest;
 use crate::{
     Error, EventLoop, Mailbox, NoOptions, Remote, Result,
-    channel::{local::Local, remote::Address, shared::Shared, this_thread},
+    channel::{local::Local, remote::Address, shared::Shared},
     kit::trace::Span,
     words::state::Reason,
 };
@@ -100,35 +101,5 @@ impl ForeignHandle {
     /// on its thread.
     pub fn detach(&self) {
         self.0.give_up(Reason::Requested("detached".into()));
-    }
-}
-
-/// A mailbox's stay on a thread that no service drives. When it is over the mailbox is closed for good.
-pub(crate) struct Guest {
-    shared: Arc<Shared>,
-    _stay: this_thread::Stay,
-}
-
-impl Guest {
-    fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, _stay: this_thread::Stay::begin() }
-    }
-
-    /// Marks that the loop's thread is in a turn of this mailbox, until dropped.
-    pub(crate) fn enter(&self) -> impl Drop + use<> {
-        this_thread::drive(&self.shared, false)
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        // There is no supervisor to do so.
-        self.shared.terminate();
-    }
-}
-
-impl fmt::Debug for Guest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Guest")
     }
 }

@@ -21,7 +21,7 @@ use std::{
 
 use atomic_waker::AtomicWaker;
 
-use super::foreign::Guest;
+use super::guest::Guest;
 use crate::{
     EventLoop, ServiceHandle,
     channel::{
@@ -112,13 +112,13 @@ impl<L: EventLoop> Mailbox<L> {
         &self,
         watch: impl FnOnce(&crate::reactor::epoll::Reactor) -> std::io::Result<G> + 'static,
     ) {
-        self.local.set_reactor(crate::reactor::epoll::Host::install(watch));
+        self.local.set_reactor(crate::reactor::of_thread::Host::install(watch));
     }
 
     /// As [`set_reactor`](Self::set_reactor), for a loop that has the core's reactor from the beginning: it waits for that, and nothing else.
     #[cfg(all(feature = "net", target_os = "linux"))]
     pub fn use_reactor(&self, reactor: &crate::reactor::epoll::Reactor) {
-        self.local.set_reactor(crate::reactor::epoll::Host::install_made(reactor));
+        self.local.set_reactor(crate::reactor::of_thread::Host::install_made(reactor));
     }
 
     /// Hands the `Send` futures of [`Context::spawn`](crate::Context::spawn) to the runtime's workers, instead of this thread.

@@ -1,11 +1,29 @@
 //! What one task, loop or service has for options at this moment, for all who read them.
 
-use std::{collections::BTreeMap, sync::Arc, task::Waker};
+use std::{collections::BTreeMap, fmt, sync::Arc, task::Waker};
 
 use clap::ArgMatches;
 
-use super::{Applied, rereads::Reread};
+use super::rereads::Reread;
 use crate::kit::sync::{Mutex, lock};
+
+/// When a change takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// It has: the task listens to [changes](crate::Context::option_changes), or it is an option of the service.
+    Now,
+    /// When the task, or the loop, starts the next time.
+    AtRestart,
+}
+
+impl fmt::Display for Applied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Now => "now",
+            Self::AtRestart => "at its next start",
+        })
+    }
+}
 
 /// Whether these matches make the owner's options.
 pub(crate) type Check = fn(&ArgMatches) -> Result<(), clap::Error>;

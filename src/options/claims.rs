@@ -9,7 +9,12 @@ use std::{
     fmt,
 };
 
-use super::{NOT_IN_FILE, Plan, Section, ServiceAbout, flag::Flag};
+use super::{
+    flag::Flag,
+    plan::Plan,
+    section::{Section, ServiceAbout},
+    standard::NOT_IN_FILE,
+};
 
 /// Refuses flags, environment variables and keys of a file that two options claim, and names both. A variable that names
 /// a file gives way to an option of that name.

@@ -11,10 +11,11 @@ use std::{
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    NOT_IN_FILE, Plan,
     flag::Flag,
-    layers::{Given, Layer},
+    given::{Given, Layer},
     origin::Origin,
+    plan::Plan,
+    standard::NOT_IN_FILE,
 };
 
 /// A file that was read and checked: every key is known, every value is accepted.

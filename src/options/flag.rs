@@ -13,8 +13,8 @@ use clap::{
 };
 
 use super::{
-    Section,
     secret::{MASK, Secret},
+    section::Section,
     wording,
 };
 use crate::kit::panics::catch;

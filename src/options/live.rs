@@ -12,13 +12,16 @@ use std::{cell::Cell, fmt, sync::Arc, task::Waker};
 use clap::ArgMatches;
 
 use super::{
-    Owner, Parsed, Plan,
-    cell::OptionCell,
+    cell::{Applied, OptionCell},
     flag::{Flag, OptionKind, Shape},
-    layers::{Given, Sources},
+    given::{Given, is_masked},
+    layers::Sources,
     origin::Origin,
-    read, replay,
+    parse::{Parsed, read},
+    plan::Plan,
+    replay,
     rereads::Apply,
+    section::Owner,
     show::{self, Shown},
     standard::{CoreOptions, LIVE},
     wording::one_line,
@@ -270,14 +273,14 @@ fn shown(plan: &Plan, index: usize) -> Result<Shown, String> {
 
 fn text(plan: &Plan, index: usize) -> Option<String> {
     let (flag, given) = (&plan.flags[index], plan.set[index].as_ref().or(plan.given[index].as_ref()));
-    shown(plan, index).ok()?.text(flag, show::is_masked(flag, given))
+    shown(plan, index).ok()?.text(flag, is_masked(flag, given))
 }
 
 fn entry(plan: &Plan, flag: &Flag, given: Option<&Given>) -> Option<OptionValue> {
     if flag.shape() == Shape::Action {
         return None;
     }
-    let is_masked = show::is_masked(flag, given);
+    let is_masked = is_masked(flag, given);
     Some(OptionValue {
         name: flag.full_name().to_owned(),
         owner: plan.section.owner(),
@@ -328,24 +331,6 @@ impl OptionValue {
     /// Where the value comes from.
     pub fn origin(&self) -> &Origin {
         &self.origin
-    }
-}
-
-/// When a change takes effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Applied {
-    /// It has: the task listens to [changes](crate::Context::option_changes), or it is an option of the service.
-    Now,
-    /// When the task, or the loop, starts the next time.
-    AtRestart,
-}
-
-impl fmt::Display for Applied {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Now => "now",
-            Self::AtRestart => "at its next start",
-        })
     }
 }
 

@@ -8,10 +8,10 @@ use std::ffi::{OsStr, OsString};
 use clap::{ArgMatches, Command, error::ContextValue};
 
 use super::{
-    Plan,
     flag::{Flag, Shape},
-    layers::{Given, Occurrence},
+    given::{Given, Occurrence},
     origin::Origin,
+    plan::Plan,
     wording::{self, Fault},
 };
 

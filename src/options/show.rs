@@ -5,12 +5,13 @@ use std::{ffi::OsString, fmt::Write as _};
 use clap::{ArgMatches, parser::ValueSource};
 
 use super::{
-    NOT_IN_FILE, Plan,
     flag::{Flag, Shape},
-    layers::{Given, Occurrence},
+    given::{Given, Occurrence, is_masked},
     origin::Origin,
+    plan::Plan,
     replay,
     secret::MASK,
+    standard::NOT_IN_FILE,
 };
 
 /// What an option is, unmasked.
@@ -65,11 +66,6 @@ pub(super) fn origin(flag: &Flag, given: Option<&Given>) -> Origin {
         None if !flag.code.is_empty() => Origin::Code,
         None => Origin::Default,
     }
-}
-
-/// Whether it is not to be shown.
-pub(super) fn is_masked(flag: &Flag, given: Option<&Given>) -> bool {
-    given.map_or_else(|| flag.is_secret(), |given| given.is_masked(flag))
 }
 
 impl Shown {

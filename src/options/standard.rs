@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, Command, builder::NonEmptyStringValueParser};
 
-use super::{Owner, Section, duration};
+use super::{
+    duration,
+    section::{Owner, Section},
+};
 #[cfg(feature = "logging")]
 use crate::logging::{Format, Levels};
 

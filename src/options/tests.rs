@@ -1,10 +1,15 @@
 //! What people type, and set, and what the owners of the options get.
 
-use std::{collections::HashMap, fmt::Debug, path::PathBuf, time::Duration};
+use std::{collections::HashMap, ffi::OsString, fmt::Debug, path::PathBuf, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum, error::ErrorKind};
 
-use super::*;
+use super::{
+    flag::{Flag, Required},
+    parse::common,
+    plan::Plan,
+    *,
+};
 
 #[cfg(feature = "config")]
 mod file;

@@ -1,6 +1,6 @@
 //! Clap's errors in one line.
 
-use super::Stop;
+use super::stop::Stop;
 
 /// What is wrong, in one line, and with what.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,6 @@
 //!    vain, which costs less than telling the system of each timeout that was not needed.
 
 use std::{
-    any::Any,
     cell::{Cell, OnceCell, RefCell},
     fmt,
     future::Future,
@@ -33,7 +32,7 @@ use rustix::{
 use slab::Slab;
 
 use super::{
-    source::Readiness,
+    readiness::Readiness,
     timers::{TimerQueue, TimerSleep},
 };
 
@@ -76,16 +75,6 @@ impl Reactor {
             set_for: Cell::new(None),
             waker: OnceCell::new(),
         })))
-    }
-
-    /// The reactor of the loop that drives this thread: made when it is first asked for, so that a loop without sockets has none.
-    ///
-    /// # Errors
-    ///
-    /// On a thread whose loop has none, and what the system says when it is made.
-    pub fn current() -> io::Result<Self> {
-        let host = HOST.try_with(|host| host.borrow().clone()).ok().flatten();
-        host.ok_or_else(|| io::Error::other("no loop with a reactor drives this thread"))?.reactor()
     }
 
     /// Tells the sources what has happened to them and wakes the timers that are due. It never blocks.
@@ -317,56 +306,5 @@ impl Future for Sleep {
             self.reactor.set_timer();
         }
         polled
-    }
-}
-
-thread_local!(static HOST: RefCell<Option<Rc<Host>>> = const { RefCell::new(None) });
-
-type Attach = Box<dyn FnOnce(&Reactor) -> io::Result<Box<dyn Any>>>;
-
-/// The place of a loop's reactor: made when it is first used.
-pub(crate) struct Host {
-    attach: Cell<Option<Attach>>,
-    made: OnceCell<(Box<dyn Any>, Reactor)>,
-}
-
-impl Host {
-    /// The place on this thread, until the guard is dropped; `attach` is called when the reactor is made, and what it returns is kept as long.
-    pub(crate) fn install<G: 'static>(attach: impl FnOnce(&Reactor) -> io::Result<G> + 'static) -> Installed {
-        let attach: Attach = Box::new(|reactor| Ok(Box::new(attach(reactor)?)));
-        let host = Rc::new(Self { attach: Cell::new(Some(attach)), made: OnceCell::new() });
-        Self::place(host)
-    }
-
-    /// The place on this thread of a reactor that is there already.
-    pub(crate) fn install_made(reactor: &Reactor) -> Installed {
-        let made: (Box<dyn Any>, Reactor) = (Box::new(()), reactor.clone());
-        let host = Rc::new(Self { attach: Cell::new(None), made: OnceCell::from(made) });
-        Self::place(host)
-    }
-
-    /// A thread that is ending may have no place any more: then sockets say that there is no reactor.
-    fn place(host: Rc<Self>) -> Installed {
-        Installed(HOST.try_with(|current| current.replace(Some(host))).ok().flatten())
-    }
-
-    fn reactor(&self) -> io::Result<Reactor> {
-        if let Some((_, reactor)) = self.made.get() {
-            return Ok(reactor.clone());
-        }
-        let reactor = Reactor::new()?;
-        let attach = self.attach.take().ok_or_else(|| io::Error::other("the loop could not watch its reactor"))?;
-        let guard = attach(&reactor)?;
-        Ok(self.made.get_or_init(|| (guard, reactor)).1.clone())
-    }
-}
-
-/// Dropped, the thread has no reactor any more.
-pub(crate) struct Installed(Option<Rc<Host>>);
-
-impl Drop for Installed {
-    fn drop(&mut self) {
-        let host = HOST.try_with(|current| current.replace(self.0.take()));
-        drop(host);
     }
 }

@@ -1,103 +1,17 @@
-//! A descriptor in the reactor, and what is known of its readiness.
+//! A descriptor in the reactor.
 
 use std::{
-    cell::{Cell, RefCell},
     fmt, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
-
-use rustix::event::epoll::EventFlags;
 
 use super::{
     epoll::Reactor,
+    readiness::{Readiness, bit, closed},
     traits::{Interest, Watch},
 };
-
-const READ: u8 = 1;
-const WRITE: u8 = 2;
-const URGENT: u8 = 4;
-/// The other end will send no more: reading is worth a try for ever.
-const READ_CLOSED: u8 = 8;
-/// Nothing can be sent any more: writing is worth a try for ever.
-const WRITE_CLOSED: u8 = 16;
-
-/// What the reactor knows of a descriptor. All on one thread: readiness changes in the reactor's turns, and when somebody has found out.
-#[derive(Default)]
-pub(super) struct Readiness {
-    bits: Cell<u8>,
-    wakers: RefCell<[Option<Waker>; 3]>,
-    on_ready: RefCell<Option<Rc<dyn Fn()>>>,
-}
-
-impl Readiness {
-    /// News from the system: every edge, though nothing may have changed.
-    pub(super) fn news(&self, flags: EventFlags) {
-        let any = |of: EventFlags| flags.intersects(of);
-        let mut news = 0;
-        if any(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR) {
-            news |= READ;
-        }
-        if any(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR) {
-            news |= WRITE;
-        }
-        if any(EventFlags::PRI) {
-            news |= URGENT;
-        }
-        if any(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR) {
-            news |= READ_CLOSED;
-        }
-        if any(EventFlags::HUP | EventFlags::ERR) {
-            news |= WRITE_CLOSED;
-        }
-        self.bits.set(self.bits.get() | news);
-        // Outside of any borrow: a waker, or a callback, may do anything.
-        for (index, bit) in [READ, WRITE, URGENT].into_iter().enumerate() {
-            if news & bit != 0 {
-                let waker = self.wakers.borrow_mut()[index].take();
-                if let Some(waker) = waker {
-                    waker.wake();
-                }
-            }
-        }
-        let on_ready = self.on_ready.borrow().clone();
-        if let Some(on_ready) = on_ready {
-            on_ready();
-        }
-    }
-
-    fn poll(&self, interest: Interest, cx: &Context<'_>) -> Poll<()> {
-        if self.bits.get() & (bit(interest) | closed(interest)) != 0 {
-            return Poll::Ready(());
-        }
-        match &mut self.wakers.borrow_mut()[interest as usize] {
-            Some(waker) => waker.clone_from(cx.waker()),
-            empty => *empty = Some(cx.waker().clone()),
-        }
-        Poll::Pending
-    }
-
-    fn forget(&self, bits: u8) {
-        self.bits.set(self.bits.get() & !bits);
-    }
-}
-
-fn bit(interest: Interest) -> u8 {
-    match interest {
-        Interest::Read => READ,
-        Interest::Write => WRITE,
-        Interest::Urgent => URGENT,
-    }
-}
-
-fn closed(interest: Interest) -> u8 {
-    match interest {
-        Interest::Read => READ_CLOSED,
-        Interest::Write => WRITE_CLOSED,
-        Interest::Urgent => 0,
-    }
-}
 
 /// A descriptor in the reactor. It leaves the reactor before it closes.
 pub(super) struct Source<F: AsFd> {
@@ -158,8 +72,7 @@ impl<F: AsFd> Source<F> {
     }
 
     pub(super) fn set_on_ready(&self, on_ready: Option<Rc<dyn Fn()>>) {
-        let old = std::mem::replace(&mut *self.readiness.on_ready.borrow_mut(), on_ready);
-        drop(old);
+        self.readiness.set_on_ready(on_ready);
     }
 }
 
@@ -190,7 +103,7 @@ impl ReactorWatch {
 
     /// Whether an operation of this kind is worth a try.
     pub fn is_ready(&self, interest: Interest) -> bool {
-        self.0.readiness.bits.get() & (bit(interest) | closed(interest)) != 0
+        self.0.readiness.is_ready(interest)
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::lifecycle::{LoopId, RestartPolicy};
 
 const SECOND: Duration = Duration::from_secs(1);
 

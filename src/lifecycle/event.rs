@@ -1,0 +1,104 @@
+//! What the machine is told, and what it says is to be done.
+
+use super::plan::{LoopId, Now, TaskId};
+use crate::words::state::{Reason, Transition};
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// The service starts.
+    Start,
+    /// This incarnation of a loop runs and takes jobs.
+    LoopStarted(LoopId, u32),
+    /// This incarnation's thread has left its loop: `Ok` only when it had been told to stop.
+    LoopEnded(LoopId, u32, Result<(), String>),
+    /// The task called `ready()`.
+    TaskReady(TaskId, u32),
+    /// The task and all its children are gone, their futures dropped.
+    TaskEnded(TaskId, u32, Outcome),
+    /// The service is asked to stop.
+    ShutdownRequested(Reason),
+    /// A second signal: everything is cancelled now. The number is the signal's.
+    HardStop(i32),
+    /// One task is asked to stop, and what requires it before it.
+    StopTask(TaskId),
+    /// One task is asked to stop and start anew (a stopped one: to start).
+    RestartTask(TaskId),
+    /// All tasks stop in order and start anew; the loops go on.
+    RestartService,
+    /// Time has passed: [`Lifecycle::next_deadlines`](super::Lifecycle::next_deadlines) is due.
+    Tick,
+}
+
+/// How a task's `run` ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Ok,
+    Skip(String),
+    Error(String),
+    /// An error that a stop would explain: see [`suspect`](crate::words::suspect).
+    Suspect(String),
+    Panicked(String),
+    /// Its future was dropped: cancelled, or by its executor.
+    Dropped,
+}
+
+/// What the supervisor has to do, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Start a thread that drives this loop.
+    StartLoop(LoopId, u32),
+    /// Tell the loop to end, once its queue is drained; it has until the given time.
+    StopLoop(LoopId, u32, Now),
+    /// Leave the loop's thread behind; its mailbox closes, all that wait for it get Stopped.
+    AbandonLoop(LoopId, u32),
+    /// The loop will never run again: its mailbox closes, what is queued is dropped, all that wait get Stopped.
+    CloseLoop(LoopId),
+    /// Call `run` of a (fresh) task value on its loop.
+    StartTask(TaskId, u32),
+    /// Request this task's shutdown; it has until the given time.
+    AskTask(TaskId, u32, Reason, Now),
+    /// Drop the task's future, and its children's, on their loop.
+    CancelTask(TaskId, u32),
+    /// The task has ended and nothing restarts it but an operator: until then its addresses resolve as Stopped.
+    CloseTask(TaskId),
+    /// Tell everybody of this step.
+    Transition(Transition),
+    /// All tasks that will start have become ready or have ended.
+    AllStarted,
+    /// The service as a whole is ready (true) or draining (false).
+    SetReady(bool),
+    /// The stop begins.
+    Stopping(Reason),
+    /// Something for the log, at level warn.
+    Warn(String),
+    /// All has ended; nothing follows.
+    Finished(Ending),
+}
+
+/// How the service ended, for the exit code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ending {
+    /// The first reason to stop.
+    pub(crate) reason: Reason,
+    /// A task or a start failed, or a restart limit was hit.
+    pub(crate) failed: bool,
+    /// Something was cancelled past its deadline, or abandoned.
+    pub(crate) overdue: bool,
+    /// A thread was left behind.
+    pub(crate) abandoned: bool,
+    /// The signal that forced the end.
+    pub(crate) forced: Option<i32>,
+}
+
+impl Ending {
+    /// The exit code: 128+n, 1, 124, 0, in this precedence.
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self { forced: Some(signal), .. } => 128u8.saturating_add(*signal as u8),
+            Self { failed: true, .. } => 1,
+            Self { overdue: true, .. } => 124,
+            _ => 0,
+        }
+    }
+}

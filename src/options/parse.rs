@@ -1,0 +1,181 @@
+//! From what was declared and given to what is in force: at the start.
+
+use std::ffi::OsString;
+
+use clap::{
+    ArgMatches, Command, FromArgMatches,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+use super::{
+    cell::Check,
+    claims,
+    flag::{Flag, Required},
+    layers::{CommandLine, Env, Sources},
+    plan::Plan,
+    replay,
+    secret::MASK,
+    section::{Owner, Section, ServiceAbout},
+    show,
+    standard::CoreOptions,
+    stop::Stop,
+    wording::{Fault, one_line},
+};
+
+/// Reads the command line (without the program's name) and the environment.
+///
+/// `defaults` are values set in code for the options of Interloop itself, as in [`Section::defaults`].
+pub(crate) fn parse(
+    about: &ServiceAbout,
+    sections: Vec<Section>,
+    defaults: &[(String, String)],
+    args: Vec<OsString>,
+    env: Env,
+) -> Result<Parsed, Stop> {
+    let service = &about.name;
+    let config = |text: String| Stop::Config(format!("{service}: {text}"));
+
+    let core = CoreOptions::section(defaults);
+    // The service's own options come first in the help, then Interloop's, then the others' in their order.
+    let numbered = sections.into_iter().enumerate().map(|(place, section)| (Some(place), section));
+    let (own, others): (Vec<_>, Vec<_>) = numbered.partition(|(_, section)| section.kind == Owner::Service);
+    let mut plans = Vec::with_capacity(own.len() + 1 + others.len());
+    for (place, section) in own.into_iter().chain([(None, core)]).chain(others) {
+        plans.push(Plan::new(service, place, section).map_err(config)?);
+    }
+    claims::check(about, &mut plans).map_err(config)?;
+
+    let matches = common(about, &plans, Required::Never).try_get_matches_from(&args).map_err(|error| {
+        match error.kind() {
+            // Once more, for a usage line that shows what is required.
+            ErrorKind::DisplayHelp => {
+                let shown =
+                    common(about, &plans, Required::AsDeclared).try_get_matches_from(&args).err().unwrap_or(error);
+                Stop::Asked(shown.render().to_string().trim_end().to_owned())
+            }
+            ErrorKind::DisplayVersion => Stop::Asked(error.render().to_string().trim_end().to_owned()),
+            _ => misused(&with_owner(error, &plans), &plans).stop(service),
+        }
+    })?;
+
+    // Back to the order of the sections, with Interloop's own before them.
+    plans.sort_by_key(|plan| plan.place);
+    let sources = Sources { command_line: CommandLine(matches), env, file: None };
+    let ask = |sources: &Sources, plans: &mut [Plan]| {
+        let given = sources.ask(plans).map_err(|lines| {
+            let lines: Vec<_> = lines.into_iter().map(|line| format!("{service}: {line}")).collect();
+            Stop::Config(lines.join("\n"))
+        })?;
+        plans.iter_mut().zip(given).for_each(|(plan, given)| plan.given = given);
+        read::<CoreOptions>(&plans[0]).map_err(|fault| fault.stop(service))
+    };
+    let core = ask(&sources, &mut plans)?;
+    // The command line and the environment say which file; now it has its say.
+    #[cfg(feature = "config")]
+    let (sources, core) = match core.config.clone() {
+        None => (sources, core),
+        file => {
+            let sources = Sources { file, ..sources };
+            let core = ask(&sources, &mut plans)?;
+            (sources, core)
+        }
+    };
+    Ok(Parsed { service: service.clone(), core, plans, sources })
+}
+
+/// The one command that all flags are in.
+pub(super) fn common(about: &ServiceAbout, plans: &[Plan], required: Required) -> Command {
+    let flags = plans.iter().flat_map(|plan| plan.flags.iter().map(move |flag| (plan, flag)));
+    let mut command = Command::new(about.name.clone())
+        .no_binary_name(true)
+        .args(flags.clone().map(|(plan, flag)| flag.common(&plan.section, required)));
+    if let Some(version) = &about.version {
+        command = command.version(version.clone());
+    }
+    if let Some(text) = &about.about {
+        command = command.about(text.clone());
+    }
+    // One sentence instead of a variable on every line; with a task's option as the example, where there is one.
+    let example = flags.filter(|(_, flag)| flag.long.is_some()).max_by_key(|(_, flag)| {
+        let levels = flag.variable.matches("__").count();
+        (levels, std::cmp::Reverse(&flag.variable))
+    });
+    let Some((_, flag @ Flag { variable, path, .. })) = example else { return command };
+    let (long, file) = (flag.shown(), if cfg!(feature = "config") { ", and in a file" } else { "" });
+    let in_file = if file.is_empty() { String::new() } else { format!(" and {path}") };
+    command.after_help(format!("Every option can be set in the environment{file} too: {long} as {variable}{in_file}."))
+}
+
+/// Suggests `--http-port` to those who typed `--port`: clap looks for names that are spelled alike only.
+fn with_owner(mut error: clap::Error, plans: &[Plan]) -> clap::Error {
+    if error.kind() != ErrorKind::UnknownArgument || error.get(ContextKind::SuggestedArg).is_some() {
+        return error;
+    }
+    let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidArg) else { return error };
+    let flags = plans.iter().flat_map(|plan| &plan.flags);
+    let meant = flags.filter(|flag| typed.strip_prefix("--") == Some(&flag.name)).find_map(|flag| flag.long.clone());
+    if let Some(long) = meant {
+        error.insert(ContextKind::SuggestedArg, ContextValue::String(format!("--{long}")));
+    }
+    error
+}
+
+/// What was given, and on request what that makes of each section.
+#[derive(Clone, Debug)]
+pub(crate) struct Parsed {
+    pub(super) service: String,
+    /// The options that every service has.
+    pub(crate) core: CoreOptions,
+    /// Interloop's own, then those of the sections.
+    pub(super) plans: Vec<Plan>,
+    pub(super) sources: Sources,
+}
+
+impl Parsed {
+    /// What the section at `index` (of those given to [`parse`]) was given, ready for its `Args::from_arg_matches`.
+    ///
+    /// Only here are its environment variables and its constraints looked at: ask for what will be used.
+    pub(crate) fn matches(&self, index: usize) -> Result<ArgMatches, Stop> {
+        replay::matches(&self.plans[1 + index]).map_err(|fault| fault.stop(&self.service))
+    }
+
+    /// The same, if its owner can read it.
+    pub(crate) fn checked(&self, index: usize, check: Check) -> Result<ArgMatches, Stop> {
+        let matches = self.matches(index)?;
+        check(&matches).map_err(|error| self.refused(index, one_line(&error)))?;
+        Ok(matches)
+    }
+
+    /// The section's owner says that it can't work with these.
+    pub(crate) fn refused(&self, index: usize, why: String) -> Stop {
+        let plan = &self.plans[1 + index];
+        Stop::Config(format!("{}: {}: {}", self.service, plan.section.owner(), plan.redacted(why)))
+    }
+
+    /// The same, read: what a hand-written `FromArgMatches` says becomes one line too.
+    #[cfg(test)]
+    pub(super) fn options<A: FromArgMatches>(&self, index: usize) -> Result<A, Stop> {
+        read(&self.plans[1 + index]).map_err(|fault| fault.stop(&self.service))
+    }
+
+    /// What is in force, as a file for `--config`.
+    pub(crate) fn show(&self) -> String {
+        show::file(&self.service, &self.plans)
+    }
+}
+
+pub(super) fn read<A: FromArgMatches>(plan: &Plan) -> Result<A, Fault> {
+    A::from_arg_matches(&replay::matches(plan)?).map_err(|error| Fault::Usage(plan.redacted(one_line(&error))))
+}
+
+/// What is wrong with the words; of a value that is not to be shown, not what it is.
+fn misused(error: &clap::Error, plans: &[Plan]) -> Fault {
+    let mut secrets = plans.iter().flat_map(|plan| &plan.flags).filter(|flag| flag.is_secret());
+    match (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue)) {
+        (Some(ContextValue::String(argument)), Some(_)) => match secrets.find(|secret| secret.is_called(argument)) {
+            Some(secret) => Fault::Usage(format!("invalid value {MASK} for '{}'", secret.shown())),
+            None => Fault::usage(error),
+        },
+        _ => Fault::usage(error),
+    }
+}

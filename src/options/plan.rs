@@ -1,0 +1,58 @@
+//! A section with its flags, and what they were given.
+
+use super::{
+    flag::Flag,
+    given::{Given, is_masked},
+    secret,
+    section::Section,
+};
+
+/// A section, planned: its flags, and what they were given.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// Which of the sections it is; `None` for Interloop's own options.
+    pub(super) place: Option<usize>,
+    pub(super) section: Section,
+    pub(super) flags: Vec<Flag>,
+    /// What the layers have; as long as `flags`.
+    pub(super) given: Vec<Option<Given>>,
+    /// What was set while the service runs; as long as `flags`.
+    pub(super) set: Vec<Option<Given>>,
+}
+
+impl Plan {
+    pub(super) fn new(service: &str, place: Option<usize>, section: Section) -> Result<Self, String> {
+        if let Some(refusal) = section.refusal() {
+            return Err(refusal);
+        }
+        let mut flags = Flag::all(service, place, &section);
+        let owner = section.owner();
+        for (option, value) in &section.defaults {
+            let Some(flag) = flags.iter_mut().find(|flag| flag.name == *option) else {
+                let known: Vec<_> = flags.iter().map(|flag| flag.name.as_str()).collect();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                return Err(format!("{owner} has no option {option}, which is set in code; its options: {known}"));
+            };
+            flag.set_in_code(value).map_err(|why| format!("{owner}: option {option}, set in code: {why}"))?;
+        }
+        let none = vec![None; flags.len()];
+        Ok(Self { place, section, flags, given: none.clone(), set: none })
+    }
+
+    /// A message about this section, without the values in it that are not to be shown: whoever wrote it may not know of them.
+    pub(super) fn redacted(&self, message: String) -> String {
+        let masked = self.effective().filter(|(flag, given)| is_masked(flag, *given));
+        let values = masked.flat_map(|(flag, given)| {
+            let occurrences = given.and_then(|given| given.occurrences(flag).ok()).unwrap_or_default();
+            let values = occurrences.into_iter().flat_map(|occurrence| occurrence.values);
+            values.chain(flag.code.clone()).collect::<Vec<_>>()
+        });
+        secret::redacted(message, values.map(|value| value.to_string_lossy().into_owned()))
+    }
+
+    /// What is in force for each flag.
+    pub(super) fn effective(&self) -> impl Iterator<Item = (&Flag, Option<&Given>)> {
+        let given = self.set.iter().zip(&self.given).map(|(set, given)| set.as_ref().or(given.as_ref()));
+        self.flags.iter().zip(given)
+    }
+}

@@ -1,0 +1,70 @@
+//! Who declares options, and which.
+
+use std::fmt;
+
+use clap::Command;
+
+/// Who declares options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// Interloop itself: the options that every service has.
+    Core,
+    /// The service: options of its own, without a prefix. The only one that may have short flags and positional
+    /// arguments.
+    Service,
+    Loop,
+    Task,
+}
+
+/// The options of one owner.
+#[derive(Clone)]
+pub(crate) struct Section {
+    pub(crate) kind: Owner,
+    /// Empty for the service and for Interloop.
+    pub(crate) name: String,
+    /// A bare `Command`, augmented with the owner's derived `Args`.
+    pub(crate) command: Command,
+    /// Values set in code: the option's long name without a prefix, and the value as one would type it. Options that
+    /// may be given several times collect their entries; of the others the last one counts.
+    pub(crate) defaults: Vec<(String, String)>,
+}
+
+impl fmt::Debug for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What is set in code, and what is declared as a default, may be a secret.
+        f.debug_struct("Section").field("kind", &self.kind).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Section {
+    /// "task http", "the service": for messages.
+    pub(super) fn owner(&self) -> String {
+        match self.kind {
+            Owner::Core => "Interloop".to_owned(),
+            Owner::Service => "the service".to_owned(),
+            Owner::Loop => format!("loop {}", self.name),
+            Owner::Task => format!("task {}", self.name),
+        }
+    }
+
+    pub(super) fn is_prefixed(&self) -> bool {
+        matches!(self.kind, Owner::Loop | Owner::Task)
+    }
+
+    /// Says why these `Args` can't share a command line.
+    pub(super) fn refusal(&self) -> Option<String> {
+        if let Some(subcommand) = self.command.get_subcommands().next() {
+            return Some(format!("the options of {} can't have subcommands: {}", self.owner(), subcommand.get_name()));
+        }
+        let positional = self.command.get_positionals().next().filter(|_| self.is_prefixed())?;
+        Some(format!("the options of {} can't have positional arguments: {}", self.owner(), positional.get_id()))
+    }
+}
+
+/// What the help and the messages say about the service.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ServiceAbout {
+    pub(crate) name: String,
+    pub(crate) version: Option<String>,
+    pub(crate) about: Option<String>,
+}
