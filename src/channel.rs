@@ -8,10 +8,15 @@
 //!
 //! May use: kit, words, reactor, counters.
 
+pub(crate) mod address;
+pub(crate) mod control;
 pub(crate) mod hosted;
+pub(crate) mod job;
 pub(crate) mod local;
 pub(crate) mod queue;
 pub(crate) mod remote;
 pub(crate) mod reply;
 pub(crate) mod shared;
+pub(crate) mod slot;
 pub(crate) mod this_thread;
+pub(crate) mod waiting;

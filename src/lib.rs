@@ -137,8 +137,9 @@ struct TracingPage;
 pub use crate::{
     channel::{
         local::{LocalFuture, SendFuture},
-        remote::{PostError, Remote, Slot},
+        remote::{PostError, Remote},
         reply::{CancelOnDrop, Reply},
+        slot::Slot,
     },
     control::{
         counters::Counters,

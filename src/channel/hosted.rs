@@ -12,60 +12,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use atomic_waker::AtomicWaker;
 use pin_project_lite::pin_project;
 
-use super::{shared::Shared, this_thread};
-use crate::kit::{
-    clock::Wakes,
-    panics::panic_message,
-    sync::{AtomicBool, Ordering},
-    trace::Span,
+use super::{
+    control::{Control, Ended},
+    shared::Shared,
+    this_thread,
 };
-
-/// How a hosted future ended.
-#[derive(Debug)]
-pub(crate) enum Ended<R> {
-    Returned(R),
-    Panicked(String),
-    Cancelled,
-}
-
-/// Cancels a hosted future from any thread: a flag looked at before each poll, and its waker.
-#[derive(Debug)]
-pub(crate) struct Control {
-    cancelled: AtomicBool,
-    waker: AtomicWaker,
-}
-
-impl Control {
-    pub(crate) fn new() -> Self {
-        Self { cancelled: AtomicBool::new(false), waker: AtomicWaker::new() }
-    }
-
-    pub(crate) fn cancel(&self) {
-        self.mark();
-        self.wake();
-    }
-
-    /// Cancels it, and leaves it to the caller to [wake](Self::wake) it.
-    pub(crate) fn mark(&self) {
-        self.cancelled.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn wake(&self) {
-        self.waker.wake();
-    }
-
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Acquire)
-    }
-
-    /// Wakes this when it is cancelled; the last one counts.
-    pub(crate) fn register(&self, waker: &std::task::Waker) {
-        self.waker.register(waker);
-    }
-}
+use crate::kit::{clock::Wakes, panics::panic_message, trace::Span};
 
 pin_project! {
     pub(crate) struct Hosted<F: Future, E: FnOnce(Ended<F::Output>)> {
@@ -122,7 +76,7 @@ impl<F: Future, E: FnOnce(Ended<F::Output>)> Hosted<F, E> {
     fn poll_inner(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.as_mut().project();
         // Register, then look: a cancel in between finds the waker.
-        this.control.waker.register(cx.waker());
+        this.control.register(cx.waker());
         let Some(inner) = this.inner.as_pin_mut() else { return Poll::Ready(()) };
         if this.control.is_cancelled() {
             self.finish(Ended::Cancelled);

@@ -11,9 +11,11 @@ use std::{
 };
 
 use super::{
-    hosted::{Control, Ended, Hosted},
-    remote::{Address, Work},
-    shared::{Job, Shared},
+    address::Address,
+    control::{Control, Ended},
+    hosted::Hosted,
+    job::{Job, Work},
+    shared::Shared,
     this_thread::{self, Label},
 };
 use crate::kit::{clock::Busy, panics::catch, sync::thread, trace::Span};

@@ -2,199 +2,25 @@
 
 use std::{
     any::{Any, type_name},
-    collections::VecDeque,
     fmt,
     future::Future,
     marker::PhantomData,
     rc::Rc,
-    sync::{Arc, OnceLock, Weak},
+    sync::Arc,
 };
 
 use super::{
+    address::Address,
+    job::{Job, Work},
     local::Local,
     queue::Refused,
-    reply::{Completer, Reply, Waiting},
-    shared::{Job, MAILBOX_CAPACITY, Shared},
+    reply::{Completer, Reply},
     this_thread::Label,
 };
 use crate::{
-    kit::{
-        clock::Busy,
-        panics::catch,
-        sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock},
-        trace::Span,
-    },
+    kit::{clock::Busy, panics::catch, trace::Span},
     words::call_error::CallError,
 };
-
-/// Where a value can be reached: an address, which outlives the value. Known before the loop runs, and kept through restarts.
-///
-/// Invariant: jobs of one sender reach the value in order. Before the first `bind` they wait in `parked`; `bind` takes them out, under the lock, before
-/// it sets `loop_`, so what a sender puts into the mailbox afterwards comes later. Once bound, only the loop's thread parks.
-pub(crate) struct Address {
-    key: u64,
-    name: Arc<str>,
-    loop_: OnceLock<Arc<Shared>>,
-    closed: AtomicBool,
-    parked_len: AtomicUsize,
-    parked: Mutex<VecDeque<Job>>,
-    /// Replies that wait already, while there is no loop yet to list them at: the first bind tells them to look again.
-    early: Mutex<Vec<Weak<dyn Waiting>>>,
-}
-
-impl Address {
-    pub(crate) fn new(name: &str) -> Arc<Self> {
-        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
-        Arc::new(Self {
-            key: NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
-            name: name.into(),
-            loop_: OnceLock::new(),
-            closed: AtomicBool::new(false),
-            parked_len: AtomicUsize::new(0),
-            parked: Mutex::default(),
-            early: Mutex::default(),
-        })
-    }
-
-    /// An address at this loop from the beginning.
-    pub(crate) fn at(name: &str, loop_: &Arc<Shared>) -> Arc<Self> {
-        let address = Self::new(name);
-        // It is fresh: nobody else can have bound it.
-        let _ = address.bind(loop_);
-        address
-    }
-
-    pub(crate) fn key(&self) -> u64 {
-        self.key
-    }
-
-    pub(crate) fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    pub(crate) fn loop_(&self) -> Option<&Arc<Shared>> {
-        self.loop_.get()
-    }
-
-    /// The loop; while there is none, notes once that this reply is to be told when there is.
-    pub(crate) fn loop_or_later(&self, waiting: &Weak<dyn Waiting>, noted: &mut bool) -> Option<&Arc<Shared>> {
-        if self.loop_.get().is_none() && !*noted {
-            let mut early = lock(&self.early);
-            // Under the lock: the first bind sets the loop, then takes the list.
-            if self.loop_.get().is_none() {
-                early.push(waiting.clone());
-                *noted = true;
-            }
-        }
-        self.loop_.get()
-    }
-
-    /// How many jobs may wait here: as many as in a mailbox.
-    fn capacity(&self) -> usize {
-        self.loop_.get().map_or(MAILBOX_CAPACITY, |loop_| loop_.queue.capacity())
-    }
-
-    /// The value lives at this loop from now on; returns the jobs that waited for it.
-    pub(crate) fn bind(self: &Arc<Self>, loop_: &Arc<Shared>) -> Result<VecDeque<Job>, &'static str> {
-        let mut parked = lock(&self.parked);
-        if loop_.queue.is_closed() {
-            return Err("its loop is ending");
-        }
-        if self.loop_.get().is_some_and(|bound| !Arc::ptr_eq(bound, loop_)) {
-            return Err("it was filled on another loop before");
-        }
-        let waited = std::mem::take(&mut *parked);
-        self.parked_len.store(0, Ordering::Release);
-        // Closed when its task ended, and now somebody has started that again.
-        self.closed.store(false, Ordering::Release);
-        let first = self.loop_.set(loop_.clone()).is_ok();
-        if first {
-            loop_.register(self);
-        }
-        drop(parked);
-        if first {
-            let early = std::mem::take(&mut *lock(&self.early));
-            early.iter().filter_map(Weak::upgrade).for_each(|reply| reply.look_again());
-        }
-        Ok(waited)
-    }
-
-    /// Accepts a job for the value, or gives it back.
-    fn send(&self, job: Job) -> Result<(), Refused<Job>> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Refused::Closed(job));
-        }
-        if self.parked_len.load(Ordering::Acquire) >= self.capacity() {
-            return Err(Refused::Full(job));
-        }
-        if let Some(loop_) = self.loop_.get() {
-            return loop_.push(job);
-        }
-        let mut parked = lock(&self.parked);
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Refused::Closed(job));
-        }
-        if let Some(loop_) = self.loop_.get() {
-            // Bound just now; it has taken what was parked.
-            drop(parked);
-            return loop_.push(job);
-        }
-        if parked.len() >= self.capacity() {
-            return Err(Refused::Full(job));
-        }
-        parked.push_back(job);
-        self.parked_len.store(parked.len(), Ordering::Release);
-        Ok(())
-    }
-
-    /// Keeps a job for the next incarnation of the value; gives it back when there will be none.
-    pub(crate) fn park(&self, job: Job) -> Result<(), Job> {
-        let mut parked = lock(&self.parked);
-        if self.closed.load(Ordering::Acquire) {
-            return Err(job);
-        }
-        parked.push_back(job);
-        self.parked_len.store(parked.len(), Ordering::Release);
-        Ok(())
-    }
-
-    /// There will be no value any more: what waits is dropped, and its Replies resolve as Stopped.
-    pub(crate) fn close(&self) {
-        self.close_and_take().into_iter().for_each(|job| drop(catch(|| drop(job))));
-    }
-
-    /// As [`close`](Self::close), but returns what has no loop yet that sees to its drop.
-    pub(crate) fn close_and_take(&self) -> Vec<Job> {
-        let jobs = {
-            let mut parked = lock(&self.parked);
-            self.closed.store(true, Ordering::Release);
-            self.parked_len.store(0, Ordering::Release);
-            std::mem::take(&mut *parked)
-        };
-        match self.loop_.get() {
-            Some(loop_) => loop_.discard(jobs.into()),
-            None => return jobs.into(),
-        }
-        Vec::new()
-    }
-}
-
-impl Drop for Address {
-    fn drop(&mut self) {
-        if let Some(loop_) = self.loop_.get() {
-            loop_.unregister(self.key);
-        }
-    }
-}
-
-impl fmt::Debug for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Address")
-            .field("name", &self.name)
-            .field("loop", &self.loop_.get().map(|l| l.name().clone()))
-            .finish()
-    }
-}
 
 /// Why a job was not accepted; the closure comes back.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -365,14 +191,6 @@ impl<T> fmt::Debug for Remote<T> {
     }
 }
 
-/// What is asked of the value that an address stands for.
-pub(crate) trait Work: Send {
-    /// On the value's loop.
-    fn run(self: Box<Self>, local: &Rc<Local>, value: Rc<dyn Any>);
-    /// To get back what was not accepted.
-    fn into_any(self: Box<Self>) -> Box<dyn Any>;
-}
-
 struct Post<T, F> {
     f: F,
     span: Span,
@@ -419,47 +237,6 @@ where
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
-    }
-}
-
-/// The place for a value that a task will put on its loop: see [`Service::slot`](crate::Service::slot) and [`Context::fill`](crate::Context::fill).
-///
-/// A clone stands for the same place: a task that is made anew at each restart fills it each time. When the last clone is dropped and the place was
-/// never filled, what waits there resolves as Stopped.
-pub struct Slot<T> {
-    place: Arc<Place>,
-    holds: PhantomData<fn(T)>,
-}
-
-struct Place(Arc<Address>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if self.0.loop_().is_none() {
-            self.0.close();
-        }
-    }
-}
-
-impl<T: 'static> Slot<T> {
-    pub(crate) fn new(address: Arc<Address>) -> Self {
-        Self { place: Arc::new(Place(address)), holds: PhantomData }
-    }
-
-    pub(crate) fn address(&self) -> &Arc<Address> {
-        &self.place.0
-    }
-}
-
-impl<T> Clone for Slot<T> {
-    fn clone(&self) -> Self {
-        Self { place: self.place.clone(), holds: PhantomData }
-    }
-}
-
-impl<T> fmt::Debug for Slot<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slot").field("type", &type_name::<T>()).field("address", &self.place.0).finish()
     }
 }
 

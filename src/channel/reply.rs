@@ -12,10 +12,11 @@ use std::{
 use atomic_waker::AtomicWaker;
 
 use super::{
-    hosted::{Control, Ended},
-    remote::Address,
+    address::Address,
+    control::{Control, Ended},
     shared::Shared,
     this_thread,
+    waiting::{Heartbeat, Waiting},
 };
 use crate::{
     kit::{
@@ -92,13 +93,6 @@ impl<R> State<R> {
             waker.wake();
         }
     }
-}
-
-/// A reply that waits, as its target lists it.
-pub(crate) trait Waiting: Send + Sync {
-    fn stopped(&self);
-    /// Has it polled once more.
-    fn look_again(&self);
 }
 
 /// What a child's reply is listed by once it is awaited on another loop: the answer itself need not be `Send`.
@@ -413,5 +407,24 @@ impl<R> Completer<R> {
 impl<R> Drop for Completer<R> {
     fn drop(&mut self) {
         self.state.resolve(Err(if self.begun { CallError::Cancelled } else { CallError::Stopped }));
+    }
+}
+
+impl Heartbeat for Completer<()> {
+    fn is_awaited(&self) -> bool {
+        self.is_awaited()
+    }
+
+    fn beat(self: Box<Self>) {
+        self.complete(Ok(()));
+    }
+}
+
+impl Shared {
+    /// Asks for a sign of life: the reply is there as soon as the loop has looked at its mailbox.
+    pub(crate) fn heartbeat(&self) -> Reply<()> {
+        let (reply, completer) = Reply::local();
+        self.add_heartbeat(Box::new(completer));
+        reply
     }
 }

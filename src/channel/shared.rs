@@ -10,20 +10,19 @@ use std::{
 };
 
 use async_task::Runnable;
-use slab::Slab;
 
 use super::{
+    address::Address,
+    job::Job,
     local::Local,
     queue::{Queue, Refused, flag},
-    remote::{Address, Work},
-    reply::{Completer, Reply, Waiting},
-    this_thread::Seen,
+    waiting::{Heartbeat, Waiting, WaitingList},
 };
 #[cfg(feature = "metrics")]
 use crate::Samples;
 use crate::{
     kit::{
-        clock::{Busy, Clock, clock},
+        clock::{Clock, clock},
         discard::Discards,
         sync::{AtomicU64, AtomicUsize, Mutex, Ordering, figure, lock},
     },
@@ -40,26 +39,6 @@ const LATENCY_WINDOW: Duration = Duration::from_secs(60);
 /// What is left to be done where it may take its time: it runs code that isn't ours.
 pub(crate) type Deed = Box<dyn FnOnce() + Send>;
 
-/// What the core itself wants done on a loop's thread.
-pub(crate) type Errand = Box<dyn FnOnce(&Rc<Local>) + Send>;
-
-/// A closure on its way to a loop.
-pub(crate) enum Job {
-    /// For the value of the address with this key.
-    For(u64, Box<dyn Work>, Busy),
-    /// For the loop itself: the core's own errands.
-    Errand(Errand, Busy),
-}
-
-impl Job {
-    /// It is on its way to where it is run, or, with the default, waits for that.
-    pub(crate) fn mark(&mut self, busy: Busy) {
-        match self {
-            Self::For(.., marked) | Self::Errand(_, marked) => *marked = busy,
-        }
-    }
-}
-
 /// What all threads see of a loop, through all its incarnations.
 pub(crate) struct Shared {
     name: Arc<str>,
@@ -68,7 +47,7 @@ pub(crate) struct Shared {
     /// Hosted futures that are not gone yet.
     live: AtomicUsize,
     waiting: Mutex<WaitingList>,
-    heartbeats: Mutex<Vec<Completer<()>>>,
+    heartbeats: Mutex<Vec<Box<dyn Heartbeat>>>,
     addresses: Mutex<BTreeMap<u64, Weak<Address>>>,
     discards: Discards,
     /// The key of the address that stands for the loop's Native.
@@ -85,12 +64,13 @@ pub(crate) struct Shared {
     latency: Samples,
 }
 
-/// Replies that somebody waits for right now. Once the loop is dead nobody is taken in.
-#[derive(Default)]
-struct WaitingList {
-    dead: bool,
-    /// It keeps its memory: to wait costs no allocation.
-    replies: Slab<Weak<dyn Waiting>>,
+/// What a loop's thread was seen doing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doing {
+    /// See [`Label::number`](super::this_thread::Label::number).
+    pub(crate) number: usize,
+    /// Since when, at the latest: time since the process's first use of the clock.
+    pub(crate) since: Duration,
 }
 
 impl Shared {
@@ -263,15 +243,15 @@ impl Shared {
 
     // --- Heartbeats ---
 
-    /// Asks for a sign of life: the reply is there as soon as the loop has looked at its mailbox.
-    pub(crate) fn heartbeat(&self) -> Reply<()> {
-        let (reply, completer) = Reply::local();
+    /// Takes in who asks for a sign of life.
+    pub(super) fn add_heartbeat(&self, heartbeat: Box<dyn Heartbeat>) {
         let forgotten = {
             let mut heartbeats = lock(&self.heartbeats);
             // Whoever gave up waiting for a loop that is stuck has asked in vain.
-            let (awaited, forgotten) = std::mem::take(&mut *heartbeats).into_iter().partition(Completer::is_awaited);
+            let all = std::mem::take(&mut *heartbeats).into_iter();
+            let (awaited, forgotten) = all.partition(|heartbeat| heartbeat.is_awaited());
             *heartbeats = awaited;
-            heartbeats.push(completer);
+            heartbeats.push(heartbeat);
             forgotten
         };
         // Outside the lock, which the supervisor takes: they hold wakers, which are anybody's code.
@@ -282,13 +262,12 @@ impl Shared {
             let heartbeats = std::mem::take(&mut *lock(&self.heartbeats));
             drop(heartbeats);
         }
-        reply
     }
 
     pub(crate) fn beat(&self) {
         self.queue.clear(flag::HEARTBEAT);
         let heartbeats = std::mem::take(&mut *lock(&self.heartbeats));
-        heartbeats.into_iter().for_each(|heartbeat| heartbeat.complete(Ok(())));
+        heartbeats.into_iter().for_each(|heartbeat| heartbeat.beat());
     }
 
     // --- Addresses ---
@@ -350,8 +329,9 @@ impl Shared {
         before
     }
 
-    pub(crate) fn seen(&self) -> Seen {
-        Seen {
+    /// What its thread is at.
+    pub(crate) fn doing(&self) -> Doing {
+        Doing {
             number: self.polling.load(Ordering::Relaxed),
             since: Duration::from_nanos(self.since.load(Ordering::Relaxed)),
         }

@@ -9,7 +9,6 @@ use std::{
     marker::PhantomData,
     rc::Rc,
     sync::Arc,
-    time::Duration,
 };
 
 use super::shared::Shared;
@@ -146,13 +145,4 @@ pub(crate) fn is_on(loop_: &Arc<Shared>) -> bool {
     DRIVEN
         .try_with(|driven| driven.borrow().as_ref().is_some_and(|driven| Arc::ptr_eq(&driven.loop_, loop_)))
         .unwrap_or(false)
-}
-
-/// What a loop's thread was seen doing.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen {
-    /// See [`Label::number`].
-    pub(crate) number: usize,
-    /// Since when, at the latest: time since the process's first use of the clock.
-    pub(crate) since: Duration,
 }

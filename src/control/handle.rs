@@ -12,7 +12,7 @@ use std::{
 use super::{events::Events, status::Board};
 use crate::{
     Counters, Meter, Offer, Phase, Reason, Remote, Reply, Report, Shutdown, State, Status, TaskHandle, Warning, Watch,
-    channel::{remote::Address, shared::Job},
+    channel::{address::Address, job::Job},
     kit::{
         block,
         clock::Clock,

@@ -14,7 +14,7 @@ use std::{
 #[cfg(feature = "metrics")]
 use crate::SamplesReading;
 use crate::{
-    channel::{remote::Address, shared::Shared},
+    channel::{address::Address, shared::Shared},
     counters::{Asker, Book, BookReadings, MeterOf, Warning},
     kit::{
         block,

@@ -5,7 +5,7 @@ use std::{marker::PhantomData, rc::Rc, sync::Arc};
 use super::guest::Guest;
 use crate::{
     Error, EventLoop, Mailbox, NoOptions, Remote, Result,
-    channel::{local::Local, remote::Address, shared::Shared},
+    channel::{address::Address, local::Local, shared::Shared},
     kit::trace::Span,
     words::state::Reason,
 };

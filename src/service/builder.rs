@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     EventLoop, Offer, Remote, Report, ServiceHandle, Slot, State, Task,
-    channel::{remote::Address, shared::Shared},
+    channel::{address::Address, shared::Shared},
     control::{
         events::{Events, MainJob, Told},
         status::{LoopRow, TaskInfo, TaskRow},

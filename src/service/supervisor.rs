@@ -511,7 +511,7 @@ impl Supervisor {
 
     fn abandon_loop(&mut self, id: LoopId) {
         let shared = self.loops[id].shared.clone();
-        let seen = shared.seen();
+        let seen = shared.doing();
         let (polling, held) = match (self.outside.stuck_in(id), seen.number) {
             // Nothing that the loop's thread could answer for.
             (Some(stuck), 0) => stuck,

@@ -23,7 +23,7 @@ use crate::Samples;
 use crate::{
     Counter, EventLoop, Gauge, Meter, NoOptions, OnReload, OptionChanges, Remote, Reply, ServiceHandle, Shutdown, Slot,
     Timers,
-    channel::{local::Local, remote},
+    channel::{address, local::Local},
     kit::clock::Clock,
     options::OptionCell,
 };
@@ -184,7 +184,7 @@ impl<L: EventLoop, O> Context<L, O> {
     /// Gives other threads a way to this value, which stays here. It is dropped, on this thread, when the task ends; to keep it longer, keep an `Rc` of
     /// your own inside.
     pub fn share<T: 'static>(&self, value: T) -> Remote<T> {
-        let address = remote::Address::at(self.name(), &self.0.incarnation.loop_);
+        let address = address::Address::at(self.name(), &self.0.incarnation.loop_);
         // A fresh address, bound to this loop: it can only be closed, by the end of the loop.
         if self.0.local.put(&address, Rc::new(value), self.0.incarnation.span.get()).is_err() {
             address.close();

@@ -7,7 +7,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use super::incarnation::Incarnation;
 use crate::{
     Context, EventLoop, Mailbox, ServiceHandle, Task,
-    channel::{local::Local, remote::Address, shared::Shared, this_thread},
+    channel::{address::Address, local::Local, shared::Shared, this_thread},
     kit::{
         panics::catch,
         sync::{Mutex, lock},

@@ -8,9 +8,9 @@ use std::{collections::BTreeMap, future::Future, rc::Rc, sync::Arc};
 use crate::{
     Result,
     channel::{
-        hosted::{Control, Ended},
+        address::Address,
+        control::{Control, Ended},
         local::Local,
-        remote::Address,
         reply::{Completer, Reply},
         shared::Shared,
         this_thread::{self, Label, Run},

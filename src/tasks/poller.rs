@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     CallError, Context, EventLoop, Offer, Remote, Reply, Result, Slot, Task, TaskHandle, TaskRef, Timers,
-    channel::{remote::Address, reply::Completer},
+    channel::{address::Address, reply::Completer},
     kit::sync::{Mutex, lock},
 };
 

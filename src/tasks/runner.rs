@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Context, Counter, Error, Remote, Reply, Result, Slot, Timers,
-    channel::{remote::Address, reply::Completer},
+    channel::{address::Address, reply::Completer},
     kit::panics::catch,
     options,
 };

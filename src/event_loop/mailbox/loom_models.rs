@@ -59,12 +59,7 @@ use loom::{
 use super::{Mailbox, Turn};
 use crate::{
     CallError, EventLoop, NoOptions, Remote, Result,
-    channel::{
-        queue::flag,
-        remote::{Address, PostError},
-        reply::Reply,
-        shared::{Job, Shared},
-    },
+    channel::{address::Address, job::Job, queue::flag, remote::PostError, reply::Reply, shared::Shared},
     kit::trace::Span,
     words::state::Reason,
 };

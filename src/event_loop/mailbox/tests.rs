@@ -19,12 +19,7 @@ use super::{Mailbox, Turn};
 use crate::{
     CallError, EventLoop, NoOptions, PostError, Remote, Result,
     channel::{
-        hosted::Ended,
-        local::Local,
-        remote::Address,
-        reply::Reply,
-        shared::{Job, Shared},
-        this_thread::Label,
+        address::Address, control::Ended, job::Job, local::Local, reply::Reply, shared::Shared, this_thread::Label,
     },
     kit::{block, trace::Span},
     words::state::Reason,

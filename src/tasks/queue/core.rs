@@ -24,8 +24,8 @@ use super::{
 use crate::{
     CallError, Context, Counter, EventLoop, Gauge, Reply, TaskRef,
     channel::{
-        hosted::Control,
-        remote::Address,
+        address::Address,
+        control::Control,
         reply::{Completer, Unread},
     },
     kit::{

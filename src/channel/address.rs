@@ -1,0 +1,187 @@
+//! Where a value can be reached, whether it is there or not.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, OnceLock, Weak},
+};
+
+use super::{
+    job::Job,
+    queue::Refused,
+    shared::{MAILBOX_CAPACITY, Shared},
+    waiting::Waiting,
+};
+use crate::kit::{
+    panics::catch,
+    sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock},
+};
+
+/// Where a value can be reached: an address, which outlives the value. Known before the loop runs, and kept through restarts.
+///
+/// Invariant: jobs of one sender reach the value in order. Before the first `bind` they wait in `parked`; `bind` takes them out, under the lock, before
+/// it sets `loop_`, so what a sender puts into the mailbox afterwards comes later. Once bound, only the loop's thread parks.
+pub(crate) struct Address {
+    key: u64,
+    name: Arc<str>,
+    loop_: OnceLock<Arc<Shared>>,
+    closed: AtomicBool,
+    parked_len: AtomicUsize,
+    parked: Mutex<VecDeque<Job>>,
+    /// Replies that wait already, while there is no loop yet to list them at: the first bind tells them to look again.
+    early: Mutex<Vec<Weak<dyn Waiting>>>,
+}
+
+impl Address {
+    pub(crate) fn new(name: &str) -> Arc<Self> {
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        Arc::new(Self {
+            key: NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+            name: name.into(),
+            loop_: OnceLock::new(),
+            closed: AtomicBool::new(false),
+            parked_len: AtomicUsize::new(0),
+            parked: Mutex::default(),
+            early: Mutex::default(),
+        })
+    }
+
+    /// An address at this loop from the beginning.
+    pub(crate) fn at(name: &str, loop_: &Arc<Shared>) -> Arc<Self> {
+        let address = Self::new(name);
+        // It is fresh: nobody else can have bound it.
+        let _ = address.bind(loop_);
+        address
+    }
+
+    pub(crate) fn key(&self) -> u64 {
+        self.key
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(crate) fn loop_(&self) -> Option<&Arc<Shared>> {
+        self.loop_.get()
+    }
+
+    /// The loop; while there is none, notes once that this reply is to be told when there is.
+    pub(crate) fn loop_or_later(&self, waiting: &Weak<dyn Waiting>, noted: &mut bool) -> Option<&Arc<Shared>> {
+        if self.loop_.get().is_none() && !*noted {
+            let mut early = lock(&self.early);
+            // Under the lock: the first bind sets the loop, then takes the list.
+            if self.loop_.get().is_none() {
+                early.push(waiting.clone());
+                *noted = true;
+            }
+        }
+        self.loop_.get()
+    }
+
+    /// How many jobs may wait here: as many as in a mailbox.
+    fn capacity(&self) -> usize {
+        self.loop_.get().map_or(MAILBOX_CAPACITY, |loop_| loop_.queue.capacity())
+    }
+
+    /// The value lives at this loop from now on; returns the jobs that waited for it.
+    pub(crate) fn bind(self: &Arc<Self>, loop_: &Arc<Shared>) -> Result<VecDeque<Job>, &'static str> {
+        let mut parked = lock(&self.parked);
+        if loop_.queue.is_closed() {
+            return Err("its loop is ending");
+        }
+        if self.loop_.get().is_some_and(|bound| !Arc::ptr_eq(bound, loop_)) {
+            return Err("it was filled on another loop before");
+        }
+        let waited = std::mem::take(&mut *parked);
+        self.parked_len.store(0, Ordering::Release);
+        // Closed when its task ended, and now somebody has started that again.
+        self.closed.store(false, Ordering::Release);
+        let first = self.loop_.set(loop_.clone()).is_ok();
+        if first {
+            loop_.register(self);
+        }
+        drop(parked);
+        if first {
+            let early = std::mem::take(&mut *lock(&self.early));
+            early.iter().filter_map(Weak::upgrade).for_each(|reply| reply.look_again());
+        }
+        Ok(waited)
+    }
+
+    /// Accepts a job for the value, or gives it back.
+    pub(super) fn send(&self, job: Job) -> Result<(), Refused<Job>> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Refused::Closed(job));
+        }
+        if self.parked_len.load(Ordering::Acquire) >= self.capacity() {
+            return Err(Refused::Full(job));
+        }
+        if let Some(loop_) = self.loop_.get() {
+            return loop_.push(job);
+        }
+        let mut parked = lock(&self.parked);
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Refused::Closed(job));
+        }
+        if let Some(loop_) = self.loop_.get() {
+            // Bound just now; it has taken what was parked.
+            drop(parked);
+            return loop_.push(job);
+        }
+        if parked.len() >= self.capacity() {
+            return Err(Refused::Full(job));
+        }
+        parked.push_back(job);
+        self.parked_len.store(parked.len(), Ordering::Release);
+        Ok(())
+    }
+
+    /// Keeps a job for the next incarnation of the value; gives it back when there will be none.
+    pub(crate) fn park(&self, job: Job) -> Result<(), Job> {
+        let mut parked = lock(&self.parked);
+        if self.closed.load(Ordering::Acquire) {
+            return Err(job);
+        }
+        parked.push_back(job);
+        self.parked_len.store(parked.len(), Ordering::Release);
+        Ok(())
+    }
+
+    /// There will be no value any more: what waits is dropped, and its Replies resolve as Stopped.
+    pub(crate) fn close(&self) {
+        self.close_and_take().into_iter().for_each(|job| drop(catch(|| drop(job))));
+    }
+
+    /// As [`close`](Self::close), but returns what has no loop yet that sees to its drop.
+    pub(crate) fn close_and_take(&self) -> Vec<Job> {
+        let jobs = {
+            let mut parked = lock(&self.parked);
+            self.closed.store(true, Ordering::Release);
+            self.parked_len.store(0, Ordering::Release);
+            std::mem::take(&mut *parked)
+        };
+        match self.loop_.get() {
+            Some(loop_) => loop_.discard(jobs.into()),
+            None => return jobs.into(),
+        }
+        Vec::new()
+    }
+}
+
+impl Drop for Address {
+    fn drop(&mut self) {
+        if let Some(loop_) = self.loop_.get() {
+            loop_.unregister(self.key);
+        }
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Address")
+            .field("name", &self.name)
+            .field("loop", &self.loop_.get().map(|l| l.name().clone()))
+            .finish()
+    }
+}
