@@ -6,6 +6,9 @@
 //!
 //! Here belongs what every loop does with jobs and futures. It knows no kind of loop, no service and no task.
 //!
+//! `shared`, `job`, `local`, `address`, `hosted` and `this_thread` are one circle: a job is run by the loop's own side, which the queue of what all see
+//! of the loop brings it to, and goes back to an address that has to know the loop; to cut it anywhere would be to hide a type behind another.
+//!
 //! May use: kit, words, reactor, counters.
 
 pub(crate) mod address;

@@ -4,11 +4,15 @@
 //!
 //! May use: kit, words, logging, counters, lifecycle, options, channel.
 
+pub(crate) mod board;
 pub(crate) mod counters;
 pub(crate) mod events;
 pub(crate) mod handle;
 pub(crate) mod measurement;
 mod openmetrics;
 pub(crate) mod options;
+pub(crate) mod report;
 pub(crate) mod status;
 pub(crate) mod task_handle;
+pub(crate) mod task_info;
+pub(crate) mod watch;

@@ -2,8 +2,11 @@
 //!
 //! Here belongs what an adapter sees, and what needs to know a kind of loop. Tasks it does not know.
 //!
+//! `contract` and `mailbox` are a circle: a kind of loop is driven with its mailbox, and a mailbox is of a kind of loop.
+//!
 //! May use: kit, words, reactor, channel, control.
 
+mod batch;
 pub(crate) mod contract;
 pub(crate) mod foreign;
 mod guest;

@@ -146,8 +146,10 @@ pub use crate::{
         handle::{ServiceHandle, UnknownName},
         measurement::Measurement,
         options::Options,
-        status::{LeftBehind, LoopStatus, Phase, Report, Status, StuckLoop, TaskStatus, Watch},
+        report::{LeftBehind, Report, StuckLoop},
+        status::{LoopStatus, Phase, Status, TaskStatus},
         task_handle::{Offer, TaskHandle, TaskRef},
+        watch::Watch,
     },
     counters::{Counter, Gauge, Meter, Warning, reading::Reading},
     event_loop::{

@@ -6,6 +6,8 @@
 //! [queue](queue::Queue); a [thread](writer::Writer) of its own writes it to the [sink](sink::Sink). A sink that is gone,
 //! full or stuck costs lines, which are counted, never the service.
 //!
+//! `queue` and `thread` are a circle: how long a thread may wait is counted by what it has put into the queue, and goes with the thread.
+//!
 //! May use: nothing of ours.
 
 mod levels;

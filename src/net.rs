@@ -37,7 +37,28 @@
 //!         let mut accept = std::pin::pin!(accept);
 //!         let mut stop = std::pin::pin!(cx.until_shutdown());
 //!         std::future::poll_fn(|cx| {
+//!             use std::{future::Future, task::Poll};
+//!             if stop.as_mut().poll(cx).is_ready() { Poll::Ready(Ok(())) } else { accept.as_mut().poll(cx) }
+//!         })
+//!         .await
+//!     }
+//! }
 //!
+//! # fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+//! let mut service = Service::new("echo");
+//! service.task_on::<Thread>("echo", Echo);
+//! let running = service.start()?;
+//! assert!(running.wait_started(Duration::from_secs(10)));
+//! let address = running.addresses("echo")?[0].tcp().expect("it listens");
+//! let mut client = std::net::TcpStream::connect(address)?;
+//! std::io::Write::write_all(&mut client, b"hello")?;
+//! let mut answer = [0; 5];
+//! std::io::Read::read_exact(&mut client, &mut answer)?;
+//! assert_eq!(&answer, b"hello");
+//! assert_eq!(running.stop().code, 0);
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! May use: words, reactor, event_loop.
 

@@ -2,13 +2,15 @@
 //!
 //! Here belongs what decides, and what touches the process: signals, the panic hook, threads. No task is written against it but to be added.
 //!
-//! May use: kit, words, logging, counters, lifecycle, options, channel, control, event_loop, task.
+//! May use: kit, words, logging, lifecycle, options, channel, control, event_loop, task.
 
 pub(crate) mod builder;
+mod choice;
 #[cfg(all(feature = "command", target_os = "linux"))]
 mod init;
 pub(crate) mod loop_set;
-pub(crate) mod panic_hook;
+mod panic_hook;
+mod prepare;
 pub(crate) mod running;
 pub(crate) mod settings;
 #[cfg(all(feature = "command", target_os = "linux"))]

@@ -1,4 +1,6 @@
 //! Ready-made tasks, for any loop; and what they are made of.
+//!
+//! May use: kit, words, counters, options, channel, control, event_loop, task, service.
 
 #[cfg(all(feature = "command", target_os = "linux"))]
 pub mod command;

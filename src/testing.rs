@@ -74,6 +74,8 @@
 //!
 //! A poll that blocks its thread counts as work. When nothing at all has happened for two seconds, the clock goes on without what is left, until
 //! that goes on too. A future that wakes itself again and again never rests: the watchdog ends the test.
+//!
+//! May use: kit, words, counters, channel, control, event_loop, task, service.
 
 mod clock;
 mod report;

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use super::status::{Board, LoopRow, Phase, TaskRow};
+use super::{
+    board::{Board, LoopRow, TaskRow},
+    status::Phase,
+};
 use crate::counters::{
     MeterOf, Warning,
     book::{Book, Family, Instrument, Key},

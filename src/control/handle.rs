@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{events::Events, status::Board};
+use super::{board::Board, events::Events};
 use crate::{
     Counters, Meter, Offer, Phase, Reason, Remote, Reply, Report, Shutdown, State, Status, TaskHandle, Warning, Watch,
     channel::{address::Address, job::Job},

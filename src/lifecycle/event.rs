@@ -49,7 +49,7 @@ pub(crate) enum Action {
     /// Start a thread that drives this loop.
     StartLoop(LoopId, u32),
     /// Tell the loop to end, once its queue is drained; it has until the given time.
-    StopLoop(LoopId, u32, Now),
+    StopLoop(LoopId, u32, Reason, Now),
     /// Leave the loop's thread behind; its mailbox closes, all that wait for it get Stopped.
     AbandonLoop(LoopId, u32),
     /// The loop will never run again: its mailbox closes, what is queued is dropped, all that wait get Stopped.

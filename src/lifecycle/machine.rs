@@ -508,10 +508,15 @@ impl Lifecycle {
         done
     }
 
+    /// Why the service ends, where nobody has asked for it too.
+    fn ending_reason(&self) -> Reason {
+        self.stop.as_ref().map_or(Reason::AllDone, |stop| stop.reason.clone())
+    }
+
     fn finish(&mut self) {
         self.phase = Phase::Finished;
         self.timers = Timers::default();
-        let reason = self.stop.as_ref().map_or(Reason::AllDone, |stop| stop.reason.clone());
+        let reason = self.ending_reason();
         self.actions.push(Action::Finished(Ending {
             reason,
             failed: self.failed,

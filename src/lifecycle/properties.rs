@@ -503,7 +503,7 @@ fn drains(seen: &Seen, point: Point<'_>) -> Checked {
 /// S9, S10: loops are told to stop when all tasks have ended, at once; they have 10 s, or what is left for all, but at least a second.
 fn loops_stop_last(seen: &Seen, point: Point<'_>) -> Checked {
     match point {
-        Point::Action(Action::StopLoop(id, run, deadline)) => {
+        Point::Action(Action::StopLoop(id, run, _, deadline)) => {
             let (each, live) = (&seen.loops[*id], seen.live().count());
             ensure!(seen.stop.is_some() && live == 0, "{live} tasks live");
             let shorter = each.told.is_none_or(|(_, until)| seen.hard.is_some() && *deadline < until);

@@ -142,7 +142,7 @@ impl Rig {
             }
         }
         for action in self.said.clone() {
-            if let StopLoop(id, incarnation, _) = action {
+            if let StopLoop(id, incarnation, ..) = action {
                 self.does(Event::LoopEnded(id, incarnation, Ok(())));
             }
         }
@@ -390,7 +390,7 @@ fn a_stop_goes_backwards_and_the_last_ones_and_loops_come_last() {
     assert!(asked(&rig.ends(2, Outcome::Ok)).is_empty());
     assert_eq!(asked(&rig.ends(1, Outcome::Ok)), [0]);
     assert_eq!(asked(&rig.ends(0, Outcome::Ok)), [3]);
-    assert!(rig.ends(3, Outcome::Ok).contains(&StopLoop(0, 1, seconds(10))));
+    assert!(rig.ends(3, Outcome::Ok).contains(&StopLoop(0, 1, "enough".into(), seconds(10))));
     rig.does(Event::LoopEnded(0, 1, Ok(())));
     assert_eq!(rig.ending().code(), 0);
     assert!(rig.life.is_finished() && rig.due_at().is_none());
@@ -456,7 +456,7 @@ fn when_the_time_for_the_whole_stop_is_over_order_does_not_matter() {
     assert!(actions.contains(&CancelTask(0, 1)) && actions.contains(&CancelTask(1, 1)));
     rig.ends(0, Outcome::Dropped);
     rig.ends(1, Outcome::Dropped);
-    assert!(rig.said.contains(&StopLoop(0, 1, seconds(5))));
+    assert!(rig.said.contains(&StopLoop(0, 1, "enough".into(), seconds(5))));
     assert_eq!(rig.at(5_000)[0], AbandonLoop(0, 1));
     assert_eq!(rig.ending().code(), 124);
 }

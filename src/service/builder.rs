@@ -1,40 +1,21 @@
 //! The service: what is put together in `main`, and run.
 
-use std::{
-    any::TypeId,
-    collections::{BTreeMap, HashMap},
-    ffi::OsString,
-    fmt,
-    process::ExitCode,
-    sync::{Arc, mpsc},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{any::TypeId, ffi::OsString, fmt, sync::mpsc};
 
 use clap::{Args, Command};
 
 use super::{
+    choice::{Choice, choice, choices_of, command_of},
     loop_set::LoopSet,
-    running::{Running, StartError},
-    settings::{LoopSettings, TaskSettings},
-    supervisor::{SupervisedLoop, SupervisedTask, Supervisor, outside::Outside},
+    settings::{LoopEntry, LoopEntrySettings, LoopSettings, TaskSettings},
 };
 use crate::{
-    EventLoop, Offer, Remote, Report, ServiceHandle, Slot, State, Task,
+    EventLoop, Offer, Remote, ServiceHandle, Slot, Task,
     channel::{address::Address, shared::Shared},
-    control::{
-        events::{Events, MainJob, Told},
-        status::{LoopRow, TaskInfo, TaskRow},
-    },
-    kit::{
-        clock::{Busy, Clock},
-        coalesced::Coalesced,
-        sync::Mutex,
-    },
-    lifecycle::{Lifecycle, planning},
-    options::{self, Check, LOOP_ID, Live, OptionCell, Owner, Parsed, Section, ServiceAbout, Stop},
-    task::erased::{Body, BodyOf, LoopSpec, Make, RunnerOf},
-    words::state::Reason,
+    control::events::{Events, Told},
+    kit::clock::Clock,
+    options::{Check, ServiceAbout},
+    task::erased::{LoopSpec, Make, RunnerOf},
 };
 
 /// A process: a name, a set of tasks, one lifecycle.
@@ -65,7 +46,7 @@ pub struct Service {
 }
 
 /// Dropped with a service that was never started, it tells whoever waits for it.
-pub(super) struct Unstarted(Option<ServiceHandle>);
+pub(super) struct Unstarted(pub(super) Option<ServiceHandle>);
 
 impl Drop for Unstarted {
     fn drop(&mut self) {
@@ -82,22 +63,6 @@ pub(super) struct TaskEntry {
     pub(super) command: Command,
     pub(super) restartable: bool,
     pub(super) choices: Vec<Choice>,
-}
-
-/// A loop that a task can run on.
-pub(super) struct Choice {
-    pub(super) spec: LoopSpec,
-    pub(super) body: Box<dyn FnOnce() -> Box<dyn Body> + Send>,
-}
-
-pub(super) struct LoopEntry {
-    pub(super) settings: super::settings::LoopEntrySettings,
-    pub(super) spec: LoopSpec,
-    pub(super) runner: Box<dyn crate::task::erased::Runner>,
-    pub(super) shared: Arc<Shared>,
-    pub(super) native: Arc<Address>,
-    /// Whether somebody holds a Remote to it, so that it runs even without a task.
-    pub(super) wanted: bool,
 }
 
 impl Service {
@@ -280,8 +245,13 @@ impl Service {
         (Slot::new(address.clone()), Remote::new(address))
     }
 
-    fn add_loop(&mut self, name: String, spec: LoopSpec, runner: Box<dyn crate::task::erased::Runner>) -> usize {
-        let settings = super::settings::LoopEntrySettings::new(name.clone());
+    pub(super) fn add_loop(
+        &mut self,
+        name: String,
+        spec: LoopSpec,
+        runner: Box<dyn crate::task::erased::Runner>,
+    ) -> usize {
+        let settings = LoopEntrySettings::new(name.clone());
         let shared = Shared::with_clock(&name, self.handle.clock().clone());
         let native = shared.native_address();
         // A loop for one task alone is named for it, and so may a slot be: only those that are shared are known by name.
@@ -292,369 +262,6 @@ impl Service {
         self.loops.push(LoopEntry { settings, spec, runner, shared, native, wanted: false });
         self.loops.len() - 1
     }
-
-    /// Runs the service on the process's command line and environment, with its log, its signals and its panic hook, to its end. Where a loop claims the
-    /// main thread this call drives it, so call it from `main`.
-    ///
-    /// The exit code: 0 asked to stop, or all done; 1 a task or a start failed, or a restart limit was hit; 2 the command line's words; 78 a configuration
-    /// that can't work; 124 something ran past its deadline; 128 + n forced by signal n. If a thread had to be left behind, the process ends here.
-    ///
-    /// Signals are handled from the first moment on. When it returns, INT, TERM, HUP and USR1, this thread's signal mask and the panic hook are what they were;
-    /// the logger stays. It may be called again, for another service.
-    /// [`docs/signals.md`](https://docs.rs/crate/interloop/latest/source/docs/signals.md) says exactly what is changed and given back.
-    pub fn run(self) -> ExitCode {
-        super::running::run(self)
-    }
-
-    /// Starts the service inside something else: no signals, no logger, no look at the process's command line and environment, no exit. Any number of
-    /// services can run in a process.
-    ///
-    /// It returns as soon as the supervisor runs; [`wait_started`](ServiceHandle::wait_started) waits for the tasks.
-    ///
-    /// # Errors
-    ///
-    /// When the configuration can't work. No thread has been started then.
-    pub fn start(self) -> Result<Running, StartError> {
-        super::running::start(self)
-    }
-
-    /// Checks everything and brings it into shape; nothing has been started yet.
-    pub(super) fn prepare(mut self, arguments: Vec<OsString>, environment: options::Env) -> Result<Prepared, Stop> {
-        // Instances first by what code says; a task that chooses at run time is asked below.
-        let sections = self.sections();
-        if let Some(problem) = self.problems.first() {
-            return Err(Stop::Config(format!("{}: {problem}", self.about.name)));
-        }
-        // `--version` is always there, and says when there is nothing to say.
-        let version = self.about.version.clone().unwrap_or_else(|| "(no version)".to_owned());
-        let about = ServiceAbout { version: Some(version), ..self.about.clone() };
-        let parsed = options::parse(&about, sections, &self.defaults, arguments, environment)?;
-        let service = self.about.name.clone();
-        let config = |text: String| Stop::Config(format!("{service}: {text}"));
-        let chosen = self.choose(&parsed).map_err(config)?;
-        for task in &mut self.tasks {
-            task.settings.resolve_uses().map_err(config)?;
-        }
-        let (declared, loops) = self.declare(&chosen);
-        let core = &parsed.core;
-        if core.list_tasks {
-            return Err(Stop::Asked(planning::list(&declared, &loops).trim_end().to_owned()));
-        }
-        if core.graph {
-            return Err(Stop::Asked(planning::graphviz(&service, &declared, &loops).trim_end().to_owned()));
-        }
-        let timing = planning::Timing {
-            drain_delay: core.drain_delay,
-            shutdown_timeout: core.shutdown_timeout,
-            seed: fastrand::u64(..),
-        };
-        let planned = planning::plan(&declared, &loops, core.tasks.as_deref(), timing).map_err(|error| {
-            let line = format!("{service}: {error}");
-            if error.exit_code() == 2 { Stop::Usage(line) } else { Stop::Config(line) }
-        })?;
-        if core.dry_run {
-            let text = parsed.show();
-            self.assemble(planned, chosen, parsed)?;
-            return Err(Stop::Asked(text));
-        }
-        self.assemble(planned, chosen, parsed)
-    }
-
-    /// The options of the service, of the loops that code names, and of the tasks; then of the loops that tasks bring along.
-    fn sections(&mut self) -> Vec<Section> {
-        for index in 0..self.tasks.len() {
-            for choice in 0..self.tasks[index].choices.len() {
-                let spec = self.tasks[index].choices[choice].spec;
-                let name = self.instance_name(index, spec);
-                if !self.loops.iter().any(|entry| entry.settings.name == name) {
-                    self.add_loop(name, spec, (spec.plan)());
-                }
-            }
-        }
-        let own = Section {
-            kind: Owner::Service,
-            name: String::new(),
-            command: self.own_options.take().unwrap_or_else(|| Command::new(self.about.name.clone())),
-            defaults: Vec::new(),
-        };
-        let tasks = self.tasks.iter().map(|task| Section {
-            kind: Owner::Task,
-            name: task.settings.name.clone(),
-            command: task.command.clone(),
-            defaults: task.settings.options.0.clone(),
-        });
-        let loops = self.loops.iter().map(|entry| Section {
-            kind: Owner::Loop,
-            name: entry.settings.name.clone(),
-            command: entry.runner.command(Command::new(entry.settings.name.clone())),
-            defaults: entry.settings.options.0.clone(),
-        });
-        std::iter::once(own).chain(tasks).chain(loops).collect()
-    }
-
-    fn instance_name(&self, task: usize, spec: LoopSpec) -> String {
-        let settings = &self.tasks[task].settings;
-        match &settings.instance {
-            Some(name) => name.clone(),
-            None if spec.thread_a_task => settings.name.clone(),
-            None => spec.kind.to_owned(),
-        }
-    }
-
-    /// For each task: which of its loops, and which instance of it.
-    fn choose(&self, parsed: &Parsed) -> Result<Vec<Chosen>, String> {
-        let mut chosen = Vec::with_capacity(self.tasks.len());
-        for (index, task) in self.tasks.iter().enumerate() {
-            // What a task that isn't selected was given may not be complete: its first loop will do.
-            let kind = match task.choices.len() {
-                1 => None,
-                _ => parsed.matches(1 + index).ok().and_then(|matches| matches.get_one::<String>(LOOP_ID).cloned()),
-            };
-            let choice =
-                kind.and_then(|kind| task.choices.iter().position(|choice| choice.spec.kind == kind)).unwrap_or(0);
-            let spec = task.choices[choice].spec;
-            let name = self.instance_name(index, spec);
-            let Some(event_loop) = self.loops.iter().position(|entry| entry.settings.name == name) else {
-                return Err(format!("task {} is to run on loop {name}, which is not there", task.settings.name));
-            };
-            let entry = &self.loops[event_loop];
-            if entry.spec.id != spec.id {
-                let task = &task.settings.name;
-                return Err(format!(
-                    "task {task} runs on a {} loop, but loop {name} is a {} loop",
-                    spec.kind, entry.spec.kind
-                ));
-            }
-            chosen.push(Chosen { choice, event_loop });
-        }
-        Ok(chosen)
-    }
-
-    fn declare(&self, chosen: &[Chosen]) -> (Vec<planning::Declared>, Vec<planning::DeclaredLoop>) {
-        let first = self.tasks.iter().filter(|task| task.settings.first);
-        let first = first.map(|task| task.settings.name.clone()).collect::<Vec<_>>();
-        let tasks = self.tasks.iter().zip(chosen).map(|(task, chosen)| {
-            let TaskSettings { name, requires, after, last, start_timeout, stop_timeout, restart, .. } = &task.settings;
-            let after_first = first.iter().filter(|_| !task.settings.first).cloned();
-            planning::Declared {
-                name: name.clone(),
-                event_loop: chosen.event_loop,
-                requires: requires.clone(),
-                after: after.iter().cloned().chain(after_first).collect(),
-                last: *last,
-                start_timeout: *start_timeout,
-                stop_timeout: stop_timeout.unwrap_or(STOP_TIMEOUT),
-                restart: restart.clone(),
-                restartable: task.restartable,
-            }
-        });
-        let loops = self.loops.iter().map(|entry| planning::DeclaredLoop {
-            name: entry.settings.name.clone(),
-            kind: entry.spec.kind,
-            needs_main_thread: entry.runner.needs_main_thread(),
-            claims: entry.runner.claims(),
-            restart: entry.settings.restart.clone(),
-            wanted: entry.wanted,
-        });
-        (tasks.collect(), loops.collect())
-    }
-
-    /// Puts together what the plan selects.
-    fn assemble(self, planned: planning::Planned, chosen: Vec<Chosen>, parsed: Parsed) -> Result<Prepared, Stop> {
-        let Self { about, handle, messages, tasks, loops, own_check, unstarted, .. } = self;
-        let first_loop = 1 + tasks.len();
-        // Where nobody has said how long anything may take, nobody needs to hear that it doesn't add up.
-        let timed = tasks.iter().any(|task| task.settings.stop_timeout.is_some());
-        let timed = timed || parsed.core.shutdown_timeout != options::SHUTDOWN_TIMEOUT;
-        let overlong = if timed { planning::overlong_chain(&planned.plan) } else { None };
-
-        let mut cells = vec![None; first_loop + loops.len()];
-        let cell = |cells: &mut Vec<_>, section: usize, check, matches| {
-            let cell = OptionCell::new(check, matches);
-            cells[section] = Some(cell.clone());
-            cell
-        };
-        let mut entries = tasks.into_iter().zip(chosen).map(Some).collect::<Vec<_>>();
-        let mut supervised = Vec::with_capacity(planned.tasks.len());
-        let mut rows = Vec::with_capacity(planned.tasks.len());
-        for (id, &declared) in planned.tasks.iter().enumerate() {
-            let (mut entry, chosen) = entries[declared].take().expect("a plan has each task once");
-            let mut body = (entry.choices.swap_remove(chosen.choice).body)();
-            let check = body.check();
-            let matches = parsed.checked(1 + declared, check)?;
-            body.check_task(&matches).map_err(|why| parsed.refused(1 + declared, why))?;
-            let plan = &planned.plan.tasks[id];
-            let info = TaskInfo::new(&about.name, &plan.name);
-            rows.push(TaskRow {
-                name: plan.name.clone(),
-                event_loop: plan.event_loop,
-                info: info.clone(),
-                state: State::Waiting,
-                cause: None,
-                incarnation: 1,
-                since: Duration::ZERO,
-            });
-            supervised.push(SupervisedTask {
-                name: plan.name.clone(),
-                event_loop: plan.event_loop,
-                body: Arc::new(Mutex::new(Some(body))),
-                options: cell(&mut cells, 1 + declared, check, matches),
-                info,
-                restartable: plan.restartable,
-                incarnation: None,
-            });
-        }
-
-        // What is not selected never starts.
-        for (entry, _) in entries.iter().flatten() {
-            handle.end_offers(Some(&entry.settings.name));
-        }
-
-        let mut entries = loops.into_iter().map(Some).collect::<Vec<_>>();
-        let mut supervised_loops = Vec::with_capacity(planned.loops.len());
-        let mut loop_rows = Vec::with_capacity(planned.loops.len());
-        for &declared in &planned.loops {
-            let entry = entries[declared].take().expect("a plan has each loop once");
-            let check = entry.runner.check();
-            let matches = parsed.checked(first_loop + declared, check)?;
-            loop_rows.push(LoopRow {
-                kind: entry.spec.kind,
-                main_thread: entry.runner.needs_main_thread(),
-                shared: entry.shared.clone(),
-                running: false,
-                incarnation: 1,
-            });
-            let start_timeout = entry.settings.start_timeout;
-            let main_thread = entry.runner.needs_main_thread();
-            let (runner, shared) = (Arc::new(Mutex::new(entry.runner)), entry.shared);
-            let options = cell(&mut cells, first_loop + declared, check, matches);
-            supervised_loops.push(SupervisedLoop {
-                runner,
-                main_thread,
-                options,
-                shared,
-                thread: Arc::default(),
-                start_timeout,
-                stop_by: None,
-                leaves: None,
-                busy: Busy::default(),
-            });
-        }
-        // Whoever holds a Remote to a loop that isn't used gets Stopped.
-        let unused = entries.into_iter().flatten().map(|entry| entry.shared).collect::<Vec<_>>();
-
-        cell(&mut cells, 0, own_check, parsed.checked(0, own_check)?);
-        let core = parsed.core.clone();
-        handle.set_live(Live::new(parsed, cells));
-        let claims_main = loop_rows.iter().any(|row| row.main_thread);
-        let begun = Instant::now();
-        #[cfg(feature = "testing")]
-        let started = handle.clock().fake().map_or(begun, |fake| fake.now());
-        #[cfg(not(feature = "testing"))]
-        let started = begun;
-        unused.iter().for_each(|shared| shared.terminate());
-        let ids = supervised.iter().enumerate().map(|(id, task)| (task.name.clone(), id)).collect::<HashMap<_, _>>();
-        let supervisor = Supervisor {
-            lifecycle: Lifecycle::new(planned.plan),
-            messages,
-            // Until it waits for the first time.
-            busy: handle.clock().busy(),
-            outside: Outside::new(handle.board().clone()),
-            handle,
-            started,
-            begun,
-            #[cfg(feature = "testing")]
-            alarm: None,
-            tasks: supervised,
-            ids,
-            loops: supervised_loops,
-            main: None,
-            on_abandoned: None,
-            stuck: Vec::new(),
-            stop_reason: Reason::AllDone,
-            starting: BTreeMap::new(),
-            reopenings: Coalesced::new("reopen"),
-            reloads: Coalesced::new("reload"),
-            shows: Coalesced::new("status"),
-        };
-        let board = (about.version, rows, loop_rows);
-        Ok(Prepared { supervisor, board, core, claims_main, overlong, unstarted })
-    }
-}
-
-/// How long a task may take to stop, if nothing else is said.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The option, of a task that chooses its loop at run time, that says which.
-const LOOP: &str = "loop";
-
-struct Chosen {
-    choice: usize,
-    event_loop: usize,
-}
-
-/// A service that has been checked, before anything of it has been started.
-pub(super) struct Prepared {
-    pub(super) supervisor: Supervisor,
-    /// What the status shows at the start: the version, the tasks, the loops.
-    pub(super) board: (Option<String>, Vec<TaskRow>, Vec<LoopRow>),
-    #[cfg_attr(not(feature = "logging"), expect(dead_code, reason = "it says how to log"))]
-    pub(super) core: options::CoreOptions,
-    pub(super) claims_main: bool,
-    pub(super) overlong: Option<String>,
-    pub(super) unstarted: Unstarted,
-}
-
-impl Prepared {
-    /// Runs the supervisor on a thread of its own.
-    pub(super) fn launch(self) -> std::io::Result<thread::JoinHandle<Report>> {
-        let (handle, outside) = (self.supervisor.handle.clone(), self.supervisor.outside.clone());
-        if let Some(warning) = self.overlong {
-            outside.log(log::Level::Warn, handle.name(), || warning);
-        }
-        if cfg!(panic = "abort") {
-            let warning = || "built with panic = \"abort\": a panic of one task ends the process".to_owned();
-            outside.log(log::Level::Warn, handle.name(), warning);
-        }
-        let (version, tasks, loops) = self.board;
-        handle.board().begin(version, self.supervisor.started, tasks, loops);
-        let (supervisor, mut unstarted) = (self.supervisor, self.unstarted);
-        // While it starts, so does the supervisor.
-        outside.start()?;
-        let started = thread::Builder::new().name("supervisor".into()).spawn(move || supervisor.run())?;
-        unstarted.0 = None;
-        Ok(started)
-    }
-
-    /// The main thread drives the loop that claims it: jobs come through here.
-    pub(super) fn main_jobs(&mut self) -> Option<mpsc::Receiver<MainJob>> {
-        if !self.claims_main {
-            return None;
-        }
-        let (sender, receiver) = mpsc::channel();
-        self.supervisor.main = Some(sender);
-        Some(receiver)
-    }
-}
-
-fn choice<L: EventLoop, T: Task<L>>(make: Make<T>) -> Choice {
-    Choice { spec: LoopSpec::of::<L>(), body: Box::new(move || BodyOf::<L, T>::boxed(make)) }
-}
-
-/// One for each kind of loop; whichever is chosen makes the task.
-fn choices_of<S: LoopSet<T>, T: Send + 'static>(make: Make<T>) -> Vec<Choice> {
-    let specs = S::specs();
-    let makes = make.for_each_of(specs.len());
-    let choose = |(index, (spec, make))| Choice { spec, body: Box::new(move || S::body(index, make).0) };
-    specs.into_iter().zip(makes).enumerate().map(choose).collect()
-}
-
-/// The task's options, and which loop it runs on.
-fn command_of<S: LoopSet<T>, T>(command: Command) -> Command {
-    let names = S::specs().iter().map(|spec| spec.kind).collect::<Vec<_>>();
-    let flag = clap::Arg::new(LOOP_ID).long(LOOP).value_name("LOOP").help("The loop that it runs on");
-    let flag = flag.default_value(names[0]).value_parser(clap::builder::PossibleValuesParser::new(names));
-    S::augment(command).arg(flag)
 }
 
 impl fmt::Debug for Service {

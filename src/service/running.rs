@@ -5,12 +5,39 @@ use std::{
 };
 
 #[cfg(feature = "logging")]
-use super::builder::Prepared;
+use super::prepare::Prepared;
 use super::{builder::Service, panic_hook::PanicHook, signals::SignalThread};
 use crate::{Report, ServiceHandle, kit::block, options::Stop};
 
+impl Service {
+    /// Runs the service on the process's command line and environment, with its log, its signals and its panic hook, to its end. Where a loop claims the
+    /// main thread this call drives it, so call it from `main`.
+    ///
+    /// The exit code: 0 asked to stop, or all done; 1 a task or a start failed, or a restart limit was hit; 2 the command line's words; 78 a configuration
+    /// that can't work; 124 something ran past its deadline; 128 + n forced by signal n. If a thread had to be left behind, the process ends here.
+    ///
+    /// Signals are handled from the first moment on. When it returns, INT, TERM, HUP and USR1, this thread's signal mask and the panic hook are what they were;
+    /// the logger stays. It may be called again, for another service.
+    /// [`docs/signals.md`](https://docs.rs/crate/interloop/latest/source/docs/signals.md) says exactly what is changed and given back.
+    pub fn run(self) -> ExitCode {
+        run(self)
+    }
+
+    /// Starts the service inside something else: no signals, no logger, no look at the process's command line and environment, no exit. Any number of
+    /// services can run in a process.
+    ///
+    /// It returns as soon as the supervisor runs; [`wait_started`](ServiceHandle::wait_started) waits for the tasks.
+    ///
+    /// # Errors
+    ///
+    /// When the configuration can't work. No thread has been started then.
+    pub fn start(self) -> Result<Running, StartError> {
+        start(self)
+    }
+}
+
 /// As the process: argv, environment, log, signals, panic hook.
-pub(super) fn run(service: Service) -> ExitCode {
+fn run(service: Service) -> ExitCode {
     // Before there is a thread.
     #[cfg(all(feature = "command", target_os = "linux"))]
     let service = match super::init::begin(service) {
@@ -49,7 +76,7 @@ fn run_with(signals: &SignalThread, mut service: Service) -> Result<ExitCode, St
     if let Some(note) = signals.note() {
         log::debug!(target: &name, "{note}");
     }
-    prepared.supervisor.on_abandoned = Some(Box::new(|report| {
+    prepared.supervisor.on_abandoned(Box::new(|report| {
         // A thread is stuck in there: returning from main could wait for it.
         signal_hook::low_level::exit(i32::from(report.code));
     }));
@@ -80,7 +107,7 @@ fn logging(name: &str, prepared: &Prepared) -> Result<crate::logging::Logger, St
         format: core.log_format,
     })?;
     if let Some(note) = logger.note() {
-        prepared.supervisor.outside.log(log::Level::Warn, name, || note.to_owned());
+        prepared.supervisor.outside().log(log::Level::Warn, name, || note.to_owned());
     }
     Ok(logger)
 }
@@ -108,7 +135,7 @@ fn code(stop: &Stop) -> u8 {
 }
 
 /// Inside something else.
-pub(super) fn start(mut service: Service) -> Result<Running, StartError> {
+fn start(mut service: Service) -> Result<Running, StartError> {
     let handle = service.handle.clone();
     let arguments = std::mem::take(&mut service.arguments);
     let refuse = |stop: Stop| StartError { code: code(&stop), message: stop.to_string() };

@@ -1,9 +1,12 @@
 //! What can be said of a task, or a loop, when it is added.
 
-use std::{any::type_name, fmt, marker::PhantomData, time::Duration};
+use std::{any::type_name, fmt, marker::PhantomData, sync::Arc, time::Duration};
 
-use super::builder::LoopEntry;
-use crate::{EventLoop, Offer, Remote, RestartPolicy, ServiceHandle, TaskHandle, TaskRef};
+use crate::{
+    EventLoop, Offer, Remote, RestartPolicy, ServiceHandle, TaskHandle, TaskRef,
+    channel::{address::Address, shared::Shared},
+    task::erased::{LoopSpec, Runner},
+};
 
 /// How long a start may take, of a task or of a loop.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -162,6 +165,17 @@ impl LoopEntrySettings {
     pub(super) fn new(name: String) -> Self {
         Self { name, restart: RestartPolicy::never(), start_timeout: START_TIMEOUT, options: InCode::default() }
     }
+}
+
+/// A loop that is planned.
+pub(super) struct LoopEntry {
+    pub(super) settings: super::settings::LoopEntrySettings,
+    pub(super) spec: LoopSpec,
+    pub(super) runner: Box<dyn Runner>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) native: Arc<Address>,
+    /// Whether somebody holds a Remote to it, so that it runs even without a task.
+    pub(super) wanted: bool,
 }
 
 /// What can be said of an instance of a loop when it is planned by [`Service::event_loop`](crate::Service::event_loop).

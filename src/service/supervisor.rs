@@ -25,7 +25,8 @@ use crate::{
     channel::{shared::Shared, this_thread},
     control::{
         events::{Events, MainJob, Message, Told},
-        status::{TaskInfo, WatchQueue},
+        task_info::TaskInfo,
+        watch::WatchQueue,
     },
     kit::{
         clock::{Busy, clock},
@@ -34,7 +35,7 @@ use crate::{
         panics::catch,
         sync::{Mutex, lock},
     },
-    lifecycle::{Action, Ending, Event, Lifecycle, LoopId, Outcome, TaskId},
+    lifecycle::{Action, Ending, Event, Lifecycle, LoopId, Outcome, Plan, TaskId, TaskPlan},
     options::OptionCell,
     task::{
         erased::{Body, Runner},
@@ -43,17 +44,30 @@ use crate::{
     words::state::{Cause, Seconds},
 };
 
-pub(crate) struct SupervisedTask {
-    pub(crate) name: Arc<str>,
-    pub(crate) event_loop: LoopId,
-    pub(crate) body: Arc<Mutex<Option<Box<dyn Body>>>>,
-    pub(crate) options: Arc<OptionCell>,
-    pub(crate) info: Arc<TaskInfo>,
-    pub(crate) restartable: bool,
-    pub(crate) incarnation: Option<Arc<Incarnation>>,
+pub(super) struct SupervisedTask {
+    name: Arc<str>,
+    event_loop: LoopId,
+    body: Arc<Mutex<Option<Box<dyn Body>>>>,
+    options: Arc<OptionCell>,
+    info: Arc<TaskInfo>,
+    restartable: bool,
+    incarnation: Option<Arc<Incarnation>>,
 }
 
 impl SupervisedTask {
+    /// This task of the plan.
+    pub(super) fn new(plan: &TaskPlan, body: Box<dyn Body>, options: Arc<OptionCell>, info: Arc<TaskInfo>) -> Self {
+        Self {
+            name: plan.name.clone(),
+            event_loop: plan.event_loop,
+            body: Arc::new(Mutex::new(Some(body))),
+            options,
+            info,
+            restartable: plan.restartable,
+            incarnation: None,
+        }
+    }
+
     /// What is left of the task, if that is the user's: its value, if it never started, or what makes one.
     fn take_body(&self) -> Option<Box<dyn Body>> {
         // A stuck loop may hold the lock for ever; then it stays with its thread.
@@ -62,21 +76,42 @@ impl SupervisedTask {
     }
 }
 
-pub(crate) struct SupervisedLoop {
+pub(super) struct SupervisedLoop {
     /// Locked by the deeds of the loop's lane alone: it runs the user's code.
-    pub(crate) runner: Arc<Mutex<Box<dyn Runner>>>,
-    pub(crate) main_thread: bool,
-    pub(crate) options: Arc<OptionCell>,
-    pub(crate) shared: Arc<Shared>,
+    runner: Arc<Mutex<Box<dyn Runner>>>,
+    main_thread: bool,
+    options: Arc<OptionCell>,
+    shared: Arc<Shared>,
     /// Put there by the deed that starts it, to be joined by another.
-    pub(crate) thread: Arc<Mutex<Option<JoinHandle<()>>>>,
-    pub(crate) start_timeout: Duration,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+    start_timeout: Duration,
     /// By when it is to have ended, once it was told to.
-    pub(crate) stop_by: Option<Instant>,
+    stop_by: Option<Instant>,
     /// It has left its loop, and is to be gone by then: its incarnation, and how it left.
-    pub(crate) leaves: Option<(Instant, u32, Result<(), String>, Busy)>,
+    leaves: Option<(Instant, u32, Result<(), String>, Busy)>,
     /// While its thread starts, or is to end.
-    pub(crate) busy: Busy,
+    busy: Busy,
+}
+
+impl SupervisedLoop {
+    pub(super) fn new(
+        runner: Box<dyn Runner>,
+        options: Arc<OptionCell>,
+        shared: Arc<Shared>,
+        start_timeout: Duration,
+    ) -> Self {
+        Self {
+            main_thread: runner.needs_main_thread(),
+            runner: Arc::new(Mutex::new(runner)),
+            options,
+            shared,
+            thread: Arc::default(),
+            start_timeout,
+            stop_by: None,
+            leaves: None,
+            busy: Busy::default(),
+        }
+    }
 }
 
 /// How long the destructors of a loop's thread-locals may take once it has ended.
@@ -94,38 +129,102 @@ enum Alarmed {
     Real,
 }
 
+/// What a supervisor is made of.
+pub(super) struct Parts {
+    pub(super) handle: ServiceHandle,
+    pub(super) messages: mpsc::Receiver<Told>,
+    pub(super) plan: Plan,
+    pub(super) tasks: Vec<SupervisedTask>,
+    pub(super) loops: Vec<SupervisedLoop>,
+}
+
 pub(crate) struct Supervisor {
-    pub(crate) lifecycle: Lifecycle,
-    pub(crate) messages: mpsc::Receiver<Told>,
+    lifecycle: Lifecycle,
+    messages: mpsc::Receiver<Told>,
     /// While it doesn't wait.
-    pub(crate) busy: Busy,
-    pub(crate) handle: ServiceHandle,
+    busy: Busy,
+    handle: ServiceHandle,
     /// By the service's clock.
-    pub(crate) started: Instant,
+    started: Instant,
     /// The same moment, by the real one: the time of threads.
-    pub(crate) begun: Instant,
+    begun: Instant,
     /// The next deadline by a fake clock.
     #[cfg(feature = "testing")]
-    pub(crate) alarm: Option<crate::kit::clock::Alarm>,
-    pub(crate) tasks: Vec<SupervisedTask>,
-    pub(crate) ids: HashMap<Arc<str>, TaskId>,
-    pub(crate) loops: Vec<SupervisedLoop>,
+    alarm: Option<crate::kit::clock::Alarm>,
+    tasks: Vec<SupervisedTask>,
+    ids: HashMap<Arc<str>, TaskId>,
+    loops: Vec<SupervisedLoop>,
     /// To the main thread, if it takes jobs.
-    pub(crate) main: Option<mpsc::Sender<MainJob>>,
-    pub(crate) on_abandoned: Option<OnAbandoned>,
-    pub(crate) stuck: Vec<StuckLoop>,
-    pub(crate) stop_reason: Reason,
-    pub(crate) outside: Outside,
+    main: Option<mpsc::Sender<MainJob>>,
+    on_abandoned: Option<OnAbandoned>,
+    stuck: Vec<StuckLoop>,
+    outside: Outside,
     /// Until when loops are to have said that they are started.
-    pub(crate) starting: BTreeMap<LoopId, (Instant, u32)>,
+    starting: BTreeMap<LoopId, (Instant, u32)>,
     /// Of the log, on HUP.
-    pub(crate) reopenings: Arc<Coalesced>,
-    pub(crate) reloads: Arc<Coalesced>,
+    reopenings: Arc<Coalesced>,
+    reloads: Arc<Coalesced>,
     /// Of the status, on USR1.
-    pub(crate) shows: Arc<Coalesced>,
+    shows: Arc<Coalesced>,
 }
 
 impl Supervisor {
+    /// The service's time begins here.
+    pub(super) fn new(Parts { handle, messages, plan, tasks, loops }: Parts) -> Self {
+        let begun = Instant::now();
+        #[cfg(feature = "testing")]
+        let started = handle.clock().fake().map_or(begun, |fake| fake.now());
+        #[cfg(not(feature = "testing"))]
+        let started = begun;
+        Self {
+            lifecycle: Lifecycle::new(plan),
+            messages,
+            // Until it waits for the first time.
+            busy: handle.clock().busy(),
+            outside: Outside::new(handle.board().clone()),
+            handle,
+            started,
+            begun,
+            #[cfg(feature = "testing")]
+            alarm: None,
+            ids: tasks.iter().enumerate().map(|(id, task)| (task.name.clone(), id)).collect(),
+            tasks,
+            loops,
+            main: None,
+            on_abandoned: None,
+            stuck: Vec::new(),
+            starting: BTreeMap::new(),
+            reopenings: Coalesced::new("reopen"),
+            reloads: Coalesced::new("reload"),
+            shows: Coalesced::new("status"),
+        }
+    }
+
+    pub(super) fn handle(&self) -> &ServiceHandle {
+        &self.handle
+    }
+
+    pub(super) fn outside(&self) -> &Outside {
+        &self.outside
+    }
+
+    /// When the service's time began, by its clock.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The main thread drives the loop that claims it: jobs come through here.
+    pub(super) fn main_jobs(&mut self) -> mpsc::Receiver<MainJob> {
+        let (sender, receiver) = mpsc::channel();
+        self.main = Some(sender);
+        receiver
+    }
+
+    /// Has this called at the end if a thread had to be left behind.
+    pub(super) fn on_abandoned(&mut self, leave: OnAbandoned) {
+        self.on_abandoned = Some(leave);
+    }
+
     /// Runs the service from start to end.
     pub(crate) fn run(mut self) -> Report {
         let ending = catch(|| self.supervise());
@@ -162,7 +261,7 @@ impl Supervisor {
         self.log(Level::Error, || reason.to_string());
         self.stopping(reason.clone());
         let deadline = Instant::now() + DYING;
-        let live = |row: &crate::control::status::TaskRow| {
+        let live = |row: &crate::control::board::TaskRow| {
             matches!(row.state, State::Starting | State::Running | State::Stopping)
         };
         let live = self.handle.board().task_rows(|rows| rows.iter().map(live).collect::<Vec<_>>());
@@ -415,13 +514,13 @@ impl Supervisor {
     fn perform(&mut self, action: Action) {
         match action {
             Action::StartLoop(id, incarnation) => self.start_loop(id, incarnation),
-            Action::StopLoop(id, _, deadline) => {
+            Action::StopLoop(id, _, reason, deadline) => {
                 // Of a thread: by the real clock.
                 let deadline = Instant::now().checked_add(deadline.saturating_sub(self.now()));
                 self.loops[id].busy = self.handle.clock().busy();
                 self.loops[id].stop_by = deadline;
                 let shared = &self.loops[id].shared;
-                let wakers = shared.stop_quietly(self.stop_reason.clone(), deadline);
+                let wakers = shared.stop_quietly(reason, deadline);
                 self.ring(id);
                 self.outside.wake(&Label::of("a waker of loop", shared.name()), wakers);
             }
@@ -609,8 +708,7 @@ impl Supervisor {
         }
         self.wake_waiters(handle.board().stopping(&reason));
         self.wake_watchers(handle.board().watchers());
-        self.wake_waiters(handle.shutdown().latch(reason.clone(), None).unwrap_or_default());
-        self.stop_reason = reason;
+        self.wake_waiters(handle.shutdown().latch(reason, None).unwrap_or_default());
     }
 
     fn announce(&self, transition: &Transition) {

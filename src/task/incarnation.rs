@@ -15,7 +15,7 @@ use crate::{
         shared::Shared,
         this_thread::{self, Label, Run},
     },
-    control::{events::Events, status::TaskInfo},
+    control::{events::Events, task_info::TaskInfo},
     kit::{
         panics::catch,
         sync::{AtomicBool, Mutex, Ordering, lock},

@@ -192,7 +192,7 @@ impl Lifecycle {
 
     fn tell_loop_to_stop(&mut self, id: LoopId, deadline: Now) {
         self.timers.set_for_thread(Timer::Loop(id), self.for_thread(deadline));
-        self.actions.push(Action::StopLoop(id, self.loops[id].incarnation, deadline));
+        self.actions.push(Action::StopLoop(id, self.loops[id].incarnation, self.ending_reason(), deadline));
     }
 
     /// A deadline by the clock of the threads.

@@ -466,7 +466,7 @@ impl Seen {
                 }
                 (each.incarnation, each.phase, each.running_since) = (*run, Phase::Starting, None);
             }
-            Action::StopLoop(id, _, deadline) => self.loops[*id].told = Some((now, *deadline)),
+            Action::StopLoop(id, _, _, deadline) => self.loops[*id].told = Some((now, *deadline)),
             Action::AbandonLoop(id, _) => {
                 self.loops[*id].phase = Phase::Abandoned;
                 self.step.abandoned.push(*id);

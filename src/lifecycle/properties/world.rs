@@ -291,7 +291,7 @@ impl World<'_> {
                     Start::Never => {}
                 }
             }
-            Action::StopLoop(id, incarnation, _) => {
+            Action::StopLoop(id, incarnation, ..) => {
                 if let Some((delay, result)) = self.loop_life(id, incarnation).stop {
                     self.loop_sends(id, delay, Event::LoopEnded(id, incarnation, result));
                 }

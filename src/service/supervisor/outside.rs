@@ -42,7 +42,7 @@ use super::farewell;
 use crate::{
     LeftBehind,
     channel::shared::Deed,
-    control::status::Board,
+    control::board::Board,
     kit::{clock::Busy, panics::catch},
     lifecycle::LoopId,
     words::state::Seconds,

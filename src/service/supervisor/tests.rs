@@ -6,7 +6,7 @@ use std::{
 use super::outside::{Label, Lane, Outside, STUCK};
 use crate::{
     Service, State, Thread,
-    control::{events::Message, status::Board},
+    control::{board::Board, events::Message},
     kit::clock::Clock,
     task_fn,
 };

@@ -1,0 +1,462 @@
+//! Where the supervisor writes what the service is at, for everybody to read.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    future::Future,
+    pin::Pin,
+    sync::{Arc, OnceLock, Weak},
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use super::{
+    report::Report,
+    status::{LoopStatus, Phase, Status, TaskStatus},
+    task_info::TaskInfo,
+    watch::{Watch, WatchQueue},
+};
+use crate::{
+    channel::shared::Shared,
+    counters::{Asker, Book, BookReadings, MeterOf, Warning},
+    kit::{
+        clock::Clock,
+        sync::{Mutex, Ordering, figure, lock},
+    },
+    lifecycle::LoopId,
+    words::state::{Cause, Reason, State, Transition},
+};
+
+/// The service's state, written by the supervisor, read by everyone.
+#[derive(Debug)]
+pub(crate) struct Board {
+    name: Arc<str>,
+    clock: Clock,
+    /// The service's own.
+    book: Arc<Book>,
+    /// Asks the gauges that are closures.
+    asker: Asker,
+    /// What its log counts, if it has one.
+    lost_lines: OnceLock<Arc<figure::AtomicU64>>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    version: Option<String>,
+    phase: Phase,
+    ready: bool,
+    reason: Option<Reason>,
+    started: Instant,
+    tasks: Vec<TaskRow>,
+    loops: Vec<LoopRow>,
+    watchers: Vec<Weak<WatchQueue>>,
+    report: Option<Report>,
+    /// Whether all tasks had started, once.
+    started_all: bool,
+    /// Those who wait for a phase.
+    waiting: BTreeMap<u64, Waker>,
+    next_waiting: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct TaskRow {
+    pub(crate) name: Arc<str>,
+    pub(crate) event_loop: LoopId,
+    pub(crate) info: Arc<TaskInfo>,
+    pub(crate) state: State,
+    pub(crate) cause: Option<Cause>,
+    pub(crate) incarnation: u32,
+    pub(crate) since: Duration,
+}
+
+#[derive(Debug)]
+pub(crate) struct LoopRow {
+    pub(crate) kind: &'static str,
+    pub(crate) main_thread: bool,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) running: bool,
+    pub(crate) incarnation: u32,
+}
+
+impl Board {
+    pub(crate) fn new(name: &str, clock: Clock) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.into(),
+            clock,
+            book: Arc::default(),
+            asker: Asker::default(),
+            lost_lines: OnceLock::new(),
+            inner: Mutex::new(Inner {
+                version: None,
+                phase: Phase::New,
+                ready: false,
+                reason: None,
+                started: Instant::now(),
+                tasks: Vec::new(),
+                loops: Vec::new(),
+                watchers: Vec::new(),
+                report: None,
+                started_all: false,
+                waiting: BTreeMap::new(),
+                next_waiting: 0,
+            }),
+        })
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(crate) fn begin(&self, version: Option<String>, started: Instant, tasks: Vec<TaskRow>, loops: Vec<LoopRow>) {
+        let mut inner = lock(&self.inner);
+        inner.version = version;
+        inner.phase = Phase::Starting;
+        inner.started = started;
+        inner.tasks = tasks;
+        inner.loops = loops;
+    }
+
+    /// Takes in a step of a task. It is left to the caller to wake these.
+    pub(crate) fn step(&self, task: usize, transition: &Transition) -> Vec<Arc<WatchQueue>> {
+        let mut told = Vec::new();
+        let mut inner = lock(&self.inner);
+        if let Some(row) = inner.tasks.get_mut(task) {
+            row.state = transition.to;
+            row.cause = Some(transition.cause.clone());
+            row.incarnation = transition.incarnation;
+            row.since = transition.at;
+        }
+        inner.watchers.retain(|watcher| match watcher.upgrade() {
+            Some(queue) => {
+                queue.push(transition.clone());
+                told.push(queue);
+                true
+            }
+            None => false,
+        });
+        drop(inner);
+        told
+    }
+
+    pub(crate) fn set_loop(&self, id: LoopId, running: bool, incarnation: u32) {
+        if let Some(row) = lock(&self.inner).loops.get_mut(id) {
+            row.running = running;
+            row.incarnation = incarnation;
+        }
+    }
+
+    /// Goes to another phase. It is left to the caller to wake those that waited for one.
+    pub(crate) fn set_phase(&self, phase: Phase) -> Vec<Waker> {
+        self.turn_to(phase, |_| {})
+    }
+
+    fn turn_to(&self, phase: Phase, f: impl FnOnce(&mut Inner)) -> Vec<Waker> {
+        let waiting = {
+            let mut inner = lock(&self.inner);
+            inner.phase = phase;
+            inner.started_all |= phase == Phase::Running;
+            f(&mut inner);
+            std::mem::take(&mut inner.waiting)
+        };
+        waiting.into_values().collect()
+    }
+
+    pub(crate) fn set_ready(&self, ready: bool) {
+        lock(&self.inner).ready = ready;
+    }
+
+    /// Those who follow the steps. They may look at more than these: at whether the service is ready, which changes after them.
+    pub(crate) fn watchers(&self) -> Vec<Arc<WatchQueue>> {
+        lock(&self.inner).watchers.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(crate) fn stopping(&self, reason: &Reason) -> Vec<Waker> {
+        self.turn_to(Phase::Stopping, |inner| {
+            inner.ready = false;
+            inner.reason = Some(reason.clone());
+        })
+    }
+
+    /// All is over: whom to wake.
+    pub(crate) fn end(&self, report: Report) -> (Vec<Waker>, Vec<Arc<WatchQueue>>) {
+        self.turn_to_the_end(Some(report))
+    }
+
+    /// The service was refused, or dropped before its start: there is no report.
+    pub(crate) fn never_starts(&self) {
+        let (waiting, watchers) = self.turn_to_the_end(None);
+        waiting.into_iter().for_each(Waker::wake);
+        watchers.iter().for_each(|queue| queue.wake());
+    }
+
+    fn turn_to_the_end(&self, report: Option<Report>) -> (Vec<Waker>, Vec<Arc<WatchQueue>>) {
+        let mut watchers = Vec::new();
+        let waiting = self.turn_to(Phase::Ended, |inner| {
+            inner.ready = false;
+            inner.report = report;
+            watchers = std::mem::take(&mut inner.watchers);
+        });
+        let watchers = watchers.iter().filter_map(Weak::upgrade).collect::<Vec<_>>();
+        watchers.iter().for_each(|queue| queue.end());
+        (waiting, watchers)
+    }
+
+    pub(crate) fn asker(&self) -> &Asker {
+        &self.asker
+    }
+
+    pub(crate) fn book(&self) -> &Arc<Book> {
+        &self.book
+    }
+
+    /// The phase, whether it is ready, the time since the start.
+    pub(crate) fn vitals(&self) -> (Phase, bool, Duration) {
+        let inner = lock(&self.inner);
+        (inner.phase, inner.ready, self.clock.now().saturating_duration_since(inner.started))
+    }
+
+    #[cfg(feature = "logging")]
+    pub(crate) fn set_lost_lines(&self, lost: Arc<figure::AtomicU64>) {
+        let _ = self.lost_lines.set(lost);
+    }
+
+    /// How many lines its log has lost.
+    pub(crate) fn lost_lines(&self) -> u64 {
+        self.lost_lines.get().map_or(0, |lost| lost.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn version(&self) -> Option<String> {
+        lock(&self.inner).version.clone()
+    }
+
+    pub(crate) fn rows<R>(&self, f: impl FnOnce(&[TaskRow], &[LoopRow]) -> R) -> R {
+        let inner = lock(&self.inner);
+        f(&inner.tasks, &inner.loops)
+    }
+
+    pub(crate) fn incarnation_of(&self, id: LoopId) -> u32 {
+        self.rows(|_, loops| loops.get(id).map_or(0, |row| row.incarnation))
+    }
+
+    pub(crate) fn warnings(&self) -> Vec<Warning> {
+        let mut warnings = self.book.warnings(None);
+        self.task_rows(|rows| warnings.extend(rows.iter().flat_map(|row| row.info.book().warnings(Some(&row.name)))));
+        warnings
+    }
+
+    pub(crate) fn clear_warning(&self, name: &str) -> bool {
+        let of_task = |row: &TaskRow| {
+            let name = name.strip_prefix(&*row.name).and_then(|rest| rest.strip_prefix('.'));
+            name.is_some_and(|name| row.info.book().clear_warning(name))
+        };
+        self.book.clear_warning(name) || self.task_rows(|rows| rows.iter().any(of_task))
+    }
+
+    pub(crate) fn clear_warnings(&self) {
+        self.book.clear_warnings();
+        self.task_rows(|rows| rows.iter().for_each(|row| row.info.book().clear_warnings()));
+    }
+
+    pub(crate) fn task_rows<R>(&self, f: impl FnOnce(&[TaskRow]) -> R) -> R {
+        f(&lock(&self.inner).tasks)
+    }
+
+    pub(crate) fn running_loops(&self) -> Vec<Arc<Shared>> {
+        lock(&self.inner).loops.iter().filter(|row| row.running).map(|row| row.shared.clone()).collect()
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        lock(&self.inner).phase
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        lock(&self.inner).ready
+    }
+
+    pub(crate) fn task_state(&self, task: &str) -> Option<State> {
+        lock(&self.inner).tasks.iter().find(|row| &*row.name == task).map(|row| row.state)
+    }
+
+    /// Whether all tasks have started, whatever came of it since; known once they have, or never will.
+    pub(crate) fn started(self: &Arc<Self>) -> impl Future<Output = bool> + Send + 'static {
+        PhaseReached {
+            board: self.clone(),
+            phase: Phase::Running,
+            waiting: None,
+            then: |inner: &Inner| Some(inner.started_all),
+        }
+    }
+
+    /// How the service ended, once it has.
+    pub(crate) fn ended(self: &Arc<Self>) -> impl Future<Output = Report> + Send + 'static {
+        PhaseReached {
+            board: self.clone(),
+            phase: Phase::Ended,
+            waiting: None,
+            then: |inner: &Inner| inner.report.clone(),
+        }
+    }
+
+    pub(crate) fn watch(&self) -> Watch {
+        let queue = Arc::new(WatchQueue::default());
+        let mut inner = lock(&self.inner);
+        for row in &inner.tasks {
+            // A late watcher first gets the present state.
+            queue.push(Transition {
+                task: row.name.clone(),
+                incarnation: row.incarnation,
+                from: row.state,
+                to: row.state,
+                cause: row.cause.clone().unwrap_or(Cause::Start),
+                at: row.since,
+            });
+        }
+        if inner.phase == Phase::Ended {
+            queue.end();
+        } else {
+            inner.watchers.push(Arc::downgrade(&queue));
+        }
+        Watch(queue)
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let mut readings = self.read_books();
+        // After that: what doesn't answer is warned of.
+        let warnings = self.warnings();
+        let inner = lock(&self.inner);
+        let now = self.clock.now().saturating_duration_since(inner.started);
+        let loop_name = |id: LoopId| inner.loops.get(id).map_or_else(String::new, |row| row.shared.name().to_string());
+        let mut of_service = readings.pop_front().unwrap_or_default();
+        let mut status = Status {
+            service: self.name.to_string(),
+            version: inner.version.clone(),
+            phase: inner.phase,
+            ready: inner.ready,
+            reason: inner.reason.as_ref().map(Reason::to_string),
+            uptime: now.as_secs_f64(),
+            tasks: inner.tasks.iter().map(|row| row.status(now, loop_name(row.event_loop))).collect(),
+            loops: inner.loops.iter().map(LoopRow::status).collect(),
+            lost_lines: self.lost_lines(),
+            warnings,
+            exports: self.book.exports(),
+            counters: std::mem::take(&mut of_service.counters),
+            gauges: std::mem::take(&mut of_service.gauges),
+            #[cfg(feature = "metrics")]
+            samples: of_service.samples,
+        };
+        drop(inner);
+        for (task, readings) in status.tasks.iter_mut().zip(readings) {
+            (task.counters, task.gauges) = (readings.counters, readings.gauges);
+            #[cfg(feature = "metrics")]
+            {
+                task.samples = readings.samples;
+            }
+        }
+        status
+    }
+
+    /// What the service's book shows, then what each task's does. Outside the lock, since gauges may ask the user's code.
+    fn read_books(&self) -> VecDeque<BookReadings> {
+        let mut books = vec![self.book.clone()];
+        self.task_rows(|rows| books.extend(rows.iter().map(|row| row.info.book().clone())));
+        let meters = books.iter().flat_map(|book| {
+            let meters = book.meters().into_iter();
+            meters.map(|(key, instrument)| MeterOf { book: book.clone(), key, instrument })
+        });
+        let meters = meters.collect::<Vec<_>>();
+        let mut readings = meters.iter().zip(self.asker.read(&meters)).peekable();
+        let of_book = |book: &Arc<Book>| {
+            let mut shown = BookReadings::default();
+            while let Some((meter, reading)) = readings.next_if(|(meter, _)| Arc::ptr_eq(&meter.book, book)) {
+                reading.into_iter().for_each(|reading| shown.take(&meter.key, reading));
+            }
+            shown
+        };
+        books.iter().map(of_book).collect()
+    }
+}
+
+/// Waits for a phase, or a later one, and then for what it brings.
+struct PhaseReached<F> {
+    board: Arc<Board>,
+    phase: Phase,
+    waiting: Option<u64>,
+    then: F,
+}
+
+impl<R, F: Fn(&Inner) -> Option<R> + Unpin> Future for PhaseReached<F> {
+    type Output = R;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
+        let this = self.get_mut();
+        // Cloned, and dropped, outside the lock, which the supervisor takes: it is anybody's code.
+        let waker = cx.waker().clone();
+        let mut inner = lock(&this.board.inner);
+        if inner.phase >= this.phase
+            && let Some(result) = (this.then)(&inner)
+        {
+            return Poll::Ready(result);
+        }
+        let id = *this.waiting.get_or_insert_with(|| {
+            inner.next_waiting += 1;
+            inner.next_waiting
+        });
+        let old = inner.waiting.insert(id, waker);
+        drop(inner);
+        drop(old);
+        Poll::Pending
+    }
+}
+
+impl<F> Drop for PhaseReached<F> {
+    fn drop(&mut self) {
+        if let Some(id) = self.waiting {
+            let waker = lock(&self.board.inner).waiting.remove(&id);
+            drop(waker);
+        }
+    }
+}
+
+impl TaskRow {
+    fn status(&self, now: Duration, event_loop: String) -> TaskStatus {
+        TaskStatus {
+            name: self.name.to_string(),
+            event_loop,
+            state: self.state,
+            cause: self.cause.as_ref().map_or_else(|| "not started yet".to_owned(), Cause::to_string),
+            since: now.saturating_sub(self.since).as_secs_f64(),
+            incarnation: self.incarnation,
+            exports: self.info.book().exports(),
+            counters: BTreeMap::new(),
+            gauges: BTreeMap::new(),
+            #[cfg(feature = "metrics")]
+            samples: BTreeMap::new(),
+            children: self.info.children().0,
+        }
+    }
+}
+
+impl LoopRow {
+    fn status(&self) -> LoopStatus {
+        LoopStatus {
+            name: self.shared.name().to_string(),
+            kind: self.kind,
+            thread: if self.main_thread { "main".to_owned() } else { self.shared.name().to_string() },
+            running: self.running,
+            incarnation: self.incarnation,
+            depth: self.shared.queue.len(),
+            high_water: self.shared.queue.high_water(),
+            capacity: self.shared.queue.capacity(),
+            jobs: self.shared.jobs(),
+            turns: self.shared.turns(),
+            dropped: self.shared.dropped(),
+            futures: self.shared.live(),
+            #[cfg(feature = "metrics")]
+            latency: self.shared.latency().read(),
+        }
+    }
+}

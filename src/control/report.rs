@@ -1,0 +1,95 @@
+//! How a service ended.
+
+use std::{fmt, process::ExitCode, sync::Arc, time::Duration};
+
+use crate::words::state::{Cause, Reason, Seconds, State};
+
+/// How a service ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// The exit code: 0, 1, 124 or 128 + signal; see the crate's docs.
+    pub code: u8,
+    /// The first reason to stop.
+    pub reason: Reason,
+    /// Each selected task, its last state, and the cause of it.
+    pub tasks: Vec<(Arc<str>, State, Option<Cause>)>,
+    /// The loops whose threads had to be left behind.
+    pub stuck: Vec<StuckLoop>,
+    /// What else had not come back by the end, and was left behind: code of others that the service calls beside its loops, such as a logger, a waker, or a
+    /// `Drop`.
+    pub left_behind: Vec<LeftBehind>,
+    /// Lines of the log that were lost until then.
+    pub lost_lines: u64,
+}
+
+/// A call into code of others that had not come back when the service ended. Its thread is left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeftBehind {
+    /// What was called: `the log`, `the notify of loop io` ...
+    pub what: String,
+    /// For how long, at the end of the service.
+    pub held: Duration,
+}
+
+impl LeftBehind {
+    pub(crate) fn new(what: String, held: Duration) -> Self {
+        Self { what, held }
+    }
+}
+
+/// A loop whose thread had to be left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StuckLoop {
+    /// The loop's name.
+    pub name: Arc<str>,
+    /// Its thread's name.
+    pub thread: Arc<str>,
+    /// What it was polling: `task http`, `a job`, or `its own events`.
+    pub polling: String,
+    /// For how long, when it was given up.
+    pub held: Duration,
+}
+
+impl Report {
+    /// Whether it ended as it was asked to: code 0.
+    pub fn is_success(&self) -> bool {
+        self.code == 0
+    }
+}
+
+impl From<&Report> for ExitCode {
+    fn from(report: &Report) -> Self {
+        Self::from(report.code)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.code {
+            0 => f.write_str("stopped gracefully"),
+            124 => f.write_str("stopped past its deadline"),
+            1 => f.write_str("stopped after a failure"),
+            forced => write!(f, "stopped by force of {}", Reason::Signal(i32::from(forced.saturating_sub(128)))),
+        }?;
+        write!(f, " ({})", self.reason)?;
+        for (name, state, cause) in &self.tasks {
+            if let (State::Failed | State::Cancelled | State::Abandoned, Some(cause)) = (state, cause) {
+                write!(f, "; task {name} {state}: {cause}")?;
+            }
+        }
+        for stuck in &self.stuck {
+            let StuckLoop { name, thread, polling, held } = stuck;
+            write!(f, "; loop {name} stuck: thread {thread} was in {polling} for {}", Seconds(*held))?;
+        }
+        for LeftBehind { what, held } in &self.left_behind {
+            write!(f, "; left behind: {what}, for {}", Seconds(*held))?;
+        }
+        if self.lost_lines > 0 {
+            write!(f, "; lost lines of the log: {}", self.lost_lines)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,333 @@
+//! From what was declared to what is run: checked, and brought into shape.
+
+use std::{
+    ffi::OsString,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use clap::{ArgMatches, Command};
+
+use super::{
+    builder::{Service, TaskEntry, Unstarted},
+    settings::{LoopEntry, TaskSettings},
+    supervisor::{Parts, SupervisedLoop, SupervisedTask, Supervisor},
+};
+use crate::{
+    control::{
+        board::{LoopRow, TaskRow},
+        events::MainJob,
+        report::Report,
+        task_info::TaskInfo,
+    },
+    lifecycle::planning,
+    options::{self, Check, LOOP_ID, Live, OptionCell, Owner, Parsed, Section, ServiceAbout, Stop},
+    task::erased::LoopSpec,
+    words::state::State,
+};
+
+impl Service {
+    /// Checks everything and brings it into shape; nothing has been started yet.
+    pub(super) fn prepare(mut self, arguments: Vec<OsString>, environment: options::Env) -> Result<Prepared, Stop> {
+        // Instances first by what code says; a task that chooses at run time is asked below.
+        let sections = self.sections();
+        if let Some(problem) = self.problems.first() {
+            return Err(Stop::Config(format!("{}: {problem}", self.about.name)));
+        }
+        // `--version` is always there, and says when there is nothing to say.
+        let version = self.about.version.clone().unwrap_or_else(|| "(no version)".to_owned());
+        let about = ServiceAbout { version: Some(version), ..self.about.clone() };
+        let parsed = options::parse(&about, sections, &self.defaults, arguments, environment)?;
+        let service = self.about.name.clone();
+        let config = |text: String| Stop::Config(format!("{service}: {text}"));
+        let chosen = self.choose(&parsed).map_err(config)?;
+        for task in &mut self.tasks {
+            task.settings.resolve_uses().map_err(config)?;
+        }
+        let (declared, loops) = self.declare(&chosen);
+        let core = &parsed.core;
+        if core.list_tasks {
+            return Err(Stop::Asked(planning::list(&declared, &loops).trim_end().to_owned()));
+        }
+        if core.graph {
+            return Err(Stop::Asked(planning::graphviz(&service, &declared, &loops).trim_end().to_owned()));
+        }
+        let timing = planning::Timing {
+            drain_delay: core.drain_delay,
+            shutdown_timeout: core.shutdown_timeout,
+            seed: fastrand::u64(..),
+        };
+        let planned = planning::plan(&declared, &loops, core.tasks.as_deref(), timing).map_err(|error| {
+            let line = format!("{service}: {error}");
+            if error.exit_code() == 2 { Stop::Usage(line) } else { Stop::Config(line) }
+        })?;
+        if core.dry_run {
+            let text = parsed.show();
+            self.assemble(planned, chosen, parsed)?;
+            return Err(Stop::Asked(text));
+        }
+        self.assemble(planned, chosen, parsed)
+    }
+
+    /// The options of the service, of the loops that code names, and of the tasks; then of the loops that tasks bring along.
+    fn sections(&mut self) -> Vec<Section> {
+        for index in 0..self.tasks.len() {
+            for choice in 0..self.tasks[index].choices.len() {
+                let spec = self.tasks[index].choices[choice].spec;
+                let name = self.instance_name(index, spec);
+                if !self.loops.iter().any(|entry| entry.settings.name == name) {
+                    self.add_loop(name, spec, (spec.plan)());
+                }
+            }
+        }
+        let own = Section {
+            kind: Owner::Service,
+            name: String::new(),
+            command: self.own_options.take().unwrap_or_else(|| Command::new(self.about.name.clone())),
+            defaults: Vec::new(),
+        };
+        let tasks = self.tasks.iter().map(|task| Section {
+            kind: Owner::Task,
+            name: task.settings.name.clone(),
+            command: task.command.clone(),
+            defaults: task.settings.options.0.clone(),
+        });
+        let loops = self.loops.iter().map(|entry| Section {
+            kind: Owner::Loop,
+            name: entry.settings.name.clone(),
+            command: entry.runner.command(Command::new(entry.settings.name.clone())),
+            defaults: entry.settings.options.0.clone(),
+        });
+        std::iter::once(own).chain(tasks).chain(loops).collect()
+    }
+
+    fn instance_name(&self, task: usize, spec: LoopSpec) -> String {
+        let settings = &self.tasks[task].settings;
+        match &settings.instance {
+            Some(name) => name.clone(),
+            None if spec.thread_a_task => settings.name.clone(),
+            None => spec.kind.to_owned(),
+        }
+    }
+
+    /// For each task: which of its loops, and which instance of it.
+    fn choose(&self, parsed: &Parsed) -> Result<Vec<Chosen>, String> {
+        let mut chosen = Vec::with_capacity(self.tasks.len());
+        for (index, task) in self.tasks.iter().enumerate() {
+            // What a task that isn't selected was given may not be complete: its first loop will do.
+            let kind = match task.choices.len() {
+                1 => None,
+                _ => parsed.matches(1 + index).ok().and_then(|matches| matches.get_one::<String>(LOOP_ID).cloned()),
+            };
+            let choice =
+                kind.and_then(|kind| task.choices.iter().position(|choice| choice.spec.kind == kind)).unwrap_or(0);
+            let spec = task.choices[choice].spec;
+            let name = self.instance_name(index, spec);
+            let Some(event_loop) = self.loops.iter().position(|entry| entry.settings.name == name) else {
+                return Err(format!("task {} is to run on loop {name}, which is not there", task.settings.name));
+            };
+            let entry = &self.loops[event_loop];
+            if entry.spec.id != spec.id {
+                let task = &task.settings.name;
+                return Err(format!(
+                    "task {task} runs on a {} loop, but loop {name} is a {} loop",
+                    spec.kind, entry.spec.kind
+                ));
+            }
+            chosen.push(Chosen { choice, event_loop });
+        }
+        Ok(chosen)
+    }
+
+    fn declare(&self, chosen: &[Chosen]) -> (Vec<planning::Declared>, Vec<planning::DeclaredLoop>) {
+        let first = self.tasks.iter().filter(|task| task.settings.first);
+        let first = first.map(|task| task.settings.name.clone()).collect::<Vec<_>>();
+        let tasks = self.tasks.iter().zip(chosen).map(|(task, chosen)| {
+            let TaskSettings { name, requires, after, last, start_timeout, stop_timeout, restart, .. } = &task.settings;
+            let after_first = first.iter().filter(|_| !task.settings.first).cloned();
+            planning::Declared {
+                name: name.clone(),
+                event_loop: chosen.event_loop,
+                requires: requires.clone(),
+                after: after.iter().cloned().chain(after_first).collect(),
+                last: *last,
+                start_timeout: *start_timeout,
+                stop_timeout: stop_timeout.unwrap_or(STOP_TIMEOUT),
+                restart: restart.clone(),
+                restartable: task.restartable,
+            }
+        });
+        let loops = self.loops.iter().map(|entry| planning::DeclaredLoop {
+            name: entry.settings.name.clone(),
+            kind: entry.spec.kind,
+            needs_main_thread: entry.runner.needs_main_thread(),
+            claims: entry.runner.claims(),
+            restart: entry.settings.restart.clone(),
+            wanted: entry.wanted,
+        });
+        (tasks.collect(), loops.collect())
+    }
+
+    /// Puts together what the plan selects.
+    fn assemble(self, planned: planning::Planned, chosen: Vec<Chosen>, parsed: Parsed) -> Result<Prepared, Stop> {
+        let Self { about, handle, messages, tasks, loops, own_check, unstarted, .. } = self;
+        // Where nobody has said how long anything may take, nobody needs to hear that it doesn't add up.
+        let timed = tasks.iter().any(|task| task.settings.stop_timeout.is_some());
+        let timed = timed || parsed.core.shutdown_timeout != options::SHUTDOWN_TIMEOUT;
+        let overlong = if timed { planning::overlong_chain(&planned.plan) } else { None };
+
+        let mut cells = Cells::new(tasks.len(), loops.len());
+        let mut tasks = tasks.into_iter().zip(chosen).map(Some).collect::<Vec<_>>();
+        let (supervised_tasks, task_rows) = cells.take_tasks(&about.name, &mut tasks, &planned, &parsed)?;
+        // What is not selected never starts.
+        for (entry, _) in tasks.iter().flatten() {
+            handle.end_offers(Some(&entry.settings.name));
+        }
+        let mut loops = loops.into_iter().map(Some).collect::<Vec<_>>();
+        let (supervised_loops, loop_rows) = cells.take_loops(&mut loops, &planned, &parsed)?;
+        // Whoever holds a Remote to a loop that isn't used gets Stopped.
+        let unused = loops.into_iter().flatten().map(|entry| entry.shared).collect::<Vec<_>>();
+        cells.add(SERVICE, own_check, parsed.checked(SERVICE, own_check)?);
+
+        let core = parsed.core.clone();
+        handle.set_live(Live::new(parsed, cells.of_sections));
+        let claims_main = loop_rows.iter().any(|row| row.main_thread);
+        unused.iter().for_each(|shared| shared.terminate());
+        let parts = Parts { handle, messages, plan: planned.plan, tasks: supervised_tasks, loops: supervised_loops };
+        let board = (about.version, task_rows, loop_rows);
+        Ok(Prepared { supervisor: Supervisor::new(parts), board, core, claims_main, overlong, unstarted })
+    }
+}
+
+/// The place of the service's own section. Those of its tasks come next, then those of its loops.
+const SERVICE: usize = 0;
+
+/// The options in force, by section; of what is not used there are none.
+struct Cells {
+    of_sections: Vec<Option<Arc<OptionCell>>>,
+    first_loop: usize,
+}
+
+impl Cells {
+    fn new(tasks: usize, loops: usize) -> Self {
+        let first_loop = 1 + tasks;
+        Self { of_sections: vec![None; first_loop + loops], first_loop }
+    }
+
+    fn add(&mut self, section: usize, check: Check, matches: ArgMatches) -> Arc<OptionCell> {
+        let cell = OptionCell::new(check, matches);
+        self.of_sections[section] = Some(cell.clone());
+        cell
+    }
+
+    /// The tasks that the plan selects, taken out of those that were declared.
+    fn take_tasks(
+        &mut self,
+        service: &str,
+        entries: &mut [Option<(TaskEntry, Chosen)>],
+        planned: &planning::Planned,
+        parsed: &Parsed,
+    ) -> Result<(Vec<SupervisedTask>, Vec<TaskRow>), Stop> {
+        let mut supervised = Vec::with_capacity(planned.tasks.len());
+        let mut rows = Vec::with_capacity(planned.tasks.len());
+        for (&declared, plan) in planned.tasks.iter().zip(&planned.plan.tasks) {
+            let (mut entry, chosen) = entries[declared].take().expect("a plan has each task once");
+            let mut body = (entry.choices.swap_remove(chosen.choice).body)();
+            let section = 1 + declared;
+            let check = body.check();
+            let matches = parsed.checked(section, check)?;
+            body.check_task(&matches).map_err(|why| parsed.refused(section, why))?;
+            let info = TaskInfo::new(service, &plan.name);
+            rows.push(TaskRow {
+                name: plan.name.clone(),
+                event_loop: plan.event_loop,
+                info: info.clone(),
+                state: State::Waiting,
+                cause: None,
+                incarnation: 1,
+                since: Duration::ZERO,
+            });
+            supervised.push(SupervisedTask::new(plan, body, self.add(section, check, matches), info));
+        }
+        Ok((supervised, rows))
+    }
+
+    /// The loops that the plan selects, taken out of those that were declared.
+    fn take_loops(
+        &mut self,
+        entries: &mut [Option<LoopEntry>],
+        planned: &planning::Planned,
+        parsed: &Parsed,
+    ) -> Result<(Vec<SupervisedLoop>, Vec<LoopRow>), Stop> {
+        let mut supervised = Vec::with_capacity(planned.loops.len());
+        let mut rows = Vec::with_capacity(planned.loops.len());
+        for &declared in &planned.loops {
+            let LoopEntry { settings, spec, runner, shared, .. } =
+                entries[declared].take().expect("a plan has each loop once");
+            let section = self.first_loop + declared;
+            let check = runner.check();
+            let matches = parsed.checked(section, check)?;
+            rows.push(LoopRow {
+                kind: spec.kind,
+                main_thread: runner.needs_main_thread(),
+                shared: shared.clone(),
+                running: false,
+                incarnation: 1,
+            });
+            let options = self.add(section, check, matches);
+            supervised.push(SupervisedLoop::new(runner, options, shared, settings.start_timeout));
+        }
+        Ok((supervised, rows))
+    }
+}
+
+/// How long a task may take to stop, if nothing else is said.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+struct Chosen {
+    choice: usize,
+    event_loop: usize,
+}
+
+/// A service that has been checked, before anything of it has been started.
+pub(super) struct Prepared {
+    pub(super) supervisor: Supervisor,
+    /// What the status shows at the start: the version, the tasks, the loops.
+    pub(super) board: (Option<String>, Vec<TaskRow>, Vec<LoopRow>),
+    #[cfg_attr(not(feature = "logging"), expect(dead_code, reason = "it says how to log"))]
+    pub(super) core: options::CoreOptions,
+    pub(super) claims_main: bool,
+    pub(super) overlong: Option<String>,
+    pub(super) unstarted: Unstarted,
+}
+
+impl Prepared {
+    /// Runs the supervisor on a thread of its own.
+    pub(super) fn launch(self) -> std::io::Result<thread::JoinHandle<Report>> {
+        let (handle, outside) = (self.supervisor.handle().clone(), self.supervisor.outside().clone());
+        if let Some(warning) = self.overlong {
+            outside.log(log::Level::Warn, handle.name(), || warning);
+        }
+        if cfg!(panic = "abort") {
+            let warning = || "built with panic = \"abort\": a panic of one task ends the process".to_owned();
+            outside.log(log::Level::Warn, handle.name(), warning);
+        }
+        let (version, tasks, loops) = self.board;
+        handle.board().begin(version, self.supervisor.started(), tasks, loops);
+        let (supervisor, mut unstarted) = (self.supervisor, self.unstarted);
+        // While it starts, so does the supervisor.
+        outside.start()?;
+        let started = thread::Builder::new().name("supervisor".into()).spawn(move || supervisor.run())?;
+        unstarted.0 = None;
+        Ok(started)
+    }
+
+    /// The main thread drives the loop that claims it: jobs come through here.
+    pub(super) fn main_jobs(&mut self) -> Option<mpsc::Receiver<MainJob>> {
+        if !self.claims_main {
+            return None;
+        }
+        Some(self.supervisor.main_jobs())
+    }
+}
