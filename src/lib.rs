@@ -97,7 +97,8 @@
 
 #![forbid(unsafe_code)]
 
-// From the ground up: a room uses rooms above it, never below. Its head says which.
+// The rooms, from the ground up: kit, words, logging, reactor, counters, lifecycle, options, channel, control, event_loop, net, task, service; and above all
+// of them tasks and testing. A room uses rooms before it in this list, never after it; its head says which.
 mod channel;
 mod control;
 mod counters;
