@@ -4,7 +4,6 @@
 //!
 //! May use: kit, words, logging, counters, lifecycle, options, channel.
 
-pub(crate) mod board;
 pub(crate) mod counters;
 pub(crate) mod events;
 pub(crate) mod handle;
@@ -13,6 +12,7 @@ mod openmetrics;
 pub(crate) mod options;
 pub(crate) mod report;
 pub(crate) mod status;
+pub(crate) mod status_board;
 pub(crate) mod task_handle;
 pub(crate) mod task_info;
 pub(crate) mod watch;

@@ -1,6 +1,6 @@
 //! Counters, gauges, samples, exported values, warnings: what tasks and services say of themselves, and how all of it is read.
 //!
-//! A [`Book`] has what one task, or the service, keeps, through all incarnations. A [`Meter`] writes into it, [`Counters`] reads all books of a service.
+//! A [`Registry`] has what one task, or the service, keeps, through all incarnations. A [`Meter`] writes into it, [`Counters`](crate::Counters) reads those of all.
 //!
 //! Adding locks nothing and allocates nothing: see `counter`. A set of samples has a lock, so that what is read belongs together.
 //!
@@ -8,11 +8,11 @@
 
 mod asked;
 mod asking;
-pub(crate) mod book;
 mod counter;
 mod gauge;
 mod meter;
 pub(crate) mod reading;
+pub(crate) mod registry;
 #[cfg(feature = "metrics")]
 mod samples;
 #[cfg(all(test, not(loom)))]
@@ -22,7 +22,7 @@ mod tests;
 pub use self::samples::{Samples, SamplesReading, WindowReading};
 pub(crate) use self::{
     asked::Asked,
-    asking::{Asker, BookReadings, MeterOf},
-    book::Book,
+    asking::{Asker, MeterOf, RegistryReadings},
+    registry::Registry,
 };
-pub use self::{book::Warning, counter::Counter, gauge::Gauge, meter::Meter};
+pub use self::{counter::Counter, gauge::Gauge, meter::Meter, registry::Warning};

@@ -19,15 +19,15 @@ use crate::kit::{
 
 /// Where a value can be reached: an address, which outlives the value. Known before the loop runs, and kept through restarts.
 ///
-/// Invariant: jobs of one sender reach the value in order. Before the first `bind` they wait in `parked`; `bind` takes them out, under the lock, before
-/// it sets `loop_`, so what a sender puts into the mailbox afterwards comes later. Once bound, only the loop's thread parks.
+/// Invariant: jobs of one sender reach the value in order. Before the first `bind` they wait in `waiting`; `bind` takes them out, under the lock, before
+/// it sets `loop_`, so what a sender puts into the mailbox afterwards comes later. Once bound, only the loop's thread puts jobs here.
 pub(crate) struct Address {
     key: u64,
     name: Arc<str>,
     loop_: OnceLock<Arc<Shared>>,
     closed: AtomicBool,
-    parked_len: AtomicUsize,
-    parked: Mutex<VecDeque<Job>>,
+    waiting_len: AtomicUsize,
+    waiting: Mutex<VecDeque<Job>>,
     /// Replies that wait already, while there is no loop yet to list them at: the first bind tells them to look again.
     early: Mutex<Vec<Weak<dyn Waiting>>>,
 }
@@ -40,8 +40,8 @@ impl Address {
             name: name.into(),
             loop_: OnceLock::new(),
             closed: AtomicBool::new(false),
-            parked_len: AtomicUsize::new(0),
-            parked: Mutex::default(),
+            waiting_len: AtomicUsize::new(0),
+            waiting: Mutex::default(),
             early: Mutex::default(),
         })
     }
@@ -86,22 +86,22 @@ impl Address {
 
     /// The value lives at this loop from now on; returns the jobs that waited for it.
     pub(crate) fn bind(self: &Arc<Self>, loop_: &Arc<Shared>) -> Result<VecDeque<Job>, &'static str> {
-        let mut parked = lock(&self.parked);
+        let mut waiting = lock(&self.waiting);
         if loop_.queue.is_closed() {
             return Err("its loop is ending");
         }
         if self.loop_.get().is_some_and(|bound| !Arc::ptr_eq(bound, loop_)) {
             return Err("it was filled on another loop before");
         }
-        let waited = std::mem::take(&mut *parked);
-        self.parked_len.store(0, Ordering::Release);
+        let waited = std::mem::take(&mut *waiting);
+        self.waiting_len.store(0, Ordering::Release);
         // Closed when its task ended, and now somebody has started that again.
         self.closed.store(false, Ordering::Release);
         let first = self.loop_.set(loop_.clone()).is_ok();
         if first {
             loop_.register(self);
         }
-        drop(parked);
+        drop(waiting);
         if first {
             let early = std::mem::take(&mut *lock(&self.early));
             early.iter().filter_map(Weak::upgrade).for_each(|reply| reply.look_again());
@@ -114,37 +114,37 @@ impl Address {
         if self.closed.load(Ordering::Acquire) {
             return Err(Refused::Closed(job));
         }
-        if self.parked_len.load(Ordering::Acquire) >= self.capacity() {
+        if self.waiting_len.load(Ordering::Acquire) >= self.capacity() {
             return Err(Refused::Full(job));
         }
         if let Some(loop_) = self.loop_.get() {
             return loop_.push(job);
         }
-        let mut parked = lock(&self.parked);
+        let mut waiting = lock(&self.waiting);
         if self.closed.load(Ordering::Acquire) {
             return Err(Refused::Closed(job));
         }
         if let Some(loop_) = self.loop_.get() {
-            // Bound just now; it has taken what was parked.
-            drop(parked);
+            // Bound just now; it has taken what waited.
+            drop(waiting);
             return loop_.push(job);
         }
-        if parked.len() >= self.capacity() {
+        if waiting.len() >= self.capacity() {
             return Err(Refused::Full(job));
         }
-        parked.push_back(job);
-        self.parked_len.store(parked.len(), Ordering::Release);
+        waiting.push_back(job);
+        self.waiting_len.store(waiting.len(), Ordering::Release);
         Ok(())
     }
 
     /// Keeps a job for the next incarnation of the value; gives it back when there will be none.
-    pub(crate) fn park(&self, job: Job) -> Result<(), Job> {
-        let mut parked = lock(&self.parked);
+    pub(crate) fn keep(&self, job: Job) -> Result<(), Job> {
+        let mut waiting = lock(&self.waiting);
         if self.closed.load(Ordering::Acquire) {
             return Err(job);
         }
-        parked.push_back(job);
-        self.parked_len.store(parked.len(), Ordering::Release);
+        waiting.push_back(job);
+        self.waiting_len.store(waiting.len(), Ordering::Release);
         Ok(())
     }
 
@@ -156,10 +156,10 @@ impl Address {
     /// As [`close`](Self::close), but returns what has no loop yet that sees to its drop.
     pub(crate) fn close_and_take(&self) -> Vec<Job> {
         let jobs = {
-            let mut parked = lock(&self.parked);
+            let mut waiting = lock(&self.waiting);
             self.closed.store(true, Ordering::Release);
-            self.parked_len.store(0, Ordering::Release);
-            std::mem::take(&mut *parked)
+            self.waiting_len.store(0, Ordering::Release);
+            std::mem::take(&mut *waiting)
         };
         match self.loop_.get() {
             Some(loop_) => loop_.discard(jobs.into()),

@@ -117,7 +117,7 @@ impl Local {
             }
             Job::For(key, work, _busy) => match self.value(key) {
                 Some(value) => self.work(work, value),
-                None => self.park(key, work),
+                None => self.put_back(key, work),
             },
         }
     }
@@ -139,11 +139,11 @@ impl Local {
     }
 
     /// The value is between two incarnations of its task: the job waits at its address. Or it is gone for good.
-    fn park(&self, key: u64, work: Box<dyn Work>) {
+    fn put_back(&self, key: u64, work: Box<dyn Work>) {
         // Nobody waits for it, until there is a value again.
         let job = Job::For(key, work, Busy::default());
         let refused = match self.shared.address(key) {
-            Some(address) => address.park(job).err(),
+            Some(address) => address.keep(job).err(),
             None => Some(job),
         };
         if let Some(job) = refused {
@@ -280,7 +280,7 @@ impl Local {
         loop {
             let job = self.backlog.borrow_mut().pop_front();
             match job {
-                Some(Job::For(key, work, _)) => self.park(key, work),
+                Some(Job::For(key, work, _)) => self.put_back(key, work),
                 Some(Job::Errand(..)) => {}
                 None => break,
             }

@@ -1,15 +1,15 @@
-//! Reads all books of a service, and what the core counts by itself.
+//! Reads all registries of a service, and what the core counts by itself.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use super::{
-    board::{Board, LoopRow, TaskRow},
     status::Phase,
+    status_board::{LoopRow, StatusBoard, TaskRow},
 };
 use crate::counters::{
     MeterOf, Warning,
-    book::{Book, Family, Instrument, Key},
     reading::Reading,
+    registry::{Family, Instrument, Key, Registry},
 };
 
 /// All counters, gauges and samples of a service, by name: made by [`ServiceHandle::counters`](crate::ServiceHandle::counters).
@@ -17,7 +17,7 @@ use crate::counters::{
 /// A task's are named `{task}.{name}`, with labels `{task}.{name}{label="value"}`; the service's own `{name}`; a loop's `loop.{loop}.{name}`. What the core
 /// counts by itself, for each task and each loop, is listed in `docs/counters.md`.
 #[derive(Clone)]
-pub struct Counters(Arc<Board>);
+pub struct Counters(Arc<StatusBoard>);
 
 /// Whose it is.
 #[derive(Clone)]
@@ -36,8 +36,8 @@ pub(super) struct Entry {
 }
 
 pub(super) enum Source {
-    /// Somebody made it: in this book, or the core in the service's.
-    Made(Arc<Book>, Instrument),
+    /// Somebody made it: in this registry, or the core in the service's.
+    Made(Arc<Registry>, Instrument),
     /// The core counts it.
     Own(Reading),
 }
@@ -60,7 +60,7 @@ pub(super) struct Words {
 }
 
 impl Counters {
-    pub(crate) fn new(board: Arc<Board>) -> Self {
+    pub(crate) fn new(board: Arc<StatusBoard>) -> Self {
         Self(board)
     }
 
@@ -138,8 +138,8 @@ impl Counters {
     /// Reads these, in order, but for gauges that don't answer.
     pub(super) fn read(&self, entries: Vec<Entry>) -> Vec<(Entry, Reading)> {
         let meters = entries.iter().filter_map(|entry| match &entry.source {
-            Source::Made(book, instrument) => {
-                Some(MeterOf { book: book.clone(), key: entry.key.clone(), instrument: instrument.clone() })
+            Source::Made(registry, instrument) => {
+                Some(MeterOf { registry: registry.clone(), key: entry.key.clone(), instrument: instrument.clone() })
             }
             Source::Own(_) => None,
         });
@@ -186,30 +186,32 @@ impl Counters {
         own(&mut entries, &Owner::Service, "interloop", service);
         self.0.rows(|tasks, loops| {
             for row in loops {
-                loop_entries(&mut entries, row, self.0.book());
+                loop_entries(&mut entries, row, self.0.registry());
             }
             for row in tasks {
                 task_entries(&mut entries, row, loops);
             }
             for row in tasks {
-                made(&mut entries, &task_owner(row, loops), row.info.book());
+                made(&mut entries, &task_owner(row, loops), row.info.registry());
             }
         });
-        made(&mut entries, &Owner::Service, self.0.book());
+        made(&mut entries, &Owner::Service, self.0.registry());
         entries
     }
 
     pub(super) fn words(&self) -> Vec<Words> {
-        let mut words = vec![words(Owner::Service, self.0.book(), None)];
+        let mut words = vec![words(Owner::Service, self.0.registry(), None)];
         self.0.rows(|tasks, loops| {
-            words.extend(tasks.iter().map(|row| self::words(task_owner(row, loops), row.info.book(), Some(&row.name))));
+            words.extend(
+                tasks.iter().map(|row| self::words(task_owner(row, loops), row.info.registry(), Some(&row.name))),
+            );
         });
         words
     }
 }
 
-fn words(owner: Owner, book: &Book, task: Option<&str>) -> Words {
-    Words { owner, exports: book.exports(), warnings: book.warnings(task) }
+fn words(owner: Owner, registry: &Registry, task: Option<&str>) -> Words {
+    Words { owner, exports: registry.exports(), warnings: registry.warnings(task) }
 }
 
 fn task_owner(row: &TaskRow, loops: &[LoopRow]) -> Owner {
@@ -239,10 +241,10 @@ fn own<const N: usize>(
     }));
 }
 
-fn made(entries: &mut Vec<Entry>, owner: &Owner, book: &Arc<Book>) {
-    entries.extend(book.meters().into_iter().map(|(key, instrument)| {
-        let family = book.family(&key.name);
-        Entry { owner: owner.clone(), key, family, source: Source::Made(book.clone(), instrument) }
+fn made(entries: &mut Vec<Entry>, owner: &Owner, registry: &Arc<Registry>) {
+    entries.extend(registry.meters().into_iter().map(|(key, instrument)| {
+        let family = registry.family(&key.name);
+        Entry { owner: owner.clone(), key, family, source: Source::Made(registry.clone(), instrument) }
     }));
 }
 
@@ -257,8 +259,8 @@ fn task_entries(entries: &mut Vec<Entry>, row: &TaskRow, loops: &[LoopRow]) {
     own(entries, &task_owner(row, loops), "interloop_task", readings);
 }
 
-#[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "whose book: the samples' alone"))]
-fn loop_entries(entries: &mut Vec<Entry>, row: &LoopRow, book: &Arc<Book>) {
+#[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "whose registry: the samples' alone"))]
+fn loop_entries(entries: &mut Vec<Entry>, row: &LoopRow, registry: &Arc<Registry>) {
     let shared = &row.shared;
     let queue = &shared.queue;
     let owner = Owner::Loop { name: shared.name().clone(), kind: row.kind };
@@ -283,7 +285,7 @@ fn loop_entries(entries: &mut Vec<Entry>, row: &LoopRow, book: &Arc<Book>) {
             unit: "seconds".to_owned(),
             help: "From the first post to a loop at rest to the turn that runs it.".to_owned(),
         },
-        source: Source::Made(book.clone(), Instrument::Samples(shared.latency().clone())),
+        source: Source::Made(registry.clone(), Instrument::Samples(shared.latency().clone())),
     });
 }
 

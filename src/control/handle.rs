@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{board::Board, events::Events};
+use super::{events::Events, status_board::StatusBoard};
 use crate::{
     Counters, Meter, Offer, Phase, Reason, Remote, Reply, Report, Shutdown, State, Status, TaskHandle, Warning, Watch,
     channel::{address::Address, job::Job},
@@ -30,7 +30,7 @@ pub struct ServiceHandle(Arc<Inner>);
 struct Inner {
     events: Events,
     clock: Clock,
-    board: Arc<Board>,
+    board: Arc<StatusBoard>,
     shutdown: Shutdown,
     addresses: Mutex<BTreeMap<String, Named>>,
     /// By task.
@@ -51,7 +51,7 @@ impl ServiceHandle {
     pub(crate) fn new(name: &str, events: Events, clock: Clock) -> Self {
         Self(Arc::new(Inner {
             events,
-            board: Board::new(name, clock.clone()),
+            board: StatusBoard::new(name, clock.clone()),
             clock,
             shutdown: Shutdown::new(),
             addresses: Mutex::default(),
@@ -62,7 +62,7 @@ impl ServiceHandle {
         }))
     }
 
-    pub(crate) fn board(&self) -> &Arc<Board> {
+    pub(crate) fn board(&self) -> &Arc<StatusBoard> {
         &self.0.board
     }
 
@@ -137,23 +137,23 @@ impl ServiceHandle {
 
     /// Makes counters, gauges and samples of the service as a whole, for what belongs to no task.
     pub fn meter(&self) -> Meter {
-        Meter::new(self.0.board.book().clone())
+        Meter::new(self.0.board.registry().clone())
     }
 
     /// Shows a value of the service in the [status](Self::status).
     pub fn export(&self, name: &str, value: impl fmt::Display) {
-        self.0.board.book().export(name, value.to_string());
+        self.0.board.registry().export(name, value.to_string());
     }
 
     /// Takes an exported value of the service back; says whether it was there.
     pub fn unexport(&self, name: &str) -> bool {
-        self.0.board.book().unexport(name)
+        self.0.board.registry().unexport(name)
     }
 
     /// Says that something needs somebody's attention, as [`Context::warn`](crate::Context::warn) does for a task.
     pub fn warn(&self, name: &str, text: impl fmt::Display) {
         let text = text.to_string();
-        if self.0.board.book().warn(name, text.clone()) {
+        if self.0.board.registry().warn(name, text.clone()) {
             log::warn!(target: self.name(), "{name}: {text}");
         }
     }
@@ -250,7 +250,7 @@ impl ServiceHandle {
     #[cfg(feature = "net")]
     pub fn addresses(&self, task: &str) -> Result<Vec<crate::words::address::Address>, UnknownName> {
         let id = self.task(task)?;
-        Ok(self.0.board.task_rows(|rows| rows[id].info.book().bound()))
+        Ok(self.0.board.task_rows(|rows| rows[id].info.registry().bound()))
     }
 
     /// The handle that a task [offers](crate::TaskSettings::offers), by the task's name and the handle's type.

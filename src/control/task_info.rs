@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     channel::address::Address,
-    counters::Book,
+    counters::Registry,
     kit::sync::{Mutex, Ordering, figure, lock},
 };
 
@@ -12,7 +12,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct TaskInfo {
     target: String,
-    book: Arc<Book>,
+    registry: Arc<Registry>,
     children: figure::AtomicUsize,
     spawned: figure::AtomicU64,
     /// The slots that it has filled.
@@ -23,7 +23,7 @@ impl TaskInfo {
     pub(crate) fn new(service: &str, task: &str) -> Arc<Self> {
         Arc::new(Self {
             target: format!("{service}.{task}"),
-            book: Arc::default(),
+            registry: Arc::default(),
             children: figure::AtomicUsize::new(0),
             spawned: figure::AtomicU64::new(0),
             slots: Mutex::default(),
@@ -46,8 +46,8 @@ impl TaskInfo {
         &self.target
     }
 
-    pub(crate) fn book(&self) -> &Arc<Book> {
-        &self.book
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
     }
 
     pub(crate) fn child_begins(&self) {

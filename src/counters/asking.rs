@@ -16,8 +16,8 @@ use std::{
 
 use super::{
     asked::Asked,
-    book::{Book, Instrument, Key},
     reading::Reading,
+    registry::{Instrument, Key, Registry},
 };
 use crate::{kit::panics::catch, words::state::Seconds};
 
@@ -32,21 +32,21 @@ thread_local!(static IS_ASKED: Cell<bool> = const { Cell::new(false) });
 
 /// One that is to be read, and whose it is.
 pub(crate) struct MeterOf {
-    pub(crate) book: Arc<Book>,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) key: Key,
     pub(crate) instrument: Instrument,
 }
 
-/// What a book shows in the status, by the names as shown.
+/// What a registry shows in the status, by the names as shown.
 #[derive(Default)]
-pub(crate) struct BookReadings {
+pub(crate) struct RegistryReadings {
     pub(crate) counters: BTreeMap<String, u64>,
     pub(crate) gauges: BTreeMap<String, f64>,
     #[cfg(feature = "metrics")]
     pub(crate) samples: BTreeMap<String, super::SamplesReading>,
 }
 
-impl BookReadings {
+impl RegistryReadings {
     pub(crate) fn take(&mut self, key: &Key, reading: Reading) {
         match reading {
             Reading::Counter(value) => drop(self.counters.insert(key.to_string(), value)),
@@ -279,7 +279,7 @@ impl MeterOf {
         let why = match answer {
             Answer::Value(value) => {
                 if gauge.named.swap(false, Ordering::AcqRel) {
-                    self.book.clear_warning(&self.warning());
+                    self.registry.clear_warning(&self.warning());
                 }
                 return Some(Reading::Gauge(value));
             }
@@ -291,7 +291,7 @@ impl MeterOf {
             Answer::Panicked(panic) => format!("it panicked, and is left out: {panic}"),
         };
         gauge.named.store(true, Ordering::Release);
-        if self.book.warn(&self.warning(), why.clone()) {
+        if self.registry.warn(&self.warning(), why.clone()) {
             log::warn!("gauge {}: {why}", self.key);
         }
         None

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use super::{
     Asked, Counter, Gauge,
-    book::{Book, Instrument, Key},
+    registry::{Instrument, Key, Registry},
 };
 
 /// Makes the counters, gauges and samples of a task ([`Context::meter`](crate::Context::meter)) or of the service as a whole
@@ -22,14 +22,14 @@ use super::{
 /// ```
 #[derive(Clone)]
 pub struct Meter {
-    book: Arc<Book>,
+    registry: Arc<Registry>,
     labels: Vec<(String, String)>,
     namespace: Option<String>,
 }
 
 impl Meter {
-    pub(crate) fn new(book: Arc<Book>) -> Self {
-        Self { book, labels: Vec::new(), namespace: None }
+    pub(crate) fn new(registry: Arc<Registry>) -> Self {
+        Self { registry, labels: Vec::new(), namespace: None }
     }
 
     /// A meter whose counters, gauges and samples have this label too, in place of one of the same name.
@@ -51,7 +51,7 @@ impl Meter {
 
     /// Says what all of this name are counted in (`seconds`, `bytes`, or nothing), and what they say, for an export.
     pub fn describe(&self, name: &str, unit: &str, help: &str) {
-        self.book.describe(name, |family| {
+        self.registry.describe(name, |family| {
             family.unit = unit.to_owned();
             family.help = help.to_owned();
         });
@@ -68,7 +68,7 @@ impl Meter {
             Instrument::Counter(counter) => Some(counter.clone()),
             _ => None,
         };
-        self.book.enter(&self.key(name), || Instrument::Counter(Counter::default()), take)
+        self.registry.enter(&self.key(name), || Instrument::Counter(Counter::default()), take)
     }
 
     /// A gauge.
@@ -81,7 +81,7 @@ impl Meter {
             Instrument::Gauge(gauge) => Some(gauge.clone()),
             _ => None,
         };
-        self.book.enter(&self.key(name), || Instrument::Gauge(Gauge::default()), take)
+        self.registry.enter(&self.key(name), || Instrument::Gauge(Gauge::default()), take)
     }
 
     /// A gauge that is asked for its number whenever somebody reads it. It takes the place of one before. A task's is forgotten when the task ends.
@@ -94,7 +94,7 @@ impl Meter {
     ///
     /// When a counter or samples have this name and these labels.
     pub fn gauge_from(&self, name: &str, ask: impl Fn() -> f64 + Send + Sync + 'static) {
-        self.book.ask(self.key(name), Asked::new(ask));
+        self.registry.ask(self.key(name), Asked::new(ask));
     }
 
     /// Samples with these windows; those that are there already keep the windows that they have.
@@ -109,12 +109,12 @@ impl Meter {
             _ => None,
         };
         let samples = super::Samples::new(windows);
-        self.book.enter(&self.key(name), || Instrument::Samples(samples), take)
+        self.registry.enter(&self.key(name), || Instrument::Samples(samples), take)
     }
 
     fn key(&self, name: &str) -> Key {
         if let Some(namespace) = &self.namespace {
-            self.book.describe(name, |family| family.namespace = Some(namespace.clone()));
+            self.registry.describe(name, |family| family.namespace = Some(namespace.clone()));
         }
         Key { name: name.to_owned(), labels: self.labels.clone() }
     }

@@ -39,8 +39,8 @@
 //! | `StartsAfterStop` | `nothing_starts_after_a_stop` |
 //! | `ForgetsStartTimeout` | `start_timeout` |
 
+mod observed;
 mod script;
-mod seen;
 mod world;
 
 use std::time::Duration;
@@ -51,8 +51,8 @@ use proptest::{
 };
 
 use self::{
+    observed::{Group, Kind, Observed, Phase, Point, Why},
     script::{noise, script},
-    seen::{Group, Kind, Phase, Point, Seen, Why},
     world::{Violation, Watched, run},
 };
 use super::{Action, Event, Mutant, Outcome, RestartPolicy, TaskId};
@@ -62,7 +62,7 @@ use crate::words::{
 };
 
 type Checked = Result<(), String>;
-type Invariant = (&'static str, fn(&Seen, Point<'_>) -> Checked);
+type Invariant = (&'static str, fn(&Observed, Point<'_>) -> Checked);
 
 /// How long a loop has to act on a cancel.
 const GRACE: Duration = Duration::from_secs(1);
@@ -207,7 +207,7 @@ macro_rules! ensure {
 }
 
 /// Transitions form a legal path: `from` is the last `to`, incarnations count up by one from 1, the machine's answers agree.
-fn legal_path(seen: &Seen, point: Point<'_>) -> Checked {
+fn legal_path(seen: &Observed, point: Point<'_>) -> Checked {
     use State::*;
     let step = match point {
         Point::Action(Action::Transition(step)) => step,
@@ -251,7 +251,7 @@ fn legal_path(seen: &Seen, point: Point<'_>) -> Checked {
 }
 
 /// S1: no StartTask before its loop runs, its requires are Running or ended with Ok, its afters are Running or at their end.
-fn requires_first(seen: &Seen, point: Point<'_>) -> Checked {
+fn requires_first(seen: &Observed, point: Point<'_>) -> Checked {
     let Point::Action(Action::StartTask(id, _)) = point else { return Ok(()) };
     if let Some(obstacle) = seen.obstacle(*id) {
         return Err(format!("t{id} is started: {obstacle}"));
@@ -266,7 +266,7 @@ fn requires_first(seen: &Seen, point: Point<'_>) -> Checked {
 }
 
 /// S2: a task starts as soon as what it depends on allows.
-fn starts_at_once(seen: &Seen, point: Point<'_>) -> Checked {
+fn starts_at_once(seen: &Observed, point: Point<'_>) -> Checked {
     if !matches!(point, Point::End) || seen.started.is_none() || seen.has_stopped_for_good() {
         return Ok(());
     }
@@ -299,7 +299,7 @@ fn starts_at_once(seen: &Seen, point: Point<'_>) -> Checked {
 }
 
 /// S3, S6, and what each outcome makes of a task: ready and each end become the state and cause that they should, at once.
-fn ends_are_told(seen: &Seen, point: Point<'_>) -> Checked {
+fn ends_are_told(seen: &Observed, point: Point<'_>) -> Checked {
     match (point, &seen.step.event) {
         (Point::Action(Action::Transition(step)), Some(event)) => {
             let id = seen.task_named(&step.task);
@@ -339,7 +339,7 @@ fn ends_are_told(seen: &Seen, point: Point<'_>) -> Checked {
 }
 
 /// S4: a task that isn't ready in time is cancelled at its start timeout, not before.
-fn start_timeout(seen: &Seen, point: Point<'_>) -> Checked {
+fn start_timeout(seen: &Observed, point: Point<'_>) -> Checked {
     match point {
         Point::Action(Action::CancelTask(id, _)) => {
             let (task, plan) = (&seen.tasks[*id], &seen.plan.tasks[*id]);
@@ -361,7 +361,7 @@ fn start_timeout(seen: &Seen, point: Point<'_>) -> Checked {
 }
 
 /// S5: only what was started is asked to stop, and once.
-fn asks_what_lives(seen: &Seen, point: Point<'_>) -> Checked {
+fn asks_what_lives(seen: &Observed, point: Point<'_>) -> Checked {
     match point {
         Point::Action(Action::AskTask(id, run, ..) | Action::CancelTask(id, run)) => {
             let task = &seen.tasks[*id];
@@ -384,7 +384,7 @@ fn asks_what_lives(seen: &Seen, point: Point<'_>) -> Checked {
 }
 
 /// S6: what requires a skipped task is skipped, for the same reason.
-fn skips_spread(seen: &Seen, point: Point<'_>) -> Checked {
+fn skips_spread(seen: &Observed, point: Point<'_>) -> Checked {
     match point {
         Point::Action(Action::Transition(step)) if step.to == State::Skipped && step.from == State::Waiting => {
             let Some(id) = seen.task_named(&step.task) else { return Ok(()) };
@@ -405,7 +405,7 @@ fn skips_spread(seen: &Seen, point: Point<'_>) -> Checked {
 }
 
 /// S8: there is one stop, for the first reason that was given; one that the machine gives itself is true.
-fn first_reason(seen: &Seen, point: Point<'_>) -> Checked {
+fn first_reason(seen: &Observed, point: Point<'_>) -> Checked {
     match point {
         Point::Action(Action::Stopping(reason)) => {
             ensure!(seen.stop.is_none(), "{reason:?} after {:?}", seen.stop);
@@ -449,13 +449,13 @@ fn first_reason(seen: &Seen, point: Point<'_>) -> Checked {
 }
 
 /// Whether everything is cancelled now, in whatever order.
-fn in_haste(seen: &Seen) -> bool {
+fn in_haste(seen: &Observed) -> bool {
     seen.hard.is_some() || seen.last_moment().is_some_and(|last| seen.now >= last)
 }
 
 /// S9: when a task is asked, nothing that requires it lives; when the service stops, nothing of its phase that is after it either, and
 /// those marked last wait for the others.
-fn asks_in_order(seen: &Seen, point: Point<'_>) -> Checked {
+fn asks_in_order(seen: &Observed, point: Point<'_>) -> Checked {
     let Point::Action(Action::AskTask(id, _, reason, _)) = point else { return Ok(()) };
     if in_haste(seen) {
         return Ok(());
@@ -475,7 +475,7 @@ fn asks_in_order(seen: &Seen, point: Point<'_>) -> Checked {
 }
 
 /// S9: a task is asked as soon as all that depend on it have ended.
-fn asks_at_once(seen: &Seen, point: Point<'_>) -> Checked {
+fn asks_at_once(seen: &Observed, point: Point<'_>) -> Checked {
     if !matches!(point, Point::End) || seen.stop.is_none() || seen.drains() {
         return Ok(());
     }
@@ -494,14 +494,14 @@ fn asks_at_once(seen: &Seen, point: Point<'_>) -> Checked {
 }
 
 /// S9: while the service drains, its tasks go on.
-fn drains(seen: &Seen, point: Point<'_>) -> Checked {
+fn drains(seen: &Observed, point: Point<'_>) -> Checked {
     let Point::Action(Action::AskTask(id, ..)) = point else { return Ok(()) };
     ensure!(!seen.drains(), "t{id} is asked during the drain");
     Ok(())
 }
 
 /// S9, S10: loops are told to stop when all tasks have ended, at once; they have 10 s, or what is left for all, but at least a second.
-fn loops_stop_last(seen: &Seen, point: Point<'_>) -> Checked {
+fn loops_stop_last(seen: &Observed, point: Point<'_>) -> Checked {
     match point {
         Point::Action(Action::StopLoop(id, run, _, deadline)) => {
             let (each, live) = (&seen.loops[*id], seen.live().count());
@@ -523,7 +523,7 @@ fn loops_stop_last(seen: &Seen, point: Point<'_>) -> Checked {
 }
 
 /// S10: who is asked has its own timeout, or what is left for all.
-fn deadlines(seen: &Seen, point: Point<'_>) -> Checked {
+fn deadlines(seen: &Observed, point: Point<'_>) -> Checked {
     let Point::Action(Action::AskTask(id, _, reason, deadline)) = point else { return Ok(()) };
     if in_haste(seen) {
         return Ok(());
@@ -538,7 +538,7 @@ fn deadlines(seen: &Seen, point: Point<'_>) -> Checked {
 }
 
 /// S11: a task that was asked is cancelled at its deadline, not before; at the last moment all are.
-fn cancels_on_time(seen: &Seen, point: Point<'_>) -> Checked {
+fn cancels_on_time(seen: &Observed, point: Point<'_>) -> Checked {
     match point {
         Point::Action(Action::CancelTask(id, _)) => {
             let Some(asked) = &seen.tasks[*id].asked else { return Ok(()) };
@@ -557,7 +557,7 @@ fn cancels_on_time(seen: &Seen, point: Point<'_>) -> Checked {
 }
 
 /// S11: a loop is abandoned a second after a cancel that it does not act on, or at its own deadline, with all its tasks, at once.
-fn abandons_on_time(seen: &Seen, point: Point<'_>) -> Checked {
+fn abandons_on_time(seen: &Observed, point: Point<'_>) -> Checked {
     let tasks = |on| (0..seen.tasks.len()).filter(move |&id| seen.plan.tasks[id].event_loop == on);
     match point {
         Point::Action(Action::AbandonLoop(id, run)) => {
@@ -590,7 +590,7 @@ fn abandons_on_time(seen: &Seen, point: Point<'_>) -> Checked {
 }
 
 /// S12: the service ends as soon as all has ended, never before, and within its time: two seconds past the last moment, or past a hard stop.
-fn finishes(seen: &Seen, point: Point<'_>) -> Checked {
+fn finishes(seen: &Observed, point: Point<'_>) -> Checked {
     let up = || seen.loops.iter().any(|each| each.is_live()) || seen.live().next().is_some();
     match point {
         Point::Event(_) | Point::End => {
@@ -612,7 +612,7 @@ fn finishes(seen: &Seen, point: Point<'_>) -> Checked {
 }
 
 /// S14: a failed task restarts or stops the service, as a loop does; the end of the last one that keeps it up stops it.
-fn no_zombies(seen: &Seen, point: Point<'_>) -> Checked {
+fn no_zombies(seen: &Observed, point: Point<'_>) -> Checked {
     if !matches!(point, Point::End) || seen.has_stopped_for_good() || seen.started.is_none() {
         return Ok(());
     }
@@ -634,7 +634,7 @@ fn no_zombies(seen: &Seen, point: Point<'_>) -> Checked {
 }
 
 /// S15: the ending tells what has happened.
-fn exit_code(seen: &Seen, point: Point<'_>) -> Checked {
+fn exit_code(seen: &Observed, point: Point<'_>) -> Checked {
     let Point::Action(Action::Finished(ending)) = point else { return Ok(()) };
     let forced = seen.hard.map(|(_, signal)| signal);
     ensure!(seen.failures().allows(ending.failed), "{ending:?}, but failed: {:?}", seen.failures());
@@ -652,7 +652,7 @@ fn exit_code(seen: &Seen, point: Point<'_>) -> Checked {
 }
 
 /// S16: everything that lives is cancelled at once.
-fn hard_stop(seen: &Seen, point: Point<'_>) -> Checked {
+fn hard_stop(seen: &Observed, point: Point<'_>) -> Checked {
     if !matches!(point, Point::End) || seen.hard.is_none() || seen.started.is_none() {
         return Ok(());
     }
@@ -665,7 +665,7 @@ fn hard_stop(seen: &Seen, point: Point<'_>) -> Checked {
 }
 
 /// S9: ready when all tasks are Running, Stopped or Skipped and nothing stops; said when it changes. All are started once.
-fn readiness(seen: &Seen, point: Point<'_>) -> Checked {
+fn readiness(seen: &Observed, point: Point<'_>) -> Checked {
     let settled = |state: State| state == State::Running || state.is_final();
     match point {
         Point::Action(Action::SetReady(ready)) => {
@@ -691,7 +691,7 @@ fn readiness(seen: &Seen, point: Point<'_>) -> Checked {
 
 /// S24: who goes back to Waiting has a reason to: its policy, its loop's, or an operator's or a requirement's restart. By policy, the pause
 /// is in range and the limit not hit; and the service does not stop for a failure that the policy covers before the limit is hit.
-fn restarts(seen: &Seen, point: Point<'_>) -> Checked {
+fn restarts(seen: &Observed, point: Point<'_>) -> Checked {
     match point {
         Point::Action(Action::Transition(step)) if step.to == State::Waiting => {
             let Some(id) = seen.task_named(&step.task) else { return Ok(()) };
@@ -724,7 +724,7 @@ fn restarts(seen: &Seen, point: Point<'_>) -> Checked {
 }
 
 /// S24: a loop that dies takes its tasks down; it restarts by its own policy, within its limit, and its tasks after it.
-fn restarts_of_loops(seen: &Seen, point: Point<'_>) -> Checked {
+fn restarts_of_loops(seen: &Observed, point: Point<'_>) -> Checked {
     match point {
         Point::Action(Action::StartLoop(id, run)) => {
             let (each, policy) = (&seen.loops[*id], &seen.plan.loops[*id].restart);
@@ -775,7 +775,7 @@ fn restarts_of_loops(seen: &Seen, point: Point<'_>) -> Checked {
 }
 
 /// S8: nothing starts or restarts once a stop was requested, what waits then never will; and nothing before the start.
-fn nothing_starts_after_a_stop(seen: &Seen, point: Point<'_>) -> Checked {
+fn nothing_starts_after_a_stop(seen: &Observed, point: Point<'_>) -> Checked {
     let action = match point {
         Point::Action(action) => action,
         Point::End if seen.stop.is_some() && seen.started.is_some() => {
@@ -797,7 +797,7 @@ fn nothing_starts_after_a_stop(seen: &Seen, point: Point<'_>) -> Checked {
 }
 
 /// A start is one action and one transition; it ends once: by its end, with its loop's, or abandoned, then and there.
-fn starts_and_ends(seen: &Seen, point: Point<'_>) -> Checked {
+fn starts_and_ends(seen: &Observed, point: Point<'_>) -> Checked {
     match point {
         Point::Action(Action::StartTask(id, run)) => {
             ensure!(seen.tasks[*id].incarnation == *run, "t{id}#{run} is started");
@@ -839,7 +839,7 @@ fn starts_and_ends(seen: &Seen, point: Point<'_>) -> Checked {
 }
 
 /// S24: what will never run again is closed, once; nothing starts on it; at the end all is closed.
-fn closes_once(seen: &Seen, point: Point<'_>) -> Checked {
+fn closes_once(seen: &Observed, point: Point<'_>) -> Checked {
     match point {
         Point::Action(Action::CloseTask(id)) => {
             ensure!(!seen.tasks[*id].closed, "t{id} is closed again");
@@ -881,7 +881,7 @@ fn closes_once(seen: &Seen, point: Point<'_>) -> Checked {
 
 /// An operator's stop or restart, and a restart with dependents: what requires the task is asked first, at once, in order; nothing else is
 /// asked; then it stays down, or comes up again.
-fn operators(seen: &Seen, point: Point<'_>) -> Checked {
+fn operators(seen: &Observed, point: Point<'_>) -> Checked {
     if !matches!(point, Point::End) || seen.has_stopped_for_good() {
         return Ok(());
     }

@@ -15,7 +15,7 @@ use crate::{
     control::events::{Events, Told},
     kit::clock::Clock,
     options::{Check, ServiceAbout},
-    task::erased::{LoopSpec, Make, RunnerOf},
+    task::erased::{LoopOf, LoopSpec, Make},
 };
 
 /// A process: a name, a set of tasks, one lifecycle.
@@ -220,7 +220,7 @@ impl Service {
     /// [`remote`](LoopSettings::remote) was taken.
     pub fn event_loop<L: EventLoop>(&mut self, name: impl Into<String>, plan: L) -> LoopSettings<'_, L> {
         let name = name.into();
-        let last = self.add_loop(name, LoopSpec::of::<L>(), Box::new(RunnerOf(plan)));
+        let last = self.add_loop(name, LoopSpec::of::<L>(), Box::new(LoopOf(plan)));
         LoopSettings::new(&mut self.loops[last])
     }
 
@@ -249,7 +249,7 @@ impl Service {
         &mut self,
         name: String,
         spec: LoopSpec,
-        runner: Box<dyn crate::task::erased::Runner>,
+        runner: Box<dyn crate::task::erased::ErasedLoop>,
     ) -> usize {
         let settings = LoopEntrySettings::new(name.clone());
         let shared = Shared::with_clock(&name, self.handle.clock().clone());

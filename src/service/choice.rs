@@ -7,7 +7,7 @@ use crate::{
     event_loop::contract::EventLoop,
     options::LOOP_ID,
     task::{
-        erased::{Body, BodyOf, LoopSpec, Make},
+        erased::{ErasedTask, LoopSpec, Make, TaskOf},
         task_trait::Task,
     },
 };
@@ -18,18 +18,18 @@ const LOOP: &str = "loop";
 /// A loop that a task can run on.
 pub(super) struct Choice {
     pub(super) spec: LoopSpec,
-    pub(super) body: Box<dyn FnOnce() -> Box<dyn Body> + Send>,
+    pub(super) make: Box<dyn FnOnce() -> Box<dyn ErasedTask> + Send>,
 }
 
 pub(super) fn choice<L: EventLoop, T: Task<L>>(make: Make<T>) -> Choice {
-    Choice { spec: LoopSpec::of::<L>(), body: Box::new(move || BodyOf::<L, T>::boxed(make)) }
+    Choice { spec: LoopSpec::of::<L>(), make: Box::new(move || TaskOf::<L, T>::boxed(make)) }
 }
 
 /// One for each kind of loop; whichever is chosen makes the task.
 pub(super) fn choices_of<S: LoopSet<T>, T: Send + 'static>(make: Make<T>) -> Vec<Choice> {
     let specs = S::specs();
     let makes = make.for_each_of(specs.len());
-    let choose = |(index, (spec, make))| Choice { spec, body: Box::new(move || S::body(index, make).0) };
+    let choose = |(index, (spec, make))| Choice { spec, make: Box::new(move || S::task(index, make).0) };
     specs.into_iter().zip(makes).enumerate().map(choose).collect()
 }
 

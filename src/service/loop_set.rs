@@ -4,7 +4,7 @@ use clap::{Args, Command};
 
 use crate::{
     EventLoop, Offer, Task,
-    task::erased::{AnyBody, BodyOf, LoopSpec, Make},
+    task::erased::{AnyTask, LoopSpec, Make, TaskOf},
 };
 
 /// A tuple of loops, on each of which the task can run with the same options: see [`Service::task_any`](crate::Service::task_any).
@@ -18,7 +18,7 @@ pub trait LoopSet<T>: sealed::Sealed {
     #[doc(hidden)]
     fn offer(task: &T) -> Option<Offer>;
     #[doc(hidden)]
-    fn body(index: usize, make: Make<T>) -> AnyBody;
+    fn task(index: usize, make: Make<T>) -> AnyTask;
 }
 
 mod sealed {
@@ -42,9 +42,9 @@ macro_rules! loop_set {
                 <T as Task<A>>::offer(task)
             }
 
-            fn body(index: usize, make: Make<T>) -> AnyBody {
+            fn task(index: usize, make: Make<T>) -> AnyTask {
                 match index {
-                    $($index => AnyBody(BodyOf::<$name, T>::boxed(make)),)+
+                    $($index => AnyTask(TaskOf::<$name, T>::boxed(make)),)+
                     _ => unreachable!("the index is one of `specs`"),
                 }
             }

@@ -16,9 +16,9 @@ use super::{
 };
 use crate::{
     control::{
-        board::{LoopRow, TaskRow},
         events::MainJob,
         report::Report,
+        status_board::{LoopRow, TaskRow},
         task_info::TaskInfo,
     },
     lifecycle::planning,
@@ -233,11 +233,11 @@ impl Cells {
         let mut rows = Vec::with_capacity(planned.tasks.len());
         for (&declared, plan) in planned.tasks.iter().zip(&planned.plan.tasks) {
             let (mut entry, chosen) = entries[declared].take().expect("a plan has each task once");
-            let mut body = (entry.choices.swap_remove(chosen.choice).body)();
+            let mut value = (entry.choices.swap_remove(chosen.choice).make)();
             let section = 1 + declared;
-            let check = body.check();
+            let check = value.check();
             let matches = parsed.checked(section, check)?;
-            body.check_task(&matches).map_err(|why| parsed.refused(section, why))?;
+            value.check_task(&matches).map_err(|why| parsed.refused(section, why))?;
             let info = TaskInfo::new(service, &plan.name);
             rows.push(TaskRow {
                 name: plan.name.clone(),
@@ -248,7 +248,7 @@ impl Cells {
                 incarnation: 1,
                 since: Duration::ZERO,
             });
-            supervised.push(SupervisedTask::new(plan, body, self.add(section, check, matches), info));
+            supervised.push(SupervisedTask::new(plan, value, self.add(section, check, matches), info));
         }
         Ok((supervised, rows))
     }

@@ -5,7 +5,7 @@ use std::{any::type_name, fmt, marker::PhantomData, sync::Arc, time::Duration};
 use crate::{
     EventLoop, Offer, Remote, RestartPolicy, ServiceHandle, TaskHandle, TaskRef,
     channel::{address::Address, shared::Shared},
-    task::erased::{LoopSpec, Runner},
+    task::erased::{ErasedLoop, LoopSpec},
 };
 
 /// How long a start may take, of a task or of a loop.
@@ -171,7 +171,7 @@ impl LoopEntrySettings {
 pub(super) struct LoopEntry {
     pub(super) settings: super::settings::LoopEntrySettings,
     pub(super) spec: LoopSpec,
-    pub(super) runner: Box<dyn Runner>,
+    pub(super) runner: Box<dyn ErasedLoop>,
     pub(super) shared: Arc<Shared>,
     pub(super) native: Arc<Address>,
     /// Whether somebody holds a Remote to it, so that it runs even without a task.

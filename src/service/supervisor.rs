@@ -38,7 +38,7 @@ use crate::{
     lifecycle::{Action, Ending, Event, Lifecycle, LoopId, Outcome, Plan, TaskId, TaskPlan},
     options::OptionCell,
     task::{
-        erased::{Body, Runner},
+        erased::{ErasedLoop, ErasedTask},
         incarnation::Incarnation,
     },
     words::state::{Cause, Seconds},
@@ -47,7 +47,7 @@ use crate::{
 pub(super) struct SupervisedTask {
     name: Arc<str>,
     event_loop: LoopId,
-    body: Arc<Mutex<Option<Box<dyn Body>>>>,
+    value: Arc<Mutex<Option<Box<dyn ErasedTask>>>>,
     options: Arc<OptionCell>,
     info: Arc<TaskInfo>,
     restartable: bool,
@@ -56,11 +56,16 @@ pub(super) struct SupervisedTask {
 
 impl SupervisedTask {
     /// This task of the plan.
-    pub(super) fn new(plan: &TaskPlan, body: Box<dyn Body>, options: Arc<OptionCell>, info: Arc<TaskInfo>) -> Self {
+    pub(super) fn new(
+        plan: &TaskPlan,
+        value: Box<dyn ErasedTask>,
+        options: Arc<OptionCell>,
+        info: Arc<TaskInfo>,
+    ) -> Self {
         Self {
             name: plan.name.clone(),
             event_loop: plan.event_loop,
-            body: Arc::new(Mutex::new(Some(body))),
+            value: Arc::new(Mutex::new(Some(value))),
             options,
             info,
             restartable: plan.restartable,
@@ -69,16 +74,16 @@ impl SupervisedTask {
     }
 
     /// What is left of the task, if that is the user's: its value, if it never started, or what makes one.
-    fn take_body(&self) -> Option<Box<dyn Body>> {
+    fn take_value(&self) -> Option<Box<dyn ErasedTask>> {
         // A stuck loop may hold the lock for ever; then it stays with its thread.
-        let body = self.body.try_lock().ok().and_then(|mut body| body.take());
-        body.filter(|body| body.holds())
+        let value = self.value.try_lock().ok().and_then(|mut value| value.take());
+        value.filter(|value| value.holds())
     }
 }
 
 pub(super) struct SupervisedLoop {
     /// Locked by the deeds of the loop's lane alone: it runs the user's code.
-    runner: Arc<Mutex<Box<dyn Runner>>>,
+    runner: Arc<Mutex<Box<dyn ErasedLoop>>>,
     main_thread: bool,
     options: Arc<OptionCell>,
     shared: Arc<Shared>,
@@ -95,7 +100,7 @@ pub(super) struct SupervisedLoop {
 
 impl SupervisedLoop {
     pub(super) fn new(
-        runner: Box<dyn Runner>,
+        runner: Box<dyn ErasedLoop>,
         options: Arc<OptionCell>,
         shared: Arc<Shared>,
         start_timeout: Duration,
@@ -261,7 +266,7 @@ impl Supervisor {
         self.log(Level::Error, || reason.to_string());
         self.stopping(reason.clone());
         let deadline = Instant::now() + DYING;
-        let live = |row: &crate::control::board::TaskRow| {
+        let live = |row: &crate::control::status_board::TaskRow| {
             matches!(row.state, State::Starting | State::Running | State::Stopping)
         };
         let live = self.handle.board().task_rows(|rows| rows.iter().map(live).collect::<Vec<_>>());
@@ -649,15 +654,15 @@ impl Supervisor {
         let incarnation = Incarnation::new(id, number, &task.name, shared.clone(), task.info.clone(), events);
         let before = task.incarnation.replace(incarnation.clone());
         let label = Label::of("the drop of task", &task.name);
-        let (body, options, service) = (task.body.clone(), task.options.clone(), self.handle.clone());
+        let (value, options, service) = (task.value.clone(), task.options.clone(), self.handle.clone());
         // A closed mailbox: the loop has just ended, and takes its tasks along.
         let refused = shared.errand_quietly(move |local| {
             incarnation.arrive();
             if incarnation.is_closing() {
                 return incarnation.end_unbegun(Outcome::Dropped);
             }
-            match &mut *lock(&body) {
-                Some(body) => body.start(local, &options, &incarnation, service),
+            match &mut *lock(&value) {
+                Some(value) => value.start(local, &options, &incarnation, service),
                 None => incarnation.end_unbegun(Outcome::Error("it was skipped, and can't be made anew".into())),
             }
         });
@@ -681,15 +686,15 @@ impl Supervisor {
             // Somebody may start it again. One that was skipped will never fill its slots: whoever waits there is told.
             return;
         }
-        self.drop_body(id);
+        self.drop_value(id);
     }
 
     /// Has what is left of a task dropped.
-    fn drop_body(&self, id: TaskId) {
+    fn drop_value(&self, id: TaskId) {
         let task = &self.tasks[id];
-        if let Some(body) = task.take_body() {
+        if let Some(value) = task.take_value() {
             self.outside
-                .push(Lane::Alone, Label::of("the drop of what did not run of task", &task.name), || drop(body));
+                .push(Lane::Alone, Label::of("the drop of what did not run of task", &task.name), || drop(value));
         }
     }
 
@@ -729,7 +734,7 @@ impl Supervisor {
     /// Has all dropped that is left, and what was queued: these threads are to be gone too, unless a Drop blocks.
     fn clear(&mut self, deadline: Instant) {
         (0..self.loops.len()).for_each(|id| self.terminate(id));
-        (0..self.tasks.len()).for_each(|id| self.drop_body(id));
+        (0..self.tasks.len()).for_each(|id| self.drop_value(id));
         let ends = self.handle.offers_of(None).into_iter().map(|offer| move || offer.tell_ended());
         self.outside.push_all(&Label::new("a handle of a task"), ends);
         let (handle, outside) = (self.handle.clone(), self.outside.clone());
@@ -803,7 +808,7 @@ impl Supervisor {
 struct StartLoop {
     id: LoopId,
     incarnation: u32,
-    runner: Arc<Mutex<Box<dyn Runner>>>,
+    runner: Arc<Mutex<Box<dyn ErasedLoop>>>,
     main_thread: bool,
     options: Arc<OptionCell>,
     shared: Arc<Shared>,

@@ -268,31 +268,31 @@ impl<L: EventLoop, O> Context<L, O> {
 
     /// Makes counters, gauges and samples with labels; for any thread.
     pub fn meter(&self) -> Meter {
-        Meter::new(self.0.incarnation.info.book().clone())
+        Meter::new(self.0.incarnation.info.registry().clone())
     }
 
     /// Shows a value in the [status](ServiceHandle::status), such as an address that was bound.
     pub fn export(&self, name: &str, value: impl fmt::Display) {
-        self.0.incarnation.info.book().export(name, value.to_string());
+        self.0.incarnation.info.registry().export(name, value.to_string());
     }
 
     /// Takes an exported value back; says whether it was there.
     pub fn unexport(&self, name: &str) -> bool {
-        self.0.incarnation.info.book().unexport(name)
+        self.0.incarnation.info.registry().unexport(name)
     }
 
     /// Says that something needs somebody's attention: logged when it is news, and shown in the [status](ServiceHandle::status), also when the task has
     /// ended, until it is [cleared](Self::clear_warning). A text of the same name is replaced.
     pub fn warn(&self, name: &str, text: impl fmt::Display) {
         let text = text.to_string();
-        if self.0.incarnation.info.book().warn(name, text.clone()) {
+        if self.0.incarnation.info.registry().warn(name, text.clone()) {
             log::warn!(target: self.target(), "{name}: {text}");
         }
     }
 
     /// It needs no attention any more; says whether it did.
     pub fn clear_warning(&self, name: &str) -> bool {
-        self.0.incarnation.info.book().clear_warning(name)
+        self.0.incarnation.info.registry().clear_warning(name)
     }
 }
 
@@ -363,7 +363,7 @@ impl<L: EventLoop, O> Context<L, O> {
     /// Says that the task listens here, until it ends: [`ServiceHandle::addresses`] tells, and the [status](ServiceHandle::status) shows it as the exported
     /// value `address`. To be said before [`ready`](Self::ready), once for each address.
     pub fn bound(&self, address: impl Into<Address>) {
-        self.0.incarnation.info.book().add_bound(address.into());
+        self.0.incarnation.info.registry().add_bound(address.into());
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A task, whatever its type and its loop's.
-pub(crate) trait Body: Send {
+pub(crate) trait ErasedTask: Send {
     /// Whether matches make its options.
     fn check(&self) -> Check;
     /// Has the task look at its options, if it is there already: see [`Task::check`].
@@ -81,28 +81,28 @@ impl<T> fmt::Debug for Make<T> {
 }
 
 /// A task on one of its loops, for [`LoopSet`](crate::LoopSet).
-pub struct AnyBody(pub(crate) Box<dyn Body>);
+pub struct AnyTask(pub(crate) Box<dyn ErasedTask>);
 
-impl fmt::Debug for AnyBody {
+impl fmt::Debug for AnyTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AnyBody")
+        f.write_str("AnyTask")
     }
 }
 
-pub(crate) struct BodyOf<L, T> {
+pub(crate) struct TaskOf<L, T> {
     make: Make<T>,
     /// Made before its time, to be checked.
     early: Option<T>,
     on: PhantomData<fn() -> L>,
 }
 
-impl<L: EventLoop, T: Task<L>> BodyOf<L, T> {
-    pub(crate) fn boxed(make: Make<T>) -> Box<dyn Body> {
+impl<L: EventLoop, T: Task<L>> TaskOf<L, T> {
+    pub(crate) fn boxed(make: Make<T>) -> Box<dyn ErasedTask> {
         Box::new(Self { make, early: None, on: PhantomData })
     }
 }
 
-impl<L: EventLoop, T: Task<L>> Body for BodyOf<L, T> {
+impl<L: EventLoop, T: Task<L>> ErasedTask for TaskOf<L, T> {
     fn check(&self) -> Check {
         |matches| T::Options::from_arg_matches(matches).map(drop)
     }
@@ -155,7 +155,7 @@ impl<L: EventLoop, T: Task<L>> Body for BodyOf<L, T> {
 }
 
 /// A loop, whatever its type.
-pub(crate) trait Runner: Send {
+pub(crate) trait ErasedLoop: Send {
     fn command(&self, command: Command) -> Command;
     /// Whether matches make its options.
     fn check(&self) -> Check;
@@ -171,9 +171,9 @@ pub(crate) type Started = Box<dyn FnOnce() + Send>;
 /// Drives a loop to its end; the error says how it died.
 pub(crate) type Drive = Box<dyn FnOnce() -> std::result::Result<(), String> + Send>;
 
-pub(crate) struct RunnerOf<L>(pub(crate) L);
+pub(crate) struct LoopOf<L>(pub(crate) L);
 
-impl<L: EventLoop> Runner for RunnerOf<L> {
+impl<L: EventLoop> ErasedLoop for LoopOf<L> {
     fn command(&self, command: Command) -> Command {
         L::Options::augment_args(command)
     }
@@ -224,7 +224,7 @@ pub struct LoopSpec {
     pub(crate) kind: &'static str,
     pub(crate) id: TypeId,
     pub(crate) thread_a_task: bool,
-    pub(crate) plan: fn() -> Box<dyn Runner>,
+    pub(crate) plan: fn() -> Box<dyn ErasedLoop>,
     /// Makes the Remote to its Native known by name.
     pub(crate) register: Register,
 }
@@ -237,7 +237,7 @@ impl LoopSpec {
             kind: L::NAME,
             id: TypeId::of::<L>(),
             thread_a_task: L::THREAD_A_TASK,
-            plan: || Box::new(RunnerOf(L::default())),
+            plan: || Box::new(LoopOf(L::default())),
             register: ServiceHandle::register::<L::Native>,
         }
     }

@@ -117,7 +117,7 @@ impl Incarnation {
             members.closing = true;
         }
         self.span.take().run(|| ());
-        self.info.book().end_incarnation();
+        self.info.registry().end_incarnation();
         self.events.send(Event::TaskEnded(self.task, self.number, outcome));
     }
 
@@ -313,7 +313,7 @@ impl Incarnation {
                     }
                 }
             });
-            info.book().end_incarnation();
+            info.registry().end_incarnation();
             events.send(Event::TaskEnded(task, number, outcome));
         });
     }

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use super::{
     INVARIANTS, Invariant,
+    observed::{Observed, Point},
     script::{Begin, Cancelled, LoopLife, Script, Start},
-    seen::{Point, Seen},
 };
 use crate::lifecycle::{Action, Event, Lifecycle, LoopId, Mutant, Now, Outcome, TaskId};
 
@@ -23,7 +23,7 @@ pub(super) struct Violation {
 /// The machine under test with its observer.
 pub(super) struct Watched {
     machine: Lifecycle,
-    pub(super) seen: Seen,
+    pub(super) seen: Observed,
     invariants: &'static [Invariant],
     log: String,
 }
@@ -32,7 +32,7 @@ impl Watched {
     pub(super) fn new(script: &Script, mutant: Option<Mutant>, invariants: &'static [Invariant]) -> Self {
         let mut machine = Lifecycle::new(script.plan.clone());
         machine.mutant = mutant;
-        let seen = Seen::new(script.plan.clone(), Duration::from_millis(script.late));
+        let seen = Observed::new(script.plan.clone(), Duration::from_millis(script.late));
         Self { machine, seen, invariants, log: String::new() }
     }
 

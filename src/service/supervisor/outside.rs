@@ -42,7 +42,7 @@ use super::farewell;
 use crate::{
     LeftBehind,
     channel::shared::Deed,
-    control::board::Board,
+    control::status_board::StatusBoard,
     kit::{clock::Busy, panics::catch},
     lifecycle::LoopId,
     words::state::Seconds,
@@ -105,7 +105,7 @@ struct Item {
 pub(crate) struct Outside(Arc<Shared>);
 
 struct Shared {
-    board: Arc<Board>,
+    board: Arc<StatusBoard>,
     state: Mutex<State>,
     /// For the hand: there is something to do, or it is closed.
     work: Condvar,
@@ -146,7 +146,7 @@ struct At {
 }
 
 impl Outside {
-    pub(crate) fn new(board: Arc<Board>) -> Self {
+    pub(crate) fn new(board: Arc<StatusBoard>) -> Self {
         let (state, work, rests) = (Mutex::default(), Condvar::new(), Condvar::new());
         Self(Arc::new(Shared { board, state, work, rests }))
     }
@@ -361,7 +361,7 @@ impl Shared {
         for (lane, label) in stuck.collect::<Vec<_>>() {
             let why =
                 format!("it has not come back within {}: its thread is left behind, others go on", Seconds(STUCK));
-            self.board.book().warn(&label.to_string(), why.clone());
+            self.board.registry().warn(&label.to_string(), why.clone());
             // Of the log there is nothing to be said in the log.
             if lane != Lane::Log {
                 self.say(state, Level::Warn, format!("{label}: {why}"));
@@ -446,7 +446,7 @@ impl Shared {
         if std::mem::take(&mut at.named) {
             let (label, held) = (at.label.to_string(), at.since.elapsed());
             if !state.left.iter().any(|at| at.named && at.label.to_string() == label) {
-                self.board.book().clear_warning(&label);
+                self.board.registry().clear_warning(&label);
             }
             self.say(state, Level::Info, format!("{label}: it has come back after {}", Seconds(held)));
         }
@@ -467,7 +467,7 @@ impl Shared {
 
     fn name_panic(&self, state: &mut State, lane: Lane, label: &Label, panic: &str) {
         if lane == Lane::Log {
-            self.board.book().warn(&label.to_string(), format!("it panicked: {panic}"));
+            self.board.registry().warn(&label.to_string(), format!("it panicked: {panic}"));
         } else {
             self.say(state, Level::Error, format!("{label} panicked: {panic}"));
         }

@@ -6,7 +6,7 @@ use std::{
 use super::outside::{Label, Lane, Outside, STUCK};
 use crate::{
     Service, State, Thread,
-    control::{board::Board, events::Message},
+    control::{events::Message, status_board::StatusBoard},
     kit::clock::Clock,
     task_fn,
 };
@@ -14,8 +14,8 @@ use crate::{
 /// How long what comes soon may take.
 const SOON: Duration = Duration::from_secs(20);
 
-fn outside() -> (Arc<Board>, Outside) {
-    let board = Board::new("test", Clock::default());
+fn outside() -> (Arc<StatusBoard>, Outside) {
+    let board = StatusBoard::new("test", Clock::default());
     let outside = Outside::new(board.clone());
     outside.start().unwrap();
     (board, outside)

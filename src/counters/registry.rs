@@ -19,7 +19,7 @@ use crate::words::address::Address;
 
 /// What one task, or the service, keeps, through all incarnations.
 #[derive(Default)]
-pub(crate) struct Book(Mutex<Inner>);
+pub(crate) struct Registry(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -103,7 +103,7 @@ impl Instrument {
     }
 }
 
-impl Book {
+impl Registry {
     /// The one of this key, which is made if there is none.
     ///
     /// # Panics
@@ -251,10 +251,10 @@ impl Book {
     }
 }
 
-impl fmt::Debug for Book {
+impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = lock(&self.0).meters.keys().map(Key::to_string).collect::<BTreeSet<_>>();
-        f.debug_tuple("Book").field(&names).finish()
+        f.debug_tuple("Registry").field(&names).finish()
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// Where the replay stands. An action is shown before [`Seen`] takes it in, an event as well.
+/// Where the replay stands. An action is shown before [`Observed`] takes it in, an event as well.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Point<'a> {
     Event(&'a Event),
@@ -188,7 +188,7 @@ pub(super) struct Step {
     pub(super) all_started: bool,
 }
 
-pub(super) struct Seen {
+pub(super) struct Observed {
     pub(super) plan: Plan,
     pub(super) now: Now,
     /// How late ticks come.
@@ -219,7 +219,7 @@ pub(super) fn is_live(state: State) -> bool {
     matches!(state, State::Starting | State::Running | State::Stopping)
 }
 
-impl Seen {
+impl Observed {
     pub(super) fn new(plan: Plan, late: Duration) -> Self {
         let task = Task {
             state: State::Waiting,

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     channel::shared::Shared,
-    counters::{Asker, Book, BookReadings, MeterOf, Warning},
+    counters::{Asker, MeterOf, Registry, RegistryReadings, Warning},
     kit::{
         clock::Clock,
         sync::{Mutex, Ordering, figure, lock},
@@ -28,11 +28,11 @@ use crate::{
 
 /// The service's state, written by the supervisor, read by everyone.
 #[derive(Debug)]
-pub(crate) struct Board {
+pub(crate) struct StatusBoard {
     name: Arc<str>,
     clock: Clock,
     /// The service's own.
-    book: Arc<Book>,
+    registry: Arc<Registry>,
     /// Asks the gauges that are closures.
     asker: Asker,
     /// What its log counts, if it has one.
@@ -78,12 +78,12 @@ pub(crate) struct LoopRow {
     pub(crate) incarnation: u32,
 }
 
-impl Board {
+impl StatusBoard {
     pub(crate) fn new(name: &str, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             name: name.into(),
             clock,
-            book: Arc::default(),
+            registry: Arc::default(),
             asker: Asker::default(),
             lost_lines: OnceLock::new(),
             inner: Mutex::new(Inner {
@@ -209,8 +209,8 @@ impl Board {
         &self.asker
     }
 
-    pub(crate) fn book(&self) -> &Arc<Book> {
-        &self.book
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
     }
 
     /// The phase, whether it is ready, the time since the start.
@@ -243,22 +243,24 @@ impl Board {
     }
 
     pub(crate) fn warnings(&self) -> Vec<Warning> {
-        let mut warnings = self.book.warnings(None);
-        self.task_rows(|rows| warnings.extend(rows.iter().flat_map(|row| row.info.book().warnings(Some(&row.name)))));
+        let mut warnings = self.registry.warnings(None);
+        self.task_rows(|rows| {
+            warnings.extend(rows.iter().flat_map(|row| row.info.registry().warnings(Some(&row.name))))
+        });
         warnings
     }
 
     pub(crate) fn clear_warning(&self, name: &str) -> bool {
         let of_task = |row: &TaskRow| {
             let name = name.strip_prefix(&*row.name).and_then(|rest| rest.strip_prefix('.'));
-            name.is_some_and(|name| row.info.book().clear_warning(name))
+            name.is_some_and(|name| row.info.registry().clear_warning(name))
         };
-        self.book.clear_warning(name) || self.task_rows(|rows| rows.iter().any(of_task))
+        self.registry.clear_warning(name) || self.task_rows(|rows| rows.iter().any(of_task))
     }
 
     pub(crate) fn clear_warnings(&self) {
-        self.book.clear_warnings();
-        self.task_rows(|rows| rows.iter().for_each(|row| row.info.book().clear_warnings()));
+        self.registry.clear_warnings();
+        self.task_rows(|rows| rows.iter().for_each(|row| row.info.registry().clear_warnings()));
     }
 
     pub(crate) fn task_rows<R>(&self, f: impl FnOnce(&[TaskRow]) -> R) -> R {
@@ -324,7 +326,7 @@ impl Board {
     }
 
     pub(crate) fn status(&self) -> Status {
-        let mut readings = self.read_books();
+        let mut readings = self.read_registries();
         // After that: what doesn't answer is warned of.
         let warnings = self.warnings();
         let inner = lock(&self.inner);
@@ -342,7 +344,7 @@ impl Board {
             loops: inner.loops.iter().map(LoopRow::status).collect(),
             lost_lines: self.lost_lines(),
             warnings,
-            exports: self.book.exports(),
+            exports: self.registry.exports(),
             counters: std::mem::take(&mut of_service.counters),
             gauges: std::mem::take(&mut of_service.gauges),
             #[cfg(feature = "metrics")]
@@ -359,30 +361,30 @@ impl Board {
         status
     }
 
-    /// What the service's book shows, then what each task's does. Outside the lock, since gauges may ask the user's code.
-    fn read_books(&self) -> VecDeque<BookReadings> {
-        let mut books = vec![self.book.clone()];
-        self.task_rows(|rows| books.extend(rows.iter().map(|row| row.info.book().clone())));
-        let meters = books.iter().flat_map(|book| {
-            let meters = book.meters().into_iter();
-            meters.map(|(key, instrument)| MeterOf { book: book.clone(), key, instrument })
+    /// What the service's registry shows, then what each task's does. Outside the lock, since gauges may ask the user's code.
+    fn read_registries(&self) -> VecDeque<RegistryReadings> {
+        let mut registries = vec![self.registry.clone()];
+        self.task_rows(|rows| registries.extend(rows.iter().map(|row| row.info.registry().clone())));
+        let meters = registries.iter().flat_map(|registry| {
+            let meters = registry.meters().into_iter();
+            meters.map(|(key, instrument)| MeterOf { registry: registry.clone(), key, instrument })
         });
         let meters = meters.collect::<Vec<_>>();
         let mut readings = meters.iter().zip(self.asker.read(&meters)).peekable();
-        let of_book = |book: &Arc<Book>| {
-            let mut shown = BookReadings::default();
-            while let Some((meter, reading)) = readings.next_if(|(meter, _)| Arc::ptr_eq(&meter.book, book)) {
+        let of_registry = |registry: &Arc<Registry>| {
+            let mut shown = RegistryReadings::default();
+            while let Some((meter, reading)) = readings.next_if(|(meter, _)| Arc::ptr_eq(&meter.registry, registry)) {
                 reading.into_iter().for_each(|reading| shown.take(&meter.key, reading));
             }
             shown
         };
-        books.iter().map(of_book).collect()
+        registries.iter().map(of_registry).collect()
     }
 }
 
 /// Waits for a phase, or a later one, and then for what it brings.
 struct PhaseReached<F> {
-    board: Arc<Board>,
+    board: Arc<StatusBoard>,
     phase: Phase,
     waiting: Option<u64>,
     then: F,
@@ -430,7 +432,7 @@ impl TaskRow {
             cause: self.cause.as_ref().map_or_else(|| "not started yet".to_owned(), Cause::to_string),
             since: now.saturating_sub(self.since).as_secs_f64(),
             incarnation: self.incarnation,
-            exports: self.info.book().exports(),
+            exports: self.info.registry().exports(),
             counters: BTreeMap::new(),
             gauges: BTreeMap::new(),
             #[cfg(feature = "metrics")]
