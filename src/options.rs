@@ -3,7 +3,7 @@
 //! Each owner (the service, a loop, a task) declares its options as plain derived [`clap::Args`] and never learns that
 //! it shares a command line. Here they are brought together in four steps:
 //!
-//! 1. Every option becomes a [`Flag`]: `port` of the task `http` of the service `hello` is `--http-port` on the command
+//! 1. Every option becomes a [`Flag`](flag::Flag): `port` of the task `http` of the service `hello` is `--http-port` on the command
 //!    line and `HELLO__HTTP__PORT` in the environment. What is [claimed](claims) twice is an error, in release builds
 //!    too.
 //! 2. All flags make one common [`clap::Command`], which only collects and checks values one by one, and prints the
