@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-gtk demo-chat lint fmt clippy rustdoc tests-run test build-all nextest doctest loom fuzz conformance suites features generate deny bench clean
+.PHONY: help demo demo-gtk demo-chat lint fmt clippy rustdoc tests-run rooms test build-all nextest doctest loom fuzz conformance suites features generate deny bench clean
 
 # What a program of the demos gets: make demo ARGS='--http-port 8001'
 ARGS ?=
@@ -49,6 +49,9 @@ rustdoc:
 
 tests-run:
 	scripts/tests-run
+
+rooms:
+	scripts/rooms
 
 test: nextest doctest loom ## every test: units, properties, end to end, documentation, loom
 

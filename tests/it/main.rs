@@ -27,6 +27,7 @@ mod poller;
 mod queue;
 mod remote;
 mod restart;
+mod rooms;
 mod scale;
 #[cfg(all(feature = "command", feature = "config"))]
 mod secrets;
