@@ -10,6 +10,8 @@ mod asked;
 mod asking;
 mod counter;
 mod gauge;
+#[cfg(feature = "metrics")]
+mod histogram;
 mod meter;
 pub(crate) mod reading;
 pub(crate) mod registry;

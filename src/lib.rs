@@ -85,9 +85,9 @@
 //! * `cli` (default): [`Service::run`] reads the command line and the environment.
 //! * `command` (default): child processes as tasks, and for tasks; adds futures-io and rustix, as `net` does. Linux.
 //! * `config` (default): `--config`, options from a TOML file; adds toml, 5 crates in all.
-//! * `logging` (default): [`Service::run`] installs a logger; adds fern, rustix and serde_json.
+//! * `logging` (default): [`Service::run`] installs a logger; adds fern and rustix.
 //!   [`docs/logging.md`](https://docs.rs/crate/interloop/latest/source/docs/logging.md) has its options and limits.
-//! * `metrics` (default): [`Samples`], counters by regular expression; adds hdrhistogram and regex-lite.
+//! * `metrics` (default): [`Samples`], counters by regular expression; adds regex-lite.
 //! * `net` (default): sockets and readiness on every loop; adds futures-io, rustix and socket2.
 //! * `cron`: periodic tasks by cron expressions with time zones; adds jiff.
 //! * `serde`: [`Status`] can be serialized; adds serde.

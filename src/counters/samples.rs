@@ -6,8 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hdrhistogram::Histogram;
-
+use super::histogram::Histogram;
 use crate::kit::{
     clock::{clock, clock_at},
     sync::{Mutex, lock},
@@ -19,8 +18,6 @@ const PARTS: u64 = 8;
 const SCALE: f64 = 1e9;
 /// What is more is counted as this.
 const MOST: f64 = 1e19;
-/// How precise the percentiles are, in digits.
-const DIGITS: u8 = 2;
 
 /// Values that are measured, such as durations or sizes: their count, sum, average, minimum and maximum since ever, and over windows of time, there
 /// with percentiles. `Clone` gives the same samples; any thread may use them. What is [read](Self::read) belongs together.
@@ -68,7 +65,7 @@ struct Part {
     number: u64,
     totals: Totals,
     /// Made with the first value.
-    histogram: Option<Histogram<u32>>,
+    histogram: Option<Histogram>,
 }
 
 impl Samples {
@@ -185,23 +182,22 @@ impl Window {
         }
         part.totals.take(value);
         let whole = (value * SCALE).min(MOST) as u64;
-        // It grows as it must, and so can't fail.
-        let _ = part.histogram.get_or_insert_with(histogram).record(whole);
+        part.histogram.get_or_insert_default().record(whole);
     }
 
     fn read(&self, now: Duration) -> WindowReading {
         let last = self.number(now);
         let mut totals = Totals::default();
-        let mut merged: Option<Histogram<u32>> = None;
+        let mut merged = Histogram::default();
         for part in self.parts.iter().filter(|part| part.number <= last && last - part.number < PARTS) {
             totals.merge(&part.totals);
             if let Some(histogram) = part.histogram.as_ref().filter(|_| part.totals.count > 0) {
-                let _ = merged.get_or_insert_with(self::histogram).add(histogram);
+                merged.add(histogram);
             }
         }
         let [average, min, max] = totals.figures();
         let percentile = |quantile| {
-            let value = merged.as_ref()?.value_at_quantile(quantile) as f64 / SCALE;
+            let value = merged.quantile(quantile)? as f64 / SCALE;
             Some(value.clamp(totals.min, totals.max))
         };
         WindowReading {
@@ -215,12 +211,6 @@ impl Window {
             p99: percentile(0.99),
         }
     }
-}
-
-fn histogram() -> Histogram<u32> {
-    let mut histogram = Histogram::new(DIGITS).expect("two digits are within its bounds");
-    histogram.auto(true);
-    histogram
 }
 
 /// [`Samples`] at one moment.

@@ -7,7 +7,6 @@ use std::{borrow::Cow, fmt::Write, thread, time::SystemTime};
 
 use clap::ValueEnum;
 use log::{Level, Record};
-use serde_json::Value;
 
 use super::Surroundings;
 
@@ -96,8 +95,29 @@ fn json(now: SystemTime, record: &Record<'_>, message: &str) -> String {
         ("message", message.to_owned()),
         ("thread", thread),
     ];
-    let members = members.map(|(name, value)| format!("\"{name}\":{}", Value::from(value)));
+    let members = members.map(|(name, value)| format!("\"{name}\":{}", quoted(&value)));
     format!("{{{}}}", members.join(","))
+}
+
+/// The text as JSON has it (RFC 8259, section 7).
+pub(super) fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            '\u{8}' => quoted.push_str("\\b"),
+            '\u{c}' => quoted.push_str("\\f"),
+            '\0'..='\u{1f}' => push(&mut quoted, format_args!("\\u{:04x}", u32::from(c))),
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 /// Control characters, but for tabs, as one would write them in code.

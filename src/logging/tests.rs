@@ -214,6 +214,15 @@ fn a_json_line_is_one_object_with_members_in_order() {
 }
 
 #[test]
+fn json_of_every_character_is_what_serde_json_writes() {
+    let every = (char::MIN..=char::MAX).collect::<String>();
+    let quoted = lines::quoted(&every);
+    // Not by assert_eq: megabytes would be shown.
+    assert!(quoted == serde_json::to_string(&every).unwrap());
+    assert!(serde_json::from_str::<String>(&quoted).unwrap() == every);
+}
+
+#[test]
 fn under_journald_every_line_has_a_priority_and_none_the_time() {
     let text = rendered(Format::Human, Surroundings::Journal, Level::Warn, "two\nlines");
     assert_eq!(text, "<4>WARN  hello.http: two\n<4>    lines");
