@@ -85,6 +85,7 @@
 //! * `cli` (default): [`Service::run`] reads the command line and the environment.
 //! * `command` (default): child processes as tasks, and for tasks; adds futures-io and rustix, as `net` does. Linux.
 //! * `config` (default): `--config`, options from a TOML file; adds toml, 5 crates in all.
+//! * `derive` (default): `#[derive(clap::Args)]` through [`clap`]; adds clap_derive, 6 crates in all. Without it options implement [`clap::Args`] by hand.
 //! * `logging` (default): [`Service::run`] installs a logger; adds fern and rustix.
 //!   [`docs/logging.md`](https://docs.rs/crate/interloop/latest/source/docs/logging.md) has its options and limits.
 //! * `metrics` (default): [`Samples`], counters by regular expression; adds regex-lite.

@@ -5,6 +5,8 @@
 
 use std::{future::Future, time::Duration};
 
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+
 use crate::{Mailbox, Result};
 
 /// A kind of loop (tokio, glib ...), and a plan for one. What it plans is built by [`drive`](Self::drive), on the loop's thread, again at each restart.
@@ -96,5 +98,25 @@ pub trait Timers: EventLoop {
 }
 
 /// For tasks and loops without options.
-#[derive(clap::Args, Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct NoOptions {}
+
+impl FromArgMatches for NoOptions {
+    fn from_arg_matches(_: &ArgMatches) -> std::result::Result<Self, clap::Error> {
+        Ok(Self {})
+    }
+
+    fn update_from_arg_matches(&mut self, _: &ArgMatches) -> std::result::Result<(), clap::Error> {
+        Ok(())
+    }
+}
+
+impl Args for NoOptions {
+    fn augment_args(command: Command) -> Command {
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        command
+    }
+}

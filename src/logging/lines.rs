@@ -5,21 +5,33 @@
 
 use std::{borrow::Cow, fmt::Write, thread, time::SystemTime};
 
-use clap::ValueEnum;
+use clap::{ValueEnum, builder::PossibleValue};
 use log::{Level, Record};
 
 use super::Surroundings;
 
 /// How a line of the log looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// Time, level, target and message
     #[default]
     Human,
-    /// LEVEL:target:message
     Classic,
-    /// One object a line, with ts, level, target, message and thread
     Json,
+}
+
+impl ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Human, Self::Classic, Self::Json]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = match self {
+            Self::Human => ("human", "Time, level, target and message"),
+            Self::Classic => ("classic", "LEVEL:target:message"),
+            Self::Json => ("json", "One object a line, with ts, level, target, message and thread"),
+        };
+        Some(PossibleValue::new(name).help(help))
+    }
 }
 
 /// A format in its surroundings.

@@ -4,7 +4,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Command, builder::NonEmptyStringValueParser};
+#[cfg(any(feature = "config", feature = "logging", all(feature = "command", target_os = "linux")))]
+use clap::value_parser;
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, builder::NonEmptyStringValueParser, error::ErrorKind,
+};
+#[cfg(all(feature = "command", target_os = "linux"))]
+use clap::{ValueEnum, builder::PossibleValue};
 
 use super::{
     duration,
@@ -23,67 +29,128 @@ pub(super) const LIVE: [&str; 3] = ["log-level", "drain-delay", "shutdown-timeou
 pub(super) const NOT_IN_FILE: [&str; 5] = ["config", "dry-run", "init", "list-tasks", "graph"];
 
 /// The options that every service has. They are a section like the others, without a prefix.
-#[derive(Args, Clone, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct CoreOptions {
-    /// Read options from this TOML file
     #[cfg(feature = "config")]
-    #[arg(long, value_name = "PATH")]
     pub(crate) config: Option<PathBuf>,
-
-    /// Run only these tasks, and what they require
-    #[arg(long, value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     pub(crate) tasks: Option<Vec<String>>,
-
-    /// List the tasks and exit
-    #[arg(long)]
     pub(crate) list_tasks: bool,
-
-    /// Print what requires what, as a graph for dot, and exit
-    #[arg(long)]
     pub(crate) graph: bool,
-
-    /// Check everything, print the options in force, as a file for --config, and exit
-    #[arg(long)]
     pub(crate) dry_run: bool,
-
-    /// Whether PID 1 is an init that runs the service as its child
-    #[cfg(all(feature = "command", target_os = "linux"))]
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
-    pub(crate) init: Init,
-
-    /// What to log: a level, and levels for tasks or targets, as in "info,http=debug"
     #[cfg(feature = "logging")]
-    #[arg(long, value_name = "LEVELS", default_value = "info")]
     pub(crate) log_level: Levels,
-
-    /// Log to this file, at its end, instead of stderr
     #[cfg(feature = "logging")]
-    #[arg(long, value_name = "PATH")]
     pub(crate) log_file: Option<PathBuf>,
-
-    /// How a line of the log looks
     #[cfg(feature = "logging")]
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) log_format: Format,
-
-    /// Go on serving for this long after a TERM, no longer ready, before tasks are stopped
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub(crate) drain_delay: Duration,
-
-    /// How long stopping may take for all tasks together
-    #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = duration)]
     pub(crate) shutdown_timeout: Duration,
 }
 
-/// Whether `Service::run` is an init.
+impl FromArgMatches for CoreOptions {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self {
+            #[cfg(feature = "config")]
+            config: matches.get_one("config").cloned(),
+            tasks: matches.get_many("tasks").map(|tasks| tasks.cloned().collect()),
+            list_tasks: matches.get_flag("list_tasks"),
+            graph: matches.get_flag("graph"),
+            dry_run: matches.get_flag("dry_run"),
+            #[cfg(feature = "logging")]
+            log_level: given(matches, "log_level")?,
+            #[cfg(feature = "logging")]
+            log_file: matches.get_one("log_file").cloned(),
+            #[cfg(feature = "logging")]
+            log_format: given(matches, "log_format")?,
+            drain_delay: given(matches, "drain_delay")?,
+            shutdown_timeout: given(matches, "shutdown_timeout")?,
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// The value of an option that has a default.
+fn given<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, id: &str) -> Result<T, clap::Error> {
+    matches.get_one(id).cloned().ok_or_else(|| clap::Error::new(ErrorKind::MissingRequiredArgument))
+}
+
+impl Args for CoreOptions {
+    fn augment_args(command: Command) -> Command {
+        let option = |id, long| Arg::new(id).long(long);
+        let flag = |id, long| option(id, long).action(ArgAction::SetTrue);
+        let duration = |id, long| option(id, long).value_name("DURATION").value_parser(duration);
+
+        #[cfg(feature = "config")]
+        let command = {
+            let config = option("config", "config").value_name("PATH").value_parser(value_parser!(PathBuf));
+            command.arg(config.help("Read options from this TOML file"))
+        };
+        let tasks = option("tasks", "tasks").action(ArgAction::Append).value_delimiter(',');
+        let tasks = tasks.value_parser(NonEmptyStringValueParser::new()).value_name("TASKS");
+        let command = command
+            .arg(tasks.help("Run only these tasks, and what they require"))
+            .arg(flag("list_tasks", "list-tasks").help("List the tasks and exit"))
+            .arg(flag("graph", "graph").help("Print what requires what, as a graph for dot, and exit"))
+            .arg(
+                flag("dry_run", "dry-run")
+                    .help("Check everything, print the options in force, as a file for --config, and exit"),
+            );
+        #[cfg(all(feature = "command", target_os = "linux"))]
+        let command = {
+            let init =
+                option("init", "init").value_name("WHEN").value_parser(value_parser!(Init)).default_value("auto");
+            command.arg(init.help("Whether PID 1 is an init that runs the service as its child"))
+        };
+        #[cfg(feature = "logging")]
+        let command = {
+            let level = option("log_level", "log-level").value_name("LEVELS").value_parser(value_parser!(Levels));
+            let file = option("log_file", "log-file").value_name("PATH").value_parser(value_parser!(PathBuf));
+            let format = option("log_format", "log-format").value_name("FORMAT").value_parser(value_parser!(Format));
+            command
+                .arg(
+                    level
+                        .default_value("info")
+                        .help("What to log: a level, and levels for tasks or targets, as in \"info,http=debug\""),
+                )
+                .arg(file.help("Log to this file, at its end, instead of stderr"))
+                .arg(format.default_value("human").help("How a line of the log looks"))
+        };
+        let drain = duration("drain_delay", "drain-delay").default_value("0s");
+        let stop = duration("shutdown_timeout", "shutdown-timeout").default_value("25s");
+        command
+            .arg(drain.help("Go on serving for this long after a TERM, no longer ready, before tasks are stopped"))
+            .arg(stop.help("How long stopping may take for all tasks together"))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+/// Whether `Service::run` is an init, which looks for this by itself, before there are options.
 #[cfg(all(feature = "command", target_os = "linux"))]
-#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Init {
-    /// As PID 1
-    #[default]
     Auto,
-    /// Never
     No,
+}
+
+#[cfg(all(feature = "command", target_os = "linux"))]
+impl ValueEnum for Init {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Auto, Self::No]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Auto => PossibleValue::new("auto").help("As PID 1"),
+            Self::No => PossibleValue::new("no").help("Never"),
+        })
+    }
 }
 
 impl CoreOptions {

@@ -19,6 +19,8 @@ use std::{
     time::Duration,
 };
 
+use clap::{Arg, ArgMatches, Args, FromArgMatches};
+
 pub use self::{
     child::{Child, ChildInput, ChildOutput, Output},
     error::CommandError,
@@ -181,22 +183,70 @@ impl Commands {
 }
 
 /// The options of [`Command`].
-#[derive(clap::Args, Clone, Debug)]
+#[derive(Clone, Debug)]
 pub struct CommandOptions {
-    /// How long children may take to end before they are killed; the program's own time by default
-    #[arg(long, value_name = "DURATION", value_parser = crate::duration)]
     kill_timeout: Option<Duration>,
 }
 
+impl FromArgMatches for CommandOptions {
+    fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
+        Ok(Self { kill_timeout: matches.get_one("kill_timeout").copied() })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for CommandOptions {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command.arg(kill_timeout())
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
 /// The options of [`Commands`].
-#[derive(clap::Args, Clone, Debug)]
+#[derive(Clone, Debug)]
 pub struct CommandsOptions {
-    /// How long children may take to end before they are killed; the program's own time by default
-    #[arg(long, value_name = "DURATION", value_parser = crate::duration)]
     kill_timeout: Option<Duration>,
-    /// How many children may run at once, 0 for any number; others wait. The program's own number by default
-    #[arg(long, value_name = "CHILDREN")]
     max_running: Option<usize>,
+}
+
+impl FromArgMatches for CommandsOptions {
+    fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
+        Ok(Self {
+            kill_timeout: matches.get_one("kill_timeout").copied(),
+            max_running: matches.get_one("max_running").copied(),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for CommandsOptions {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let max_running = Arg::new("max_running").long("max-running").value_name("CHILDREN");
+        let max_running = max_running.value_parser(clap::value_parser!(usize));
+        command.arg(kill_timeout()).arg(max_running.help(
+            "How many children may run at once, 0 for any number; others wait. The program's own number by default",
+        ))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+fn kill_timeout() -> Arg {
+    let timeout = Arg::new("kill_timeout").long("kill-timeout").value_name("DURATION").value_parser(crate::duration);
+    timeout.help("How long children may take to end before they are killed; the program's own time by default")
 }
 
 impl<L: Timers> Task<L> for Command {

@@ -19,6 +19,8 @@ use std::{
     time::Duration,
 };
 
+use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches};
+
 use self::{
     ears::{Inbox, Look},
     handle::{Board, Life},
@@ -203,20 +205,51 @@ impl<W> DirectoryWatcher<W> {
 }
 
 /// The options of a [`DirectoryWatcher`].
-#[derive(clap::Args, Clone, Debug)]
+#[derive(Clone, Debug)]
 pub struct WatcherOptions {
-    /// The folder to watch; the program's own by default
-    #[arg(long, value_name = "FOLDER")]
     path: Option<PathBuf>,
-    /// For how long there is to be silence before changes are told of; 100ms if the program says nothing else
-    #[arg(long, value_name = "DURATION", value_parser = crate::duration)]
     debounce: Option<Duration>,
-    /// How often to look where the file system tells of no changes; 2s if the program says nothing else
-    #[arg(long, value_name = "DURATION", value_parser = runner::period)]
     poll_interval: Option<Duration>,
-    /// Look every so often, whatever the file system tells
-    #[arg(long)]
     poll: bool,
+}
+
+impl FromArgMatches for WatcherOptions {
+    fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
+        Ok(Self {
+            path: matches.get_one("path").cloned(),
+            debounce: matches.get_one("debounce").copied(),
+            poll_interval: matches.get_one("poll_interval").copied(),
+            poll: matches.get_flag("poll"),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for WatcherOptions {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let path = Arg::new("path").long("path").value_name("FOLDER").value_parser(clap::value_parser!(PathBuf));
+        let duration = |id, long| Arg::new(id).long(long).value_name("DURATION");
+        let debounce = duration("debounce", "debounce").value_parser(crate::duration);
+        let poll_interval = duration("poll_interval", "poll-interval").value_parser(runner::period);
+        let poll = Arg::new("poll").long("poll").action(ArgAction::SetTrue);
+        command
+            .arg(path.help("The folder to watch; the program's own by default"))
+            .arg(debounce.help(
+                "For how long there is to be silence before changes are told of; 100ms if the program says nothing else",
+            ))
+            .arg(poll_interval.help(
+                "How often to look where the file system tells of no changes; 2s if the program says nothing else",
+            ))
+            .arg(poll.help("Look every so often, whatever the file system tells"))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
 }
 
 struct Figures {

@@ -16,6 +16,8 @@ use std::{
     time::Duration,
 };
 
+use clap::{Arg, ArgMatches, Args, FromArgMatches};
+
 pub use self::{
     handle::{MapError, QueueHandle, SubmitError},
     in_process::InProcess,
@@ -280,17 +282,43 @@ impl<L: EventLoop, T: Send + 'static, R: Send + 'static> Queue<L, T, R> {
 }
 
 /// The options of a [`Queue`].
-#[derive(clap::Args, Clone, Debug)]
+#[derive(Clone, Debug)]
 pub struct QueueOptions {
-    /// How many items are in work at once; the program's own number by default
-    #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
-    /// How many items may wait; the program's own limit by default
-    #[arg(long, value_name = "N")]
     max_items: Option<NonZeroUsize>,
-    /// How often an item is tried; the program's own number by default
-    #[arg(long, value_name = "N")]
     attempts: Option<NonZeroU32>,
+}
+
+impl FromArgMatches for QueueOptions {
+    fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
+        Ok(Self {
+            workers: matches.get_one("workers").copied(),
+            max_items: matches.get_one("max_items").copied(),
+            attempts: matches.get_one("attempts").copied(),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for QueueOptions {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let number = |id, long| Arg::new(id).long(long).value_name("N");
+        let workers = number("workers", "workers").value_parser(clap::value_parser!(NonZeroUsize));
+        let max_items = number("max_items", "max-items").value_parser(clap::value_parser!(NonZeroUsize));
+        let attempts = number("attempts", "attempts").value_parser(clap::value_parser!(NonZeroU32));
+        command
+            .arg(workers.help("How many items are in work at once; the program's own number by default"))
+            .arg(max_items.help("How many items may wait; the program's own limit by default"))
+            .arg(attempts.help("How often an item is tried; the program's own number by default"))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
 }
 
 impl<L: Timers, T: Send + 'static, R: Send + 'static> Task<L> for Queue<L, T, R> {

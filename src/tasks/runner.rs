@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::{ArgMatches, Args, Command, FromArgMatches};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use super::{
     durations::Durations,
@@ -42,16 +42,41 @@ pub(super) fn period(text: &str) -> std::result::Result<Duration, String> {
 pub(super) const NO_INTERVAL: &str = "the interval must not be zero";
 
 /// When to run, and the work's own options.
-#[derive(clap::Args)]
 pub struct RunnerOptions<O: Args> {
-    /// How often to do it; the program's own interval by default
-    #[arg(long, value_name = "DURATION", value_parser = period)]
     interval: Option<Duration>,
     #[cfg(feature = "cron")]
-    #[command(flatten)]
     by: super::cron::ByCron,
-    #[command(flatten)]
-    own: Shared<O>,
+    own: Rc<O>,
+}
+
+impl<O: Args> FromArgMatches for RunnerOptions<O> {
+    fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
+        Ok(Self {
+            interval: matches.get_one("interval").copied(),
+            #[cfg(feature = "cron")]
+            by: super::cron::ByCron::from_arg_matches(matches)?,
+            own: Rc::new(O::from_arg_matches(matches)?),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl<O: Args> Args for RunnerOptions<O> {
+    fn augment_args(command: Command) -> Command {
+        let interval = Arg::new("interval").long("interval").value_name("DURATION").value_parser(period);
+        let command = command.arg(interval.help("How often to do it; the program's own interval by default"));
+        #[cfg(feature = "cron")]
+        let command = super::cron::ByCron::augment_args(command);
+        O::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
 }
 
 impl<O: Args> RunnerOptions<O> {
@@ -81,30 +106,6 @@ impl<O: Args> RunnerOptions<O> {
 impl<O: Args> fmt::Debug for RunnerOptions<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunnerOptions").field("interval", &self.interval).finish_non_exhaustive()
-    }
-}
-
-/// Options that go to each run.
-struct Shared<O>(Rc<O>);
-
-impl<O: FromArgMatches> FromArgMatches for Shared<O> {
-    fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
-        O::from_arg_matches(matches).map(|options| Self(Rc::new(options)))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
-
-impl<O: Args> Args for Shared<O> {
-    fn augment_args(command: Command) -> Command {
-        O::augment_args(command)
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        O::augment_args_for_update(command)
     }
 }
 
@@ -223,7 +224,7 @@ pub(super) async fn run<L: Timers, O: Args + 'static, T: Clone + Send + 'static>
     }
     let mut changes = cx.option_changes();
     let mut changed: Option<Rc<RunnerOptions<O>>> = None;
-    let mut inner = cx.with_options(cx.options().own.0.clone());
+    let mut inner = cx.with_options(cx.options().own.clone());
     let figures = Figures::of(cx);
     let mut stop = pin!(cx.until_shutdown());
     let mut ticks = Ticks::begin(&timing, cx.service().clock());
@@ -263,7 +264,7 @@ pub(super) async fn run<L: Timers, O: Args + 'static, T: Clone + Send + 'static>
                     let timing = Timing { first: FirstRun::AfterInterval, ..new.timing(said) };
                     ticks = Ticks::begin(&timing, cx.service().clock());
                 }
-                inner = cx.with_options(new.own.0.clone());
+                inner = cx.with_options(new.own.clone());
                 changed = Some(new);
                 continue;
             }

@@ -66,7 +66,10 @@ use compio::{
     driver::{DriverType, ProactorBuilder},
     runtime::{Runtime, RuntimeBuilder},
 };
-use interloop::{EventLoop, Mailbox, Result, Timers, clap};
+use interloop::{
+    EventLoop, Mailbox, Result, Timers,
+    clap::{self, Arg, ArgMatches, Args, Command, FromArgMatches, ValueEnum, builder::PossibleValue},
+};
 
 pub use compio;
 
@@ -83,16 +86,37 @@ pub use crate::{
 pub struct Compio {}
 
 /// The options of [`Compio`]: `--compio-driver`.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct CompioOptions {
     /// What it stands on
-    #[arg(long, value_name = "DRIVER", value_enum, default_value_t)]
     pub driver: Driver,
 }
 
+impl FromArgMatches for CompioOptions {
+    fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
+        Ok(Self { driver: matches.get_one("driver").copied().unwrap_or_default() })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for CompioOptions {
+    fn augment_args(command: Command) -> Command {
+        let driver = Arg::new("driver").long("driver").value_name("DRIVER").default_value("auto");
+        command.arg(driver.value_parser(clap::value_parser!(Driver)).help("What it stands on"))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
 /// What a compio runtime stands on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Driver {
     /// io_uring where the system permits it, else polling
@@ -102,6 +126,20 @@ pub enum Driver {
     IoUring,
     /// epoll
     Poll,
+}
+
+impl ValueEnum for Driver {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Auto, Self::IoUring, Self::Poll]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Auto => PossibleValue::new("auto").help("io_uring where the system permits it, else polling"),
+            Self::IoUring => PossibleValue::new("io-uring").help("io_uring"),
+            Self::Poll => PossibleValue::new("poll").help("epoll"),
+        })
+    }
 }
 
 /// What tasks see of their compio loop.

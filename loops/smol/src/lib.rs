@@ -64,7 +64,8 @@ use std::{
 };
 
 use interloop::{
-    EventLoop, Mailbox, Result, Timers, clap,
+    EventLoop, Mailbox, Result, Timers,
+    clap::{self, Arg, ArgMatches, Args, Command, FromArgMatches},
     net::{Address, Bound, Net, Socket},
 };
 use interloop_async_io::{AsyncIoListener, AsyncIoStream, AsyncIoWatch};
@@ -82,12 +83,35 @@ use crate::workers::Workers;
 pub struct Smol {}
 
 /// The options of [`Smol`]: `--smol-worker-threads`.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct SmolOptions {
     /// Threads beside the loop's own that run what is spawned; 0: all runs on the loop's own
-    #[arg(long, value_name = "N", default_value_t = 0)]
     pub worker_threads: usize,
+}
+
+impl FromArgMatches for SmolOptions {
+    fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
+        Ok(Self { worker_threads: matches.get_one("worker_threads").copied().unwrap_or(0) })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for SmolOptions {
+    fn augment_args(command: Command) -> Command {
+        let threads = Arg::new("worker_threads").long("worker-threads").value_name("N").default_value("0");
+        let threads = threads.value_parser(clap::value_parser!(usize));
+        command
+            .arg(threads.help("Threads beside the loop's own that run what is spawned; 0: all runs on the loop's own"))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
 }
 
 /// What tasks see of their smol loop: its executor.

@@ -56,7 +56,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use interloop::{EventLoop, Mailbox, Result, Shutdown, Timers, clap};
+use interloop::{
+    EventLoop, Mailbox, Result, Shutdown, Timers,
+    clap::{self, Arg, ArgMatches, Args, Command, FromArgMatches},
+};
 use tokio::{
     runtime::{Builder, Handle, LocalOptions},
     task::{self, LocalSet},
@@ -75,12 +78,35 @@ pub use crate::{
 pub struct Tokio {}
 
 /// The options of [`Tokio`]: `--tokio-worker-threads`.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct TokioOptions {
     /// Threads beside the loop's own that run what is spawned; 0: all runs on the loop's own
-    #[arg(long, value_name = "N", default_value_t = 0)]
     pub worker_threads: usize,
+}
+
+impl FromArgMatches for TokioOptions {
+    fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
+        Ok(Self { worker_threads: matches.get_one("worker_threads").copied().unwrap_or(0) })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for TokioOptions {
+    fn augment_args(command: Command) -> Command {
+        let threads = Arg::new("worker_threads").long("worker-threads").value_name("N").default_value("0");
+        let threads = threads.value_parser(clap::value_parser!(usize));
+        command
+            .arg(threads.help("Threads beside the loop's own that run what is spawned; 0: all runs on the loop's own"))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
 }
 
 impl EventLoop for Tokio {

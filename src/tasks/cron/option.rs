@@ -3,7 +3,7 @@
 //! What is wrong with how it is written is told where it was written: on a command line that's bad usage. An expression that is well written and can't
 //! work, here or ever, is a configuration that can't work: so it is refused a step later, when the task's options are made.
 
-use clap::{ArgMatches, Args, Command, FromArgMatches, error::ErrorKind};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, error::ErrorKind};
 
 use super::{Cron, CronError};
 
@@ -20,13 +20,6 @@ impl PartialEq for ByCron {
     }
 }
 
-#[derive(Args)]
-struct Written {
-    /// When to do it, by minute, hour, day, month, day of the week and time zone: "0 3 * * * Europe/Berlin"
-    #[arg(long, value_name = "EXPRESSION", value_parser = read, conflicts_with = "interval")]
-    cron: Option<Result<Cron, CronError>>,
-}
-
 fn read(text: &str) -> Result<Result<Cron, CronError>, CronError> {
     match text.parse::<Cron>() {
         Err(error) if !error.is_well_formed() => Err(error),
@@ -36,7 +29,7 @@ fn read(text: &str) -> Result<Result<Cron, CronError>, CronError> {
 
 impl FromArgMatches for ByCron {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let cron = Written::from_arg_matches(matches)?.cron.transpose();
+        let cron = matches.get_one::<Result<Cron, CronError>>("cron").cloned().transpose();
         Ok(Self { cron: cron.map_err(|error| clap::Error::raw(ErrorKind::ValueValidation, error))? })
     }
 
@@ -48,10 +41,13 @@ impl FromArgMatches for ByCron {
 
 impl Args for ByCron {
     fn augment_args(command: Command) -> Command {
-        Written::augment_args(command)
+        let cron = Arg::new("cron").long("cron").value_name("EXPRESSION").value_parser(read).conflicts_with("interval");
+        command.arg(cron.help(
+            "When to do it, by minute, hour, day, month, day of the week and time zone: \"0 3 * * * Europe/Berlin\"",
+        ))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
-        Written::augment_args_for_update(command)
+        Self::augment_args(command)
     }
 }
