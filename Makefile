@@ -52,6 +52,7 @@ tests-run:
 
 rooms:
 	scripts/rooms
+	scripts/rooms-picture --check
 
 test: nextest doctest loom ## every test: units, properties, end to end, documentation, loom
 

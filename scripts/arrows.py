@@ -98,6 +98,15 @@ class Crate:
                 for room in sorted({end[0] for end in ends if end} & self.rooms - {here[0]} | everything):
                     yield file, line, here[0], "::".join(written), room
 
+    def uses_within(self):
+        """Which modules of a room use which others of it: the room's own, each with all that is in it."""
+        uses = defaultdict(set)
+        for _, _, here, _, path in self.paths:
+            for end in self.ends(path[:-1] if path[-1:] == ("*",) else path) | {path}:
+                if end[:1] == here[:1] and end[:2] != here[:2] and {here[:2], end[:2]} <= self.modules - {here[:1]}:
+                    uses[here[:2]].add(end[:2])
+        return uses
+
 
 def absolute(here, path):
     """The path from the crate's root on. What begins with a name may be of this module, or another crate's."""

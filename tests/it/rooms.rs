@@ -1,6 +1,8 @@
-//! What scripts/rooms refuses, on a small crate of three rooms: top may use words, words may use kit.
+//! What scripts/rooms refuses and scripts/rooms-picture draws, of a small crate of three rooms: top may use words, words may use kit.
 
 use std::{fs, path::Path, process::Command};
+
+use tempfile::TempDir;
 
 const CRATE: [(&str, &str); 7] = [
     ("lib.rs", "mod kit;\nmod top;\nmod words;\npub use crate::{top::high::High, words::Word};\n"),
@@ -16,19 +18,28 @@ const CRATE: [(&str, &str); 7] = [
 ];
 const TOP: (&str, &str) = ("top.rs", "//! May use: words.\n\npub(crate) mod high;\n");
 
-/// What the script says of that crate with these files in it.
-fn said(files: &[(&str, &str)]) -> String {
+/// That crate, with these files in it.
+fn a_crate(files: &[(&str, &str)]) -> TempDir {
     let root = tempfile::tempdir().expect("there is a temporary folder");
     for (name, text) in CRATE.iter().chain(&[TOP]).chain(files) {
         let file = root.path().join("src").join(name);
         fs::create_dir_all(file.parent().expect("it is in src")).expect("the folder is our own");
         fs::write(file, text).expect("the folder is our own");
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/rooms");
-    let output = Command::new(script).arg(root.path()).output().expect("there is a python3");
+    root
+}
+
+/// What a script says of a crate; nothing if it finds nothing wrong.
+fn run(script: &str, root: &Path, words: &[&str]) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(script);
+    let output = Command::new(script).arg(root).args(words).output().expect("there is a python3");
     let said = String::from_utf8(output.stderr).expect("paths and names are UTF-8");
     assert_eq!(output.status.success(), said.is_empty(), "{said}");
     said
+}
+
+fn said(files: &[(&str, &str)]) -> String {
+    run("rooms", a_crate(files).path(), &[])
 }
 
 #[track_caller]
@@ -96,6 +107,21 @@ fn a_room_without_its_line_a_module_in_no_room_and_a_circle_are_refused() {
 }
 
 #[test]
+fn a_circle_within_a_room_is_refused_unless_its_head_tells_of_it() {
+    let (low, other) =
+        (("kit/low.rs", "use super::other::Low;"), ("kit/other.rs", "use crate::kit::low;\npub(crate) struct Low;\n"));
+    assert_refused(&[low, other], "src/kit.rs:1: low, other use each other in a circle: ");
+    let head =
+        "//! `low` and `other` are a circle: a test.\n//!\n//! May use: nothing of ours.\n\nmod low;\nmod other;\n";
+    assert_eq!(said(&[low, other, ("kit.rs", head)]), "");
+    let elsewhere = "//! `low` and `other` are tools.\n//!\n//! `low` is in a circle.\n//!\n//! May use: nothing of ours.\n\nmod low;\nmod other;\n";
+    assert_refused(&[low, other, ("kit.rs", elsewhere)], "src/kit.rs:1: low, other use each other in a circle: ");
+    // One that uses its own child, which uses it, is one.
+    let (parent, child) = (("kit/low.rs", "mod child;\nuse child::f;"), ("kit/low/child.rs", "use super::*;"));
+    assert_eq!(said(&[parent, child]), "");
+}
+
+#[test]
 fn arrows_down_comments_strings_and_tests_are_let_through() {
     let low = "//! [`crate::top::High`]\n// use crate::top::High;\n/* crate::top /* crate::top */ crate::top */\n\
                const A: &str = \"use crate::top\\\"::High\"; const B: &str = r#\"\"crate::top\"#;\n\
@@ -105,4 +131,35 @@ fn arrows_down_comments_strings_and_tests_are_let_through() {
     let alone = ("alone.rs", "//! A room in one file.\n//!\n//! May use: top.\n\nuse crate::top::high::High;\n");
     let lib = "mod alone;\nmod kit;\nmod top;\nmod words;\npub mod face { pub use crate::top::high::High; }\n";
     assert_eq!(said(&[("kit/low.rs", low), ("kit/low/tests.rs", tests), alone, ("lib.rs", lib)]), "");
+}
+
+#[test]
+fn the_picture_and_the_page_are_current_until_the_code_changes() {
+    let root = a_crate(&[]);
+    let (docs, page) = (root.path().join("docs"), root.path().join("docs/architecture.md"));
+    fs::create_dir(&docs).expect("the folder is our own");
+    let marks = "Above.\n<!-- The heads of the rooms, by scripts/rooms-picture -->\n<!-- Up to here -->\nBelow.\n";
+    fs::write(&page, marks).expect("the folder is our own");
+    let is_not_current =
+        |said: &str| said.contains("rooms.svg is not what") && said.contains("architecture.md is not what");
+    let check = || run("rooms-picture", root.path(), &["--check"]);
+    assert!(is_not_current(&check()));
+    assert_eq!(run("rooms-picture", root.path(), &[]), "");
+    assert_eq!(check(), "");
+    let text = fs::read_to_string(&page).expect("it was written");
+    assert!(text.starts_with("Above.\n") && text.ends_with("\nBelow.\n"), "{text}");
+    assert!(text.contains("### kit\n\nTools.\n\nMay use: nothing of ours.\n\n### words\n"), "{text}");
+    // top stands on words and words on kit; a third arrow, from top to kit, is there by way of words.
+    let svg = || fs::read_to_string(docs.join("rooms.svg")).expect("it was written");
+    let arrows = || svg().matches("marker-end").count();
+    assert_eq!((svg().matches("<rect").count(), arrows()), (3, 2));
+    let kit = ("top.rs", "//! May use: kit, words.\n\nuse crate::kit::low;\npub(crate) mod high;\n");
+    fs::write(root.path().join("src").join(kit.0), kit.1).expect("the folder is our own");
+    assert!(check().contains("architecture.md is not what"));
+    run("rooms-picture", root.path(), &[]);
+    assert_eq!(arrows(), 2);
+    fs::write(root.path().join("src/words/word.rs"), "pub struct Word;\n").expect("the folder is our own");
+    fs::write(root.path().join("src/words/mod.rs"), "//! May use: kit.\n\npub(crate) mod word;\npub use word::Word;\n")
+        .expect("the folder is our own");
+    assert!(check().contains("rooms.svg is not what"));
 }
