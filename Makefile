@@ -33,7 +33,7 @@ demo-chat: ## a chat of web pages and a GTK window, with notifications by D-Bus:
 	cargo build -p chat
 	scripts/with-display cargo run --quiet -p chat -- $(or $(ARGS),--http-host 127.0.0.1 --http-port 8000)
 
-lint: fmt clippy rustdoc tests-run ## rustfmt, clippy and rustdoc, warnings denied; no test where none is run
+lint: fmt clippy rustdoc tests-run rooms ## rustfmt, clippy and rustdoc, warnings denied; no test where none is run; the rooms of src/ and their picture
 
 fmt:
 	cargo fmt --all --check
@@ -98,9 +98,10 @@ features: ## each crate without features, with each feature alone, with all
 	@scripts/setup demo-gtk
 	scripts/features
 
-generate: ## what Thrift's compiler and protoc make of interfaces, which is checked in
+generate: ## what Thrift's compiler and protoc make of interfaces, and the picture of the rooms, all of which is checked in
 	@scripts/setup generate
 	scripts/generate
+	scripts/rooms-picture
 
 deny: ## licences, bans and sources of all dependencies (needs cargo-deny)
 	cargo deny --workspace check licenses bans sources
