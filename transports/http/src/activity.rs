@@ -6,7 +6,10 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU32, AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed},
+        },
     },
     task::Context,
     time::{Duration, Instant},
@@ -52,6 +55,8 @@ pub(crate) struct Activity {
     pub(crate) upgraded: Upgraded,
     pub(crate) end: Arc<End>,
     pub(crate) rest: Rest,
+    /// Of HTTP/2: all that will ever come was read.
+    all_read: AtomicBool,
     generation: AtomicU32,
     /// Requests whose response has not been handed to the connection in full.
     open: AtomicU32,
@@ -98,6 +103,7 @@ impl Activity {
             peer,
             end: Arc::default(),
             rest: Rest::new(inbox),
+            all_read: AtomicBool::new(false),
             generation: AtomicU32::new(0),
             open: AtomicU32::new(0),
             in_head: AtomicBool::new(true),
@@ -139,6 +145,19 @@ impl Activity {
             self.in_head.store(true, Relaxed);
             self.mark();
         }
+    }
+
+    /// The end was read, on HTTP/2: who waits for more of a body gets to know.
+    pub(crate) fn has_read_all(&self) {
+        self.end.finish();
+        if !self.all_read.swap(true, AcqRel) {
+            self.live_lines().iter().for_each(|line| line.wake_reader());
+        }
+    }
+
+    /// Whether nothing more comes, on HTTP/2. For any thread.
+    pub(crate) fn is_all_read(&self) -> bool {
+        self.all_read.load(Acquire)
     }
 
     /// Bytes have been written. Before the first request that is HTTP/2, whose server speaks first (or an HTTP/1 that is refused).

@@ -128,16 +128,23 @@ impl Coming {
             return Poll::Ready(Some(Err("the client was too slow".into())));
         }
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let polled = Pin::new(body).poll_frame(cx);
+        let mut polled = Pin::new(&mut *body).poll_frame(cx);
+        if polled.is_pending() {
+            self.has_waited = true;
+            self.line.wants_body(self.messages.as_ref().is_some_and(Messages::are_whole), cx);
+            if self.line.is_cut_off() {
+                // The rest may have come since, on another thread.
+                polled = Pin::new(body).poll_frame(cx);
+                if polled.is_pending() {
+                    polled = Poll::Ready(Some(Err("the connection ended within the body".into())));
+                }
+            }
+        }
         self.watched.iter().for_each(|activity| activity.rest.is_wanted());
         if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
             self.body = None;
         }
-        let Poll::Ready(frame) = &polled else {
-            self.has_waited = true;
-            self.line.wants_body(self.messages.as_ref().is_some_and(Messages::are_whole), cx);
-            return Poll::Pending;
-        };
+        let Poll::Ready(frame) = &polled else { return Poll::Pending };
         let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
         if let (Some(messages), Some(data)) = (&mut self.messages, data) {
             messages.came(data);

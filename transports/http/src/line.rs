@@ -126,6 +126,17 @@ impl Line {
         }
     }
 
+    /// Whether the body ends here, even if it isn't whole: the client has ended the connection. To be asked behind [`wants_body`](Self::wants_body).
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.activity.is_all_read()
+    }
+
+    /// Has the reader look again.
+    pub(crate) fn wake_reader(&self) {
+        let reader = self.lock().reader.take();
+        reader.into_iter().for_each(Waker::wake);
+    }
+
     /// So many bytes of the body are there, or its end.
     pub(crate) fn has_body(&self, bytes: usize) {
         let now = Instant::now();

@@ -206,7 +206,7 @@ impl<S: Stream> Read for Io<S> {
                 self.activity.has_read();
             } else if !self.activity.is_sequential() && !read.as_ref().is_err_and(|error| error.kind() != CUT) {
                 // On HTTP/2 hyper would drop what it has read and what it is to send: `Monitor` ends the connection once all is answered.
-                self.activity.end.finish();
+                self.activity.has_read_all();
                 return Poll::Pending;
             }
         } else if self.activity.is_last_look() && self.stream.has_bytes() {

@@ -231,6 +231,42 @@ fn a_body_that_is_cut_off_is_an_error_at_once<L: Net>() {
     }
 }
 
+/// Waits for this on a thread without a loop.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a thread's own");
+    runtime.block_on(future)
+}
+
+fn a_body_that_is_cut_off_over_http2_is_an_error_at_once<L: Net>() {
+    let _watchdog = watchdog();
+    for arguments in util::variants::<L>() {
+        // Also in a handler that reads it on a thread of its own, and in one that has read some of it.
+        let piecewise = async |body: Body| {
+            let mut pieces = body.into_data_stream();
+            let first = pieces.next().await.expect("a piece").expect("it is whole");
+            let (send, rest) = tokio::sync::oneshot::channel();
+            thread::spawn(move || send.send(block_on(pieces.collect::<Vec<_>>())));
+            let rest = rest.await.expect("it ends");
+            let failed = rest.last().is_some_and(Result::is_err);
+            format!("{} and {} more, failed: {failed}", first.len(), rest.len())
+        };
+        let router = Router::new().route("/", post(async |body: Bytes| body.len().to_string()));
+        let hosting = host::<L, _>(HttpServer::new(router.route("/piecewise", post(piecewise))), arguments);
+        for (path, answer) in [("/", "Failed to buffer"), ("/piecewise", "4 and 1 more, failed: true")] {
+            let mut client = Frames::connect(&hosting);
+            client.send(&frames::request(1, path, true));
+            client.send(&frames::frame(frames::DATA, 0, 1, b"body"));
+            client.0.shutdown(Shutdown::Write).expect("it is open");
+            let begin = Instant::now();
+            let said = client.rest();
+            assert!(said.starts_with(answer), "{said}");
+            assert!(begin.elapsed() < Duration::from_millis(900), "{:?}", begin.elapsed());
+        }
+        eventually("all are gone", || hosting.counter("open_connections") == 0);
+        hosting.stop();
+    }
+}
+
 fn a_client_of_a_unix_socket_may_finish_or_go<L: Net>() {
     let _watchdog = watchdog();
     let folder = tempfile::tempdir().expect("a folder");
@@ -604,6 +640,7 @@ on_four_loops! {
     a_quiet_handler_of_a_client_that_has_finished_has_the_idle_time,
     a_tab_that_is_closed_ends_its_stream,
     a_body_that_is_cut_off_is_an_error_at_once,
+    a_body_that_is_cut_off_over_http2_is_an_error_at_once,
     a_client_of_a_unix_socket_may_finish_or_go,
     an_early_response_reaches_a_client_that_sends_all_before_it_reads,
     a_connection_goes_on_behind_a_small_body_that_nobody_read,
