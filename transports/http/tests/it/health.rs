@@ -1,6 +1,12 @@
 //! The health checks, from the first start to the end.
 
-use std::{sync::mpsc, time::Duration};
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpStream},
+    os::unix::net::UnixStream,
+    sync::mpsc,
+    time::Duration,
+};
 
 use crate::util::{PATIENCE, connect, eventually, watchdog};
 use interloop::{Context, EventLoop, NoOptions, Result, Running, Service, Task, Thread, net::Net, task_fn};
@@ -256,6 +262,33 @@ fn every_host_can_be_allowed_by_the_code_and_by_an_option<L: Net>() {
     }
 }
 
+/// Asks, and has finished right behind it.
+fn a_question_with_its_end_right_behind_it_is_answered<L: Net>() {
+    let _watchdog = watchdog();
+    let folder = tempfile::tempdir().expect("there is room");
+    let socket = folder.path().join("health");
+    let (running, addresses) = checked::<L>(Health::new().host("127.0.0.1").port(0).unix(&socket), &[]);
+    let port = addresses.tcp().expect("a port");
+    for round in 0..50 {
+        for path in ["/livez", "/readyz", "/status", "/metrics"] {
+            let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+            let (mut tcp, mut unix) = (String::new(), String::new());
+            let mut stream = TcpStream::connect(port).expect("it listens");
+            stream.write_all(head.as_bytes()).expect("it is open");
+            stream.shutdown(Shutdown::Write).expect("it is open");
+            stream.read_to_string(&mut tcp).expect("it is answered");
+            let mut stream = UnixStream::connect(&socket).expect("it listens");
+            stream.write_all(head.as_bytes()).expect("it is open");
+            stream.shutdown(Shutdown::Write).expect("it is open");
+            stream.read_to_string(&mut unix).expect("it is answered");
+            for said in [tcp, unix] {
+                assert!(said.starts_with("HTTP/1.1 200 OK\r\n"), "round {round}, {path}: {said}");
+            }
+        }
+    }
+    assert_eq!(running.stop().code, 0);
+}
+
 /// curl's: with what it was given, and the status.
 fn curl(arguments: &[&str]) -> String {
     let fixed = ["-sS", "--max-time", "20", "--noproxy", "*", "-o", "/dev/null", "-w", "%{http_version} %{http_code}"];
@@ -292,6 +325,7 @@ interloop_transport_tests::on_loops! {
         what_tells_of_the_service_is_for_hosts_that_are_known,
         every_host_can_be_allowed_by_the_code_and_by_an_option,
         curl_asks_over_http_2_and_a_unix_socket,
+        a_question_with_its_end_right_behind_it_is_answered,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpStream},
+    os::unix::net::UnixStream,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -215,16 +216,36 @@ fn a_client_that_closes_its_half_gets_its_answer<L: Net>() {
     let _watchdog = watchdog();
     for arguments in [&[][..], &["--thrift-workers", "1"]] {
         let hosting = host::<L>(calculator(&Handler::default()), arguments);
-        for protocol in BOTH {
-            let mut stream = hosting.raw();
-            // Three at once.
-            stream.write_all(&framed(&call(protocol, "ping", b"\0")).repeat(3)).expect("it is open");
-            stream.shutdown(Shutdown::Write).expect("it is open");
-            let answers = closed(&stream);
-            assert!(answers.len() > 30 && answers.len().is_multiple_of(3), "{answers:?}");
+        for (protocol, calls) in BOTH.into_iter().flat_map(|protocol| [(protocol, 1), (protocol, 3)]) {
+            for round in 0..50 {
+                let mut stream = hosting.raw();
+                stream.write_all(&framed(&call(protocol, "ping", b"\0")).repeat(calls)).expect("it is open");
+                stream.shutdown(Shutdown::Write).expect("it is open");
+                let answers = closed(&stream);
+                assert!(
+                    answers.len() > 10 * calls && answers.len().is_multiple_of(calls),
+                    "round {round}: {answers:?}"
+                );
+            }
         }
         is_well(hosting, 0);
     }
+}
+
+fn so_does_one_of_a_unix_socket<L: Net>() {
+    let _watchdog = watchdog();
+    let folder = tempfile::tempdir().expect("there is room");
+    let hosting = host::<L>(calculator(&Handler::default()).unix(folder.path().join("socket")), &[]);
+    let Address::Unix(path) = hosting.address() else { panic!("it is a Unix socket") };
+    for round in 0..50 {
+        let mut stream = UnixStream::connect(path).expect("it listens");
+        stream.write_all(&framed(&call(Protocol::Binary, "ping", b"\0"))).expect("it is open");
+        stream.shutdown(Shutdown::Write).expect("it is open");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("it is answered");
+        assert!(answer.len() > 10, "round {round}: {answer:?}");
+    }
+    hosting.stop();
 }
 
 fn a_reset_in_the_middle_does_no_harm<L: Net>() {
@@ -523,6 +544,7 @@ crate::util::on_each_loop! {
     arguments_of_other_types_are_refused_and_the_connection_goes_on,
     a_message_that_is_cut_short_is_dropped,
     a_client_that_closes_its_half_gets_its_answer,
+    so_does_one_of_a_unix_socket,
     a_reset_in_the_middle_does_no_harm,
     a_message_that_comes_drop_by_drop_is_cut_off,
     a_connection_that_stands_idle_is_closed,

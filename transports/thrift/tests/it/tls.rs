@@ -4,7 +4,7 @@
 pub mod certificates;
 use std::{
     io::{Read, Write},
-    net::TcpListener,
+    net::{Shutdown, TcpListener},
     path::Path,
     process::{Command, Stdio},
     sync::mpsc,
@@ -101,6 +101,34 @@ fn what_is_no_handshake_is_closed_and_others_are_served<L: Net>() {
     assert_eq!((rest(silent), rest(half)), (Vec::new(), Vec::new()));
     eventually("both are counted", || hosting.counter("tls_handshake_failures") == 2);
     hosting.stop();
+}
+
+/// Calls, and says goodbye right behind it, or only closes its half.
+fn a_client_that_has_said_goodbye_is_answered<L: Net>() {
+    let _watchdog = watchdog();
+    for arguments in [&[][..], &["--thrift-workers", "1"]] {
+        let (ca, hosting) = secure::<L>(&Handler::default(), arguments);
+        for round in 0..50 {
+            for (goodbye, calls) in [(true, 1), (false, 1), (true, 3)] {
+                let mut client = ca.connect(hosting.port());
+                client.write_all(&PING.repeat(calls)).expect("it is open");
+                if goodbye {
+                    client.conn.send_close_notify();
+                }
+                client.flush().expect("it is open");
+                if !goodbye {
+                    client.sock.shutdown(Shutdown::Write).expect("it is open");
+                }
+                let mut answers = Vec::new();
+                // Without a goodbye from the client there need be none from the server.
+                let read = client.read_to_end(&mut answers);
+                assert!(read.is_ok() || !goodbye, "round {round}: {read:?}");
+                assert_eq!(answers, PONG.repeat(calls), "round {round}, goodbye: {goodbye}");
+            }
+        }
+        eventually("all are gone", || hosting.counter("open_connections") == 0);
+        hosting.stop();
+    }
 }
 
 fn a_reload_reads_the_certificate_again<L: Net>() {
@@ -329,6 +357,7 @@ crate::util::on_each_loop! {
     what_is_no_handshake_is_closed_and_others_are_served,
     a_reload_reads_the_certificate_again,
     a_stop_answers_what_has_come_and_says_goodbye,
+    a_client_that_has_said_goodbye_is_answered,
 }
 
 #[test]
