@@ -129,6 +129,7 @@ macro_rules! with_net {
             a_reader_is_told_of_the_end_that_came_with_the_last_bytes,
             a_watched_pipe_says_when_it_can_be_read_and_written,
             urgent_data_is_told,
+            the_ends_of_connections_that_nobody_reads_are_told,
             a_timer_wakes_a_loop_at_rest,
             timers_run_beside_sockets,
             a_flood_of_posts_starves_no_socket,

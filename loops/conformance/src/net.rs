@@ -1,7 +1,7 @@
 //! Sockets and readiness.
 
 use std::{
-    fs,
+    fmt, fs,
     future::{Future, poll_fn},
     io::{self, Read, Write},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
@@ -22,6 +22,7 @@ use interloop::{
     Remote,
     net::{Accept, Address, AsyncRead, AsyncWrite, Bound, Interest, Net, Watch},
 };
+use interloop_listen::{End, Ends};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::{
@@ -375,6 +376,70 @@ pub fn urgent_data_is_told<L: Net>(subject: &Subject<L>) {
         drop(theirs);
         let _ = ours.read(&mut [0; 1]);
     });
+}
+
+/// A server learns how its clients end their connections while nobody reads them: by `Ends` of interloop-listen, an epoll instance in the loop. That one has
+/// finished is told, as is that one is gone, each once and whenever it comes; what clients send is not.
+pub fn the_ends_of_connections_that_nobody_reads_are_told<L: Net>(subject: &Subject<L>) {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    on(subject, async |trial: Trial<L>| {
+        let ends = Ends::new(&trial.cx).unwrap_or_else(|error| panic!("an epoll instance can't be watched: {error}"));
+        let handle = ends.handle();
+        let (mut listener, address) = trial.listen();
+        for round in 0..3 {
+            for how in [Ending::Finishes, Ending::Resets, Ending::FinishesAndResets] {
+                let mut client = TcpStream::connect(address).expect("it listens");
+                let (stream, _) = trial.must("a client is not accepted", listener.accept()).await;
+                let end = Arc::<End>::default();
+                let watched = handle.watch(L::socket(&stream), &end);
+                let watched = watched.unwrap_or_else(|error| panic!("a connection can't be watched: {error}"));
+                client.write_all(b"what nobody reads").expect("it is connected");
+                let polled = poll_fn(|cx| Poll::Ready(ends.poll(cx))).await;
+                assert!(polled.is_ok(), "a watched epoll instance broke: {polled:?}");
+                assert!(!end.is_finished(), "a client that sends is said to have finished");
+                let wrong = format!("in round {round} it is not told that a client {how}");
+                if how != Ending::Resets {
+                    client.shutdown(Shutdown::Write).expect("it is connected");
+                    trial.must(&wrong, told(&ends, || end.is_finished())).await;
+                    assert!(!end.is_broken(), "a client that has finished is said to be gone");
+                }
+                if how != Ending::Finishes {
+                    SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("it is a socket");
+                    drop(client);
+                    trial.must(&wrong, told(&ends, || end.is_broken())).await;
+                }
+                drop(watched);
+            }
+        }
+    });
+}
+
+/// Comes to an end once this holds, of what is told.
+async fn told<W: Watch>(ends: &Ends<W>, mut holds: impl FnMut() -> bool) -> io::Result<()> {
+    poll_fn(|cx| {
+        ends.poll(cx)?;
+        if holds() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    })
+    .await
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Finishes,
+    Resets,
+    FinishesAndResets,
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Finishes => "finishes",
+            Self::Resets => "resets",
+            Self::FinishesAndResets => "finishes and then resets",
+        })
+    }
 }
 
 fn tcp_pair() -> (TcpStream, TcpStream) {

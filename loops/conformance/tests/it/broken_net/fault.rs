@@ -23,6 +23,7 @@ pub(crate) enum Fault {
     TellsThatItCanBeWrittenOnce,
     TellsReadinessWithoutEnd,
     IsSilentAboutUrgentData,
+    TellsThatItCanBeReadOnce,
     KeepsOneTimer,
     BeginsTimersAnewBesideSockets,
     StarvesSockets,

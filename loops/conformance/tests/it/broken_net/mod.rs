@@ -103,6 +103,8 @@ broken! {
     tells_readiness_without_end(TellsReadinessWithoutEnd)
         fails a_watched_pipe_says_when_it_can_be_read_and_written: "a full socket is said to be ready";
     is_silent_about_urgent_data(IsSilentAboutUrgentData) fails urgent_data_is_told: "urgent data is not told";
+    tells_that_it_can_be_read_once(TellsThatItCanBeReadOnce)
+        fails the_ends_of_connections_that_nobody_reads_are_told: "it is not told that a client";
     keeps_one_timer(KeepsOneTimer) fails a_timer_wakes_a_loop_at_rest: "a timer of 60ms is lost";
     begins_timers_anew_beside_sockets(BeginsTimersAnewBesideSockets)
         fails timers_run_beside_sockets: "is lost: it does not ring";

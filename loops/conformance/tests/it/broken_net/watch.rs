@@ -15,12 +15,13 @@ use super::fault::{Fault, Shared};
 pub(crate) struct FaultyWatch {
     inner: ReactorWatch,
     shared: Rc<Shared>,
+    was_read: Cell<bool>,
     was_full: Cell<bool>,
 }
 
 impl FaultyWatch {
     pub(crate) fn new(inner: ReactorWatch, shared: &Rc<Shared>) -> Self {
-        Self { inner, shared: shared.clone(), was_full: Cell::new(false) }
+        Self { inner, shared: shared.clone(), was_read: Cell::new(false), was_full: Cell::new(false) }
     }
 }
 
@@ -32,6 +33,7 @@ impl Watch for FaultyWatch {
     fn poll_ready(&self, interest: Interest, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match (self.shared.fault, interest) {
             (Fault::IsSilentAboutUrgentData, Interest::Urgent) => Poll::Pending,
+            (Fault::TellsThatItCanBeReadOnce, Interest::Read) if self.was_read.get() => Poll::Pending,
             (Fault::TellsThatItCanBeWrittenOnce, Interest::Write) if self.was_full.get() => Poll::Pending,
             (Fault::TellsReadinessWithoutEnd, Interest::Write) if self.was_full.get() => Poll::Ready(Ok(())),
             _ => self.inner.poll_ready(interest, cx),
@@ -39,8 +41,10 @@ impl Watch for FaultyWatch {
     }
 
     fn clear(&self, interest: Interest) {
-        if interest == Interest::Write {
-            self.was_full.set(true);
+        match interest {
+            Interest::Read => self.was_read.set(true),
+            Interest::Write => self.was_full.set(true),
+            _ => {}
         }
         self.inner.clear(interest);
     }
