@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper_util::server::conn::auto::Builder;
 use interloop::Requested;
-use interloop_listen::{FAREWELL, Seat, last_call};
+use interloop_listen::{Seat, last_call};
 use tower_service::Service;
 
 use crate::{
@@ -253,9 +253,7 @@ impl Monitor {
         if activity.end.is_broken() || !activity.is_sequential() && activity.is_through() {
             return true;
         }
-        // A client of HTTP/2 finishes streams: one that finishes the connection, by which it could say what it has room for, hardly waits for more.
-        let limit = if activity.is_sequential() { activity.server.limits.idle } else { Some(FAREWELL) };
-        let Some(limit) = limit else { return false };
+        let Some(limit) = activity.server.limits.idle else { return false };
         let timer = self.finished.get_or_insert_with(|| {
             let mut timer = Timer::new(&activity.server.timers);
             timer.set(limit);

@@ -94,8 +94,13 @@ pub(crate) struct Io<S> {
     heard: bool,
     /// Whether, and how, its end is looked for.
     end: Option<io::Result<Watched>>,
+    /// What is left to be sent of a ping, over HTTP/2: see [`Io::poll_probe`].
+    probe: &'static [u8],
     linger: Option<Linger>,
 }
+
+/// A ping of HTTP/2.
+const PROBE: &[u8] = b"\0\0\x08\x06\0\0\0\0\0finished";
 
 /// What may still be read of a connection that is closed, so that its client gets to read the response: see [`Io::poll_linger`].
 struct Linger {
@@ -113,7 +118,7 @@ const TURN: usize = 16;
 
 impl<S> Io<S> {
     pub(crate) fn new(stream: S, activity: Arc<Activity>) -> Self {
-        Self { stream, activity, heard: false, end: None, linger: None }
+        Self { stream, activity, heard: false, end: None, probe: PROBE, linger: None }
     }
 
     fn has_written(&self, cx: &Poller<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -141,7 +146,7 @@ impl<S: Stream> Io<S> {
     /// polled.
     fn look_for_end(&mut self, cx: &mut Poller<'_>) -> io::Result<()> {
         let activity = &self.activity;
-        if activity.is_between_requests() || activity.end.is_finished() {
+        if activity.is_between_requests() || activity.end.is_broken() {
             return Ok(());
         }
         if self.end.is_none()
@@ -152,10 +157,28 @@ impl<S: Stream> Io<S> {
                 log::debug!(target: &activity.server.target, "the end of a connection can't be watched: {error}");
             }
         }
-        if self.stream.has_said_goodbye(cx)? {
+        if !activity.end.is_finished() && self.stream.has_said_goodbye(cx)? {
             activity.end.finish();
         }
         Ok(())
+    }
+
+    /// A client of HTTP/2 that has finished may have closed the connection, too, which doesn't show until something is sent to it: then its system resets the
+    /// connection. One that still reads gets a ping, which it can't answer. Only where hyper has flushed, thus between two frames.
+    fn poll_probe(&mut self, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
+        while !self.probe.is_empty() {
+            let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, self.probe))?;
+            self.probe = &self.probe[sent..];
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    /// What has begun to be sent by itself goes before all else.
+    fn poll_rest_of_probe(&mut self, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
+        if self.probe.len() == PROBE.len() { Poll::Ready(Ok(())) } else { self.poll_probe(cx) }
     }
 
     /// To close while the client still sends would reset the connection, and the response might be lost on the way: the rest is read and thrown away, to a
@@ -218,6 +241,7 @@ impl<S: Stream> Read for Io<S> {
 
 impl<S: Stream> Write for Io<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Poller<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_rest_of_probe(cx))?;
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.has_written(cx, polled)
     }
@@ -227,6 +251,7 @@ impl<S: Stream> Write for Io<S> {
         cx: &mut Poller<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_rest_of_probe(cx))?;
         let mut whole = [0; SMALL];
         let polled = match gather(bufs, &mut whole) {
             Some(whole) => Pin::new(&mut self.stream).poll_write(cx, whole),
@@ -247,6 +272,9 @@ impl<S: Stream> Write for Io<S> {
             return self.activity.upgraded.write(cx, polled);
         }
         self.look_for_end(cx)?;
+        if polled.is_ready() && self.activity.is_all_read() && !self.activity.is_between_requests() {
+            let _ = self.poll_probe(cx)?;
+        }
         polled
     }
 

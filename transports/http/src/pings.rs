@@ -65,7 +65,8 @@ impl Future for WhileOpen {
     /// It is polled with each request that begins.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if this.activity.is_between_requests() {
+        // Who has finished can't answer.
+        if this.activity.is_between_requests() || this.activity.is_all_read() {
             return Poll::Pending;
         }
         let known = this.is_set && this.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));

@@ -55,7 +55,7 @@ use crate::{
 /// else.
 ///
 /// A client that closes its half of the connection gets all that it has asked for; a handler that is at work then has the idle timeout to complete its
-/// response, over HTTP/2 a second. When a client resets its connection, its handlers are dropped. (On Linux; elsewhere a client of HTTP/1 that closes its half is taken for one
+/// response. When a client resets its connection, its handlers are dropped; a client of HTTP/2 that has closed it, rather than its half, is told apart by a ping. (On Linux; elsewhere a client of HTTP/1 that closes its half is taken for one
 /// that has left.) A handler may answer before it has read the request's body: the client gets the response even if it sends all of the body first, up to
 /// 64 MiB in 10 s.
 ///

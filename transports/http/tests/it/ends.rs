@@ -517,17 +517,68 @@ fn what_was_asked_over_http2_before_the_client_finished_is_answered<L: Net>() {
     }
 }
 
-fn a_quiet_stream_of_http2_has_a_second_once_its_client_has_finished<L: Net>() {
+fn a_quiet_stream_of_http2_has_the_idle_time_once_its_client_has_finished<L: Net>() {
     let _watchdog = watchdog();
-    let work = Work::new();
-    let hosting = hosted::<L>(&work, &[]);
-    let mut client = Frames::connect(&hosting);
-    client.send(&frames::request(1, "/stream", false));
-    client.until(frames::DATA);
-    client.0.shutdown(Shutdown::Write).expect("it is open");
-    eventually("it is dropped", || work.count() == 0);
-    eventually("it is gone", || hosting.counter("open_connections") == 0);
-    hosting.stop();
+    for arguments in util::variants::<L>() {
+        let work = Work::new();
+        let arguments = [&["--http-idle-timeout", "400ms"], *arguments].concat();
+        let hosting = hosted::<L>(&work, &arguments);
+        let mut client = Frames::connect(&hosting);
+        client.send(&frames::request(1, "/stream", false));
+        client.until(frames::DATA);
+        let begin = Instant::now();
+        client.0.shutdown(Shutdown::Write).expect("it is open");
+        eventually("it is dropped", || work.count() == 0);
+        let took = begin.elapsed();
+        assert!(took > Duration::from_millis(300) && took < Duration::from_secs(10), "{took:?}");
+        eventually("it is gone", || hosting.counter("open_connections") == 0);
+        hosting.stop();
+    }
+}
+
+fn a_client_of_http2_that_has_finished_is_answered_by_a_handler_that_takes_its_time<L: Net>() {
+    let _watchdog = watchdog();
+    for arguments in util::variants::<L>() {
+        let work = Work::new();
+        let arguments = [&["--http-ping-interval", "200ms", "--http-ping-timeout", "200ms"], *arguments].concat();
+        let hosting = hosted::<L>(&work, &arguments);
+        let mut client = Frames::connect(&hosting);
+        client.send(&[frames::request(1, "/slow", false), frames::request(3, "/slow", false)].concat());
+        client.0.shutdown(Shutdown::Write).expect("it is open");
+        eventually("both are at work", || work.count() == 2);
+        // It can't answer pings, either.
+        thread::sleep(Duration::from_millis(1500));
+        work.gate.add_permits(2);
+        assert_eq!(client.rest(), "slowslow");
+        hosting.stop();
+    }
+}
+
+fn a_client_of_http2_that_has_closed_its_connection_is_gone<L: Net>() {
+    let _watchdog = watchdog();
+    for arguments in util::variants::<L>() {
+        let work = Work::new();
+        let hosting = hosted::<L>(&work, arguments);
+        for path in ["/slow", "/stream"] {
+            for at_once in [false, true] {
+                let mut client = Frames::connect(&hosting);
+                // All that is there is read: an end with something unread would be a reset.
+                while client.until(frames::SETTINGS).flags == 0 {}
+                client.send(&frames::request(1, path, false));
+                if !at_once {
+                    eventually("it is at work", || work.count() == 1);
+                    if path == "/stream" {
+                        client.until(frames::DATA);
+                    }
+                }
+                let begin = Instant::now();
+                drop(client);
+                eventually("it is dropped", || work.count() == 0 && hosting.counter("open_connections") == 0);
+                assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+            }
+        }
+        hosting.stop();
+    }
 }
 
 fn an_early_response_over_http2_comes_before_the_stream_is_given_up<L: Net>() {
@@ -629,7 +680,9 @@ fn a_drain_sends_connections_of_http2_away_and_loses_no_request<L: Net>() {
 
 on_four_loops! {
     what_was_asked_over_http2_before_the_client_finished_is_answered,
-    a_quiet_stream_of_http2_has_a_second_once_its_client_has_finished,
+    a_quiet_stream_of_http2_has_the_idle_time_once_its_client_has_finished,
+    a_client_of_http2_that_has_finished_is_answered_by_a_handler_that_takes_its_time,
+    a_client_of_http2_that_has_closed_its_connection_is_gone,
     an_early_response_over_http2_comes_before_the_stream_is_given_up,
     a_connection_of_http2_that_asks_for_nothing_is_told_that_it_ends,
     a_drain_says_so_by_each_response_and_loses_no_request,
