@@ -2,13 +2,14 @@
 
 use std::{
     fmt,
+    io::{self, Write},
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::Arc,
 };
 
 use interloop::panic_message;
-use thrift::{ApplicationErrorKind, server::TProcessor};
+use thrift::{ApplicationError, ApplicationErrorKind, server::TProcessor};
 
 use crate::{
     skim::{self, Kind, Limits, Protocol},
@@ -67,15 +68,23 @@ impl Call {
 
     /// Has it answered.
     pub(crate) fn process(&self, processor: &dyn TProcessor, bytes: &[u8], limits: &Limits) -> Outcome {
-        let mut answer = Vec::new();
+        let mut paper =
+            Paper { protocol: self.protocol, answer: Vec::new(), is_doubted: false, is_written_again: false };
         let processed = catch_unwind(AssertUnwindSafe(|| {
             let mut from = wire::input(self.protocol, bytes, bytes.len(), limits);
-            processor.process(&mut *from, &mut *wire::output(self.protocol, &mut answer))
+            processor.process(&mut *from, &mut *wire::output(self.protocol, &mut paper))
         }));
+        let is_of_no_method = paper.is_doubted && !paper.is_written_again;
+        let answer = paper.answer;
         let (mut answer, end) = match processed {
             // A oneway method, also one that was called like any other, as some clients do: they wait for no answer, and would take it for that of their next call.
             Ok(Ok(())) if answer.is_empty() => (answer, End::Returned),
             Ok(Ok(())) => self.judge(answer, limits),
+            // Of a oneway method, or of none.
+            Ok(Err(_)) if is_of_no_method => match wire::read_exception(self.protocol, &answer, limits) {
+                Some(error) if !is_before_any_method(&error) => (Vec::new(), failed(error.kind, error.message)),
+                _ => self.judge(answer, limits),
+            },
             Ok(Err(error)) => {
                 let (kind, text) = blame(error);
                 (self.refuse(kind, text.clone()), failed(kind, text))
@@ -111,6 +120,47 @@ impl Call {
         };
         (answer, end)
     }
+}
+
+/// Where an answer is written.
+///
+/// What Thrift's compiler makes has each method with an answer write its exceptions itself. Those of oneway methods are written by what calls them, which says
+/// nothing of that: an answer that their clients take for that of their next call, if they have called like any other. So an exception fails to be sent at
+/// first: a method then fails with that, and what has called it writes again. Else it was no method's. (A oneway method that panics, called like any other, can't
+/// be told from others: it is answered.)
+struct Paper {
+    protocol: Protocol,
+    answer: Vec<u8>,
+    is_doubted: bool,
+    is_written_again: bool,
+}
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.is_doubted {
+            // The first one stands.
+            self.is_written_again = true;
+        } else {
+            self.answer.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let is_exception =
+            || skim::header(self.protocol, &self.answer).is_some_and(|header| header.kind == Kind::Exception);
+        if self.is_doubted || !is_exception() {
+            return Ok(());
+        }
+        self.is_doubted = true;
+        Err(io::Error::other("an exception is sent by what has called the method"))
+    }
+}
+
+/// Whether there is no such method, or its arguments can't be read. Thrift's own crate shows errors of the latter kind as they are.
+fn is_before_any_method(error: &ApplicationError) -> bool {
+    let unread = ["ProtocolError {", "TransportError {"].iter().any(|what| error.message.starts_with(what));
+    error.kind == ApplicationErrorKind::UnknownMethod || (error.kind == ApplicationErrorKind::Unknown && unread)
 }
 
 fn failed(kind: ApplicationErrorKind, text: String) -> End {

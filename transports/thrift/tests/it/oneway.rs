@@ -91,6 +91,37 @@ fn a_oneway_method_has_no_answer_however_it_is_called<L: Net>() {
     }
 }
 
+fn nor_has_one_that_fails<L: Net>() {
+    let _watchdog = watchdog();
+    for arguments in [&[][..], &["--thrift-workers", "2"]] {
+        let hosting = host::<L>(both(&Handler::default()), arguments);
+        for (protocol, is_framed) in PROTOCOLS.into_iter().flat_map(|protocol| [(protocol, true), (protocol, false)]) {
+            let call =
+                |name: &str, kind, sequence, field| framed(message(protocol, name, kind, sequence, field), is_framed);
+            let (ask, answer) = (TMessageType::Call, TMessageType::Reply);
+            let calls = [
+                call("note", ask, 1, Some("fail")),
+                call("ping", ask, 2, None),
+                call("Calculator:note", ask, 3, Some("refuse")),
+                call("note", TMessageType::OneWay, 4, Some("fail")),
+                call("ping", ask, 5, None),
+            ];
+            let answers = [call("ping", answer, 2, None), call("ping", answer, 5, None)];
+            assert_eq!(exchanged(&hosting, &calls), answers.concat(), "{protocol:?}, framed: {is_framed}");
+            // What there is not, and what can't be read, is answered: who calls waits for that.
+            for (name, field) in [("nothing", None), ("act", None), ("act", Some("fail")), ("act", Some("refuse"))] {
+                let calls = [call(name, ask, 1, field), call("ping", ask, 2, None)];
+                let answers = exchanged(&hosting, &calls);
+                let pong = call("ping", answer, 2, None);
+                assert!(answers.len() > pong.len() + 10 && answers.ends_with(&pong), "{name}: {answers:?}");
+            }
+        }
+        assert_eq!(hosting.counter(r#"errors{method="note"}"#), 8);
+        assert_eq!(hosting.counter(r#"errors{method="Calculator:note"}"#), 4);
+        hosting.stop();
+    }
+}
+
 fn a_oneway_call_that_can_not_be_read_has_no_answer_either<L: Net>() {
     let _watchdog = watchdog();
     let hosting = host::<L>(both(&Handler::default()), &[]);
@@ -166,6 +197,7 @@ fn nor_does_a_client_on_a_loop<L: Net>() {
 
 crate::util::on_each_loop! {
     a_oneway_method_has_no_answer_however_it_is_called,
+    nor_has_one_that_fails,
     a_oneway_call_that_can_not_be_read_has_no_answer_either,
     nor_does_a_client_on_a_loop,
 }

@@ -76,6 +76,11 @@ impl CalculatorSyncHandler for Handler {
 
     fn handle_note(&self, text: String) -> thrift::Result<()> {
         assert_ne!(text, "panic");
+        match &*text {
+            "fail" => return Err("it failed".into()),
+            "refuse" => return Err(thrift::new_application_error(ApplicationErrorKind::InternalError, "no")),
+            _ => {}
+        }
         self.notes.lock().expect("no panic").push(text);
         Ok(())
     }
