@@ -60,7 +60,7 @@ pub(super) struct Driver {
     limits: Limits,
     phase: Phase,
     leave: Leave,
-    /// What goes out behind the peer's close frame. tungstenite sends no more messages then, though RFC 6455 has them sent until our close frame (5.5.1).
+    /// What goes out behind the peer's close frame, or its end. tungstenite sends no more messages then, though RFC 6455 has them sent until our close frame (5.5.1).
     behind: Vec<u8>,
     /// The peer takes nothing at the moment: then nothing is read either, since answers to pings would pile up.
     blocked: bool,
@@ -175,7 +175,11 @@ impl Driver {
         let (code, reason) = match error {
             Error::Capacity(_) => (1009, "the message is too long"),
             Error::Utf8(_) => (1007, "the text is not UTF-8"),
-            Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => return self.lose(),
+            // The peer has finished without a close frame, and may read on. What the handler still says goes out as behind one.
+            Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
+                self.queues.end_incoming(None);
+                return self.leave(Leave { for_handler: true, ..Leave::default() });
+            }
             Error::Protocol(_) => (1002, "this is not the protocol"),
             _ => return self.lose(),
         };
@@ -234,7 +238,7 @@ impl Driver {
         }
     }
 
-    /// Whether the peer has closed the socket, and our close frame is the answer to that.
+    /// Whether the peer has closed the socket, and our close frame is the answer to that, or has ended the connection.
     fn is_answer(&self) -> bool {
         matches!(self.phase, Phase::Leaving) && self.leave.with.is_none()
     }

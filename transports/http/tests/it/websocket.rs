@@ -302,6 +302,57 @@ fn what_is_said_before_a_close_goes_out<L: Net>() {
     }
 }
 
+fn what_is_said_before_an_end_without_a_close_goes_out<L: Net>() {
+    let _watchdog = watchdog();
+    for arguments in variants::<L>() {
+        let hosting = hosting::<L>(arguments);
+        let texts: Vec<_> = (b'0'..=b'9').map(|digit| frame(0x81, &[digit])).collect();
+        for _ in 0..20 {
+            let mut stream = connect(&hosting, "/echo");
+            stream.write_all(&texts.concat()).expect("it is open");
+            stream.shutdown(Shutdown::Write).expect("it is open");
+            for digit in b'0'..=b'9' {
+                assert_eq!(read_frame(&mut stream), (0x81, vec![digit]));
+            }
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).expect("it is closed");
+            assert_eq!(rest, b"");
+        }
+        // One that listens to nobody has the time that a close has.
+        let deaf = connect(&hosting, "/deaf");
+        deaf.shutdown(Shutdown::Write).expect("it is open");
+        let begin = Instant::now();
+        eventually("all are gone", || hosting.counter("open_connections") == 0);
+        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+        hosting.stop();
+    }
+}
+
+fn what_comes_with_the_handshake_is_heard<L: Net>() {
+    let _watchdog = watchdog();
+    for arguments in variants::<L>() {
+        let hosting = hosting::<L>(arguments);
+        let key = "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==";
+        let head = format!("GET /echo HTTP/1.1\r\nhost: x\r\n{key}\r\nsec-websocket-version: 13\r\n\r\n");
+        for (end, finishes) in [(frame(0x88, b"\x03\xe8"), false), (frame(0x88, b"\x03\xe8"), true), (Vec::new(), true)]
+        {
+            let mut stream = TcpStream::connect(hosting.port()).expect("it listens");
+            stream.set_read_timeout(Some(PATIENCE)).expect("it is a socket");
+            let frames = [frame(0x81, b"early"), frame(0x89, b"ping"), end].concat();
+            stream.write_all(&[head.as_bytes(), &frames].concat()).expect("it is open");
+            if finishes {
+                stream.shutdown(Shutdown::Write).expect("it is open");
+            }
+            let mut said = Vec::new();
+            stream.read_to_end(&mut said).expect("it is closed");
+            let end = said.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head") + 4;
+            let said = &said[end..];
+            assert!(said.windows(7).any(|bytes| bytes == b"\x81\x05early"), "{:?}", said.escape_ascii().to_string());
+        }
+        hosting.stop();
+    }
+}
+
 fn what_is_said_before_the_stop_goes_out<L: Net>() {
     let _watchdog = watchdog();
     let hosting = hosting::<L>(&[]);
@@ -363,6 +414,8 @@ fn codes_that_no_close_frame_may_have_are_refused<L: Net>() {
 
 crate::util::on_each_loop! {
     what_is_said_before_a_close_goes_out,
+    what_is_said_before_an_end_without_a_close_goes_out,
+    what_comes_with_the_handshake_is_heard,
     what_is_said_before_the_stop_goes_out,
     a_handler_that_goes_on_keeps_neither_a_place_nor_the_stop,
     a_handler_that_goes_on_has_the_idle_time,
