@@ -57,6 +57,8 @@ pub(crate) struct Activity {
     pub(crate) rest: Rest,
     /// Of HTTP/2: all that will ever come was read.
     all_read: AtomicBool,
+    /// Of HTTP/1: the connection ends with the response that is on, whatever the client sends behind its request.
+    closes: AtomicBool,
     generation: AtomicU32,
     /// Requests whose response has not been handed to the connection in full.
     open: AtomicU32,
@@ -104,6 +106,7 @@ impl Activity {
             end: Arc::default(),
             rest: Rest::new(inbox),
             all_read: AtomicBool::new(false),
+            closes: AtomicBool::new(false),
             generation: AtomicU32::new(0),
             open: AtomicU32::new(0),
             in_head: AtomicBool::new(true),
@@ -209,6 +212,16 @@ impl Activity {
     pub(crate) fn may_be_sent_more(&self, heard: bool) -> bool {
         let unread = self.in_head.load(Relaxed) && heard;
         !self.is_given_away() && (self.is_farewell() || self.rest.is_left() || unread || !self.is_sequential())
+    }
+
+    /// The response that is on is the last one.
+    pub(crate) fn set_closes(&self) {
+        self.closes.store(true, Relaxed);
+    }
+
+    /// Whether the client may have sent more than was answered, and knows nothing of the end yet.
+    pub(crate) fn closes(&self) -> bool {
+        self.closes.load(Relaxed) && !self.is_given_away()
     }
 
     /// What comes and goes from now on is no HTTP.

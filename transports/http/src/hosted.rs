@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -93,6 +93,9 @@ where
         let open = self.activity.begin(request.version(), span);
         let has_body = !http_body::Body::is_end_stream(request.body());
         self.activity.rest.begin(has_body && request.headers().contains_key(header::EXPECT));
+        if request.version() <= Version::HTTP_10 || says_close(request.headers()) {
+            self.activity.set_closes();
+        }
         let limit = server.limits.body_size;
         // Over HTTP/1 only what has a body may have to wait for more than the connection does.
         let line = (!open.is_sequential()).then(|| Line::new(&self.activity));
@@ -182,6 +185,8 @@ where
             open.give_away();
         } else if is_last && open.is_sequential() {
             close(&mut response);
+        } else if says_close(response.headers()) {
+            open.set_closes();
         }
         response.body().open.span.answered(response.status());
         server.counts.responded(response.status());
@@ -249,7 +254,14 @@ fn too_large<B>(open: Open, line: Option<Arc<Line>>) -> Response<Answer<B>> {
     response
 }
 
-fn close<B>(response: &mut Response<B>) {
+/// Whether this is the last of a connection.
+fn says_close(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.any(|value| value.split(',').any(|word| word.trim().eq_ignore_ascii_case("close")))
+}
+
+fn close<B>(response: &mut Response<Answer<B>>) {
+    response.body().open.set_closes();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
 }
 

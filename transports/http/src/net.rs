@@ -282,7 +282,12 @@ impl<S: Stream> Write for Io<S> {
         if self.linger.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         }
-        if self.linger.is_some() || self.activity.may_be_sent_more(self.heard) {
+        // At the stop nobody is waited for who has nothing to say.
+        let says_more = || !self.activity.server.shutdown.is_requested() || self.stream.has_bytes();
+        if self.linger.is_some()
+            || self.activity.may_be_sent_more(self.heard)
+            || (self.activity.closes() && says_more())
+        {
             ready!(self.poll_linger(cx));
         }
         Poll::Ready(Ok(()))

@@ -405,25 +405,25 @@ fn a_client_that_sends_for_ever_what_nobody_wants_is_cut_off<L: Net>() {
 }
 
 /// HTTP/2, by hand.
-mod frames {
-    pub(super) const DATA: u8 = 0;
-    pub(super) const HEADERS: u8 = 1;
-    pub(super) const RST_STREAM: u8 = 3;
-    pub(super) const SETTINGS: u8 = 4;
-    pub(super) const PING: u8 = 6;
-    pub(super) const GOAWAY: u8 = 7;
+pub(crate) mod frames {
+    pub(crate) const DATA: u8 = 0;
+    pub(crate) const HEADERS: u8 = 1;
+    pub(crate) const RST_STREAM: u8 = 3;
+    pub(crate) const SETTINGS: u8 = 4;
+    pub(crate) const PING: u8 = 6;
+    pub(crate) const GOAWAY: u8 = 7;
 
-    pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
         let length = &(payload.len() as u32).to_be_bytes()[1..];
         [length, &[kind, flags], &stream.to_be_bytes(), payload].concat()
     }
 
-    pub(super) fn hello() -> Vec<u8> {
+    pub(crate) fn hello() -> Vec<u8> {
         [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(SETTINGS, 0, 0, b"")].concat()
     }
 
     /// A request's head: `GET` or `POST` of a path, over HTTP, to the host `x`.
-    pub(super) fn request(stream: u32, path: &str, with_body: bool) -> Vec<u8> {
+    pub(crate) fn request(stream: u32, path: &str, with_body: bool) -> Vec<u8> {
         let method = if with_body { 0x83 } else { 0x82 };
         let path = [&[0x04, path.len() as u8][..], path.as_bytes()].concat();
         let fields = [&[method, 0x86][..], &path, b"\x41\x01x"].concat();
@@ -432,18 +432,18 @@ mod frames {
 }
 
 /// A client of HTTP/2, which reads frame after frame.
-struct Frames(TcpStream);
+pub(crate) struct Frames(pub(crate) TcpStream);
 
 #[derive(Debug)]
-struct Frame {
-    kind: u8,
-    flags: u8,
-    stream: u32,
-    payload: Vec<u8>,
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl Frames {
-    fn connect(hosting: &Hosting) -> Self {
+    pub(crate) fn connect(hosting: &Hosting) -> Self {
         let stream = TcpStream::connect(hosting.port()).expect("it listens");
         stream.set_read_timeout(Some(util::PATIENCE)).expect("it is a socket");
         let mut this = Self(stream);
@@ -451,12 +451,12 @@ impl Frames {
         this
     }
 
-    fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).expect("the connection is open");
     }
 
     /// None at the end.
-    fn next(&mut self) -> Option<Frame> {
+    pub(crate) fn next(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
         match self.0.read(&mut head[..1]).expect("the connection is not reset, nor silent") {
             0 => return None,
@@ -469,7 +469,7 @@ impl Frames {
     }
 
     /// The next frame of this kind; those before it are passed over, but for pings, which are answered.
-    fn until(&mut self, kind: u8) -> Frame {
+    pub(crate) fn until(&mut self, kind: u8) -> Frame {
         loop {
             let frame = self.next().unwrap_or_else(|| panic!("the connection ended before a frame of kind {kind}"));
             if frame.kind == kind {
@@ -482,7 +482,7 @@ impl Frames {
     }
 
     /// The bodies of all that comes until the end.
-    fn rest(mut self) -> String {
+    pub(crate) fn rest(mut self) -> String {
         let mut bodies = Vec::new();
         while let Some(frame) = self.next() {
             if frame.kind == frames::DATA {

@@ -11,6 +11,7 @@ mod ends;
 mod events;
 mod floods;
 mod health;
+mod hostile;
 mod limits;
 mod listening;
 mod metrics;
