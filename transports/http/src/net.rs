@@ -89,7 +89,9 @@ pub(crate) trait Alarm {
 
 /// A connection that leaves marks of what it does. It is an open one until this is dropped: after an upgrade too, when it belongs to a handler.
 pub(crate) struct Io<S> {
+    // Dropped first.
     stream: S,
+    _release: Release,
     activity: Arc<Activity>,
     heard: bool,
     /// Whether, and how, its end is looked for.
@@ -118,7 +120,15 @@ const TURN: usize = 16;
 
 impl<S> Io<S> {
     pub(crate) fn new(stream: S, activity: Arc<Activity>) -> Self {
-        Self { stream, activity, heard: false, end: None, probe: PROBE, linger: None }
+        Self {
+            stream,
+            _release: Release(activity.clone()),
+            activity,
+            heard: false,
+            end: None,
+            probe: PROBE,
+            linger: None,
+        }
     }
 
     fn has_written(&self, cx: &Poller<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -135,9 +145,12 @@ impl<S> Io<S> {
     }
 }
 
-impl<S> Drop for Io<S> {
+/// Gives the place of a connection back. A descriptor that was lent to it is taken back then: so its own has to be closed by now.
+struct Release(Arc<Activity>);
+
+impl Drop for Release {
     fn drop(&mut self) {
-        self.activity.upgraded.release();
+        self.0.upgraded.release();
     }
 }
 

@@ -86,6 +86,7 @@ fn without_descriptors_health_checks_are_answered() {
         // Somebody else would take what there is.
         starved.connect(&served.into()).expect("the system answers");
         eventually("it complains", || !LINES.0.lock().expect("no panic here").is_empty());
+        let begin = std::time::Instant::now();
         for client in clients {
             client.connect(&address.into()).expect("the system answers");
             let mut client = Client::new(std::net::TcpStream::from(client));
@@ -94,6 +95,8 @@ fn without_descriptors_health_checks_are_answered() {
             client.stream().shutdown(std::net::Shutdown::Both).expect("it is open");
             std::mem::forget(client);
         }
+        // Each is taken back before anybody else gets it.
+        assert!(begin.elapsed() < std::time::Duration::from_secs(8), "{:?}", begin.elapsed());
         drop(_hoard);
         assert_eq!(running.stop().code, 0);
     });
