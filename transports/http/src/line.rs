@@ -28,6 +28,8 @@ pub(crate) struct Line {
     activity: Arc<Activity>,
     state: Mutex<State>,
     cut: AtomicBool,
+    /// The stream's future is gone.
+    ended: AtomicBool,
     /// Of the stream's future, which goes when it is cut.
     stream: AtomicWaker,
 }
@@ -75,6 +77,7 @@ impl Line {
             activity: activity.clone(),
             state: Mutex::new(state),
             cut: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             stream: AtomicWaker::new(),
         });
         activity.has_line(&line);
@@ -90,6 +93,11 @@ impl Line {
 
     pub(crate) fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Acquire)
+    }
+
+    /// The future of the stream is gone: hyper holds no more of the answer than it has to.
+    pub(crate) fn has_ended(&self) {
+        self.ended.store(true, Ordering::Release);
     }
 
     /// The future of the stream is polled.
@@ -186,7 +194,12 @@ impl Line {
     pub(crate) fn look(&self, now: Instant, is_over: bool) -> Found {
         let mut state = self.lock();
         if self.is_cut() {
-            return if state.given > 0 { Found::Stuck } else { Found::Rest(None) };
+            return match state.given {
+                0 => Found::Rest(None),
+                _ if self.ended.load(Ordering::Acquire) => Found::Stuck,
+                // Among many that are busy it may not have had its turn.
+                _ => Found::Rest(Some(Duration::ZERO)),
+            };
         }
         if is_over && (state.given > 0 || state.body.is_on()) {
             return Found::TooLate;

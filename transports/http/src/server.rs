@@ -455,8 +455,9 @@ where
     let seats = Seats::new(settings.place.connections, server.counts.open_connections.clone());
     #[cfg(feature = "tls")]
     let tls = secure::open(cx, settings.tls.as_ref())?;
-    let mut listeners = listen(host, &settings.place, addresses).await?;
+    // Before anybody knows where it listens.
     let spare = settings.with_spare.then(Spare::new).transpose()?;
+    let mut listeners = listen(host, &settings.place, addresses).await?;
     let lent = Cell::new(false);
     let spawn = |(stream, peer): (H::Stream, Peer)| {
         server.counts.connections.add(1);

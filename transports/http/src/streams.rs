@@ -46,9 +46,17 @@ impl Future for Stream {
             line.is_polled(cx);
             if line.is_cut() {
                 this.future = None;
+                line.has_ended();
             }
         }
         this.future.as_mut().map_or(Poll::Ready(()), |future| future.as_mut().poll(cx))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.future = None;
+        self.line.iter().for_each(|line| line.has_ended());
     }
 }
 
