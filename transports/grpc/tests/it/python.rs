@@ -58,8 +58,45 @@ fn a_client_of_another_language_is_served<L: Net>() {
     }
 }
 
+/// Says what became of calls with so many bytes.
+const SENDS: &str = "
+import grpc, sys
+from google.protobuf.wrappers_pb2 import BytesValue
+options = [('grpc.max_receive_message_length', -1), ('grpc.max_send_message_length', -1)]
+say = grpc.insecure_channel('127.0.0.1:' + sys.argv[1], options=options).unary_unary('/test.Echo/Say')
+for length in sys.argv[2:]:
+    try:
+        answer = say(BytesValue(value=b'x' * int(length)).SerializeToString(), timeout=20)
+        print(len(BytesValue.FromString(answer).value))
+    except grpc.RpcError as error:
+        print(error.code().name)
+";
+
+fn a_call_of_three_mebibytes_is_refused_where_two_are_allowed<L: Net>() {
+    let _watchdog = watchdog();
+    let (one, three) = (1 << 20, 3 << 20);
+    for (arguments, expected) in [
+        (&["--grpc-max-body-size", "2MiB"][..], format!("RESOURCE_EXHAUSTED\n{one}\n")),
+        (&[], format!("{three}\n{one}\n")),
+    ] {
+        let hosting = host::<L>(arguments);
+        let client = Command::new(PYTHON)
+            .args(["-c", SENDS])
+            .arg(hosting.port().port().to_string())
+            .args([three, one].map(|length: u32| length.to_string()))
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdin(Stdio::null())
+            .output()
+            .expect("there is a python3");
+        let said = String::from_utf8_lossy(&client.stdout);
+        assert_eq!(said, expected, "{arguments:?}: {}", String::from_utf8_lossy(&client.stderr));
+        assert_eq!(hosting.running.stop().code, 0);
+    }
+}
+
 crate::util::on_each_loop! {
     a_client_of_another_language_is_served,
+    a_call_of_three_mebibytes_is_refused_where_two_are_allowed,
 }
 
 #[cfg(feature = "tls")]
