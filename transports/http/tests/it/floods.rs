@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::util::{connect, eventually, hi, host, watchdog};
+use crate::util::{PATIENCE, connect, eventually, hi, host, watchdog};
 use interloop::net::Net;
 use interloop_http::HttpServer;
 use interloop_own_process::own_process_of_thread;
@@ -24,7 +24,11 @@ fn resident() -> u64 {
 }
 
 /// Has a client send pieces of bytes without end, while others are served, for a while or until it is thrown out. Says whether it was.
-fn flood<L: Net>(habits: Habits, mut piece: impl FnMut(u32) -> Vec<u8> + Send) -> bool {
+fn flood<L: Net>(habits: Habits, piece: impl FnMut(u32) -> Vec<u8> + Send) -> bool {
+    flood_for::<L>(Duration::from_millis(1500), habits, piece)
+}
+
+fn flood_for<L: Net>(time: Duration, habits: Habits, mut piece: impl FnMut(u32) -> Vec<u8> + Send) -> bool {
     let hosting = host::<L, _>(HttpServer::new(hi()), &[]);
     let port = hosting.port();
     assert_eq!(connect(port).get("/").body, "hi");
@@ -45,7 +49,7 @@ fn flood<L: Net>(habits: Habits, mut piece: impl FnMut(u32) -> Vec<u8> + Send) -
         });
         let begin = Instant::now();
         let mut other = connect(port);
-        while begin.elapsed() < Duration::from_millis(1500) {
+        while begin.elapsed() < time {
             let asked = Instant::now();
             assert_eq!(other.get("/").body, "hi");
             assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
@@ -104,7 +108,8 @@ fn pings_without_end<L: Net>() {
 fn a_head_without_end<L: Net>() {
     own_process_of_thread(|| {
         let _watchdog = watchdog();
-        let thrown_out = flood::<L>(Habits::default(), |number| match number {
+        // The rest is read for a while, and thrown away.
+        let thrown_out = flood_for::<L>(PATIENCE, Habits::default(), |number| match number {
             0 => frame(HEADERS, LAST, 1, &block("GET", "/", &[])),
             _ => frame(CONTINUATION, 0, 1, &[&[0, 1, b'x', 100][..], &[b'y'; 100]].concat()),
         });
