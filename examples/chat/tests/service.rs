@@ -6,6 +6,7 @@ use std::{
 };
 
 use interloop::testing::{RunningTest, TestService};
+use socket2::SockRef;
 use tungstenite::{Error, Message, WebSocket, client::IntoClientRequest, http::HeaderValue, protocol::CloseFrame};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -119,6 +120,8 @@ fn pages_of_other_origins_are_not_let_in() {
 fn who_is_too_slow_is_told_so_and_others_are_not_kept_waiting() {
     let test = start();
     let stream = TcpStream::connect(test.tcp("http")).unwrap();
+    // Else the system keeps megabytes for it, which take their time to be said.
+    SockRef::from(&stream).set_recv_buffer_size(4096).unwrap();
     let mut slow = Page::open(&test, stream, None).unwrap();
     slow.say("Slow");
     test.wait_until("it is in", || test.counter("http.messages_received") == 1);
