@@ -51,6 +51,7 @@ tests-run:
 	scripts/tests-run
 
 rooms:
+	@scripts/setup rooms
 	scripts/rooms
 	scripts/rooms-picture --check
 
