@@ -402,6 +402,7 @@ impl Lifecycle {
             Event::Start => self.start(),
             Event::LoopStarted(id, incarnation) => self.loop_started(id, incarnation),
             Event::LoopEnded(id, incarnation, result) => self.loop_ended(id, incarnation, result),
+            Event::LoopStuck(id, incarnation) => self.loop_stuck(id, incarnation),
             Event::TaskReady(id, incarnation) => self.task_ready(id, incarnation),
             Event::TaskEnded(id, incarnation, outcome) => self.task_ended(id, incarnation, outcome),
             Event::ShutdownRequested(reason) => self.request_stop(reason),

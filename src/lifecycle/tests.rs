@@ -446,6 +446,28 @@ fn a_loop_that_does_not_act_on_a_cancel_is_left_behind_with_all_its_tasks() {
 }
 
 #[test]
+fn a_loop_that_was_stuck_before_its_cancel_has_less_time() {
+    let mut tasks = vec![task("db", &[]), task("http", &[0]), task("ui", &[])];
+    tasks[2].event_loop = 1;
+    let mut rig = Rig::up(plan(tasks));
+    // Nothing is to be cancelled.
+    assert_eq!(rig.does(Event::LoopStuck(0, 1)), []);
+    rig.stop();
+    rig.ends(2, Outcome::Ok);
+    assert_eq!(rig.does(Event::LoopStuck(0, 1)), []);
+    rig.at(10_000);
+    // Of an incarnation before.
+    assert_eq!(rig.does(Event::LoopStuck(0, 0)), []);
+    rig.at(10_300);
+    assert_eq!(rig.does(Event::LoopStuck(0, 1))[0], AbandonLoop(0, 1));
+    assert_eq!(rig.states(), [Abandoned, Abandoned, Stopped]);
+    // It is known.
+    assert_eq!(rig.does(Event::LoopStuck(0, 1)), []);
+    rig.does(Event::LoopEnded(1, 1, Ok(())));
+    assert_eq!((rig.ending().code(), rig.ending().abandoned), (124, true));
+}
+
+#[test]
 fn when_the_time_for_the_whole_stop_is_over_order_does_not_matter() {
     let mut plan = plan(vec![task("db", &[]), task("http", &[0])]);
     plan.shutdown_timeout = seconds(4);

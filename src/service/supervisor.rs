@@ -4,6 +4,7 @@
 
 mod farewell;
 pub(crate) mod outside;
+mod stuck;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
@@ -19,7 +20,10 @@ use std::{
 use log::Level;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use self::outside::{Label, Lane, Outside};
+use self::{
+    outside::{Label, Lane, Outside},
+    stuck::Stuck,
+};
 use crate::{
     Phase, Reason, Report, ServiceHandle, State, StuckLoop, Transition,
     channel::{shared::Shared, this_thread},
@@ -94,6 +98,8 @@ pub(super) struct SupervisedLoop {
     stop_by: Option<Instant>,
     /// It has left its loop, and is to be gone by then: its incarnation, and how it left.
     leaves: Option<(Instant, u32, Result<(), String>, Busy)>,
+    /// It was stuck when it was to act on a cancel or a stop.
+    stuck: Option<Stuck>,
     /// While its thread starts, or is to end.
     busy: Busy,
 }
@@ -114,6 +120,7 @@ impl SupervisedLoop {
             start_timeout,
             stop_by: None,
             leaves: None,
+            stuck: None,
             busy: Busy::default(),
         }
     }
@@ -257,6 +264,7 @@ impl Supervisor {
             };
             actions.extend(self.give_up_starting());
             actions.extend(self.give_up_leaving());
+            actions.extend(self.give_up_stuck());
         }
     }
 
@@ -393,7 +401,8 @@ impl Supervisor {
         };
         let late = self.starting.values().map(|(deadline, _)| *deadline);
         let leaving = self.loops.iter().filter_map(|l| l.leaves.as_ref().map(|(deadline, ..)| *deadline));
-        let late = late.chain(leaving).chain(self.outside.look()).min();
+        let stuck = self.loops.iter().filter_map(|l| l.stuck.as_ref().map(|stuck| stuck.until));
+        let late = late.chain(leaving).chain(stuck).chain(self.outside.look()).min();
         self.busy = Busy::default();
         let told = match due.into_iter().chain(for_threads).chain(late).min() {
             // The handle held here keeps the channel open, so this can't fail.
@@ -516,6 +525,30 @@ impl Supervisor {
         self.handle_event(Event::LoopEnded(id, incarnation, ended))
     }
 
+    /// A loop that was stuck when it was cancelled, and still is, is not waited for any longer.
+    fn give_up_stuck(&mut self) -> Vec<Action> {
+        let now = Instant::now();
+        let mut actions = Vec::new();
+        for id in 0..self.loops.len() {
+            let l = &mut self.loops[id];
+            if let Some(stuck) = l.stuck.take_if(|stuck| stuck.until <= now)
+                && stuck.still_holds(&l.shared)
+            {
+                actions.extend(self.handle_event(Event::LoopStuck(id, stuck.incarnation)));
+            }
+        }
+        actions
+    }
+
+    /// This loop is to act on a cancel, or on a stop that can't wait.
+    fn look_whether_stuck(&mut self, id: LoopId) {
+        let incarnation = self.incarnation_of(id);
+        let l = &mut self.loops[id];
+        if l.stuck.is_none() {
+            l.stuck = Stuck::find(&l.shared, incarnation);
+        }
+    }
+
     fn perform(&mut self, action: Action) {
         match action {
             Action::StartLoop(id, incarnation) => self.start_loop(id, incarnation),
@@ -524,6 +557,9 @@ impl Supervisor {
                 let deadline = Instant::now().checked_add(deadline.saturating_sub(self.now()));
                 self.loops[id].busy = self.handle.clock().busy();
                 self.loops[id].stop_by = deadline;
+                if deadline.is_some_and(|by| by <= Instant::now() + LEAST) {
+                    self.look_whether_stuck(id);
+                }
                 let shared = &self.loops[id].shared;
                 let wakers = shared.stop_quietly(reason, deadline);
                 self.ring(id);
@@ -533,7 +569,10 @@ impl Supervisor {
             Action::CloseLoop(id) => self.terminate(id),
             Action::StartTask(id, incarnation) => self.start_task(id, incarnation),
             Action::AskTask(id, _, reason, deadline) => self.ask(id, reason, self.started.checked_add(deadline)),
-            Action::CancelTask(id, _) => self.cancel(id),
+            Action::CancelTask(id, _) => {
+                self.cancel(id);
+                self.look_whether_stuck(self.tasks[id].event_loop);
+            }
             Action::CloseTask(id) => self.close_task(id),
             Action::Transition(transition) => self.announce(&transition),
             Action::AllStarted => {
@@ -789,7 +828,7 @@ impl Supervisor {
         if let Some(leave) = self.on_abandoned.take() {
             self.outside.flush();
             if left {
-                self.outside.settle(Instant::now() + outside::STUCK);
+                self.outside.settle(Instant::now() + LAST_WORDS);
                 leave(&report);
             }
         }
@@ -857,5 +896,9 @@ fn no_thread(handle: &ServiceHandle, what: &str, asked: std::io::Result<()>) {
         log::error!(target: handle.name(), "there is no thread {what}: {error}");
     }
 }
+/// How long the log has, at the end, past a thread that was left behind: the service has taken all its time already.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+/// How long a loop has to act on a cancel, or on a stop that can't wait.
+const LEAST: Duration = Duration::from_secs(1);
 /// How long tasks have to stop after the supervisor has died.
 const DYING: Duration = Duration::from_secs(10);

@@ -218,6 +218,20 @@ impl Lifecycle {
         }
     }
 
+    /// The loop can't act on a cancel, or on a stop that can't wait.
+    pub(super) fn loop_stuck(&mut self, id: LoopId, incarnation: u32) {
+        let Some(l) = self.loops.get(id).filter(|l| l.incarnation == incarnation) else { return };
+        let is_cancelled = |task: &TaskId| self.tasks[*task].cancelled.is_some();
+        let is_late = || self.forced.is_some() || self.stop.as_ref().is_some_and(|stop| stop.deadline <= self.now);
+        let is_due = match l.state {
+            LoopState::Stopping => is_late(),
+            state => state.has_thread() && self.graph.on_loop(id).iter().any(is_cancelled),
+        };
+        if is_due {
+            self.abandon_loop(id);
+        }
+    }
+
     /// The loop has ended for good.
     pub(super) fn close_loop(&mut self, id: LoopId) {
         if !matches!(self.loops[id].state, LoopState::Ended | LoopState::Abandoned) {

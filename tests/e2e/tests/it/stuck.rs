@@ -25,13 +25,13 @@ fn a_gauge_that_blocks_is_named_and_keeps_no_signal_from_its_effect() {
 }
 
 /// A service with a task that writes to stderr itself, until that is full and the task hangs; and that stderr, which nobody reads.
-fn hanging() -> (process::Child, io::PipeReader) {
+fn hanging(stop_timeout: Duration, arguments: &[&str]) -> (process::Child, io::PipeReader) {
     let (reader, writer) = io::pipe().expect("a pipe");
     let mut command = Command::new(binary("faulty"));
-    // Nothing of the bystander, whose lines would wait, too.
     command
-        .args(["--fault-kind", "print", "--log-level", "error"])
-        .env("STOP_TIMEOUT_MS", "1000")
+        .args(["--fault-kind", "print"])
+        .args(arguments)
+        .env("STOP_TIMEOUT_MS", stop_timeout.as_millis().to_string())
         .stdin(process::Stdio::null());
     let child = command.stderr(writer).spawn().expect("it starts");
     let begun = Instant::now();
@@ -65,19 +65,26 @@ fn kill(child: &process::Child, signal: Signal) {
 
 #[test]
 fn a_task_that_hangs_in_writing_to_stderr_is_left_behind_in_time() {
-    watched(|| {
-        let (child, reader) = hanging();
-        kill(&child, Signal::TERM);
-        let (code, took, log) = end(child, reader);
-        assert_eq!(code, Some(124), "{log}");
-        assert!(took < Duration::from_secs(3), "{took:?}");
-    });
+    // With nothing of the bystander, whose lines would wait, too; and with all that the service logs.
+    for level in ["error", "debug"] {
+        for (stop_timeout, shutdown_timeout) in [(2, "10s"), (10, "2s")] {
+            watched(|| {
+                let arguments = ["--log-level", level, "--shutdown-timeout", shutdown_timeout];
+                let (child, reader) = hanging(Duration::from_secs(stop_timeout), &arguments);
+                kill(&child, Signal::TERM);
+                let (code, took, log) = end(child, reader);
+                assert_eq!(code, Some(124), "{log}");
+                // The time that it has, 0.2 s to act on the cancel, and at most 0.25 s for the log.
+                assert!(took < Duration::from_millis(2800), "{took:?} {level} {shutdown_timeout}");
+            });
+        }
+    }
 }
 
 #[test]
 fn a_second_signal_cancels_at_once_even_if_stderr_is_full() {
     watched(|| {
-        let (child, reader) = hanging();
+        let (child, reader) = hanging(Duration::from_secs(10), &["--log-level", "error"]);
         kill(&child, Signal::TERM);
         // The same within 250 ms would count once.
         thread::sleep(Duration::from_millis(300));

@@ -1,0 +1,41 @@
+//! Loops that were stuck already when their time to act on a cancel, or on a stop, began: they get less of it.
+
+use std::time::{Duration, Instant};
+
+use crate::{channel::shared::Shared, kit::clock::clock};
+
+/// A thread that has been at one thing for so long is stuck.
+const STUCK: Duration = Duration::from_secs(1);
+/// How long such a loop has to act, where another has a second.
+const LEFT: Duration = Duration::from_millis(200);
+
+/// What the thread of such a loop is at.
+pub(crate) struct Stuck {
+    at: At,
+    /// Until when it may come back.
+    pub(super) until: Instant,
+    pub(super) incarnation: u32,
+}
+
+/// Which code it runs, since when, in which turn.
+type At = (usize, Duration, u64);
+
+impl Stuck {
+    /// If this loop is stuck now.
+    pub(super) fn find(shared: &Shared, incarnation: u32) -> Option<Self> {
+        let at = at(shared);
+        // Code of the loop's own may be its sleep.
+        let is_stuck = at.0 != 0 && clock().saturating_sub(at.1) >= STUCK;
+        is_stuck.then(|| Self { at, until: Instant::now() + LEFT, incarnation })
+    }
+
+    /// Whether it has not come back since.
+    pub(super) fn still_holds(&self, shared: &Shared) -> bool {
+        self.at == at(shared)
+    }
+}
+
+fn at(shared: &Shared) -> At {
+    let seen = shared.doing();
+    (seen.number, seen.since, shared.turns())
+}
