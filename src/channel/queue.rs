@@ -10,20 +10,30 @@
 //!    before; they need no ordering beside the fences, and either fence alone is not enough. In a flood the flag is up, and posters only read it: with
 //!    a swap each, they would tear its cache line from each other.
 //! 3. [`Bell::set_notify`] raises the flag and notifies always, also when the flag is up: that notification may have gone to the one before.
-//! 4. Accepting an item or giving it back is one atomic step with [`Queue::close`].
+//! 4. A notify that panics has woken nobody, perhaps: whoever [was asked to know](Bell::on_panic) has it called again, and the flag stays up. Where there is
+//!    nobody, it goes down: the next poster notifies again.
+//! 5. Accepting an item or giving it back is one atomic step with [`Queue::close`].
 
 #[cfg(feature = "metrics")]
 use std::time::Duration;
-use std::{fmt, sync::Arc};
+use std::{
+    fmt, mem,
+    sync::{Arc, OnceLock},
+};
 
 use concurrent_queue::{ConcurrentQueue, PushError};
 
 #[cfg(feature = "metrics")]
 use crate::kit::clock::clock;
-use crate::kit::sync::{AtomicBool, AtomicU8, Mutex, Ordering, figure, full_fence, lock};
+use crate::kit::{
+    panics::catch,
+    sync::{AtomicBool, AtomicU8, Mutex, Ordering, figure, full_fence, lock},
+};
 
 /// Wakes the loop from any thread.
 pub(crate) type Notify = Arc<dyn Fn() + Send + Sync>;
+/// Is told what a notify has said that panicked.
+type OnPanic = Box<dyn Fn(String) + Send + Sync>;
 
 /// The flag and the notify of the wake protocol. On cache lines of its own: posters write it, and a turn reads what stands beside it before each job.
 #[repr(align(128))]
@@ -33,6 +43,7 @@ pub(crate) struct Bell {
     #[cfg(feature = "metrics")]
     rung_at: figure::AtomicU64,
     notify: Mutex<Option<Notify>>,
+    on_panic: OnceLock<OnPanic>,
 }
 
 impl Bell {
@@ -42,6 +53,7 @@ impl Bell {
             #[cfg(feature = "metrics")]
             rung_at: figure::AtomicU64::new(0),
             notify: Mutex::new(None),
+            on_panic: OnceLock::new(),
         }
     }
 
@@ -92,12 +104,41 @@ impl Bell {
         self.notify();
     }
 
+    /// After a notify has panicked: notifies once more, unless a turn has begun since.
+    pub(crate) fn ring_again(&self) {
+        if self.is_rung() {
+            self.notify();
+        } else {
+            self.ring();
+        }
+    }
+
+    /// Has this told when a notify panics, by whichever thread has called it. The first one stays.
+    pub(crate) fn on_panic(&self, told: impl Fn(String) + Send + Sync + 'static) {
+        let _ = self.on_panic.set(Box::new(told));
+    }
+
     fn notify(&self) {
         // Called outside the lock: the notify is the adapter's code.
-        let notify = lock(&self.notify).clone();
-        if let Some(notify) = notify {
-            notify();
+        let Some(notify) = lock(&self.notify).clone() else { return };
+        if let Some(told) = self.on_panic.get() {
+            // Dropped in there, too: it may be the last one.
+            if let Err(panic) = catch(move || notify()) {
+                told(panic);
+            }
+            return;
         }
+        let lower = LowerOnPanic(self);
+        notify();
+        mem::forget(lower);
+    }
+}
+
+struct LowerOnPanic<'a>(&'a Bell);
+
+impl Drop for LowerOnPanic<'_> {
+    fn drop(&mut self) {
+        self.0.lower();
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) enum Message {
     LoopLeaves(LoopId, u32, Result<(), String>),
     /// The thread of this incarnation of a loop has nothing left to do but to end.
     LoopIsGone(LoopId, u32),
+    /// The notify of this loop has panicked with these words.
+    NotifyPanicked(LoopId, String),
     /// For the main thread to do.
     ForMain(MainJob),
     /// USR1: the status table to the log.

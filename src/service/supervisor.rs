@@ -2,6 +2,7 @@
 //!
 //! It waits for nobody: it does no I/O, and runs no code that isn't ours. What does goes to another thread: see [`outside`].
 
+mod deaf;
 mod farewell;
 pub(crate) mod outside;
 mod stuck;
@@ -21,6 +22,7 @@ use log::Level;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::{
+    deaf::Hearing,
     outside::{Label, Lane, Outside},
     stuck::Stuck,
 };
@@ -100,6 +102,8 @@ pub(super) struct SupervisedLoop {
     leaves: Option<(Instant, u32, Result<(), String>, Busy)>,
     /// It was stuck when it was to act on a cancel or a stop.
     stuck: Option<Stuck>,
+    /// Whether it hears its notify.
+    hearing: Hearing,
     /// While its thread starts, or is to end.
     busy: Busy,
 }
@@ -121,6 +125,7 @@ impl SupervisedLoop {
             stop_by: None,
             leaves: None,
             stuck: None,
+            hearing: Hearing::default(),
             busy: Busy::default(),
         }
     }
@@ -265,6 +270,7 @@ impl Supervisor {
             actions.extend(self.give_up_starting());
             actions.extend(self.give_up_leaving());
             actions.extend(self.give_up_stuck());
+            self.wake_the_deaf();
         }
     }
 
@@ -354,6 +360,7 @@ impl Supervisor {
                     return self.handle_event(Event::LoopEnded(id, incarnation, ended));
                 }
             }
+            Message::NotifyPanicked(id, panic) => self.notify_panicked(id, &panic),
             Message::ForMain(job) => {
                 if let Some(main) = &self.main
                     && let Err(mpsc::SendError(job)) = main.send(job)
@@ -402,7 +409,8 @@ impl Supervisor {
         let late = self.starting.values().map(|(deadline, _)| *deadline);
         let leaving = self.loops.iter().filter_map(|l| l.leaves.as_ref().map(|(deadline, ..)| *deadline));
         let stuck = self.loops.iter().filter_map(|l| l.stuck.as_ref().map(|stuck| stuck.until));
-        let late = late.chain(leaving).chain(stuck).chain(self.outside.look()).min();
+        let deaf = self.loops.iter().filter_map(|l| l.hearing.next());
+        let late = late.chain(leaving).chain(stuck).chain(deaf).chain(self.outside.look()).min();
         self.busy = Busy::default();
         let told = match due.into_iter().chain(for_threads).chain(late).min() {
             // The handle held here keeps the channel open, so this can't fail.
@@ -490,13 +498,6 @@ impl Supervisor {
     /// A line of the service's own.
     fn log(&self, level: Level, text: impl FnOnce() -> String) {
         self.outside.log(level, self.handle.name(), text);
-    }
-
-    /// Has the loop look at its mailbox.
-    fn ring(&self, id: LoopId) {
-        let shared = self.loops[id].shared.clone();
-        let label = Label::of("the notify of loop", shared.name());
-        self.outside.push(Lane::Loop(id), label, move || shared.queue.bell.ring());
     }
 
     /// The loop's thread has nothing left to do: it is waited for until the system has ended it.
@@ -629,7 +630,10 @@ impl Supervisor {
         if let Some(deadline) = Instant::now().checked_add(l.start_timeout) {
             self.starting.insert(id, (deadline, incarnation));
         }
+        l.hearing = Hearing::default();
         let events = self.handle.events().clone();
+        let told = events.clone();
+        l.shared.queue.bell.on_panic(move |panic| told.tell(Message::NotifyPanicked(id, panic)));
         if l.main_thread && self.main.is_none() {
             let why = "it needs the main thread: use Service::run".to_owned();
             return events.send(Event::LoopEnded(id, incarnation, Err(why)));
@@ -660,6 +664,9 @@ impl Supervisor {
             (Some(stuck), 0) => stuck,
             (_, number) => {
                 let polling = match number {
+                    0 if self.loops[id].hearing.is_deaf() => {
+                        "a sleep from which its notify, which panics, does not wake it".to_owned()
+                    }
                     0 => "its own events".to_owned(),
                     this_thread::JOB => "a job".to_owned(),
                     number => self.tasks.get(number - 1).map_or_else(String::new, |task| format!("task {}", task.name)),

@@ -187,6 +187,89 @@ fn a_notify_that_blocks_or_panics() {
     });
 }
 
+/// A loop whose notify panics so often, once it is armed with that number.
+#[derive(Clone, Default)]
+struct Nervous(Arc<AtomicUsize>);
+
+impl EventLoop for Nervous {
+    const NAME: &'static str = "nervous";
+    type Options = NoOptions;
+    type Native = ();
+
+    fn drive(self, _: NoOptions, mut mailbox: Mailbox<Self>, started: impl FnOnce(&Mailbox<Self>, ())) -> Result {
+        let (driver, left) = (thread::current(), self.0.clone());
+        mailbox.set_notify(move || {
+            if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+                panic!("not now");
+            }
+            driver.unpark();
+        });
+        started(&mailbox, ());
+        loop {
+            match mailbox.turn() {
+                Turn::Stop => return Ok(()),
+                Turn::Again => {}
+                Turn::Idle => thread::park(),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_notify_that_panicked_is_called_again_and_no_post_is_lost() {
+    watched(|| {
+        let (panics, log) = (Arc::new(AtomicUsize::new(0)), Log::default());
+        let mut service = service(&log);
+        let native = service.event_loop("io", Nervous(panics.clone())).remote();
+        service.task("sleeper", quiet_resident::<Nervous>()).on("io");
+        let running = up(service);
+        for round in 1..=3 {
+            // At rest: a call has been answered, and the loop has looked once more.
+            native.call(|()| ()).wait(SOON).unwrap();
+            let ran = Arc::new(AtomicUsize::new(0));
+            panics.store(round, Ordering::SeqCst);
+            for _ in 0..100 {
+                let ran = ran.clone();
+                // The panic isn't the caller's.
+                native.post(move |()| _ = ran.fetch_add(1, Ordering::SeqCst)).unwrap();
+            }
+            native.call(|()| ()).wait(SOON).unwrap();
+            assert_eq!(ran.load(Ordering::SeqCst), 100);
+        }
+        assert_eq!(running.warnings().len(), 0);
+        let report = stops(running, &log);
+        assert_eq!((report.code, report.to_string()), (0, "stopped gracefully (test)".to_owned()));
+    });
+}
+
+#[test]
+fn a_loop_whose_notify_goes_on_panicking_is_named_until_it_wakes_up() {
+    watched(|| {
+        let (panics, log) = (Arc::new(AtomicUsize::new(0)), Log::default());
+        let mut service = service(&log);
+        let native = service.event_loop("io", Nervous(panics.clone())).remote();
+        let running = up(service);
+        native.call(|()| ()).wait(SOON).unwrap();
+        panics.store(usize::MAX, Ordering::SeqCst);
+        let answer = native.call(|()| 7);
+        let until = |wanted: &str| {
+            let begun = Instant::now();
+            while running.warnings().iter().map(ToString::to_string).collect::<String>() != wanted {
+                assert!(begun.elapsed() < SOON, "{:?}", running.warnings());
+                thread::yield_now();
+            }
+        };
+        until("loop io: it is stuck: its notify has panicked, and 8 more calls did not wake it up");
+        // Some calls, with pauses between them.
+        let called = usize::MAX - panics.load(Ordering::SeqCst);
+        assert!((8..20).contains(&called), "{called}");
+        panics.store(0, Ordering::SeqCst);
+        assert_eq!(answer.wait(SOON), Ok(7));
+        until("");
+        assert_eq!(stops(running, &log).code, 0);
+    });
+}
+
 #[test]
 fn a_notify_that_blocks_while_others_call_the_loop() {
     watched(|| {

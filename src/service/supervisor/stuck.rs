@@ -10,7 +10,7 @@ const STUCK: Duration = Duration::from_secs(1);
 const LEFT: Duration = Duration::from_millis(200);
 
 /// What the thread of such a loop is at.
-pub(crate) struct Stuck {
+pub(super) struct Stuck {
     at: At,
     /// Until when it may come back.
     pub(super) until: Instant,
