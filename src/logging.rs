@@ -120,6 +120,11 @@ impl Log for Queued {
     }
 }
 
+/// Whether the logger of this process is ours.
+pub(crate) fn is_ours() -> bool {
+    queue::installed().is_some()
+}
+
 /// Gives the log the time to write what a panic has said: the process may be about to end.
 pub(crate) fn after_panic() {
     let Some(queue) = queue::installed() else { return };

@@ -19,7 +19,7 @@ use super::{
     shared::Shared,
     this_thread,
 };
-use crate::kit::{clock::Wakes, panics::panic_message, trace::Span};
+use crate::kit::{clock::Wakes, panics::{panic_message, say}, trace::Span};
 
 pin_project! {
     pub(crate) struct Hosted<F: Future, E: FnOnce(Ended<F::Output>)> {
@@ -67,7 +67,7 @@ impl<F: Future, E: FnOnce(Ended<F::Output>)> Hosted<F, E> {
             Err(panic) => Ended::Panicked(panic_message(panic)),
         };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| end(ended))) {
-            log::error!("panicked at the end of a future: {}", panic_message(panic));
+            say(format_args!("panicked at the end of a future: {}", panic_message(panic)));
         }
         this.loop_.future_ends();
         this.wakes.end();

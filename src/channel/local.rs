@@ -18,7 +18,7 @@ use super::{
     shared::Shared,
     this_thread::{self, Label},
 };
-use crate::kit::{clock::Busy, panics::catch, sync::thread, trace::Span};
+use crate::kit::{clock::Busy, panics::{catch, say}, sync::thread, trace::Span};
 #[cfg(all(feature = "net", target_os = "linux"))]
 use crate::reactor::of_thread::Installed;
 
@@ -112,7 +112,7 @@ impl Local {
         match job {
             Job::Errand(errand, _busy) => {
                 if let Err(panic) = catch(|| errand(self)) {
-                    log::error!("loop {}: an errand panicked: {panic}", self.shared.name());
+                    say(format_args!("loop {}: an errand panicked: {panic}", self.shared.name()));
                 }
             }
             Job::For(key, work, _busy) => match self.value(key) {
@@ -134,7 +134,7 @@ impl Local {
     fn work(self: &Rc<Self>, work: Box<dyn Work>, Value { value, span }: Value) {
         // A call hands its panic to its Reply; what comes here is a post's.
         if let Err(panic) = catch(|| span.run(|| work.run(self, value))) {
-            log::error!("loop {}: a posted job panicked: {panic}", self.shared.name());
+            say(format_args!("loop {}: a posted job panicked: {panic}", self.shared.name()));
         }
     }
 
@@ -149,7 +149,7 @@ impl Local {
         if let Some(job) = refused {
             self.shared.count_dropped(1);
             if let Err(panic) = catch(|| drop(job)) {
-                log::error!("loop {}: the drop of a queued job panicked: {panic}", self.shared.name());
+                say(format_args!("loop {}: the drop of a queued job panicked: {panic}", self.shared.name()));
             }
         }
     }
@@ -290,7 +290,7 @@ impl Local {
             let value = self.values.borrow_mut().pop_first();
             let Some((_, value)) = value else { break };
             if let Err(panic) = catch(|| drop(value)) {
-                log::error!("loop {}: the drop of a value panicked: {panic}", self.shared.name());
+                say(format_args!("loop {}: the drop of a value panicked: {panic}", self.shared.name()));
             }
         }
         let native = self.native.borrow_mut().take();

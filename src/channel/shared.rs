@@ -198,7 +198,9 @@ impl Shared {
     pub(crate) fn discard(&self, jobs: Vec<Job>) {
         self.count_dropped(jobs.len());
         let name = self.name.clone();
-        self.discards.add(jobs, move |panic| log::error!("loop {name}: the drop of a queued job panicked: {panic}"));
+        self.discards.add(jobs, move |panic| {
+            crate::kit::panics::say(format_args!("loop {name}: the drop of a queued job panicked: {panic}"))
+        });
     }
 
     /// Waits until the threads that drop what was queued are gone; false if one is not by then.

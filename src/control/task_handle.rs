@@ -119,7 +119,10 @@ impl Offer {
     /// Tells the handle that its task has [ended](TaskHandle::ended).
     pub(crate) fn tell_ended(&self) {
         if let Err(panic) = catch(|| (self.ended)(&*self.handle)) {
-            log::error!("a handle of task {} panicked at its end: {panic}", self.task.name().unwrap_or_default());
+            crate::kit::panics::say(format_args!(
+                "a handle of task {} panicked at its end: {panic}",
+                self.task.name().unwrap_or_default()
+            ));
         }
     }
 

@@ -161,7 +161,7 @@ impl Registry {
         });
         drop(inner);
         if let Err(panic) = catch(|| drop(asked)) {
-            log::error!("the drop of a gauge panicked: {panic}");
+            crate::kit::panics::say(format_args!("the drop of a gauge panicked: {panic}"));
         }
     }
 

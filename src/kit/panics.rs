@@ -2,12 +2,18 @@
 
 use std::{
     any::Any,
+    fmt,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
 /// Runs something of the user's; what it said if it panicked.
 pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(f)).map_err(panic_message)
+}
+
+/// Says in the log what came of code that isn't ours: the logger may be such code, too, and panic.
+pub(crate) fn say(text: fmt::Arguments<'_>) {
+    drop(catch(|| log::error!("{text}")));
 }
 
 /// What a panic that was caught has said: for who runs the code of others, such as a transport. It never panics.

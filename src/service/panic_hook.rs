@@ -8,16 +8,22 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
+use super::supervisor::outside::Outside;
 use crate::{
     channel::this_thread,
-    control::handle::ServiceHandle,
     kit::panics::{NOTHING, said},
 };
 
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 
 /// The services that run as the process; hardly ever is there more than one. Without one the hook does what the one before it does.
-static SERVICES: RwLock<Vec<Arc<str>>> = RwLock::new(Vec::new());
+static SERVICES: RwLock<Vec<Arc<Service>>> = RwLock::new(Vec::new());
+
+struct Service {
+    name: String,
+    /// The way to a logger that isn't ours: to panic, or to block, is its right.
+    outside: Outside,
+}
 /// Where our hook is, once it was set.
 static OURS: Mutex<usize> = Mutex::new(0);
 
@@ -25,12 +31,11 @@ static OURS: Mutex<usize> = Mutex::new(0);
 ///
 /// The hook itself stays and passes on: to take it away would need a lock that a panic holds for as long as its hook takes, and would take away a hook
 /// that was set later.
-#[derive(Debug)]
-pub(crate) struct PanicHook(Arc<str>);
+pub(crate) struct PanicHook(Arc<Service>);
 
 impl PanicHook {
-    pub(crate) fn install(service: &ServiceHandle) -> Self {
-        let service = Arc::from(service.name());
+    pub(crate) fn install(name: &str, outside: &Outside) -> Self {
+        let service = Arc::new(Service { name: name.to_owned(), outside: outside.clone() });
         SERVICES.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&service));
         let mut ours = OURS.lock().unwrap_or_else(PoisonError::into_inner);
         let before = panic::take_hook();
@@ -67,24 +72,30 @@ fn address(hook: &Hook) -> usize {
 }
 
 /// False if nobody reads the log.
-fn log_panic(service: &str, info: &PanicHookInfo<'_>) -> bool {
+///
+/// A panic in a panic hook aborts the process, so no logger runs in here but our own. Another one may even be where the panic came from.
+fn log_panic(service: &Service, info: &PanicHookInfo<'_>) -> bool {
     let (task, loop_) = this_thread::names();
     let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-    let target = task.as_ref().map_or_else(|| service.to_owned(), |task| format!("{service}.{task}"));
+    let target = task.as_ref().map_or_else(|| service.name.clone(), |task| format!("{}.{task}", service.name));
     let who = match (&task, &loop_) {
         (Some(task), Some(l)) => format!("task {task} on loop {l}"),
         (Some(task), None) => format!("task {task}"),
         (None, Some(l)) => format!("a job on loop {l}"),
         (None, None) => format!("thread {}", std::thread::current().name().unwrap_or("without a name")),
     };
-    if !log::log_enabled!(target: &target, log::Level::Error) {
-        return false;
-    }
     let said = said(info.payload()).unwrap_or(NOTHING);
-    log::error!(target: &target, "{who} panicked at {place}: {said}{}", backtrace());
+    let text = || format!("{who} panicked at {place}: {said}{}", backtrace());
     #[cfg(feature = "logging")]
-    crate::logging::after_panic();
-    true
+    if crate::logging::is_ours() {
+        if !log::log_enabled!(target: &target, log::Level::Error) {
+            return false;
+        }
+        log::error!(target: &target, "{}", text());
+        crate::logging::after_panic();
+        return true;
+    }
+    service.outside.log_panic(&target, text)
 }
 
 /// The lines of a backtrace, by the rules that std has for panics.

@@ -72,7 +72,7 @@ fn run_with(signals: &SignalThread, mut service: Service) -> Result<ExitCode, St
     let config = |text: String| Stop::Config(format!("{name}: {text}"));
     #[cfg(feature = "logging")]
     handle.set_logger(logging(&name, &prepared).map_err(config)?);
-    let _hook = PanicHook::install(&handle);
+    let _hook = PanicHook::install(&name, prepared.supervisor.outside());
     if let Some(note) = signals.note() {
         log::debug!(target: &name, "{note}");
     }

@@ -29,9 +29,10 @@
 //! The hands are watched by the supervisor, which looks as long as there is something to be done: none of them wakes up for it.
 
 use std::{
+    cell::Cell,
     collections::{HashMap, VecDeque},
     fmt, io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -52,10 +53,17 @@ use crate::{
 const PATIENCE: Duration = Duration::from_millis(50);
 /// How long a deed may take before it is named.
 pub(super) const STUCK: Duration = Duration::from_millis(500);
+/// How long a panic waits for its line.
+const LINE: Duration = Duration::from_millis(10);
 /// How many threads are left behind at most.
 const MOST_LEFT: usize = 32;
 /// How many bytes of lines wait for a log that is stuck. The rest is counted.
 const MOST_LINES: usize = 256 * 1024;
+
+thread_local! {
+    /// What this thread is at, if it is a hand.
+    static HAND: Cell<Option<Lane>> = const { Cell::new(None) };
+}
 
 /// Deeds of one lane come after each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -183,13 +191,46 @@ impl Outside {
         self.put(Lane::Log, Label::new("the log"), Box::new(deed), bytes);
     }
 
+    /// Writes what a panic has said, from within the panic hook: true if it will be there. It is waited for, so that it is there if the process aborts, and
+    /// before what its thread logs next; but not for long: the logger may need a lock that this thread holds.
+    pub(crate) fn log_panic(&self, target: &str, text: impl FnOnce() -> String) -> bool {
+        let at_the_log = HAND.try_with(|hand| hand.get() == Some(Lane::Log)).unwrap_or(true);
+        // A logger that panics at each line would be told of it for ever.
+        if at_the_log || Level::Error > log::STATIC_MAX_LEVEL || Level::Error > log::max_level() {
+            return false;
+        }
+        let (told, tells) = mpsc::channel::<()>();
+        let (target, text) = (target.to_owned(), text());
+        let bytes = target.len() + text.len();
+        let deed = move || {
+            let _told = told;
+            log::error!(target: &target, "{text}");
+        };
+        let item = self.item(Lane::Log, Label::new("the log"), Box::new(deed), bytes);
+        let mut state = self.0.lock();
+        if state.closed {
+            return false;
+        }
+        let refused = state.put(item, &self.0.work);
+        drop(state);
+        drop(refused);
+        if HAND.try_with(Cell::get).is_ok_and(|hand| hand.is_none()) {
+            let _ = tells.recv_timeout(if cfg!(panic = "abort") { STUCK } else { LINE });
+        }
+        true
+    }
+
     /// Has the logger write what it holds back.
     pub(super) fn flush(&self) {
         self.push(Lane::Log, Label::new("the log"), || log::logger().flush());
     }
 
+    fn item(&self, lane: Lane, label: Label, deed: Deed, bytes: usize) -> Item {
+        Item { lane, label, deed, bytes, busy: self.0.board.clock().busy() }
+    }
+
     fn put(&self, lane: Lane, label: Label, deed: Deed, bytes: usize) {
-        let item = Item { lane, label, deed, bytes, busy: self.0.board.clock().busy() };
+        let item = self.item(lane, label, deed, bytes);
         let refused = self.0.lock().put(item, &self.0.work);
         // A line, if anything: its text is ours.
         drop(refused);
@@ -420,6 +461,7 @@ impl Shared {
                 None => state.at = Some(at),
             }
             drop(state);
+            let _ = HAND.try_with(|hand| hand.set(Some(lane)));
             let done = catch(deed);
             state = self.lock();
             let in_charge = state.at.take_if(|at| at.thread == id).is_some();

@@ -2,7 +2,8 @@
 //!
 //! The environment says what it does. `STOP`: how its task stops, `at-once`, `asked` (when it may open the FIFO `RELEASE`), or `stuck` (so, but blocking its
 //! loop's thread). `BURNS`: its task panics. `HOOK`: a panic hook is installed before. `HANDLER`: a handler for TERM, too. `RUNS`: that many services, one
-//! after the other. `AFTER`: `main` then waits (`wait`) or panics (`panic`).
+//! after the other. `AFTER`: `main` then waits (`wait`) or panics (`panic`). `LOGGER`: a logger is installed before, which panics at what it says: `order`
+//! (lines with that word), `all` (any line, once the task runs), `enabled` (when it is asked whether it wants one, then).
 
 use std::{
     env, fs,
@@ -48,10 +49,48 @@ fn burns() {
     panic!("the barn is on fire");
 }
 
+/// A logger of the host's own.
+struct Logger(String);
+
+/// It panics from now on.
+static OUT_OF_ORDER: AtomicBool = AtomicBool::new(false);
+
+impl log::Log for Logger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        assert!(!(self.0 == "enabled" && OUT_OF_ORDER.load(Ordering::SeqCst)), "no question, please");
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let text = record.args().to_string();
+        let panics = match &*self.0 {
+            "order" => text.starts_with("order"),
+            "all" => OUT_OF_ORDER.load(Ordering::SeqCst),
+            _ => false,
+        };
+        assert!(!panics, "the logger is out of order");
+        eprintln!("{}: {text}", record.target());
+    }
+
+    fn flush(&self) {}
+}
+
 fn run() -> ExitCode {
     let mut service = Service::new("surroundings");
+    let bystander = task_fn::<Thread>(async |cx| {
+        cx.until_shutdown().await;
+        println!("the bystander has stopped in order");
+        Ok(())
+    });
     let task = task_fn::<Thread>(async |cx| {
         cx.ready();
+        if !said("LOGGER").is_empty() {
+            OUT_OF_ORDER.store(true, Ordering::SeqCst);
+            log::error!("order, please");
+            if log::log_enabled!(log::Level::Error) {
+                log::error!("it is there still");
+            }
+        }
         if !said("BURNS").is_empty() {
             burns();
         }
@@ -65,6 +104,9 @@ fn run() -> ExitCode {
         Ok(())
     });
     service.task("barn", task);
+    if !said("LOGGER").is_empty() {
+        service.task("bystander", bystander);
+    }
     service.run()
 }
 
@@ -81,6 +123,10 @@ fn surroundings() -> String {
 fn main() -> ExitCode {
     if !said("HOOK").is_empty() {
         panic::set_hook(Box::new(|info| eprintln!("the host's hook: {}", info.payload_as_str().unwrap_or("?"))));
+    }
+    if !said("LOGGER").is_empty() {
+        log::set_boxed_logger(Box::new(Logger(said("LOGGER")))).expect("it is the first");
+        log::set_max_level(log::LevelFilter::Info);
     }
     let handled = Arc::new(AtomicBool::new(false));
     if !said("HANDLER").is_empty() {

@@ -9,6 +9,7 @@ mod dev_watcher;
 mod faults;
 mod grpc_health;
 mod gtk;
+mod host_logger;
 mod http;
 mod http_thrift;
 mod idle;
