@@ -20,7 +20,7 @@ const FIRST: Duration = Duration::from_millis(10);
 /// After so many calls, some two seconds, the loop is named as stuck.
 const NAMED: u32 = 8;
 /// The pause from then on.
-const LAST: Duration = Duration::from_secs(5);
+const LAST: Duration = Duration::from_secs(2);
 
 /// What is done about a loop whose notify has panicked.
 #[derive(Default)]
