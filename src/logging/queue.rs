@@ -26,6 +26,10 @@ const OVERHEAD: usize = 64;
 pub(super) const FLUSH: Duration = Duration::from_millis(500);
 /// And while the sink has been stuck for longer than that.
 const HOPELESS: Duration = Duration::from_millis(100);
+/// How long lines of a steady trickle wait for each other, so that not each of them has to wake the writer.
+pub(super) const LINGER: Duration = Duration::from_millis(1);
+/// Unless there are so many bytes of them.
+const CROWD: usize = 64 * 1024;
 /// For how long a sink that was not seen to be full may take nothing until it counts as stuck: a disk may be slow, and the writer may be without a CPU.
 const SLOW: Duration = Duration::from_secs(1);
 /// And one that was seen to be full.
@@ -72,6 +76,8 @@ pub(super) enum Item {
 pub(super) struct Queue {
     /// How long a line may wait for room.
     patience: Duration,
+    /// How long the writer lingers.
+    linger: Duration,
     state: Mutex<State>,
     /// For the writer: there is something to do.
     more: Condvar,
@@ -98,8 +104,22 @@ struct State {
     /// How many were lost behind the last item.
     lost: u64,
     reopens: bool,
-    writer_rests: bool,
+    writer: Writer,
+    /// Lines have come one by one, without much time between them.
+    steady: bool,
     waiting: usize,
+}
+
+/// What the writer is at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Writer {
+    /// It will look once more before it does anything else.
+    #[default]
+    Works,
+    /// It will look in a moment: lines can wait for that, all else wakes it.
+    Lingers,
+    /// It has to be woken.
+    Rests,
 }
 
 impl State {
@@ -130,12 +150,23 @@ impl State {
 
 impl Queue {
     pub(super) fn new(patience: Duration) -> Self {
+        Self::with_linger(patience, LINGER)
+    }
+
+    pub(super) fn with_linger(patience: Duration, linger: Duration) -> Self {
         let state = Mutex::default();
-        Self { patience, state, more: Condvar::new(), less: Condvar::new(), lost: Arc::default() }
+        Self { patience, linger, state, more: Condvar::new(), less: Condvar::new(), lost: Arc::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the writer lingers, and whether it rests.
+    #[cfg(test)]
+    pub(super) fn writer(&self) -> (bool, bool) {
+        let writer = self.lock().writer;
+        (writer == Writer::Lingers, writer == Writer::Rests)
     }
 
     /// How many lines have been lost so far.
@@ -159,7 +190,10 @@ impl Queue {
         state.held[part as usize] += line.size();
         state.add(Item::Line(line));
         thread::has_logged(state.added);
-        self.wake_writer(state);
+        let is_crowd = state.held.iter().sum::<usize>() >= CROWD;
+        if state.writer == Writer::Rests || is_crowd {
+            self.wake_writer(state);
+        }
     }
 
     fn await_room<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
@@ -183,10 +217,28 @@ impl Queue {
     }
 
     fn wake_writer(&self, mut state: MutexGuard<'_, State>) {
-        if mem::take(&mut state.writer_rests) {
+        if mem::take(&mut state.writer) != Writer::Works {
             drop(state);
             self.more.notify_one();
         }
+    }
+
+    /// For the writer, who has found nothing: waits for more. Whoever has reason to think that there will be some in a moment looks by himself.
+    fn await_more<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        if state.steady {
+            state.writer = Writer::Lingers;
+            state = self.more.wait_timeout(state, self.linger).unwrap_or_else(PoisonError::into_inner).0;
+            state.writer = Writer::Works;
+            // So the last line of a trickle costs one look in vain.
+            state.steady = !state.items.is_empty();
+            return state;
+        }
+        let begun = Instant::now();
+        state.writer = Writer::Rests;
+        state = self.more.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.writer = Writer::Works;
+        state.steady = begun.elapsed() < self.linger;
+        state
     }
 
     /// Has the file opened anew, once all that was logged so far is written.
@@ -218,6 +270,9 @@ impl Queue {
 
     fn await_done<'a>(&'a self, mut state: MutexGuard<'a, State>, last: u64, time: Duration) {
         let begun = Instant::now();
+        if state.done < last && mem::take(&mut state.writer) != Writer::Works {
+            self.more.notify_one();
+        }
         while state.done < last {
             let now = Instant::now();
             let waited = now - begun;
@@ -243,10 +298,8 @@ impl Queue {
             if !state.items.is_empty() {
                 break;
             }
-            state.writer_rests = true;
-            state = self.more.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.await_more(state);
         }
-        state.writer_rests = false;
         let mut taken = 0;
         while let Some(item) = state.items.front() {
             let (length, is_alone) = match item {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::*;
+use crate::logging::queue::LINGER;
 
 /// A sink that takes nothing until it is opened, and then what its script says.
 #[derive(Clone, Default)]
@@ -57,10 +58,15 @@ struct Rig {
 }
 
 fn rig() -> Rig {
+    rig_that_lingers(LINGER)
+}
+
+fn rig_that_lingers(linger: Duration) -> Rig {
     let gate = Gate::default();
     let filter = Arc::new(Filter::new("hello".to_owned(), levels("info")));
     let sink = Sink::new(gate.clone(), Surroundings::Plain);
-    let (queue, style) = (Arc::new(Queue::new(sink.patience())), Style::new(Format::Classic, Surroundings::Plain));
+    let (queue, style) =
+        (Arc::new(Queue::with_linger(sink.patience(), linger)), Style::new(Format::Classic, Surroundings::Plain));
     let logger = assemble(filter.clone(), style, queue.clone()).into();
     Writer { queue: queue.clone(), sink, style, filter, unwritten: None }.start().unwrap();
     Rig { logger, queue, gate }
@@ -97,6 +103,68 @@ fn say(logger: &dyn Log, message: impl fmt::Display) {
 fn told(lines: &[String]) -> u64 {
     let lost = lines.iter().filter_map(|line| line.strip_prefix("WARN:hello:"));
     lost.map(|line| line.split(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+}
+
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{what}");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_writer_that_lingers_is_woken_by_whoever_cannot_wait() {
+    // For ever, as far as this test goes.
+    let rig = rig_that_lingers(Duration::from_secs(600));
+    rig.gate.open();
+    let lingers = || until("it lingers", || rig.queue.writer().0);
+    until("it rests", || rig.queue.writer().1);
+    rig.say("one");
+    lingers();
+    assert_eq!(rig.gate.text(), "INFO:hello:one\n");
+    rig.say("two");
+    assert!(rig.queue.writer().0 && !rig.gate.text().contains("two"));
+    rig.logger.flush();
+    assert!(rig.gate.text().contains("two"));
+    lingers();
+    rig.say("three");
+    rig.queue.flush_at_end(3);
+    assert!(rig.gate.text().contains("three"));
+    lingers();
+    rig.queue.reopen("");
+    until("it reopens", || rig.gate.text().contains("log opened anew"));
+    lingers();
+    // So many that waiting for more is of no use.
+    let line = "x".repeat(1024);
+    for n in 0..80 {
+        rig.say(format_args!("{n} {line}"));
+    }
+    until("it writes them", || rig.gate.text().contains("30 x"));
+}
+
+#[test]
+fn no_line_of_a_trickle_waits_for_a_wake_that_does_not_come() {
+    let rig = open_rig([]);
+    let threads = (0..3_u64).map(|seed| {
+        let (logger, queue) = (rig.logger.clone(), rig.queue.clone());
+        thread::spawn(move || {
+            let mut random = fastrand::Rng::with_seed(seed);
+            for n in 0..1500 {
+                say(&*logger, n);
+                match random.u32(0..20) {
+                    0 => thread::sleep(2 * LINGER),
+                    1 => queue.flush(FLUSH),
+                    2..10 => thread::sleep(Duration::from_micros(random.u64(0..300))),
+                    _ => {}
+                }
+            }
+        })
+    });
+    threads.collect::<Vec<_>>().into_iter().for_each(|thread| thread.join().unwrap());
+    // Nobody asks for them to be written.
+    until("all are there", || rig.gate.text().lines().count() == 4500);
+    until("it rests", || rig.queue.writer().1);
 }
 
 #[test]
