@@ -378,10 +378,14 @@ impl Supervisor {
                 // Files may take their time, and whether options fit may be the user's code. It logs what comes of it.
                 let (handle, reloads) = (self.handle.clone(), self.reloads.clone());
                 let reload = move || {
+                    its_lines_are_the_service_s();
                     handle.reopen_log("HUP received, ");
                     // A turn of its own: the next HUP's log does not wait for a file that hangs.
                     let reloading = handle.clone();
-                    let asked = reloads.ask(move || drop(reloading.reload_options("HUP received, ")));
+                    let asked = reloads.ask(move || {
+                        its_lines_are_the_service_s();
+                        drop(reloading.reload_options("HUP received, "));
+                    });
                     no_thread(&handle, "to reload", asked);
                 };
                 self.ask_thread("to reload", &self.reopenings, reload);
@@ -896,6 +900,12 @@ impl StartLoop {
         drop(before);
         Ok(())
     }
+}
+
+/// What this thread logs has the room that nobody else can take.
+fn its_lines_are_the_service_s() {
+    #[cfg(feature = "logging")]
+    crate::logging::never_wait();
 }
 
 fn no_thread(handle: &ServiceHandle, what: &str, asked: std::io::Result<()>) {
