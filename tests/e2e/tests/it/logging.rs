@@ -257,6 +257,24 @@ fn a_second_term_ends_a_service_whose_task_hangs_on_its_stderr() {
     });
 }
 
+#[test]
+fn a_third_term_leaves_at_once_though_the_log_is_stuck() {
+    watched(|| {
+        // A task that hangs on stderr itself, so that there is a third one; and so much to be written that nobody reads.
+        let (mut service, reader) = unread(&["--chat-lines", "20000", "--chat-then", "print"]);
+        await_fill(&reader, FULL);
+        for _ in 0..2 {
+            service.signal(Signal::TERM);
+            // The same within 250 ms would count once.
+            thread::sleep(Duration::from_millis(300));
+        }
+        let begun = Instant::now();
+        service.signal(Signal::TERM);
+        assert_eq!(service.wait(), 128 + 15);
+        assert!(begun.elapsed() < Duration::from_millis(300), "{:?}", begun.elapsed());
+    });
+}
+
 fn fifo(folder: &Path) -> String {
     let path = folder.join("fifo").to_str().unwrap().to_owned();
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());

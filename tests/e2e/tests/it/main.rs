@@ -24,5 +24,6 @@ mod side_by_side;
 mod signals;
 mod small;
 mod stuck;
+mod stuck_gauge;
 mod thrift_multiplexed;
 mod tracing;
