@@ -61,6 +61,7 @@ fn run_with(signals: &SignalThread, mut service: Service) -> Result<ExitCode, St
     let name = service.about.name.clone();
     #[cfg(all(feature = "command", target_os = "linux"))]
     crate::service::sigchld::heed().map_err(|error| Stop::Config(format!("{name}: can't heed SIGCHLD: {error}")))?;
+    #[cfg(feature = "logging")]
     let handle = service.handle.clone();
     let mut arguments = std::mem::take(&mut service.arguments);
     let mut prepared = if cfg!(feature = "cli") {
@@ -136,6 +137,7 @@ fn code(stop: &Stop) -> u8 {
 
 /// Inside something else.
 fn start(mut service: Service) -> Result<Running, StartError> {
+    #[cfg(feature = "logging")]
     let handle = service.handle.clone();
     let arguments = std::mem::take(&mut service.arguments);
     let refuse = |stop: Stop| StartError { code: code(&stop), message: stop.to_string() };
