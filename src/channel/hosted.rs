@@ -19,7 +19,11 @@ use super::{
     shared::Shared,
     this_thread,
 };
-use crate::kit::{clock::Wakes, panics::{panic_message, say}, trace::Span};
+use crate::kit::{
+    clock::Wakes,
+    panics::{panic_message, say},
+    trace::Span,
+};
 
 pin_project! {
     pub(crate) struct Hosted<F: Future, E: FnOnce(Ended<F::Output>)> {

@@ -18,7 +18,12 @@ use super::{
     shared::Shared,
     this_thread::{self, Label},
 };
-use crate::kit::{clock::Busy, panics::{catch, say}, sync::thread, trace::Span};
+use crate::kit::{
+    clock::Busy,
+    panics::{catch, say},
+    sync::thread,
+    trace::Span,
+};
 #[cfg(all(feature = "net", target_os = "linux"))]
 use crate::reactor::of_thread::Installed;
 

@@ -137,7 +137,6 @@ fn code(stop: &Stop) -> u8 {
 
 /// Inside something else.
 fn start(mut service: Service) -> Result<Running, StartError> {
-    #[cfg(feature = "logging")]
     let handle = service.handle.clone();
     let arguments = std::mem::take(&mut service.arguments);
     let refuse = |stop: Stop| StartError { code: code(&stop), message: stop.to_string() };
