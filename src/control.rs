@@ -15,4 +15,5 @@ pub(crate) mod status;
 pub(crate) mod status_board;
 pub(crate) mod task_handle;
 pub(crate) mod task_info;
+pub(crate) mod task_threads;
 pub(crate) mod watch;

@@ -175,6 +175,7 @@ pub use crate::{
     task::{
         context::{Context, Elapsed, Interval},
         task_trait::{Task, task_fn},
+        thread::TaskThread,
     },
     words::{
         call_error::CallError,

@@ -8,3 +8,4 @@ pub(crate) mod context;
 pub(crate) mod erased;
 pub(crate) mod incarnation;
 pub(crate) mod task_trait;
+pub(crate) mod thread;

@@ -17,17 +17,17 @@ pub struct Report {
     /// The loops whose threads had to be left behind.
     pub stuck: Vec<StuckLoop>,
     /// What else had not come back by the end, and was left behind: code of others that the service calls beside its loops, such as a logger, a waker, or a
-    /// `Drop`.
+    /// `Drop`; and [threads of tasks](crate::Context::thread).
     pub left_behind: Vec<LeftBehind>,
     /// Lines of the log that were lost until then.
     pub lost_lines: u64,
 }
 
-/// A call into code of others that had not come back when the service ended. Its thread is left behind.
+/// A call into code of others that had not come back when the service ended, or a thread of a task. The thread is left behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeftBehind {
-    /// What was called: `the log`, `the notify of loop io` ...
+    /// What was called: `the log`, `the notify of loop io`, `thread sums-adds` ...
     pub what: String,
     /// For how long, at the end of the service.
     pub held: Duration,

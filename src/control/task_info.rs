@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::{report::LeftBehind, task_threads::Threads};
 use crate::{
     channel::address::Address,
     counters::Registry,
@@ -17,6 +18,8 @@ pub(crate) struct TaskInfo {
     spawned: figure::AtomicU64,
     /// The slots that it has filled.
     slots: Mutex<Vec<Arc<Address>>>,
+    /// Those of incarnations that have left some behind.
+    threads: Mutex<Vec<Arc<Threads>>>,
 }
 
 impl TaskInfo {
@@ -27,6 +30,7 @@ impl TaskInfo {
             children: figure::AtomicUsize::new(0),
             spawned: figure::AtomicU64::new(0),
             slots: Mutex::default(),
+            threads: Mutex::default(),
         })
     }
 
@@ -40,6 +44,19 @@ impl TaskInfo {
     /// The slots that it has filled: to be closed when it has ended. They resolve as Stopped then, unless somebody starts it again and it fills them anew.
     pub(crate) fn slots(&self) -> Vec<Arc<Address>> {
         lock(&self.slots).clone()
+    }
+
+    /// Some of these are left behind.
+    pub(crate) fn leaves_threads(&self, threads: &Arc<Threads>) {
+        let mut left = lock(&self.threads);
+        if !left.iter().any(|known| Arc::ptr_eq(known, threads)) {
+            left.push(threads.clone());
+        }
+    }
+
+    /// Its threads that are left behind still.
+    pub(crate) fn threads_left_behind(&self) -> Vec<LeftBehind> {
+        lock(&self.threads).iter().flat_map(|threads| threads.left_behind()).collect()
     }
 
     pub(crate) fn target(&self) -> &str {

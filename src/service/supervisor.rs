@@ -31,6 +31,7 @@ use crate::{
     channel::{shared::Shared, this_thread},
     control::{
         events::{Events, MainJob, Message, Told},
+        status_board::TaskRow,
         task_info::TaskInfo,
         watch::WatchQueue,
     },
@@ -821,12 +822,16 @@ impl Supervisor {
             .handle
             .board()
             .task_rows(|rows| rows.iter().map(|row| (row.name.clone(), row.state, row.cause.clone())).collect());
+        let of_tasks =
+            |rows: &[TaskRow]| rows.iter().flat_map(|row| row.info.threads_left_behind()).collect::<Vec<_>>();
+        let mut left_behind = self.outside.left_behind();
+        left_behind.extend(self.handle.board().task_rows(of_tasks));
         let report = Report {
             code: ending.code(),
             reason: ending.reason.clone(),
             tasks,
             stuck: std::mem::take(&mut self.stuck),
-            left_behind: self.outside.left_behind(),
+            left_behind,
             lost_lines: self.handle.board().lost_lines(),
         };
         let level = match report.code {

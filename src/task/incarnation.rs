@@ -3,7 +3,7 @@
 //! All are members; when the main future ends, or a child panics, or it is cancelled, the others are cancelled. When the last member has left, the
 //! values are dropped on the loop's thread, behind all jobs that were accepted for them, and the supervisor is told.
 
-use std::{collections::BTreeMap, future::Future, rc::Rc, sync::Arc};
+use std::{collections::BTreeMap, future::Future, rc::Rc, sync::Arc, thread};
 
 use crate::{
     Result,
@@ -15,7 +15,11 @@ use crate::{
         shared::Shared,
         this_thread::{self, Label, Run},
     },
-    control::{events::Events, task_info::TaskInfo},
+    control::{
+        events::Events,
+        task_info::TaskInfo,
+        task_threads::{GRACE, Threads, warning},
+    },
     kit::{
         panics::catch,
         sync::{AtomicBool, Mutex, Ordering, lock},
@@ -24,6 +28,7 @@ use crate::{
     lifecycle::{Event, Outcome, TaskId},
     words::{
         shutdown::Shutdown,
+        state::{Reason, Seconds},
         suspect::{Tidings, is_suspect},
     },
 };
@@ -38,6 +43,7 @@ pub(crate) struct Incarnation {
     pub(crate) info: Arc<TaskInfo>,
     /// Entered wherever the task's own code runs.
     pub(crate) span: TaskSpan,
+    pub(crate) threads: Arc<Threads>,
     events: Events,
     ready: AtomicBool,
     members: Mutex<Members>,
@@ -79,6 +85,7 @@ impl Incarnation {
             label: Label { of: Some(run.clone()), number: task + 1 },
             run,
             span: TaskSpan::none(),
+            threads: Arc::default(),
             loop_,
             shutdown: Shutdown::new(),
             info,
@@ -136,6 +143,7 @@ impl Incarnation {
             members.live.values().cloned().collect::<Vec<_>>()
         };
         controls.iter().for_each(|control| control.mark());
+        self.threads.cancel();
         controls
     }
 
@@ -200,7 +208,7 @@ impl Incarnation {
         Span::current().or(|| self.span.get())
     }
 
-    fn child_ended<R>(&self, id: u64, ended: Ended<R>, completer: Completer<R>) {
+    fn child_ended<R>(self: &Arc<Self>, id: u64, ended: Ended<R>, completer: Completer<R>) {
         let panic = match &ended {
             Ended::Panicked(message) => Some(Outcome::Panicked(message.clone())),
             _ => None,
@@ -235,7 +243,7 @@ impl Incarnation {
     }
 
     /// A member is gone; with an outcome, the task ends with it.
-    fn leave(&self, id: u64, outcome: Option<Outcome>) {
+    fn leave(self: &Arc<Self>, id: u64, outcome: Option<Outcome>) {
         let (gone, others) = {
             let mut members = lock(&self.members);
             let gone = members.live.remove(&id);
@@ -265,7 +273,7 @@ impl Incarnation {
             }
             members.outcome.take().unwrap_or(Outcome::Dropped)
         };
-        self.end(outcome);
+        self.end_after_threads(outcome);
     }
 
     fn outcome(&self, ended: Ended<Result>) -> Outcome {
@@ -292,7 +300,43 @@ impl Incarnation {
         }
     }
 
-    /// The last member has left.
+    /// All futures are gone: it ends with this outcome when its threads have ended, or are left behind.
+    fn end_after_threads(self: &Arc<Self>, outcome: Outcome) {
+        // Whether a stop says how long they may take, by cancelling the task at its deadline.
+        let stops = self.shutdown.is_requested();
+        if self.threads.close() {
+            return self.end(outcome);
+        }
+        // Whoever waits for it is woken: that is anybody's code.
+        let asks = catch(|| self.shutdown.request(Reason::from("its task has ended"), None));
+        if let Err(panic) = asks {
+            log::error!(target: self.info.target(), "a waker of the shutdown panicked: {panic}");
+        }
+        let (this, end) = (self.clone(), outcome.clone());
+        let busy = self.loop_.clock().busy();
+        let waits = move || {
+            let _busy = busy;
+            let left = this.threads.wait(stops);
+            for name in &left {
+                this.leave_behind(name);
+            }
+            this.end(end);
+        };
+        let name = format!("{}-end", self.run.name);
+        if let Err(error) = thread::Builder::new().name(name).spawn(waits) {
+            log::error!(target: self.info.target(), "no thread that waits for the ends of the task's threads: {error}");
+            self.end(outcome);
+        }
+    }
+
+    fn leave_behind(&self, thread: &str) {
+        let text = format!("has not ended within {} of its task: it is left behind", Seconds(GRACE));
+        log::warn!(target: self.info.target(), "thread {thread} {text}");
+        self.info.registry().warn(&warning(thread), text);
+        self.info.leaves_threads(&self.threads);
+    }
+
+    /// The last member has left, and the last thread.
     fn end(&self, outcome: Outcome) {
         let values = std::mem::take(&mut lock(&self.members).values);
         let (task, number, label, events) = (self.task, self.number, self.label.clone(), self.events.clone());

@@ -34,6 +34,7 @@ mod secrets;
 mod sparts;
 mod start;
 mod stop;
+mod task_threads;
 #[cfg(feature = "testing")]
 mod testing;
 mod thread_locals;

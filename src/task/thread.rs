@@ -1,0 +1,248 @@
+//! Threads that belong to a task: the task's end waits for theirs.
+
+use std::{
+    cell::RefCell,
+    fmt,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{self, Poll},
+    thread::{self, JoinHandle},
+};
+
+use super::incarnation::Incarnation;
+use crate::{
+    CallError, Context, EventLoop, Reply,
+    channel::this_thread,
+    control::task_threads::warning,
+    kit::{
+        clock::{Busy, Clock},
+        panics::catch,
+    },
+};
+
+impl<L: EventLoop, O> Context<L, O> {
+    /// Starts a thread that belongs to the task, for work that blocks. It is named `{task}-{name}` (Linux shows the first 15 bytes), its records and panics
+    /// are the task's, and so is the span that it runs in (feature `tracing`).
+    ///
+    /// The task ends when its thread has: a task that is asked to stop sees to it that the thread ends, and awaits that. If the task's future is gone
+    /// before (it returned, failed, or was dropped at its deadline), its [`Shutdown`](crate::Shutdown) is requested, for the threads that wait for it. They
+    /// have 500 ms then, or, when the task returned because it was asked to stop, the rest of its deadline. A thread that takes longer is left behind: the
+    /// log and a [warning](Self::warn) name it, and so does the [report](crate::Report::left_behind) if it hasn't ended when the service has.
+    ///
+    /// A fake clock counts the thread as work in flight until it ends, but for what it does [idly](TaskThread::idle).
+    ///
+    /// ```
+    /// use interloop::{Service, Thread, task_fn};
+    ///
+    /// # fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    /// let mut service = Service::new("sums");
+    /// service.task("sums", task_fn::<Thread>(async |cx| {
+    ///     let (meter, upto) = (cx.meter(), 1_000_u64);
+    ///     let adds = cx.thread("adds", move || meter.counter("sum").add((1..=upto).sum()))?;
+    ///     adds.await?; // CallError::Panicked, if it did
+    ///     assert_eq!(cx.counter("sum").get(), 500_500);
+    ///     Ok(())
+    /// }));
+    /// assert_eq!(service.start()?.join().code, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The system's, when there can be no thread; [`InvalidInput`](io::ErrorKind::InvalidInput) when the name has a NUL in it; and when the task has ended.
+    pub fn thread(&self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<TaskThread> {
+        TaskThread::start(self.incarnation_itself(), name, work)
+    }
+}
+
+/// A thread of a task, made by [`Context::thread`]. A future: ready when the thread is gone. Dropped, it lets the thread go on; the task's end waits for it
+/// all the same.
+///
+/// # Errors
+///
+/// [`Panicked`](CallError::Panicked) when the thread did, which is logged too; [`Stopped`](CallError::Stopped), away from the task's loop, when that was left
+/// behind.
+///
+/// # Cancel safety
+///
+/// Polling it through a reference (`&mut thread` in a `select!`) loses nothing.
+///
+/// # Panics
+///
+/// When polled after it was ready.
+#[must_use = "dropping it detaches the thread: await its end, or say so with `.detach()`"]
+pub struct TaskThread {
+    name: Arc<str>,
+    thread: Option<JoinHandle<()>>,
+    end: Reply<()>,
+}
+
+impl TaskThread {
+    fn start(incarnation: &Arc<Incarnation>, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        let name = format!("{}-{name}", incarnation.run.name);
+        if name.contains('\0') {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the name of a thread with a NUL in it"));
+        }
+        let name = Arc::<str>::from(name);
+        let begun = (!incarnation.is_closing()).then(|| Stay::begin(incarnation, &name)).flatten();
+        let Some(stay) = begun else {
+            return Err(io::Error::other("the task has ended: there is no thread of it any more"));
+        };
+        let (end, ends) = Reply::of_child(&incarnation.loop_);
+        let counted = Counted::begin(incarnation.loop_.clock());
+        let runs = {
+            let (incarnation, name) = (incarnation.clone(), name.clone());
+            move || {
+                // For as long as there is anything of it: what it tells is counted before.
+                let _counted = counted.here();
+                let stay = stay;
+                let ran = catch(|| {
+                    let _entered = this_thread::enter(&incarnation.label, &incarnation.loop_);
+                    incarnation.span.get().run(work);
+                });
+                if let Err(panic) = &ran {
+                    log::error!(target: incarnation.info.target(), "thread {name} panicked: {panic}");
+                }
+                ends.complete(ran.map_err(CallError::Panicked));
+                drop(stay);
+            }
+        };
+        let thread = thread::Builder::new().name(name.to_string()).spawn(runs)?;
+        Ok(Self { name, thread: Some(thread), end })
+    }
+
+    /// Its name, `{task}-{name}`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it has no more to do.
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Lets it go on unobserved.
+    pub fn detach(self) {}
+
+    /// Blocks the calling thread until this one is gone. On the thread of a loop that others share, await it instead.
+    ///
+    /// # Errors
+    ///
+    /// [`Panicked`](CallError::Panicked) when it did.
+    pub fn join(mut self) -> Result<(), CallError> {
+        self.reap();
+        // It has said how it ended: this doesn't wait.
+        let mut end = self.end;
+        match Pin::new(&mut end).poll(&mut task::Context::from_waker(task::Waker::noop())) {
+            Poll::Ready(ended) => ended,
+            Poll::Pending => Err(CallError::Stopped),
+        }
+    }
+
+    /// Calls this on the thread of a task, and doesn't count it as work in flight meanwhile: for a thread that waits for something to do. What it waits for
+    /// has to be counted by whoever sends it, from before it is sent until it is done, by a [`Busy`](crate::Busy) that goes along. On any other thread it is
+    /// called, and nothing else.
+    pub fn idle<R>(wait: impl FnOnce() -> R) -> R {
+        struct Again(Option<Clock>);
+        impl Drop for Again {
+            fn drop(&mut self) {
+                if let Some(clock) = self.0.take() {
+                    let _ = COUNTED.try_with(|counted| counted.replace(Some(Counted::begin(&clock))));
+                }
+            }
+        }
+        let counted = COUNTED.try_with(RefCell::take).ok().flatten();
+        let again = Again(counted.map(|Counted { clock, .. }| clock));
+        let waited = wait();
+        drop(again);
+        waited
+    }
+
+    /// It is at its end: nothing is left of it but the destructors of its thread-locals.
+    fn reap(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // It caught its panic.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Future for TaskThread {
+    type Output = Result<(), CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let ended = Pin::new(&mut self.end).poll(cx);
+        // A loop that was left behind has no say about its thread.
+        if matches!(ended, Poll::Ready(Ok(()) | Err(CallError::Panicked(_)))) {
+            self.reap();
+        }
+        ended
+    }
+}
+
+impl fmt::Debug for TaskThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskThread").field("name", &self.name).field("finished", &self.is_finished()).finish()
+    }
+}
+
+// --- What a fake clock counts ---
+
+thread_local! {
+    static COUNTED: RefCell<Option<Counted>> = const { RefCell::new(None) };
+}
+
+/// A thread that has something to do.
+struct Counted {
+    clock: Clock,
+    _busy: Busy,
+}
+
+impl Counted {
+    fn begin(clock: &Clock) -> Self {
+        Self { _busy: clock.busy(), clock: clock.clone() }
+    }
+
+    /// This thread is the one, until what is returned is dropped.
+    fn here(self) -> impl Drop {
+        struct Here;
+        impl Drop for Here {
+            fn drop(&mut self) {
+                let counted = COUNTED.try_with(RefCell::take);
+                drop(counted);
+            }
+        }
+        let _ = COUNTED.try_with(|counted| counted.replace(Some(self)));
+        Here
+    }
+}
+
+// --- Their ends ---
+
+/// A thread's stay with its task. Dropped, it has ended.
+struct Stay {
+    incarnation: Arc<Incarnation>,
+    name: Arc<str>,
+    id: u64,
+}
+
+impl Stay {
+    /// None: nothing begins any more.
+    fn begin(incarnation: &Arc<Incarnation>, name: &Arc<str>) -> Option<Self> {
+        let id = incarnation.threads.begin(name)?;
+        Some(Self { incarnation: incarnation.clone(), name: name.clone(), id })
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        let Self { incarnation, name, id } = self;
+        if incarnation.threads.end(*id) {
+            incarnation.info.registry().clear_warning(&warning(name));
+            log::info!(target: incarnation.info.target(), "thread {name}, which was left behind, has ended");
+        }
+    }
+}

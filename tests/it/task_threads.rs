@@ -1,0 +1,162 @@
+//! Threads that belong to a task.
+
+use std::{io, sync::mpsc, thread, time::Duration};
+
+use crate::util::{Latch, Log, SOON, quiet_resident, resident, state_of, up, watched};
+use interloop::{CallError, Error, Service, State, Thread, task_fn};
+
+#[test]
+fn a_thread_is_named_for_its_task_and_awaited_and_its_panic_is_an_error() {
+    watched(|| {
+        let mut service = Service::new("test");
+        let (names, named) = mpsc::channel();
+        service.task(
+            "sums",
+            task_fn::<Thread>(async move |cx| {
+                let names = names.clone();
+                let named = cx.thread("adds", move || {
+                    names.send(thread::current().name().map(str::to_owned)).expect("the test listens")
+                })?;
+                assert_eq!(named.name(), "sums-adds");
+                assert_eq!(named.await, Ok(()));
+                let panics = cx.thread("sub", || panic!("a bad sum"))?;
+                assert_eq!(panics.await, Err(CallError::Panicked("a bad sum".into())));
+                let panics = cx.thread("sub", || panic!("a bad sum"))?;
+                assert_eq!(panics.join(), Err(CallError::Panicked("a bad sum".into())));
+                let no_name = cx.thread("a\0b", || ()).map(|_| ()).map_err(|error| error.kind());
+                assert_eq!(no_name, Err(io::ErrorKind::InvalidInput));
+                Ok(())
+            }),
+        );
+        let report = service.start().unwrap().join();
+        assert_eq!(report.code, 0, "{report}");
+        assert_eq!(named.recv_timeout(SOON), Ok(Some("sums-adds".into())));
+    });
+}
+
+#[test]
+fn the_end_of_a_task_waits_for_its_threads() {
+    watched(|| {
+        let (mut service, log) = (Service::new("test"), Log::default());
+        service.task("base", resident(&log));
+        let (l, go) = (log.clone(), Latch::default());
+        let opened = go.clone();
+        let parent = task_fn::<Thread>(async move |cx| {
+            let (l, shutdown, go) = (l.clone(), cx.shutdown(), go.clone());
+            // Nobody awaits it.
+            cx.thread("waits", move || {
+                shutdown.wait();
+                go.wait();
+                l.say("the thread ends");
+            })?
+            .detach();
+            cx.until_shutdown().await;
+            Ok(())
+        });
+        service.task("parent", parent).requires("base");
+        let running = up(service);
+        running.request_shutdown("enough");
+        opened.open();
+        let report = running.join();
+        assert_eq!(report.code, 0, "{report}");
+        assert_eq!(report.left_behind, []);
+        assert_eq!(log.lines(), ["base starts", "the thread ends", "base stops"]);
+    });
+}
+
+#[test]
+fn the_threads_of_a_task_that_ends_by_itself_are_asked_to_end() {
+    watched(|| {
+        let (mut service, log) = (Service::new("test"), Log::default());
+        let l = log.clone();
+        let fails = task_fn::<Thread>(async move |cx| {
+            let (l, shutdown) = (l.clone(), cx.shutdown());
+            cx.thread("waits", move || {
+                shutdown.wait();
+                l.say(shutdown.reason().map(|reason| reason.to_string()).unwrap_or_default());
+            })?
+            .detach();
+            Err(Error::new("no more"))
+        });
+        service.task("fails", fails);
+        let report = service.start().unwrap().join();
+        assert_eq!((report.code, state_of(&report, "fails")), (1, State::Failed), "{report}");
+        assert_eq!(log.lines(), ["its task has ended"]);
+    });
+}
+
+#[test]
+fn a_thread_that_does_not_end_is_left_behind_by_name_and_its_loop_is_not() {
+    watched(|| {
+        let mut service = Service::new("test");
+        let (stay, began) = (Latch::default(), Latch::default());
+        let (stays, begins) = (stay.clone(), began.clone());
+        let stuck = task_fn::<Thread>(async move |cx| {
+            let (stays, begins) = (stays.clone(), begins.clone());
+            cx.thread("stays", move || {
+                begins.open();
+                stays.wait_for_ever();
+            })?
+            .detach();
+            cx.ready();
+            std::future::pending::<()>().await;
+            Ok(())
+        });
+        service.task("stuck", stuck).stop_timeout(Duration::from_millis(50));
+        service.task("other", quiet_resident::<Thread>());
+        let running = up(service);
+        began.wait();
+        let handle = running.clone();
+        let report = running.stop();
+        assert_eq!((report.code, state_of(&report, "stuck")), (124, State::Cancelled), "{report}");
+        assert_eq!(report.stuck, [], "{report}");
+        let left = report.left_behind.iter().map(|left| left.what.as_str()).collect::<Vec<_>>();
+        assert_eq!(left, ["thread stuck-stays"], "{report}");
+        let warning = || handle.status().warnings.into_iter().map(|warning| warning.name).collect::<Vec<_>>();
+        assert_eq!(warning(), ["thread stuck-stays"]);
+        stay.open();
+        while !warning().is_empty() {
+            thread::yield_now();
+        }
+    });
+}
+
+#[cfg(feature = "testing")]
+#[test]
+fn a_fake_clock_waits_for_a_thread_but_not_for_an_idle_one() {
+    use interloop::{TaskThread, testing::TestService};
+
+    const S: Duration = Duration::from_secs(1);
+    watched(|| {
+        let mut service = Service::new("test");
+        let log = Log::default();
+        let l = log.clone();
+        let ticks = task_fn::<Thread>(async move |cx| {
+            let (jobs, todo) = mpsc::channel::<()>();
+            let idles = cx.thread("idles", move || while TaskThread::idle(|| todo.recv()).is_ok() {})?;
+            cx.ready();
+            for _ in 0..3 {
+                cx.sleep(S).await;
+                let l = l.clone();
+                // Much slower than the clock would be that did not wait.
+                cx.thread("works", move || {
+                    thread::sleep(Duration::from_millis(20));
+                    l.say("worked");
+                })?
+                .detach();
+            }
+            cx.until_shutdown().await;
+            drop(jobs);
+            Ok(idles.await?)
+        });
+        service.task("ticks", ticks);
+        let mut test = TestService::new(service);
+        let clock = test.fake_clock();
+        let test = test.start();
+        for done in 0..4 {
+            assert_eq!(log.lines().len(), done);
+            clock.advance(S);
+        }
+        test.stop().assert_clean();
+    });
+}
