@@ -174,6 +174,7 @@ pub use crate::{
     },
     task::{
         context::{Context, Elapsed, Interval},
+        service_clock::{Busy, ServiceClock},
         task_trait::{Task, task_fn},
         thread::TaskThread,
     },

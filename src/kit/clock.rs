@@ -13,9 +13,7 @@ mod wakes;
 use std::sync::{Arc, OnceLock};
 #[cfg(not(feature = "testing"))]
 use std::task::{Context, Waker};
-#[cfg(feature = "cron")]
-use std::time::SystemTime;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 #[cfg(feature = "testing")]
 pub(crate) use self::fake::{Alarm, Fake, Rest, Sleep};
@@ -44,7 +42,6 @@ impl Clock {
     }
 
     /// The time of day.
-    #[cfg(feature = "cron")]
     pub(crate) fn time_of_day(&self) -> SystemTime {
         #[cfg(feature = "testing")]
         if let Some(fake) = self.fake() {

@@ -1,11 +1,9 @@
 //! A clock that the test moves.
 
-#[cfg(feature = "cron")]
-use std::time::SystemTime;
 use std::{
     fmt,
     sync::{Arc, OnceLock},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::watchdog::{LIMIT, Limit};
@@ -77,7 +75,6 @@ impl Clock {
     }
 
     /// Returns the time of day, which cron expressions go by: that of the system's clock when the fake clock was made, moved along with it.
-    #[cfg(feature = "cron")]
     pub fn time_of_day(&self) -> SystemTime {
         self.fake.time_of_day()
     }
@@ -88,7 +85,6 @@ impl Clock {
     /// # Panics
     ///
     /// If the time is too far back for the system's clock.
-    #[cfg(feature = "cron")]
     #[track_caller]
     pub fn set_time_of_day(&self, time: SystemTime) {
         self.fake.set_time_of_day(time).expect("the clock does not go that far back");

@@ -160,3 +160,48 @@ fn a_fake_clock_waits_for_a_thread_but_not_for_an_idle_one() {
         test.stop().assert_clean();
     });
 }
+
+#[cfg(feature = "testing")]
+#[test]
+fn a_fake_clock_waits_for_work_in_flight() {
+    use interloop::testing::TestService;
+
+    const S: Duration = Duration::from_secs(1);
+    watched(|| {
+        let mut service = Service::new("test");
+        let (jobs, todo) = mpsc::channel::<interloop::Busy>();
+        // A thread of nobody's, as a library has it.
+        let log = Log::default();
+        let l = log.clone();
+        let library = thread::spawn(move || {
+            for busy in todo {
+                // Much slower than the clock would be that did not wait.
+                thread::sleep(Duration::from_millis(20));
+                l.say("worked");
+                drop(busy);
+            }
+        });
+        let asks = task_fn::<Thread>(async move |cx| {
+            let begun = cx.clock().time_of_day();
+            cx.ready();
+            for second in 1..=3 {
+                cx.sleep(S).await;
+                assert_eq!(cx.clock().now(), cx.now());
+                assert_eq!(cx.clock().time_of_day().duration_since(begun).ok(), Some(second * S));
+                jobs.send(cx.busy()).expect("the thread listens");
+            }
+            cx.until_shutdown().await;
+            Ok(())
+        });
+        service.task("asks", asks);
+        let mut test = TestService::new(service);
+        let clock = test.fake_clock();
+        let test = test.start();
+        for done in 0..4 {
+            assert_eq!(log.lines().len(), done);
+            clock.advance(S);
+        }
+        test.stop().assert_clean();
+        library.join().expect("it only works");
+    });
+}

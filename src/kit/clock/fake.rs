@@ -7,8 +7,6 @@
 //!
 //! Wakers are called outside the lock.
 
-#[cfg(feature = "cron")]
-use std::time::SystemTime;
 use std::{
     collections::BTreeMap,
     fmt,
@@ -16,7 +14,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use pin_project_lite::pin_project;
@@ -36,7 +34,6 @@ pub(crate) struct Fake {
 struct Inner {
     now: Instant,
     /// What the system's clock would have shown when it began, had it been set then as it is now.
-    #[cfg(feature = "cron")]
     time_of_day: SystemTime,
     next: u64,
     alarms: BTreeMap<(Instant, u64), Waker>,
@@ -67,7 +64,6 @@ impl Fake {
         Arc::new(Self {
             inner: Mutex::new(Inner {
                 now,
-                #[cfg(feature = "cron")]
                 time_of_day: SystemTime::now(),
                 next: 0,
                 alarms: BTreeMap::new(),
@@ -95,14 +91,12 @@ impl Fake {
         self.now() - self.began
     }
 
-    #[cfg(feature = "cron")]
     pub(crate) fn time_of_day(&self) -> SystemTime {
         let inner = self.lock();
         inner.time_of_day + (inner.now - self.began)
     }
 
     /// None: too far back for the clock.
-    #[cfg(feature = "cron")]
     pub(crate) fn set_time_of_day(&self, time: SystemTime) -> Option<()> {
         let mut inner = self.lock();
         inner.time_of_day = time.checked_sub(inner.now - self.began)?;
