@@ -16,6 +16,7 @@ pub(crate) mod control;
 pub(crate) mod hosted;
 pub(crate) mod job;
 pub(crate) mod local;
+pub(crate) mod promise;
 pub(crate) mod queue;
 pub(crate) mod remote;
 pub(crate) mod reply;

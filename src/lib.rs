@@ -139,6 +139,7 @@ struct TracingPage;
 pub use crate::{
     channel::{
         local::{LocalFuture, SendFuture},
+        promise::{Cancelled, Promise, promise},
         remote::{PostError, Remote},
         reply::{CancelOnDrop, Reply},
         slot::Slot,

@@ -4,6 +4,7 @@
 
 #[cfg(all(feature = "command", target_os = "linux"))]
 pub mod command;
+mod common;
 #[cfg(feature = "cron")]
 mod cron;
 #[cfg(feature = "watch")]

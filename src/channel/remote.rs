@@ -81,6 +81,10 @@ impl<T: 'static> Remote<T> {
         Self { address, reaches: PhantomData }
     }
 
+    pub(crate) fn address(&self) -> &Arc<Address> {
+        &self.address
+    }
+
     /// Runs the closure on the value's loop, some time soon. It returns at once.
     ///
     /// A panic of the closure is logged; the loop lives on.
@@ -104,7 +108,7 @@ impl<T: 'static> Remote<T> {
     /// The [`Reply`] is a future, and always resolves; when the call is not accepted, it says so there.
     pub fn call<R: Send + 'static>(&self, f: impl FnOnce(&T) -> R + Send + 'static) -> Reply<R> {
         let span = Span::current();
-        self.ask(move |_, value: Rc<T>, completer| match catch(|| span.run(|| f(&value))) {
+        self.request(move |_, value: Rc<T>, completer| match catch(|| span.run(|| f(&value))) {
             Ok(result) => completer.complete(Ok(result)),
             Err(panic) => completer.complete(Err(CallError::Panicked(panic))),
         })
@@ -117,7 +121,7 @@ impl<T: 'static> Remote<T> {
         Fut: Future<Output = R> + 'static,
     {
         let span = Span::current();
-        self.ask(move |local, value: Rc<T>, completer: Completer<R>| {
+        self.request(move |local, value: Rc<T>, completer: Completer<R>| {
             let made = catch(|| {
                 // The caller's; or, if there is none, that of the task whose value it is.
                 let span = span.or(Span::current);
@@ -134,27 +138,27 @@ impl<T: 'static> Remote<T> {
     }
 
     /// Hands the other end of the reply to the closure, on the value's loop.
-    pub(crate) fn ask<R, F>(&self, f: F) -> Reply<R>
+    pub(crate) fn request<R, F>(&self, f: F) -> Reply<R>
     where
         R: Send + 'static,
         F: FnOnce(&Rc<Local>, Rc<T>, Completer<R>) + Send + 'static,
     {
         let (reply, completer) = Reply::from(&self.address);
-        self.ask_for(completer, f);
+        self.request_for(completer, f);
         reply
     }
 
-    /// As [`ask`](Self::ask), for somebody who has asked already, and got no answer from a value that is gone.
-    pub(crate) fn ask_again<R, F>(&self, mut completer: Completer<R>, f: F)
+    /// As [`request`](Self::request), for somebody who has asked already, and got no answer from a value that is gone.
+    pub(crate) fn request_again<R, F>(&self, mut completer: Completer<R>, f: F)
     where
         R: Send + 'static,
         F: FnOnce(&Rc<Local>, Rc<T>, Completer<R>) + Send + 'static,
     {
         completer.begin_anew();
-        self.ask_for(completer, f);
+        self.request_for(completer, f);
     }
 
-    fn ask_for<R, F>(&self, completer: Completer<R>, f: F)
+    fn request_for<R, F>(&self, completer: Completer<R>, f: F)
     where
         R: Send + 'static,
         F: FnOnce(&Rc<Local>, Rc<T>, Completer<R>) + Send + 'static,

@@ -1,6 +1,7 @@
 //! The answer to a cross-loop call.
 
 use std::{
+    cell::Cell,
     fmt,
     future::Future,
     pin::Pin,
@@ -21,6 +22,7 @@ use super::{
 use crate::{
     kit::{
         block,
+        panics::catch,
         sync::{AtomicBool, Mutex, Ordering, lock},
     },
     words::call_error::CallError,
@@ -38,27 +40,34 @@ struct Inner<R> {
     /// Nobody holds the reply any more.
     dropped: bool,
     /// Told if nobody reads the failure that is in `result`.
-    unread: Option<Arc<Unread>>,
+    unread: Option<Unread>,
     /// Of the future that makes the answer, if a future does.
     control: Option<Arc<Control>>,
 }
 
-/// Hears of a failure that no reply of several was read for: when the last of them, which share it, is dropped.
-pub(crate) struct Unread {
-    read: AtomicBool,
-    tell: Box<dyn Fn() + Send + Sync>,
-}
+/// Hears of a failure that its reply was not read for: when that is dropped.
+pub(crate) struct Unread(Option<Box<dyn FnOnce() + Send>>);
 
 impl Unread {
-    pub(crate) fn new(tell: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { read: AtomicBool::new(false), tell: Box::new(tell) })
+    pub(crate) fn new(tell: impl FnOnce() + Send + 'static) -> Self {
+        Self(Some(Box::new(tell)))
+    }
+
+    /// It was read.
+    fn read(mut self) {
+        let tell = self.0.take();
+        if let Err(panic) = catch(|| drop(tell)) {
+            log::error!("the drop of what waits for an unread failure panicked: {panic}");
+        }
     }
 }
 
 impl Drop for Unread {
     fn drop(&mut self) {
-        if !self.read.load(Ordering::Acquire) {
-            (self.tell)();
+        if let Some(tell) = self.0.take()
+            && let Err(panic) = catch(tell)
+        {
+            log::error!("what waits for an unread failure panicked: {panic}");
         }
     }
 }
@@ -267,7 +276,7 @@ impl<R> Future for Reply<R> {
                 let (result, unread) = (inner.result.take(), inner.unread.take());
                 drop(inner);
                 if let Some(unread) = unread {
-                    unread.read.store(true, Ordering::Release);
+                    unread.read();
                 }
                 this.unlist();
                 return Poll::Ready(result.expect("a Reply was polled after it was ready"));
@@ -309,8 +318,8 @@ impl<R> Drop for Reply<R> {
             (inner.unread.take(), inner.cancelled)
         };
         // Who has cancelled it wants to hear no more of it.
-        if let (Some(unread), true) = (unread, cancelled) {
-            unread.read.store(true, Ordering::Release);
+        if let (true, Some(unread)) = (cancelled, unread) {
+            unread.read();
         }
     }
 }
@@ -365,20 +374,33 @@ impl<R> Completer<R> {
 
     /// Whether anybody holds the reply still.
     pub(crate) fn is_awaited(&self) -> bool {
-        Arc::strong_count(&self.state) > 1
+        !lock(&self.state.inner).dropped
     }
 
     /// Completes with a failure; if nobody reads it, that is told.
-    pub(crate) fn fail(self, error: CallError, unread: Arc<Unread>) {
-        let unused = {
+    pub(crate) fn fail(self, error: CallError, unread: Unread) {
+        let (unused, is_read) = {
             let mut inner = lock(&self.state.inner);
-            if inner.dropped && inner.cancelled {
-                unread.read.store(true, Ordering::Release);
-            }
-            if inner.done || inner.dropped { Some(unread) } else { inner.unread.replace(unread) }
+            let is_read = inner.dropped && inner.cancelled;
+            let unused = if inner.done || inner.dropped { Some(unread) } else { inner.unread.replace(unread) };
+            (unused, is_read)
         };
-        drop(unused);
+        match unused {
+            Some(unread) if is_read => unread.read(),
+            unread => drop(unread),
+        }
         self.complete(Err(error));
+    }
+
+    /// Hands it to this; if that panics, so the reply says, unless it was answered before.
+    pub(crate) fn hand_to(self, f: impl FnOnce(Self)) {
+        let state = self.state.clone();
+        let asked = Asked::begin(&state);
+        let handed = catch(|| f(self));
+        drop(asked);
+        if let Err(panic) = handed {
+            state.resolve(Err(CallError::Panicked(panic)));
+        }
     }
 
     /// From here on, being dropped means Cancelled, not Stopped.
@@ -404,8 +426,35 @@ impl<R> Completer<R> {
     }
 }
 
+thread_local! {
+    /// The answer for which this thread runs what was asked: 0 for none.
+    static ASKED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// This thread runs what was asked for an answer: if a panic of that drops its completer, [`Completer::hand_to`] says what it said.
+struct Asked(usize);
+
+impl Asked {
+    fn begin<R>(state: &Arc<State<R>>) -> Self {
+        Self(ASKED.try_with(|asked| asked.replace(Arc::as_ptr(state).addr())).unwrap_or(0))
+    }
+
+    fn is<R>(state: &Arc<State<R>>) -> bool {
+        std::thread::panicking() && ASKED.try_with(Cell::get) == Ok(Arc::as_ptr(state).addr())
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let _ = ASKED.try_with(|asked| asked.set(self.0));
+    }
+}
+
 impl<R> Drop for Completer<R> {
     fn drop(&mut self) {
+        if Asked::is(&self.state) {
+            return;
+        }
         self.state.resolve(Err(if self.begun { CallError::Cancelled } else { CallError::Stopped }));
     }
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     EventLoop, Offer, Remote, ServiceHandle, Slot, Task,
-    channel::{address::Address, shared::Shared},
+    channel::shared::Shared,
     control::events::{Events, Told},
     kit::clock::Clock,
     options::{Check, ServiceAbout},
@@ -235,14 +235,14 @@ impl Service {
     }
 
     /// A place for a value that a task will put on its loop by [`Context::fill`](crate::Context::fill), and the Remote that reaches it: usable from now on,
-    /// from any thread.
+    /// from any thread. It is known by its name too: [`ServiceHandle::remote`]. Without a service there is [`Slot::new`].
     pub fn slot<T: 'static>(&mut self, name: impl Into<String>) -> (Slot<T>, Remote<T>) {
         let name = name.into();
-        let address = Address::new(&name);
-        if !self.handle.register::<T>(&name, &address) {
+        let (slot, remote) = Slot::new(&name);
+        if !self.handle.register::<T>(&name, slot.address()) {
             self.problems.push(format!("two slots, or a slot and a loop, are named {name}"));
         }
-        (Slot::new(address.clone()), Remote::new(address))
+        (slot, remote)
     }
 
     pub(super) fn add_loop(

@@ -61,8 +61,33 @@ impl<L: EventLoop, O> Context<L, O> {
         Self(Rc::new(Inner { native, options: Rc::new(options), cell, local, incarnation, service }))
     }
 
-    /// The same surroundings, with other options: for the part of a task that has options of its own.
-    pub(crate) fn with_options<P>(&self, options: Rc<P>) -> Context<L, P> {
+    /// The same surroundings, with other options: for the part of a task that has options of its own, which the task's flatten.
+    ///
+    /// ```
+    /// # use std::rc::Rc;
+    /// # use interloop::{Context, EventLoop, Result, clap};
+    /// #[derive(clap::Args, Clone)]
+    /// struct Limits {
+    ///     #[arg(long, default_value_t = 10)]
+    ///     most: usize,
+    /// }
+    ///
+    /// #[derive(clap::Args)]
+    /// struct Options {
+    ///     #[command(flatten)]
+    ///     limits: Limits,
+    /// }
+    ///
+    /// fn most<L: EventLoop>(cx: &Context<L, Limits>) -> usize {
+    ///     cx.options().most
+    /// }
+    ///
+    /// async fn run<L: EventLoop>(cx: Context<L, Options>) -> Result {
+    ///     assert!(most(&cx.with_options(Rc::new(cx.options().limits.clone()))) > 0);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn with_options<P>(&self, options: Rc<P>) -> Context<L, P> {
         let Inner { native, cell, local, incarnation, service, .. } = &*self.0;
         let (native, local, incarnation) = (native.clone(), local.clone(), incarnation.clone());
         Context(Rc::new(Inner { native, options, cell: cell.clone(), local, incarnation, service: service.clone() }))

@@ -1,19 +1,23 @@
 //! A task that fetches a value every so often, and tells when it changes.
 
-use std::{cell::RefCell, fmt, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 #[cfg(feature = "cron")]
 use super::Cron;
 use super::{
     FirstRun, MissedTicks, RunError, Work,
+    common::lock,
     runner::{self, Asks, Door, OnError, RunnerOptions},
     ticks::Timing,
     work::{AsyncClosure, Blocking, Closure},
 };
 use crate::{
-    CallError, Context, EventLoop, Offer, Remote, Reply, Result, Slot, Task, TaskHandle, TaskRef, Timers,
-    channel::{address::Address, reply::Completer},
-    kit::sync::{Mutex, lock},
+    CallError, Context, EventLoop, Offer, Promise, Remote, Reply, Result, Slot, Task, TaskHandle, TaskRef, Timers,
 };
 
 /// Fetches a value every so often, keeps the latest, and tells when it has changed: in [`on_change`](Self::on_change), and to whoever
@@ -97,14 +101,13 @@ impl<F, T: Clone + Send + 'static> Poller<AsyncClosure<F>, T> {
 impl<W, T: Clone + Send + 'static> Poller<W, T> {
     /// Fetches what comes of this work, every `interval`: for work that needs its [`Context`], or has options.
     pub fn of(interval: Duration, fetch: W) -> Self {
-        let watchers = Address::new("watchers");
         Self {
             fetch,
             timing: Timing::every(interval, FirstRun::AtOnce),
             on_error: OnError::GoOn,
             on_change: None,
             door: Door::new(),
-            watchers: (Slot::new(watchers.clone()), Remote::new(watchers)),
+            watchers: Slot::new("watchers"),
             latest: Arc::new(Mutex::new(Latest { value: None, version: 0 })),
             task: TaskRef::default(),
         }
@@ -229,7 +232,7 @@ impl<W, T: Clone + Send + 'static> fmt::Debug for Poller<W, T> {
 
 /// Those who wait for a newer value, each with the version that they know. At the end of an incarnation they go on to the next one.
 struct Watchers<T: Clone + Send + 'static> {
-    waiting: RefCell<Vec<(u64, Completer<Newer<T>>)>>,
+    waiting: RefCell<Vec<(u64, Promise<Newer<T>>)>>,
     latest: Arc<Mutex<Latest<T>>>,
     watchers: Remote<Self>,
 }
@@ -238,12 +241,12 @@ struct Watchers<T: Clone + Send + 'static> {
 type Newer<T> = (u64, T);
 
 impl<T: Clone + Send + 'static> Watchers<T> {
-    fn add(&self, seen: u64, completer: Completer<Newer<T>>) {
+    fn add(&self, seen: u64, promise: Promise<Newer<T>>) {
         {
             let mut waiting = self.waiting.borrow_mut();
             // Who has gone away is forgotten, or those who look again and again would pile up between two changes.
-            waiting.retain(|(_, completer)| completer.is_awaited());
-            waiting.push((seen, completer));
+            waiting.retain(|(_, promise)| promise.is_awaited());
+            waiting.push((seen, promise));
         }
         // It may have changed on the way here.
         self.tell();
@@ -257,22 +260,22 @@ impl<T: Clone + Send + 'static> Watchers<T> {
         };
         let Some((version, value)) = latest else { return };
         let told = self.waiting.borrow_mut().extract_if(.., |(seen, _)| *seen < version).collect::<Vec<_>>();
-        told.into_iter().for_each(|(_, completer)| completer.complete(Ok((version, value.clone()))));
+        told.into_iter().for_each(|(_, promise)| promise.fulfil((version, value.clone())));
     }
 }
 
 impl<T: Clone + Send + 'static> Drop for Watchers<T> {
     fn drop(&mut self) {
         let waiting = self.waiting.take();
-        for (seen, completer) in waiting {
-            self.watchers.ask_again(completer, move |_, watchers, completer| watchers.add(seen, completer));
+        for (seen, promise) in waiting {
+            self.watchers.ask_with(promise, move |watchers, promise| watchers.add(seen, promise));
         }
     }
 }
 
 /// Asks for a value that is newer than this version.
 fn newer<T: Clone + Send + 'static>(watchers: &Remote<Watchers<T>>, seen: u64) -> Reply<Newer<T>> {
-    watchers.ask(move |_, watchers, completer| watchers.add(seen, completer))
+    watchers.ask(move |watchers, promise| watchers.add(seen, promise))
 }
 
 /// The way to a [`Poller`], from any thread. It survives restarts.

@@ -334,7 +334,7 @@ impl<L: Timers, T: Send + 'static, R: Send + 'static> Task<L> for Queue<L, T, R>
         policy.attempts = options.attempts.map_or(policy.attempts, NonZeroU32::get);
 
         let hire = self.hire.take().expect("a task value runs once");
-        let shift = Shift::new(cx.service().clock().clone());
+        let shift = Shift::new(cx.clock());
         let mut crew = Crew::default();
         for executor in hire(&cx, workers)? {
             let (core, cx, shift, policy) = (core.clone(), cx.clone(), shift.clone(), policy.clone());

@@ -17,16 +17,12 @@ use std::{
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use super::{
+    common::catch,
     durations::Durations,
     ticks::{FirstRun, Ticks, Timing},
     work::{RunError, TryLater},
 };
-use crate::{
-    Context, Counter, Error, Remote, Reply, Result, Slot, Timers,
-    channel::{address::Address, reply::Completer},
-    kit::panics::catch,
-    options,
-};
+use crate::{Context, Counter, Error, Promise, Remote, Reply, Result, Slot, Timers};
 
 /// What comes of a run that was asked for.
 pub(super) type Ran<T> = std::result::Result<T, RunError>;
@@ -35,7 +31,7 @@ pub(super) type Ran<T> = std::result::Result<T, RunError>;
 
 /// An interval as people write it.
 pub(super) fn period(text: &str) -> std::result::Result<Duration, String> {
-    let period = options::duration(text)?;
+    let period = crate::duration(text)?;
     if period.is_zero() { Err(NO_INTERVAL.into()) } else { Ok(period) }
 }
 
@@ -119,8 +115,8 @@ pub(super) struct Door<T: Send + 'static> {
 
 impl<T: Send + 'static> Door<T> {
     pub(super) fn new() -> Self {
-        let address = Address::new("runs");
-        Self { slot: Slot::new(address.clone()), asks: Remote::new(address) }
+        let (slot, asks) = Slot::new("runs");
+        Self { slot, asks }
     }
 
     pub(super) fn remote(&self) -> &Remote<Asks<T>> {
@@ -142,19 +138,19 @@ impl<T: Send + 'static> Clone for Door<T> {
 
 /// Those who have asked for a run that has not begun. At the end of an incarnation they ask the next one.
 pub(super) struct Asks<T: Send + 'static> {
-    pending: RefCell<Vec<Completer<Ran<T>>>>,
+    pending: RefCell<Vec<Promise<Ran<T>>>>,
     waker: RefCell<Option<Waker>>,
     asks: Remote<Self>,
 }
 
 /// Asks for a run.
 pub(super) fn ask<T: Send + 'static>(asks: &Remote<Asks<T>>) -> Reply<Ran<T>> {
-    asks.ask(|_, asks, completer| asks.add(completer))
+    asks.ask(|asks, promise| asks.add(promise))
 }
 
 impl<T: Send + 'static> Asks<T> {
-    fn add(&self, completer: Completer<Ran<T>>) {
-        self.pending.borrow_mut().push(completer);
+    fn add(&self, promise: Promise<Ran<T>>) {
+        self.pending.borrow_mut().push(promise);
         let waker = self.waker.borrow_mut().take();
         if let Some(waker) = waker {
             waker.wake();
@@ -162,17 +158,17 @@ impl<T: Send + 'static> Asks<T> {
     }
 
     /// Those who still want it.
-    fn take(&self) -> Vec<Completer<Ran<T>>> {
+    fn take(&self) -> Vec<Promise<Ran<T>>> {
         let mut asks = self.pending.take();
-        asks.retain(|completer| !completer.is_cancelled());
+        asks.retain(|promise| !promise.is_cancelled());
         asks
     }
 }
 
 impl<T: Send + 'static> Drop for Asks<T> {
     fn drop(&mut self) {
-        for completer in self.pending.take() {
-            self.asks.ask_again(completer, |_, asks, completer| asks.add(completer));
+        for promise in self.pending.take() {
+            self.asks.ask_with(promise, |asks, promise| asks.add(promise));
         }
     }
 }
@@ -227,7 +223,7 @@ pub(super) async fn run<L: Timers, O: Args + 'static, T: Clone + Send + 'static>
     let mut inner = cx.with_options(cx.options().own.clone());
     let figures = Figures::of(cx);
     let mut stop = pin!(cx.until_shutdown());
-    let mut ticks = Ticks::begin(&timing, cx.service().clock());
+    let mut ticks = Ticks::begin(&timing, &cx.clock());
     // Until when nothing is tried again, unless somebody asks.
     let mut retry: Option<Option<Instant>> = None;
     loop {
@@ -262,7 +258,7 @@ pub(super) async fn run<L: Timers, O: Args + 'static, T: Clone + Send + 'static>
             Event::Changed(new) => {
                 if new.is_retimed(changed.as_deref().unwrap_or(cx.options())) {
                     let timing = Timing { first: FirstRun::AfterInterval, ..new.timing(said) };
-                    ticks = Ticks::begin(&timing, cx.service().clock());
+                    ticks = Ticks::begin(&timing, &cx.clock());
                 }
                 inner = cx.with_options(new.own.clone());
                 changed = Some(new);
@@ -294,7 +290,7 @@ pub(super) async fn run<L: Timers, O: Args + 'static, T: Clone + Send + 'static>
         match ended {
             Ok(Ok(output)) => {
                 figures.iterations.add(1);
-                asked.into_iter().for_each(|completer| completer.complete(Ok(Ok(output.clone()))));
+                asked.into_iter().for_each(|promise| promise.fulfil(Ok(output.clone())));
             }
             Ok(Err(error)) => {
                 if let Some(later) = TryLater::of(&error) {
@@ -313,7 +309,7 @@ pub(super) async fn run<L: Timers, O: Args + 'static, T: Clone + Send + 'static>
             }
             Err(panic) => {
                 let all = asked.into_iter();
-                all.for_each(|completer| completer.complete(Err(crate::CallError::Panicked(panic.clone()))));
+                all.for_each(|promise| promise.fail(crate::CallError::Panicked(panic.clone())));
                 // The hook has been called where it happened.
                 resume_unwind(Box::new(panic));
             }
@@ -328,8 +324,8 @@ enum Event<O: Args> {
     Run,
 }
 
-fn tell<T: Send + 'static>(asked: Vec<Completer<Ran<T>>>, why: &RunError) {
-    asked.into_iter().for_each(|completer| completer.complete(Ok(Err(why.clone()))));
+fn tell<T: Send + 'static>(asked: Vec<Promise<Ran<T>>>, why: &RunError) {
+    asked.into_iter().for_each(|promise| promise.fulfil(Err(why.clone())));
 }
 
 /// What comes of it; what it said if it panicked.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 #[cfg(feature = "cron")]
 use super::cron::{Cron, CronTicks, Now};
-use crate::kit::clock::Clock;
+use crate::ServiceClock;
 
 /// When the first run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Timing {
 /// The ticks of one incarnation.
 #[derive(Debug)]
 pub(super) struct Ticks {
-    clock: Clock,
+    clock: ServiceClock,
     kind: Kind,
 }
 
@@ -67,7 +67,7 @@ enum Kind {
 }
 
 impl Ticks {
-    pub(super) fn begin(timing: &Timing, clock: &Clock) -> Self {
+    pub(super) fn begin(timing: &Timing, clock: &ServiceClock) -> Self {
         let clock = clock.clone();
         #[cfg(feature = "cron")]
         if let Some(cron) = &timing.cron {
@@ -106,7 +106,7 @@ impl Ticks {
 }
 
 #[cfg(feature = "cron")]
-fn now(clock: &Clock) -> Now {
+fn now(clock: &ServiceClock) -> Now {
     Now { time: clock.now(), time_of_day: clock.time_of_day() }
 }
 

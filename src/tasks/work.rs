@@ -1,12 +1,17 @@
 //! What is done each time: closures of several kinds, or a type of the user's.
 
-use std::{fmt, panic::resume_unwind, sync::Arc, time::Duration};
-
-use super::Workers;
-use crate::{
-    CallError, Context, Error, EventLoop, NoOptions, Result,
-    kit::sync::{Mutex, lock},
+use std::{
+    fmt,
+    panic::resume_unwind,
+    sync::{Arc, Mutex},
+    time::Duration,
 };
+
+use super::{
+    common::{Seconds, lock},
+    workers::Workers,
+};
+use crate::{CallError, Context, Error, EventLoop, NoOptions, Result};
 
 /// What a [`Periodic`](crate::tasks::Periodic) does, or a [`Poller`](crate::tasks::Poller) fetches, each time: for work that needs its
 /// [`Context`](crate::Context), or has options and counters of its own. For the rest a closure will do.
@@ -77,7 +82,7 @@ impl TryLater {
 
 impl fmt::Display for TryLater {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "try later, after {}", crate::words::state::Seconds(self.after))
+        write!(f, "try later, after {}", Seconds(self.after))
     }
 }
 

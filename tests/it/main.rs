@@ -24,6 +24,7 @@ mod net;
 mod part_of_stop;
 mod periodic;
 mod poller;
+mod promises;
 mod queue;
 mod remote;
 mod restart;

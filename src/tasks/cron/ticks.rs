@@ -6,8 +6,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use super::super::ticks::{FirstRun, MissedTicks, Timing, by_chance};
 use super::Cron;
-use crate::tasks::ticks::{FirstRun, MissedTicks, Timing, by_chance};
 
 /// The time by both clocks.
 #[derive(Clone, Copy, Debug)]

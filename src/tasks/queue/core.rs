@@ -10,37 +10,28 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::Waker,
     time::Duration,
 };
 
 use super::{
+    super::{
+        common::{Span, catch, lock},
+        durations::Durations,
+    },
     handle::SubmitError,
     store::{AnyStore, Clock, DeadLetter, Entry, ItemId, Lease, Refusal, Refused},
 };
-use crate::{
-    CallError, Context, Counter, EventLoop, Gauge, Reply, TaskRef,
-    channel::{
-        address::Address,
-        control::Control,
-        reply::{Completer, Unread},
-    },
-    kit::{
-        panics::catch,
-        sync::{Mutex, lock},
-        trace::Span,
-    },
-    tasks::durations::Durations,
-};
+use crate::{CallError, Cancelled, Context, Counter, EventLoop, Gauge, Promise, Remote, Reply, Slot, TaskRef};
 
 pub(super) struct Core<T, R> {
     pub(super) task: TaskRef,
     pub(super) store: Box<dyn AnyStore<T>>,
     /// Where the workers are: for replies, which are told when that loop is left behind.
-    address: Arc<Address>,
+    place: (Slot<()>, Remote<()>),
     target: OnceLock<String>,
     origin: u64,
     next: AtomicU64,
@@ -57,7 +48,7 @@ struct UnreadFailure {
     waker: Option<Waker>,
 }
 
-type Replies<R> = Vec<Completer<R>>;
+type Replies<R> = Vec<Promise<R>>;
 /// The reply of an item, if one was asked for.
 type Maybe<R> = Option<Reply<R>>;
 
@@ -144,7 +135,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         Arc::new(Self {
             task: TaskRef::default(),
             store,
-            address: Address::new("queue"),
+            place: Slot::new("queue"),
             target: OnceLock::new(),
             origin: fastrand::u64(..),
             next: AtomicU64::new(1),
@@ -164,8 +155,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
 
     /// An incarnation begins.
     pub(super) fn begin<L: EventLoop, O>(&self, cx: &Context<L, O>) {
-        // A loop that is ending takes the task along. Nobody parks anything here.
-        let _ = self.address.bind(&cx.incarnation_itself().loop_);
+        cx.fill(self.place.0.clone(), ());
         let first = self.target.set(cx.target().to_owned()).is_ok();
         {
             let mut inner = lock(&self.inner);
@@ -239,8 +229,8 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
 
     /// A list of replies for a new item, taken away when the guard is dropped; None after the end.
     fn list(self: &Arc<Self>, id: ItemId, replies: bool) -> Option<(Maybe<R>, Listed<T, R>)> {
-        let (reply, completer) = replies.then(|| Reply::from(&self.address)).unzip();
-        let asked = Asked { replies: completer.into_iter().collect(), span: Span::current() };
+        let (promise, reply) = replies.then(|| self.place.1.promise()).unzip();
+        let asked = Asked { replies: promise.into_iter().collect(), span: Span::current() };
         let mut inner = lock(&self.inner);
         if inner.ended {
             return None;
@@ -284,8 +274,8 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
     fn join(&self, original: ItemId, replies: bool) -> Option<Maybe<R>> {
         let mut inner = lock(&self.inner);
         let asked = inner.asked.get_mut(&original)?;
-        let (reply, completer) = replies.then(|| Reply::from(&self.address)).unzip();
-        asked.replies.extend(completer);
+        let (promise, reply) = replies.then(|| self.place.1.promise()).unzip();
+        asked.replies.extend(promise);
         Some(reply)
     }
 
@@ -299,10 +289,10 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         Ok(Held { core: self.clone(), lease: Some(lease) })
     }
 
-    /// The means by which those that wait for it cancel it.
-    pub(super) fn controls(&self, id: ItemId) -> Vec<Arc<Control>> {
+    /// Each ready when one of those that wait for it cancels it.
+    pub(super) fn cancels(&self, id: ItemId) -> Vec<Cancelled> {
         let inner = lock(&self.inner);
-        inner.asked.get(&id).into_iter().flat_map(|asked| &asked.replies).map(Completer::control).collect()
+        inner.asked.get(&id).into_iter().flat_map(|asked| &asked.replies).map(Promise::cancelled).collect()
     }
 
     /// The span in which it was submitted: none if it came from another process.
@@ -314,12 +304,12 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
     pub(super) fn is_cancelled(&self, id: ItemId) -> bool {
         let inner = lock(&self.inner);
         let replies = inner.asked.get(&id).map(|asked| &asked.replies);
-        replies.is_some_and(|replies| !replies.is_empty() && replies.iter().all(Completer::is_cancelled))
+        replies.is_some_and(|replies| !replies.is_empty() && replies.iter().all(Promise::is_cancelled))
     }
 
     /// Whether anybody holds a reply for it.
     pub(super) fn is_awaited(&self, id: ItemId) -> bool {
-        lock(&self.inner).asked.get(&id).is_some_and(|asked| asked.replies.iter().any(Completer::is_awaited))
+        lock(&self.inner).asked.get(&id).is_some_and(|asked| asked.replies.iter().any(Promise::is_awaited))
     }
 
     fn take_replies(&self, id: ItemId) -> Replies<R> {
@@ -329,14 +319,25 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
     }
 
     pub(super) fn fail(&self, id: ItemId, error: &CallError) {
-        self.take_replies(id).into_iter().for_each(|reply| reply.complete(Err(error.clone())));
+        self.take_replies(id).into_iter().for_each(|reply| reply.fail(error.clone()));
     }
 
     /// As [`fail`](Self::fail), for a failure that somebody has to hear of: those that wait, or else the task.
     pub(super) fn fail_aloud(self: &Arc<Self>, id: ItemId, error: &CallError) {
-        let (core, why) = (self.clone(), error.clone());
-        let unread = Unread::new(move || core.note_unread(id, &why));
-        self.take_replies(id).into_iter().for_each(|reply| reply.fail(error.clone(), unread.clone()));
+        let replies = self.take_replies(id);
+        if replies.is_empty() {
+            return self.note_unread(id, error);
+        }
+        let (all, unread) = (replies.len(), Arc::new(AtomicUsize::new(0)));
+        for reply in replies {
+            let (core, why, unread) = (self.clone(), error.clone(), unread.clone());
+            reply.fail_or(error.clone(), move || {
+                // The last of them: nobody has read it.
+                if unread.fetch_add(1, Ordering::AcqRel) + 1 == all {
+                    core.note_unread(id, &why);
+                }
+            });
+        }
     }
 
     /// Who held a reply has dropped it, with a failure in it.
@@ -370,14 +371,14 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         let copy = lock(&self.rules).join;
         for reply in replies {
             let copied = copy.map(|copy| catch(|| copy(&value)));
-            reply.complete(match copied {
+            reply.resolve(match copied {
                 Some(Ok(value)) => Ok(value),
                 Some(Err(panic)) => Err(CallError::Panicked(panic)),
                 None => Err(CallError::Cancelled),
             });
         }
         match last {
-            Some(last) => last.complete(Ok(value)),
+            Some(last) => last.fulfil(value),
             // Dropping it is the user's code.
             None => self.discard(value),
         }
@@ -430,7 +431,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         self.give_back();
         // Those that the end of the work would have resolved: a store that keeps its items may bring them back, in another process.
         for reply in asked.into_values().flat_map(|asked| asked.replies) {
-            reply.complete(Err(CallError::Stopped));
+            reply.fail(CallError::Stopped);
         }
     }
 

@@ -15,15 +15,16 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::Mutex,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-use super::store::{Clock, DeadLetter, Entry, ItemId, Lease, Refusal, Refused, Store};
-use crate::{
-    Result,
-    kit::sync::{Mutex, lock},
+use super::{
+    super::common::lock,
+    store::{Clock, DeadLetter, Entry, ItemId, Lease, Refusal, Refused, Store},
 };
+use crate::Result;
 
 /// How many dead letters are kept: the newest.
 const DEAD_LETTERS: usize = 1000;

@@ -4,14 +4,12 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use crate::{
-    Error, Result,
-    kit::sync::{Mutex, lock},
-};
+use super::super::common::lock;
+use crate::{Error, Result, ServiceClock};
 
 /// Which item: unique among all processes that share a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,12 +91,12 @@ pub enum Refusal {
 /// By which a store that knows when its next item is due, and has no timers, has its [`take`](Store::take) polled again then.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
-    time: crate::kit::clock::Clock,
+    time: ServiceClock,
     due: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Clock {
-    pub(super) fn new(time: crate::kit::clock::Clock) -> Self {
+    pub(super) fn new(time: ServiceClock) -> Self {
         Self { time, due: Arc::default() }
     }
 

@@ -9,22 +9,16 @@ use std::{
     rc::Rc,
     sync::{Arc, mpsc},
     task::Poll,
-    thread,
     time::Duration,
 };
 
 use super::{
+    super::{common::catch, work::TryLater},
     QueueOptions,
     core::{Core, Held},
     store::ItemId,
 };
-use crate::{
-    Context, Error, EventLoop, Reply, Shutdown,
-    channel::this_thread,
-    kit::{clock::Clock, panics::catch},
-    task::incarnation::Incarnation,
-    tasks::TryLater,
-};
+use crate::{Context, Error, EventLoop, ServiceClock, Shutdown, TaskThread, promise};
 
 /// How the work on an item ends when it has no result. Any error becomes one through `?`; [`TryLater`] does too, and is no failure: the item is tried again.
 ///
@@ -64,14 +58,9 @@ impl WorkError {
     }
 }
 
-impl<E: std::error::Error + Send + Sync + 'static> From<E> for WorkError {
+impl<E: Into<Error>> From<E> for WorkError {
     fn from(error: E) -> Self {
-        Error::from(error).into()
-    }
-}
-
-impl From<Error> for WorkError {
-    fn from(error: Error) -> Self {
+        let error = error.into();
         Self(match TryLater::of(&error) {
             Some(later) => Kind::Later { why: later.to_string(), after: Some(later.after) },
             None => Kind::Failed(error),
@@ -181,12 +170,13 @@ async fn supervise<T: Send + 'static, R: Send + 'static>(
     id: ItemId,
     work: impl Future<Output = Result<R, WorkError>>,
 ) -> Outcome<R> {
-    let (controls, span) = (core.controls(id), core.span(id));
+    let (mut cancels, span) = (core.cancels(id), core.span(id));
     let mut work = pin!(Some(work));
     poll_fn(|cx| {
-        // Register, then look: a cancel in between finds the waker.
-        controls.iter().for_each(|control| control.register(cx.waker()));
-        let cancelled = controls.iter().any(|control| control.is_cancelled()) && core.is_cancelled(id);
+        // Each is polled, so that each wakes this.
+        let some =
+            cancels.iter_mut().map(|cancel| Pin::new(cancel).poll(cx).is_ready()).fold(false, |some, one| some | one);
+        let cancelled = some && core.is_cancelled(id);
         let outcome = match work.as_mut().as_pin_mut() {
             _ if cancelled => Outcome::Cancelled,
             None => Outcome::Cancelled,
@@ -288,11 +278,9 @@ where
 
 /// On a thread of its own.
 struct OnThread {
-    clock: Clock,
+    clock: ServiceClock,
     jobs: mpsc::Sender<Box<dyn FnOnce() + Send>>,
-    thread: thread::JoinHandle<()>,
-    /// There when the thread has no more to do.
-    ended: Reply<()>,
+    thread: TaskThread,
 }
 
 struct Blocking<F> {
@@ -311,7 +299,7 @@ where
         let work = Arc::new(work);
         let mut hired = Vec::<Box<dyn Executor<T, R>>>::with_capacity(workers);
         for number in 1..=workers {
-            let thread = OnThread::start(cx, format!("{}-{number}", cx.name()))?;
+            let thread = OnThread::start(cx, &number.to_string())?;
             hired.push(Box::new(Blocking { work: work.clone(), thread }));
         }
         Ok(hired)
@@ -319,20 +307,15 @@ where
 }
 
 impl OnThread {
-    fn start<L: EventLoop>(cx: &Context<L, QueueOptions>, name: String) -> io::Result<Self> {
+    fn start<L: EventLoop>(cx: &Context<L, QueueOptions>, name: &str) -> io::Result<Self> {
         let (jobs, todo) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
-        let (ended, completer) = Reply::local();
-        let incarnation = cx.incarnation_itself().clone();
-        let thread = thread::Builder::new().name(name).spawn(move || {
-            for job in todo {
-                // For the log of a panic: whose code it was.
-                let Incarnation { label, loop_, span, .. } = &*incarnation;
-                let _entered = this_thread::enter(label, loop_);
-                span.get().run(job);
+        let thread = cx.thread(name, move || {
+            // The jobs are counted, whoever waits for one isn't.
+            while let Ok(job) = TaskThread::idle(|| todo.recv()) {
+                job();
             }
-            completer.complete(Ok(()));
         })?;
-        Ok(Self { clock: cx.service().clock().clone(), jobs, thread, ended })
+        Ok(Self { clock: cx.clock(), jobs, thread })
     }
 }
 
@@ -343,7 +326,7 @@ where
     F: Fn(&T, &Attempt) -> Result<R, WorkError> + Send + Sync + 'static,
 {
     fn execute(&self, held: Held<T, R>, attempt: Attempt) -> LocalBoxed<Worked<T, R>> {
-        let (reply, completer) = Reply::local();
+        let (promise, reply) = promise();
         let work = self.work.clone();
         // It owns the item: if nobody waits for the end of this any more, the item is let go of there.
         let busy = self.thread.clock.busy();
@@ -351,7 +334,7 @@ where
             let (_busy, span) = (busy, held.core().span(attempt.id));
             let worked = catch(|| span.run(|| Outcome::from(work(held.item(), &attempt))));
             let outcome = worked.unwrap_or_else(Outcome::Panicked);
-            completer.complete(Ok((Some(held), outcome)));
+            promise.fulfil((Some(held), outcome));
         };
         let sent = self.thread.jobs.send(Box::new(job));
         Box::pin(async move {
@@ -364,13 +347,11 @@ where
     }
 
     fn end(self: Box<Self>) -> LocalBoxed<()> {
-        let OnThread { clock, jobs, thread, ended } = self.thread;
+        let OnThread { clock, jobs, thread } = self.thread;
         Box::pin(async move {
             let _busy = clock.busy();
             drop(jobs);
-            let _ = ended.await;
-            // It has nothing left to do but to end.
-            let _ = thread.join();
+            let _ = thread.await;
         })
     }
 }

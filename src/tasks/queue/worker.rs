@@ -1,12 +1,12 @@
 //! One worker: takes an item, has the work done, and says what becomes of the item.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     future::{Future, poll_fn},
     pin::pin,
     rc::Rc,
     sync::Arc,
-    task::Poll,
+    task::{self, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -16,12 +16,12 @@ use super::{
     store::{Clock, ItemId, Lease},
     work::{Attempt, Executor, LocalBoxed, Outcome},
 };
-use crate::{CallError, Context, Error, Reason, Result, Shutdown, Timers};
+use crate::{CallError, Context, Error, Result, ServiceClock, Timers};
 
 /// How the workers of one incarnation are told to end.
 pub(super) struct Shift {
-    clock: crate::kit::clock::Clock,
-    ends: Shutdown,
+    clock: ServiceClock,
+    ends: Ends,
     /// What waits is worked on first.
     drains: Cell<bool>,
     /// Nothing more is begun after this.
@@ -29,8 +29,8 @@ pub(super) struct Shift {
 }
 
 impl Shift {
-    pub(super) fn new(clock: crate::kit::clock::Clock) -> Rc<Self> {
-        Rc::new(Self { clock, ends: Shutdown::new(), drains: Cell::new(false), cutoff: Cell::new(None) })
+    pub(super) fn new(clock: ServiceClock) -> Rc<Self> {
+        Rc::new(Self { clock, ends: Ends::default(), drains: Cell::new(false), cutoff: Cell::new(None) })
     }
 
     /// They end: with what they are at, or, if they drain, when nothing waits any more.
@@ -42,15 +42,38 @@ impl Shift {
             let rest = deadline.saturating_duration_since(now);
             now + rest - (rest / 10).min(Duration::from_millis(500))
         }));
-        self.ends.request(Reason::AllDone, None);
+        self.ends.tell();
     }
 
     fn is_over(&self) -> bool {
-        self.ends.is_requested() && (!self.drains.get() || self.is_past(self.clock.now()))
+        self.ends.told.get() && (!self.drains.get() || self.is_past(self.clock.now()))
     }
 
     fn is_past(&self, time: Instant) -> bool {
         self.cutoff.get().is_some_and(|cutoff| time >= cutoff)
+    }
+}
+
+/// Told once, to all workers, on the loop's thread.
+#[derive(Default)]
+struct Ends {
+    told: Cell<bool>,
+    wakers: RefCell<Vec<Waker>>,
+}
+
+impl Ends {
+    fn tell(&self) {
+        self.told.set(true);
+        self.wakers.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// If not, this is woken when it is.
+    fn is_told(&self, cx: &task::Context<'_>) -> bool {
+        if !self.told.get() && !self.wakers.borrow().iter().any(|waker| waker.will_wake(cx.waker())) {
+            let waker = cx.waker().clone();
+            self.wakers.borrow_mut().push(waker);
+        }
+        self.told.get()
     }
 }
 
@@ -99,12 +122,11 @@ impl<L: Timers, T: Send + 'static, R: Send + 'static> Worker<L, T, R> {
         if self.shift.is_over() {
             return None;
         }
-        let (clock, stop) = (Clock::new(self.cx.service().clock().clone()), self.cx.shutdown());
+        let (clock, stop) = (Clock::new(self.cx.clock()), self.cx.shutdown());
         let mut take = pin!(self.core.take(&clock));
-        let mut ends = pin!(self.shift.ends.requested());
         let mut alarm: Option<(Instant, LocalBoxed<()>)> = None;
         poll_fn(|cx| {
-            let ends = ends.as_mut().poll(cx).is_ready();
+            let ends = self.shift.ends.is_told(cx);
             if !ends && stop.is_requested() {
                 // The task is about to say how the shift ends: nothing more is begun before.
                 return Poll::Pending;

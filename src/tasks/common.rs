@@ -1,0 +1,70 @@
+//! Small things that several built-in tasks need, made of std and public crates: a task of yours would have its own.
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use crate::panic_message;
+
+/// Locks, also after a panic under the lock: no invariant here spans user code.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs something of the user's; what it said if it panicked.
+pub(super) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(panic_message)
+}
+
+/// A duration as people read it: `30 s`, `250 ms`.
+pub(super) struct Seconds(pub(super) Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.as_millis();
+        if ms >= 1000 && ms.is_multiple_of(1000) {
+            write!(f, "{} s", ms / 1000)
+        } else if ms >= 1000 {
+            write!(f, "{:.1} s", self.0.as_secs_f64())
+        } else {
+            write!(f, "{ms} ms")
+        }
+    }
+}
+
+/// The span in which somebody asked for something; without the feature `tracing` it is nothing.
+#[derive(Clone, Debug)]
+pub(super) struct Span(#[cfg(feature = "tracing")] tracing::Span);
+
+impl Span {
+    pub(super) fn none() -> Self {
+        Self(
+            #[cfg(feature = "tracing")]
+            tracing::Span::none(),
+        )
+    }
+
+    /// That in which this is called.
+    pub(super) fn current() -> Self {
+        Self(
+            #[cfg(feature = "tracing")]
+            tracing::Span::current(),
+        )
+    }
+
+    /// Runs this in it.
+    pub(super) fn in_scope<R>(&self, f: impl FnOnce() -> R) -> R {
+        #[cfg(feature = "tracing")]
+        return self.0.in_scope(f);
+        #[cfg(not(feature = "tracing"))]
+        f()
+    }
+
+    /// Runs this in it, and lets go of it.
+    pub(super) fn run<R>(self, f: impl FnOnce() -> R) -> R {
+        self.in_scope(f)
+    }
+}
