@@ -822,9 +822,11 @@ impl Supervisor {
             .handle
             .board()
             .task_rows(|rows| rows.iter().map(|row| (row.name.clone(), row.state, row.cause.clone())).collect());
+        let mut left_behind = self.outside.left_behind();
+        let left = ending.abandoned || !self.stuck.is_empty() || !left_behind.is_empty();
+        // Threads of tasks hold nothing of the service's: they are named, and the process goes on.
         let of_tasks =
             |rows: &[TaskRow]| rows.iter().flat_map(|row| row.info.threads_left_behind()).collect::<Vec<_>>();
-        let mut left_behind = self.outside.left_behind();
         left_behind.extend(self.handle.board().task_rows(of_tasks));
         let report = Report {
             code: ending.code(),
@@ -840,7 +842,6 @@ impl Supervisor {
             _ => Level::Error,
         };
         self.log(level, || report.to_string());
-        let left = ending.abandoned || !report.stuck.is_empty() || !report.left_behind.is_empty();
         if let Some(leave) = self.on_abandoned.take() {
             self.outside.flush();
             if left {

@@ -4,25 +4,16 @@ use std::{
     collections::VecDeque,
     fmt,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread::{self, JoinHandle},
 };
 
-use crate::{
-    Context, EventLoop, Reply, Result,
-    channel::{reply::Completer, this_thread},
-    kit::{
-        clock::{Busy, Clock},
-        panics::catch,
-        trace::Span,
-    },
-    task::incarnation::Incarnation,
-};
+use super::common::{Span, catch, lock};
+use crate::{Busy, CallError, Context, EventLoop, Promise, Reply, Result, ServiceClock, TaskThread, promise};
 
 /// A fixed number of threads for work that blocks, which belong to a task and are named for it. What is [asked](Self::run) of them is awaited from any loop.
 ///
 /// Dropped, it takes nothing more and gives up what nobody has begun; idle threads are gone when the drop returns, and one that works ends with that work.
 /// To wait for all that was accepted there is [`finish`](Self::finish). So a task that is asked to stop awaits what it has asked for, and drops the
-/// workers; past its deadline they are dropped with it.
+/// workers; past its deadline they are dropped with it, and a thread whose work goes on is [left behind](Context::thread), by name.
 ///
 /// ```
 /// use interloop::{CallError, Service, Thread, task_fn, tasks::Workers};
@@ -44,13 +35,13 @@ use crate::{
 /// ```
 pub struct Workers {
     pool: Arc<Pool>,
-    threads: Vec<JoinHandle<()>>,
-    /// Each answers when its thread is at its end.
-    ends: Vec<Reply<()>>,
+    threads: Vec<TaskThread>,
 }
 
 struct Pool {
-    clock: Clock,
+    clock: ServiceClock,
+    /// For the log.
+    target: String,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -76,16 +67,13 @@ impl Workers {
     pub fn start<L: EventLoop, O>(cx: &Context<L, O>, count: usize) -> Result<Self> {
         let count = count.max(1);
         let state = State { queue: VecDeque::new(), closed: false, busy: vec![false; count] };
-        let pool =
-            Arc::new(Pool { clock: cx.service().clock().clone(), state: Mutex::new(state), changed: Condvar::new() });
-        let mut workers = Self { pool, threads: Vec::new(), ends: Vec::new() };
+        let (clock, target) = (cx.clock(), cx.target().to_owned());
+        let pool = Arc::new(Pool { clock, target, state: Mutex::new(state), changed: Condvar::new() });
+        let mut workers = Self { pool, threads: Vec::new() };
         for number in 0..count {
-            let (end, ends) = Reply::local();
-            let (pool, incarnation) = (workers.pool.clone(), cx.incarnation_itself().clone());
-            let thread = thread::Builder::new().name(format!("{}-{}", cx.name(), number + 1));
+            let pool = workers.pool.clone();
             // Should it fail, those that are there already end with the drop.
-            workers.threads.push(thread.spawn(move || pool.work(number, &incarnation, ends))?);
-            workers.ends.push(end);
+            workers.threads.push(cx.thread(&format!("{}", number + 1), move || pool.work(number))?);
         }
         Ok(workers)
     }
@@ -93,9 +81,9 @@ impl Workers {
     /// Calls `work` on the first thread that is free; what was asked before comes before. A panic is in the reply; a reply that is cancelled in time means
     /// that it isn't called.
     pub fn run<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> Reply<R> {
-        let (reply, completer) = Reply::local();
+        let (promise, reply) = promise();
         let span = Span::current();
-        let job: Job = Box::new(move || work_and_tell(move || span.run(work), completer));
+        let job: Job = Box::new(move || work_and_tell(move || span.run(work), promise));
         let refused = {
             let mut state = self.pool.lock();
             if state.closed {
@@ -119,38 +107,36 @@ impl Workers {
         let _busy = self.pool.clock.busy();
         self.pool.lock().closed = true;
         self.pool.changed.notify_all();
-        for end in std::mem::take(&mut self.ends) {
-            let _ = end.await;
+        for thread in std::mem::take(&mut self.threads) {
+            let _ = thread.await;
         }
     }
 }
 
-fn work_and_tell<R: Send + 'static>(work: impl FnOnce() -> R, mut completer: Completer<R>) -> Tell {
-    if completer.is_cancelled() {
+fn work_and_tell<R: Send + 'static>(work: impl FnOnce() -> R, mut promise: Promise<R>) -> Tell {
+    if promise.is_cancelled() {
         drop(catch(|| drop(work)));
-        return Box::new(|| drop(completer));
+        return Box::new(|| drop(promise));
     }
-    completer.begin();
-    let ended = catch(work).map_err(crate::CallError::Panicked);
-    Box::new(move || completer.complete(ended))
+    promise.begin();
+    let ended = catch(work).map_err(CallError::Panicked);
+    Box::new(move || promise.resolve(ended))
 }
 
 impl Pool {
     fn lock(&self) -> MutexGuard<'_, State> {
         // The user's code never runs under the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// What a thread does.
-    fn work(&self, number: usize, incarnation: &Incarnation, _end: Completer<()>) {
-        // What runs here is the task's.
-        let _entered = this_thread::enter(&incarnation.label, &incarnation.loop_);
+    fn work(&self, number: usize) {
         while let Some((job, _busy)) = self.next(number) {
-            let tell = incarnation.span.get().run(job);
+            let tell = job();
             // Free before anybody hears of it: who then drops the workers finds this thread idle, and waits for its end.
             self.lock().busy[number] = false;
             if let Err(panic) = catch(tell) {
-                log::error!(target: incarnation.info.target(), "panicked at the end of blocking work: {panic}");
+                log::error!(target: &self.target, "panicked at the end of blocking work: {panic}");
             }
         }
     }
@@ -165,7 +151,8 @@ impl Pool {
             if state.closed {
                 return None;
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            // The jobs are counted, whoever waits for one isn't.
+            state = TaskThread::idle(|| self.changed.wait(state)).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
