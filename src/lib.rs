@@ -175,6 +175,7 @@ pub use crate::{
     },
     task::{
         context::{Context, Elapsed, Interval},
+        program_end::ProgramEnd,
         service_clock::{Busy, ServiceClock},
         task_trait::{Task, task_fn},
         thread::TaskThread,
@@ -185,6 +186,7 @@ pub use crate::{
         restart::RestartPolicy,
         shutdown::{Requested, Shutdown},
         state::{Cause, Reason, State, Transition},
+        suspect::TooLate,
     },
 };
 #[cfg(feature = "metrics")]

@@ -14,6 +14,6 @@ mod prepare;
 pub(crate) mod running;
 pub(crate) mod settings;
 #[cfg(all(feature = "command", target_os = "linux"))]
-pub(crate) mod sigchld;
+mod sigchld;
 mod signals;
 pub(crate) mod supervisor;

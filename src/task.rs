@@ -7,6 +7,7 @@
 pub(crate) mod context;
 pub(crate) mod erased;
 pub(crate) mod incarnation;
+pub(crate) mod program_end;
 pub(crate) mod service_clock;
 pub(crate) mod task_trait;
 pub(crate) mod thread;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::shared::Shared;
-use crate::words::suspect::Tidings;
+use crate::{kit::clock::Clock, words::suspect::Tidings};
 
 /// Whose code runs: a task, or a loop's job.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub(crate) struct Label {
 pub(crate) struct Run {
     pub(crate) name: Arc<str>,
     pub(crate) tidings: Tidings,
+    /// By which they are fresh.
+    pub(crate) clock: Clock,
 }
 
 /// The number of a job or future that belongs to no task.

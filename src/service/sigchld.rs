@@ -2,11 +2,10 @@
 
 use std::{
     fs, io,
-    os::unix::net::UnixStream,
     sync::{Arc, atomic::AtomicBool},
 };
 
-use signal_hook::{SigId, consts::SIGCHLD, flag, low_level};
+use signal_hook::{consts::SIGCHLD, flag};
 
 /// Children can be waited for from now on, whoever starts them. A handler ends the ignoring; in the children it is the default again.
 pub(crate) fn heed() -> io::Result<()> {
@@ -23,32 +22,4 @@ pub(crate) fn is_ignored(signal: i32) -> Option<bool> {
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
     let mask = u64::from_str_radix(ignored.trim(), 16).ok()?;
     Some(mask & (1 << (signal - 1)) != 0)
-}
-
-/// Becomes readable when something has happened to a child of this process, until dropped.
-#[derive(Debug)]
-pub(crate) struct ChildEvents {
-    pub(crate) stream: UnixStream,
-    id: SigId,
-}
-
-impl ChildEvents {
-    pub(crate) fn listen() -> io::Result<Self> {
-        let (stream, rings) = UnixStream::pair()?;
-        stream.set_nonblocking(true)?;
-        let id = low_level::pipe::register(SIGCHLD, rings)?;
-        Ok(Self { stream, id })
-    }
-
-    /// Forgets what has happened so far.
-    pub(crate) fn take(&self) {
-        let mut bytes = [0; 256];
-        while io::Read::read(&mut &self.stream, &mut bytes).is_ok_and(|length| length == bytes.len()) {}
-    }
-}
-
-impl Drop for ChildEvents {
-    fn drop(&mut self) {
-        low_level::unregister(self.id);
-    }
 }

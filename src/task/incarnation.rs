@@ -78,7 +78,7 @@ impl Incarnation {
         info: Arc<TaskInfo>,
         events: Events,
     ) -> Arc<Self> {
-        let run = Arc::new(Run { name: name.clone(), tidings: Tidings::default() });
+        let run = Arc::new(Run { name: name.clone(), tidings: Tidings::default(), clock: loop_.clock().clone() });
         Arc::new(Self {
             task,
             number,

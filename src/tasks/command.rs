@@ -3,6 +3,7 @@
 mod child;
 mod core;
 mod error;
+mod events;
 mod guard;
 mod handle;
 mod life;

@@ -63,9 +63,33 @@ pub(crate) fn is_suspect(error: &(dyn StdError + 'static)) -> bool {
     })
 }
 
-/// What an error comes from that only tells of a stop. Its text is how such errors end, so that it isn't shown beside them.
-#[derive(Debug)]
-pub(crate) struct TooLate;
+/// What an error comes from that only tells of a stop: as the [source](StdError::source) of an error of yours, that of a [handle](crate::TaskHandle) whose
+/// task has stopped, say. Who fails because of it, while the service is being stopped, has not failed. [`CallError::Stopped`] needs none of it.
+///
+/// Its text is how such errors end, "has stopped", so that it isn't shown beside them.
+///
+/// ```
+/// # use std::{error, fmt};
+/// # use interloop::{Error, TooLate};
+/// #[derive(Debug)]
+/// struct Closed;
+///
+/// impl fmt::Display for Closed {
+///     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+///         f.write_str("the office has stopped")
+///     }
+/// }
+///
+/// impl error::Error for Closed {
+///     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+///         Some(&TooLate)
+///     }
+/// }
+///
+/// assert_eq!(Error::from(Closed).to_string(), "the office has stopped");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TooLate;
 
 impl fmt::Display for TooLate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -79,7 +103,6 @@ impl StdError for TooLate {}
 #[derive(Debug, Default)]
 pub(crate) struct Fate(AtomicU8);
 
-#[cfg_attr(not(all(feature = "command", target_os = "linux")), allow(dead_code, reason = "only commands tell"))]
 impl Fate {
     const SUSPECT: u8 = 1;
     const INNOCENT: u8 = 2;
@@ -98,7 +121,6 @@ impl Fate {
 #[derive(Debug, Default)]
 pub(crate) struct Tidings(Mutex<Vec<(Instant, Arc<Fate>)>>);
 
-#[cfg_attr(not(all(feature = "command", target_os = "linux")), allow(dead_code, reason = "only commands tell"))]
 impl Tidings {
     pub(crate) fn tell(&self, now: Instant, fate: &Arc<Fate>) {
         let told = &mut lock(&self.0);

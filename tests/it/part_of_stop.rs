@@ -6,7 +6,7 @@ use std::{os::unix::process::ExitStatusExt, process::ExitStatus, sync::mpsc, tim
 
 use crate::util::{cause_of, state_of, watched};
 use interloop::{
-    CallError, Cause, Context, Error, Report, RestartPolicy, Result, Service, State, Thread, task_fn,
+    CallError, Cause, Context, Error, ProgramEnd, Report, RestartPolicy, Result, Service, State, Thread, task_fn,
     tasks::{
         FirstRun, Periodic,
         command::{Command, CommandError, CommandHandle, Commands, Run},
@@ -380,5 +380,39 @@ fn a_job_that_fails_along_with_the_stop_leaves_the_service_alone() {
         test.wait_for_counter("commands.finished", 1);
         clock.advance(DOUBT / 2);
         assert_eq!(test.stop().code, 0);
+    });
+}
+
+#[test]
+fn a_task_that_runs_programs_by_itself_says_how_they_ended() {
+    watched(|| {
+        // Killed along with the stop; killed, as was known later; and ended by itself.
+        for (status, known_first, is_explained) in [
+            (ended_by(15), true, true),
+            (ended_by(15), false, true),
+            (ended_by(0), true, false),
+            (ended_by(0), false, false),
+        ] {
+            let mut service = Service::new("test");
+            let runs = task_fn::<Thread>(async move |cx: Context<Thread>| {
+                cx.ready();
+                cx.sleep(HOUR).await;
+                let end = ProgramEnd::default();
+                if known_first {
+                    end.exited(status);
+                }
+                end.tell();
+                end.exited(status);
+                Err(Error::new("a broken pipe"))
+            });
+            service.task("runs", runs);
+            let (test, clock) = with_clock(service);
+            clock.advance(HOUR);
+            clock.advance(DOUBT - Duration::from_millis(1));
+            let held_back = !test.shutdown().is_requested();
+            assert_eq!(held_back, is_explained, "{status}, {known_first}");
+            let report = test.stop();
+            assert_eq!(report.code, u8::from(!is_explained), "{status}, {known_first}: {report}");
+        }
     });
 }

@@ -19,7 +19,7 @@ use super::{
     error::CommandError,
     life::{Life, ROOM},
 };
-use crate::{channel::this_thread, kit::block};
+use crate::CallError;
 
 /// What has become of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,10 +149,10 @@ impl Child {
     /// thread of a loop, but for a task's on the reference loop [`Thread`](crate::Thread), which may wait for a task that is not on its own.
     pub fn output_within(mut self, timeout: Duration) -> Result<Output, CommandError> {
         self.kill.get_or_insert_with(|| KillOnDrop(self.life.clone()));
-        if !this_thread::may_block_on(self.life.place().as_ref()) {
-            return Err(CommandError::WouldBlock);
-        }
-        block::on(self.output(), Some(timeout)).unwrap_or(Err(CommandError::TimedOut))
+        let place = self.life.place().clone();
+        place.wait_for(self.output(), timeout).unwrap_or_else(|error| {
+            Err(if error == CallError::WouldBlock { CommandError::WouldBlock } else { CommandError::TimedOut })
+        })
     }
 
     /// What it reads, if it is [piped](super::Run::stdin_piped), and once.

@@ -6,27 +6,25 @@
 use std::{
     os::fd::OwnedFd,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Waker},
+    task::{self, Waker},
 };
 
 use super::{
+    super::common::lock,
     child::{Child, ChildInput, ChildOutput},
     error::CommandError,
     life::Life,
     run::{Hearer, Prepared, Run, Source, Work},
 };
-use crate::{
-    TaskRef,
-    channel::shared::Shared,
-    kit::sync::{Mutex, lock},
-};
+use crate::{Context, EventLoop, Remote, Slot, TaskRef};
 
-#[derive(Default)]
 pub(super) struct Core {
     pub(super) task: TaskRef,
+    /// Where the task is.
+    place: (Slot<()>, Remote<()>),
     next: AtomicU64,
     inner: Mutex<Inner>,
 }
@@ -41,8 +39,6 @@ struct Inner {
     jobs: Vec<Job>,
     /// Of the task, which takes the jobs.
     waker: Option<Waker>,
-    /// Where the task is.
-    loop_: Option<Arc<Shared>>,
 }
 
 /// What the thread is to do.
@@ -76,6 +72,17 @@ pub(super) struct Job {
     /// Whether the task waits for it at its end.
     pub(super) is_awaited: bool,
     pub(super) make: Box<dyn FnOnce() -> Work + Send>,
+}
+
+impl Default for Core {
+    fn default() -> Self {
+        Self {
+            task: TaskRef::default(),
+            place: Slot::new("commands"),
+            next: AtomicU64::default(),
+            inner: Mutex::default(),
+        }
+    }
 }
 
 impl Core {
@@ -138,18 +145,18 @@ impl Core {
         drop(never_started);
     }
 
-    pub(super) fn loop_(&self) -> Option<Arc<Shared>> {
-        lock(&self.inner).loop_.clone()
+    pub(super) fn place(&self) -> &Remote<()> {
+        &self.place.1
     }
 
     // --- Of the task and its thread ---
 
     /// A thread comes, which this bell wakes.
-    pub(super) fn open(&self, bell: &Arc<OwnedFd>, loop_: Arc<Shared>) {
+    pub(super) fn open<L: EventLoop, O>(&self, bell: &Arc<OwnedFd>, cx: &Context<L, O>) {
+        cx.fill(self.place.0.clone(), ());
         let mut inner = lock(&self.inner);
         inner.shut = false;
         inner.bell = Some(bell.clone());
-        inner.loop_ = Some(loop_);
         inner.ring();
     }
 
@@ -228,7 +235,7 @@ impl Core {
     }
 
     /// What is to run on the loop; if there is nothing, this is woken when there is.
-    pub(super) fn jobs(&self, context: &Context<'_>) -> Vec<Job> {
+    pub(super) fn jobs(&self, context: &task::Context<'_>) -> Vec<Job> {
         let mut inner = lock(&self.inner);
         inner.waker = Some(context.waker().clone());
         std::mem::take(&mut inner.jobs)

@@ -5,20 +5,16 @@
 use std::{
     collections::VecDeque,
     process::ExitStatus,
-    sync::Arc,
+    sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
-    time::Instant,
 };
 
 use super::{
+    super::common::lock,
     core::{Core, Order},
     error::CommandError,
 };
-use crate::{
-    channel::{shared::Shared, this_thread},
-    kit::sync::{Mutex, lock},
-    words::suspect::Fate,
-};
+use crate::{ProgramEnd, Remote};
 
 /// How much of an output waits for whoever reads it, before the child has to wait; and how much input waits for the child.
 pub(super) const ROOM: usize = 64 * 1024;
@@ -29,7 +25,7 @@ pub(super) struct Life {
     /// As it was asked for.
     pub(super) program: String,
     /// How the child has ended, before its group has.
-    fate: Arc<Fate>,
+    end: ProgramEnd,
     inner: Mutex<Inner>,
 }
 
@@ -69,7 +65,7 @@ struct Feed {
 impl Life {
     pub(super) fn new(core: &Arc<Core>, id: u64, program: String, unheard: usize) -> Arc<Self> {
         let inner = Inner { unheard, ..Inner::default() };
-        Arc::new(Self { core: core.clone(), id, program, fate: Arc::default(), inner: Mutex::new(inner) })
+        Arc::new(Self { core: core.clone(), id, program, end: ProgramEnd::default(), inner: Mutex::new(inner) })
     }
 
     // --- Of the thread ---
@@ -85,7 +81,7 @@ impl Life {
 
     /// The child has ended like this; its group may live.
     pub(super) fn exited(&self, status: ExitStatus) {
-        self.fate.set(status);
+        self.end.exited(status);
     }
 
     /// It is over; the first word counts.
@@ -174,8 +170,8 @@ impl Life {
     }
 
     /// The loop of the task.
-    pub(super) fn place(&self) -> Option<Arc<Shared>> {
-        self.core.loop_()
+    pub(super) fn place(&self) -> &Remote<()> {
+        self.core.place()
     }
 
     pub(super) fn order(&self, order: fn(u64) -> Order) {
@@ -201,17 +197,9 @@ impl Life {
             }
         };
         if matches!(ended, Ok(_) | Err(CommandError::Stopped)) {
-            self.tell_whoever_asks();
+            self.end.tell();
         }
         Poll::Ready(ended)
-    }
-
-    /// The task whose code runs here learns that the child has ended: that may be why it fails next.
-    fn tell_whoever_asks(&self) {
-        if let Some(run) = this_thread::run() {
-            let now = self.place().map_or_else(Instant::now, |loop_| loop_.clock().now());
-            run.tidings.tell(now, &self.fate);
-        }
     }
 
     /// One callback has heard everything, or will hear no more.
@@ -246,7 +234,7 @@ impl Life {
             self.order(Order::Look);
         }
         if at_end {
-            self.tell_whoever_asks();
+            self.end.tell();
         }
         Poll::Ready(taken)
     }
@@ -280,7 +268,7 @@ impl Life {
             }
         };
         let Some(taken) = taken else {
-            self.tell_whoever_asks();
+            self.end.tell();
             return Poll::Ready(None);
         };
         self.order(Order::Look);

@@ -11,8 +11,7 @@ use std::{
     mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     process::{Child, ExitStatus},
-    sync::Arc,
-    thread,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -24,22 +23,16 @@ use rustix::{
 use signal_hook::consts::{SIGTTIN, SIGTTOU};
 
 use super::{
+    super::common::{catch, lock},
     Bounds,
     core::{Core, Order, Start, ring},
     error::CommandError,
+    events::ChildEvents,
     guard::Guard,
     life::Life,
     terminal::Terminal,
 };
-use crate::{
-    Context, Counter, EventLoop, Gauge, Reply, Result, Shutdown,
-    channel::reply::Completer,
-    kit::{
-        panics::catch,
-        sync::{Mutex, lock},
-    },
-    service::sigchld::ChildEvents,
-};
+use crate::{Context, Counter, EventLoop, Gauge, Result, Shutdown, TaskThread};
 
 /// How much is read at a time.
 const PIECE: usize = 16 * 1024;
@@ -66,8 +59,8 @@ const EVENTS: u64 = u64::MAX - 1;
 /// What the task tells its thread. Dropped, all children are killed.
 pub(super) struct Crew {
     wish: Arc<Wish>,
-    /// Answers when the thread is at its end.
-    pub(super) end: Reply<()>,
+    /// Ready when the thread is at its end.
+    pub(super) end: TaskThread,
 }
 
 struct Wish {
@@ -102,8 +95,6 @@ impl Crew {
         // A pidfd tells of the end alone.
         let events = ChildEvents::listen()?;
         epoll::add(&epoll, &events.stream, epoll::EventData::new_u64(EVENTS), epoll::EventFlags::IN)?;
-        let (end, ends) = Reply::local();
-        let incarnation = cx.incarnation_itself().clone();
         let watch = Watch {
             core: core.clone(),
             wish: wish.clone(),
@@ -117,16 +108,14 @@ impl Crew {
             aborts: false,
             figures: Figures::of(cx),
         };
-        core.open(&bell, incarnation.loop_.clone());
-        let work = move || {
-            let _entered = crate::channel::this_thread::enter(&incarnation.label, &incarnation.loop_);
-            watch.run(ends);
-        };
-        if let Err(error) = thread::Builder::new().name(format!("{}-children", cx.name())).spawn(work) {
-            core.close(&bell);
-            return Err(error.into());
+        core.open(&bell, cx);
+        match cx.thread("children", move || watch.run()) {
+            Ok(end) => Ok(Self { wish, end }),
+            Err(error) => {
+                core.close(&bell);
+                Err(error.into())
+            }
         }
-        Ok(Self { wish, end })
     }
 
     /// Has the children end, by TERM, and by KILL after this time; starts no more.
@@ -217,14 +206,12 @@ struct Pipe {
 
 impl Watch {
     /// What the thread does.
-    fn run(mut self, ends: Completer<()>) {
+    fn run(mut self) {
         if let Err(panic) = catch(|| self.watch()) {
             log::error!(target: &self.target, "the thread that watches the children panicked: {panic}");
         }
         self.core.close(&self.wish.bell);
-        // Those that are left are killed.
-        drop(self);
-        ends.complete(Ok(()));
+        // Those that are left are killed, with its drop.
     }
 
     fn watch(&mut self) {
@@ -236,7 +223,8 @@ impl Watch {
                 return;
             }
             let timeout = self.entries.values().filter_map(|entry| entry.kill_at).min().map(until);
-            let fetched = match epoll::wait(&self.epoll, &mut events, timeout.as_ref()) {
+            let (epoll, room) = (&self.epoll, &mut events);
+            let fetched = match TaskThread::idle(move || epoll::wait(epoll, room, timeout.as_ref())) {
                 Ok((fetched, _)) => fetched,
                 Err(Errno::INTR) => continue,
                 Err(error) => return log::error!(target: &self.target, "can't wait for the children: {error}"),
