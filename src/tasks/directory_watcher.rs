@@ -14,7 +14,7 @@ use std::{
     path::PathBuf,
     pin::pin,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, Mutex},
     task::Poll,
     time::Duration,
 };
@@ -31,13 +31,12 @@ pub use self::{
     handle::{Changes, WatcherHandle},
 };
 use super::{
-    Workers, runner,
+    Workers,
+    common::{Seconds, lock},
+    runner,
     work::{AsyncClosure, Closure, Outcome},
 };
-use crate::{
-    CallError, Context, Counter, EventLoop, NoOptions, Offer, Result, Task, TaskRef, Timers,
-    kit::sync::{Mutex, lock},
-};
+use crate::{CallError, Context, Counter, EventLoop, NoOptions, Offer, Result, Task, TaskRef, Timers};
 
 /// How long notify's thread may go on at the end.
 const LINGER: Duration = Duration::from_secs(1);
@@ -419,7 +418,7 @@ impl<L: Timers> Watch<L> {
             Root::Missing(why) => self.warn_of_folder(why),
             Root::Unreadable(why) => self.warn_of_folder(why),
         }
-        let interval = crate::words::state::Seconds(self.poll_interval);
+        let interval = Seconds(self.poll_interval);
         match &polls {
             None => {
                 self.cx.export("watches", "by events");

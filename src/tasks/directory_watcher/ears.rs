@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     future::poll_fn,
     path::{Path, PathBuf},
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -13,7 +16,7 @@ use notify::{
     event::{AccessKind, AccessMode, EventKind, ModifyKind},
 };
 
-use crate::kit::sync::{AtomicBool, Mutex, Ordering, lock};
+use super::super::common::lock;
 
 /// Of more places than this none is remembered: all is looked at.
 const MOST: usize = 10_000;

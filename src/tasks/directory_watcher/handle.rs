@@ -5,15 +5,12 @@ use std::{
     fmt,
     future::poll_fn,
     path::PathBuf,
-    sync::{Arc, Weak},
+    sync::{Arc, Mutex, Weak},
     task::{Poll, Waker},
 };
 
-use super::{Change, Entry};
-use crate::{
-    CallError, TaskHandle, TaskRef,
-    kit::sync::{Mutex, lock},
-};
+use super::{super::common::lock, Change, Entry};
+use crate::{CallError, TaskHandle, TaskRef};
 
 /// The way to a [`DirectoryWatcher`](super::DirectoryWatcher), from any thread. It survives restarts.
 #[derive(Clone)]

@@ -7,17 +7,17 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Weak},
+    sync::{Arc, Mutex, Weak},
     time::{Duration, SystemTime},
 };
 
 use notify::{Config, ErrorKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::{
+    super::common::lock,
     Change, Entry,
     ears::{Ears, Inbox, Look},
 };
-use crate::kit::sync::{Mutex, lock};
 
 /// A file that was written to so shortly before it was looked at may be written to again without a new time.
 const GRAIN: Duration = Duration::from_millis(20);

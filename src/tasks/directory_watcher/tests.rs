@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -13,7 +13,7 @@ use super::{
     ears::{Inbox, Look},
     scout::{Known, Root, Scout},
 };
-use crate::kit::sync::{Mutex, lock};
+use crate::tasks::common::lock;
 
 /// How long a wait may take.
 const SOON: Duration = Duration::from_secs(10);
