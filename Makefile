@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-gtk demo-chat lint fmt clippy rustdoc tests-run rooms test build-all nextest doctest loom fuzz conformance suites features generate deny bench clean
+.PHONY: help demo demo-gtk demo-chat lint fmt clippy rustdoc tests-run rooms guests test build-all nextest doctest loom fuzz conformance suites features generate deny bench clean
 
 # What a program of the demos gets: make demo ARGS='--http-port 8001'
 ARGS ?=
@@ -33,7 +33,7 @@ demo-chat: ## a chat of web pages and a GTK window, with notifications by D-Bus:
 	cargo build -p chat
 	scripts/with-display cargo run --quiet -p chat -- $(or $(ARGS),--http-host 127.0.0.1 --http-port 8000)
 
-lint: fmt clippy rustdoc tests-run rooms ## rustfmt, clippy and rustdoc, warnings denied; no test where none is run; the rooms of src/ and their picture
+lint: fmt clippy rustdoc tests-run rooms guests ## rustfmt, clippy and rustdoc, warnings denied; no test where none is run; the rooms of src/ and their picture; built-in tasks on the public API alone
 
 fmt:
 	cargo fmt --all --check
@@ -54,6 +54,9 @@ rooms:
 	@scripts/setup rooms
 	scripts/rooms
 	scripts/rooms-picture --check
+
+guests:
+	scripts/tasks-as-guests
 
 test: nextest doctest loom ## every test: units, properties, end to end, documentation, loom
 

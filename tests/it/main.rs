@@ -36,6 +36,7 @@ mod sparts;
 mod start;
 mod stop;
 mod task_threads;
+mod tasks_as_guests;
 #[cfg(feature = "testing")]
 mod testing;
 mod thread_locals;
