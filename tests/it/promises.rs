@@ -2,8 +2,14 @@
 
 use std::{
     cell::{Cell, RefCell},
-    sync::mpsc,
-    thread,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    task::{Context, Wake, Waker},
     time::Duration,
 };
 
@@ -49,6 +55,16 @@ fn a_promise_is_kept_or_says_why_not() {
     assert_eq!(reply.wait(SOON), Err(CallError::Panicked("no sum".into())));
 }
 
+/// Whether it was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 #[test]
 fn who_holds_a_promise_sees_that_it_is_cancelled_or_not_awaited() {
     watched(|| {
@@ -59,12 +75,15 @@ fn who_holds_a_promise_sees_that_it_is_cancelled_or_not_awaited() {
 
         let (promised, reply) = promise::<u8>();
         let reply = reply.cancel_on_drop();
-        let cancelled = promised.cancelled();
+        let mut cancelled = promised.cancelled();
         assert!(!cancelled.is_cancelled());
-        let waits = thread::spawn(move || block_on(cancelled));
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        assert!(Pin::new(&mut cancelled).poll(&mut Context::from_waker(&waker)).is_pending());
         drop(reply);
-        waits.join().expect("it only waits");
-        assert!(promised.is_cancelled());
+        assert!(woken.0.load(Ordering::Acquire));
+        assert!(promised.is_cancelled() && cancelled.is_cancelled());
+        block_on(cancelled);
         // Late, too.
         block_on(promised.cancelled());
         promised.run(|| unreachable!("nobody wants it"));

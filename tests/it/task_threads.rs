@@ -2,7 +2,7 @@
 
 use std::{io, sync::mpsc, thread, time::Duration};
 
-use crate::util::{Latch, Log, SOON, quiet_resident, resident, state_of, up, watched};
+use crate::util::{Latch, Log, SOON, quiet_resident, state_of, up, watched};
 use interloop::{CallError, Error, Service, State, Thread, task_fn};
 
 #[test]
@@ -37,30 +37,32 @@ fn a_thread_is_named_for_its_task_and_awaited_and_its_panic_is_an_error() {
 #[test]
 fn the_end_of_a_task_waits_for_its_threads() {
     watched(|| {
-        let (mut service, log) = (Service::new("test"), Log::default());
-        service.task("base", resident(&log));
-        let (l, go) = (log.clone(), Latch::default());
-        let opened = go.clone();
+        let mut service = Service::new("test");
+        let (ends, ended) = mpsc::channel();
+        let base = task_fn::<Thread>(async move |cx| {
+            cx.until_shutdown().await;
+            // The thread has gone by then.
+            let _ = ends.send("base");
+            Ok(())
+        });
+        service.task("base", base);
+        let (seen, sees) = mpsc::channel();
         let parent = task_fn::<Thread>(async move |cx| {
-            let (l, shutdown, go) = (l.clone(), cx.shutdown(), go.clone());
+            let shutdown = cx.shutdown();
             // Nobody awaits it.
             cx.thread("waits", move || {
                 shutdown.wait();
-                go.wait();
-                l.say("the thread ends");
+                // What the task requires is asked to stop when the task has ended: it has not.
+                seen.send(ended.recv_timeout(Duration::from_millis(100))).expect("the test listens");
             })?
             .detach();
             cx.until_shutdown().await;
             Ok(())
         });
         service.task("parent", parent).requires("base");
-        let running = up(service);
-        running.request_shutdown("enough");
-        opened.open();
-        let report = running.join();
-        assert_eq!(report.code, 0, "{report}");
-        assert_eq!(report.left_behind, []);
-        assert_eq!(log.lines(), ["base starts", "the thread ends", "base stops"]);
+        let report = up(service).stop();
+        assert_eq!(sees.recv_timeout(SOON), Ok(Err(mpsc::RecvTimeoutError::Timeout)));
+        assert_eq!((report.left_behind.len(), state_of(&report, "parent")), (0, State::Stopped), "{report}");
     });
 }
 
