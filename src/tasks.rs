@@ -1,7 +1,11 @@
 //! Ready-made tasks, for any loop; and what they are made of.
 //!
-//! May use: kit, words, counters, options, channel, control, event_loop, task, service.
+//! They stand on the public API alone: what one needs of the rooms below is public, for all tasks, or it has its own. `scripts/tasks-as-guests` has the
+//! compiler see to that.
+//!
+//! May use: kit, words, counters, options, channel, control, event_loop, task.
 
+mod choices;
 #[cfg(all(feature = "command", target_os = "linux"))]
 pub mod command;
 mod common;
@@ -25,10 +29,10 @@ pub use self::cron::{Cron, CronError};
 #[cfg(feature = "watch")]
 pub use self::directory_watcher::{Change, Changes, DirectoryWatcher, Entry, OnChange, WatcherHandle, WatcherOptions};
 pub use self::{
+    choices::{FirstRun, MissedTicks},
     periodic::{Periodic, PeriodicHandle},
     poller::{Poller, PollerHandle, ValueWatch},
     queue::{Queue, QueueHandle, WorkError},
-    ticks::{FirstRun, MissedTicks},
     work::{RunError, TryLater, Work},
     workers::Workers,
 };

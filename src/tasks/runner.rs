@@ -17,9 +17,10 @@ use std::{
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use super::{
+    choices::FirstRun,
     common::catch,
     durations::Durations,
-    ticks::{FirstRun, Ticks, Timing},
+    ticks::{Ticks, Timing},
     work::{RunError, TryLater},
 };
 use crate::{Context, Counter, Error, Promise, Remote, Reply, Result, Slot, Timers};

@@ -2,31 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use super::choices::{FirstRun, MissedTicks, by_chance};
 #[cfg(feature = "cron")]
-use super::cron::{Cron, CronTicks, Now};
+use super::{
+    choices::Choices,
+    cron::{Cron, CronTicks, Now},
+};
 use crate::ServiceClock;
-
-/// When the first run is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FirstRun {
-    /// As soon as the task has started.
-    AtOnce,
-    /// One interval after the start; by a cron expression: at its next time.
-    AfterInterval,
-}
-
-/// What becomes of the ticks that were missed because a run, or the loop, took too long. However it is, a tick that is late is made up for at once, and
-/// there is never more than one run at a time. The words are tokio's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MissedTicks {
-    /// They are left out: the next one is on the grid of times that the first run has set.
-    #[default]
-    Skip,
-    /// They are made up for, one after the other, until the grid is caught up with.
-    Burst,
-    /// They are left out, and the grid begins anew, with one interval after the late tick.
-    Delay,
-}
 
 /// How somebody wants their ticks.
 #[derive(Clone, Debug)]
@@ -71,7 +53,8 @@ impl Ticks {
         let clock = clock.clone();
         #[cfg(feature = "cron")]
         if let Some(cron) = &timing.cron {
-            let ticks = CronTicks::begin(cron.clone(), timing, now(&clock));
+            let choices = Choices { first: timing.first, missed: timing.missed, jitter: timing.jitter };
+            let ticks = CronTicks::begin(cron.clone(), choices, now(&clock));
             return Self { clock, kind: Kind::Cron(ticks) };
         }
         Self { kind: Kind::Grid(Grid::begin(timing, clock.now())), clock }
@@ -155,11 +138,6 @@ impl Grid {
         self.next = this.checked_add(after);
         u64::from(missed)
     }
-}
-
-/// Somewhat, at most this.
-pub(super) fn by_chance(most: Duration) -> Duration {
-    if most.is_zero() { most } else { most.mul_f64(fastrand::f64()) }
 }
 
 #[cfg(test)]

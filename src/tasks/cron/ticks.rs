@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::super::ticks::{FirstRun, MissedTicks, Timing, by_chance};
+use super::super::choices::{Choices, FirstRun, MissedTicks, by_chance};
 use super::Cron;
 
 /// The time by both clocks.
@@ -51,12 +51,12 @@ const DRIFT: Duration = Duration::from_secs(1);
 const REPEAT: Duration = Duration::from_secs(3 * 3600);
 
 impl CronTicks {
-    pub(crate) fn begin(cron: Cron, timing: &Timing, now: Now) -> Self {
-        let (next, delay) = match timing.first {
+    pub(crate) fn begin(cron: Cron, choices: Choices, now: Now) -> Self {
+        let Choices { first, missed, jitter } = choices;
+        let (next, delay) = match first {
             FirstRun::AtOnce => (Some(now.time_of_day), Duration::ZERO),
-            FirstRun::AfterInterval => (cron.after(now.time_of_day), by_chance(timing.jitter)),
+            FirstRun::AfterInterval => (cron.after(now.time_of_day), by_chance(jitter)),
         };
-        let (missed, jitter) = (timing.missed, timing.jitter);
         Self { cron, missed, jitter, next, delay, last: None, seen: now, leapt: false }
     }
 
@@ -141,13 +141,13 @@ mod tests {
 
     impl Bench {
         fn new(expression: &str, shown: u64, missed: MissedTicks) -> Self {
-            Self::with(expression, shown, Timing { missed, ..Timing::every(Duration::ZERO, FirstRun::AfterInterval) })
+            Self::with(expression, shown, Choices { first: FirstRun::AfterInterval, missed, jitter: Duration::ZERO })
         }
 
-        fn with(expression: &str, shown: u64, timing: Timing) -> Self {
+        fn with(expression: &str, shown: u64, choices: Choices) -> Self {
             let began = Instant::now();
             let now = Now { time: began, time_of_day: UNIX_EPOCH + Duration::from_secs(shown) };
-            let ticks = CronTicks::begin(expression.parse().expect("it is one"), &timing, now);
+            let ticks = CronTicks::begin(expression.parse().expect("it is one"), choices, now);
             Self { ticks, began, gone: 0, shown, ran: Vec::new() }
         }
 
@@ -288,7 +288,7 @@ mod tests {
 
     /// Ticks each ten minutes, from half a minute after the epoch on.
     fn ticks(missed: MissedTicks, first: FirstRun) -> Bench {
-        Bench::with("*/10 * * * * UTC", 30, Timing { missed, ..Timing::every(Duration::ZERO, first) })
+        Bench::with("*/10 * * * * UTC", 30, Choices { first, missed, jitter: Duration::ZERO })
     }
 
     /// Fires after the loop was busy until this time; what was missed, and when the next one is.
