@@ -233,6 +233,11 @@ pub fn resident_kib() -> u64 {
 
 /// How often each thread of this process but this one has gone to sleep by itself.
 pub fn switches() -> BTreeMap<String, u64> {
+    threads().into_iter().map(|(id, (_, switches))| (id, switches)).collect()
+}
+
+/// Of each other thread of this process: whether it sleeps, and how often it has gone to sleep.
+fn threads() -> BTreeMap<String, (bool, u64)> {
     let own = fs::read_link("/proc/thread-self").unwrap().file_name().unwrap().to_owned();
     let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap());
     // Of one that has ended meanwhile there is nothing to be read.
@@ -243,19 +248,21 @@ pub fn switches() -> BTreeMap<String, u64> {
             line.split_whitespace().nth(1).map(str::to_owned)
         };
         let id = format!("{} ({})", field("Name:")?, task.file_name().to_string_lossy());
-        Some((id, field("voluntary_ctxt_switches:")?.parse().unwrap()))
+        Some((id, (field("State:")? == "S", field("voluntary_ctxt_switches:")?.parse().unwrap())))
     };
     tasks.filter(|task| task.file_name() != own).filter_map(count).collect()
 }
 
 /// Waits until all threads of this process are asleep; then what comes must be silence.
+///
+/// On a busy machine a thread that is to run may get no processor for long: it makes no switch, and is not asleep.
 pub fn silence() -> BTreeMap<String, u64> {
-    let mut before = switches();
+    let mut before = threads();
     loop {
         thread::sleep(Duration::from_millis(50));
-        let now = switches();
-        if now == before {
-            return before;
+        let now = threads();
+        if now == before && now.values().all(|(asleep, _)| *asleep) {
+            return now.into_iter().map(|(id, (_, switches))| (id, switches)).collect();
         }
         before = now;
     }
