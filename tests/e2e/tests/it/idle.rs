@@ -8,8 +8,8 @@ mod quiet {
 
     use interloop_e2e::{Example, Signal, watched};
 
-    /// Voluntary switches of all threads of a process, by thread.
-    fn switches(pid: u32) -> Vec<(String, u64)> {
+    /// Of all threads of a process: the name, whether it sleeps (one that waits for a processor does not), and its voluntary switches.
+    fn switches(pid: u32) -> Vec<(String, bool, u64)> {
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
         tasks
             // Of one that has ended meanwhile there is nothing to be read.
@@ -17,11 +17,12 @@ mod quiet {
                 let path = task.unwrap().path();
                 let name = fs::read_to_string(path.join("comm")).ok()?.trim().to_owned();
                 let status = fs::read_to_string(path.join("status")).ok()?;
-                let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
-                Some((name, line.trim().parse().unwrap()))
+                let field = |name| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+                let sleeps = field("State:")?.starts_with('S');
+                Some((name, sleeps, field("voluntary_ctxt_switches:")?.parse().unwrap()))
             })
             // async-io's pool for what blocks: its threads end by themselves, which is no business of an idle loop.
-            .filter(|(name, _)| !name.starts_with("blocking-"))
+            .filter(|(name, ..)| !name.starts_with("blocking-"))
             .collect()
     }
 
@@ -48,7 +49,7 @@ mod quiet {
             loop {
                 thread::sleep(Duration::from_millis(200));
                 let now = switches(example.id());
-                if now == before {
+                if now == before && now.iter().all(|(_, sleeps, _)| *sleeps) {
                     break;
                 }
                 before = now;
