@@ -65,11 +65,12 @@
 //! # Rest
 //!
 //! After each step the clock waits until the service rests, by a count of all that is to be done: jobs on their way in mailboxes, tasks and
-//! children that were woken and not polled yet, or are polled, work on the threads of [`Workers`](crate::tasks::Workers), periodic tasks and queues, messages
-//! to the supervisor, loops that start or end. Each is counted before its cause is through; so the count is zero only when nothing is left to be done, on no
+//! children that were woken and not polled yet, or are polled, work on the threads of [`Workers`](crate::tasks::Workers), periodic tasks and queues,
+//! [threads of tasks](crate::Context::thread) until they end, but for what they do [idly](crate::TaskThread::idle), [work in
+//! flight](crate::Context::busy), messages to the supervisor, loops that start or end. Each is counted before its cause is through; so the count is zero only when nothing is left to be done, on no
 //! thread, and it is seen at once, without a pause. What came of a step is then there to be asserted on.
 //!
-//! What goes past the [`Context`](crate::Context) is not counted: tasks that were spawned on a runtime directly, threads of one's own, sockets. Where a service
+//! What goes past the [`Context`](crate::Context) is not counted: tasks that were spawned on a runtime directly, threads that were started by std, sockets. Where a service
 //! waits for one of those it rests, and the test has to wait for what comes of it: by [`wait_for_counter`](RunningTest::wait_for_counter), say.
 //!
 //! A poll that blocks its thread counts as work. When nothing at all has happened for two seconds, the clock goes on without what is left, until
