@@ -136,6 +136,11 @@ struct OptionsPage;
 #[doc = include_str!("../docs/tracing.md")]
 struct TracingPage;
 
+/// And so are this one's.
+#[cfg(all(doctest, feature = "derive", feature = "testing"))]
+#[doc = include_str!("../docs/writing-a-task.md")]
+struct WritingATaskPage;
+
 pub use crate::{
     channel::{
         local::{LocalFuture, SendFuture},
