@@ -88,6 +88,11 @@ pub(crate) struct Busy {
     _begun: Option<fake::Begun>,
 }
 
+impl Busy {
+    /// It is done.
+    pub(crate) fn end(self) {}
+}
+
 /// Nobody counts the wakes.
 #[cfg(not(feature = "testing"))]
 pub(crate) struct Wakes;

@@ -471,7 +471,7 @@ impl Shared {
             if let Err(panic) = done {
                 self.name_panic(&mut state, lane, &label, &panic);
             }
-            drop(busy);
+            busy.end();
             if in_charge {
                 continue;
             }
