@@ -233,11 +233,11 @@ pub fn resident_kib() -> u64 {
 
 /// How often each thread of this process but this one has gone to sleep by itself.
 pub fn switches() -> BTreeMap<String, u64> {
-    threads().into_iter().map(|(id, (_, switches))| (id, switches)).collect()
+    of_threads().into_iter().map(|(id, (_, switches))| (id, switches)).collect()
 }
 
 /// Of each other thread of this process: whether it sleeps, and how often it has gone to sleep.
-fn threads() -> BTreeMap<String, (bool, u64)> {
+fn of_threads() -> BTreeMap<String, (bool, u64)> {
     let own = fs::read_link("/proc/thread-self").unwrap().file_name().unwrap().to_owned();
     let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap());
     // Of one that has ended meanwhile there is nothing to be read.
@@ -257,10 +257,10 @@ fn threads() -> BTreeMap<String, (bool, u64)> {
 ///
 /// On a busy machine a thread that is to run may get no processor for long: it makes no switch, and is not asleep.
 pub fn silence() -> BTreeMap<String, u64> {
-    let mut before = threads();
+    let mut before = of_threads();
     loop {
         thread::sleep(Duration::from_millis(50));
-        let now = threads();
+        let now = of_threads();
         if now == before && now.values().all(|(asleep, _)| *asleep) {
             return now.into_iter().map(|(id, (_, switches))| (id, switches)).collect();
         }
