@@ -6,7 +6,10 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -67,10 +70,12 @@ impl tower_service::Service<Request<interloop_http::Body>> for Calls {
             timer
         });
         let path = request.uri().path().to_owned();
-        let call = Call { path, began: Instant::now(), timer, counts: counts.clone(), code: None };
+        let call =
+            Call { path, began: Instant::now(), timer, counts: counts.clone(), cut_off: Arc::default(), code: None };
+        let cut_off = call.cut_off.clone();
         let state = match routes.find(&call.path) {
             Some(route) => match catch_unwind(AssertUnwindSafe(|| {
-                route(request.map(|body| Body::new(Limited::new(body, *limit))))
+                route(request.map(|body| Body::new(Limited::new(body, *limit, cut_off))))
             })) {
                 Ok(handling) => State::Handled(handling),
                 Err(panic) => State::Answered(Some(call.panicked(panic).into_http())),
@@ -119,6 +124,8 @@ struct Call {
     began: Instant,
     timer: Option<Timer>,
     counts: Arc<Counts>,
+    /// Whether its client's connection has ended within its messages.
+    cut_off: Arc<AtomicBool>,
     code: Option<Code>,
 }
 
@@ -143,7 +150,9 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.counts.ended(&self.path, self.began, self.code.unwrap_or(Code::Cancelled));
+        let gave_up = self.code != Some(Code::Ok) && self.cut_off.load(Ordering::Relaxed);
+        let code = self.code.filter(|_| !gave_up).unwrap_or(Code::Cancelled);
+        self.counts.ended(&self.path, self.began, code);
     }
 }
 

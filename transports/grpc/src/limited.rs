@@ -1,7 +1,12 @@
 //! The messages of a call, within the limit that all of them have together.
 
 use std::{
+    io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -11,16 +16,18 @@ use tonic::Status;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A request's body, which ends with a status once it is too long.
+/// A request's body, which ends with a status once it is too long, or cut off by the end of the connection.
 pub(crate) struct Limited {
     body: interloop_http::Body,
     limit: usize,
     left: usize,
+    /// Whether the connection has ended before the messages had.
+    cut_off: Arc<AtomicBool>,
 }
 
 impl Limited {
-    pub(crate) fn new(body: interloop_http::Body, limit: usize) -> Self {
-        Self { body, limit, left: limit }
+    pub(crate) fn new(body: interloop_http::Body, limit: usize, cut_off: Arc<AtomicBool>) -> Self {
+        Self { body, limit, left: limit, cut_off }
     }
 }
 
@@ -41,7 +48,14 @@ impl Body for Limited {
                 }
             }
         }
-        polled
+        polled.map_err(|error| {
+            if !is_cut_off(&error) {
+                return error;
+            }
+            self.cut_off.store(true, Ordering::Relaxed);
+            // Not as cancelled: tonic takes that for the end of the messages, as if all had come.
+            Status::unavailable("the connection ended within the messages of the call").into()
+        })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -51,4 +65,9 @@ impl Body for Limited {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+/// Whether the connection has ended within the body.
+fn is_cut_off(error: &BoxError) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)
 }

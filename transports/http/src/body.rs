@@ -1,7 +1,7 @@
 //! The body of a request, within its limit.
 
 use std::{
-    fmt,
+    fmt, io,
     pin::Pin,
     sync::{
         Arc,
@@ -136,7 +136,8 @@ impl Coming {
                 // The rest may have come since, on another thread.
                 polled = Pin::new(body).poll_frame(cx);
                 if polled.is_pending() {
-                    polled = Poll::Ready(Some(Err("the connection ended within the body".into())));
+                    let why = io::Error::new(io::ErrorKind::UnexpectedEof, "the connection ended within the body");
+                    polled = Poll::Ready(Some(Err(why.into())));
                 }
             }
         }
