@@ -83,7 +83,7 @@ impl StatusBoard {
         Arc::new(Self {
             name: name.into(),
             clock,
-            registry: Arc::default(),
+            registry: Registry::new(name),
             asker: Asker::default(),
             lost_lines: OnceLock::new(),
             inner: Mutex::new(Inner {

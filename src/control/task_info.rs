@@ -12,7 +12,6 @@ use crate::{
 /// What a task shows of itself, through all its incarnations.
 #[derive(Debug)]
 pub(crate) struct TaskInfo {
-    target: String,
     registry: Arc<Registry>,
     children: figure::AtomicUsize,
     spawned: figure::AtomicU64,
@@ -25,8 +24,7 @@ pub(crate) struct TaskInfo {
 impl TaskInfo {
     pub(crate) fn new(service: &str, task: &str) -> Arc<Self> {
         Arc::new(Self {
-            target: format!("{service}.{task}"),
-            registry: Arc::default(),
+            registry: Registry::new(format!("{service}.{task}")),
             children: figure::AtomicUsize::new(0),
             spawned: figure::AtomicU64::new(0),
             slots: Mutex::default(),
@@ -60,7 +58,7 @@ impl TaskInfo {
     }
 
     pub(crate) fn target(&self) -> &str {
-        &self.target
+        self.registry.target()
     }
 
     pub(crate) fn registry(&self) -> &Arc<Registry> {

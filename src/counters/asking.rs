@@ -292,7 +292,7 @@ impl MeterOf {
         };
         gauge.named.store(true, Ordering::Release);
         if self.registry.warn(&self.warning(), why.clone()) {
-            log::warn!("gauge {}: {why}", self.key);
+            log::warn!(target: self.registry.target(), "gauge {}: {why}", self.key);
         }
         None
     }

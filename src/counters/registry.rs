@@ -18,8 +18,11 @@ use crate::kit::{
 use crate::words::address::Address;
 
 /// What one task, or the service, keeps, through all incarnations.
-#[derive(Default)]
-pub(crate) struct Registry(Mutex<Inner>);
+pub(crate) struct Registry {
+    /// Of the log records about what it keeps.
+    target: String,
+    inner: Mutex<Inner>,
+}
 
 #[derive(Default)]
 struct Inner {
@@ -104,6 +107,14 @@ impl Instrument {
 }
 
 impl Registry {
+    pub(crate) fn new(target: impl Into<String>) -> Arc<Self> {
+        Arc::new(Self { target: target.into(), inner: Mutex::default() })
+    }
+
+    pub(crate) fn target(&self) -> &str {
+        &self.target
+    }
+
     /// The one of this key, which is made if there is none.
     ///
     /// # Panics
@@ -115,7 +126,7 @@ impl Registry {
         make: impl FnOnce() -> Instrument,
         take: impl FnOnce(&Instrument) -> Option<R>,
     ) -> R {
-        let mut inner = lock(&self.0);
+        let mut inner = lock(&self.inner);
         let found = match inner.meters.get(key) {
             Some(found) => found.clone(),
             None => {
@@ -134,7 +145,7 @@ impl Registry {
     ///
     /// When what is there is no gauge.
     pub(crate) fn ask(&self, key: Key, ask: Arc<Asked>) {
-        let mut inner = lock(&self.0);
+        let mut inner = lock(&self.inner);
         let before = inner.meters.get(&key).cloned();
         if let Some(other) = before.as_ref().filter(|before| before.kind() != "gauge") {
             let kind = other.kind();
@@ -149,7 +160,7 @@ impl Registry {
     /// The incarnation has ended: nobody answers for its gauges any more, nor listens.
     pub(crate) fn end_incarnation(&self) {
         let mut asked = Vec::new();
-        let mut inner = lock(&self.0);
+        let mut inner = lock(&self.inner);
         #[cfg(feature = "net")]
         inner.bound.clear();
         inner.meters.retain(|_, instrument| {
@@ -166,31 +177,31 @@ impl Registry {
     }
 
     pub(crate) fn describe(&self, name: &str, change: impl FnOnce(&mut Family)) {
-        change(lock(&self.0).families.entry(name.to_owned()).or_default());
+        change(lock(&self.inner).families.entry(name.to_owned()).or_default());
     }
 
     pub(crate) fn family(&self, name: &str) -> Family {
-        lock(&self.0).families.get(name).cloned().unwrap_or_default()
+        lock(&self.inner).families.get(name).cloned().unwrap_or_default()
     }
 
     /// All there are now, to be read outside the lock.
     pub(crate) fn meters(&self) -> Vec<(Key, Instrument)> {
-        lock(&self.0).meters.iter().map(|(key, instrument)| (key.clone(), instrument.clone())).collect()
+        lock(&self.inner).meters.iter().map(|(key, instrument)| (key.clone(), instrument.clone())).collect()
     }
 
     // --- Exported values ---
 
     pub(crate) fn export(&self, name: &str, value: String) {
-        lock(&self.0).exports.insert(name.to_owned(), value);
+        lock(&self.inner).exports.insert(name.to_owned(), value);
     }
 
     pub(crate) fn unexport(&self, name: &str) -> bool {
-        lock(&self.0).exports.remove(name).is_some()
+        lock(&self.inner).exports.remove(name).is_some()
     }
 
     /// Where it listens is exported as `address`.
     pub(crate) fn exports(&self) -> BTreeMap<String, String> {
-        let inner = lock(&self.0);
+        let inner = lock(&self.inner);
         #[allow(unused_mut, reason = "the feature net")]
         let mut exports = inner.exports.clone();
         #[cfg(feature = "net")]
@@ -205,19 +216,19 @@ impl Registry {
 
     #[cfg(feature = "net")]
     pub(crate) fn add_bound(&self, address: Address) {
-        lock(&self.0).bound.push(address);
+        lock(&self.inner).bound.push(address);
     }
 
     #[cfg(feature = "net")]
     pub(crate) fn bound(&self) -> Vec<Address> {
-        lock(&self.0).bound.clone()
+        lock(&self.inner).bound.clone()
     }
 
     // --- Warnings ---
 
     /// Says whether it is news.
     pub(crate) fn warn(&self, name: &str, text: String) -> bool {
-        let mut inner = lock(&self.0);
+        let mut inner = lock(&self.inner);
         match inner.warnings.get_mut(name) {
             Some((known, _)) => {
                 let new = *known != text;
@@ -232,15 +243,15 @@ impl Registry {
     }
 
     pub(crate) fn clear_warning(&self, name: &str) -> bool {
-        lock(&self.0).warnings.remove(name).is_some()
+        lock(&self.inner).warnings.remove(name).is_some()
     }
 
     pub(crate) fn clear_warnings(&self) {
-        lock(&self.0).warnings.clear();
+        lock(&self.inner).warnings.clear();
     }
 
     pub(crate) fn warnings(&self, task: Option<&str>) -> Vec<Warning> {
-        let inner = lock(&self.0);
+        let inner = lock(&self.inner);
         let warning = |(name, (text, at)): (&String, &(String, Instant))| Warning {
             task: task.map(str::to_owned),
             name: name.clone(),
@@ -253,7 +264,7 @@ impl Registry {
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = lock(&self.0).meters.keys().map(Key::to_string).collect::<BTreeSet<_>>();
+        let names = lock(&self.inner).meters.keys().map(Key::to_string).collect::<BTreeSet<_>>();
         f.debug_tuple("Registry").field(&names).finish()
     }
 }
