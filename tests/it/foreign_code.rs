@@ -249,6 +249,7 @@ fn a_loop_whose_notify_goes_on_panicking_is_named_until_it_wakes_up() {
         let mut service = service(&log);
         let native = service.event_loop("io", Nervous(panics.clone())).remote();
         let running = up(service);
+        let begun = Instant::now();
         panics.store(usize::MAX, Ordering::SeqCst);
         let answer = loop {
             let answer = native.call(|()| 7);
@@ -267,8 +268,15 @@ fn a_loop_whose_notify_goes_on_panicking_is_named_until_it_wakes_up() {
         };
         until("loop io: it is stuck: its notify has panicked, and 8 more calls did not wake it up");
         // Some calls, with pauses between them.
-        let called = usize::MAX - panics.load(Ordering::SeqCst);
-        assert!((8..20).contains(&called), "{called}");
+        let called = || usize::MAX - panics.load(Ordering::SeqCst);
+        let before = called();
+        assert!((8..20).contains(&before), "{before}");
+        // The first pauses, which grow, are more than a second together; those that follow are of two.
+        while called() == before {
+            assert!(begun.elapsed() < SOON);
+            thread::yield_now();
+        }
+        assert!(begun.elapsed() > Duration::from_secs(3), "{:?}", begun.elapsed());
         panics.store(0, Ordering::SeqCst);
         assert_eq!(answer.wait(SOON), Ok(7));
         until("");

@@ -86,7 +86,12 @@ fn who_holds_a_promise_sees_that_it_is_cancelled_or_not_awaited() {
         block_on(cancelled);
         // Late, too.
         block_on(promised.cancelled());
-        promised.run(|| unreachable!("nobody wants it"));
+        let (runs, ran) = mpsc::channel();
+        promised.run(move || {
+            let _ = runs.send(());
+            7
+        });
+        assert_eq!(ran.try_recv(), Err(mpsc::TryRecvError::Disconnected), "nobody wants it");
     });
 }
 

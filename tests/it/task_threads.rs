@@ -93,6 +93,33 @@ fn the_threads_of_a_task_that_ends_by_itself_are_asked_to_end() {
 }
 
 #[test]
+fn a_thread_of_a_task_that_is_asked_to_stop_has_the_rest_of_its_deadline() {
+    watched(|| {
+        let mut service = Service::new("test");
+        let log = Log::default();
+        let l = log.clone();
+        let slow = task_fn::<Thread>(async move |cx| {
+            let (shutdown, l) = (cx.shutdown(), l.clone());
+            cx.thread("ends", move || {
+                shutdown.wait();
+                // Longer than it would have if the task had ended by itself.
+                thread::sleep(Duration::from_millis(800));
+                l.say("ended");
+            })?
+            .detach();
+            cx.ready();
+            cx.until_shutdown().await;
+            Ok(())
+        });
+        service.task("slow", slow).stop_timeout(SOON);
+        let report = up(service).stop();
+        assert_eq!((report.code, state_of(&report, "slow")), (0, State::Stopped), "{report}");
+        assert_eq!(log.lines(), ["ended"]);
+        assert_eq!(report.left_behind.len(), 0, "{report}");
+    });
+}
+
+#[test]
 fn a_thread_that_does_not_end_is_left_behind_by_name_and_its_loop_is_not() {
     watched(|| {
         let mut service = Service::new("test");
@@ -211,6 +238,37 @@ fn a_fake_clock_waits_for_a_thread_but_not_for_an_idle_one() {
         }
         test.stop().assert_clean();
     });
+}
+
+#[cfg(feature = "testing")]
+#[test]
+fn a_fake_clock_does_not_wait_for_a_thread_that_has_nothing_to_do() {
+    use std::time::Instant;
+
+    use interloop::{TaskThread, testing::TestService};
+
+    let rests = || {
+        let mut service = Service::new("test");
+        let idle = task_fn::<Thread>(async move |cx| {
+            let (jobs, todo) = mpsc::channel::<()>();
+            let idles = cx.thread("idles", move || while TaskThread::idle(|| todo.recv()).is_ok() {})?;
+            cx.ready();
+            cx.until_shutdown().await;
+            drop(jobs);
+            Ok(idles.await?)
+        });
+        service.task("idle", idle);
+        let mut test = TestService::new(service);
+        let clock = test.fake_clock();
+        let test = test.start();
+        let begun = Instant::now();
+        clock.settle();
+        let took = begun.elapsed();
+        test.stop().assert_clean();
+        took
+    };
+    // What is at work and does nothing counts as blocked after two seconds, each time. On a busy machine any single rest may take as long.
+    watched(|| assert!((0..3).any(|_| rests() < Duration::from_millis(1800)), "it was waited for"));
 }
 
 #[cfg(feature = "testing")]

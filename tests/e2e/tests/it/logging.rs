@@ -260,18 +260,23 @@ fn a_second_term_ends_a_service_whose_task_hangs_on_its_stderr() {
 #[test]
 fn a_third_term_leaves_at_once_though_the_log_is_stuck() {
     watched(|| {
-        // A task that hangs on stderr itself, so that there is a third one; and so much to be written that nobody reads.
-        let (mut service, reader) = unread(&["--chat-lines", "20000", "--chat-then", "print"]);
-        await_fill(&reader, FULL);
-        for _ in 0..2 {
+        let leaves = || {
+            // A task that hangs on stderr itself, so that there is a third one; and so much to be written that nobody reads.
+            let (mut service, reader) = unread(&["--chat-lines", "20000", "--chat-then", "print"]);
+            await_fill(&reader, FULL);
+            for _ in 0..2 {
+                service.signal(Signal::TERM);
+                // The same within 250 ms would count once.
+                thread::sleep(Duration::from_millis(300));
+            }
+            let begun = Instant::now();
             service.signal(Signal::TERM);
-            // The same within 250 ms would count once.
-            thread::sleep(Duration::from_millis(300));
-        }
-        let begun = Instant::now();
-        service.signal(Signal::TERM);
-        assert_eq!(service.wait(), 128 + 15);
-        assert!(begun.elapsed() < Duration::from_millis(300), "{:?}", begun.elapsed());
+            assert_eq!(service.wait(), 128 + 15);
+            begun.elapsed()
+        };
+        // To wait for the log is 100 ms more, each time. On a busy machine any single end may take as long.
+        let took = (0..8).map(|_| leaves()).find(|took| *took < Duration::from_millis(60));
+        assert!(took.is_some(), "never at once");
     });
 }
 
