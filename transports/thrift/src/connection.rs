@@ -132,7 +132,8 @@ impl<L: Net> Connection<L> {
         }
         let began = Instant::now();
         let bytes = self.messages.bytes(message);
-        let outcome = process(&self.server, &call, bytes).await;
+        let mut outcome = process(&self.server, &call, bytes).await;
+        self.server.oneways.judge(&call, &mut outcome);
         self.messages.advance(message);
         self.server.counts.ended(&call.method, began, &outcome.end);
         match &outcome.end {
@@ -324,7 +325,8 @@ async fn process(server: &Server, call: &Call, bytes: &[u8]) -> Outcome {
     workers.run(work).await.unwrap_or_else(|error| {
         // The workers are gone: so is the task.
         let answer = call.refuse(ApplicationErrorKind::InternalError, error.to_string());
-        Outcome { answer: if call.oneway { Vec::new() } else { answer }, end: End::Failed(error.to_string()) }
+        let answer = if call.oneway { Vec::new() } else { answer };
+        Outcome { answer, end: End::Failed(error.to_string()), shows_oneway: false }
     })
 }
 

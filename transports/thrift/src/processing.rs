@@ -1,6 +1,8 @@
 //! A call, from its bytes to the bytes of its answer.
 
 use std::{
+    cell::RefCell,
+    collections::BTreeSet,
     fmt,
     io::{self, Write},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -48,6 +50,8 @@ pub(crate) struct Outcome {
     /// Nothing for a oneway call, nor for a call of a oneway method.
     pub(crate) answer: Vec<u8>,
     pub(crate) end: End,
+    /// It has shown that its method has no answer, however it is called.
+    pub(crate) shows_oneway: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,13 +80,20 @@ impl Call {
         }));
         let is_of_no_method = paper.is_doubted && !paper.is_written_again;
         let answer = paper.answer;
+        let mut shows_oneway = false;
         let (mut answer, end) = match processed {
             // A oneway method, also one that was called like any other, as some clients do: they wait for no answer, and would take it for that of their next call.
-            Ok(Ok(())) if answer.is_empty() => (answer, End::Returned),
+            Ok(Ok(())) if answer.is_empty() => {
+                shows_oneway = true;
+                (answer, End::Returned)
+            }
             Ok(Ok(())) => self.judge(answer, limits),
             // Of a oneway method, or of none.
             Ok(Err(_)) if is_of_no_method => match wire::read_exception(self.protocol, &answer, limits) {
-                Some(error) if !is_before_any_method(&error) => (Vec::new(), failed(error.kind, error.message)),
+                Some(error) if !is_before_any_method(&error) => {
+                    shows_oneway = true;
+                    (Vec::new(), failed(error.kind, error.message))
+                }
                 _ => self.judge(answer, limits),
             },
             Ok(Err(error)) => {
@@ -98,7 +109,7 @@ impl Call {
             // Nobody reads it: it would be taken for the answer of the next call.
             answer = Vec::new();
         }
-        Outcome { answer, end }
+        Outcome { answer, end, shows_oneway }
     }
 
     /// Looks at what was answered.
@@ -127,7 +138,7 @@ impl Call {
 /// What Thrift's compiler makes has each method with an answer write its exceptions itself. Those of oneway methods are written by what calls them, which says
 /// nothing of that: an answer that their clients take for that of their next call, if they have called like any other. So an exception fails to be sent at
 /// first: a method then fails with that, and what has called it writes again. Else it was no method's. (A oneway method that panics, called like any other, can't
-/// be told from others: it is answered.)
+/// be told from others by that: see [`Oneways`].)
 struct Paper {
     protocol: Protocol,
     answer: Vec<u8>,
@@ -154,6 +165,28 @@ impl Write for Paper {
         }
         self.is_doubted = true;
         Err(io::Error::other("an exception is sent by what has called the method"))
+    }
+}
+
+/// The methods that have shown that they are oneway: one of them that panics is not answered either, however it is called. Until a method has, it may be one
+/// whose client waits for the answer.
+#[derive(Debug, Default)]
+pub(crate) struct Oneways(RefCell<BTreeSet<String>>);
+
+impl Oneways {
+    /// How many are known at most: a processor may take any name for a method's.
+    const MOST: usize = 1024;
+
+    /// Takes note of what became of a call, and takes the answer away that nobody waits for.
+    pub(crate) fn judge(&self, call: &Call, outcome: &mut Outcome) {
+        let mut known = self.0.borrow_mut();
+        if outcome.shows_oneway {
+            if known.len() < Self::MOST && !known.contains(&call.method) {
+                known.insert(call.method.clone());
+            }
+        } else if matches!(outcome.end, End::Panicked(_)) && known.contains(&call.method) {
+            outcome.answer.clear();
+        }
     }
 }
 

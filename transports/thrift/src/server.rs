@@ -28,7 +28,7 @@ use crate::{
     connection,
     counts::Counts,
     options::ThriftOptions,
-    processing::Processor,
+    processing::{Oneways, Processor},
     settings::{Settings, Times},
     skim::Limits,
     stream::Stream,
@@ -339,6 +339,7 @@ impl ThriftServer {
             limits: settings.limits,
             times: settings.times,
             counts: Counts::new(cx),
+            oneways: Oneways::default(),
             sleep: {
                 let cx = cx.clone();
                 Box::new(move |time| Box::pin(cx.sleep(time)))
@@ -374,6 +375,7 @@ pub(crate) struct Server {
     pub(crate) limits: Limits,
     pub(crate) times: Times,
     pub(crate) counts: Counts,
+    pub(crate) oneways: Oneways,
 }
 
 async fn serve<L: Net, O: 'static>(

@@ -122,6 +122,41 @@ fn nor_has_one_that_fails<L: Net>() {
     }
 }
 
+fn nor_has_one_that_panics_once_it_is_known<L: Net>() {
+    let _watchdog = watchdog();
+    for arguments in [&[][..], &["--thrift-workers", "2"]] {
+        let hosting = host::<L>(both(&Handler::default()), arguments);
+        let (ask, answer) = (TMessageType::Call, TMessageType::Reply);
+        for (protocol, is_framed) in PROTOCOLS.into_iter().flat_map(|protocol| [(protocol, true), (protocol, false)]) {
+            let call =
+                |name: &str, kind, sequence, field| framed(message(protocol, name, kind, sequence, field), is_framed);
+            // It has shown what it is: here by returning, there by failing.
+            let calls = [
+                call("note", ask, 1, Some("noted")),
+                call("note", ask, 2, Some("panic")),
+                call("ping", ask, 3, None),
+                call("Calculator:note", ask, 4, Some("fail")),
+                call("Calculator:note", ask, 5, Some("panic")),
+                call("note", TMessageType::OneWay, 6, Some("panic")),
+                call("ping", ask, 7, None),
+            ];
+            let answers = [call("ping", answer, 3, None), call("ping", answer, 7, None)];
+            assert_eq!(exchanged(&hosting, &calls), answers.concat(), "{protocol:?}, framed: {is_framed}");
+            // Who calls a method that has an answer waits for it.
+            let calls = [
+                call("act", TMessageType::OneWay, 1, Some("more")),
+                call("act", ask, 2, Some("panic")),
+                call("ping", ask, 3, None),
+            ];
+            let answers = exchanged(&hosting, &calls);
+            let pong = call("ping", answer, 3, None);
+            assert!(answers.len() > pong.len() + 10 && answers.ends_with(&pong), "{answers:?}");
+        }
+        assert_eq!(hosting.counter("panics"), 4 * 4);
+        hosting.stop();
+    }
+}
+
 fn a_oneway_call_that_can_not_be_read_has_no_answer_either<L: Net>() {
     let _watchdog = watchdog();
     let hosting = host::<L>(both(&Handler::default()), &[]);
@@ -198,6 +233,7 @@ fn nor_does_a_client_on_a_loop<L: Net>() {
 crate::util::on_each_loop! {
     a_oneway_method_has_no_answer_however_it_is_called,
     nor_has_one_that_fails,
+    nor_has_one_that_panics_once_it_is_known,
     a_oneway_call_that_can_not_be_read_has_no_answer_either,
     nor_does_a_client_on_a_loop,
 }
