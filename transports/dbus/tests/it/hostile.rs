@@ -26,6 +26,8 @@ on_each_loop! {
     a_bus_that_goes_mad_is_left_and_asked_again
     a_bus_that_falls_silent_at_first_leaves_nothing_behind
     a_bus_that_falls_silent_later_does_not_hold_up_the_stop
+    half_a_message_holds_up_no_stop
+    a_client_that_reads_nothing_costs_others_nothing
     a_flood_of_signals_nobody_wants_holds_up_nothing
     what_a_client_gets_wrong_is_its_own_affair
     nobody_says_in_the_buss_name_that_ours_is_lost
@@ -264,6 +266,58 @@ fn a_bus_that_falls_silent_later_does_not_hold_up_the_stop<L: Net>() {
         assert_eq!(report.code, 0, "{report}");
         assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
     }
+}
+
+fn half_a_message_holds_up_no_stop<L: Net>() {
+    let before = resident();
+    let call = Raw::call("Say").text("hello").bytes();
+    let mut huge = call.clone();
+    // Of what may be, 128 MiB, nearly all.
+    huge[4..8].copy_from_slice(&(120_u32 << 20).to_le_bytes());
+    for half in [call[..1].to_vec(), call[..17].to_vec(), call[..call.len() - 1].to_vec(), huge] {
+        let sent = Arc::new(AtomicBool::new(false));
+        let is_sent = sent.clone();
+        let bus = FalseBus::start(move |mut stream, _| {
+            if wire::until_named(&mut stream, 2).is_ok() {
+                is_sent.store(stream.write_all(&half).is_ok(), Ordering::Release);
+                wire::listen(stream);
+            }
+        });
+        let running = start::<L>(Echo::default().service_at(&bus.address()).when_lost(Lost::Wait));
+        eventually("the half is sent", || sent.load(Ordering::Acquire));
+        let begin = Instant::now();
+        let report = running.stop();
+        assert_eq!(report.code, 0, "{report}");
+        assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+    }
+    let grown = resident().saturating_sub(before);
+    assert!(grown < MEMORY, "{grown} bytes more than before");
+}
+
+fn a_client_that_reads_nothing_costs_others_nothing<L: Net>() {
+    let daemon = Daemon::start();
+    let running = start::<L>(Echo::default().service(&daemon));
+    let before = resident();
+    let mut client = Client::of(&daemon);
+    // Their answers are 96 MB: the bus keeps them, or sends the client away.
+    let mut call = Raw::call("Say").text(&"x".repeat(32 << 10));
+    for serial in 0..3000 {
+        call.serial = serial + 10;
+        if !client.sends(&call.bytes()) {
+            break;
+        }
+    }
+    assert_eq!(daemon.say("hello"), "('hello',)");
+    // And one that leaves half a message behind.
+    let mut halved = Client::of(&daemon);
+    assert!(halved.sends(&call.bytes()[..1000]), "the bus reads");
+    assert_eq!(daemon.say("hello"), "('hello',)");
+    let grown = resident().saturating_sub(before);
+    assert!(grown < MEMORY, "{grown} bytes more than before");
+    let begin = Instant::now();
+    let report = running.stop();
+    assert_eq!(report.code, 0, "{report}");
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
 }
 
 fn a_flood_of_signals_nobody_wants_holds_up_nothing<L: Net>() {

@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -145,6 +146,12 @@ impl Client {
     /// The other side may have had enough of it.
     pub fn send(&mut self, message: &Raw) {
         let _ = self.0.write_all(&message.bytes());
+    }
+
+    /// Sends just this. False if the other side has had enough of it, or takes nothing for a second.
+    pub fn sends(&mut self, bytes: &[u8]) -> bool {
+        self.0.set_write_timeout(Some(Duration::from_secs(1))).expect("a timeout");
+        self.0.write_all(bytes).is_ok()
     }
 
     /// Reads until there is one: whether it is no error. None once the bus has closed the connection.
