@@ -1,5 +1,6 @@
 //! All integration tests of this crate, in one binary: a module a behaviour.
 
+mod abort;
 mod bad_options;
 mod chat;
 mod children;
