@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use crate::util::spans::Spans;
 use crate::util::{Latch, SOON, up, watched};
 use interloop::{
     Context, Error, Foreign, Mailbox, RestartPolicy, Service, Thread, Turn, task_fn,
     tasks::{Queue, WorkError, Workers},
 };
+use interloop_test_spans::Spans;
 use tracing::{Span, info, info_span};
 
 /// How the span of a task on a loop of its own is shown.

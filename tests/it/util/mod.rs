@@ -2,9 +2,6 @@
 
 #![allow(dead_code, unreachable_pub)]
 
-#[cfg(feature = "tracing")]
-pub mod spans;
-
 use std::{
     any::type_name,
     cell::Cell,

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "certificates")]
+pub mod certificates;
 pub mod http2;
 
 use std::{sync::mpsc, thread, time::Duration};

@@ -1,9 +1,7 @@
 //! Interloop inside of a program whose main is async-std's.
 
-#[path = "../../../tokio/tests/it/util/foreign.rs"]
-mod foreign;
-use crate::util::watchdog;
 use async_std::task;
+use interloop_loop_tests::{foreign, watchdog};
 
 #[test]
 fn a_service_lives_inside_of_a_main_of_async_std() {

@@ -2,5 +2,3 @@
 
 mod conformance;
 mod foreign_main;
-#[path = "../../../tokio/tests/it/util/mod.rs"]
-mod util;

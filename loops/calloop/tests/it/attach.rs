@@ -12,13 +12,13 @@ use std::{
     time::Duration,
 };
 
-use crate::util::{Drops, LONG, Witness, watchdog};
 use calloop::{
     EventLoop,
     timer::{TimeoutAction, Timer},
 };
 use interloop::{CallError, PostError, Service, Thread, task_fn};
 use interloop_calloop::{Attached, attach, calloop};
+use interloop_loop_tests::{Drops, LONG, Witness, watchdog};
 
 /// The data of the program's own loop.
 #[derive(Default)]

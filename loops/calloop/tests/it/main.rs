@@ -2,5 +2,3 @@
 
 mod attach;
 mod conformance;
-#[path = "../../../tokio/tests/it/util/mod.rs"]
-mod util;

@@ -13,10 +13,10 @@ use std::{
     time::Duration,
 };
 
-use crate::util::{Drops, LONG, Witness, watchdog};
 use glib::{ControlFlow, MainContext, MainLoop, Priority};
 use interloop::{CallError, PostError};
 use interloop_glib::{Attached, attach};
+use interloop_loop_tests::{Drops, LONG, Witness, watchdog};
 
 /// Runs a main loop of the program's own until this has been done on another thread.
 fn run_beside<R: Send + 'static>(context: &MainContext, other: impl FnOnce() -> R + Send + 'static) -> R {

@@ -4,12 +4,12 @@
 use interloop_own_process::own_process;
 use std::sync::mpsc;
 
-use crate::util::{LONG, down, up, watchdog};
 use interloop::{
     Service, task_fn,
     tasks::{Command, Commands, Run},
 };
 use interloop_glib::Glib;
+use interloop_loop_tests::{LONG, down, up, watchdog};
 use interloop_tokio::Tokio;
 
 #[test]

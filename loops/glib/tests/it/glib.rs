@@ -14,10 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::util::{Drops, LONG, Witness, down, up, watchdog};
 use glib::{ControlFlow, MainContext, Priority};
 use interloop::{Service, task_fn};
 use interloop_glib::Glib;
+use interloop_loop_tests::{Drops, LONG, Witness, down, up, watchdog};
 use interloop_tokio::{Tokio, with_tokio};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -6,5 +6,3 @@ mod conformance;
 mod glib;
 mod queue;
 mod tasks;
-#[path = "../../../tokio/tests/it/util/mod.rs"]
-mod util;

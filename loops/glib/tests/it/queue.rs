@@ -3,12 +3,12 @@
 use interloop_own_process::own_process;
 use std::{cell::Cell, rc::Rc, time::Duration};
 
-use crate::util::{LONG, down, up, watchdog};
 use interloop::{
     CallError, Error, Service, task_fn,
     tasks::{Queue, WorkError},
 };
 use interloop_glib::Glib;
+use interloop_loop_tests::{LONG, down, up, watchdog};
 use interloop_tokio::Tokio;
 
 #[test]

@@ -1,9 +1,7 @@
 //! The ready-made tasks on glib.
 
-#[path = "../../../tokio/tests/it/util/ready_made.rs"]
-mod ready_made;
-use crate::util::watchdog;
 use interloop_glib::Glib;
+use interloop_loop_tests::{ready_made, watchdog};
 use interloop_own_process::own_process;
 
 #[test]

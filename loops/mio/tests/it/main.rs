@@ -2,5 +2,3 @@
 
 mod conformance;
 mod mio;
-#[path = "../../../tokio/tests/it/util/mod.rs"]
-mod util;

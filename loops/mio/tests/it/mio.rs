@@ -10,9 +10,9 @@ use std::{
     thread,
 };
 
-use crate::util::{Drops, LONG, Witness, watchdog};
 use interloop::{Context, Result, Service, task_fn};
 use interloop_conformance::{Subject, on_loop};
+use interloop_loop_tests::{Drops, LONG, Witness, watchdog};
 use interloop_mio::{
     Mio, MioNative,
     mio::{Interest, net::UnixStream},
@@ -162,9 +162,9 @@ fn sources_that_are_left_are_dropped_on_their_thread_at_the_end() {
             Ok(())
         }),
     );
-    let running = crate::util::up(service);
+    let running = interloop_loop_tests::up(service);
     let mut theirs = ended.recv_timeout(LONG).unwrap();
-    crate::util::down(running);
+    interloop_loop_tests::down(running);
     // The Witness itself looks whose thread it is.
     let drops = drops.lock().unwrap();
     assert_eq!(drops.len(), 1);

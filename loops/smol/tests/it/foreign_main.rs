@@ -1,8 +1,6 @@
 //! Interloop inside of a program whose main is smol's.
 
-#[path = "../../../tokio/tests/it/util/foreign.rs"]
-mod foreign;
-use crate::util::watchdog;
+use interloop_loop_tests::{foreign, watchdog};
 
 #[test]
 fn a_service_lives_inside_of_block_on() {

@@ -3,5 +3,3 @@
 mod conformance;
 mod foreign_main;
 mod smol;
-#[path = "../../../tokio/tests/it/util/mod.rs"]
-mod util;

@@ -8,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::util::{Drops, LONG, Witness, down, up, watchdog};
 use interloop::{Service, task_fn};
+use interloop_loop_tests::{Drops, LONG, Witness, down, up, watchdog};
 use interloop_smol::{Smol, SmolNative, smol};
 
 /// The threads of this process and how often each has gone to rest.

@@ -3,7 +3,6 @@
 
 use std::{os::unix::process::ExitStatusExt, time::Duration};
 
-use crate::util::{down, up, watchdog};
 use interloop::{
     Service, task_fn,
     tasks::{
@@ -11,6 +10,7 @@ use interloop::{
         command::{CommandError, CommandHandle},
     },
 };
+use interloop_loop_tests::{down, up, watchdog};
 use interloop_tokio::Tokio;
 
 #[test]

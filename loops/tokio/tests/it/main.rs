@@ -6,4 +6,3 @@ mod foreign_main;
 mod queue;
 mod tasks;
 mod tokio;
-mod util;

@@ -11,11 +11,11 @@ use std::{
     time::Duration,
 };
 
-use crate::util::{LONG, down, up, watchdog};
 use interloop::{
     CallError, Service, Thread, task_fn,
     tasks::{Queue, WorkError},
 };
+use interloop_loop_tests::{LONG, down, up, watchdog};
 use interloop_tokio::Tokio;
 use tokio::sync::Barrier;
 

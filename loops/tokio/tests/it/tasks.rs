@@ -1,8 +1,6 @@
 //! The ready-made tasks on tokio.
 
-#[path = "util/ready_made.rs"]
-mod ready_made;
-use crate::util::watchdog;
+use interloop_loop_tests::{ready_made, watchdog};
 use interloop_tokio::Tokio;
 
 #[test]

@@ -15,8 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::util::{LONG, down, up, watchdog};
 use interloop::{CallError, Service, Thread, task_fn};
+use interloop_loop_tests::{LONG, down, up, watchdog};
 use interloop_tokio::{Tokio, with_tokio};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

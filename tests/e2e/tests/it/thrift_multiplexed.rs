@@ -1,13 +1,9 @@
 //! The example thrift-multiplexed: two services at one address, on each of its loops.
 
-#[allow(dead_code, unreachable_pub, missing_debug_implementations, rust_2018_idioms, clippy::all, reason = "generated")]
-#[path = "../../../../examples/thrift-multiplexed/src/house.rs"]
-mod house;
-
-use house::{BellSyncClient, DoorSyncClient, NobodyThere, TBellSyncClient, TDoorSyncClient};
 use interloop_e2e::{Example, SOON, Signal, watched};
 use interloop_thrift::{Address, Protocol, Wire, connect};
 use thrift::protocol::TMultiplexedOutputProtocol;
+use thrift_multiplexed::house::{BellSyncClient, DoorSyncClient, NobodyThere, TBellSyncClient, TDoorSyncClient};
 
 fn serves(on: &str) {
     let mut example = Example::start("thrift-multiplexed", &["--thrift-port", "0", "--thrift-loop", on]);

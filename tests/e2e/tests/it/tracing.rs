@@ -1,8 +1,5 @@
 //! One trace, whatever loops it goes through.
 
-#[path = "../../../it/util/spans.rs"]
-mod spans;
-
 use std::{
     cell::RefCell,
     io::{Read, Write},
@@ -16,8 +13,8 @@ use interloop_e2e::{SOON, watched};
 use interloop_glib::Glib;
 use interloop_http::HttpServer;
 use interloop_mio::Mio;
+use interloop_test_spans::Spans;
 use interloop_tokio::Tokio;
-use spans::Spans;
 use tracing::{info, info_span};
 
 #[derive(Default)]

@@ -1,8 +1,5 @@
 //! TLS: real clients, certificates that change, handshakes that don't come to an end.
 
-#[path = "util/tls.rs"]
-mod util_tls;
-
 use std::{
     fs,
     future::poll_fn,
@@ -31,13 +28,13 @@ use hyper::{
 };
 use interloop::{Service, net::Net, task_fn};
 use interloop_http::{Body, HttpServer};
+use interloop_transport_tests::certificates::{Ca, rest, say, shown, tcp};
 use rustix::net::sockopt;
 use rustls::{
     ClientConfig, ClientConnection, HandshakeKind, StreamOwned, SupportedProtocolVersion,
     pki_types::ServerName,
     version::{TLS12, TLS13},
 };
-use util_tls::{Ca, rest, say, shown, tcp};
 
 /// Makes a test of each of these on tokio, which is asked without a detour, and on three loops with [`Net`].
 macro_rules! on_four_loops {

@@ -1,7 +1,5 @@
 //! The feature `tracing`: a span a request.
 
-#[path = "../../../../tests/it/util/spans.rs"]
-mod spans;
 use crate::util::{connect, eventually, host, on_each_loop, variants, watchdog};
 use axum::{
     Router,
@@ -13,7 +11,7 @@ use bytes::Bytes;
 use http_body_util::StreamBody;
 use interloop::net::Net;
 use interloop_http::HttpServer;
-use spans::Spans;
+use interloop_test_spans::Spans;
 use tracing::info;
 
 on_each_loop! {

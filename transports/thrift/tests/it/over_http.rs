@@ -450,7 +450,7 @@ mod secure {
     use interloop_thrift::{TlsConnector, connect_with_tls};
 
     use super::*;
-    use crate::tls::certificates::Ca;
+    use interloop_transport_tests::certificates::Ca;
 
     fn secure(handler: &Handler) -> (Ca, Hosting, TlsConnector) {
         let ca = Ca::new("the CA");

@@ -1,7 +1,5 @@
 //! Calls over TLS.
 
-#[path = "../../../http/tests/it/util/tls.rs"]
-pub mod certificates;
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpListener},
@@ -17,9 +15,9 @@ use crate::util::{
     calc::{CalculatorSyncClient, EchoSyncClient, TCalculatorSyncClient, TEchoSyncClient, Work},
     calculator, eventually, host, watchdog, wires,
 };
-use certificates::{Ca, Secure, rest, say, shown, tcp};
 use interloop::{Context, Result, Service, Thread, net::Net, task_fn};
 use interloop_thrift::{ThriftClient, TlsConnector, Wire, connect_with_tls};
+use interloop_transport_tests::certificates::{Ca, Secure, rest, say, shown, tcp};
 use rustls::{HandshakeKind, ServerConnection, StreamOwned};
 use thrift::protocol::TMultiplexedOutputProtocol;
 

@@ -16,12 +16,12 @@ use interloop::{
     testing::TestService,
 };
 
-use crate::util::{LONG, down, up};
+use crate::{LONG, down, up};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Inline, async and blocking work on one loop; who asks is on another thread.
-pub(crate) fn periodic_runs_on<L: Timers>() {
+pub fn periodic_runs_on<L: Timers>() {
     let mut service = Service::new("periodic");
     let here = |expected: fn(&str) -> bool| {
         let name = thread::current().name().unwrap_or_default().to_owned();
@@ -56,7 +56,7 @@ pub(crate) fn periodic_runs_on<L: Timers>() {
 }
 
 /// A poller on one loop, with watchers there, on another loop and on none.
-pub(crate) fn a_poller_is_watched_on<L: Timers>() {
+pub fn a_poller_is_watched_on<L: Timers>() {
     let mut service = Service::new("poller");
     let source = Arc::new(AtomicU64::new(1));
     let s = source.clone();
@@ -97,7 +97,7 @@ pub(crate) fn a_poller_is_watched_on<L: Timers>() {
 }
 
 /// A folder watched on one loop, with an async callback there, and followed on another.
-pub(crate) fn a_folder_is_watched_on<L: Timers>() {
+pub fn a_folder_is_watched_on<L: Timers>() {
     let folder = tempfile::tempdir().expect("there is room");
     let (tell, told) = mpsc::channel();
     let watcher = DirectoryWatcher::new_async(folder.path(), async move |change: Change| {
@@ -131,7 +131,7 @@ pub(crate) fn a_folder_is_watched_on<L: Timers>() {
 }
 
 /// A day by a fake clock, with a loop beside it that shares the clock; words for the command line.
-pub(crate) fn a_day_has_24_hours_on<L: Timers>(words: &[&str]) {
+pub fn a_day_has_24_hours_on<L: Timers>(words: &[&str]) {
     let mut service = Service::new("day");
     service.task_on::<L>("inline", Periodic::new(HOUR, || ()));
     service.task_on::<L>("blocking", Periodic::new(HOUR, || thread::sleep(Duration::from_millis(1))).blocking());

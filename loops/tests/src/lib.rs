@@ -1,7 +1,10 @@
-//! What the tests of all loops share.
+//! What the tests of all loops call, and, in modules, the tests that several of them have.
 
-// Not every test uses all of it.
-#![allow(dead_code)]
+#![forbid(unsafe_code)]
+
+pub mod foreign;
+#[cfg(feature = "ready-made")]
+pub mod ready_made;
 
 use std::{
     marker::PhantomData,
@@ -14,16 +17,18 @@ use std::{
 use interloop::{Running, Service};
 
 /// More than anything here takes, however slow the machine is.
-pub(crate) const LONG: Duration = Duration::from_secs(20);
+pub const LONG: Duration = Duration::from_secs(20);
 
 /// One test at a time in this process: they count threads, and glib's default context is there once. Ends the process when the test hangs.
-pub(crate) struct Watchdog {
+#[derive(Debug)]
+pub struct Watchdog {
     _alone: MutexGuard<'static, ()>,
     done: Option<mpsc::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
-pub(crate) fn watchdog() -> Watchdog {
+/// Watches the test that calls it, until it is dropped.
+pub fn watchdog() -> Watchdog {
     static ALONE: Mutex<()> = Mutex::new(());
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (done, over) = mpsc::channel::<()>();
@@ -46,29 +51,33 @@ impl Drop for Watchdog {
     }
 }
 
-pub(crate) fn up(service: Service) -> Running {
+/// Starts it, and waits until it is up.
+pub fn up(service: Service) -> Running {
     let running = service.start().expect("the configuration works");
     assert!(running.wait_started(LONG), "{}", running.status());
     running
 }
 
-pub(crate) fn down(running: Running) {
+/// Stops it, and sees that nothing was wrong.
+pub fn down(running: Running) {
     let report = running.stop();
     assert_eq!(report.code, 0, "{report}");
 }
 
 /// Where each was dropped.
-pub(crate) type Drops = Arc<Mutex<Vec<ThreadId>>>;
+pub type Drops = Arc<Mutex<Vec<ThreadId>>>;
 
 /// Not `Send`: it is to be dropped on the thread that made it.
-pub(crate) struct Witness {
+#[derive(Debug)]
+pub struct Witness {
     made_on: ThreadId,
     drops: Drops,
     not_send: PhantomData<Rc<()>>,
 }
 
 impl Witness {
-    pub(crate) fn new(drops: &Drops) -> Self {
+    /// Tells there where it is dropped.
+    pub fn new(drops: &Drops) -> Self {
         Self { made_on: thread::current().id(), drops: drops.clone(), not_send: PhantomData }
     }
 }

@@ -5,10 +5,10 @@ use std::{cell::Cell, future::Future, thread};
 use futures_util::future::join;
 use interloop::{CallError, Foreign, Mailbox, Service, Thread, task_fn};
 
-use crate::util::LONG;
+use crate::LONG;
 
 /// To be awaited in that main. The service's task reaches into the main's thread, by a mailbox that is one more future there.
-pub(crate) async fn a_service_inside<Y: Future<Output = ()>>(yield_now: impl FnMut() -> Y) {
+pub async fn a_service_inside<Y: Future<Output = ()>>(yield_now: impl FnMut() -> Y) {
     let mailbox = Mailbox::<Foreign>::attach("main");
     let (count, end) = (mailbox.share(Cell::new(0)), mailbox.handle());
     let (here, own) = (thread::current().id(), count.clone());

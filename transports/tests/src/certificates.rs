@@ -1,7 +1,5 @@
 //! Certificates, and clients that look at them.
 
-#![allow(dead_code, unreachable_pub)]
-
 use std::{
     fs,
     io::{self, Read, Write},
@@ -11,6 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use crate::PATIENCE;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
@@ -20,15 +19,15 @@ use rustls::{
 };
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// A CA, and a folder with what it has signed.
+#[derive(Debug)]
 pub struct Ca {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
 }
 
 impl Ca {
+    /// A new one of this name: its own certificate is `ca.pem`.
     pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -39,10 +38,12 @@ impl Ca {
         ca
     }
 
+    /// A file in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
+    /// The same, for a command line.
     pub fn text(&self, name: &str) -> String {
         self.path(name).to_str().expect("it is ASCII").to_owned()
     }
@@ -63,6 +64,7 @@ impl Ca {
         fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
     }
 
+    /// What is in `{name}.pem`.
     pub fn certificate(&self, name: &str) -> CertificateDer<'static> {
         CertificateDer::from_pem_file(self.path(&format!("{name}.pem"))).unwrap()
     }
@@ -128,8 +130,10 @@ impl Ca {
     }
 }
 
+/// A client's connection.
 pub type Secure = StreamOwned<ClientConnection, TcpStream>;
 
+/// A connection, in the clear, that is not waited for without end.
 pub fn tcp(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("somebody listens");
     stream.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -1,7 +1,7 @@
 //! What was said by the crate `tracing`, and in which spans. The subscriber is the process's, and shared by the tests of a binary: each looks at spans of
 //! its own.
 
-#![allow(dead_code, unreachable_pub)]
+#![forbid(unsafe_code)]
 
 use std::{
     fmt,
@@ -21,7 +21,7 @@ use tracing_subscriber::{
 };
 
 /// What was said, and which spans have ended.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Spans {
     said: Mutex<Vec<Said>>,
     closed: Mutex<Vec<String>>,
@@ -30,6 +30,7 @@ pub struct Spans {
 /// An event.
 #[derive(Clone, Debug)]
 pub struct Said {
+    /// What it says.
     pub text: String,
     /// The spans that it is in, from the root on: their names and fields.
     pub path: String,
@@ -73,6 +74,7 @@ impl Spans {
         self.closed.lock().unwrap_or_else(PoisonError::into_inner).iter().filter(|closed| *closed == span).count()
     }
 
+    /// Whether a span like this has ended.
     pub fn has_closed(&self, span: &str) -> bool {
         self.closed(span) > 0
     }
