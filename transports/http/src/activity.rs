@@ -6,22 +6,17 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{
-            AtomicBool, AtomicU32, AtomicU64,
-            Ordering::{AcqRel, Acquire, Relaxed},
-        },
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
-    task::Context,
     time::{Duration, Instant},
 };
 
-use futures_util::task::AtomicWaker;
 use http::Version;
-use interloop_listen::{End, FAREWELL, LAST_ROOM, Pace, Seat, Wait};
+use interloop_listen::{End, FAREWELL, Seat};
 
 use crate::{
-    counts::Began, hosted::Peer, line::Line, rest::Rest, server::Server, settings::Limits, streams::Inbox, trace::Span,
-    upgraded::Upgraded,
+    counts::Began, line::Line, peer::Peer, rest::Rest, room::Room, settings::Limits, shared::Server, streams::Inbox,
+    trace::Span, upgraded::Upgraded,
 };
 
 /// How long a client that is still sending what nobody wants may be silent.
@@ -55,8 +50,7 @@ pub(crate) struct Activity {
     pub(crate) upgraded: Upgraded,
     pub(crate) end: Arc<End>,
     pub(crate) rest: Rest,
-    /// Of HTTP/2: all that will ever come was read.
-    all_read: AtomicBool,
+    pub(crate) room: Arc<Room>,
     /// Of HTTP/1: the connection ends with the response that is on, whatever the client sends behind its request.
     closes: AtomicBool,
     generation: AtomicU32,
@@ -64,26 +58,8 @@ pub(crate) struct Activity {
     open: AtomicU32,
     /// Bytes have come since the last request; also before the first one.
     in_head: AtomicBool,
-    /// The client takes no more of what it is sent, for the moment.
-    is_full: AtomicBool,
-    room: Mutex<Wait>,
-    /// The client has left no room at times, and hasn't made up for it yet.
-    is_behind: AtomicBool,
-    began: Instant,
-    /// For how long there was no room, and since when there is none: nanoseconds, from the beginning in the latter.
-    full: AtomicU64,
-    full_since: AtomicU64,
     /// Of the requests that may wait for the client.
     lines: Mutex<Vec<Weak<Line>>>,
-    /// How many answers of HTTP/2 the client could take more of.
-    answers: AtomicU32,
-    /// The connection's timer is set, so that what begins to wait will be looked at.
-    is_watched: AtomicBool,
-    /// Something waits, or is found to be too late, that the timer isn't set for.
-    look: AtomicBool,
-    look_now: AtomicBool,
-    task: AtomicWaker,
-    is_last: AtomicBool,
     multiplexed: AtomicBool,
     /// Requests so far, all the same if it wraps around.
     begun: AtomicU32,
@@ -98,31 +74,18 @@ pub(crate) struct Activity {
 impl Activity {
     /// What a handler leaves of a body is read by a future in this inbox.
     pub(crate) fn new(server: Arc<Server>, peer: Peer, seat: Seat, inbox: Inbox) -> Arc<Self> {
-        let room = Mutex::new(Wait::new(server.limits.pace));
         Arc::new(Self {
             upgraded: Upgraded::new(seat),
+            room: Room::new(server.limits.pace),
             server,
             peer,
             end: Arc::default(),
             rest: Rest::new(inbox),
-            all_read: AtomicBool::new(false),
             closes: AtomicBool::new(false),
             generation: AtomicU32::new(0),
             open: AtomicU32::new(0),
             in_head: AtomicBool::new(true),
-            is_full: AtomicBool::new(false),
-            room,
-            is_behind: AtomicBool::new(false),
-            began: Instant::now(),
-            full: AtomicU64::new(0),
-            full_since: AtomicU64::new(NEVER),
             lines: Mutex::default(),
-            answers: AtomicU32::new(0),
-            is_watched: AtomicBool::new(false),
-            look: AtomicBool::new(false),
-            look_now: AtomicBool::new(false),
-            task: AtomicWaker::new(),
-            is_last: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
             begun: AtomicU32::new(0),
             last_look: AtomicBool::new(false),
@@ -153,14 +116,9 @@ impl Activity {
     /// The end was read, on HTTP/2: who waits for more of a body gets to know.
     pub(crate) fn has_read_all(&self) {
         self.end.finish();
-        if !self.all_read.swap(true, AcqRel) {
+        if self.room.has_read_all() {
             self.live_lines().iter().for_each(|line| line.wake_reader());
         }
-    }
-
-    /// Whether nothing more comes, on HTTP/2. For any thread.
-    pub(crate) fn is_all_read(&self) -> bool {
-        self.all_read.load(Acquire)
     }
 
     /// Bytes have been written. Before the first request that is HTTP/2, whose server speaks first (or an HTTP/1 that is refused).
@@ -235,7 +193,7 @@ impl Activity {
 
     /// Whether all that was asked is answered, and has been sent as far as can be seen.
     pub(crate) fn is_through(&self) -> bool {
-        self.is_between_requests() && !self.is_full.load(Relaxed)
+        self.is_between_requests() && !self.room.is_full()
     }
 
     /// Whether the connection is one request at a time.
@@ -243,25 +201,24 @@ impl Activity {
         !self.multiplexed.load(Relaxed)
     }
 
-    /// The least rate of the client.
-    pub(crate) fn pace(&self) -> Pace {
-        self.server.limits.pace
-    }
-
     fn lines(&self) -> MutexGuard<'_, Vec<Weak<Line>>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn room(&self) -> MutexGuard<'_, Wait> {
-        self.room.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn has_line(&self, line: &Arc<Line>) {
-        let mut lines = self.lines();
-        if lines.len() == lines.capacity() {
-            lines.retain(|line| line.strong_count() > 0);
+    /// A request may have to wait for the client.
+    pub(crate) fn new_line(&self) -> Arc<Line> {
+        let line = Line::new(&self.room);
+        {
+            let mut lines = self.lines();
+            if lines.len() == lines.capacity() {
+                lines.retain(|line| line.strong_count() > 0);
+            }
+            lines.push(Arc::downgrade(&line));
         }
-        lines.push(Arc::downgrade(line));
+        if self.room.is_last() {
+            line.hurry(Instant::now());
+        }
+        line
     }
 
     /// The requests that live.
@@ -275,115 +232,23 @@ impl Activity {
         live
     }
 
-    /// Something begins to wait for the client.
-    pub(crate) fn wait_begins(&self) {
-        if !self.is_watched.load(Relaxed) && !self.look.swap(true, Relaxed) {
-            self.task.wake();
-        }
-    }
-
-    /// Something is too late.
-    pub(crate) fn look_now(&self) {
-        self.look_now.store(true, Relaxed);
-        self.task.wake();
-    }
-
-    /// The connection is polled by this task from now on.
-    pub(crate) fn is_polled_by(&self, cx: &Context<'_>) {
-        self.task.register(cx.waker());
-    }
-
-    /// Whether the timer has to be set for what waits: at once if that is too late already.
-    pub(crate) fn wants_look(&self) -> Option<bool> {
-        let now = self.look_now.load(Relaxed) && self.look_now.swap(false, Relaxed);
-        let look = self.look.load(Relaxed) && self.look.swap(false, Relaxed);
-        (now || look).then_some(now)
-    }
-
-    /// Whether what begins to wait will be looked at.
-    pub(crate) fn set_watched(&self, watched: bool) {
-        self.is_watched.store(watched, Relaxed);
-    }
-
-    pub(crate) fn answer_begins(&self) {
-        self.answers.fetch_add(1, Relaxed);
-        self.wait_begins();
-    }
-
-    pub(crate) fn answer_ends(&self) {
-        self.answers.fetch_sub(1, Relaxed);
-    }
-
-    pub(crate) fn answers(&self) -> u32 {
-        self.answers.load(Relaxed)
-    }
-
-    /// The time, by a clock that stands still as long as the client leaves no room at all.
-    pub(crate) fn time_with_room(&self) -> Instant {
-        let now = Instant::now();
-        let mut full = self.full.load(Relaxed);
-        let since = self.full_since.load(Relaxed);
-        if since != NEVER {
-            full += nanos(now, self.began).saturating_sub(since);
-        }
-        now.checked_sub(Duration::from_nanos(full)).unwrap_or(now)
-    }
-
     /// So much was written, or nothing, since the client leaves no room.
     pub(crate) fn has_written(&self, bytes: Option<usize>) {
-        let was_full = self.is_full.load(Relaxed);
-        match bytes {
-            None if was_full => {}
-            None => {
-                let now = Instant::now();
-                self.room().begin(now);
-                self.full_since.store(nanos(now, self.began), Relaxed);
-                self.is_full.store(true, Relaxed);
-                self.is_behind.store(true, Relaxed);
-                self.mark();
-                self.wait_begins();
-            }
-            Some(bytes) if was_full || self.is_behind.load(Relaxed) => {
-                let now = Instant::now();
-                let mut room = self.room();
-                room.moved(bytes as u64, now);
-                room.end(now);
-                self.is_behind.store(!room.is_even(), Relaxed);
-                if was_full {
-                    let since = self.full_since.swap(NEVER, Relaxed);
-                    self.full.fetch_add(nanos(now, self.began).saturating_sub(since), Relaxed);
-                    self.is_full.store(false, Relaxed);
-                    self.mark();
-                }
-            }
-            Some(_) => {}
+        if self.room.has_written(bytes) {
+            self.mark();
         }
-    }
-
-    pub(crate) fn is_full(&self) -> bool {
-        self.is_full.load(Relaxed)
-    }
-
-    /// How long the client may still leave no room: None if there is some.
-    pub(crate) fn rest_of_room(&self, now: Instant) -> Option<Duration> {
-        if self.is_full.load(Relaxed) { self.room().rest(now) } else { None }
     }
 
     /// The server stops: there is not much time left for anything.
     pub(crate) fn hurry(&self) {
         let now = Instant::now();
-        self.is_last.store(true, Relaxed);
-        self.room().hurry(LAST_ROOM, now);
+        self.room.hurry(now);
         for line in self.live_lines() {
             line.hurry(now);
         }
     }
 
-    pub(crate) fn is_last(&self) -> bool {
-        self.is_last.load(Relaxed)
-    }
-
-    /// The client may still be sending what nobody will read; also for each time that it has: see [`net::Io`](crate::net::Io).
+    /// The client may still be sending what nobody will read; also for each time that it has: see [`Io`](crate::io::Io).
     pub(crate) fn say_farewell(&self) {
         self.farewell.store(true, Relaxed);
         self.mark();
@@ -402,7 +267,7 @@ impl Activity {
             Waits::Else
         } else if self.is_farewell() {
             Waits::Farewell
-        } else if self.is_full.load(Relaxed) || self.answers() > 0 {
+        } else if self.room.is_full() || self.room.answers() > 0 {
             Waits::Else
         } else if self.in_head.load(Relaxed) {
             Waits::Head
@@ -423,13 +288,6 @@ impl Waits {
             Self::Request => limits.idle,
         }
     }
-}
-
-/// No time.
-const NEVER: u64 = u64::MAX;
-
-fn nanos(time: Instant, since: Instant) -> u64 {
-    u64::try_from(time.saturating_duration_since(since).as_nanos()).unwrap_or(NEVER - 1)
 }
 
 /// A request that is open as long as this lives.

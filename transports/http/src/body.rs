@@ -80,7 +80,7 @@ impl Body {
         // Whoever says the length is held to it by hyper.
         *exceeded = body.size_hint().exact().is_none().then(|| Exceeded(Arc::default()));
         let watched = activity.is_sequential().then(|| activity.clone());
-        let line = line.map_or_else(|| Line::new(activity), Arc::clone);
+        let line = line.map_or_else(|| activity.new_line(), Arc::clone);
         let body = Some(Limited::new(body, limit));
         let coming = Coming { body, watched, line, has_waited: false, messages, exceeded: exceeded.clone() };
         Self(Kind::Coming(Box::new(coming)))

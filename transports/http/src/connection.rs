@@ -19,13 +19,15 @@ use tower_service::Service;
 use crate::{
     activity::{Activity, Waits},
     body::{Body, BoxError},
-    cut_off::Open,
-    hosted::{Hosted, Peer},
+    cut_off,
+    hosted::Hosted,
+    io::Io,
     line::Found,
-    net::{Io, Stream},
+    net::Stream,
+    peer::Peer,
     pings::Pings,
-    server::Server,
     settings::{LOOKS, SEND_BUFFER, SHORTEST_LOOK},
+    shared::Server,
     streams::{Inbox, Streams},
     timers::Timer,
 };
@@ -60,7 +62,7 @@ where
     let mut streams = Streams::new(inbox);
     let mut monitor = Monitor::new(activity);
     // Dropped before all else.
-    let mut open = Open::new(monitor.activity.clone());
+    let mut open = Open(Some(monitor.activity.clone()));
     let ended = poll_fn(|cx| {
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let new_waker = monitor.sees(cx);
@@ -103,6 +105,29 @@ where
     }
     monitor.activity.upgraded.guard(&server, peer).await;
     open.has_ended();
+}
+
+/// An open connection: noted if it doesn't get to its end.
+struct Open(Option<Arc<Activity>>);
+
+impl Open {
+    fn has_ended(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let Some(activity) = self.0.take() else { return };
+        let kind = if activity.is_given_away() {
+            cut_off::Kind::Upgraded
+        } else if activity.is_between_requests() {
+            cut_off::Kind::WithoutRequest
+        } else {
+            cut_off::Kind::WithRequest
+        };
+        activity.server.cut_off.note(kind, activity.peer);
+    }
 }
 
 fn builder(inbox: Inbox, activity: &Arc<Activity>) -> Builder<Inbox> {
@@ -203,7 +228,7 @@ impl Monitor {
         if new {
             self.waker = Some(cx.waker().clone());
             self.activity.end.set_waker(cx.waker());
-            self.activity.is_polled_by(cx);
+            self.activity.room.is_polled_by(cx);
         }
         new
     }
@@ -215,7 +240,7 @@ impl Monitor {
         // Where there is no news, one load.
         let stopping = self.activity.server.shutdown.is_requested()
             || (new_waker && Pin::new(&mut self.requested).poll(cx).is_ready());
-        if stopping && !self.activity.is_last() {
+        if stopping && !self.activity.room.is_last() {
             self.hurry();
         }
         match self.stage {
@@ -281,7 +306,7 @@ impl Monitor {
 
     fn poll_limits(&mut self, cx: &mut Context<'_>, new_waker: bool) -> Poll<Order> {
         let mut look = std::mem::take(&mut self.has_cut);
-        if let Some(now) = self.activity.wants_look() {
+        if let Some(now) = self.activity.room.wants_look() {
             look |= now || !self.is_set;
         }
         loop {
@@ -313,7 +338,7 @@ impl Monitor {
 
     fn set(&mut self, set: bool) {
         self.is_set = set;
-        self.activity.set_watched(set);
+        self.activity.room.set_watched(set);
     }
 
     fn waits(&self) -> Waits {
@@ -340,8 +365,8 @@ impl Monitor {
         if own.is_some_and(|rest| rest.is_zero() || is_over) {
             return Looked::Order(self.too_late(waits));
         }
-        let room = self.activity.rest_of_room(now);
-        if room.is_some_and(|rest| rest.is_zero()) || (is_over && self.activity.is_full()) {
+        let room = self.activity.room.rest_of_room(now);
+        if room.is_some_and(|rest| rest.is_zero()) || (is_over && self.activity.room.is_full()) {
             return Looked::Order(self.cut_off("takes too little"));
         }
         let mut rests = own.into_iter().chain(room).min();

@@ -1,8 +1,8 @@
 //! What was still going on when a server was cancelled: what its stop had waited for.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use crate::{activity::Activity, hosted::Peer};
+use crate::peer::Peer;
 
 /// Connections that were open when their server was cancelled.
 #[derive(Default)]
@@ -16,18 +16,23 @@ struct Counts {
     first: Option<Peer>,
 }
 
+/// What a connection was there for when it was cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    WithRequest,
+    Upgraded,
+    WithoutRequest,
+}
+
 impl CutOff {
-    fn note(&self, activity: &Activity) {
+    pub(crate) fn note(&self, kind: Kind, peer: Peer) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = if activity.is_given_away() {
-            &mut counts.upgraded
-        } else if activity.is_between_requests() {
-            &mut counts.others
-        } else {
-            &mut counts.requests
-        };
-        *count += 1;
-        counts.first.get_or_insert(activity.peer);
+        *match kind {
+            Kind::WithRequest => &mut counts.requests,
+            Kind::Upgraded => &mut counts.upgraded,
+            Kind::WithoutRequest => &mut counts.others,
+        } += 1;
+        counts.first.get_or_insert(peer);
     }
 
     /// One line for all, if there were any.
@@ -39,26 +44,5 @@ impl CutOff {
         let kinds = kinds.into_iter().filter(|(count, _)| *count > 0);
         let kinds = kinds.map(|(count, kind)| format!("{count} {kind}")).collect::<Vec<_>>().join(", ");
         log::warn!(target: target, "the stop cut off connections that were still open: {kinds}; the first from {first}");
-    }
-}
-
-/// An open connection: noted if it doesn't get to its end.
-pub(crate) struct Open(Option<Arc<Activity>>);
-
-impl Open {
-    pub(crate) fn new(activity: Arc<Activity>) -> Self {
-        Self(Some(activity))
-    }
-
-    pub(crate) fn has_ended(&mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        if let Some(activity) = self.0.take() {
-            activity.server.cut_off.note(&activity);
-        }
     }
 }

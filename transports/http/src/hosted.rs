@@ -2,9 +2,7 @@
 
 use std::{
     convert::Infallible,
-    fmt,
     future::Future,
-    net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
@@ -27,39 +25,11 @@ use crate::{
     trace::Span,
 };
 
-/// Who is at the other end: an extension of each request, if [asked for](crate::HttpServer::with_peers).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Peer(Option<SocketAddr>);
-
-impl Peer {
-    pub(crate) fn tcp(address: SocketAddr) -> Self {
-        Self(Some(address))
-    }
-
-    pub(crate) fn unix() -> Self {
-        Self(None)
-    }
-
-    /// Its IP address and port; None for a client of a Unix socket.
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.0
-    }
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(address) => address.fmt(f),
-            None => f.write_str("unix"),
-        }
-    }
-}
-
 /// What a request's connection offers to those who stay longer: an extension of each request.
 #[cfg(feature = "websocket")]
 #[derive(Clone)]
 pub(crate) struct Home {
-    pub(crate) server: Arc<crate::server::Server>,
+    pub(crate) server: Arc<crate::shared::Server>,
     /// What is put here is polled by the connection's task, to its end.
     pub(crate) after: Inbox,
 }
@@ -98,7 +68,7 @@ where
         }
         let limit = server.limits.body_size;
         // Over HTTP/1 only what has a body may have to wait for more than the connection does.
-        let line = (!open.is_sequential()).then(|| Line::new(&self.activity));
+        let line = (!open.is_sequential()).then(|| self.activity.new_line());
         line.iter().for_each(|line| self.streams.expect(line.clone()));
         if http_body::Body::size_hint(request.body()).lower() > limit as u64 {
             return Respond { state: State::TooLarge, exceeded: None, open: Some(open), line };

@@ -11,7 +11,7 @@ use std::{
 use http::{Request, header};
 use interloop_listen::machine_names;
 
-use crate::hosted::Peer;
+use crate::peer::Peer;
 
 /// The hosts that are answered, besides addresses and localhost.
 #[derive(Debug)]

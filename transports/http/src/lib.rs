@@ -13,16 +13,20 @@ mod events;
 mod health;
 mod hosted;
 mod hosts;
+mod io;
 mod line;
 mod messages;
 mod net;
 mod options;
+mod peer;
 mod pings;
 mod rest;
+mod room;
 #[cfg(feature = "tls")]
 mod secure;
 mod server;
 mod settings;
+mod shared;
 mod streams;
 mod timers;
 mod trace;
@@ -39,8 +43,8 @@ pub use crate::health::health;
 pub use crate::{
     body::{Body, BoxError},
     health::{Health, HealthOptions},
-    hosted::Peer,
     options::HttpOptions,
+    peer::Peer,
     server::HttpServer,
 };
 #[cfg(feature = "websocket")]

@@ -16,7 +16,7 @@ use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
 use interloop_listen::{FAREWELL, LAST_ROOM, Wait};
 
-use crate::activity::Activity;
+use crate::room::Room;
 
 /// An answer of HTTP/2 is given away in pieces of at most this length: what is not given yet goes with its stream.
 pub(crate) const PIECE: usize = 16 << 10;
@@ -25,7 +25,7 @@ const SAYS_SO: Duration = Duration::from_secs(1);
 
 /// A request's. The connection has all of them, and looks at them now and then.
 pub(crate) struct Line {
-    activity: Arc<Activity>,
+    room: Arc<Room>,
     state: Mutex<State>,
     cut: AtomicBool,
     /// The stream's future is gone.
@@ -61,8 +61,8 @@ pub(crate) enum Found {
 }
 
 impl Line {
-    pub(crate) fn new(activity: &Arc<Activity>) -> Arc<Self> {
-        let pace = activity.pace();
+    pub(crate) fn new(room: &Arc<Room>) -> Arc<Self> {
+        let pace = room.pace();
         let state = State {
             body: Wait::new(pace),
             may_be_silent: false,
@@ -73,18 +73,13 @@ impl Line {
             given: 0,
             counted: false,
         };
-        let line = Arc::new(Self {
-            activity: activity.clone(),
+        Arc::new(Self {
+            room: room.clone(),
             state: Mutex::new(state),
             cut: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             stream: AtomicWaker::new(),
-        });
-        activity.has_line(&line);
-        if activity.is_last() {
-            line.hurry(Instant::now());
-        }
-        line
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -128,15 +123,15 @@ impl Line {
         let wanted = state.wanted;
         drop(state);
         if wanted {
-            self.activity.look_now();
+            self.room.look_now();
         } else if begins {
-            self.activity.wait_begins();
+            self.room.wait_begins();
         }
     }
 
     /// Whether the body ends here, even if it isn't whole: the client has ended the connection. To be asked behind [`wants_body`](Self::wants_body).
     pub(crate) fn is_cut_off(&self) -> bool {
-        self.activity.is_all_read()
+        self.room.is_all_read()
     }
 
     /// Has the reader look again.
@@ -166,9 +161,9 @@ impl Line {
         state.given += bytes;
         if !state.counted && !self.is_cut() {
             state.counted = true;
-            state.answer.begin(self.activity.time_with_room());
+            state.answer.begin(self.room.time_with_room());
             drop(state);
-            self.activity.answer_begins();
+            self.room.answer_begins();
         }
     }
 
@@ -177,16 +172,16 @@ impl Line {
         if bytes == 0 {
             return;
         }
-        let now = self.activity.time_with_room();
+        let now = self.room.time_with_room();
         // The connection's window may be shared by many.
-        let share = self.activity.answers().max(1) as u64;
+        let share = self.room.answers().max(1) as u64;
         let mut state = self.lock();
         state.given = state.given.saturating_sub(bytes);
         state.answer.moved(bytes as u64 * share, now);
         if state.given == 0 && std::mem::take(&mut state.counted) {
             state.answer.end(now);
             drop(state);
-            self.activity.answer_ends();
+            self.room.answer_ends();
         }
     }
 
@@ -204,11 +199,11 @@ impl Line {
         if is_over && (state.given > 0 || state.body.is_on()) {
             return Found::TooLate;
         }
-        let answer = state.answer.rest(self.activity.time_with_room());
+        let answer = state.answer.rest(self.room.time_with_room());
         if state.wanted || answer.is_some_and(|rest| rest.is_zero()) {
             return Found::TooLate;
         }
-        let silent = state.may_be_silent && !self.activity.is_last();
+        let silent = state.may_be_silent && !self.room.is_last();
         let body = state.body.rest(now).filter(|_| !silent && state.asked.is_none());
         if body.is_some_and(|rest| rest.is_zero()) {
             state.asked = Some(now);
@@ -222,7 +217,7 @@ impl Line {
 
     /// The server stops: there is not much time left for anything.
     pub(crate) fn hurry(&self, now: Instant) {
-        let with_room = self.activity.time_with_room();
+        let with_room = self.room.time_with_room();
         let mut state = self.lock();
         let grace = if state.may_be_silent { LAST_ROOM } else { FAREWELL };
         if state.may_be_silent {
@@ -241,7 +236,7 @@ impl Line {
             (std::mem::take(&mut state.counted), state.reader.take())
         };
         if counted {
-            self.activity.answer_ends();
+            self.room.answer_ends();
         }
         self.stream.wake();
         reader.into_iter().for_each(Waker::wake);

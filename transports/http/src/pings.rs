@@ -66,7 +66,7 @@ impl Future for WhileOpen {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         // Who has finished can't answer.
-        if this.activity.is_between_requests() || this.activity.is_all_read() {
+        if this.activity.is_between_requests() || this.activity.room.is_all_read() {
             return Poll::Pending;
         }
         let known = this.is_set && this.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));

@@ -22,9 +22,9 @@ use tower_service::Service;
 use crate::{
     body::{Body, BoxError},
     connection,
-    hosted::Peer,
     net::Stream,
-    server::Server,
+    peer::Peer,
+    shared::Server,
     timers::{Timer, Timers},
 };
 

@@ -18,7 +18,7 @@ use std::{
 
 use interloop_listen::Seat;
 
-use crate::{hosted::Peer, server::Server, timers::Timer};
+use crate::{peer::Peer, shared::Server, timers::Timer};
 
 /// How long a handler may go on writing once the server stops; half of what is left of the stop, if that is less.
 const AT_THE_STOP: Duration = Duration::from_secs(2);

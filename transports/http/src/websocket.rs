@@ -2,100 +2,14 @@
 
 mod driver;
 mod io;
+mod message;
 mod queues;
+mod socket;
 mod upgrade;
 
-use std::sync::Arc;
-
-use bytes::Bytes;
-
 pub use self::{
+    message::{Close, Message},
     queues::{InvalidCloseCode, SendError, WebSocketSender},
+    socket::WebSocket,
     upgrade::WebSocketUpgrade,
 };
-use crate::websocket::queues::Queues;
-
-/// What is said over a [`WebSocket`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
-    /// Text.
-    Text(String),
-    /// Bytes.
-    Binary(Bytes),
-}
-
-impl From<&str> for Message {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-impl From<String> for Message {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<Bytes> for Message {
-    fn from(bytes: Bytes) -> Self {
-        Self::Binary(bytes)
-    }
-}
-
-/// Why a WebSocket was closed, as one side told the other.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Close {
-    /// The code: 1000 is a normal end, 1001 going away.
-    pub code: u16,
-    /// The reason, in words.
-    pub reason: String,
-}
-
-/// A WebSocket, as its handler has it: made by [`WebSocketUpgrade::on_upgrade`].
-///
-/// Its protocol is spoken beside the handler, by the connection's own task: pings are answered and the stop is told whatever the handler does. It is closed
-/// when the handler ends. May be used from any thread.
-#[derive(Debug)]
-pub struct WebSocket {
-    queues: Arc<Queues>,
-    protocol: Option<String>,
-}
-
-impl WebSocket {
-    /// The next message; None once the connection is closed, lost or being closed. Whoever takes none for a while slows the peer down.
-    ///
-    /// # Cancel safety
-    ///
-    /// No message is lost when it is dropped.
-    pub async fn recv(&mut self) -> Option<Message> {
-        std::future::poll_fn(|cx| self.queues.poll_recv(cx)).await
-    }
-
-    /// Sends a message: see [`WebSocketSender::send`].
-    ///
-    /// # Errors
-    ///
-    /// [`SendError::Closed`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped while it waits, it has sent nothing.
-    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.sender().send(message).await
-    }
-
-    /// The sending end, for any thread or loop.
-    pub fn sender(&self) -> WebSocketSender {
-        WebSocketSender(self.queues.clone())
-    }
-
-    /// The subprotocol that was agreed upon.
-    pub fn protocol(&self) -> Option<&str> {
-        self.protocol.as_deref()
-    }
-
-    /// What the peer has closed it with, once it has.
-    pub fn closed_with(&self) -> Option<Close> {
-        self.queues.closed_with()
-    }
-}

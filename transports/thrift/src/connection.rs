@@ -20,7 +20,7 @@ use thrift::ApplicationErrorKind;
 use crate::{
     messages::{Bad, Message, Messages, Next},
     processing::{Call, End, Outcome, Processor},
-    server::Server,
+    shared::Server,
     skim::{Fault, Kind},
     stream::Stream,
     wire,

@@ -20,6 +20,7 @@ mod route;
 mod secure;
 mod server;
 mod settings;
+mod shared;
 mod skim;
 mod stream;
 mod wire;

@@ -8,7 +8,7 @@ use interloop::{
 };
 use interloop_listen::{Seat, Tls, TlsAcceptor, TlsSettings};
 
-use crate::{connection, server::Server, stream::Stream};
+use crate::{connection, shared::Server, stream::Stream};
 
 /// The server's TLS, if it has any.
 pub(crate) fn open<L: EventLoop, O>(cx: &Context<L, O>, settings: Option<&TlsSettings>) -> Result<Option<Tls>> {

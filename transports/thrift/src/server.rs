@@ -7,7 +7,7 @@ use std::{
     net::TcpListener,
     os::unix::net::UnixListener,
     path::PathBuf,
-    pin::{Pin, pin},
+    pin::pin,
     rc::Rc,
     sync::Arc,
     task::Poll,
@@ -15,7 +15,7 @@ use std::{
 };
 
 use interloop::{
-    Context, Error, Result, Shutdown, Task,
+    Context, Error, Result, Task,
     net::{Accept, Address, Bound, Net, Socket},
     tasks::Workers,
 };
@@ -29,8 +29,8 @@ use crate::{
     counts::Counts,
     options::ThriftOptions,
     processing::{Oneways, Processor},
-    settings::{Settings, Times},
-    skim::Limits,
+    settings::Settings,
+    shared::Server,
     stream::Stream,
 };
 
@@ -360,22 +360,6 @@ impl fmt::Debug for ThriftServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ThriftServer").field("code", &self.code).finish_non_exhaustive()
     }
-}
-
-/// Ends after some time.
-pub(crate) type Sleep = Pin<Box<dyn Future<Output = ()>>>;
-
-/// What the connections of a server share.
-pub(crate) struct Server {
-    pub(crate) sleep: Box<dyn Fn(Duration) -> Sleep>,
-    pub(crate) target: String,
-    pub(crate) shutdown: Shutdown,
-    pub(crate) processor: Processor,
-    pub(crate) workers: Option<Workers>,
-    pub(crate) limits: Limits,
-    pub(crate) times: Times,
-    pub(crate) counts: Counts,
-    pub(crate) oneways: Oneways,
 }
 
 async fn serve<L: Net, O: 'static>(

@@ -24,10 +24,10 @@ use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
 };
 
+use super::host::{Alarm, Host, Listener, Stream};
 #[cfg(target_os = "linux")]
 use super::timer_fd;
-use super::{Alarm, Host, Listener, Stream};
-use crate::hosted::Peer;
+use crate::peer::Peer;
 
 /// The context of a server on tokio.
 pub(crate) struct Direct<'a, O>(pub(crate) &'a Context<Tokio, O>);

@@ -19,10 +19,10 @@ use interloop::{
 use send_wrapper::SendWrapper;
 use socket2::SockRef;
 
+use super::host::{Alarm, Host, Listener, Stream};
 #[cfg(target_os = "linux")]
 use super::timer_fd;
-use super::{Alarm, Host, Listener, Stream};
-use crate::hosted::Peer;
+use crate::peer::Peer;
 
 /// The context of a server on any loop.
 pub(crate) struct Neutral<'a, L: Net, O> {

@@ -21,8 +21,22 @@ use tungstenite::{
     },
 };
 
-use super::{Close, Message, io::Io, queues::Queues, upgrade::Limits};
-use crate::{server::Server, timers::Timer};
+use super::{
+    io::Io,
+    message::{Close, Message},
+    queues::Queues,
+};
+use crate::{shared::Server, timers::Timer};
+
+/// What one socket may do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) message: usize,
+    pub(super) frame: usize,
+    pub(super) ping: Option<Duration>,
+    pub(super) pong: Duration,
+    pub(super) close: Duration,
+}
 
 /// How long what comes after the end is thrown away, so that the close frame isn't lost in a reset.
 const FAREWELL: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use std::{
 
 use tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::websocket::{Close, Message};
+use super::message::{Close, Message};
 
 /// How many messages wait for the handler; further ones wait at the peer.
 const INCOMING: usize = 4;

@@ -20,18 +20,14 @@ use interloop::Requested;
 use interloop_listen::Seat;
 use tungstenite::handshake::derive_accept_key;
 
-use super::{Close, WebSocket, driver::Driver, io::Io, queues::Queues};
-use crate::{hosted::Home, server::Server, timers::Timer};
-
-/// What one socket may do.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) message: usize,
-    pub(super) frame: usize,
-    pub(super) ping: Option<Duration>,
-    pub(super) pong: Duration,
-    pub(super) close: Duration,
-}
+use super::{
+    driver::{Driver, Limits},
+    io::Io,
+    message::Close,
+    queues::Queues,
+    socket::WebSocket,
+};
+use crate::{hosted::Home, shared::Server, timers::Timer};
 
 /// A request for a [`WebSocket`]: an extractor of axum's, for routes that an [`HttpServer`](crate::HttpServer) serves, on any loop.
 ///

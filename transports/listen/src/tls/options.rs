@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use interloop::{Result, clap, duration};
 
-use super::TlsFiles;
+use super::files::TlsFiles;
 use crate::unless_zero;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
