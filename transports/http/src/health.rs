@@ -23,7 +23,7 @@ use interloop::{
 use interloop_listen::{Addresses, ListenOptions};
 
 #[cfg(feature = "metrics")]
-use crate::accept::Text;
+use crate::metrics_text::Text;
 use crate::{
     body::Body,
     hosts::{Hosts, Refused, allowed_host},

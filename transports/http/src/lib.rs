@@ -1,8 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-#[cfg(feature = "metrics")]
-mod accept;
+mod accepting;
 mod activity;
 mod body;
 mod connection;
@@ -16,6 +15,8 @@ mod hosts;
 mod io;
 mod line;
 mod messages;
+#[cfg(feature = "metrics")]
+mod metrics_text;
 mod net;
 mod options;
 mod peer;

@@ -4,29 +4,28 @@ use std::{
     any::Any,
     cell::Cell,
     fmt,
-    future::{Future, poll_fn},
-    io,
+    future::poll_fn,
     path::PathBuf,
-    pin::pin,
     sync::{Arc, atomic::AtomicBool},
-    task::Poll,
+    task::{Context as Poller, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
 use interloop::{Context, Result, Task, net::Net};
-use interloop_listen::{Addresses, Ends, Place, QUEUED, Rests, Seats, Spare, is_of_one_client, poll_in_turn};
+use interloop_listen::{Addresses, Ends, Place, Seat, Seats, Spare};
 use tower_service::Service;
 
 #[cfg(feature = "tls")]
 use crate::secure;
 use crate::{
+    accepting::Accepting,
     body::{Body, BoxError},
     connection,
     counts::Counts,
     cut_off::CutOff,
-    net::{self, Host, Listener},
+    net::{self, Host},
     options::{HttpOptions, LEAST_HEADER_SIZE},
     peer::Peer,
     settings::Settings,
@@ -406,11 +405,10 @@ where
     let tls = secure::open(cx, settings.tls.as_ref())?;
     // Before anybody knows where it listens.
     let spare = settings.with_spare.then(Spare::new).transpose()?;
-    let mut listeners = listen(host, &settings.place, addresses).await?;
-    let lent = Cell::new(false);
-    let spawn = |(stream, peer): (H::Stream, Peer)| {
+    let listeners = listen(host, &settings.place, addresses).await?;
+    let mut accepting = Accepting { host, listeners, seats, spare, lent: Cell::new(false) };
+    let serve = |stream: H::Stream, peer: Peer, seat: Seat| {
         server.counts.connections.add(1);
-        let seat = seats.take().with(spare.clone().filter(|_| lent.take()));
         #[cfg(feature = "tls")]
         if let Some(tls) = &tls {
             host.spawn(secure::serve(tls.acceptor(), stream, peer, server.clone(), seat, service.clone()));
@@ -418,64 +416,15 @@ where
         }
         host.spawn(connection::serve(stream, peer, server.clone(), seat, service.clone()));
     };
-
-    let mut stop = pin!(cx.until_shutdown());
-    let mut rests = Rests::default();
-    loop {
-        let next = poll_fn(|poller| {
-            clock.poll(poller)?;
-            ends.poll(poller)?;
-            if stop.as_mut().poll(poller).is_ready() {
-                return Poll::Ready(Ok(None));
-            }
-            if seats.poll_free(poller).is_pending() {
-                return Poll::Pending;
-            }
-            poll_in_turn(&mut listeners, |listener| listener.poll_accept(poller))
-                .map(|accepted| Ok::<_, io::Error>(Some(accepted)))
-        });
-        match next.await? {
-            None => break,
-            Some(Ok(connection)) => spawn(connection),
-            Some(Err(error)) if spare.as_ref().is_some_and(|spare| spare.lend(&error)) => {
-                lent.set(true);
-            }
-            Some(Err(error)) => {
-                // The spare one was lent in vain, or to a connection that has ended when there was none.
-                lent.set(false);
-                spare.iter().for_each(Spare::restore);
-                let Some(rest) = rests.after(&error, cx.target()) else { continue };
-                let mut sleep = pin!(host.sleep(rest));
-                let slept = poll_fn(|poller| {
-                    clock.poll(poller)?;
-                    ends.poll(poller)?;
-                    match stop.as_mut().poll(poller) {
-                        Poll::Ready(()) => Poll::Ready(Ok::<_, io::Error>(())),
-                        Poll::Pending => sleep.as_mut().poll(poller).map(Ok),
-                    }
-                });
-                slept.await?;
-            }
-        }
-    }
-
-    // Who has connected already is in; who comes now is refused. More than these can't have waited.
-    for listener in &listeners {
-        for _ in 0..QUEUED {
-            if !seats.are_free() {
-                break;
-            }
-            match listener.accept_now() {
-                Ok(connection) => spawn(connection),
-                Err(error) if is_of_one_client(&error) => {}
-                Err(_) => break,
-            }
-        }
-    }
-    drop(listeners);
-    poll_fn(|poller| {
+    let mut beside = |poller: &mut Poller<'_>| {
         clock.poll(poller)?;
-        ends.poll(poller)?;
+        ends.poll(poller)
+    };
+
+    accepting.until_the_stop(&mut beside, &serve).await?;
+    let seats = accepting.close(serve);
+    poll_fn(|poller| {
+        beside(poller)?;
         #[cfg(feature = "websocket")]
         if server.handlers.poll_empty(poller).is_pending() {
             return Poll::Pending;
