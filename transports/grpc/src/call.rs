@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 use interloop::panic_message;
-use interloop_http::parts::{Timer, Timers};
+use interloop_http::{Timer, Timers};
 use tonic::{Code, Status, body::Body};
 
 use crate::{
@@ -132,7 +132,7 @@ struct Call {
 impl Call {
     fn is_late(&mut self, cx: &Context<'_>) -> bool {
         // It is woken by whoever polls it now.
-        self.timer.as_mut().is_some_and(|timer| timer.poll(cx, true).is_ready())
+        self.timer.as_mut().is_some_and(|timer| timer.poll(cx).is_ready())
     }
 
     fn panicked(&self, panic: Box<dyn Any + Send>) -> Status {

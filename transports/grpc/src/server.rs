@@ -248,12 +248,12 @@ impl<L: Net> Task<L> for GrpcServer {
         let counts = Arc::new(Counts::new(&cx));
         let mut options = cx.options().http.clone();
         let limit = options.take_max_body_size().or(self.max_body_size).unwrap_or(usize::MAX);
-        self.http.run_with(&cx, &options, |timers| Calls::new(routes, timers.clone(), counts, limit)).await
+        self.http.serve_with(&cx, &options, |timers| Calls::new(routes, timers.clone(), counts, limit)).await
     }
 
     fn check(&self, options: &GrpcOptions) -> Result {
         self.described.as_ref().map_or(Ok(()), FileSets::check)?;
-        self.http.check_with(&options.http)
+        self.http.check(&options.http)
     }
 }
 

@@ -284,7 +284,7 @@ impl Monitor {
             timer.set(limit);
             timer
         });
-        timer.poll(cx, new_waker).is_ready() && !activity.is_between_requests()
+        timer.poll_by(cx, new_waker).is_ready() && !activity.is_between_requests()
     }
 
     fn hurry(&mut self) {
@@ -317,7 +317,7 @@ impl Monitor {
                 if farewell && self.waits() == Waits::Farewell {
                     self.forget();
                 } else if self.is_set {
-                    if self.timer.poll(cx, new_waker).is_pending() {
+                    if self.timer.poll_by(cx, new_waker).is_pending() {
                         return Poll::Pending;
                     }
                 } else if watched.generation == self.activity.generation() {

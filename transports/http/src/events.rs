@@ -150,9 +150,7 @@ impl http_body::Body for Sending {
             match this.events.as_mut().poll_next(cx) {
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Ready(Some(event)) => event.0 + "\n",
-                Poll::Pending if this.keep_alive.is_some() && this.timer.poll(cx, true).is_ready() => {
-                    ":\n\n".to_owned()
-                }
+                Poll::Pending if this.keep_alive.is_some() && this.timer.poll(cx).is_ready() => ":\n\n".to_owned(),
                 Poll::Pending => return Poll::Pending,
             }
         };

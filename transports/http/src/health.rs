@@ -297,7 +297,7 @@ impl Inner {
         std::future::poll_fn(|cx| {
             // One that has ended meanwhile isn't stuck.
             asked.retain_mut(|(_, reply)| Pin::new(reply).poll(cx).is_pending());
-            if asked.is_empty() { Poll::Ready(()) } else { late.poll(cx, true) }
+            if asked.is_empty() { Poll::Ready(()) } else { late.poll(cx) }
         })
         .await;
         match asked.len() {

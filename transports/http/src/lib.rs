@@ -47,15 +47,10 @@ pub use crate::{
     options::HttpOptions,
     peer::Peer,
     server::HttpServer,
+    timers::{Timer, Timers},
 };
 #[cfg(feature = "websocket")]
 pub use crate::{
     events::{Event, Events},
     websocket::{Close, InvalidCloseCode, Message, SendError, WebSocket, WebSocketSender, WebSocketUpgrade},
 };
-
-/// For the transports that are built on this one: no part of what is promised.
-#[doc(hidden)]
-pub mod parts {
-    pub use crate::timers::{Timer, Timers};
-}

@@ -46,8 +46,7 @@ pub struct HttpOptions {
 }
 
 impl HttpOptions {
-    /// Takes the limit of bodies away: for transports that are built on this one, and hold clients to it themselves.
-    #[doc(hidden)]
+    /// Takes the limit of bodies away, if one was set: for transports that are built on this one, and hold clients to it themselves.
     pub fn take_max_body_size(&mut self) -> Option<usize> {
         self.max_body_size.take()
     }

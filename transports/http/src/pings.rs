@@ -77,7 +77,7 @@ impl Future for WhileOpen {
             this.timer.set(this.deadline.saturating_duration_since(Instant::now()));
             this.is_set = true;
         }
-        this.timer.poll(cx, !known)
+        this.timer.poll_by(cx, !known)
     }
 }
 

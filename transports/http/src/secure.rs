@@ -56,7 +56,7 @@ where
 fn sleep(timers: &Timers, time: Duration) -> impl Future<Output = ()> + Send + use<> {
     let mut timer = Timer::new(timers);
     timer.set(time);
-    poll_fn(move |poller| timer.poll(poller, true))
+    poll_fn(move |poller| timer.poll(poller))
 }
 
 /// A loop's connection as futures-io has them.

@@ -273,9 +273,17 @@ impl<S> HttpServer<S> {
         self
     }
 
-    /// Serves another service, which is made on the loop and has its timers: for transports that are built on this one.
-    #[doc(hidden)]
-    pub async fn run_with<L, O, T, B>(
+    /// Serves another service as a part of another task, whose options have those of the server [in them](interloop::clap::Args): what `run` is to this
+    /// one. For transports that are built on this one. The service is made on the loop's thread, once, and has the server's [`Timers`].
+    ///
+    /// # Errors
+    ///
+    /// It can't listen, or the loop has no room for its sockets.
+    ///
+    /// # Cancel safety
+    ///
+    /// To drop it is to end the server; its connections are children of the task.
+    pub async fn serve_with<L, O, T, B>(
         &self,
         cx: &Context<L, O>,
         options: &HttpOptions,
@@ -299,10 +307,13 @@ impl<S> HttpServer<S> {
         serve(cx, settings, service, &self.addresses).await
     }
 
-    /// Looks at the options before anything starts: for transports that are built on this one, whose `check` this is.
-    #[doc(hidden)]
+    /// [`Task::check`] for such a task: whether the files that these options, or the code, name for TLS will do.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong.
     #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "there is nothing to look at"))]
-    pub fn check_with(&self, options: &HttpOptions) -> Result {
+    pub fn check(&self, options: &HttpOptions) -> Result {
         #[cfg(feature = "tls")]
         options.tls.check(&self.code.tls)?;
         Ok(())
@@ -322,11 +333,11 @@ where
 
     async fn run(&mut self, cx: Context<L, HttpOptions>) -> Result {
         let service = self.service.clone();
-        self.run_with(&cx, cx.options(), |_| service).await
+        self.serve_with(&cx, cx.options(), |_| service).await
     }
 
     fn check(&self, options: &HttpOptions) -> Result {
-        self.check_with(options)
+        self.check(options)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    fmt, io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -19,9 +19,9 @@ use crate::net::Alarm;
 /// Deadlines of equal time are told apart by a number.
 type Key = (Instant, u64);
 
-/// Where timers are set: `Clone` gives the same.
+/// The timers of one server, behind one alarm of its loop: for transports that are built on [`HttpServer`](crate::HttpServer), by
+/// [`serve_with`](crate::HttpServer::serve_with). They ring as long as the server runs. `Clone` gives the same, for any thread.
 #[derive(Clone, Default)]
-#[allow(missing_debug_implementations, reason = "hidden")]
 pub struct Timers(Arc<Mutex<Queue>>);
 
 #[derive(Default)]
@@ -43,8 +43,7 @@ impl Timers {
     }
 }
 
-/// A connection's timer, which can be set anew.
-#[allow(missing_debug_implementations, reason = "hidden")]
+/// A timer, which can be set anew. It rings on the thread of the server's loop; it may be set and polled on any.
 pub struct Timer {
     timers: Timers,
     key: Option<Key>,
@@ -84,8 +83,13 @@ impl Timer {
         }
     }
 
-    /// Ready once the time is up. One load as long as it was set, and polled by the same task, before.
-    pub fn poll(&mut self, cx: &Context<'_>, new_waker: bool) -> Poll<()> {
+    /// Ready once the time is up, and from then on until it is set anew; never where it was not set. Who polled last is woken.
+    pub fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.poll_by(cx, true)
+    }
+
+    /// As [`poll`](Self::poll). One load as long as it was set, and polled by the same task, before.
+    pub(crate) fn poll_by(&mut self, cx: &Context<'_>, new_waker: bool) -> Poll<()> {
         if !self.registered || new_waker {
             let mut queue = self.timers.lock();
             if let Some(waiting) = self.key.and_then(|key| queue.waiting.get_mut(&key)) {
@@ -94,6 +98,18 @@ impl Timer {
             self.registered = true;
         }
         if self.rung.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl fmt::Debug for Timers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timers").field("waiting", &self.lock().waiting.len()).finish()
+    }
+}
+
+impl fmt::Debug for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timer").field("rings_at", &self.key.map(|(time, _)| time)).finish_non_exhaustive()
     }
 }
 

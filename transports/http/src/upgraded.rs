@@ -77,7 +77,7 @@ impl Upgraded {
                 self.enter(ENDING);
                 timer.set(server.within_the_stop(AT_THE_STOP));
             }
-            if timer.poll(cx, true).is_pending() {
+            if timer.poll(cx).is_pending() {
                 return Poll::Pending;
             }
             log::debug!(target: &server.target, "an upgraded connection from {peer} is closed: its handler has not ended it");

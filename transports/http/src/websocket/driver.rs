@@ -218,7 +218,7 @@ impl Driver {
             return;
         }
         let handled = !self.leave.for_handler || self.queues.wished().is_some();
-        let is_late = self.timer.poll(cx, true).is_ready();
+        let is_late = self.timer.poll(cx).is_ready();
         if !is_late && (self.blocked || !handled) {
             return;
         }
@@ -323,7 +323,7 @@ impl Driver {
                 Err(_) => self.phase = Phase::Ended,
             }
         }
-        if self.timer.poll(cx, true).is_ready() {
+        if self.timer.poll(cx).is_ready() {
             self.phase = Phase::Ended;
         }
     }
@@ -358,7 +358,7 @@ impl Driver {
                 }
             },
         }
-        if self.timer.poll(cx, true).is_ready() {
+        if self.timer.poll(cx).is_ready() {
             self.phase = Phase::Ended;
         }
     }
@@ -383,7 +383,7 @@ impl Driver {
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) {
         let Some(interval) = self.limits.ping else { return };
-        while matches!(self.phase, Phase::Open) && self.timer.poll(cx, true).is_ready() {
+        while matches!(self.phase, Phase::Open) && self.timer.poll(cx).is_ready() {
             let now = (self.socket.get_ref().read, self.socket.get_ref().written);
             let (has_read, has_written) = (now.0 != self.seen.0, now.1 != self.seen.1);
             let mut next = interval;

@@ -223,7 +223,7 @@ impl<F: Future<Output = ()>> Running<F> {
             limit.into_iter().for_each(|limit| timer.set(limit));
             self.limit = Some((timer, stops));
         }
-        let is_late = self.limit.as_mut().is_some_and(|(timer, _)| timer.poll(cx, true).is_ready());
+        let is_late = self.limit.as_mut().is_some_and(|(timer, _)| timer.poll(cx).is_ready());
         if !is_late {
             return Poll::Pending;
         }
