@@ -20,6 +20,9 @@ pub use crate::{
     profile::CpuProfile,
 };
 #[cfg(feature = "thrift")]
+pub use interloop_thrift::{Addresses, Listen};
+
+#[cfg(feature = "thrift")]
 pub use crate::{
     handler::{Fb303, HasFb303},
     server::{Fb303Options, Fb303Server},

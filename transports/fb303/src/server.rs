@@ -1,7 +1,7 @@
 //! The task that is there for fb303 alone.
 
 use interloop::{Context, Result, Task, clap, net::Net};
-use interloop_thrift::{Addresses, ThriftOptions, ThriftServer};
+use interloop_thrift::{Addresses, Listen, ThriftOptions, ThriftServer};
 use thrift::{
     protocol::{TInputProtocol, TOutputProtocol},
     server::TProcessor,
@@ -45,17 +45,13 @@ impl Fb303Server {
         Self { server, fb303, control: false }
     }
 
-    /// Listens on this address or host name, besides others that were named.
+    /// Listens so: what is said there is added to what was said before, and goes before it.
     #[must_use]
-    pub fn host(self, host: impl Into<String>) -> Self {
-        Self { server: self.server.host(host), ..self }
+    pub fn listen(self, listen: Listen) -> Self {
+        Self { server: self.server.listen(listen), ..self }
     }
 
-    /// Listens on this port, at all hosts; 0 is any one that is free.
-    #[must_use]
-    pub fn port(self, port: u16) -> Self {
-        Self { server: self.server.port(port), ..self }
-    }
+    interloop_listen::listen_setters!();
 
     /// Lets clients set options, have the configuration read again, and stop the service, as `--fb303-allow-control` does.
     #[must_use]

@@ -10,6 +10,6 @@ mod reflection;
 mod routes;
 mod server;
 
-pub use interloop_http::{Address, Addresses, HttpOptions};
+pub use interloop_http::{Address, Addresses, HttpOptions, Listen};
 
 pub use crate::{options::GrpcOptions, server::GrpcServer};

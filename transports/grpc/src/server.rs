@@ -1,10 +1,10 @@
 //! The server: a task, over that of HTTP.
 
-use std::{convert::Infallible, fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use interloop::{Context, Result, Task, net::Net};
-use interloop_http::{Addresses, HttpServer};
+use interloop_http::{Addresses, HttpServer, Listen};
 use tonic::{body::Body, server::NamedService};
 use tower_service::Service;
 
@@ -105,29 +105,13 @@ impl GrpcServer {
         self
     }
 
-    /// Listens on this address or host name, besides others that were named.
+    /// Listens so: what is said there is added to what was said before, and goes before it.
     #[must_use]
-    pub fn host(self, host: impl Into<String>) -> Self {
-        self.http(|http| http.host(host))
+    pub fn listen(self, listen: Listen) -> Self {
+        self.http(|http| http.listen(listen))
     }
 
-    /// Listens on this port, at all hosts; 0 is any one that is free at all of them.
-    #[must_use]
-    pub fn port(self, port: u16) -> Self {
-        self.http(|http| http.port(port))
-    }
-
-    /// Listens on a Unix socket. Where neither a host nor a port is named, only there.
-    #[must_use]
-    pub fn unix(self, path: impl Into<PathBuf>) -> Self {
-        self.http(|http| http.unix(path))
-    }
-
-    /// How many connections are served at once; further ones wait in the system's queue. 0 is any number, the default.
-    #[must_use]
-    pub fn max_connections(self, connections: usize) -> Self {
-        self.http(|http| http.max_connections(connections))
-    }
+    interloop_listen::listen_setters!();
 
     /// How long all messages of one call may be together, in bytes, as they are sent: any length by default, since a stream needs no end. A call that has more
     /// ends with `RESOURCE_EXHAUSTED`.
@@ -144,26 +128,6 @@ impl GrpcServer {
     #[must_use]
     pub fn idle_timeout(self, time: Duration) -> Self {
         self.http(|http| http.idle_timeout(time))
-    }
-
-    /// The least rate, in bytes a second, at which a client sends the rest of a message it has begun, and takes what it is sent: 500 by default; 0 asks only for
-    /// some progress. Between two messages it may be silent for as long as it likes.
-    #[must_use]
-    pub fn min_rate(self, bytes: usize) -> Self {
-        self.http(|http| http.min_rate(bytes))
-    }
-
-    /// How far a client may fall behind the [least rate](Self::min_rate): 20 s by default, zero is any time.
-    #[must_use]
-    pub fn rate_grace(self, time: Duration) -> Self {
-        self.http(|http| http.rate_grace(time))
-    }
-
-    /// After how long a silence the system asks the client's whether it is still there (TCP keep-alive): 60 s by default, to the second, zero is never. A client
-    /// that hasn't answered after twice the time is gone.
-    #[must_use]
-    pub fn tcp_keepalive(self, time: Duration) -> Self {
-        self.http(|http| http.tcp_keepalive(time))
     }
 
     /// A client that has calls open gets a ping after `interval` of silence, and its connection is closed when it leaves that unanswered for `timeout`: 60 s
@@ -183,35 +147,6 @@ impl GrpcServer {
     #[must_use]
     pub fn with_peers(self) -> Self {
         self.http(HttpServer::with_peers)
-    }
-
-    /// Speaks TLS, 1.2 and 1.3, with the certificate in this PEM file, those between it and its CA after it, and its private key in another. They are read
-    /// again when the service [reloads](interloop::ServiceHandle::reload): for new connections, if they are right, else the reload is refused.
-    #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn tls(self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        self.http(|http| http.tls(cert, key))
-    }
-
-    /// Serves only clients with a certificate of one of the CAs in this PEM file.
-    #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn tls_client_ca(self, path: impl Into<PathBuf>) -> Self {
-        self.http(|http| http.tls_client_ca(path))
-    }
-
-    /// How long a client may take for the TLS handshake, from the start of the connection: 10 s by default, zero is for ever.
-    #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn tls_handshake_timeout(self, time: Duration) -> Self {
-        self.http(|http| http.tls_handshake_timeout(time))
-    }
-
-    /// How many TLS handshakes are worked on at once; further ones wait, within their time: 1000 by default, 0 is any number.
-    #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn tls_max_handshakes(self, handshakes: usize) -> Self {
-        self.http(|http| http.tls_max_handshakes(handshakes))
     }
 
     /// Where it listens, known once it does: for any thread, to be asked for before the server is given to the service.

@@ -4,7 +4,6 @@ use std::{
     convert::Infallible,
     fmt,
     future::Future,
-    path::PathBuf,
     pin::Pin,
     sync::{
         Arc,
@@ -20,7 +19,7 @@ use http_body_util::Full;
 use interloop::{
     Context, Error, Phase, Reply, Result, Service, ServiceHandle, State, Task, TaskSettings, clap, duration, net::Net,
 };
-use interloop_listen::{Addresses, ListenOptions};
+use interloop_listen::{Addresses, Listen, ListenOptions};
 
 #[cfg(feature = "metrics")]
 use crate::metrics_text::Text;
@@ -76,7 +75,7 @@ fn add<L: Net>(service: &mut Service) -> &mut TaskSettings {
 /// Nothing is done between two questions.
 #[derive(Debug)]
 pub struct Health {
-    code: HttpOptions,
+    listen: Listen,
     addresses: Addresses,
     heartbeat_timeout: Duration,
     allow_host: Vec<String>,
@@ -86,38 +85,26 @@ impl Health {
     /// Listens on 127.0.0.1, on any free port, unless it is told otherwise.
     pub fn new() -> Self {
         Self {
-            code: HttpOptions::default(),
+            listen: Listen::new(),
             addresses: Addresses::default(),
             heartbeat_timeout: HEARTBEAT_TIMEOUT,
             allow_host: Vec::new(),
         }
     }
 
-    /// Listens on this address or host name, besides others that were named.
+    /// Listens so: what is said there is added to what was said before, and goes before it.
     #[must_use]
-    pub fn host(mut self, host: impl Into<String>) -> Self {
-        self.code.listen.host.push(host.into());
+    pub fn listen(mut self, listen: Listen) -> Self {
+        self.listen.merge(listen);
         self
     }
 
-    /// Listens on this port.
-    #[must_use]
-    pub fn port(mut self, port: u16) -> Self {
-        self.code.listen.port = Some(port);
-        self
-    }
+    interloop_listen::listen_setters!();
 
     /// How long a loop may take to answer a heartbeat: 5 s by default.
     #[must_use]
     pub fn heartbeat_timeout(mut self, time: Duration) -> Self {
         self.heartbeat_timeout = time;
-        self
-    }
-
-    /// Listens on a Unix socket. Where neither a host nor a port is named, only there.
-    #[must_use]
-    pub fn unix(mut self, path: impl Into<PathBuf>) -> Self {
-        self.code.listen.unix = Some(path.into());
         self
     }
 
@@ -147,6 +134,10 @@ pub struct HealthOptions {
     #[command(flatten)]
     listen: ListenOptions,
 
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    tls: interloop_listen::TlsOptions,
+
     /// Tell of the service also where a request is for one of these hosts: a name, *.example.org, or *; addresses,
     /// localhost and the machine's own names always are
     #[arg(long, value_name = "HOST", value_delimiter = ',', value_parser = allowed_host)]
@@ -161,12 +152,18 @@ impl<L: Net> Task<L> for Health {
     type Options = HealthOptions;
 
     async fn run(&mut self, cx: Context<L, HealthOptions>) -> Result {
-        let HealthOptions { listen, allow_host, heartbeat_timeout } = cx.options().clone();
-        let mut settings = Settings::new(&HttpOptions { listen, ..HttpOptions::default() }, &self.code, true);
-        let allowed = if allow_host.is_empty() { &self.allow_host } else { &allow_host };
+        let own = cx.options().clone();
+        let options = HttpOptions {
+            listen: own.listen,
+            #[cfg(feature = "tls")]
+            tls: own.tls,
+            ..HttpOptions::default()
+        };
+        let mut settings = Settings::new(&options, &HttpOptions::default(), &self.listen, true)?;
+        let allowed = if own.allow_host.is_empty() { &self.allow_host } else { &own.allow_host };
         let hosts = Hosts::new(allowed.iter().chain(&settings.place.hosts).map(String::as_str));
         settings.with_spare = true;
-        let timeout = heartbeat_timeout.unwrap_or(self.heartbeat_timeout);
+        let timeout = own.heartbeat_timeout.unwrap_or(self.heartbeat_timeout);
         let (service, task, target) = (cx.service().clone(), cx.name().to_owned(), cx.target().to_owned());
         let checks = |timers: &Timers| {
             let refused = AtomicBool::new(false);
@@ -175,11 +172,17 @@ impl<L: Net> Task<L> for Health {
         server::serve(&cx, settings, checks, &self.addresses).await
     }
 
-    fn check(&self, _: &HealthOptions) -> Result {
+    fn check(&self, options: &HealthOptions) -> Result {
         for host in &self.allow_host {
             allowed_host(host).map_err(|why| Error::new(format!("{host:?} can't be allowed: {why}")))?;
         }
-        Ok(())
+        #[cfg(feature = "tls")]
+        return self.listen.check_tls(&options.tls);
+        #[cfg(not(feature = "tls"))]
+        {
+            let _ = options;
+            self.listen.check_without_tls()
+        }
     }
 }
 

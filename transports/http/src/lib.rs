@@ -36,7 +36,7 @@ mod upgraded;
 mod websocket;
 
 pub use interloop::net::Address;
-pub use interloop_listen::Addresses;
+pub use interloop_listen::{Addresses, Listen};
 
 #[cfg(any(target_os = "linux", feature = "tokio"))]
 pub use crate::health::health;

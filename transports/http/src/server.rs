@@ -5,7 +5,6 @@ use std::{
     cell::Cell,
     fmt,
     future::poll_fn,
-    path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
     task::{Context as Poller, Poll},
     time::Duration,
@@ -14,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use interloop::{Context, Result, Task, net::Net};
-use interloop_listen::{Addresses, Ends, Place, Seat, Seats, Spare};
+use interloop_listen::{Addresses, Ends, Listen, Place, Seat, Seats, Spare};
 use tower_service::Service;
 
 #[cfg(feature = "tls")]
@@ -80,6 +79,7 @@ use crate::{
 /// ```
 pub struct HttpServer<S> {
     service: S,
+    listen: Listen,
     code: HttpOptions,
     with_peers: bool,
     addresses: Addresses,
@@ -90,52 +90,31 @@ impl<S> HttpServer<S> {
     ///
     /// It listens on 127.0.0.1, on any free port, unless it is told otherwise.
     pub fn new(service: S) -> Self {
-        Self { service, code: HttpOptions::default(), with_peers: false, addresses: Addresses::default() }
+        Self {
+            service,
+            listen: Listen::new(),
+            code: HttpOptions::default(),
+            with_peers: false,
+            addresses: Addresses::default(),
+        }
     }
 
-    /// Listens on this address or host name, besides others that were named. `::` and `0.0.0.0` can be had side by side.
-    #[must_use]
-    pub fn host(mut self, host: impl Into<String>) -> Self {
-        self.code.listen.host.push(host.into());
-        self
-    }
-
-    /// Listens on this port, at all hosts; 0 is any one that is free at all of them.
-    #[must_use]
-    pub fn port(mut self, port: u16) -> Self {
-        self.code.listen.port = Some(port);
-        self
-    }
-
-    /// Listens on a Unix socket. Where neither a host nor a port is named, only there.
+    /// Listens so: what is said there is added to what was said before, and goes before it.
     ///
-    /// A socket that a dead process has left at this path is replaced; one that somebody listens on is an error.
+    /// ```
+    /// # use interloop_http::HttpServer;
+    /// # let router = axum::Router::<()>::new();
+    /// use interloop_http::Listen;
+    ///
+    /// let server = HttpServer::new(router).listen(Listen::port(8000).unix("/run/hello.sock").unix_group("www"));
+    /// ```
     #[must_use]
-    pub fn unix(mut self, path: impl Into<PathBuf>) -> Self {
-        self.code.listen.unix = Some(path.into());
+    pub fn listen(mut self, listen: Listen) -> Self {
+        self.listen.merge(listen);
         self
     }
 
-    /// The permissions of the Unix socket: `0o660` by default.
-    #[must_use]
-    pub fn unix_mode(mut self, mode: u32) -> Self {
-        self.code.listen.unix_mode = Some(mode);
-        self
-    }
-
-    /// The group of the Unix socket, by name or number.
-    #[must_use]
-    pub fn unix_group(mut self, group: impl Into<String>) -> Self {
-        self.code.listen.unix_group = Some(group.into());
-        self
-    }
-
-    /// How many connections are served at once; further ones wait in the system's queue. 0 is any number, the default.
-    #[must_use]
-    pub fn max_connections(mut self, connections: usize) -> Self {
-        self.code.listen.max_connections = Some(connections);
-        self
-    }
+    interloop_listen::listen_setters!();
 
     /// How long the head of a request may be, in bytes: 64 KiB by default, 8 KiB at least. Longer ones are answered with 431.
     #[must_use]
@@ -152,7 +131,7 @@ impl<S> HttpServer<S> {
     }
 
     /// How long a connection may stand idle between two requests: 60 s by default, zero is for ever. It also bounds how far a client may fall behind the
-    /// [least rate](Self::min_rate). Kept to within a quarter of the time.
+    /// [least rate](Listen::min_rate). Kept to within a quarter of the time.
     #[must_use]
     pub fn idle_timeout(mut self, time: Duration) -> Self {
         self.code.idle_timeout = Some(time);
@@ -164,31 +143,6 @@ impl<S> HttpServer<S> {
     #[must_use]
     pub fn header_timeout(mut self, time: Duration) -> Self {
         self.code.header_timeout = Some(time);
-        self
-    }
-
-    /// The least rate, in bytes a second, at which a client sends the rest of a request's body, and takes a response: 500 by default; 0 asks only for some
-    /// progress. A client may fall behind by the [grace](Self::rate_grace); what it sends or takes faster makes up for that, and is not saved for later. Only
-    /// the time counts in which a handler wants to read, or something is there to be sent. Then the connection is closed; over HTTP/2 the one request is
-    /// reset, or the connection closed where that is the only way. Between two messages of a gRPC stream a client may be silent for as long as it likes.
-    #[must_use]
-    pub fn min_rate(mut self, bytes: usize) -> Self {
-        self.code.listen.min_rate = Some(bytes);
-        self
-    }
-
-    /// How far a client may fall behind the [least rate](Self::min_rate): 20 s by default, zero is any time. Kept to within a quarter of the time.
-    #[must_use]
-    pub fn rate_grace(mut self, time: Duration) -> Self {
-        self.code.listen.rate_grace = Some(time);
-        self
-    }
-
-    /// After how long a silence the system asks the client's whether it is still there (TCP keep-alive): 60 s by default, to the second, zero is never. A client
-    /// that hasn't answered after twice the time is gone.
-    #[must_use]
-    pub fn tcp_keepalive(mut self, time: Duration) -> Self {
-        self.code.listen.tcp_keepalive = Some(time);
         self
     }
 
@@ -213,41 +167,6 @@ impl<S> HttpServer<S> {
     #[must_use]
     pub fn with_peers(mut self) -> Self {
         self.with_peers = true;
-        self
-    }
-
-    /// Speaks TLS, 1.2 and 1.3, with the certificate in this PEM file, those between it and its CA after it, and its private key in another. They are read
-    /// again when the service [reloads](interloop::ServiceHandle::reload): for new connections, if they are right, else the reload is refused.
-    #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn tls(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        self.code.tls.tls_cert = Some(cert.into());
-        self.code.tls.tls_key = Some(key.into());
-        self
-    }
-
-    /// Serves only clients with a certificate of one of the CAs in this PEM file.
-    #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn tls_client_ca(mut self, path: impl Into<PathBuf>) -> Self {
-        self.code.tls.tls_client_ca = Some(path.into());
-        self
-    }
-
-    /// How long a client may take for the TLS handshake, from the start of the connection: 10 s by default, zero is for ever.
-    #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn tls_handshake_timeout(mut self, time: Duration) -> Self {
-        self.code.tls.tls_handshake_timeout = Some(time);
-        self
-    }
-
-    /// How many TLS handshakes are worked on at once, each from its client's first message; further ones wait, within their time: 1000 by default, 0 is any
-    /// number.
-    #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn tls_max_handshakes(mut self, handshakes: usize) -> Self {
-        self.code.tls.tls_max_handshakes = Some(handshakes);
         self
     }
 
@@ -298,12 +217,7 @@ impl<S> HttpServer<S> {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "there is nothing to add"))]
-        let mut settings = Settings::new(options, &self.code, self.with_peers);
-        #[cfg(feature = "tls")]
-        {
-            settings.tls = options.tls.settings(&self.code.tls)?;
-        }
+        let settings = Settings::new(options, &self.code, &self.listen, self.with_peers)?;
         serve(cx, settings, service, &self.addresses).await
     }
 
@@ -312,11 +226,14 @@ impl<S> HttpServer<S> {
     /// # Errors
     ///
     /// What is wrong.
-    #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "there is nothing to look at"))]
     pub fn check(&self, options: &HttpOptions) -> Result {
         #[cfg(feature = "tls")]
-        options.tls.check(&self.code.tls)?;
-        Ok(())
+        return self.listen.check_tls(&options.tls);
+        #[cfg(not(feature = "tls"))]
+        {
+            let _ = options;
+            self.listen.check_without_tls()
+        }
     }
 }
 
@@ -350,7 +267,7 @@ impl<S> Drop for HttpServer<S> {
 
 impl<S> fmt::Debug for HttpServer<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpServer").field("code", &self.code).finish_non_exhaustive()
+        f.debug_struct("HttpServer").field("listen", &self.listen).field("code", &self.code).finish_non_exhaustive()
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use interloop_listen::{Pace, Place, unless_zero};
+use interloop::Result;
+use interloop_listen::{Listen, Pace, Place, unless_zero};
 
 use crate::options::HttpOptions;
 
@@ -61,27 +62,29 @@ pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) const SEND_BUFFER: usize = 64 << 10;
 
 impl Settings {
-    /// The options first, then the code, then the defaults.
-    pub(crate) fn new(options: &HttpOptions, code: &HttpOptions, with_peers: bool) -> Self {
+    /// The options first, then the code, then the defaults. An error is about TLS: the files are not looked at yet.
+    pub(crate) fn new(options: &HttpOptions, code: &HttpOptions, listen: &Listen, with_peers: bool) -> Result<Self> {
+        #[cfg(not(feature = "tls"))]
+        listen.check_without_tls()?;
         let idle = unless_zero(options.idle_timeout.or(code.idle_timeout).unwrap_or(IDLE_TIMEOUT));
         let limits = Limits {
             header_size: options.max_header_size.or(code.max_header_size).unwrap_or(MAX_HEADER_SIZE),
             body_size: options.max_body_size.or(code.max_body_size).unwrap_or(MAX_BODY_SIZE),
             idle,
             header: unless_zero(options.header_timeout.or(code.header_timeout).unwrap_or(HEADER_TIMEOUT)),
-            pace: options.listen.pace(&code.listen, idle),
+            pace: listen.pace(&options.listen, idle),
             streams: options.max_streams.or(code.max_streams).unwrap_or(MAX_STREAMS).max(1),
             ping: unless_zero(options.ping_interval.or(code.ping_interval).unwrap_or(PING_INTERVAL)),
             pong: options.ping_timeout.or(code.ping_timeout).unwrap_or(PING_TIMEOUT),
         };
-        Self {
-            place: options.listen.place(&code.listen),
+        Ok(Self {
+            place: listen.place(&options.listen),
             #[cfg(feature = "tls")]
-            tls: None,
+            tls: listen.tls_settings(&options.tls)?,
             limits,
             with_peers,
             with_spare: false,
-        }
+        })
     }
 }
 
@@ -93,7 +96,7 @@ mod tests {
     fn options_come_before_code_and_code_before_defaults() {
         let code = HttpOptions { idle_timeout: Some(HEADER_TIMEOUT), max_body_size: Some(5), ..HttpOptions::default() };
         let options = HttpOptions { idle_timeout: Some(IDLE_TIMEOUT), ..HttpOptions::default() };
-        let limits = Settings::new(&options, &code, false).limits;
+        let limits = Settings::new(&options, &code, &Listen::new(), false).unwrap().limits;
         assert_eq!((limits.idle, limits.body_size, limits.header_size), (Some(IDLE_TIMEOUT), 5, MAX_HEADER_SIZE));
     }
 
@@ -101,7 +104,7 @@ mod tests {
     fn zero_means_no_limit() {
         let zero = Some(Duration::ZERO);
         let zero = HttpOptions { idle_timeout: zero, header_timeout: zero, ..HttpOptions::default() };
-        let limits = Settings::new(&zero, &HttpOptions::default(), false).limits;
+        let limits = Settings::new(&zero, &HttpOptions::default(), &Listen::new(), false).unwrap().limits;
         assert_eq!((limits.idle, limits.header), (None, None));
     }
 }

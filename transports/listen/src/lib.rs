@@ -4,6 +4,7 @@
 mod accept;
 mod addresses;
 mod ends;
+mod listen;
 mod names;
 mod options;
 mod pace;
@@ -17,6 +18,7 @@ pub use crate::{
     accept::{QUEUED, Rests, Spare, is_of_one_client, poll_in_turn},
     addresses::{Addresses, Announced},
     ends::{End, Ends, EndsHandle, Watched},
+    listen::Listen,
     names::machine_names,
     options::{ListenOptions, Place, unless_zero},
     pace::{FAREWELL, LAST_ROOM, Pace, Wait, last_call},

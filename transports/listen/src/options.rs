@@ -1,4 +1,4 @@
-//! Where a server is to listen, how many connections it serves, and what it puts up with: by its options, and by its code.
+//! The options that say where a server is to listen, how many connections it serves, and what it puts up with.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -13,7 +13,7 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 const MIN_RATE: usize = 500;
 const RATE_GRACE: Duration = Duration::from_secs(20);
 
-/// Options to flatten into those of a server. The same struct takes what the server's code says.
+/// Options to flatten into those of a server: they go before what its code says by a [`Listen`](crate::Listen).
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct ListenOptions {
     /// Listen on these addresses or host names; 127.0.0.1, unless there is a Unix socket
@@ -56,8 +56,9 @@ pub struct ListenOptions {
     pub rate_grace: Option<Duration>,
 }
 
-/// Where a server is to listen, and how many connections it serves.
+/// Where a server is to listen, and how many connections it serves: see [`Listen::place`](crate::Listen::place).
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Place {
     /// Addresses and names; none where there is a Unix socket alone.
     pub hosts: Vec<String>,
@@ -73,7 +74,7 @@ pub struct Place {
 
 impl ListenOptions {
     /// These first, then what the code says, then the defaults.
-    pub fn place(&self, code: &Self) -> Place {
+    pub(crate) fn place(&self, code: &Self) -> Place {
         let mut hosts = if self.host.is_empty() { code.host.clone() } else { self.host.clone() };
         let port = self.port.or(code.port);
         let path = self.unix.as_ref().or(code.unix.as_ref());
@@ -95,10 +96,25 @@ impl ListenOptions {
     }
 
     /// The least rate of a peer, of a server that closes idle connections after so long: these options first, then what the code says, then the defaults.
-    pub fn pace(&self, code: &Self, idle: Option<Duration>) -> Pace {
+    pub(crate) fn pace(&self, code: &Self, idle: Option<Duration>) -> Pace {
         let grace = unless_zero(self.rate_grace.or(code.rate_grace).unwrap_or(RATE_GRACE));
         let pace = Pace { grace, rate: self.min_rate.or(code.min_rate).unwrap_or(MIN_RATE) };
         pace.within(idle)
+    }
+
+    /// What is said later goes before; hosts are added.
+    pub(crate) fn merge(&mut self, later: Self) {
+        let Self { host, port, unix, unix_mode, unix_group, max_connections, tcp_keepalive, min_rate, rate_grace } =
+            later;
+        self.host.extend(host);
+        self.port = port.or(self.port);
+        self.unix = unix.or(self.unix.take());
+        self.unix_mode = unix_mode.or(self.unix_mode);
+        self.unix_group = unix_group.or(self.unix_group.take());
+        self.max_connections = max_connections.or(self.max_connections);
+        self.tcp_keepalive = tcp_keepalive.or(self.tcp_keepalive);
+        self.min_rate = min_rate.or(self.min_rate);
+        self.rate_grace = rate_grace.or(self.rate_grace);
     }
 }
 
@@ -110,15 +126,6 @@ pub fn unless_zero(time: Duration) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn options_come_before_code_and_code_before_defaults() {
-        let code = ListenOptions { port: Some(80), unix_mode: Some(0o600), ..ListenOptions::default() };
-        let options = ListenOptions { port: Some(8000), unix: Some("/run/x".into()), ..ListenOptions::default() };
-        let place = options.place(&code);
-        assert_eq!((place.port, place.connections), (8000, usize::MAX));
-        assert_eq!(place.unix.map(|unix| (unix.mode, unix.group)), Some((0o600, None)));
-    }
 
     #[test]
     fn a_unix_socket_alone_opens_no_port() {

@@ -26,9 +26,9 @@ mod stream;
 mod wire;
 
 pub use interloop::net::Address;
-pub use interloop_listen::Addresses;
 #[cfg(feature = "tls")]
 pub use interloop_listen::TlsConnector;
+pub use interloop_listen::{Addresses, Listen};
 
 #[cfg(feature = "tls")]
 pub use crate::blocking::connect_with_tls;

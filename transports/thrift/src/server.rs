@@ -19,7 +19,7 @@ use interloop::{
     net::{Accept, Address, Bound, Net, Socket},
     tasks::Workers,
 };
-use interloop_listen::{Addresses, Place, QUEUED, Rests, Seats, is_of_one_client, poll_in_turn};
+use interloop_listen::{Addresses, Listen, Place, QUEUED, Rests, Seats, is_of_one_client, poll_in_turn};
 use thrift::server::TProcessor;
 
 #[cfg(feature = "tls")]
@@ -74,6 +74,7 @@ use crate::{
 /// ```
 pub struct ThriftServer {
     source: Source,
+    listen: Listen,
     code: ThriftOptions,
     addresses: Addresses,
 }
@@ -99,57 +100,22 @@ impl ThriftServer {
     }
 
     fn from(source: Source) -> Self {
-        Self { source, code: ThriftOptions::default(), addresses: Addresses::default() }
+        Self { source, listen: Listen::new(), code: ThriftOptions::default(), addresses: Addresses::default() }
     }
 
-    /// Listens on this address or host name, besides others that were named. `::` and `0.0.0.0` can be had side by side.
+    /// Listens so: what is said there is added to what was said before, and goes before it.
     #[must_use]
-    pub fn host(mut self, host: impl Into<String>) -> Self {
-        self.code.listen.host.push(host.into());
+    pub fn listen(mut self, listen: Listen) -> Self {
+        self.listen.merge(listen);
         self
     }
 
-    /// Listens on this port, at all hosts; 0 is any one that is free at all of them.
-    #[must_use]
-    pub fn port(mut self, port: u16) -> Self {
-        self.code.listen.port = Some(port);
-        self
-    }
-
-    /// Listens on a Unix socket. Where neither a host nor a port is named, only there.
-    ///
-    /// A socket that a dead process has left at this path is replaced; one that somebody listens on is an error.
-    #[must_use]
-    pub fn unix(mut self, path: impl Into<PathBuf>) -> Self {
-        self.code.listen.unix = Some(path.into());
-        self
-    }
-
-    /// The permissions of the Unix socket: `0o660` by default.
-    #[must_use]
-    pub fn unix_mode(mut self, mode: u32) -> Self {
-        self.code.listen.unix_mode = Some(mode);
-        self
-    }
-
-    /// The group of the Unix socket, by name or number.
-    #[must_use]
-    pub fn unix_group(mut self, group: impl Into<String>) -> Self {
-        self.code.listen.unix_group = Some(group.into());
-        self
-    }
+    interloop_listen::listen_setters!();
 
     /// Calls handlers on so many threads, named `{task}-1`, `{task}-2` ..., where they may block. 0, the default, is on the loop's thread.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.code.workers = Some(workers);
-        self
-    }
-
-    /// How many connections are served at once; further ones wait in the system's queue. 0 is any number, the default.
-    #[must_use]
-    pub fn max_connections(mut self, connections: usize) -> Self {
-        self.code.listen.max_connections = Some(connections);
         self
     }
 
@@ -182,34 +148,10 @@ impl ThriftServer {
     }
 
     /// How long a connection may stand idle between two calls: 10 min by default, zero is for ever. It also bounds how far a client may fall behind the
-    /// [least rate](Self::min_rate).
+    /// [least rate](Listen::min_rate).
     #[must_use]
     pub fn idle_timeout(mut self, time: Duration) -> Self {
         self.code.idle_timeout = Some(time);
-        self
-    }
-
-    /// The least rate, in bytes a second, at which a client sends the rest of a call it has begun, and takes an answer: 500 by default; 0 asks only for some
-    /// progress. A client may fall behind by the [grace](Self::rate_grace); what it sends or takes faster makes up for that. Only the time that the server
-    /// waits counts.
-    #[must_use]
-    pub fn min_rate(mut self, bytes: usize) -> Self {
-        self.code.listen.min_rate = Some(bytes);
-        self
-    }
-
-    /// How far a client may fall behind the [least rate](Self::min_rate): 20 s by default, zero is any time.
-    #[must_use]
-    pub fn rate_grace(mut self, time: Duration) -> Self {
-        self.code.listen.rate_grace = Some(time);
-        self
-    }
-
-    /// After how long a silence the system asks the client's whether it is still there (TCP keep-alive): 60 s by default, to the second, zero is never. A client
-    /// that hasn't answered after twice the time is gone.
-    #[must_use]
-    pub fn tcp_keepalive(mut self, time: Duration) -> Self {
-        self.code.listen.tcp_keepalive = Some(time);
         self
     }
 
@@ -217,41 +159,6 @@ impl ThriftServer {
     #[must_use]
     pub fn read_timeout(mut self, time: Duration) -> Self {
         self.code.read_timeout = Some(time);
-        self
-    }
-
-    /// Speaks TLS, 1.2 and 1.3, with the certificate in this PEM file, those between it and its CA after it, and its private key in another. They are read
-    /// again when the service [reloads](interloop::ServiceHandle::reload): for new connections, if they are right, else the reload is refused.
-    #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn tls(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        self.code.tls.tls_cert = Some(cert.into());
-        self.code.tls.tls_key = Some(key.into());
-        self
-    }
-
-    /// Serves only clients with a certificate of one of the CAs in this PEM file.
-    #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn tls_client_ca(mut self, path: impl Into<PathBuf>) -> Self {
-        self.code.tls.tls_client_ca = Some(path.into());
-        self
-    }
-
-    /// How long a client may take for the TLS handshake, from the start of the connection: 10 s by default, zero is for ever.
-    #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn tls_handshake_timeout(mut self, time: Duration) -> Self {
-        self.code.tls.tls_handshake_timeout = Some(time);
-        self
-    }
-
-    /// How many TLS handshakes are worked on at once, each from its client's first message; further ones wait, within their time: 1000 by default, 0 is any
-    /// number.
-    #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn tls_max_handshakes(mut self, handshakes: usize) -> Self {
-        self.code.tls.tls_max_handshakes = Some(handshakes);
         self
     }
 
@@ -274,14 +181,17 @@ impl ThriftServer {
     /// What is wrong.
     pub fn check(&self, options: &ThriftOptions) -> Result {
         #[cfg(feature = "tls")]
-        options.tls.check(&self.code.tls)?;
-        let _ = options;
-        Ok(())
+        return self.listen.check_tls(&options.tls);
+        #[cfg(not(feature = "tls"))]
+        {
+            let _ = options;
+            self.listen.check_without_tls()
+        }
     }
 
     /// How many workers it has with these options; 0 is on the loop.
     pub fn worker_count(&self, options: &ThriftOptions) -> usize {
-        Settings::new(options, &self.code).workers
+        Settings::workers(options, &self.code)
     }
 
     fn processor(&mut self) -> Processor {
@@ -317,12 +227,7 @@ impl ThriftServer {
     pub async fn serve<L: Net, O: 'static>(&mut self, cx: &Context<L, O>, options: &ThriftOptions) -> Result {
         // Also when this future is dropped.
         let _announced = self.addresses.until_dropped();
-        #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "there is nothing to add"))]
-        let mut settings = Settings::new(options, &self.code);
-        #[cfg(feature = "tls")]
-        {
-            settings.tls = options.tls.settings(&self.code.tls)?;
-        }
+        let settings = Settings::new(options, &self.code, &self.listen)?;
         let processor = self.processor();
         let workers = match (&processor, settings.workers) {
             (_, 0) => None,
@@ -358,7 +263,7 @@ impl Drop for ThriftServer {
 
 impl fmt::Debug for ThriftServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ThriftServer").field("code", &self.code).finish_non_exhaustive()
+        f.debug_struct("ThriftServer").field("listen", &self.listen).field("code", &self.code).finish_non_exhaustive()
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use interloop_listen::{Pace, Place, unless_zero};
+use interloop::Result;
+use interloop_listen::{Listen, Pace, Place, unless_zero};
 
 use crate::{options::ThriftOptions, skim::Limits};
 
@@ -36,8 +37,15 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Settings {
-    /// The options first, then the code, then the defaults.
-    pub(crate) fn new(options: &ThriftOptions, code: &ThriftOptions) -> Self {
+    /// How many workers there are to be: 0 is on the loop.
+    pub(crate) fn workers(options: &ThriftOptions, code: &ThriftOptions) -> usize {
+        options.workers.or(code.workers).unwrap_or(0)
+    }
+
+    /// The options first, then the code, then the defaults. An error is about TLS: the files are not looked at yet.
+    pub(crate) fn new(options: &ThriftOptions, code: &ThriftOptions, listen: &Listen) -> Result<Self> {
+        #[cfg(not(feature = "tls"))]
+        listen.check_without_tls()?;
         let message = options.max_frame_size.or(code.max_frame_size).unwrap_or(MAX_FRAME_SIZE);
         let limits = Limits {
             message,
@@ -48,18 +56,17 @@ impl Settings {
         let idle = unless_zero(options.idle_timeout.or(code.idle_timeout).unwrap_or(IDLE_TIMEOUT));
         let times = Times {
             idle,
-            pace: options.listen.pace(&code.listen, idle),
+            pace: listen.pace(&options.listen, idle),
             read: unless_zero(options.read_timeout.or(code.read_timeout).unwrap_or(READ_TIMEOUT)),
         };
-        let workers = options.workers.or(code.workers).unwrap_or(0);
-        Self {
-            place: options.listen.place(&code.listen),
+        Ok(Self {
+            place: listen.place(&options.listen),
             #[cfg(feature = "tls")]
-            tls: None,
-            workers,
+            tls: listen.tls_settings(&options.tls)?,
+            workers: Self::workers(options, code),
             limits,
             times,
-        }
+        })
     }
 }
 
@@ -70,7 +77,8 @@ mod tests {
     #[test]
     fn options_come_before_code_and_code_before_defaults() {
         let code = ThriftOptions { workers: Some(2), max_frame_size: Some(5), ..ThriftOptions::default() };
-        let got = Settings::new(&ThriftOptions { workers: Some(3), ..ThriftOptions::default() }, &code);
+        let got = Settings::new(&ThriftOptions { workers: Some(3), ..ThriftOptions::default() }, &code, &Listen::new())
+            .unwrap();
         assert_eq!((got.workers, got.limits.message, got.limits.nesting), (3, 5, MAX_NESTING));
         assert_eq!(got.limits.string, 5);
     }
@@ -79,7 +87,7 @@ mod tests {
     fn zero_means_no_limit() {
         let zero = Some(Duration::ZERO);
         let zero = ThriftOptions { idle_timeout: zero, read_timeout: zero, ..ThriftOptions::default() };
-        let got = Settings::new(&zero, &ThriftOptions::default());
+        let got = Settings::new(&zero, &ThriftOptions::default(), &Listen::new()).unwrap();
         assert_eq!((got.times.idle, got.times.read), (None, None));
     }
 }

@@ -6,11 +6,11 @@ mod shop;
 use crate::util::{PATIENCE, client, host, wires};
 use interloop::{Service, Thread, net::Net, testing};
 use interloop_fb303::{
-    Base, Fb303, HasFb303, fb303,
+    Base, Fb303, Fb303Server, HasFb303, fb303,
     fb303::{FbStatus, TFacebookServiceSyncClient},
 };
 use interloop_glib::Glib;
-use interloop_thrift::{Multiplexed, ThriftServer, Wire, connect};
+use interloop_thrift::{Address, Multiplexed, ThriftServer, Wire, connect};
 use interloop_tokio::Tokio;
 use shop::{ShopSyncClient, ShopSyncHandler, ShopSyncProcessor, TShopSyncClient};
 use thrift::{ApplicationErrorKind, protocol::TMultiplexedOutputProtocol};
@@ -124,5 +124,42 @@ fn a_service_has_it_as_its_base_and_beside_others() {
     let mut beside = fb303::FacebookServiceSyncClient::new(input, output);
     assert_eq!(beside.get_status().expect("an answer"), FbStatus::ALIVE);
     drop((shop, beside));
+    test.stop().assert_clean();
+}
+
+#[test]
+fn it_listens_on_a_unix_socket_alone_if_it_is_told_so() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let path = folder.path().join("fb303");
+    let mut service = Service::new("shop");
+    service.task_on::<Thread>("fb303", Fb303Server::new().unix(&path));
+    let test = testing::run(service);
+    let address = Address::Unix(path);
+    assert_eq!(test.addresses("fb303"), std::slice::from_ref(&address));
+    let (input, output) = connect(&address, Wire::framed(), Some(PATIENCE)).expect("it listens");
+    let mut client = fb303::FacebookServiceSyncClient::new(input, output);
+    assert_eq!(client.get_name().expect("an answer"), "shop");
+    drop(client);
+    test.stop().assert_clean();
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn it_speaks_tls_if_it_is_told_so() {
+    use interloop_thrift::{TlsConnector, connect_with_tls};
+    use interloop_transport_tests::certificates::Ca;
+
+    let ca = Ca::new("the CA");
+    ca.sign("server");
+    let listen = interloop_fb303::Listen::port(0).host("127.0.0.1").tls(ca.path("server.pem"), ca.path("server.key"));
+    let mut service = Service::new("shop");
+    service.task_on::<Thread>("fb303", Fb303Server::new().listen(listen));
+    let test = testing::run(service);
+    let (address, tls) = (test.tcp("fb303").into(), TlsConnector::new(ca.path("ca.pem")).expect("it is a CA"));
+    let made = connect_with_tls(&address, Wire::framed(), Some(PATIENCE), &tls, "localhost");
+    let (input, output) = made.expect("it listens");
+    let mut client = fb303::FacebookServiceSyncClient::new(input, output);
+    assert_eq!(client.get_name().expect("an answer"), "shop");
+    drop(client);
     test.stop().assert_clean();
 }

@@ -104,7 +104,7 @@ mod tls {
     use std::fs;
 
     use interloop::Service;
-    use interloop_grpc::GrpcServer;
+    use interloop_grpc::{GrpcServer, Listen};
     use tempfile::TempDir;
 
     use super::*;
@@ -124,7 +124,8 @@ mod tls {
         let folder = certificate();
         let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
         for arguments in crate::util::variants::<L>() {
-            serves(crate::util::host_set::<L>(arguments, |server| server.tls(&cert, &key)), Some(&cert));
+            let listen = Listen::new().tls(&cert, &key).tls_max_handshakes(1).max_connections(3);
+            serves(crate::util::host_set::<L>(arguments, |server| server.listen(listen)), Some(&cert));
         }
     }
 

@@ -12,7 +12,7 @@ use std::{
 
 use crate::util::{Client, PATIENCE, connect, failure, hi, host, watchdog};
 use interloop::{Service, State, net::Net};
-use interloop_http::{Address, Addresses, HttpServer};
+use interloop_http::{Address, Addresses, HttpServer, Listen};
 
 /// A folder of its own, gone at the end.
 struct Folder(PathBuf);
@@ -106,6 +106,39 @@ fn the_command_line_goes_before_the_code<L: Net>() {
     let _watchdog = watchdog();
     let hosting = host::<L, _>(HttpServer::new(hi()).host("127.0.0.2"), &["--http-host", "127.0.0.3"]);
     assert_eq!(hosting.port().ip().to_string(), "127.0.0.3");
+    hosting.stop();
+}
+
+/// What comes later goes before, whether it is said by a `Listen` or by a short way.
+fn what_the_code_says_adds_up<L: Net>() {
+    let _watchdog = watchdog();
+    let folder = Folder::new();
+    let path = folder.file("http.sock");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("there is room");
+    let port = taken.local_addr().expect("it is bound").port();
+    let listen = Listen::port(0).host("127.0.0.2").unix(folder.file("other.sock")).max_connections(1);
+    let server = HttpServer::new(hi()).port(port).host("127.0.0.1").listen(listen).unix(&path);
+    let hosting = host::<L, _>(server, &[]);
+    let hosts = hosting.addresses[..2].iter().map(|address| address.tcp().expect("a port").ip().to_string());
+    assert_eq!(hosts.collect::<Vec<_>>(), ["127.0.0.1", "127.0.0.2"]);
+    assert_eq!(hosting.addresses[2..], [Address::Unix(path.clone())]);
+    // There is one seat for all of them.
+    let mut first = connect(hosting.port());
+    assert_eq!(first.get("/").body, "hi");
+    let mut second = Client::new(UnixStream::connect(&path).expect("it listens"));
+    second.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+    let is_answered = |client: &Client<UnixStream>| {
+        client.stream().set_nonblocking(true).expect("it is open");
+        let mut peek = [0; 1];
+        let answered = rustix::net::recv(client.stream(), &mut peek, rustix::net::RecvFlags::PEEK).is_ok();
+        client.stream().set_nonblocking(false).expect("it is open");
+        answered
+    };
+    assert_eq!(first.get("/").body, "hi");
+    assert!(!is_answered(&second));
+    drop(first);
+    assert_eq!(second.receive().body, "hi");
+    drop(second);
     hosting.stop();
 }
 
@@ -222,7 +255,8 @@ fn a_unix_socket_and_a_port_go_together<L: Net>() {
     let _watchdog = watchdog();
     let folder = Folder::new();
     let path = folder.file("http.sock");
-    let hosting = host::<L, _>(HttpServer::new(hi()).unix(&path).unix_mode(0o600), &["--http-port", "0"]);
+    let hosting =
+        host::<L, _>(HttpServer::new(hi()).listen(Listen::new().unix(&path).unix_mode(0o600)), &["--http-port", "0"]);
     assert_eq!(hosting.addresses.len(), 2);
     assert_eq!(connect(hosting.port()).get("/").body, "hi");
     assert_eq!(get_unix(&path), "hi");
@@ -248,7 +282,8 @@ fn an_unknown_group_is_an_error_that_names_it<L: Net>() {
     let _watchdog = watchdog();
     let folder = Folder::new();
     let path = folder.file("http.sock");
-    let said = failure::<L, _>(HttpServer::new(hi()).unix(&path).unix_group("no-such-group"), &[]);
+    let said =
+        failure::<L, _>(HttpServer::new(hi()).listen(Listen::new().unix(&path).unix_group("no-such-group")), &[]);
     assert!(said.contains("http.sock: there is no group no-such-group"), "{said}");
     assert!(!path.exists());
 }
@@ -330,6 +365,7 @@ crate::util::on_each_loop! {
     a_host_name_is_looked_up,
     an_address_named_twice_is_bound_once,
     the_command_line_goes_before_the_code,
+    what_the_code_says_adds_up,
     the_addresses_are_in_the_api_and_the_status_from_ready_to_the_end,
     a_port_in_use_is_an_error_that_names_it,
     what_was_bound_is_released_when_another_address_fails,

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::util::{Client, Handler, Hosting, connect, eventually, hi, host, watchdog};
+use crate::util::{Client, Handler, Hosting, PATIENCE, connect, eventually, hi, host, watchdog};
 use axum::{
     Router,
     body::Bytes,
@@ -27,7 +27,7 @@ use hyper::{
     upgrade::OnUpgrade,
 };
 use interloop::{Service, net::Net, task_fn};
-use interloop_http::{Body, HttpServer};
+use interloop_http::{Body, Health, HttpServer, Listen};
 use interloop_transport_tests::certificates::{Ca, rest, say, shown, tcp};
 use rustix::net::sockopt;
 use rustls::{
@@ -152,8 +152,8 @@ fn a_client_certificate_is_right_wrong_or_missing<L: Net>() {
     ca.sign("server");
     ca.sign("client");
     stranger.sign("client");
-    let server = HttpServer::new(hi()).tls(ca.path("server.pem"), ca.path("server.key"));
-    let hosting = host::<L, _>(server.tls_client_ca(ca.path("ca.pem")), &[]);
+    let listen = Listen::new().tls(ca.path("server.pem"), ca.path("server.key")).tls_client_ca(ca.path("ca.pem"));
+    let hosting = host::<L, _>(HttpServer::new(hi()).listen(listen), &[]);
     let with = |of: &Ca, tls: &str| {
         let (cert, key) = (of.text("client.pem"), of.text("client.key"));
         curl(&hosting, &ca, "/", &["--cert", &cert, "--key", &key, "--tls-max", tls])
@@ -193,8 +193,8 @@ fn a_client_certificate_is_looked_at_with_each_connection<L: Net>() {
     let _watchdog = watchdog();
     let ca = Ca::new("the CA");
     ca.sign("server");
-    let server = HttpServer::new(hi()).tls(ca.path("server.pem"), ca.path("server.key"));
-    let hosting = host::<L, _>(server.tls_client_ca(ca.path("ca.pem")), &[]);
+    let listen = Listen::new().tls(ca.path("server.pem"), ca.path("server.key")).tls_client_ca(ca.path("ca.pem"));
+    let hosting = host::<L, _>(HttpServer::new(hi()).listen(listen), &[]);
     // Long enough for the visits below on a machine that is busy.
     ca.sign_for("client", Duration::from_secs(5));
     let clients = VERSIONS.map(|version| ca.config(Some((&ca, "client")), &[version]));
@@ -219,8 +219,8 @@ fn a_reload_without_a_client_ca_ends_what_it_has_vouched_for<L: Net>() {
     let cas = ca.path("clients.pem");
     let both = [&other, &ca].map(|ca| fs::read_to_string(ca.path("ca.pem")).unwrap()).concat();
     fs::write(&cas, both).unwrap();
-    let server = HttpServer::new(hi()).tls(ca.path("server.pem"), ca.path("server.key"));
-    let hosting = host::<L, _>(server.tls_client_ca(&cas), &[]);
+    let listen = Listen::new().tls(ca.path("server.pem"), ca.path("server.key")).tls_client_ca(&cas);
+    let hosting = host::<L, _>(HttpServer::new(hi()).listen(listen), &[]);
     for version in VERSIONS {
         let [leaving, staying] = [&other, &ca].map(|of| ca.config(Some((of, "client")), &[version]));
         visit(&leaving, &hosting).expect("both are trusted");
@@ -241,11 +241,11 @@ fn openssl_resumes_a_session_unless_clients_show_certificates<L: Net>() {
     ca.sign("server");
     ca.sign("client");
     for asked in [false, true] {
-        let mut server = HttpServer::new(hi()).tls(ca.path("server.pem"), ca.path("server.key"));
+        let mut listen = Listen::new().tls(ca.path("server.pem"), ca.path("server.key"));
         if asked {
-            server = server.tls_client_ca(ca.path("ca.pem"));
+            listen = listen.tls_client_ca(ca.path("ca.pem"));
         }
-        let hosting = host::<L, _>(server, &[]);
+        let hosting = host::<L, _>(HttpServer::new(hi()).listen(listen), &[]);
         let (address, session) = (hosting.port().to_string(), ca.text("session"));
         let (file, cert, key) = (ca.text("ca.pem"), ca.text("client.pem"), ca.text("client.key"));
         for version in ["-tls1_2", "-tls1_3"] {
@@ -590,7 +590,7 @@ fn an_upgraded_connection_goes_on_over_tls<L: Net>() {
     let addresses = server.addresses();
     service.task_on::<L>("http", server).on("io");
     let running = service.start().expect("the configuration works");
-    addresses.wait_timeout(crate::util::PATIENCE).expect("it listens");
+    addresses.wait_timeout(PATIENCE).expect("it listens");
     let mut client = Client::new(ca.connect(addresses.tcp().expect("on a port")));
     client.send("GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: shouting\r\n\r\n");
     assert_eq!(client.receive().status, 101);
@@ -683,6 +683,32 @@ fn a_unix_socket_speaks_tls_too() {
     let ran = run("curl", &["-sS", "--cacert", &file, "--unix-socket", &socket, "https://localhost/"]);
     assert_eq!(ran.said, "hi", "{}", ran.complained);
     hosting.stop();
+}
+
+#[test]
+fn health_checks_speak_tls_as_they_are_told_by_code_and_options() {
+    let _watchdog = watchdog();
+    let ca = Ca::new("the CA");
+    ca.sign("server");
+    let (file, socket, cert, key) =
+        (ca.text("ca.pem"), ca.text("socket"), ca.text("server.pem"), ca.text("server.key"));
+    let by_code = Health::new().listen(Listen::new().unix(&socket).tls(&cert, &key));
+    let by_options = ["--health-unix", &socket, "--health-tls-cert", &cert, "--health-tls-key", &key];
+    for (health, arguments) in [(by_code, &[][..]), (Health::new(), &by_options)] {
+        let addresses = health.addresses();
+        let mut service = Service::new("test");
+        service.task_on::<interloop::Thread>("health", health);
+        service.arguments(arguments.iter().copied());
+        let running = service.start().expect("the configuration works");
+        addresses.wait_timeout(PATIENCE).expect("it listens");
+        let ran = run("curl", &["-sS", "--cacert", &file, "--unix-socket", &socket, "https://localhost/livez"]);
+        assert_eq!(ran.said, "ok\n", "{}", ran.complained);
+        assert_eq!(running.stop().code, 0);
+    }
+    let mut service = Service::new("test");
+    service.task_on::<interloop::Thread>("health", Health::new().tls(ca.path("nothing"), &key));
+    let said = service.start().expect_err("it can't serve").to_string();
+    assert!(said.contains("can't read") && said.contains("nothing"), "{said}");
 }
 
 #[test]

@@ -10,7 +10,8 @@ use crate::unless_zero;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HANDSHAKES: usize = 1000;
 
-/// Options to flatten into those of a server, if it is one that speaks TLS. The same struct takes what the server's code says.
+/// Options to flatten into those of a server, if it is one that speaks TLS: they go before what its code says by a
+/// [`Listen`](crate::Listen).
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct TlsOptions {
     /// Speak TLS, with the certificate in this PEM file, and those between it and its CA after it
@@ -47,11 +48,7 @@ pub struct TlsSettings {
 
 impl TlsOptions {
     /// These first, then what the code says, then the defaults. None where neither has a certificate.
-    ///
-    /// # Errors
-    ///
-    /// One file is named without another that belongs to it.
-    pub fn settings(&self, code: &Self) -> Result<Option<TlsSettings>> {
+    pub(crate) fn settings(&self, code: &Self) -> Result<Option<TlsSettings>> {
         let either = |options: &Option<PathBuf>, code: &Option<PathBuf>| options.as_ref().or(code.as_ref()).cloned();
         let files = TlsFiles::of(
             either(&self.tls_cert, &code.tls_cert),
@@ -67,13 +64,14 @@ impl TlsOptions {
         Ok(files.map(|files| TlsSettings { files, handshake_timeout: unless_zero(limit), max_handshakes }))
     }
 
-    /// Whether the files will do, before anything starts.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong, with the file that it is about.
-    pub fn check(&self, code: &Self) -> Result {
-        self.settings(code)?.map_or(Ok(()), |settings| settings.files.check())
+    /// What is said later goes before.
+    pub(crate) fn merge(&mut self, later: Self) {
+        let Self { tls_cert, tls_key, tls_client_ca, tls_handshake_timeout, tls_max_handshakes } = later;
+        self.tls_cert = tls_cert.or(self.tls_cert.take());
+        self.tls_key = tls_key.or(self.tls_key.take());
+        self.tls_client_ca = tls_client_ca.or(self.tls_client_ca.take());
+        self.tls_handshake_timeout = tls_handshake_timeout.or(self.tls_handshake_timeout);
+        self.tls_max_handshakes = tls_max_handshakes.or(self.tls_max_handshakes);
     }
 }
 
@@ -106,6 +104,14 @@ mod tests {
         assert_eq!(settings.files.key.to_str(), Some("/l.pem"));
         let settings = code.settings(&none()).unwrap().expect("there is a certificate");
         assert_eq!(settings.handshake_timeout, Some(HANDSHAKE_TIMEOUT));
+    }
+
+    #[test]
+    fn what_is_said_later_goes_before() {
+        let mut said = of(Some("/c.pem"), Some("/k.pem"), Some("/ca.pem"));
+        said.merge(of(Some("/d.pem"), Some("/l.pem"), None));
+        let (cert, key, ca) = (said.tls_cert.unwrap(), said.tls_key.unwrap(), said.tls_client_ca.unwrap());
+        assert_eq!([cert, key, ca].map(|path| path.display().to_string()), ["/d.pem", "/l.pem", "/ca.pem"]);
     }
 
     fn none() -> TlsOptions {

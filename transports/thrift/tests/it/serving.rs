@@ -219,3 +219,15 @@ crate::util::on_each_loop! {
     handlers_that_block_do_so_on_workers,
     it_listens_on_a_unix_socket_and_on_several_hosts,
 }
+
+/// Another crate of this program has TLS.
+#[cfg(not(feature = "tls"))]
+#[test]
+fn without_the_feature_it_refuses_to_speak_in_the_clear_where_tls_is_asked_for() {
+    let _watchdog = watchdog();
+    let mut service = interloop::Service::new("test");
+    let server = calculator(&Handler::default()).listen(interloop_thrift::Listen::port(0).tls("cert.pem", "key.pem"));
+    service.task_on::<interloop::Thread>("thrift", server);
+    let said = service.start().expect_err("it can't serve").to_string();
+    assert!(said.contains("it is to speak TLS, but its crate was built without the feature `tls`"), "{said}");
+}

@@ -16,7 +16,7 @@ use crate::util::{
     calculator, eventually, host, watchdog, wires,
 };
 use interloop::{Context, Result, Service, Thread, net::Net, task_fn};
-use interloop_thrift::{ThriftClient, TlsConnector, Wire, connect_with_tls};
+use interloop_thrift::{Listen, ThriftClient, TlsConnector, Wire, connect_with_tls};
 use interloop_transport_tests::certificates::{Ca, Secure, rest, say, shown, tcp};
 use rustls::{HandshakeKind, ServerConnection, StreamOwned};
 use thrift::protocol::TMultiplexedOutputProtocol;
@@ -306,8 +306,8 @@ fn neither_end_talks_to_strangers<L: Net>() {
         ca.sign("server");
         ca.sign("client");
     }
-    let server = calculator(&Handler::default()).tls(ca.path("server.pem"), ca.path("server.key"));
-    let hosting = host::<Thread>(server.tls_client_ca(ca.path("ca.pem")), &[]);
+    let listen = Listen::new().tls(ca.path("server.pem"), ca.path("server.key")).tls_client_ca(ca.path("ca.pem"));
+    let hosting = host::<Thread>(calculator(&Handler::default()).listen(listen), &[]);
     let address = hosting.port();
     let by = |trusts: &Ca, of: &Ca| {
         let (cert, key) = (of.path("client.pem"), of.path("client.key"));

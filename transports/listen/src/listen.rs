@@ -1,0 +1,270 @@
+//! How a server listens, as its code says it: one value, taken by every server.
+
+use std::{path::PathBuf, time::Duration};
+
+use interloop::Result;
+
+use crate::{ListenOptions, Pace, Place};
+#[cfg(feature = "tls")]
+use crate::{TlsOptions, TlsSettings};
+
+/// How a server listens: where, for how many connections, with how much patience, and, with the feature `tls`, over TLS. Every server takes one, by its
+/// `listen`; some of this it takes by itself too.
+///
+/// All of it are defaults: the server's options go before, such as `--{task}-port`. What is not said is as told here.
+///
+/// ```
+/// use interloop_listen::Listen;
+///
+/// let public = Listen::port(8000).host("0.0.0.0").host("::").max_connections(10_000);
+/// let local = Listen::new().unix("/run/hello.sock").unix_mode(0o600);
+/// # drop((public, local));
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Listen {
+    said: ListenOptions,
+    #[cfg(feature = "tls")]
+    tls: TlsOptions,
+}
+
+impl Listen {
+    /// On 127.0.0.1, on any free port, unless it is told otherwise.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// On this port, at all hosts; 0 is any one that is free at all of them.
+    pub fn port(port: u16) -> Self {
+        let mut listen = Self::new();
+        listen.said.port = Some(port);
+        listen
+    }
+
+    /// On this address or host name, besides others that were named. `::` and `0.0.0.0` can be had side by side.
+    #[must_use]
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.said.host.push(host.into());
+        self
+    }
+
+    /// On a Unix socket. Where neither a host nor a port is named, only there.
+    ///
+    /// A socket that a dead process has left at this path is replaced; one that somebody listens on is an error.
+    #[must_use]
+    pub fn unix(mut self, path: impl Into<PathBuf>) -> Self {
+        self.said.unix = Some(path.into());
+        self
+    }
+
+    /// The permissions of the Unix socket: `0o660` by default.
+    #[must_use]
+    pub fn unix_mode(mut self, mode: u32) -> Self {
+        self.said.unix_mode = Some(mode);
+        self
+    }
+
+    /// The group of the Unix socket, by name or number.
+    #[must_use]
+    pub fn unix_group(mut self, group: impl Into<String>) -> Self {
+        self.said.unix_group = Some(group.into());
+        self
+    }
+
+    /// How many connections are served at once; further ones wait in the system's queue. 0 is any number, the default.
+    #[must_use]
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.said.max_connections = Some(connections);
+        self
+    }
+
+    /// The least rate, in bytes a second, at which a client sends the rest of what it has begun (a body, a call, a message), and takes what it is sent: 500 by
+    /// default; 0 asks only for some progress. A client may fall behind by the [grace](Self::rate_grace); what it sends or takes faster makes up for that, and is
+    /// not saved for later. Only the time counts in which the server wants to read, or has something to send. Then the connection is closed; over HTTP/2 the one
+    /// request is reset, or the connection closed where that is the only way. Between two messages of a gRPC stream a client may be silent for as long as it likes.
+    #[must_use]
+    pub fn min_rate(mut self, bytes: usize) -> Self {
+        self.said.min_rate = Some(bytes);
+        self
+    }
+
+    /// How far a client may fall behind the [least rate](Self::min_rate): 20 s by default, zero is any time. Never longer than the server's idle timeout.
+    #[must_use]
+    pub fn rate_grace(mut self, time: Duration) -> Self {
+        self.said.rate_grace = Some(time);
+        self
+    }
+
+    /// After how long a silence the system asks the client's whether it is still there (TCP keep-alive): 60 s by default, to the second, zero is never. A client
+    /// that hasn't answered after twice the time is gone.
+    #[must_use]
+    pub fn tcp_keepalive(mut self, time: Duration) -> Self {
+        self.said.tcp_keepalive = Some(time);
+        self
+    }
+
+    /// Over TLS, 1.2 and 1.3, with the certificate in this PEM file, those between it and its CA after it, and its private key in another. They are read
+    /// again when the service [reloads](interloop::ServiceHandle::reload): for new connections, if they are right, else the reload is refused.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.tls.tls_cert = Some(cert.into());
+        self.tls.tls_key = Some(key.into());
+        self
+    }
+
+    /// Only for clients with a certificate of one of the CAs in this PEM file.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_client_ca(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tls.tls_client_ca = Some(path.into());
+        self
+    }
+
+    /// How long a client may take for the TLS handshake, from the start of the connection: 10 s by default, zero is for ever.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_handshake_timeout(mut self, time: Duration) -> Self {
+        self.tls.tls_handshake_timeout = Some(time);
+        self
+    }
+
+    /// How many TLS handshakes are worked on at once, each from its client's first message; further ones wait, within their time: 1000 by default, 0 is any
+    /// number.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_max_handshakes(mut self, handshakes: usize) -> Self {
+        self.tls.tls_max_handshakes = Some(handshakes);
+        self
+    }
+}
+
+/// For servers.
+impl Listen {
+    /// What is said here also counts there: hosts are added, all else goes before what was said before.
+    pub fn merge(&mut self, later: Self) {
+        self.said.merge(later.said);
+        #[cfg(feature = "tls")]
+        self.tls.merge(later.tls);
+    }
+
+    /// Where to listen, and for how many connections: the options first, then this, then the defaults.
+    pub fn place(&self, options: &ListenOptions) -> Place {
+        options.place(&self.said)
+    }
+
+    /// The least rate of a peer, of a server that closes idle connections after so long: the options first, then this, then the defaults.
+    pub fn pace(&self, options: &ListenOptions, idle: Option<Duration>) -> Pace {
+        options.pace(&self.said, idle)
+    }
+
+    /// What is to be done about TLS: the options first, then this, then the defaults. None where neither has a certificate.
+    ///
+    /// # Errors
+    ///
+    /// One file is named without another that belongs to it.
+    #[cfg(feature = "tls")]
+    pub fn tls_settings(&self, options: &TlsOptions) -> Result<Option<TlsSettings>> {
+        options.settings(&self.tls)
+    }
+
+    /// Whether the files of [`tls_settings`](Self::tls_settings) will do, before anything starts.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, with the file that it is about.
+    #[cfg(feature = "tls")]
+    pub fn check_tls(&self, options: &TlsOptions) -> Result {
+        self.tls_settings(options)?.map_or(Ok(()), |settings| settings.files.check())
+    }
+
+    /// For a server that was built without TLS, while another one in the program was built with it.
+    ///
+    /// # Errors
+    ///
+    /// This asks for TLS: nothing is to be served in the clear by mistake.
+    pub fn check_without_tls(&self) -> Result {
+        #[cfg(feature = "tls")]
+        if self.tls.tls_cert.is_some() || self.tls.tls_key.is_some() || self.tls.tls_client_ca.is_some() {
+            return Err(interloop::Error::new("it is to speak TLS, but its crate was built without the feature `tls`"));
+        }
+        Ok(())
+    }
+}
+
+/// The short ways of a server that has a method `listen(self, Listen) -> Self`: `host`, `port`, `unix`, `max_connections`, and, where its crate has the
+/// feature `tls`, `tls`. In an `impl` of its own methods.
+#[macro_export]
+macro_rules! listen_setters {
+    () => {
+        /// Listens on this address or host name, besides others that were named: short for [`listen`](Self::listen). `::` and `0.0.0.0` can be had side by side.
+        #[must_use]
+        pub fn host(self, host: impl ::std::convert::Into<::std::string::String>) -> Self {
+            self.listen($crate::Listen::new().host(host))
+        }
+
+        /// Listens on this port, at all hosts; 0 is any one that is free at all of them: short for [`listen`](Self::listen).
+        #[must_use]
+        pub fn port(self, port: u16) -> Self {
+            self.listen($crate::Listen::port(port))
+        }
+
+        /// Listens on a Unix socket, and only there where neither a host nor a port is named: short for [`listen`](Self::listen).
+        #[must_use]
+        pub fn unix(self, path: impl ::std::convert::Into<::std::path::PathBuf>) -> Self {
+            self.listen($crate::Listen::new().unix(path))
+        }
+
+        /// How many connections are served at once; further ones wait in the system's queue. 0 is any number, the default. Short for [`listen`](Self::listen).
+        #[must_use]
+        pub fn max_connections(self, connections: usize) -> Self {
+            self.listen($crate::Listen::new().max_connections(connections))
+        }
+
+        /// Speaks TLS, with the certificate in this PEM file, and its private key in another: short for [`listen`](Self::listen).
+        #[cfg(feature = "tls")]
+        #[must_use]
+        pub fn tls(
+            self,
+            cert: impl ::std::convert::Into<::std::path::PathBuf>,
+            key: impl ::std::convert::Into<::std::path::PathBuf>,
+        ) -> Self {
+            self.listen($crate::Listen::new().tls(cert, key))
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_come_before_code_and_code_before_defaults() {
+        let listen = Listen::port(80).unix_mode(0o600);
+        let options = ListenOptions { port: Some(8000), unix: Some("/run/x".into()), ..ListenOptions::default() };
+        let place = listen.place(&options);
+        assert_eq!((place.port, place.connections), (8000, usize::MAX));
+        assert_eq!(place.unix.map(|unix| (unix.mode, unix.group)), Some((0o600, None)));
+    }
+
+    #[test]
+    fn what_is_said_later_goes_before_and_hosts_are_added() {
+        let mut listen = Listen::port(80).host("a").max_connections(1).tcp_keepalive(Duration::ZERO);
+        listen.merge(Listen::port(81).host("b").unix("/run/x"));
+        let place = listen.place(&ListenOptions::default());
+        assert_eq!((place.port, place.connections, place.keep_alive), (81, 1, None));
+        assert_eq!(place.hosts, ["a", "b"]);
+        assert!(place.unix.is_some());
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn tls_is_merged_too_and_refused_where_there_is_none() {
+        let mut listen = Listen::new().tls("/c.pem", "/k.pem").tls_max_handshakes(7);
+        listen.merge(Listen::new().tls("/d.pem", "/l.pem").tls_handshake_timeout(Duration::ZERO));
+        let settings = listen.tls_settings(&TlsOptions::default()).unwrap().expect("there is a certificate");
+        assert_eq!((settings.max_handshakes, settings.handshake_timeout), (7, None));
+        assert!(Listen::port(80).check_without_tls().is_ok());
+        let why = listen.check_without_tls().unwrap_err().to_string();
+        assert_eq!(why, "it is to speak TLS, but its crate was built without the feature `tls`");
+    }
+}
