@@ -4,7 +4,7 @@ use thrift::protocol::{TFieldIdentifier, TInputProtocol, TType};
 
 use crate::{
     LIMITS,
-    skim::{Protocol, Skimmed, Skimmer},
+    walk::{Protocol, Walked, Walker},
     wire,
 };
 
@@ -15,10 +15,10 @@ use crate::{
 /// If something is wrong.
 pub fn decoders(bytes: &[u8]) {
     let Some(protocol) = bytes.first().copied().and_then(Protocol::of) else { return };
-    let mut skimmer = Skimmer::new(protocol, LIMITS);
-    let Skimmed::Whole(end) = skimmer.skim(bytes) else { return };
+    let mut walker = Walker::new(protocol, LIMITS);
+    let Walked::Whole(end) = walker.walk(bytes) else { return };
     assert!(end <= bytes.len().min(LIMITS.message), "{end} of {}", bytes.len());
-    let header = skimmer.header().expect("it is whole").clone();
+    let header = walker.header().expect("it is whole").clone();
     let mut rest = &bytes[..end];
     {
         let mut from = wire::input(protocol, &mut rest, end, &LIMITS);

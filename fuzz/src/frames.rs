@@ -8,7 +8,7 @@ use crate::{
 /// What is found in what has come.
 #[derive(Debug, PartialEq)]
 enum Found {
-    Message { protocol: crate::skim::Protocol, method: String, sequence: i32, bytes: Vec<u8> },
+    Message { protocol: crate::walk::Protocol, method: String, sequence: i32, bytes: Vec<u8> },
     Bad,
 }
 

@@ -5,8 +5,8 @@
 
 #[path = "../../transports/thrift/src/messages.rs"]
 mod messages;
-#[path = "../../transports/thrift/src/skim.rs"]
-mod skim;
+#[path = "../../transports/thrift/src/walk.rs"]
+mod walk;
 #[path = "../../transports/thrift/src/wire.rs"]
 mod wire;
 
@@ -23,7 +23,7 @@ mod frames;
 pub use decoders::decoders;
 pub use frames::frames;
 
-use skim::Limits;
+use walk::Limits;
 
 /// Small, so that what is at random comes up to them.
 const LIMITS: Limits = Limits { message: 4096, string: 1024, container: 512, nesting: 16 };

@@ -44,7 +44,7 @@ impl Spans {
         static SPANS: OnceLock<&Spans> = OnceLock::new();
         SPANS.get_or_init(|| {
             let spans: &'static Self = Box::leak(Box::default());
-            let subscriber = tracing_subscriber::registry().with(Ears(spans));
+            let subscriber = tracing_subscriber::registry().with(Recorder(spans));
             tracing::subscriber::set_global_default(subscriber).expect("nobody else sets one");
             spans
         })
@@ -81,7 +81,7 @@ impl Spans {
 }
 
 /// Tells of what happens.
-struct Ears(&'static Spans);
+struct Recorder(&'static Spans);
 
 /// A span, or an event, in words.
 #[derive(Clone, Default)]
@@ -96,7 +96,7 @@ impl Visit for Shown {
     }
 }
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Ears {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Recorder {
     fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, cx: Context<'_, S>) {
         let mut shown = Shown(attributes.metadata().name().to_owned());
         attributes.record(&mut shown);

@@ -25,7 +25,7 @@ use interloop::{
 };
 
 /// Makes a future on the loop's thread, where it stays: it needs not be Send.
-type Make = dyn FnOnce(&dyn Seat) -> LocalBoxFuture<'static, ()> + Send;
+type Make = dyn FnOnce(&dyn Host) -> LocalBoxFuture<'static, ()> + Send;
 
 /// Work for the loop's thread.
 pub(crate) enum Job {
@@ -34,16 +34,16 @@ pub(crate) enum Job {
 }
 
 impl Job {
-    fn begin(self, seat: &dyn Seat) -> LocalBoxFuture<'static, ()> {
+    fn begin(self, host: &dyn Host) -> LocalBoxFuture<'static, ()> {
         match self {
-            Self::Make(make) => make(seat),
+            Self::Make(make) => make(host),
             Self::Run(future) => future,
         }
     }
 }
 
 /// What the loop has to give, on its thread.
-pub(crate) trait Seat {
+pub(crate) trait Host {
     fn sleep(&self, time: Duration) -> LocalBoxFuture<'static, ()>;
     fn connect(&self, address: SocketAddr) -> LocalBoxFuture<'static, io::Result<OwnedFd>>;
     fn watch(&self, fd: OwnedFd) -> io::Result<Box<dyn Readiness>>;
@@ -70,7 +70,7 @@ impl<W: Watch> Readiness for W {
     }
 }
 
-impl<L: Net, O: 'static> Seat for Context<L, O> {
+impl<L: Net, O: 'static> Host for Context<L, O> {
     fn sleep(&self, time: Duration) -> LocalBoxFuture<'static, ()> {
         Box::pin(Context::sleep(self, time))
     }
@@ -217,18 +217,18 @@ const TURN: usize = 64;
 
 /// Does the jobs, until it is dropped, or nobody is left who could have any.
 pub(crate) struct Driver<S> {
-    seat: S,
+    host: S,
     jobs: Arc<Jobs>,
     live: FuturesUnordered<LocalBoxFuture<'static, ()>>,
 }
 
-impl<S: Seat> Driver<S> {
-    pub(crate) fn new(seat: S, jobs: Arc<Jobs>) -> Self {
-        Self { seat, jobs, live: FuturesUnordered::new() }
+impl<S: Host> Driver<S> {
+    pub(crate) fn new(host: S, jobs: Arc<Jobs>) -> Self {
+        Self { host, jobs, live: FuturesUnordered::new() }
     }
 }
 
-impl<S: Seat + Unpin> Future for Driver<S> {
+impl<S: Host + Unpin> Future for Driver<S> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<()> {
@@ -238,7 +238,7 @@ impl<S: Seat + Unpin> Future for Driver<S> {
             let has_users = this.jobs.users.load(Ordering::Acquire) > 0;
             let jobs = mem::take(&mut this.jobs.queue().jobs);
             let any_new = !jobs.is_empty();
-            this.live.extend(jobs.into_iter().map(|job| job.begin(&this.seat)));
+            this.live.extend(jobs.into_iter().map(|job| job.begin(&this.host)));
             match Pin::new(&mut this.live).poll_next(poller) {
                 Poll::Ready(Some(())) => {}
                 // What is pushed from here on wakes it.

@@ -3,8 +3,8 @@
 
 mod bus;
 mod control;
-mod guarded;
 mod handle;
+mod interface;
 mod jobs;
 mod options;
 mod permit;

@@ -28,7 +28,7 @@ use zbus::runtime::{
     traits::{PollIo, Runtime, TaskHandle},
 };
 
-use crate::jobs::{Era, Job, Jobs, Seat, Waits};
+use crate::jobs::{Era, Host, Job, Jobs, Waits};
 
 /// How long a bus that can take no further connection is left alone.
 const BUSY: Duration = Duration::from_millis(20);
@@ -61,11 +61,11 @@ impl LoopRuntime {
     /// Makes a future on the loop's thread; brings what comes of it to this one. Dropped, the future is too, there.
     fn ask<T: Send + 'static, F: Future<Output = T> + 'static>(
         &self,
-        make: impl FnOnce(&dyn Seat) -> F + Send + 'static,
+        make: impl FnOnce(&dyn Host) -> F + Send + 'static,
     ) -> oneshot::Receiver<T> {
         let (mut answer, wait) = oneshot::channel();
-        self.0.push(Job::Make(Box::new(move |seat| {
-            let future = make(seat);
+        self.0.push(Job::Make(Box::new(move |host| {
+            let future = make(host);
             Box::pin(async move {
                 let mut future = pin!(future);
                 let output = poll_fn(|poller| {
@@ -99,8 +99,8 @@ impl Runtime for LoopRuntime {
         let fd = source.as_fd().try_clone_to_owned()?;
         let waits = Arc::new(Waits::default());
         let until_dropped = EndsWaits(waits.clone());
-        self.0.push(Job::Make(Box::new(move |seat| {
-            let watch = seat.watch(fd);
+        self.0.push(Job::Make(Box::new(move |host| {
+            let watch = host.watch(fd);
             Box::pin(async move {
                 // Also when this future, or the job, is dropped: who waits is told.
                 let waits = until_dropped;
@@ -115,7 +115,7 @@ impl Runtime for LoopRuntime {
     }
 
     fn sleep(&self, duration: Duration) -> Sleep {
-        Sleep(self.ask(move |seat| seat.sleep(duration)))
+        Sleep(self.ask(move |host| host.sleep(duration)))
     }
 
     fn spawn<T: Send + 'static>(&self, name: &str, future: impl Future<Output = T> + Send + 'static) -> Task<T> {
@@ -143,8 +143,8 @@ impl Runtime for LoopRuntime {
     }
 
     fn connect_tcp(&self, address: SocketAddr) -> impl Future<Output = io::Result<IoSource>> + Send {
-        let connect = self.ask(move |seat| {
-            let connect = seat.connect(address);
+        let connect = self.ask(move |host| {
+            let connect = host.connect(address);
             async move {
                 let stream = std::net::TcpStream::from(connect.await?);
                 stream.set_nonblocking(true)?;

@@ -14,7 +14,7 @@ use interloop_fb303::{Base, Refused};
 use zbus::{Connection, OwnedVariant, Str, Variant, connection::Builder, fdo, interface, message::Header};
 
 use crate::{
-    guarded::{CallCounts, Guarded},
+    interface::{CallCounts, Guarded},
     permit::Permit,
 };
 

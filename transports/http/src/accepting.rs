@@ -1,4 +1,4 @@
-//! How a server's connections come in: each has a seat, and a bad moment of the system's is waited out.
+//! How a server's connections come in: each has a permit, and a bad moment of the system's is waited out.
 
 use std::{
     cell::Cell,
@@ -8,7 +8,7 @@ use std::{
     task::{Context as Poller, Poll},
 };
 
-use interloop_listen::{QUEUED, Rests, Seat, Seats, Spare, is_of_one_client, poll_in_turn};
+use interloop_listen::{Permit, Permits, QUEUED, Rests, Spare, is_of_one_client, poll_in_turn};
 
 use crate::{
     net::{Host, Listener},
@@ -19,7 +19,7 @@ use crate::{
 pub(crate) struct Accepting<'a, H: Host> {
     pub(crate) host: &'a H,
     pub(crate) listeners: Vec<H::Listener>,
-    pub(crate) seats: Seats,
+    pub(crate) permits: Permits,
     /// A descriptor that is kept back, if one is.
     pub(crate) spare: Option<Spare>,
     /// It goes to the connection that comes next.
@@ -31,7 +31,7 @@ impl<H: Host> Accepting<'_, H> {
     pub(crate) async fn until_the_stop(
         &mut self,
         mut beside: impl FnMut(&mut Poller<'_>) -> io::Result<()>,
-        serve: impl Fn(H::Stream, Peer, Seat),
+        serve: impl Fn(H::Stream, Peer, Permit),
     ) -> io::Result<()> {
         let cx = self.host.cx();
         let mut stop = pin!(cx.until_shutdown());
@@ -42,7 +42,7 @@ impl<H: Host> Accepting<'_, H> {
                 if stop.as_mut().poll(poller).is_ready() {
                     return Poll::Ready(Ok(None));
                 }
-                if self.seats.poll_free(poller).is_pending() {
+                if self.permits.poll_free(poller).is_pending() {
                     return Poll::Pending;
                 }
                 poll_in_turn(&mut self.listeners, |listener| listener.poll_accept(poller))
@@ -50,7 +50,7 @@ impl<H: Host> Accepting<'_, H> {
             });
             match next.await? {
                 None => return Ok(()),
-                Some(Ok((stream, peer))) => serve(stream, peer, self.seat()),
+                Some(Ok((stream, peer))) => serve(stream, peer, self.permit()),
                 Some(Err(error)) if self.spare.as_ref().is_some_and(|spare| spare.lend(&error)) => {
                     self.lent.set(true);
                 }
@@ -73,25 +73,25 @@ impl<H: Host> Accepting<'_, H> {
         }
     }
 
-    /// Hands out who has connected already, and stops listening: who comes from now on is refused. What remains are the seats.
-    pub(crate) fn close(self, serve: impl Fn(H::Stream, Peer, Seat)) -> Seats {
+    /// Hands out who has connected already, and stops listening: who comes from now on is refused. What remains are the permits.
+    pub(crate) fn close(self, serve: impl Fn(H::Stream, Peer, Permit)) -> Permits {
         for listener in &self.listeners {
             // More than these can't have waited.
             for _ in 0..QUEUED {
-                if !self.seats.are_free() {
+                if !self.permits.are_free() {
                     break;
                 }
                 match listener.accept_now() {
-                    Ok((stream, peer)) => serve(stream, peer, self.seat()),
+                    Ok((stream, peer)) => serve(stream, peer, self.permit()),
                     Err(error) if is_of_one_client(&error) => {}
                     Err(_) => break,
                 }
             }
         }
-        self.seats
+        self.permits
     }
 
-    fn seat(&self) -> Seat {
-        self.seats.take().with(self.spare.clone().filter(|_| self.lent.take()))
+    fn permit(&self) -> Permit {
+        self.permits.take().with(self.spare.clone().filter(|_| self.lent.take()))
     }
 }

@@ -12,11 +12,11 @@ use std::{
 };
 
 use http::Version;
-use interloop_listen::{End, FAREWELL, Seat};
+use interloop_listen::{End, FAREWELL, Permit};
 
 use crate::{
-    counts::Began, line::Line, peer::Peer, rest::Rest, room::Room, settings::Limits, shared::Server, streams::Inbox,
-    trace::Span, upgraded::Upgraded,
+    counts::Began, line::Line, peer::Peer, room::Room, settings::Limits, shared::Server, streams::Inbox, trace::Span,
+    unread::Unread, upgraded::Upgraded,
 };
 
 /// How long a client that is still sending what nobody wants may be silent.
@@ -49,7 +49,7 @@ pub(crate) struct Activity {
     pub(crate) peer: Peer,
     pub(crate) upgraded: Upgraded,
     pub(crate) end: Arc<End>,
-    pub(crate) rest: Rest,
+    pub(crate) unread: Unread,
     pub(crate) room: Arc<Room>,
     /// Of HTTP/1: the connection ends with the response that is on, whatever the client sends behind its request.
     closes: AtomicBool,
@@ -73,14 +73,14 @@ pub(crate) struct Activity {
 
 impl Activity {
     /// What a handler leaves of a body is read by a future in this inbox.
-    pub(crate) fn new(server: Arc<Server>, peer: Peer, seat: Seat, inbox: Inbox) -> Arc<Self> {
+    pub(crate) fn new(server: Arc<Server>, peer: Peer, permit: Permit, inbox: Inbox) -> Arc<Self> {
         Arc::new(Self {
-            upgraded: Upgraded::new(seat),
+            upgraded: Upgraded::new(permit),
             room: Room::new(server.limits.pace),
             server,
             peer,
             end: Arc::default(),
-            rest: Rest::new(inbox),
+            unread: Unread::new(inbox),
             closes: AtomicBool::new(false),
             generation: AtomicU32::new(0),
             open: AtomicU32::new(0),
@@ -106,7 +106,7 @@ impl Activity {
     /// Bytes have been read.
     pub(crate) fn has_read(&self) {
         // On HTTP/2 these may be anything: only requests count.
-        let in_head = self.in_head.load(Relaxed) || self.rest.is_left();
+        let in_head = self.in_head.load(Relaxed) || self.unread.is_left();
         if self.open.load(Relaxed) == 0 && !in_head && !self.multiplexed.load(Relaxed) {
             self.in_head.store(true, Relaxed);
             self.mark();
@@ -169,7 +169,7 @@ impl Activity {
     /// ever sent something.
     pub(crate) fn may_be_sent_more(&self, heard: bool) -> bool {
         let unread = self.in_head.load(Relaxed) && heard;
-        !self.is_given_away() && (self.is_farewell() || self.rest.is_left() || unread || !self.is_sequential())
+        !self.is_given_away() && (self.is_farewell() || self.unread.is_left() || unread || !self.is_sequential())
     }
 
     /// The response that is on is the last one.

@@ -141,7 +141,7 @@ impl Coming {
                 }
             }
         }
-        self.watched.iter().for_each(|activity| activity.rest.is_wanted());
+        self.watched.iter().for_each(|activity| activity.unread.is_wanted());
         if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
             self.body = None;
         }
@@ -170,7 +170,7 @@ impl Drop for Coming {
         if let Some(activity) = &self.watched
             && let Some(body) = self.body.take().filter(|body| !http_body::Body::is_end_stream(body))
         {
-            activity.rest.leave(body);
+            activity.unread.leave(body);
             // It may be another thread that has dropped this.
             activity.end.wake();
         }

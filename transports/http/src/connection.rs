@@ -13,14 +13,14 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper_util::server::conn::auto::Builder;
 use interloop::Requested;
-use interloop_listen::{Seat, last_call};
+use interloop_listen::{Permit, last_call};
 use tower_service::Service;
 
 use crate::{
     activity::{Activity, Waits},
     body::{Body, BoxError},
     cut_off,
-    hosted::Hosted,
+    handling::Handling,
     io::Io,
     line::Found,
     net::Stream,
@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Serves a connection: until the client closes it, a limit is hit, or it has been drained.
-pub(crate) async fn serve<I, S, B>(stream: I, peer: Peer, server: Arc<Server>, seat: Seat, service: S)
+pub(crate) async fn serve<I, S, B>(stream: I, peer: Peer, server: Arc<Server>, permit: Permit, service: S)
 where
     I: Stream,
     S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
@@ -43,12 +43,12 @@ where
     B::Error: Into<BoxError>,
 {
     let inbox = Inbox::default();
-    let activity = Activity::new(server.clone(), peer, seat, inbox.clone());
+    let activity = Activity::new(server.clone(), peer, permit, inbox.clone());
     let builder = builder(inbox.clone(), &activity);
     let io = Io::new(stream, activity.clone());
     #[cfg(feature = "websocket")]
     let after = Inbox::default();
-    let hosted = Hosted {
+    let handling = Handling {
         service,
         activity: activity.clone(),
         streams: inbox.clone(),
@@ -58,7 +58,7 @@ where
     // Boxed, so that it can go before what comes after HTTP.
     #[cfg(feature = "websocket")]
     let mut after = Streams::new(after);
-    let mut connection = Box::pin(builder.serve_connection_with_upgrades(io, hosted));
+    let mut connection = Box::pin(builder.serve_connection_with_upgrades(io, handling));
     let mut streams = Streams::new(inbox);
     let mut monitor = Monitor::new(activity);
     // Dropped before all else.
@@ -392,7 +392,7 @@ impl Monitor {
             return Looked::Order(Order::Look);
         }
         self.stuck |= stuck;
-        // A client none of whose requests gets anywhere has no seat to keep.
+        // A client none of whose requests gets anywhere has no permit to keep.
         let useless = std::mem::take(&mut self.is_useless) && self.activity.is_between_requests();
         self.begun = self.activity.begun();
         if serving && (stuck || useless) {

@@ -20,7 +20,7 @@ use http::{HeaderValue, StatusCode, header, request::Parts};
 use http_body::Frame;
 use interloop::Requested;
 
-use crate::{hosted::Home, shared::Server, timers::Timer};
+use crate::{handling::Home, shared::Server, timers::Timer};
 
 /// One server-sent event.
 #[derive(Clone, Debug, Default)]

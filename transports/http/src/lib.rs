@@ -9,8 +9,8 @@ mod counts;
 mod cut_off;
 #[cfg(feature = "websocket")]
 mod events;
+mod handling;
 mod health;
-mod hosted;
 mod hosts;
 mod io;
 mod line;
@@ -21,7 +21,6 @@ mod net;
 mod options;
 mod peer;
 mod pings;
-mod rest;
 mod room;
 #[cfg(feature = "tls")]
 mod secure;
@@ -31,6 +30,7 @@ mod shared;
 mod streams;
 mod timers;
 mod trace;
+mod unread;
 mod upgraded;
 #[cfg(feature = "websocket")]
 mod websocket;

@@ -16,7 +16,7 @@ use futures_util::io::{AsyncRead, AsyncWrite};
 use http::{Request, Response};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use interloop::{Context, EventLoop, Result};
-use interloop_listen::{Seat, Tls, TlsAcceptor, TlsSettings, TlsStream};
+use interloop_listen::{Permit, Tls, TlsAcceptor, TlsSettings, TlsStream};
 use tower_service::Service;
 
 use crate::{
@@ -37,8 +37,14 @@ pub(crate) fn open<L: EventLoop, O>(cx: &Context<L, O>, settings: Option<&TlsSet
 }
 
 /// Serves a connection, once it is secured.
-pub(crate) async fn serve<I, S, B>(tls: TlsAcceptor, stream: I, peer: Peer, server: Arc<Server>, seat: Seat, service: S)
-where
+pub(crate) async fn serve<I, S, B>(
+    tls: TlsAcceptor,
+    stream: I,
+    peer: Peer,
+    server: Arc<Server>,
+    permit: Permit,
+    service: S,
+) where
     I: Stream,
     S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
@@ -48,7 +54,7 @@ where
 {
     let accepted = tls.accept(Raw(stream), server.shutdown.requested(), |time| sleep(&server.timers, time)).await;
     match accepted {
-        Ok(stream) => connection::serve(Secured { stream, read: 0 }, peer, server, seat, service).await,
+        Ok(stream) => connection::serve(Secured { stream, read: 0 }, peer, server, permit, service).await,
         Err(error) => log::debug!(target: &server.target, "a TLS handshake with {peer} failed: {error}"),
     }
 }

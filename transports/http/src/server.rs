@@ -1,19 +1,18 @@
 //! The server: a task that listens, hands connections out, and sees them to their end.
 
 use std::{
-    any::Any,
     cell::Cell,
     fmt,
     future::poll_fn,
     sync::{Arc, atomic::AtomicBool},
-    task::{Context as Poller, Poll},
+    task::Context as Poller,
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
 use interloop::{Context, Result, Task, net::Net};
-use interloop_listen::{Addresses, Ends, Listen, Place, Seat, Seats, Spare};
+use interloop_listen::{Addresses, Ends, Listen, Permit, Permits, Place, Spare};
 use tower_service::Service;
 
 #[cfg(feature = "tls")]
@@ -288,7 +287,7 @@ where
     B::Error: Into<BoxError>,
 {
     #[cfg(feature = "tokio")]
-    if let Some(cx) = (cx as &dyn Any).downcast_ref::<Context<interloop_tokio::Tokio, O>>() {
+    if let Some(cx) = (cx as &dyn std::any::Any).downcast_ref::<Context<interloop_tokio::Tokio, O>>() {
         return serve_at(&net::Direct(cx), settings, service, addresses).await;
     }
     serve_at(&net::Neutral::new(cx), settings, service, addresses).await
@@ -328,21 +327,21 @@ where
         cut_off: CutOff::default(),
         has_told: AtomicBool::new(false),
     });
-    let seats = Seats::new(settings.place.connections, server.counts.open_connections.clone());
+    let permits = Permits::new(settings.place.connections, server.counts.open_connections.clone());
     #[cfg(feature = "tls")]
     let tls = secure::open(cx, settings.tls.as_ref())?;
     // Before anybody knows where it listens.
     let spare = settings.with_spare.then(Spare::new).transpose()?;
     let listeners = listen(host, &settings.place, addresses).await?;
-    let mut accepting = Accepting { host, listeners, seats, spare, lent: Cell::new(false) };
-    let serve = |stream: H::Stream, peer: Peer, seat: Seat| {
+    let mut accepting = Accepting { host, listeners, permits, spare, lent: Cell::new(false) };
+    let serve = |stream: H::Stream, peer: Peer, permit: Permit| {
         server.counts.connections.add(1);
         #[cfg(feature = "tls")]
         if let Some(tls) = &tls {
-            host.spawn(secure::serve(tls.acceptor(), stream, peer, server.clone(), seat, service.clone()));
+            host.spawn(secure::serve(tls.acceptor(), stream, peer, server.clone(), permit, service.clone()));
             return;
         }
-        host.spawn(connection::serve(stream, peer, server.clone(), seat, service.clone()));
+        host.spawn(connection::serve(stream, peer, server.clone(), permit, service.clone()));
     };
     let mut beside = |poller: &mut Poller<'_>| {
         clock.poll(poller)?;
@@ -350,24 +349,24 @@ where
     };
 
     accepting.until_the_stop(&mut beside, &serve).await?;
-    let seats = accepting.close(serve);
+    let permits = accepting.close(serve);
     poll_fn(|poller| {
         beside(poller)?;
         #[cfg(feature = "websocket")]
         if server.handlers.poll_empty(poller).is_pending() {
-            return Poll::Pending;
+            return std::task::Poll::Pending;
         }
-        seats.poll_empty(poller).map(Ok)
+        permits.poll_empty(poller).map(Ok)
     })
     .await
 }
 
 #[cfg(feature = "websocket")]
-fn handlers<L: interloop::EventLoop, O: 'static>(cx: &Context<L, O>) -> Seats {
+fn handlers<L: interloop::EventLoop, O: 'static>(cx: &Context<L, O>) -> Permits {
     let gauge = cx.meter().namespace("interloop_http").gauge("websocket_handlers");
     // What an incarnation before this one left running, it left for ever.
     gauge.set(0.0);
-    Seats::new(usize::MAX, gauge)
+    Permits::new(usize::MAX, gauge)
 }
 
 async fn listen<H: Host>(host: &H, place: &Place, addresses: &Addresses) -> Result<Vec<H::Listener>> {

@@ -9,7 +9,7 @@ use std::{
 use interloop::{Shutdown, panic_message};
 use interloop_listen::EndsHandle;
 #[cfg(feature = "websocket")]
-use interloop_listen::Seats;
+use interloop_listen::Permits;
 
 use crate::{counts::Counts, cut_off::CutOff, peer::Peer, settings::Limits, timers::Timers};
 
@@ -28,7 +28,7 @@ pub(crate) struct Server {
     pub(crate) has_told: AtomicBool,
     /// Handlers of WebSockets, of which some have outlived their socket.
     #[cfg(feature = "websocket")]
-    pub(crate) handlers: Seats,
+    pub(crate) handlers: Permits,
     pub(crate) cut_off: CutOff,
 }
 

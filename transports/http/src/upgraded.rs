@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use interloop_listen::Seat;
+use interloop_listen::Permit;
 
 use crate::{peer::Peer, shared::Server, timers::Timer};
 
@@ -36,7 +36,7 @@ pub(crate) struct Upgraded {
 
 struct Inner {
     /// The connection's place, as long as its socket is open.
-    seat: Option<Seat>,
+    permit: Option<Permit>,
     reader: Option<Waker>,
     writer: Option<Waker>,
     /// The connection's own future.
@@ -44,8 +44,8 @@ struct Inner {
 }
 
 impl Upgraded {
-    pub(crate) fn new(seat: Seat) -> Self {
-        let inner = Inner { seat: Some(seat), reader: None, writer: None, guard: None };
+    pub(crate) fn new(permit: Permit) -> Self {
+        let inner = Inner { permit: Some(permit), reader: None, writer: None, guard: None };
         Self { stage: AtomicU8::new(OPEN), inner: Mutex::new(inner) }
     }
 
@@ -55,7 +55,7 @@ impl Upgraded {
 
     /// Waits until the socket is gone, or sees to it that it is no longer waited for.
     pub(crate) async fn guard(&self, server: &Server, peer: Peer) {
-        if self.lock().seat.is_none() {
+        if self.lock().permit.is_none() {
             return;
         }
         let mut requested = server.shutdown.requested();
@@ -63,7 +63,7 @@ impl Upgraded {
         poll_fn(|cx| {
             {
                 let mut inner = self.lock();
-                if inner.seat.is_none() {
+                if inner.permit.is_none() {
                     return Poll::Ready(());
                 }
                 if !inner.guard.as_ref().is_some_and(|guard| guard.will_wake(cx.waker())) {
@@ -99,11 +99,11 @@ impl Upgraded {
 
     /// The socket is gone, or given up.
     pub(crate) fn release(&self) {
-        let (seat, guard) = {
+        let (permit, guard) = {
             let mut inner = self.lock();
-            (inner.seat.take(), inner.guard.take())
+            (inner.permit.take(), inner.guard.take())
         };
-        drop(seat);
+        drop(permit);
         guard.into_iter().for_each(Waker::wake);
     }
 

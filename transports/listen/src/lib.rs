@@ -9,7 +9,7 @@ mod names;
 mod options;
 mod pace;
 mod parse;
-mod seats;
+mod permits;
 mod sockets;
 #[cfg(feature = "tls")]
 mod tls;
@@ -23,7 +23,7 @@ pub use crate::{
     options::{ListenOptions, Place, unless_zero},
     pace::{FAREWELL, LAST_ROOM, Pace, Wait, last_call},
     parse::{mode, size},
-    seats::{Seat, Seats},
+    permits::{Permit, Permits},
     sockets::{UnixPlace, bind},
 };
 

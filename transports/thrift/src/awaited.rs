@@ -1,7 +1,7 @@
 //! Whose answer a client waits for, among those that nobody asked for.
 
 use crate::{
-    skim::{self, Kind, Protocol},
+    walk::{self, Kind, Protocol},
     wire,
 };
 
@@ -17,7 +17,7 @@ pub(crate) struct Awaited {
 impl Awaited {
     /// This call is sent.
     pub(crate) fn sent(&mut self, protocol: Protocol, call: &[u8]) {
-        match skim::header(protocol, call) {
+        match walk::header(protocol, call) {
             Some(header) if header.kind == Kind::Oneway => self.oneways = self.oneways.saturating_add(1),
             Some(header) => {
                 self.method = wire::method(&String::from_utf8_lossy(&call[header.name])).to_owned();

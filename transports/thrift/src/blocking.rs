@@ -20,14 +20,14 @@ use interloop::net::Address;
 #[cfg(feature = "tls")]
 use interloop_listen::TlsConnector;
 
+#[cfg(any(feature = "http", feature = "tls"))]
+use crate::blocking_socket::{BlockingSocket, BlockingStream, Deadline};
 #[cfg(feature = "http")]
 use crate::http_client::{self, Target};
-#[cfg(any(feature = "http", feature = "tls"))]
-use crate::parked::{Deadline, Line, Parked};
 use crate::{
     awaited::Awaited,
     messages::{Messages, Next},
-    skim::Protocol,
+    walk::Protocol,
     wire::{self, Carrier, Input, Output, Wire},
 };
 
@@ -158,7 +158,7 @@ trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
 
 #[cfg(any(feature = "http", feature = "tls"))]
-type Dialled = (Arc<Line>, Box<dyn Duplex>);
+type Dialled = (Arc<BlockingSocket>, Box<dyn Duplex>);
 
 #[cfg(any(feature = "http", feature = "tls"))]
 impl Dial {
@@ -171,8 +171,8 @@ impl Dial {
     }
 
     fn dial(&self, deadline: Deadline) -> io::Result<Dialled> {
-        let line = Line::connect(&self.address, deadline)?;
-        let stream = Parked(line.clone());
+        let line = BlockingSocket::connect(&self.address, deadline)?;
+        let stream = BlockingStream(line.clone());
         #[cfg(feature = "tls")]
         if let Some((tls, name)) = &self.secure {
             let stream = line.wait_for(deadline, tls.connect(stream, name))?;
@@ -231,7 +231,7 @@ fn http(wire: Wire, timeout: Option<Duration>, dial: Dial) -> io::Result<(Input,
 }
 
 #[cfg(feature = "http")]
-type Open = (Arc<Line>, http_client::Connection<Box<dyn Duplex>>);
+type Open = (Arc<BlockingSocket>, http_client::Connection<Box<dyn Duplex>>);
 
 /// Posts whole calls, each when it is flushed, and waits for what comes back.
 #[cfg(feature = "http")]

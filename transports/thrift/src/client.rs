@@ -36,8 +36,8 @@ use crate::http_client;
 use crate::{
     awaited::Awaited,
     messages::{Messages, Next},
-    skim::Kind,
     stream::Stream,
+    walk::Kind,
     wire::{self, Carrier, Input, Output, Wire},
 };
 

@@ -14,15 +14,15 @@ use interloop::{
     Requested,
     net::{Address, Net},
 };
-use interloop_listen::{FAREWELL, Seat, Wait, last_call};
+use interloop_listen::{FAREWELL, Permit, Wait, last_call};
 use thrift::ApplicationErrorKind;
 
 use crate::{
     messages::{Bad, Message, Messages, Next},
     processing::{Call, End, Outcome, Processor},
     shared::Server,
-    skim::{Fault, Kind},
     stream::Stream,
+    walk::{Fault, Kind},
     wire,
 };
 
@@ -32,7 +32,7 @@ const PIECE: usize = 16 << 10;
 const TURN: usize = 4;
 
 /// Serves a connection: until the client closes it, a limit is hit, or it has been drained.
-pub(crate) async fn serve<L: Net>(stream: Stream<L>, peer: Address, server: Rc<Server>, _seat: Seat) {
+pub(crate) async fn serve<L: Net>(stream: Stream<L>, peer: Address, server: Rc<Server>, _permit: Permit) {
     let messages = Messages::new(server.limits);
     let requested = server.shutdown.requested();
     let taking = Wait::new(server.times.pace);

@@ -24,7 +24,7 @@ use hyper::{
 
 use crate::{
     messages::{Messages, Next},
-    skim::{Fault, Kind, Limits},
+    walk::{Fault, Kind, Limits},
 };
 
 /// What clients say that the body is, and what is answered.

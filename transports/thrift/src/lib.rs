@@ -3,6 +3,8 @@
 
 mod awaited;
 mod blocking;
+#[cfg(any(feature = "http", feature = "tls"))]
+mod blocking_socket;
 mod client;
 mod connection;
 mod counts;
@@ -11,8 +13,6 @@ mod http_client;
 mod messages;
 mod multiplexed;
 mod options;
-#[cfg(any(feature = "http", feature = "tls"))]
-mod parked;
 mod processing;
 #[cfg(feature = "http")]
 mod route;
@@ -21,8 +21,8 @@ mod secure;
 mod server;
 mod settings;
 mod shared;
-mod skim;
 mod stream;
+mod walk;
 mod wire;
 
 pub use interloop::net::Address;
@@ -40,6 +40,6 @@ pub use crate::{
     multiplexed::Multiplexed,
     options::ThriftOptions,
     server::ThriftServer,
-    skim::Protocol,
+    walk::Protocol,
     wire::{Input, Output, Wire},
 };

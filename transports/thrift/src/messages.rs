@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::skim::{Fault, Header, Kind, Limits, Protocol, Skimmed, Skimmer};
+use crate::walk::{Fault, Header, Kind, Limits, Protocol, Walked, Walker};
 
 /// An empty buffer that has become larger than this is given back.
 const KEPT: usize = 64 << 10;
@@ -16,7 +16,7 @@ pub(crate) struct Messages {
     start: usize,
     /// As the first byte of the connection says.
     framed: Option<bool>,
-    skimmer: Option<Skimmer>,
+    walker: Option<Walker>,
 }
 
 /// What comes next.
@@ -51,7 +51,7 @@ pub(crate) struct Bad {
 
 impl Messages {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, bytes: Vec::new(), start: 0, framed: None, skimmer: None }
+        Self { limits, bytes: Vec::new(), start: 0, framed: None, walker: None }
     }
 
     /// Whether nothing has come of a next message.
@@ -73,20 +73,20 @@ impl Messages {
         // The length of a frame has no sign; a message begins with one.
         let framed = *self.framed.get_or_insert(first & 0x80 == 0);
         if !framed {
-            return self.skim(self.limits, 0, None);
+            return self.walk(self.limits, 0, None);
         }
         let Some((length, rest)) = bytes.split_first_chunk() else { return Next::More };
         let fault = match usize::try_from(i32::from_be_bytes(*length)) {
             Ok(0) => Fault::Truncated,
             Ok(length) if length > self.limits.message => Fault::TooLarge("frame", length as u64),
-            Ok(length) => return self.skim(Limits { message: length, ..self.limits }, 4, Some(length)),
+            Ok(length) => return self.walk(Limits { message: length, ..self.limits }, 4, Some(length)),
             Err(_) => Fault::Negative("frame"),
         };
         let protocol = rest.first().copied().and_then(Protocol::of);
         Next::Bad(Bad { fault, framed, protocol, call: None })
     }
 
-    fn skim(&mut self, limits: Limits, offset: usize, length: Option<usize>) -> Next {
+    fn walk(&mut self, limits: Limits, offset: usize, length: Option<usize>) -> Next {
         let framed = length.is_some();
         let bytes = &self.bytes[self.start + offset..];
         let bytes = &bytes[..length.unwrap_or(usize::MAX).min(bytes.len())];
@@ -94,19 +94,19 @@ impl Messages {
         let Some(protocol) = Protocol::of(first) else {
             return Next::Bad(Bad { fault: Fault::NotThrift, framed, protocol: None, call: None });
         };
-        let skimmer = self.skimmer.get_or_insert_with(|| Skimmer::new(protocol, limits));
-        let fault = match (skimmer.skim(bytes), skimmer.header()) {
-            (Skimmed::Whole(end), Some(header)) if length.is_none_or(|length| length == end) => {
+        let walker = self.walker.get_or_insert_with(|| Walker::new(protocol, limits));
+        let fault = match (walker.walk(bytes), walker.header()) {
+            (Walked::Whole(end), Some(header)) if length.is_none_or(|length| length == end) => {
                 let start = self.start + offset;
                 return Next::Message(Message { protocol, framed, header: header.clone(), range: start..start + end });
             }
-            (Skimmed::Whole(_), _) => Fault::Trailing,
+            (Walked::Whole(_), _) => Fault::Trailing,
             // A frame is full and its message isn't.
-            (Skimmed::Bad(Fault::TooLarge("message", _)), _) if framed => Fault::Truncated,
-            (Skimmed::More, _) => return Next::More,
-            (Skimmed::Bad(fault), _) => fault,
+            (Walked::Bad(Fault::TooLarge("message", _)), _) if framed => Fault::Truncated,
+            (Walked::More, _) => return Next::More,
+            (Walked::Bad(fault), _) => fault,
         };
-        let header = skimmer.header();
+        let header = walker.header();
         let call = header.map(|header| (name(bytes, header).into_owned(), header.sequence));
         let answered = header.is_none_or(|header| header.kind != Kind::Oneway);
         Next::Bad(Bad { fault, framed, protocol: answered.then_some(protocol), call })
@@ -124,7 +124,7 @@ impl Messages {
 
     /// That one has been dealt with.
     pub(crate) fn advance(&mut self, message: &Message) {
-        self.skimmer = None;
+        self.walker = None;
         self.start = message.range.end;
         if self.is_empty() {
             self.start = 0;

@@ -14,7 +14,7 @@ use interloop::panic_message;
 use thrift::{ApplicationError, ApplicationErrorKind, server::TProcessor};
 
 use crate::{
-    skim::{self, Kind, Limits, Protocol},
+    walk::{self, Kind, Limits, Protocol},
     wire,
 };
 
@@ -114,13 +114,13 @@ impl Call {
 
     /// Looks at what was answered.
     fn judge(&self, answer: Vec<u8>, limits: &Limits) -> (Vec<u8>, End) {
-        let Some(header) = skim::header(self.protocol, &answer) else {
+        let Some(header) = walk::header(self.protocol, &answer) else {
             let none = self.refuse(ApplicationErrorKind::InternalError, "the answer is none");
             return (none, End::Failed("the answer can't be read".to_owned()));
         };
         let end = match header.kind {
             // The field 0 is the result, all others are exceptions.
-            Kind::Reply => match skim::first_field(self.protocol, &answer[header.body..]) {
+            Kind::Reply => match walk::first_field(self.protocol, &answer[header.body..]) {
                 None | Some(0) => End::Returned,
                 Some(_) => End::Declared,
             },
@@ -159,7 +159,7 @@ impl Write for Paper {
 
     fn flush(&mut self) -> io::Result<()> {
         let is_exception =
-            || skim::header(self.protocol, &self.answer).is_some_and(|header| header.kind == Kind::Exception);
+            || walk::header(self.protocol, &self.answer).is_some_and(|header| header.kind == Kind::Exception);
         if self.is_doubted || !is_exception() {
             return Ok(());
         }

@@ -19,7 +19,7 @@ use crate::{
     http_client::THRIFT,
     messages::{Messages, Next},
     processing::{Call, End},
-    skim::{Fault, Kind, Limits},
+    walk::{Fault, Kind, Limits},
     wire::{self, Wire},
 };
 

@@ -6,7 +6,7 @@ use interloop::{
     Context, EventLoop, Result,
     net::{Address, Net},
 };
-use interloop_listen::{Seat, Tls, TlsAcceptor, TlsSettings};
+use interloop_listen::{Permit, Tls, TlsAcceptor, TlsSettings};
 
 use crate::{connection, shared::Server, stream::Stream};
 
@@ -17,9 +17,15 @@ pub(crate) fn open<L: EventLoop, O>(cx: &Context<L, O>, settings: Option<&TlsSet
 }
 
 /// Serves a connection, once it is secured.
-pub(crate) async fn serve<L: Net>(tls: TlsAcceptor, stream: L::Stream, peer: Address, server: Rc<Server>, seat: Seat) {
+pub(crate) async fn serve<L: Net>(
+    tls: TlsAcceptor,
+    stream: L::Stream,
+    peer: Address,
+    server: Rc<Server>,
+    permit: Permit,
+) {
     match tls.accept(stream, server.shutdown.requested(), |time| (server.sleep)(time)).await {
-        Ok(stream) => connection::serve::<L>(Stream::Tls(Box::new(stream)), peer, server, seat).await,
+        Ok(stream) => connection::serve::<L>(Stream::Tls(Box::new(stream)), peer, server, permit).await,
         Err(error) => log::debug!(target: &server.target, "a TLS handshake with {peer} failed: {error}"),
     }
 }

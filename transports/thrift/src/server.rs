@@ -19,7 +19,7 @@ use interloop::{
     net::{Accept, Address, Bound, Net, Socket},
     tasks::Workers,
 };
-use interloop_listen::{Addresses, Listen, Place, QUEUED, Rests, Seats, is_of_one_client, poll_in_turn};
+use interloop_listen::{Addresses, Listen, Permits, Place, QUEUED, Rests, is_of_one_client, poll_in_turn};
 use thrift::server::TProcessor;
 
 #[cfg(feature = "tls")]
@@ -274,19 +274,19 @@ async fn serve<L: Net, O: 'static>(
     addresses: &Addresses,
 ) -> Result {
     let place = &settings.place;
-    let seats = Seats::new(place.connections, server.counts.open_connections.clone());
+    let permits = Permits::new(place.connections, server.counts.open_connections.clone());
     #[cfg(feature = "tls")]
     let tls = secure::open(cx, settings.tls.as_ref())?;
     let mut listeners = listen(cx, place, addresses).await?;
     let spawn = |(stream, peer): (L::Stream, Address)| {
         server.counts.connections.add(1);
-        let seat = seats.take();
+        let permit = permits.take();
         #[cfg(feature = "tls")]
         if let Some(tls) = &tls {
-            cx.spawn_local(secure::serve::<L>(tls.acceptor(), stream, peer, server.clone(), seat)).detach();
+            cx.spawn_local(secure::serve::<L>(tls.acceptor(), stream, peer, server.clone(), permit)).detach();
             return;
         }
-        cx.spawn_local(connection::serve::<L>(Stream::Plain(stream), peer, server.clone(), seat)).detach();
+        cx.spawn_local(connection::serve::<L>(Stream::Plain(stream), peer, server.clone(), permit)).detach();
     };
 
     let mut stop = pin!(cx.until_shutdown());
@@ -296,7 +296,7 @@ async fn serve<L: Net, O: 'static>(
             if stop.as_mut().poll(poller).is_ready() {
                 return Poll::Ready(None);
             }
-            if seats.poll_free(poller).is_pending() {
+            if permits.poll_free(poller).is_pending() {
                 return Poll::Pending;
             }
             poll_in_turn(&mut listeners, |listener| listener.listener.poll_accept(poller)).map(Some)
@@ -319,7 +319,7 @@ async fn serve<L: Net, O: 'static>(
     // Who has connected already is in; who comes now is refused. More than these can't have waited.
     for listener in &listeners {
         for _ in 0..QUEUED {
-            if !seats.are_free() {
+            if !permits.are_free() {
                 break;
             }
             match listener.accept_now(cx) {
@@ -330,7 +330,7 @@ async fn serve<L: Net, O: 'static>(
         }
     }
     drop(listeners);
-    poll_fn(|poller| seats.poll_empty(poller)).await;
+    poll_fn(|poller| permits.poll_empty(poller)).await;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use interloop::Result;
 use interloop_listen::{Listen, Pace, Place, unless_zero};
 
-use crate::{options::ThriftOptions, skim::Limits};
+use crate::{options::ThriftOptions, walk::Limits};
 
 /// What a server is to do.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use crate::{
     counts::Counts,
     processing::{Oneways, Processor},
     settings::Times,
-    skim::Limits,
+    walk::Limits,
 };
 
 /// Ends after some time.

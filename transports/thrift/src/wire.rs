@@ -15,7 +15,7 @@ use thrift::{
 use crate::http_client::Place;
 use crate::{
     settings::{MAX_CONTAINER_SIZE, MAX_FRAME_SIZE, MAX_NESTING},
-    skim::{Limits, Protocol},
+    walk::{Limits, Protocol},
 };
 
 /// What a client's generated code reads answers by.

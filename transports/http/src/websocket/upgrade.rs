@@ -17,7 +17,7 @@ use axum_core::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request::Parts};
 use hyper::{rt::Executor, upgrade::OnUpgrade};
 use interloop::Requested;
-use interloop_listen::Seat;
+use interloop_listen::Permit;
 use tungstenite::handshake::derive_accept_key;
 
 use super::{
@@ -27,7 +27,7 @@ use super::{
     queues::Queues,
     socket::WebSocket,
 };
-use crate::{hosted::Home, shared::Server, timers::Timer};
+use crate::{handling::Home, shared::Server, timers::Timer};
 
 /// A request for a [`WebSocket`]: an extractor of axum's, for routes that an [`HttpServer`](crate::HttpServer) serves, on any loop.
 ///
@@ -180,13 +180,13 @@ struct Running<F> {
     /// Since its socket is gone; whether that is the time limit of a stop.
     limit: Option<(Timer, bool)>,
     /// The server waits for it, too.
-    _seat: Seat,
+    _permit: Permit,
 }
 
 impl<F: Future<Output = ()>> Running<F> {
     fn new(future: F, server: Arc<Server>, at_the_stop: Duration) -> Self {
-        let (requested, seat) = (server.shutdown.requested(), server.handlers.take());
-        Self { future: Some(Box::pin(future)), server, requested, at_the_stop, limit: None, _seat: seat }
+        let (requested, permit) = (server.shutdown.requested(), server.handlers.take());
+        Self { future: Some(Box::pin(future)), server, requested, at_the_stop, limit: None, _permit: permit }
     }
 
     /// Ready when it ends, with what its socket is then closed with.

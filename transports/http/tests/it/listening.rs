@@ -122,7 +122,7 @@ fn what_the_code_says_adds_up<L: Net>() {
     let hosts = hosting.addresses[..2].iter().map(|address| address.tcp().expect("a port").ip().to_string());
     assert_eq!(hosts.collect::<Vec<_>>(), ["127.0.0.1", "127.0.0.2"]);
     assert_eq!(hosting.addresses[2..], [Address::Unix(path.clone())]);
-    // There is one seat for all of them.
+    // One connection may be open at all of them.
     let mut first = connect(hosting.port());
     assert_eq!(first.get("/").body, "hi");
     let mut second = Client::new(UnixStream::connect(&path).expect("it listens"));

@@ -42,6 +42,47 @@ fn has(lines: &[String], wanted: &str) {
     assert!(lines.iter().any(|line| line == wanted), "no {wanted} in\n{}", lines.join("\n"));
 }
 
+const HTTP: &str = "loop='http',service='web-shop',task='http'";
+const TILL: &str = "loop='till',service='web-shop',task='till'";
+
+/// What OpenMetrics has of the shop.
+#[track_caller]
+fn is_all_there(lines: &[String]) {
+    has(lines, "interloop_http_requests: counter");
+    has(lines, &format!("interloop_http_requests_total{{{HTTP}}} 3.0"));
+    has(lines, "interloop_http_responses: counter");
+    let labels = "loop='http',service='web-shop',status='200',task='http'";
+    has(lines, &format!("interloop_http_responses_total{{{labels}}} 3.0"));
+    has(lines, "interloop_http_request_duration_seconds: summary seconds");
+    has(lines, &format!("interloop_http_request_duration_seconds_count{{{HTTP}}} 3.0"));
+    has(lines, "interloop_http_request_duration_window_seconds: gauge seconds");
+    has(lines, "interloop_http_received_bytes: counter bytes");
+    has(lines, &format!("interloop_http_open_connections{{{HTTP}}} 1.0"));
+    has(lines, "interloop_loop_turns: counter");
+    has(lines, "interloop_loop_latency_seconds: summary seconds");
+    has(lines, "interloop_loop_running{kind='thread',loop='till',service='web-shop'} 1.0");
+    has(lines, "interloop_task_restarts_total{loop='till',service='web-shop',task='till'} 0.0");
+    has(lines, "interloop_ready{service='web-shop'} 1.0");
+    has(lines, "web_shop_visitors{service='web-shop'} 2.5");
+    has(lines, "interloop_warning{name='disk',service='web-shop'} 1.0");
+    has(lines, r#"interloop_info{export_motto='a\\b "c"\nd',service='web-shop',version='1.2.3'} 1.0"#);
+
+    // The odd ones.
+    has(lines, "web_shop_orders: counter");
+    has(
+        lines,
+        "web_shop_orders_total{exported_task='x',loop='till',service='web-shop',task='till',way='by \"mail\"\\n\\\\'} 7.0",
+    );
+    has(lines, &format!("web_shop_a_b_total{{{TILL}}} 1.0"));
+    has(lines, &format!("web_shop_a_b_2_total{{{TILL}}} 2.0"));
+    has(lines, "web_shop_taken: counter");
+    has(lines, "web_shop_taken_2: gauge");
+    has(lines, "web_shop_taken_total_2: gauge");
+    has(lines, "web_shop_taken_count: gauge");
+    assert!(!lines.iter().any(|line| line.starts_with("web_shop_broken{")), "it panicked: there is no number");
+    has(lines, "web_shop_change_count{loop='till',service='web-shop',task='till'} 2.0");
+}
+
 #[test]
 fn metrics_are_what_prometheus_reads() {
     let _watchdog = watchdog();
@@ -82,41 +123,7 @@ fn metrics_are_what_prometheus_reads() {
     let lines = parsed("prometheus_client.openmetrics.parser", &got.body);
     let openmetrics = got.body;
 
-    let http = "loop='http',service='web-shop',task='http'";
-    has(&lines, "interloop_http_requests: counter");
-    has(&lines, &format!("interloop_http_requests_total{{{http}}} 3.0"));
-    has(&lines, "interloop_http_responses: counter");
-    let labels = "loop='http',service='web-shop',status='200',task='http'";
-    has(&lines, &format!("interloop_http_responses_total{{{labels}}} 3.0"));
-    has(&lines, "interloop_http_request_duration_seconds: summary seconds");
-    has(&lines, &format!("interloop_http_request_duration_seconds_count{{{http}}} 3.0"));
-    has(&lines, "interloop_http_request_duration_window_seconds: gauge seconds");
-    has(&lines, "interloop_http_received_bytes: counter bytes");
-    has(&lines, &format!("interloop_http_open_connections{{{http}}} 1.0"));
-    has(&lines, "interloop_loop_turns: counter");
-    has(&lines, "interloop_loop_latency_seconds: summary seconds");
-    has(&lines, "interloop_loop_running{kind='thread',loop='till',service='web-shop'} 1.0");
-    has(&lines, "interloop_task_restarts_total{loop='till',service='web-shop',task='till'} 0.0");
-    has(&lines, "interloop_ready{service='web-shop'} 1.0");
-    has(&lines, "web_shop_visitors{service='web-shop'} 2.5");
-    has(&lines, "interloop_warning{name='disk',service='web-shop'} 1.0");
-    has(&lines, r#"interloop_info{export_motto='a\\b "c"\nd',service='web-shop',version='1.2.3'} 1.0"#);
-
-    // The odd ones.
-    let till = "loop='till',service='web-shop',task='till'";
-    has(&lines, "web_shop_orders: counter");
-    has(
-        &lines,
-        "web_shop_orders_total{exported_task='x',loop='till',service='web-shop',task='till',way='by \"mail\"\\n\\\\'} 7.0",
-    );
-    has(&lines, &format!("web_shop_a_b_total{{{till}}} 1.0"));
-    has(&lines, &format!("web_shop_a_b_2_total{{{till}}} 2.0"));
-    has(&lines, "web_shop_taken: counter");
-    has(&lines, "web_shop_taken_2: gauge");
-    has(&lines, "web_shop_taken_total_2: gauge");
-    has(&lines, "web_shop_taken_count: gauge");
-    assert!(!lines.iter().any(|line| line.starts_with("web_shop_broken{")), "it panicked: there is no number");
-    has(&lines, "web_shop_change_count{loop='till',service='web-shop',task='till'} 2.0");
+    is_all_there(&lines);
 
     // The same by Prometheus' own text.
     let kind = "content-type: text/plain; version=0.0.4; charset=utf-8\r\n";
@@ -127,11 +134,11 @@ fn metrics_are_what_prometheus_reads() {
         assert!(got.head.contains(kind), "{}", got.head);
         let lines = parsed("prometheus_client.parser", &got.body);
         has(&lines, "interloop_http_requests: counter");
-        has(&lines, &format!("interloop_http_requests_total{{{http}}} 3.0"));
+        has(&lines, &format!("interloop_http_requests_total{{{HTTP}}} 3.0"));
         has(&lines, "interloop_http_request_duration_seconds: summary");
-        has(&lines, &format!("interloop_http_request_duration_seconds_count{{{http}}} 3.0"));
+        has(&lines, &format!("interloop_http_request_duration_seconds_count{{{HTTP}}} 3.0"));
         has(&lines, r#"interloop_info{export_motto='a\\b "c"\nd',service='web-shop',version='1.2.3'} 1.0"#);
-        has(&lines, &format!("web_shop_a_b_2_total{{{till}}} 2.0"));
+        has(&lines, &format!("web_shop_a_b_2_total{{{TILL}}} 2.0"));
         assert!(!lines.iter().any(|line| line.starts_with("web_shop_broken{")), "it panicked: there is no number");
         for line in [
             "# HELP web_shop_orders_total Orders: \"all\"\\nof them, \\\\ and more\n# TYPE web_shop_orders_total counter\n",

@@ -137,17 +137,17 @@ proptest! {
         for protocol in PROTOCOLS {
             let bytes = message(protocol, &name, sequence, &arguments);
             prop_assume!(bytes.len() < LIMITS.message);
-            let mut skimmer = Skimmer::new(protocol, LIMITS);
+            let mut walker = Walker::new(protocol, LIMITS);
             for split in 1..bytes.len() {
-                prop_assert_eq!(skimmer.skim(&bytes[..split]), Skimmed::More, "{:?} at {}", protocol, split);
+                prop_assert_eq!(walker.walk(&bytes[..split]), Walked::More, "{:?} at {}", protocol, split);
             }
-            prop_assert_eq!(skimmer.skim(&bytes), Skimmed::Whole(bytes.len()));
-            let header = skimmer.header().expect("it is whole");
+            prop_assert_eq!(walker.walk(&bytes), Walked::Whole(bytes.len()));
+            let header = walker.header().expect("it is whole");
             prop_assert_eq!((header.kind, header.sequence), (Kind::Call, sequence));
             prop_assert_eq!(&bytes[header.name.clone()], name.as_bytes());
             // The same at one go, and with what follows.
             let longer = [&bytes[..], &rest].concat();
-            prop_assert_eq!(Skimmer::new(protocol, LIMITS).skim(&longer), Skimmed::Whole(bytes.len()));
+            prop_assert_eq!(Walker::new(protocol, LIMITS).walk(&longer), Walked::Whole(bytes.len()));
         }
     }
 
@@ -159,12 +159,12 @@ proptest! {
                 let good = message(protocol, "", 0, &Value::Struct(Vec::new()));
                 let head = head.min(bytes.len()).min(good.len());
                 bytes[..head].copy_from_slice(&good[..head]);
-                let at_one_go = Skimmer::new(protocol, LIMITS).skim(&bytes);
-                let mut skimmer = Skimmer::new(protocol, LIMITS);
-                let mut last = Skimmed::More;
+                let at_one_go = Walker::new(protocol, LIMITS).walk(&bytes);
+                let mut walker = Walker::new(protocol, LIMITS);
+                let mut last = Walked::More;
                 for end in (0..bytes.len()).step_by(pieces).chain([bytes.len()]) {
-                    last = skimmer.skim(&bytes[..end]);
-                    if last != Skimmed::More {
+                    last = walker.walk(&bytes[..end]);
+                    if last != Walked::More {
                         break;
                     }
                 }
@@ -179,7 +179,7 @@ proptest! {
             let mut bytes = message(protocol, "change", 7, &arguments);
             let at = at.index(bytes.len());
             bytes[at] = byte;
-            if let Skimmed::Whole(length) = Skimmer::new(protocol, LIMITS).skim(&bytes) {
+            if let Walked::Whole(length) = Walker::new(protocol, LIMITS).walk(&bytes) {
                 prop_assert!(length <= bytes.len());
             }
         }
@@ -194,34 +194,34 @@ fn headed(protocol: Protocol, rest: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn fault(protocol: Protocol, rest: &[u8]) -> Skimmed {
-    Skimmer::new(protocol, LIMITS).skim(&headed(protocol, rest))
+fn fault(protocol: Protocol, rest: &[u8]) -> Walked {
+    Walker::new(protocol, LIMITS).walk(&headed(protocol, rest))
 }
 
 #[test]
 fn sizes_are_judged_before_what_they_promise_has_come() {
-    let too_large = |what, size| Skimmed::Bad(Fault::TooLarge(what, size));
-    let negative = |what| Skimmed::Bad(Fault::Negative(what));
+    let too_large = |what, size| Walked::Bad(Fault::TooLarge(what, size));
+    let negative = |what| Walked::Bad(Fault::Negative(what));
     // A string of -1, of 2 GiB, of one more than is allowed.
     assert_eq!(fault(Protocol::Binary, b"\x0b\0\x01\xff\xff\xff\xff"), negative("string"));
     assert_eq!(fault(Protocol::Binary, b"\x0b\0\x01\x7f\xff\xff\xff"), too_large("string", 0x7fff_ffff));
     assert_eq!(fault(Protocol::Binary, b"\x0b\0\x01\0\x01\0\x01"), too_large("string", 0x1_0001));
-    assert_eq!(fault(Protocol::Binary, b"\x0b\0\x01\0\x01\0\0"), Skimmed::More);
+    assert_eq!(fault(Protocol::Binary, b"\x0b\0\x01\0\x01\0\0"), Walked::More);
     // 4 GiB - 1, and 2 GiB - 1.
     assert_eq!(fault(Protocol::Compact, b"\x18\xff\xff\xff\xff\x0f"), negative("string"));
     assert_eq!(fault(Protocol::Compact, b"\x18\xff\xff\xff\xff\x07"), too_large("string", 0x7fff_ffff));
     // Lists of structs, each of which may be one byte.
     assert_eq!(fault(Protocol::Binary, b"\x0f\0\x01\x0c\xff\xff\xff\xfe"), negative("container"));
     assert_eq!(fault(Protocol::Binary, b"\x0f\0\x01\x0c\0\0\x10\x01"), too_large("container", 0x1001));
-    assert_eq!(fault(Protocol::Binary, b"\x0f\0\x01\x0c\0\0\x10\0"), Skimmed::More);
+    assert_eq!(fault(Protocol::Binary, b"\x0f\0\x01\x0c\0\0\x10\0"), Walked::More);
     assert_eq!(fault(Protocol::Compact, b"\x19\xfc\xff\xff\xff\xff\x07"), too_large("container", 0x7fff_ffff));
     // Maps.
     assert_eq!(fault(Protocol::Binary, b"\x0d\0\x01\x08\x08\x7f\xff\xff\xff"), too_large("container", 0x7fff_ffff));
     assert_eq!(fault(Protocol::Compact, b"\x1b\xff\xff\xff\xff\x07\x55"), too_large("container", 0x7fff_ffff));
     // The name of the method.
-    let name = Skimmer::new(Protocol::Binary, LIMITS).skim(b"\x80\x01\0\x01\x7f\xff\xff\xff");
+    let name = Walker::new(Protocol::Binary, LIMITS).walk(b"\x80\x01\0\x01\x7f\xff\xff\xff");
     assert_eq!(name, too_large("string", 0x7fff_ffff));
-    let name = Skimmer::new(Protocol::Compact, LIMITS).skim(b"\x82\x21\x01\xff\xff\xff\xff\x0f");
+    let name = Walker::new(Protocol::Compact, LIMITS).walk(b"\x82\x21\x01\xff\xff\xff\xff\x0f");
     assert_eq!(name, negative("string"));
 }
 
@@ -229,44 +229,44 @@ fn sizes_are_judged_before_what_they_promise_has_come() {
 fn what_has_no_room_in_the_message_is_bad_at_once() {
     let limits = Limits { message: 40, ..LIMITS };
     for (rest, what) in [(&b"\x0b\0\x01\0\0\0\x28"[..], "message"), (b"\x0f\0\x01\x0a\0\0\0\x05", "container")] {
-        let skimmed = Skimmer::new(Protocol::Binary, limits).skim(&headed(Protocol::Binary, rest));
-        assert!(matches!(&skimmed, Skimmed::Bad(Fault::TooLarge(of, _)) if *of == what), "{skimmed:?}");
+        let walked = Walker::new(Protocol::Binary, limits).walk(&headed(Protocol::Binary, rest));
+        assert!(matches!(&walked, Walked::Bad(Fault::TooLarge(of, _)) if *of == what), "{walked:?}");
     }
     // What goes on beyond it without any size.
     let bools = headed(Protocol::Binary, &b"\x02\0\x01\x01".repeat(10));
-    assert!(matches!(Skimmer::new(Protocol::Binary, limits).skim(&bools), Skimmed::Bad(Fault::TooLarge("message", _))));
+    assert!(matches!(Walker::new(Protocol::Binary, limits).walk(&bools), Walked::Bad(Fault::TooLarge("message", _))));
 }
 
 #[test]
 fn nesting_ends_where_the_limit_is() {
     for (protocol, open) in [(Protocol::Binary, &b"\x0c\0\x01"[..]), (Protocol::Compact, b"\x1c")] {
-        assert_eq!(fault(protocol, &open.repeat(63)), Skimmed::More);
-        assert_eq!(fault(protocol, &open.repeat(64)), Skimmed::Bad(Fault::Nested));
-        assert_eq!(fault(protocol, &open.repeat(10_000)), Skimmed::Bad(Fault::Nested));
+        assert_eq!(fault(protocol, &open.repeat(63)), Walked::More);
+        assert_eq!(fault(protocol, &open.repeat(64)), Walked::Bad(Fault::Nested));
+        assert_eq!(fault(protocol, &open.repeat(10_000)), Walked::Bad(Fault::Nested));
     }
     // Lists of lists of lists.
     assert_eq!(
         fault(Protocol::Binary, &[b"\x0f\0\x01", &b"\x0f\0\0\0\x01".repeat(64)[..]].concat()),
-        Skimmed::Bad(Fault::Nested)
+        Walked::Bad(Fault::Nested)
     );
-    assert_eq!(fault(Protocol::Compact, &[b"\x19", &b"\x19".repeat(64)[..]].concat()), Skimmed::Bad(Fault::Nested));
+    assert_eq!(fault(Protocol::Compact, &[b"\x19", &b"\x19".repeat(64)[..]].concat()), Walked::Bad(Fault::Nested));
     // The last of bytes, which are skipped at one go: 63 levels and this one, and one more.
     let bytes = |lists: usize| fault(Protocol::Compact, &[b"\x19", &b"\x19".repeat(lists)[..], b"\x13"].concat());
-    assert_eq!((bytes(62), bytes(63)), (Skimmed::More, Skimmed::Bad(Fault::Nested)));
+    assert_eq!((bytes(62), bytes(63)), (Walked::More, Walked::Bad(Fault::Nested)));
 }
 
 #[test]
 fn what_is_no_type_no_version_and_no_number_is_bad() {
-    assert_eq!(fault(Protocol::Binary, b"\x07\0\x01"), Skimmed::Bad(Fault::Type(7)));
-    assert_eq!(fault(Protocol::Binary, b"\x0f\0\x01\x01\0\0\0\x01"), Skimmed::Bad(Fault::Type(1)));
-    assert_eq!(fault(Protocol::Compact, b"\x1e"), Skimmed::Bad(Fault::Type(14)));
-    assert_eq!(fault(Protocol::Compact, b"\x15\xff\xff\xff\xff\xff\x01"), Skimmed::Bad(Fault::Varint));
-    assert_eq!(fault(Protocol::Compact, &[b"\x16", &b"\xff".repeat(10)[..]].concat()), Skimmed::Bad(Fault::Varint));
-    let skim = |protocol, bytes: &[u8]| Skimmer::new(protocol, LIMITS).skim(bytes);
-    assert_eq!(skim(Protocol::Binary, b"\x80\x02"), Skimmed::Bad(Fault::Version));
-    assert_eq!(skim(Protocol::Compact, b"\x82\x22"), Skimmed::Bad(Fault::Version));
-    assert_eq!(skim(Protocol::Binary, b"\x80\x01\0\x05"), Skimmed::Bad(Fault::MessageType(5)));
-    assert_eq!(skim(Protocol::Compact, b"\x82\x01"), Skimmed::Bad(Fault::MessageType(0)));
+    assert_eq!(fault(Protocol::Binary, b"\x07\0\x01"), Walked::Bad(Fault::Type(7)));
+    assert_eq!(fault(Protocol::Binary, b"\x0f\0\x01\x01\0\0\0\x01"), Walked::Bad(Fault::Type(1)));
+    assert_eq!(fault(Protocol::Compact, b"\x1e"), Walked::Bad(Fault::Type(14)));
+    assert_eq!(fault(Protocol::Compact, b"\x15\xff\xff\xff\xff\xff\x01"), Walked::Bad(Fault::Varint));
+    assert_eq!(fault(Protocol::Compact, &[b"\x16", &b"\xff".repeat(10)[..]].concat()), Walked::Bad(Fault::Varint));
+    let walk = |protocol, bytes: &[u8]| Walker::new(protocol, LIMITS).walk(bytes);
+    assert_eq!(walk(Protocol::Binary, b"\x80\x02"), Walked::Bad(Fault::Version));
+    assert_eq!(walk(Protocol::Compact, b"\x82\x22"), Walked::Bad(Fault::Version));
+    assert_eq!(walk(Protocol::Binary, b"\x80\x01\0\x05"), Walked::Bad(Fault::MessageType(5)));
+    assert_eq!(walk(Protocol::Compact, b"\x82\x01"), Walked::Bad(Fault::MessageType(0)));
 }
 
 #[test]
@@ -274,9 +274,9 @@ fn a_message_that_comes_byte_by_byte_is_looked_at_once() {
     // Else this would be 10^10 steps.
     let list = Value::List(Value::I32(300).into(), 4000);
     let bytes = message(Protocol::Compact, "m", 1, &Value::Struct((0..20).map(|_| (1, list.clone())).collect()));
-    let mut skimmer = Skimmer::new(Protocol::Compact, LIMITS);
+    let mut walker = Walker::new(Protocol::Compact, LIMITS);
     for split in 1..bytes.len() {
-        assert_eq!(skimmer.skim(&bytes[..split]), Skimmed::More);
+        assert_eq!(walker.walk(&bytes[..split]), Walked::More);
     }
-    assert_eq!(skimmer.skim(&bytes), Skimmed::Whole(bytes.len()));
+    assert_eq!(walker.walk(&bytes), Walked::Whole(bytes.len()));
 }

@@ -35,7 +35,7 @@ pub(crate) struct Home {
 }
 
 /// The user's service on one connection.
-pub(crate) struct Hosted<S> {
+pub(crate) struct Handling<S> {
     pub(crate) service: S,
     pub(crate) activity: Arc<Activity>,
     /// Where hyper puts the streams of HTTP/2.
@@ -45,7 +45,7 @@ pub(crate) struct Hosted<S> {
     pub(crate) after: Inbox,
 }
 
-impl<S, B> hyper::service::Service<Request<Incoming>> for Hosted<S>
+impl<S, B> hyper::service::Service<Request<Incoming>> for Handling<S>
 where
     S: Service<Request<Body>, Response = Response<B>> + Clone,
     S::Error: Into<BoxError>,
@@ -62,7 +62,7 @@ where
         let span = Span::of_request(&server.target, request.method(), request.uri().path());
         let open = self.activity.begin(request.version(), span);
         let has_body = !http_body::Body::is_end_stream(request.body());
-        self.activity.rest.begin(has_body && request.headers().contains_key(header::EXPECT));
+        self.activity.unread.begin(has_body && request.headers().contains_key(header::EXPECT));
         if request.version() <= Version::HTTP_10 || says_close(request.headers()) {
             self.activity.set_closes();
         }
@@ -150,7 +150,7 @@ where
         };
         let open = &response.body().open;
         // hyper says so too, once the connection has heard of the stop. But who is told beforehand need not send a request that may get lost.
-        let is_last = server.draining.is_requested() || server.shutdown.is_requested() || open.rest.is_too_much();
+        let is_last = server.draining.is_requested() || server.shutdown.is_requested() || open.unread.is_too_much();
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             open.give_away();
         } else if is_last && open.is_sequential() {

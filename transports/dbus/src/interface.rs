@@ -27,7 +27,7 @@ pub(crate) struct CallCounts {
     pub(crate) panics: Counter,
     pub(crate) refused: Counter,
     pub(crate) target: Arc<str>,
-    pub(crate) seats: Arc<Seats>,
+    pub(crate) permits: Arc<CallPermits>,
 }
 
 impl CallCounts {
@@ -37,14 +37,14 @@ impl CallCounts {
         fdo::Error::Failed("the handler panicked".to_owned())
     }
 
-    /// Has an answer, if there is a seat for the caller, and if it doesn't panic.
+    /// Has an answer, if there is a permit for the caller, and if it doesn't panic.
     async fn guard<T, E: From<fdo::Error>>(
         &self,
         header: Option<&Header<'_>>,
         answer: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         let caller = header.and_then(|header| header.sender()).map_or("", |sender| sender.as_str());
-        let Some(_seat) = self.seats.take(caller) else {
+        let Some(_permit) = self.permits.take(caller) else {
             self.refused.add(1);
             return Err(fdo::Error::LimitsExceeded("too many calls are being answered".to_owned()).into());
         };
@@ -57,7 +57,7 @@ impl CallCounts {
 
 /// Room for calls that are being answered. No caller gets more than a quarter of it, so that one alone can't keep the others out.
 #[derive(Debug)]
-pub(crate) struct Seats {
+pub(crate) struct CallPermits {
     room: usize,
     taken: Mutex<Taken>,
 }
@@ -68,7 +68,7 @@ struct Taken {
     by: HashMap<Arc<str>, usize>,
 }
 
-impl Seats {
+impl CallPermits {
     pub(crate) fn new(room: usize) -> Arc<Self> {
         Arc::new(Self { room, taken: Mutex::default() })
     }
@@ -77,7 +77,7 @@ impl Seats {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, caller: &str) -> Option<Seat<'_>> {
+    fn take(&self, caller: &str) -> Option<CallPermit<'_>> {
         let mut taken = self.taken();
         let known = taken.by.get_key_value(caller).map(|(caller, own)| (caller.clone(), *own));
         let (caller, own) = known.unwrap_or_else(|| (caller.into(), 0));
@@ -86,18 +86,18 @@ impl Seats {
         }
         taken.all += 1;
         taken.by.insert(caller.clone(), own + 1);
-        Some(Seat { seats: self, caller })
+        Some(CallPermit { permits: self, caller })
     }
 }
 
-struct Seat<'a> {
-    seats: &'a Seats,
+struct CallPermit<'a> {
+    permits: &'a CallPermits,
     caller: Arc<str>,
 }
 
-impl Drop for Seat<'_> {
+impl Drop for CallPermit<'_> {
     fn drop(&mut self) {
-        let mut taken = self.seats.taken();
+        let mut taken = self.permits.taken();
         taken.all -= 1;
         if let Some(own) = taken.by.get_mut(&self.caller) {
             *own -= 1;
@@ -284,19 +284,19 @@ impl<I: Interface> Interface for Guarded<I> {
 
 #[cfg(test)]
 mod tests {
-    use super::Seats;
+    use super::CallPermits;
 
     #[test]
     fn no_caller_gets_more_than_a_quarter_of_the_room_and_all_together_not_more_than_there_is() {
-        let seats = Seats::new(8);
-        let first = [seats.take("a"), seats.take("a")];
-        assert!(first.iter().all(Option::is_some) && seats.take("a").is_none());
-        let others = ["b", "b", "c", "c", "d", "d"].map(|caller| seats.take(caller));
-        assert!(others.iter().all(Option::is_some) && seats.take("e").is_none());
+        let permits = CallPermits::new(8);
+        let first = [permits.take("a"), permits.take("a")];
+        assert!(first.iter().all(Option::is_some) && permits.take("a").is_none());
+        let others = ["b", "b", "c", "c", "d", "d"].map(|caller| permits.take(caller));
+        assert!(others.iter().all(Option::is_some) && permits.take("e").is_none());
         drop(first);
-        assert!(seats.take("a").is_some() && seats.take("e").is_some());
+        assert!(permits.take("a").is_some() && permits.take("e").is_some());
         drop(others);
-        assert!(seats.taken().by.is_empty() && seats.taken().all == 0);
-        assert!(Seats::new(1).take("a").is_some(), "a small room has a seat too");
+        assert!(permits.taken().by.is_empty() && permits.taken().all == 0);
+        assert!(CallPermits::new(1).take("a").is_some(), "a small room has a permit too");
     }
 }

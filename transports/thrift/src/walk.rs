@@ -64,7 +64,7 @@ pub(crate) struct Header {
 
 /// What can be said of what has come so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Skimmed {
+pub(crate) enum Walked {
     /// A whole message, of so many bytes.
     Whole(usize),
     /// The beginning of one.
@@ -161,7 +161,7 @@ enum Stop {
 
 /// Walks over one message.
 #[derive(Debug)]
-pub(crate) struct Skimmer {
+pub(crate) struct Walker {
     protocol: Protocol,
     limits: Limits,
     /// Up to here all is understood.
@@ -172,7 +172,7 @@ pub(crate) struct Skimmer {
     levels: Vec<Level>,
 }
 
-impl Skimmer {
+impl Walker {
     pub(crate) fn new(protocol: Protocol, limits: Limits) -> Self {
         Self { protocol, limits, at: 0, skip: 0, header: None, levels: Vec::new() }
     }
@@ -183,7 +183,7 @@ impl Skimmer {
     }
 
     /// Goes on, with all that has come of the message so far, and maybe of what follows.
-    pub(crate) fn skim(&mut self, bytes: &[u8]) -> Skimmed {
+    pub(crate) fn walk(&mut self, bytes: &[u8]) -> Walked {
         loop {
             let skipped = self.skip.min(bytes.len() - self.at);
             self.at += skipped;
@@ -191,12 +191,12 @@ impl Skimmer {
             let stopped = if self.skip > 0 { Err(Stop::More) } else { self.step(bytes) };
             match stopped {
                 Ok(false) => {}
-                Ok(true) => return Skimmed::Whole(self.at),
+                Ok(true) => return Walked::Whole(self.at),
                 Err(Stop::More) if bytes.len() >= self.limits.message => {
-                    return Skimmed::Bad(Fault::TooLarge("message", bytes.len() as u64));
+                    return Walked::Bad(Fault::TooLarge("message", bytes.len() as u64));
                 }
-                Err(Stop::More) => return Skimmed::More,
-                Err(Stop::Bad(fault)) => return Skimmed::Bad(fault),
+                Err(Stop::More) => return Walked::More,
+                Err(Stop::Bad(fault)) => return Walked::Bad(fault),
             }
         }
     }

@@ -28,7 +28,7 @@ use rustix::{
 };
 
 /// A connection whose futures this thread waits for.
-pub(crate) struct Line {
+pub(crate) struct BlockingSocket {
     socket: Socket,
     reads: AtomicBool,
     writes: AtomicBool,
@@ -56,7 +56,7 @@ impl Deadline {
     }
 }
 
-impl Line {
+impl BlockingSocket {
     pub(crate) fn connect(address: &Address, deadline: Deadline) -> io::Result<Arc<Self>> {
         let socket = match address {
             Address::Tcp(address) => {
@@ -129,9 +129,9 @@ impl AsFd for Socket {
 }
 
 /// The connection, for those futures.
-pub(crate) struct Parked(pub(crate) Arc<Line>);
+pub(crate) struct BlockingStream(pub(crate) Arc<BlockingSocket>);
 
-impl Parked {
+impl BlockingStream {
     fn attempt(&self, waits: &AtomicBool, mut once: impl FnMut() -> io::Result<usize>) -> Poll<io::Result<usize>> {
         loop {
             match once() {
@@ -146,7 +146,7 @@ impl Parked {
     }
 }
 
-impl AsyncRead for Parked {
+impl AsyncRead for BlockingStream {
     fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         self.attempt(&self.0.reads, || match &self.0.socket {
             Socket::Tcp(stream) => (&mut &*stream).read(buf),
@@ -155,7 +155,7 @@ impl AsyncRead for Parked {
     }
 }
 
-impl AsyncWrite for Parked {
+impl AsyncWrite for BlockingStream {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.attempt(&self.0.writes, || match &self.0.socket {
             Socket::Tcp(stream) => (&mut &*stream).write(buf),

@@ -24,14 +24,14 @@ const SOME: u8 = 1;
 const TOO_MUCH: u8 = 2;
 
 /// Of the request that is open, or was the last one.
-pub(crate) struct Rest {
+pub(crate) struct Unread {
     inbox: Inbox,
     left: Arc<AtomicU8>,
     /// The client sends the body once it is told to, or never.
     expects: AtomicBool,
 }
 
-impl Rest {
+impl Unread {
     /// The inbox is the connection's.
     pub(crate) fn new(inbox: Inbox) -> Self {
         Self { inbox, left: Arc::default(), expects: AtomicBool::new(false) }

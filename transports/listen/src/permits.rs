@@ -9,9 +9,9 @@ use interloop::Gauge;
 
 use crate::Spare;
 
-/// Counts the open connections of a server. One future waits: the server's own, for a free seat, or for all to be free.
+/// Counts the open connections of a server. One future waits: the server's own, for a free permit, or for all to be free.
 #[derive(Debug)]
-pub struct Seats {
+pub struct Permits {
     most: usize,
     room: Arc<Room>,
 }
@@ -24,26 +24,26 @@ struct Room {
 
 #[derive(Debug, Default)]
 struct Taken {
-    seats: usize,
+    permits: usize,
     waker: Option<Waker>,
 }
 
-impl Seats {
+impl Permits {
     /// At most so many at once. The gauge shows how many there are.
     pub fn new(most: usize, open: Gauge) -> Self {
         Self { most, room: Arc::new(Room { open, inner: Mutex::default() }) }
     }
 
-    /// A seat, whether one is free or not.
-    pub fn take(&self) -> Seat {
+    /// A permit, whether one is free or not.
+    pub fn take(&self) -> Permit {
         self.room.open.add(1.0);
-        self.room.lock().seats += 1;
-        Seat { room: self.room.clone(), spare: None }
+        self.room.lock().permits += 1;
+        Permit { room: self.room.clone(), spare: None }
     }
 
     /// Whether there is one more.
     pub fn are_free(&self) -> bool {
-        self.room.lock().seats < self.most
+        self.room.lock().permits < self.most
     }
 
     /// Ready when there is one more.
@@ -58,7 +58,7 @@ impl Seats {
 
     fn poll_below(&self, limit: usize, poller: &Poller<'_>) -> Poll<()> {
         let mut taken = self.room.lock();
-        if taken.seats < limit {
+        if taken.permits < limit {
             taken.waker = None;
             return Poll::Ready(());
         }
@@ -75,12 +75,12 @@ impl Room {
 
 /// An open connection's, for as long as its socket is open.
 #[derive(Debug)]
-pub struct Seat {
+pub struct Permit {
     room: Arc<Room>,
     spare: Option<Spare>,
 }
 
-impl Seat {
+impl Permit {
     /// Its connection has the spare descriptor, which is kept back again after it.
     #[must_use]
     pub fn with(mut self, spare: Option<Spare>) -> Self {
@@ -89,13 +89,13 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.spare.iter().for_each(Spare::restore);
         self.room.open.sub(1.0);
         let waker = {
             let mut taken = self.room.lock();
-            taken.seats -= 1;
+            taken.permits -= 1;
             taken.waker.take()
         };
         if let Some(waker) = waker {
