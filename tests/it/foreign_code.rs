@@ -742,7 +742,8 @@ fn the_log_names_a_gauge_that_fails_as_its_task_s_or_the_service_s() {
             "till",
             task_fn::<Thread>(async |cx| {
                 cx.gauge_from("asked", || panic!("out of order"));
-                Ok(cx.until_shutdown().await)
+                cx.until_shutdown().await;
+                Ok(())
             }),
         );
         let running = up(service);
