@@ -313,8 +313,9 @@ fn an_error_of_a_program_that_the_task_ran_by_itself_can_say_so() {
         ];
         for (error, code) in cases {
             let mut service = Service::new("test");
-            let backup = task_fn::<Thread>(async move |cx| {
-                cx.counter("runs").add(1);
+            let (begins, begun) = mpsc::channel();
+            let backup = task_fn::<Thread>(async move |_| {
+                begins.send(()).unwrap();
                 Err(error())
             });
             service.task("backup", backup);
@@ -328,7 +329,11 @@ fn an_error_of_a_program_that_the_task_ran_by_itself_can_say_so() {
             let mut test = TestService::new(service);
             let _clock = test.fake_clock();
             let test = test.launch();
-            test.wait_until("the backup does not run", || test.counter("backup.runs") == 1);
+            begun.recv().unwrap();
+            if code == 1 {
+                // Nothing doubts it: it is a failure before there is a stop.
+                test.wait_until("the backup has not failed", || test.task_state("backup") == Some(State::Failed));
+            }
             let report = test.stop();
             assert_eq!(report.code, code, "{report}");
         }
