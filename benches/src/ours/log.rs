@@ -27,7 +27,7 @@ pub(super) fn register(suite: &mut Suite) {
         .claim(OURS, FERN, Bound::CostAtMost(1.0))
         .claim(OURS_8, FERN_8, Bound::CostAtMost(1.0));
     suite
-        .compare("log-apart", 2_000, "The same, by one thread that rests for 200 us behind each line: the thread that writes has to be woken for each.")
+        .compare("log-apart", 2_000, "The same, by one thread that rests for 200 us behind each line: the thread that writes looks by itself once a millisecond.")
         .add_fallible(FERN, |n| measure(n, |file| fern("1", n, PAUSE, file)))
         .add_fallible(OURS, |n| measure(n, |file| ours("1", n, Some(PAUSE), file)));
 }
