@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::util::{Latch, Log, SOON, alone, quiet_resident, resident, state_of, up, watched};
+use crate::util::{Latch, Log, SOON, alone, quiet_resident, resident, state_of, up, warnings, watched};
 use interloop::{
     CallError, EventLoop, Mailbox, NoOptions, Reading, Report, Result, Running, Service, ServiceHandle, State,
     TaskHandle, TaskRef, Thread, Turn, task_fn,
@@ -714,29 +714,10 @@ fn a_gauge_that_panics_is_left_out_and_named() {
     });
 }
 
-/// What is logged.
-struct Lines(Mutex<Vec<String>>);
-
-static LINES: Lines = Lines(Mutex::new(Vec::new()));
-
-impl log::Log for Lines {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        let line = format!("{} {}: {}", record.level(), record.target(), record.args());
-        self.0.lock().unwrap().push(line);
-    }
-
-    fn flush(&self) {}
-}
-
 #[test]
 fn the_log_names_a_gauge_that_fails_as_its_task_s_or_the_service_s() {
     alone(|| {
-        log::set_logger(&LINES).unwrap();
-        log::set_max_level(log::LevelFilter::Warn);
+        let lines = warnings();
         let mut service = Service::new("shop");
         service.task(
             "till",
@@ -748,13 +729,13 @@ fn the_log_names_a_gauge_that_fails_as_its_task_s_or_the_service_s() {
         );
         let running = up(service);
         running.meter().gauge_from("of_all", || panic!("out of order"));
-        let logged = |line: &str| LINES.0.lock().unwrap().iter().any(|logged| logged == line);
+        let logged = |line: &str| lines.lock().unwrap().iter().any(|logged| logged == line);
         let said = "it panicked, and is left out: out of order";
         let wanted = [format!("WARN shop.till: gauge asked: {said}"), format!("WARN shop: gauge of_all: {said}")];
         let begun = Instant::now();
         // A backtrace may take its time.
         while !wanted.iter().all(|line| logged(line)) {
-            assert!(begun.elapsed() < SOON, "{:?}", LINES.0.lock().unwrap());
+            assert!(begun.elapsed() < SOON, "{:?}", lines.lock().unwrap());
             let _ = running.counters().all();
         }
         assert_eq!(running.stop().code, 0);

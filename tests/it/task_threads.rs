@@ -1,13 +1,8 @@
 //! Threads that belong to a task.
 
-use std::{
-    io,
-    sync::{Mutex, mpsc},
-    thread,
-    time::Duration,
-};
+use std::{io, sync::mpsc, thread, time::Duration};
 
-use crate::util::{Latch, Log, SOON, alone, quiet_resident, state_of, up, watched};
+use crate::util::{Latch, Log, SOON, alone, quiet_resident, state_of, up, warnings, watched};
 use interloop::{CallError, Error, Service, State, Thread, task_fn};
 
 #[test]
@@ -155,29 +150,10 @@ fn a_thread_that_does_not_end_is_left_behind_by_name_and_its_loop_is_not() {
     });
 }
 
-/// What is logged.
-struct Lines(Mutex<Vec<String>>);
-
-static LINES: Lines = Lines(Mutex::new(Vec::new()));
-
-impl log::Log for Lines {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        let line = format!("{} {}: {}", record.level(), record.target(), record.args());
-        self.0.lock().unwrap().push(line);
-    }
-
-    fn flush(&self) {}
-}
-
 #[test]
 fn the_log_names_a_thread_that_panicked_and_one_that_is_left_behind() {
     alone(|| {
-        log::set_logger(&LINES).unwrap();
-        log::set_max_level(log::LevelFilter::Warn);
+        let lines = warnings();
         let mut service = Service::new("test");
         let stay = Latch::default();
         let stays = stay.clone();
@@ -191,7 +167,7 @@ fn the_log_names_a_thread_that_panicked_and_one_that_is_left_behind() {
         let report = service.start().unwrap().join();
         assert_eq!(report.code, 0, "{report}");
         stay.open();
-        let lines = LINES.0.lock().unwrap().clone();
+        let lines = lines.lock().unwrap().clone();
         let expected = [
             "ERROR test.sums: thread sums-adds panicked: a bad sum",
             "WARN test.sums: thread sums-stays has not ended within 500 ms of its task: it is left behind",

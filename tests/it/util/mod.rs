@@ -384,3 +384,24 @@ impl EventLoop for Mortal {
 fn mailbox_is_empty<L: EventLoop>(mailbox: &Mailbox<L>) -> bool {
     format!("{mailbox:?}").contains("depth: 0")
 }
+
+/// What is logged, from level warn on. The logger is the process's: for tests that are [alone].
+pub fn warnings() -> &'static Mutex<Vec<String>> {
+    struct Lines(Mutex<Vec<String>>);
+    impl log::Log for Lines {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn log(&self, record: &log::Record<'_>) {
+            let line = format!("{} {}: {}", record.level(), record.target(), record.args());
+            self.0.lock().unwrap().push(line);
+        }
+
+        fn flush(&self) {}
+    }
+    static LINES: Lines = Lines(Mutex::new(Vec::new()));
+    log::set_logger(&LINES).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
+    &LINES.0
+}
