@@ -288,34 +288,48 @@ pub(super) async fn run<L: Timers, O: Args + 'static, T: Clone + Send + 'static>
         if ticks.is_slow(took) {
             figures.slow.add(1);
         }
-        match ended {
-            Ok(Ok(output)) => {
-                figures.iterations.add(1);
-                asked.into_iter().for_each(|promise| promise.fulfil(Ok(output.clone())));
-            }
-            Ok(Err(error)) => {
-                if let Some(later) = TryLater::of(&error) {
-                    figures.try_later.add(1);
-                    log::debug!(target: cx.target(), "{later}");
-                    retry = Some(cx.now().checked_add(later.after));
-                    tell(asked, &RunError::TryLater(later));
-                    continue;
-                }
-                tell(asked, &RunError::Failed(error.to_string().into()));
-                if on_error == OnError::Fail {
-                    return Err(error);
-                }
-                figures.failures.add(1);
-                log::warn!(target: cx.target(), "failed, and goes on: {error}");
-            }
-            Err(panic) => {
-                let all = asked.into_iter();
-                all.for_each(|promise| promise.fail(crate::CallError::Panicked(panic.clone())));
-                // The hook has been called where it happened.
-                resume_unwind(Box::new(panic));
-            }
+        if let Some(pause) = conclude(cx, &figures, on_error, ended, asked)? {
+            retry = Some(cx.now().checked_add(pause));
         }
     }
+}
+
+/// Counts how a run has ended, and tells those who have asked for it. After how long it is to be tried again, if it is; an error is the task's.
+fn conclude<L: Timers, O: Args + 'static, T: Clone + Send + 'static>(
+    cx: &Context<L, RunnerOptions<O>>,
+    figures: &Figures,
+    on_error: OnError,
+    ended: std::result::Result<Result<T>, String>,
+    asked: Vec<Promise<Ran<T>>>,
+) -> Result<Option<Duration>> {
+    match ended {
+        Ok(Ok(output)) => {
+            figures.iterations.add(1);
+            asked.into_iter().for_each(|promise| promise.fulfil(Ok(output.clone())));
+        }
+        Ok(Err(error)) => {
+            if let Some(later) = TryLater::of(&error) {
+                figures.try_later.add(1);
+                log::debug!(target: cx.target(), "{later}");
+                let pause = later.after;
+                tell(asked, &RunError::TryLater(later));
+                return Ok(Some(pause));
+            }
+            tell(asked, &RunError::Failed(error.to_string().into()));
+            if on_error == OnError::Fail {
+                return Err(error);
+            }
+            figures.failures.add(1);
+            log::warn!(target: cx.target(), "failed, and goes on: {error}");
+        }
+        Err(panic) => {
+            let all = asked.into_iter();
+            all.for_each(|promise| promise.fail(crate::CallError::Panicked(panic.clone())));
+            // The hook has been called where it happened.
+            resume_unwind(Box::new(panic));
+        }
+    }
+    Ok(None)
 }
 
 /// What the runner waits for.
