@@ -29,7 +29,7 @@ class Crate:
         self.paths = []  # file, line and module of each, as written, and from the crate's root on
         self.read((), self.src / "lib.rs")
         heads = {module[0]: file.read_text() for module, file in self.files.items() if len(module) == 1}
-        lines = {name: re.findall(r"^//! May use: (.*)\.$", head, re.M) for name, head in heads.items()}
+        lines = {name: re.findall(r"^//!? May use: (.*)\.$", head, re.M) for name, head in heads.items()}
         self.may_use = {name: {*line[0].split(", ")} - {"nothing of ours"} for name, line in lines.items() if line}
         self.rooms = {folder.name for folder in self.src.iterdir() if folder.is_dir()} | set(self.may_use)
 
@@ -47,6 +47,7 @@ class Crate:
                     self.read(here + (after,), found)
                 scopes, at = scopes + [here + (after,)] * (third == "{"), at + 2
             elif word == "use" and after != "<":
+                self.is_face = words[at - 2][0] == "pub" and len(here) == 1
                 at = self.use(file, here, words, at, ())
             elif word in {"{", "}"}:
                 scopes = scopes + [here] if word == "{" else scopes[:-1]
@@ -70,7 +71,8 @@ class Crate:
             if word != "::" and words[at][0] != "::":
                 target = absolute(here, path)
                 name, at = (words[at + 1][0], at + 2) if words[at][0] == "as" else ((target or path)[-1], at)
-                self.paths.append((file, line, here, path, target))
+                if not self.is_face:
+                    self.paths.append((file, line, here, path, target))
                 self.imports[here, name].add(target)
         return at
 

@@ -1,10 +1,15 @@
-//! Counters, gauges, samples, exported values, warnings: what tasks and services say of themselves, and how all of it is read.
+//! Counters, gauges, histograms, exported values and warnings: what tasks and services measure, and how it is read.
 //!
-//! A [`Registry`] has what one task, or the service, keeps, through all incarnations. A [`Meter`] writes into it, [`Counters`](crate::Counters) reads those of all.
-//!
-//! Adding locks nothing and allocates nothing: see `counter`. A set of samples has a lock, so that what is read belongs together.
-//!
-//! May use: kit, words.
+//! A [`Meter`] writes: [`Context::meter`](crate::Context::meter) gives a task its own. [`Counters`] reads those of all tasks:
+//! [`ServiceHandle::counters`](crate::ServiceHandle::counters). Values last through all incarnations of a task.
+//! [`docs/counters.md`](https://docs.rs/crate/interloop/latest/source/docs/counters.md) has names, kinds and formats.
+
+// A `Registry` has what one task, or the service, keeps. Adding takes no lock and allocates nothing: see `counter`. A
+// histogram has a lock, so that one reading is consistent.
+//
+// Here belongs what is written; what reads the values of all tasks is in `control`.
+//
+// May use: kit, words.
 
 mod asked;
 mod asking;
@@ -27,4 +32,7 @@ pub(crate) use self::{
     asking::{Asker, MeterOf, RegistryReadings},
     registry::Registry,
 };
-pub use self::{counter::Counter, gauge::Gauge, meter::Meter, registry::Warning};
+pub use self::{counter::Counter, gauge::Gauge, meter::Meter, reading::Reading, registry::Warning};
+#[cfg(feature = "metrics")]
+pub use crate::control::counters::PatternError;
+pub use crate::control::{counters::Counters, measurement::Measurement};

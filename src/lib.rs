@@ -100,20 +100,20 @@
 
 // The rooms, from the ground up: kit, words, logging, reactor, counters, lifecycle, options, channel, control, event_loop, net, task, service; and above all
 // of them tasks and testing. A room uses rooms before it in this list, never after it; its head says which.
-mod channel;
+pub mod channel;
 mod control;
-mod counters;
-mod event_loop;
+pub mod counters;
+pub mod event_loop;
 mod kit;
 mod lifecycle;
 #[cfg(feature = "logging")]
 mod logging;
 #[cfg(feature = "net")]
 pub mod net;
-mod options;
+pub mod options;
 mod reactor;
-mod service;
-mod task;
+pub mod service;
+pub mod task;
 pub mod tasks;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -142,60 +142,22 @@ struct TracingPage;
 struct WritingATaskPage;
 
 pub use crate::{
-    channel::{
-        local::{LocalFuture, SendFuture},
-        promise::{Cancelled, Promise, promise},
-        remote::{PostError, Remote},
-        reply::{CancelOnDrop, Reply},
-        slot::Slot,
-    },
-    control::{
-        counters::Counters,
-        handle::{ServiceHandle, UnknownName},
-        measurement::Measurement,
-        options::Options,
-        report::{LeftBehind, Report, StuckLoop},
-        status::{LoopStatus, Phase, Status, TaskStatus},
-        task_handle::{Offer, TaskHandle, TaskRef},
-        watch::Watch,
-    },
-    counters::{Counter, Gauge, Meter, Warning, reading::Reading},
+    channel::{remote::Remote, reply::Reply, slot::Slot},
+    control::{handle::ServiceHandle, report::Report, status::Status},
     event_loop::{
-        contract::{EventLoop, NoOptions, Timers},
-        foreign::{Foreign, ForeignHandle},
-        mailbox::{Mailbox, Turn},
-        thread::{Thread, ThreadNative},
+        contract::{EventLoop, NoOptions},
+        thread::Thread,
     },
-    kit::panics::panic_message,
-    options::{
-        Applied, OnReload, OptionChange, OptionChanges, OptionError, OptionKind, OptionValue, Origin, Reloaded, Secret,
-        duration,
-    },
-    reactor::timers::{TimerQueue, TimerSleep},
-    service::{
-        builder::Service,
-        loop_set::LoopSet,
-        running::{Running, StartError},
-        settings::{LoopSettings, TaskSettings},
-    },
+    service::{builder::Service, running::Running},
     task::{
-        context::{Context, Elapsed, Interval},
-        program_end::ProgramEnd,
-        service_clock::{Busy, ServiceClock},
+        context::Context,
         task_trait::{Task, task_fn},
-        thread::TaskThread,
     },
     words::{
         call_error::CallError,
         error::{Error, Result},
         restart::RestartPolicy,
-        shutdown::{Requested, Shutdown},
-        state::{Cause, Reason, State, Transition},
-        suspect::TooLate,
+        shutdown::Shutdown,
+        state::{Cause, Reason, State},
     },
-};
-#[cfg(feature = "metrics")]
-pub use crate::{
-    control::counters::PatternError,
-    counters::{Samples, SamplesReading, WindowReading},
 };

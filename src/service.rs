@@ -1,8 +1,14 @@
-//! The service: what is put together in `main`, prepared, run by its supervisor, and, if it runs as the process, what it does with that.
+//! What a service tells of itself, and how its tasks and loops are set up, beside [`Service`](crate::Service) and
+//! [`ServiceHandle`](crate::ServiceHandle).
 //!
-//! Here belongs what decides, and what touches the process: signals, the panic hook, threads. No task is written against it but to be added.
-//!
-//! May use: kit, words, logging, lifecycle, options, channel, control, event_loop, task.
+//! [`TaskSettings`] and [`LoopSettings`] come from the methods of `Service` that add a task or a loop. [`Phase`],
+//! [`TaskStatus`] and [`LoopStatus`] are parts of a [`Status`](crate::Status); a [`Watch`] brings each [`Transition`];
+//! [`StuckLoop`] and [`LeftBehind`] are parts of a [`Report`](crate::Report).
+
+// Here belongs what decides, and what touches the process: signals, the panic hook, threads. The rooms above it only add
+// tasks.
+//
+// May use: kit, words, logging, lifecycle, options, channel, control, event_loop, task.
 
 pub(crate) mod builder;
 mod choice;
@@ -17,3 +23,18 @@ pub(crate) mod settings;
 mod sigchld;
 mod signals;
 pub(crate) mod supervisor;
+
+pub use self::{
+    loop_set::LoopSet,
+    running::StartError,
+    settings::{LoopSettings, TaskSettings},
+};
+pub use crate::{
+    control::{
+        handle::UnknownName,
+        report::{LeftBehind, StuckLoop},
+        status::{LoopStatus, Phase, TaskStatus},
+        watch::Watch,
+    },
+    words::state::Transition,
+};

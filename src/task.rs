@@ -1,8 +1,14 @@
-//! A task: what users write, what it sees, and one run of it.
+//! What tasks use beside [`Context`](crate::Context): handles that they offer, threads of their own, the service's clock.
 //!
-//! Here belongs what happens on a task's loop between its start and its end. When it is started, stopped or started anew is none of its business.
-//!
-//! May use: kit, words, reactor, counters, lifecycle, options, channel, control, event_loop, net.
+//! A task that others control [offers](crate::Task::offer) a [`TaskHandle`]. [`Context::thread`](crate::Context::thread) makes
+//! a [`TaskThread`]; [`Context::clock`](crate::Context::clock) gives the [`ServiceClock`], which tests can move, and
+//! [`Context::busy`](crate::Context::busy) tells it of work in flight. A [`ProgramEnd`] tells the service how a child process
+//! ended.
+
+// Here belongs what happens on a task's loop between its start and its end. The service decides when a task is started,
+// stopped and restarted.
+//
+// May use: kit, words, reactor, counters, lifecycle, options, channel, control, event_loop, net.
 
 pub(crate) mod context;
 pub(crate) mod erased;
@@ -11,3 +17,15 @@ pub(crate) mod program_end;
 pub(crate) mod service_clock;
 pub(crate) mod task_trait;
 pub(crate) mod thread;
+
+pub use self::{
+    context::{Elapsed, Interval},
+    program_end::ProgramEnd,
+    service_clock::{Busy, ServiceClock},
+    thread::TaskThread,
+};
+pub use crate::{
+    control::task_handle::{Offer, TaskHandle, TaskRef},
+    kit::panics::panic_message,
+    words::{shutdown::Requested, suspect::TooLate},
+};

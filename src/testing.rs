@@ -66,7 +66,7 @@
 //!
 //! After each step the clock waits until the service rests, by a count of all that is to be done: jobs on their way in mailboxes, tasks and
 //! children that were woken and not polled yet, or are polled, work on the threads of [`Workers`](crate::tasks::Workers), periodic tasks and queues,
-//! [threads of tasks](crate::Context::thread) until they end, but for what they do [idly](crate::TaskThread::idle), [work in
+//! [threads of tasks](crate::Context::thread) until they end, but for what they do [idly](crate::task::TaskThread::idle), [work in
 //! flight](crate::Context::busy), messages to the supervisor, loops that start or end. Each is counted before its cause is through; so the count is zero only when nothing is left to be done, on no
 //! thread, and it is seen at once, without a pause. What came of a step is then there to be asserted on.
 //!

@@ -25,7 +25,7 @@ use crate::{
 ///
 /// ```
 /// use std::{thread, time::Duration};
-/// use interloop::{CallError, promise};
+/// use interloop::{CallError, channel::promise};
 ///
 /// let (sum, reply) = promise();
 /// thread::spawn(move || sum.fulfil(1 + 2));
@@ -69,7 +69,7 @@ impl<R> Promise<R> {
     /// was [cancelled](Reply::cancel) counts as read. It is called on the thread that drops the reply, or on this one; its panic is logged.
     ///
     /// ```
-    /// use interloop::{CallError, promise};
+    /// use interloop::{CallError, channel::promise};
     /// use std::sync::mpsc;
     ///
     /// let (job, reply) = promise::<()>();
@@ -100,7 +100,7 @@ impl<R> Promise<R> {
         self.0.begin();
     }
 
-    /// Whether somebody asked that it stop, by [`Reply::cancel`] or [`CancelOnDrop`](crate::CancelOnDrop). An answer is of no use then, and does no harm.
+    /// Whether somebody asked that it stop, by [`Reply::cancel`] or [`CancelOnDrop`](crate::channel::CancelOnDrop). An answer is of no use then, and does no harm.
     pub fn is_cancelled(&self) -> bool {
         self.0.is_cancelled()
     }
@@ -159,7 +159,7 @@ impl<T: 'static> Remote<T> {
     ///
     /// ```
     /// use std::{cell::RefCell, time::Duration};
-    /// use interloop::{Promise, Service, Slot, Thread, task_fn};
+    /// use interloop::{Service, Slot, Thread, channel::Promise, task_fn};
     ///
     /// # fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     /// // Those who wait for the door to be opened.
@@ -200,7 +200,7 @@ impl<T: 'static> Remote<T> {
     }
 
     /// Blocks this thread until the future is ready, whose output comes from the value's loop: what [`Reply::wait`] is for replies. For the blocking form of
-    /// an async method of a [handle](crate::TaskHandle).
+    /// an async method of a [handle](crate::task::TaskHandle).
     ///
     /// # Errors
     ///

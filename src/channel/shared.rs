@@ -19,7 +19,7 @@ use super::{
     waiting::{Heartbeat, Waiting, WaitingList},
 };
 #[cfg(feature = "metrics")]
-use crate::Samples;
+use crate::counters::Samples;
 use crate::{
     kit::{
         clock::{Clock, clock},

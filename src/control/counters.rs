@@ -81,7 +81,7 @@ impl Counters {
     /// # let service = Service::new("shop");
     /// let of_http = service.handle().counters().matching(r"^http\.")?;
     /// # drop(of_http);
-    /// # Ok::<(), interloop::PatternError>(())
+    /// # Ok::<(), interloop::counters::PatternError>(())
     /// ```
     ///
     /// # Errors

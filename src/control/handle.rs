@@ -9,10 +9,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{events::Events, status_board::StatusBoard};
+use super::{
+    counters::Counters,
+    events::Events,
+    status::Phase,
+    status_board::StatusBoard,
+    task_handle::{Offer, TaskHandle},
+    watch::Watch,
+};
 use crate::{
-    Counters, Meter, Offer, Phase, Reason, Remote, Reply, Report, Shutdown, State, Status, TaskHandle, Warning, Watch,
+    Reason, Remote, Reply, Report, Shutdown, State, Status,
     channel::{address::Address, job::Job},
+    counters::{Meter, Warning},
     kit::{
         block,
         clock::Clock,
@@ -253,7 +261,7 @@ impl ServiceHandle {
         Ok(self.0.board.task_rows(|rows| rows[id].info.registry().bound()))
     }
 
-    /// The handle that a task [offers](crate::TaskSettings::offers), by the task's name and the handle's type.
+    /// The handle that a task [offers](crate::service::TaskSettings::offers), by the task's name and the handle's type.
     ///
     /// # Errors
     ///

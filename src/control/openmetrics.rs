@@ -43,7 +43,7 @@ impl Counters {
     /// All of them, the exported values and the warnings, as the text format of OpenMetrics, which Prometheus and others read:
     /// `application/openmetrics-text; version=1.0.0; charset=utf-8`.
     ///
-    /// What the core counts is named `interloop_..`; what tasks count begins with the service's name, unless they [say otherwise](crate::Meter::namespace).
+    /// What the core counts is named `interloop_..`; what tasks count begins with the service's name, unless they [say otherwise](crate::counters::Meter::namespace).
     /// Labels say `service`, `task`, `loop`. Samples are a summary, with the percentiles of their shortest window, and a gauge for each figure of each window.
     pub fn openmetrics(&self) -> String {
         self.text(Format::OpenMetrics)

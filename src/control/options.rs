@@ -105,7 +105,7 @@ impl Host for ServiceHandle {
 ///
 /// ```
 /// use std::time::Duration;
-/// use interloop::{Applied, Origin, Service, Thread, tasks::Periodic};
+/// use interloop::{Service, Thread, options::{Applied, Origin}, tasks::Periodic};
 ///
 /// let mut service = Service::new("clock");
 /// service.task_on::<Thread>("tick", Periodic::new(Duration::from_secs(3600), || println!("tick")));

@@ -1,7 +1,7 @@
 //! Handles: how one task gets at another.
 //!
 //! A handle is there before the service starts, as a [`Remote`](crate::Remote) is: whoever needs the task is built with it. The task that it leads to
-//! [offers](crate::TaskSettings::offers) it, and whoever [uses](crate::TaskSettings::uses) it starts after that task and stops before it. Anybody else
+//! [offers](crate::service::TaskSettings::offers) it, and whoever [uses](crate::service::TaskSettings::uses) it starts after that task and stops before it. Anybody else
 //! gets it [by name and type](crate::ServiceHandle::task_handle).
 
 use std::{
@@ -16,7 +16,7 @@ use crate::kit::panics::catch;
 ///
 /// ```
 /// use std::{cell::RefCell, time::Duration};
-/// use interloop::{Context, Error, EventLoop, NoOptions, Offer, Remote, Result, Service, Slot, Task, TaskHandle, TaskRef, Thread, task_fn};
+/// use interloop::{Context, Error, EventLoop, NoOptions, Remote, Result, Service, Slot, Task, Thread, task::{Offer, TaskHandle, TaskRef}, task_fn};
 ///
 /// /// Keeps words on its loop.
 /// struct Book { slot: Slot<RefCell<Vec<String>>>, handle: BookHandle }

@@ -18,10 +18,10 @@ const CELLS: usize = 16;
 /// A number that only goes up. `Clone` gives the same counter; any thread may use it.
 ///
 /// Adding is one atomic add, however many threads do it: they add to different cells, and reading sums these. Who reads twice never finds less the second
-/// time, but for a [reset](crate::Counters::reset).
+/// time, but for a [reset](crate::counters::Counters::reset).
 ///
 /// ```
-/// let requests = interloop::Counter::default();
+/// let requests = interloop::counters::Counter::default();
 /// requests.add(2);
 /// assert_eq!(requests.get(), 2);
 /// ```

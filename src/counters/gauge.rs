@@ -8,7 +8,7 @@ use std::sync::{
 /// A number that goes up and down, such as open connections. `Clone` gives the same gauge; any thread may use it.
 ///
 /// ```
-/// let open = interloop::Gauge::default();
+/// let open = interloop::counters::Gauge::default();
 /// open.add(2.0);
 /// open.sub(1.0);
 /// assert_eq!(open.get(), 1.0);

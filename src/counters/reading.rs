@@ -8,12 +8,12 @@ use super::samples::SamplesReading;
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Reading {
-    /// Of a [`Counter`](crate::Counter).
+    /// Of a [`Counter`](crate::counters::Counter).
     Counter(u64),
-    /// Of a [`Gauge`](crate::Gauge). One that is [asked](crate::Meter::gauge_from), and doesn't answer in time or panics, is left out, and there is a
+    /// Of a [`Gauge`](crate::counters::Gauge). One that is [asked](crate::counters::Meter::gauge_from), and doesn't answer in time or panics, is left out, and there is a
     /// [warning](crate::ServiceHandle::warnings) that names it.
     Gauge(f64),
-    /// Of [`Samples`](crate::Samples).
+    /// Of [`Samples`](crate::counters::Samples).
     #[cfg(feature = "metrics")]
     Samples(SamplesReading),
 }

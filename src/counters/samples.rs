@@ -28,7 +28,7 @@ const MOST: f64 = 1e19;
 /// ```
 /// use std::time::Duration;
 ///
-/// let sizes = interloop::Samples::new(&[Duration::from_secs(60)]);
+/// let sizes = interloop::counters::Samples::new(&[Duration::from_secs(60)]);
 /// sizes.record(3.0);
 /// sizes.record(5.0);
 /// let reading = sizes.read();

@@ -7,7 +7,7 @@ use std::{future::Future, time::Duration};
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
-use crate::{Mailbox, Result};
+use crate::{Result, event_loop::Mailbox};
 
 /// A kind of loop (tokio, glib ...), and a plan for one. What it plans is built by [`drive`](Self::drive), on the loop's thread, again at each restart.
 ///
@@ -15,9 +15,9 @@ use crate::{Mailbox, Result};
 ///
 /// * The core calls `drive` on the loop's own thread (the main thread, if [`needs_main_thread`](Self::needs_main_thread)), once an incarnation.
 /// * `drive` builds the loop; calls [`set_notify`](Mailbox::set_notify) (or awaits [`Mailbox::drive`], which does); calls `started`, with what tasks see
-///   of the loop, before the first turn; and takes turns until [`Turn::Stop`](crate::Turn::Stop). A stop may have been requested before: the first turn
+///   of the loop, before the first turn; and takes turns until [`Turn::Stop`](crate::event_loop::Turn::Stop). A stop may have been requested before: the first turn
 ///   says so.
-/// * It never waits without having been told [`Turn::Idle`](crate::Turn::Idle), and after [`Turn::Again`](crate::Turn::Again) it serves the loop's own
+/// * It never waits without having been told [`Turn::Idle`](crate::event_loop::Turn::Idle), and after [`Turn::Again`](crate::event_loop::Turn::Again) it serves the loop's own
 ///   events before the next turn.
 /// * If it can watch a descriptor, or at least be woken, it gives its tasks sockets: see [`Mailbox::set_reactor`] and [`net`](crate::net).
 /// * It drops the mailbox, which holds the `Native`, before it tears the loop down, and returns. Returning without `Turn::Stop`, or an error, or a
@@ -30,7 +30,7 @@ use crate::{Mailbox, Result};
 /// A loop that only parks its thread:
 ///
 /// ```
-/// use interloop::{EventLoop, Mailbox, NoOptions, Result, Turn};
+/// use interloop::{EventLoop, NoOptions, Result, event_loop::{Mailbox, Turn}};
 ///
 /// #[derive(Clone, Default)]
 /// struct Park;

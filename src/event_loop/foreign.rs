@@ -4,8 +4,9 @@ use std::{marker::PhantomData, rc::Rc, sync::Arc};
 
 use super::guest::Guest;
 use crate::{
-    Error, EventLoop, Mailbox, NoOptions, Remote, Result,
+    Error, EventLoop, NoOptions, Remote, Result,
     channel::{address::Address, local::Local, shared::Shared},
+    event_loop::Mailbox,
     kit::trace::Span,
     words::state::Reason,
 };
@@ -23,7 +24,7 @@ use crate::{
 ///
 /// ```
 /// use std::{sync::mpsc, time::Duration};
-/// use interloop::{Foreign, Mailbox, Turn};
+/// use interloop::event_loop::{Foreign, Mailbox, Turn};
 ///
 /// // A loop that somebody has written: it waits in a channel.
 /// let (waker, wakes) = mpsc::channel();
@@ -91,7 +92,7 @@ pub struct ForeignHandle(Arc<Shared>);
 
 impl ForeignHandle {
     /// Has the mailbox take nothing new from its next turn on: what was accepted runs, futures are cancelled, and then a turn says
-    /// [`Stop`](crate::Turn::Stop): it is to be dropped. Latched: it may be said at any time, and again.
+    /// [`Stop`](crate::event_loop::Turn::Stop): it is to be dropped. Latched: it may be said at any time, and again.
     pub fn request_shutdown(&self, reason: impl Into<String>) {
         self.0.stop(Reason::Requested(reason.into().into()), None);
     }

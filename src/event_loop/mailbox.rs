@@ -98,7 +98,7 @@ impl<L: EventLoop> Mailbox<L> {
     /// watch, and to [turn](crate::net::Reactor::turn) when it is readable; what it returns is dropped with the mailbox, and should end the watch.
     ///
     /// ```no_run
-    /// # use interloop::{EventLoop, Mailbox, net::Reactor};
+    /// # use interloop::{EventLoop, event_loop::Mailbox, net::Reactor};
     /// # struct Poller;
     /// # impl Poller { fn watch(&self, _: &Reactor) -> std::io::Result<()> { Ok(()) } }
     /// # fn of<L: EventLoop>(mailbox: &Mailbox<L>, poller: Poller) {

@@ -10,7 +10,10 @@ use std::{future::Future, thread, time::Duration};
 
 #[cfg(all(feature = "net", target_os = "linux"))]
 use crate::reactor::epoll::{Reactor, ReactorWaker};
-use crate::{EventLoop, Mailbox, NoOptions, Result, TimerQueue, Timers, Turn};
+use crate::{
+    EventLoop, NoOptions, Result,
+    event_loop::{Mailbox, TimerQueue, Timers, Turn},
+};
 
 /// The reference loop: one thread for one task, on which it may block. Timers of its own, sockets of the core's [reactor](crate::net).
 ///

@@ -20,7 +20,7 @@ pub(crate) fn say(text: fmt::Arguments<'_>) {
 ///
 /// ```
 /// let caught = std::panic::catch_unwind(|| panic!("no more {}", "tea")).unwrap_err();
-/// assert_eq!(interloop::panic_message(caught), "no more tea");
+/// assert_eq!(interloop::task::panic_message(caught), "no more tea");
 /// ```
 pub fn panic_message(panic: Box<dyn Any + Send>) -> String {
     let Some(text) = said(&*panic).map(str::to_owned) else {

@@ -66,7 +66,7 @@ pub trait Net: Timers {
     fn watch(native: &Self::Native, fd: OwnedFd) -> io::Result<Self::Watch>;
 }
 
-/// A loop that watches the core's [`Reactor`], and so has [`Net`]: its `drive` called [`Mailbox::set_reactor`](crate::Mailbox::set_reactor).
+/// A loop that watches the core's [`Reactor`], and so has [`Net`]: its `drive` called [`Mailbox::set_reactor`](crate::event_loop::Mailbox::set_reactor).
 #[cfg(target_os = "linux")]
 pub trait ReactorLoop: Timers {}
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// #[derive(clap::Args)]
 /// struct Options {
 ///     /// How long to wait for an answer
-///     #[arg(long, default_value = "5s", value_parser = interloop::duration)]
+///     #[arg(long, default_value = "5s", value_parser = interloop::options::duration)]
 ///     patience: std::time::Duration,
 /// }
 /// ```

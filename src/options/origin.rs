@@ -2,11 +2,11 @@
 
 use std::{fmt, path::PathBuf};
 
-/// Where the value of an option comes from: see [`OptionValue`](crate::OptionValue). The strongest come first.
+/// Where the value of an option comes from: see [`OptionValue`](crate::options::OptionValue). The strongest come first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
-    /// [Set](crate::Options::set) while the service runs.
+    /// [Set](crate::options::Options::set) while the service runs.
     Set,
     /// The command line.
     CommandLine,
@@ -21,7 +21,7 @@ pub enum Origin {
         /// The line, from 1.
         line: usize,
     },
-    /// Code: [`TaskSettings::set`](crate::TaskSettings::set) and its like.
+    /// Code: [`TaskSettings::set`](crate::service::TaskSettings::set) and its like.
     Code,
     /// The option's own default; where it has none, it is not set.
     Default,

@@ -16,7 +16,7 @@ pub(super) const MASK: &str = "***";
 /// struct Options {
 ///     /// What others must know
 ///     #[arg(long)]
-///     token: Option<interloop::Secret>,
+///     token: Option<interloop::options::Secret>,
 /// }
 /// ```
 ///

@@ -69,7 +69,7 @@ pub(super) fn origin(flag: &Flag, given: Option<&Given>) -> Origin {
 }
 
 impl Shown {
-    /// In one line, as one would [set](crate::Options::set) it; None if it is not set.
+    /// In one line, as one would [set](crate::options::Options::set) it; None if it is not set.
     pub(super) fn text(&self, flag: &Flag, masked: bool) -> Option<String> {
         match self {
             Self::Unset => None,

@@ -44,7 +44,7 @@ const WAKER: u64 = u64::MAX - 1;
 
 /// Watches sockets and timers on one thread, behind a single descriptor: once that is readable, [`turn`](Self::turn) is due.
 ///
-/// A task has no need of it: its [`Context`](crate::Context) has. It is for adapters: see [`Mailbox::set_reactor`](crate::Mailbox::set_reactor).
+/// A task has no need of it: its [`Context`](crate::Context) has. It is for adapters: see [`Mailbox::set_reactor`](crate::event_loop::Mailbox::set_reactor).
 /// `Clone` gives the same reactor.
 #[derive(Clone)]
 pub struct Reactor(Rc<Inner>);

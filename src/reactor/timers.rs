@@ -14,12 +14,12 @@ use std::{
 /// Timers for a loop that brings none, or none that a future can wait for: deadlines in order, those of the same instant in the order in which they were
 /// set. `Clone`: all clones are the same queue. It stays on the loop's thread.
 ///
-/// The loop waits for no longer than [`timeout`](Self::timeout) says, then calls [`fire`](Self::fire); [`Timers::sleep`](crate::Timers::sleep) is
+/// The loop waits for no longer than [`timeout`](Self::timeout) says, then calls [`fire`](Self::fire); [`Timers::sleep`](crate::event_loop::Timers::sleep) is
 /// [`sleep`](Self::sleep).
 ///
 /// ```
 /// use std::{future::Future, thread, time::Duration};
-/// use interloop::{EventLoop, Mailbox, NoOptions, Result, TimerQueue, Timers, Turn};
+/// use interloop::{EventLoop, NoOptions, Result, event_loop::{Mailbox, TimerQueue, Timers, Turn}};
 ///
 /// #[derive(Clone, Default)]
 /// struct Park;

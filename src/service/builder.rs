@@ -10,12 +10,15 @@ use super::{
     settings::{LoopEntry, LoopEntrySettings, LoopSettings, TaskSettings},
 };
 use crate::{
-    EventLoop, Offer, Remote, ServiceHandle, Slot, Task,
+    EventLoop, Remote, ServiceHandle, Slot, Task,
     channel::shared::Shared,
     control::events::{Events, Told},
     kit::clock::Clock,
     options::{Check, ServiceAbout},
-    task::erased::{LoopOf, LoopSpec, Make},
+    task::{
+        Offer,
+        erased::{LoopOf, LoopSpec, Make},
+    },
 };
 
 /// A process: a name, a set of tasks, one lifecycle.

@@ -3,8 +3,11 @@
 use clap::{Args, Command};
 
 use crate::{
-    EventLoop, Offer, Task,
-    task::erased::{AnyTask, LoopSpec, Make, TaskOf},
+    EventLoop, Task,
+    task::{
+        Offer,
+        erased::{AnyTask, LoopSpec, Make, TaskOf},
+    },
 };
 
 /// A tuple of loops, on each of which the task can run with the same options: see [`Service::task_any`](crate::Service::task_any).

@@ -3,9 +3,12 @@
 use std::{any::type_name, fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use crate::{
-    EventLoop, Offer, Remote, RestartPolicy, ServiceHandle, TaskHandle, TaskRef,
+    EventLoop, Remote, RestartPolicy, ServiceHandle,
     channel::{address::Address, shared::Shared},
-    task::erased::{ErasedLoop, LoopSpec},
+    task::{
+        Offer, TaskHandle, TaskRef,
+        erased::{ErasedLoop, LoopSpec},
+    },
 };
 
 /// How long a start may take, of a task or of a loop.

@@ -27,7 +27,7 @@ use self::{
     stuck::Stuck,
 };
 use crate::{
-    Phase, Reason, Report, ServiceHandle, State, StuckLoop, Transition,
+    Reason, Report, ServiceHandle, State,
     channel::{shared::Shared, this_thread},
     control::{
         events::{Events, MainJob, Message, Told},
@@ -44,6 +44,7 @@ use crate::{
     },
     lifecycle::{Action, Ending, Event, Lifecycle, LoopId, Outcome, Plan, TaskId, TaskPlan},
     options::OptionCell,
+    service::{Phase, StuckLoop, Transition},
     task::{
         erased::{ErasedLoop, ErasedTask},
         incarnation::Incarnation,

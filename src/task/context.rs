@@ -19,13 +19,14 @@ use std::{
 
 use super::incarnation::Incarnation;
 #[cfg(feature = "metrics")]
-use crate::Samples;
+use crate::counters::Samples;
 use crate::{
-    Counter, EventLoop, Gauge, Meter, NoOptions, OnReload, OptionChanges, Remote, Reply, ServiceHandle, Shutdown, Slot,
-    Timers,
+    EventLoop, NoOptions, Remote, Reply, ServiceHandle, Shutdown, Slot,
     channel::{address, local::Local},
+    counters::{Counter, Gauge, Meter},
+    event_loop::Timers,
     kit::clock::Clock,
-    options::OptionCell,
+    options::{OnReload, OptionCell, OptionChanges},
 };
 #[cfg(feature = "net")]
 use crate::{
@@ -117,7 +118,7 @@ impl<L: EventLoop, O> Context<L, O> {
         &self.0.options
     }
 
-    /// Brings the options anew whenever they are [set](crate::Options::set) or [reloaded](ServiceHandle::reload) while the task runs. A task that doesn't
+    /// Brings the options anew whenever they are [set](crate::options::Options::set) or [reloaded](ServiceHandle::reload) while the task runs. A task that doesn't
     /// listen gets them at its next incarnation.
     ///
     /// ```
@@ -272,7 +273,7 @@ impl<L: EventLoop, O> Context<L, O> {
     }
 
     /// A gauge that is asked for its number whenever somebody reads it, until the task ends: on a thread of the service's own, see
-    /// [`Meter::gauge_from`](crate::Meter::gauge_from).
+    /// [`Meter::gauge_from`](crate::counters::Meter::gauge_from).
     ///
     /// # Panics
     ///

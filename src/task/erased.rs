@@ -6,8 +6,9 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::incarnation::Incarnation;
 use crate::{
-    Context, EventLoop, Mailbox, ServiceHandle, Task,
+    Context, EventLoop, ServiceHandle, Task,
     channel::{address::Address, local::Local, shared::Shared, this_thread},
+    event_loop::Mailbox,
     kit::{
         panics::catch,
         sync::{Mutex, lock},
@@ -80,7 +81,7 @@ impl<T> fmt::Debug for Make<T> {
     }
 }
 
-/// A task on one of its loops, for [`LoopSet`](crate::LoopSet).
+/// A task on one of its loops, for [`LoopSet`](crate::service::LoopSet).
 pub struct AnyTask(pub(crate) Box<dyn ErasedTask>);
 
 impl fmt::Debug for AnyTask {

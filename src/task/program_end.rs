@@ -14,7 +14,7 @@ use crate::{channel::this_thread, words::suspect::Fate};
 /// [`Error::exited`](crate::Error::exited) needs none of it. Clones are the same end.
 ///
 /// ```
-/// # use interloop::{Context, Error, EventLoop, ProgramEnd, Result};
+/// # use interloop::{Context, Error, EventLoop, Result, task::ProgramEnd};
 /// use std::{io::Read, process::{Command, Stdio}};
 ///
 /// fn listen() -> Result<Vec<u8>> {

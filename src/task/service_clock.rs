@@ -13,7 +13,7 @@ impl<L: EventLoop, O> Context<L, O> {
     /// be taken before anybody can see the work. Without a fake clock it is nothing.
     ///
     /// ```
-    /// # use interloop::{Context, EventLoop, Result, TaskThread};
+    /// # use interloop::{Context, EventLoop, Result, task::TaskThread};
     /// use std::sync::mpsc;
     ///
     /// async fn run<L: EventLoop>(cx: Context<L>) -> Result {

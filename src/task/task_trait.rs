@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, marker::PhantomData};
 
-use crate::{Context, EventLoop, NoOptions, Offer, Result};
+use crate::{Context, EventLoop, NoOptions, Result, task::Offer};
 
 /// One unit of work with a lifecycle, on a loop of kind `L`.
 ///
@@ -13,7 +13,7 @@ use crate::{Context, EventLoop, NoOptions, Offer, Result};
 /// [`cx.ready()`](Context::ready); [`cx.until_shutdown()`](Context::until_shutdown) says so and waits. How it ends:
 ///
 /// * `Ok` before ready: it was a one-shot, ready and done. `Ok` after ready: done.
-/// * `Err`, or a panic: it failed; the service stops, unless a [restart policy](crate::TaskSettings::restart) says otherwise.
+/// * `Err`, or a panic: it failed; the service stops, unless a [restart policy](crate::service::TaskSettings::restart) says otherwise.
 /// * [`Error::skip`](crate::Error::skip) before ready: it is skipped, and so is what requires it.
 /// * Past its deadline its future is dropped, at the await where it stands.
 ///
@@ -39,7 +39,7 @@ pub trait Task<L: EventLoop>: Send + 'static {
     /// Does the work.
     fn run(&mut self, cx: Context<L, Self::Options>) -> impl Future<Output = Result>;
 
-    /// The [handle](crate::TaskHandle) by which others use it, if it has one. Asked once, when it is added to a service.
+    /// The [handle](crate::task::TaskHandle) by which others use it, if it has one. Asked once, when it is added to a service.
     fn offer(&self) -> Option<Offer> {
         None
     }

@@ -143,7 +143,7 @@ impl TaskThread {
     }
 
     /// Calls this on the thread of a task, and doesn't count it as work in flight meanwhile: for a thread that waits for something to do. What it waits for
-    /// has to be counted by whoever sends it, from before it is sent until it is done, by a [`Busy`](crate::Busy) that goes along. On any other thread it is
+    /// has to be counted by whoever sends it, from before it is sent until it is done, by a [`Busy`](crate::task::Busy) that goes along. On any other thread it is
     /// called, and nothing else.
     pub fn idle<R>(wait: impl FnOnce() -> R) -> R {
         struct Again(Option<Clock>);

@@ -29,7 +29,7 @@ pub use self::{
     run::Run,
 };
 use self::{core::Core, thread::Crew};
-use crate::{Context, Error, Offer, Reason, Reply, Result, Task, Timers};
+use crate::{Context, Error, Reason, Reply, Result, Task, event_loop::Timers, task::Offer};
 
 /// Between TERM and KILL, unless something else is said.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ struct Bounds {
 /// A program as a task: a child process that runs until the service stops.
 ///
 /// It is ready when the child has been started. When the child exits with 0, the task has ended; with anything else, or by a signal, it has failed, so a
-/// [restart policy](crate::TaskSettings::restart) applies. What the child says is logged, line by line, unless [callbacks](Run::on_stdout_line) hear it.
+/// [restart policy](crate::service::TaskSettings::restart) applies. What the child says is logged, line by line, unless [callbacks](Run::on_stdout_line) hear it.
 ///
 /// ```
 /// use interloop::{RestartPolicy, Service, Thread, tasks::command::{Command, Run}};
@@ -124,7 +124,7 @@ impl Command {
 ///
 /// # Stop
 ///
-/// Tasks that [use](crate::TaskSettings::uses) it stop before it. They need not wait for their children: what they drop runs until this task is asked too.
+/// Tasks that [use](crate::service::TaskSettings::uses) it stop before it. They need not wait for their children: what they drop runs until this task is asked too.
 ///
 /// From then on nothing is started: who asks, or waits, is told [`Stopped`](CommandError::Stopped). All groups get TERM; what is left gets KILL after
 /// `--{task}-kill-timeout`, or shortly before the task's deadline, if that is earlier; then the task ends. Past its deadline, or when its loop has died, all
@@ -246,7 +246,8 @@ impl Args for CommandsOptions {
 }
 
 fn kill_timeout() -> Arg {
-    let timeout = Arg::new("kill_timeout").long("kill-timeout").value_name("DURATION").value_parser(crate::duration);
+    let timeout =
+        Arg::new("kill_timeout").long("kill-timeout").value_name("DURATION").value_parser(crate::options::duration);
     timeout.help("How long children may take to end before they are killed; the program's own time by default")
 }
 

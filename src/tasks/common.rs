@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::panic_message;
+use crate::task::panic_message;
 
 /// Locks, also after a panic under the lock: no invariant here spans user code.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -36,7 +36,12 @@ use super::{
     runner,
     work::{AsyncClosure, Closure, Outcome},
 };
-use crate::{CallError, Context, Counter, EventLoop, NoOptions, Offer, Result, Task, TaskRef, Timers};
+use crate::{
+    CallError, Context, EventLoop, NoOptions, Result, Task,
+    counters::Counter,
+    event_loop::Timers,
+    task::{Offer, TaskRef},
+};
 
 /// How long notify's thread may go on at the end.
 const LINGER: Duration = Duration::from_secs(1);
@@ -50,9 +55,9 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The system's events only say where to look: what is found is compared with what was known, so that nothing is lost, whatever the events were. They
 /// are waited for until there are none for `--{task}-debounce` (100 ms by default), ten times that at most: what happens to a file meanwhile is one change.
 /// When the system has dropped events, all is looked at anew. Where there are no events, on file systems of other machines or when the system has no more of
-/// what they need (a [warning](crate::Warning) `events`), it is looked at every `--{task}-poll-interval` (2 s by default).
+/// what they need (a [warning](crate::counters::Warning) `events`), it is looked at every `--{task}-poll-interval` (2 s by default).
 ///
-/// The folder may be missing, at the start or later, and come back: as long as it is missing, there is the [warning](crate::Warning) `folder`, and its files
+/// The folder may be missing, at the start or later, and come back: as long as it is missing, there is the [warning](crate::counters::Warning) `folder`, and its files
 /// are deleted. Not seen is: a folder above it that is renamed, or a file system that is mounted over it, until something else happens in it.
 ///
 /// It has two threads besides the loop's: `{task}-1`, which looks, and one of the crate notify. Both end with the task. Nothing wakes up when nothing
@@ -232,7 +237,7 @@ impl Args for WatcherOptions {
     fn augment_args(command: clap::Command) -> clap::Command {
         let path = Arg::new("path").long("path").value_name("FOLDER").value_parser(clap::value_parser!(PathBuf));
         let duration = |id, long| Arg::new(id).long(long).value_name("DURATION");
-        let debounce = duration("debounce", "debounce").value_parser(crate::duration);
+        let debounce = duration("debounce", "debounce").value_parser(crate::options::duration);
         let poll_interval = duration("poll_interval", "poll-interval").value_parser(runner::period);
         let poll = Arg::new("poll").long("poll").action(ArgAction::SetTrue);
         command

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::Context;
 #[cfg(feature = "metrics")]
-use crate::Samples;
+use crate::counters::Samples;
 
 /// Over how long they are shown: a minute, and four.
 #[cfg(feature = "metrics")]

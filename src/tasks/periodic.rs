@@ -10,7 +10,11 @@ use super::{
     ticks::Timing,
     work::{AsyncClosure, Blocking, Closure, Outcome},
 };
-use crate::{Context, Offer, Remote, Reply, Result, Task, TaskHandle, TaskRef, Timers};
+use crate::{
+    Context, Remote, Reply, Result, Task,
+    event_loop::Timers,
+    task::{Offer, TaskHandle, TaskRef},
+};
 
 /// Does something every so often, by the clock: the times don't drift. The first time is one interval after the start, unless
 /// [something else](Self::first_run) is wanted; there is never more than one run at a time, and [what becomes of ticks](Self::missed_ticks) that a slow run
@@ -24,7 +28,7 @@ use crate::{Context, Offer, Remote, Reply, Result, Task, TaskHandle, TaskRef, Ti
 /// a fresh one an incarnation.
 ///
 /// Options: `--{task}-interval`, such as `1.5s`; with the feature `cron`, `--{task}-cron`. They, and those of the work, can be
-/// [set](crate::Options::set) while it runs. Counters: `iterations` (runs that were done),
+/// [set](crate::options::Options::set) while it runs. Counters: `iterations` (runs that were done),
 /// `slow_iterations` (that took longer than the interval), `missed` (ticks that were left out), `try_later`, `failures`; and, with the
 /// feature `metrics`, the samples `execute_duration` of all runs, however they ended, in seconds, over 60 s and 240 s.
 ///

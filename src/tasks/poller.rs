@@ -17,7 +17,10 @@ use super::{
     work::{AsyncClosure, Blocking, Closure},
 };
 use crate::{
-    CallError, Context, EventLoop, Offer, Promise, Remote, Reply, Result, Slot, Task, TaskHandle, TaskRef, Timers,
+    CallError, Context, EventLoop, Remote, Reply, Result, Slot, Task,
+    channel::Promise,
+    event_loop::Timers,
+    task::{Offer, TaskHandle, TaskRef},
 };
 
 /// Fetches a value every so often, keeps the latest, and tells when it has changed: in [`on_change`](Self::on_change), and to whoever

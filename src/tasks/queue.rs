@@ -28,7 +28,7 @@ use self::{
     work::Hire,
     worker::{Policy, Shift, Worker},
 };
-use crate::{Context, Error, EventLoop, Offer, Reason, Reply, Result, Task, Timers};
+use crate::{Context, Error, EventLoop, Reason, Reply, Result, Task, event_loop::Timers, task::Offer};
 
 /// How long workers may go on when another's failure has ended the task.
 const LINGER: Duration = Duration::from_secs(10);

@@ -23,7 +23,7 @@ use super::{
     ticks::{Ticks, Timing},
     work::{RunError, TryLater},
 };
-use crate::{Context, Counter, Error, Promise, Remote, Reply, Result, Slot, Timers};
+use crate::{Context, Error, Remote, Reply, Result, Slot, channel::Promise, counters::Counter, event_loop::Timers};
 
 /// What comes of a run that was asked for.
 pub(super) type Ran<T> = std::result::Result<T, RunError>;
@@ -32,7 +32,7 @@ pub(super) type Ran<T> = std::result::Result<T, RunError>;
 
 /// An interval as people write it.
 pub(super) fn period(text: &str) -> std::result::Result<Duration, String> {
-    let period = crate::duration(text)?;
+    let period = crate::options::duration(text)?;
     if period.is_zero() { Err(NO_INTERVAL.into()) } else { Ok(period) }
 }
 

@@ -8,7 +8,7 @@ use super::{
     choices::Choices,
     cron::{Cron, CronTicks, Now},
 };
-use crate::ServiceClock;
+use crate::task::ServiceClock;
 
 /// How somebody wants their ticks.
 #[derive(Clone, Debug)]

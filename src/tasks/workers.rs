@@ -7,7 +7,11 @@ use std::{
 };
 
 use super::common::{Span, catch, lock};
-use crate::{Busy, CallError, Context, EventLoop, Promise, Reply, Result, ServiceClock, TaskThread, promise};
+use crate::{
+    CallError, Context, EventLoop, Reply, Result,
+    channel::{Promise, promise},
+    task::{Busy, ServiceClock, TaskThread},
+};
 
 /// A fixed number of threads for work that blocks, which belong to a task and are named for it. What is [asked](Self::run) of them is awaited from any loop.
 ///

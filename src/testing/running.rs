@@ -7,7 +7,7 @@ use std::{ops::Deref, thread, time::Duration};
 use super::watchdog::{Limit, Watchdog};
 #[cfg(feature = "net")]
 use crate::words::address::Address;
-use crate::{Reading, Report, Running, ServiceHandle, State};
+use crate::{Report, Running, ServiceHandle, State, counters::Reading};
 
 /// How often what tells nobody is looked at.
 const LOOK: Duration = Duration::from_millis(1);
@@ -103,7 +103,7 @@ impl RunningTest {
     pub fn wait_until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
         loop {
             // Before the look: what was done before the end counts.
-            let ended = self.handle.phase() == crate::Phase::Ended;
+            let ended = self.handle.phase() == crate::service::Phase::Ended;
             if is_so() {
                 return;
             }

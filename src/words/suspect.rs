@@ -63,14 +63,14 @@ pub(crate) fn is_suspect(error: &(dyn StdError + 'static)) -> bool {
     })
 }
 
-/// What an error comes from that only tells of a stop: as the [source](StdError::source) of an error of yours, that of a [handle](crate::TaskHandle) whose
+/// What an error comes from that only tells of a stop: as the [source](StdError::source) of an error of yours, that of a [handle](crate::task::TaskHandle) whose
 /// task has stopped, say. Who fails because of it, while the service is being stopped, has not failed. [`CallError::Stopped`] needs none of it.
 ///
 /// Its text is how such errors end, "has stopped", so that it isn't shown beside them.
 ///
 /// ```
 /// # use std::{error, fmt};
-/// # use interloop::{Error, TooLate};
+/// # use interloop::{Error, task::TooLate};
 /// #[derive(Debug)]
 /// struct Closed;
 ///

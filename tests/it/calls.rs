@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::util::{Latch, Log, SOON, block_on, quiet_resident, reach, up, watched};
-use interloop::{CallError, Error, PostError, Remote, Reply, Service, Slot, State, Task, Thread, task_fn};
+use interloop::{CallError, Error, Remote, Reply, Service, Slot, State, Task, Thread, channel::PostError, task_fn};
 
 /// A task that puts a value into a slot, and runs until it is asked to stop.
 fn keeper<T: 'static>(slot: Slot<T>, make: impl FnOnce() -> T + Send + 'static) -> impl Task<Thread> {
@@ -124,7 +124,7 @@ fn what_was_accepted_runs_whatever_the_stop_does() {
             thread::spawn(move || {
                 loop {
                     let ran = ran.clone();
-                    let add = move |_: &interloop::ThreadNative| _ = ran.fetch_add(1, Ordering::Relaxed);
+                    let add = move |_: &interloop::event_loop::ThreadNative| _ = ran.fetch_add(1, Ordering::Relaxed);
                     match remote.post(add) {
                         Ok(()) => _ = accepted.fetch_add(1, Ordering::Relaxed),
                         Err(PostError::Full(_)) => thread::yield_now(),
@@ -339,7 +339,7 @@ fn remotes_are_found_by_name_and_type() {
         let running = up(service);
         let found = handle.remote::<Cell<u8>>("number").unwrap();
         assert_eq!(found.call(Cell::get).wait(SOON), Ok(7));
-        assert!(handle.remote::<interloop::ThreadNative>("io").unwrap().call(|_| ()).wait(SOON).is_ok());
+        assert!(handle.remote::<interloop::event_loop::ThreadNative>("io").unwrap().call(|_| ()).wait(SOON).is_ok());
         let unknown = handle.remote::<Cell<u8>>("nummer").unwrap_err().to_string();
         assert_eq!(unknown, "no remote nummer of type core::cell::Cell<u8>; there is io, number");
         let other = handle.remote::<String>("number").unwrap_err().to_string();

@@ -22,7 +22,9 @@ use futures_util::{
     io::{AllowStdIo, Cursor},
 };
 use interloop::{
-    Cause, Context, Reading, RestartPolicy, Result, Running, Service, ServiceHandle, State, Task, Thread, task_fn,
+    Cause, Context, RestartPolicy, Result, Running, Service, ServiceHandle, State, Task, Thread,
+    counters::Reading,
+    task_fn,
     tasks::command::{Child, Command, CommandError, CommandHandle, Commands, CommandsOptions, Output, Run},
 };
 use rustix::{

@@ -7,7 +7,9 @@ use std::{
 };
 
 use crate::util::{Latch, Log, SOON, alone, cause_of, quiet_resident, state_of, up, watched};
-use interloop::{CallError, Context, Elapsed, NoOptions, RestartPolicy, Service, State, Task, Thread, clap, task_fn};
+use interloop::{
+    CallError, Context, NoOptions, RestartPolicy, Service, State, Task, Thread, clap, task::Elapsed, task_fn,
+};
 
 /// Says when it is dropped.
 struct Farewell(Log, &'static str);

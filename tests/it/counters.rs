@@ -12,7 +12,11 @@ use std::{
 };
 
 use crate::util::{Latch, quiet_resident, reach, up, watched};
-use interloop::{Counter, NoOptions, Reading, Samples, Service, State, Task, Thread, task_fn};
+use interloop::{
+    NoOptions, Service, State, Task, Thread,
+    counters::{Counter, Reading, Samples},
+    task_fn,
+};
 
 const WINDOWS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(3600)];
 
@@ -161,7 +165,7 @@ fn what_is_read_of_samples_belongs_together() {
 #[test]
 fn a_gauge_can_be_added_to_by_many() {
     watched(|| {
-        let gauge = interloop::Gauge::default();
+        let gauge = interloop::counters::Gauge::default();
         thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {

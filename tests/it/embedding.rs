@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::util::{Latch, Log, SOON, alone, block_on, quiet_resident, resident, up, watched};
-use interloop::{Phase, Reason, Service, Thread, task_fn};
+use interloop::{Reason, Service, Thread, service::Phase, task_fn};
 
 #[test]
 fn two_services_in_a_process_do_not_know_of_each_other() {

@@ -6,7 +6,7 @@ use crate::util::{
     Death, Grenade, Latch, Log, Mortal, SOON, cause_of, quiet_resident, resident, state_of, up, watched,
 };
 use interloop::{
-    CallError, Cause, Error, EventLoop, Mailbox, NoOptions, Reason, Report, Service, State, Thread, task_fn,
+    CallError, Cause, Error, EventLoop, NoOptions, Reason, Report, Service, State, Thread, event_loop::Mailbox, task_fn,
 };
 
 /// Runs this task when two others run; it fails, and they stop in order.

@@ -12,7 +12,12 @@ use std::{
 };
 
 use crate::util::{Drops, Homesick, SOON, block_on, up, watched};
-use interloop::{CallError, Foreign, Mailbox, PostError, Remote, Service, Thread, Turn, task_fn};
+use interloop::{
+    CallError, Remote, Service, Thread,
+    channel::PostError,
+    event_loop::{Foreign, Mailbox, Turn},
+    task_fn,
+};
 
 /// Somebody's loop: it waits in a channel for what wakes it, and counts its own events.
 struct Loop {

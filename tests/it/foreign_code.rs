@@ -16,8 +16,11 @@ use std::{
 
 use crate::util::{Latch, Log, SOON, alone, quiet_resident, resident, state_of, up, warnings, watched};
 use interloop::{
-    CallError, EventLoop, Mailbox, NoOptions, Reading, Report, Result, Running, Service, ServiceHandle, State,
-    TaskHandle, TaskRef, Thread, Turn, task_fn,
+    CallError, EventLoop, NoOptions, Report, Result, Running, Service, ServiceHandle, State, Thread,
+    counters::Reading,
+    event_loop::{Mailbox, Turn},
+    task::{TaskHandle, TaskRef},
+    task_fn,
 };
 
 /// Within what time all must have stopped that nothing keeps. Much of it is for a machine that is busy otherwise.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::util::{Mortal, SOON, descriptors, quiet_resident, threads, watched};
 use interloop::{
-    Context, EventLoop, Mailbox, NoOptions, Phase, RestartPolicy, Result, Service, StartError, Task, Thread, clap,
+    Context, EventLoop, NoOptions, RestartPolicy, Result, Service, Task, Thread, clap,
+    event_loop::Mailbox,
+    service::{Phase, StartError},
 };
 use interloop_own_process::is_own_process;
 

@@ -6,7 +6,10 @@ use std::sync::{
 };
 
 use crate::util::{Log, quiet_resident, up, watched};
-use interloop::{Context, EventLoop, NoOptions, Offer, Result, Service, State, Task, TaskHandle, TaskRef, Thread};
+use interloop::{
+    Context, EventLoop, NoOptions, Result, Service, State, Task, Thread,
+    task::{Offer, TaskHandle, TaskRef},
+};
 
 /// Counts, for whoever has a handle.
 #[derive(Clone, Default)]

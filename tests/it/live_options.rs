@@ -15,7 +15,9 @@ use std::{
 
 use crate::util::{Latch, SOON, alone, quiet_resident, reach, state_of, threads, up, watched};
 use interloop::{
-    Applied, Context, EventLoop, Origin, Result, Running, Service, State, Task, Thread, clap, task_fn,
+    Context, EventLoop, Result, Running, Service, State, Task, Thread, clap,
+    options::{Applied, Origin},
+    task_fn,
     tasks::{Periodic, Poller, Work},
 };
 

@@ -6,7 +6,9 @@ use std::{os::unix::process::ExitStatusExt, process::ExitStatus, sync::mpsc, tim
 
 use crate::util::{cause_of, state_of, watched};
 use interloop::{
-    CallError, Cause, Context, Error, ProgramEnd, Report, RestartPolicy, Result, Service, State, Thread, task_fn,
+    CallError, Cause, Context, Error, Report, RestartPolicy, Result, Service, State, Thread,
+    task::ProgramEnd,
+    task_fn,
     tasks::{
         FirstRun, Periodic,
         command::{Command, CommandError, CommandHandle, Commands, Run},

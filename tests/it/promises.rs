@@ -14,7 +14,11 @@ use std::{
 };
 
 use crate::util::{SOON, block_on, up, watched};
-use interloop::{CallError, Promise, RestartPolicy, Running, Service, Slot, Thread, promise, task_fn};
+use interloop::{
+    CallError, RestartPolicy, Running, Service, Slot, Thread,
+    channel::{Promise, promise},
+    task_fn,
+};
 
 /// Those who wait for something.
 type Waiting = RefCell<Vec<Promise<u8>>>;

@@ -16,7 +16,9 @@ use std::{
 
 use crate::util::{Grenade, Latch, Log, SOON, alone, block_on, cause_of, quiet_resident, reach, state_of, up, watched};
 use interloop::{
-    CallError, Cause, Error, Reason, RestartPolicy, Service, ServiceHandle, State, TaskHandle, Thread, task_fn,
+    CallError, Cause, Error, Reason, RestartPolicy, Service, ServiceHandle, State, Thread,
+    task::TaskHandle,
+    task_fn,
     tasks::{
         Queue, QueueHandle, WorkError,
         queue::{Clock, Entry, InProcess, ItemId, Lease, MapError, Refusal, Refused, Store, SubmitError},

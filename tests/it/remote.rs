@@ -3,7 +3,7 @@
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use crate::util::{Latch, SOON, watched};
-use interloop::{CallError, PostError, Service, Slot, Thread, task_fn};
+use interloop::{CallError, Service, Slot, Thread, channel::PostError, task_fn};
 
 fn keeper<T: 'static>(slot: Slot<T>, make: impl FnOnce() -> T + Send + 'static) -> impl interloop::Task<Thread> {
     task_fn::<Thread>(async move |cx| {

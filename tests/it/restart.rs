@@ -14,7 +14,7 @@ use crate::util::{
     Death, Fate, Latch, Log, Mortal, SOON, alone, cause_of, descriptors, follow, quiet_resident, reach, resident,
     resident_kib, state_of, threads, up, watched,
 };
-use interloop::{CallError, Cause, Error, Phase, Reason, RestartPolicy, Service, State, Thread, task_fn};
+use interloop::{CallError, Cause, Error, Reason, RestartPolicy, Service, State, Thread, service::Phase, task_fn};
 
 /// On failure, soon.
 fn soon() -> RestartPolicy {

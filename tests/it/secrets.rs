@@ -11,8 +11,8 @@ use std::{
 
 use crate::util::{SOON, alone};
 use interloop::{
-    Context, Error, EventLoop, NoOptions, RestartPolicy, Result, Secret, Service, ServiceHandle, State, Task, Thread,
-    clap, tasks::command::Run,
+    Context, Error, EventLoop, NoOptions, RestartPolicy, Result, Service, ServiceHandle, State, Task, Thread, clap,
+    options::Secret, tasks::command::Run,
 };
 use log::{LevelFilter, Log, Metadata, Record};
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::util::{Grenade, Latch, Log, SOON, cause_of, quiet_resident, resident, state_of, up, watched};
-use interloop::{Cause, Error, Phase, Reason, Service, State, Thread, task_fn};
+use interloop::{Cause, Error, Reason, Service, State, Thread, service::Phase, task_fn};
 
 const SHORT: Duration = Duration::from_millis(50);
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::util::{Drops, Latch, Log, SOON, cause_of, follow, quiet_resident, reach, resident, state_of, up, watched};
-use interloop::{CallError, Cause, Phase, Reason, Service, State, Thread, task_fn};
+use interloop::{CallError, Cause, Reason, Service, State, Thread, service::Phase, task_fn};
 
 const SHORT: Duration = Duration::from_millis(50);
 const TERM: i32 = 15;

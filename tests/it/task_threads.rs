@@ -179,7 +179,7 @@ fn the_log_names_a_thread_that_panicked_and_one_that_is_left_behind() {
 #[cfg(feature = "testing")]
 #[test]
 fn a_fake_clock_waits_for_a_thread_but_not_for_an_idle_one() {
-    use interloop::{TaskThread, testing::TestService};
+    use interloop::{task::TaskThread, testing::TestService};
 
     const S: Duration = Duration::from_secs(1);
     watched(|| {
@@ -221,7 +221,7 @@ fn a_fake_clock_waits_for_a_thread_but_not_for_an_idle_one() {
 fn a_fake_clock_does_not_wait_for_a_thread_that_has_nothing_to_do() {
     use std::time::Instant;
 
-    use interloop::{TaskThread, testing::TestService};
+    use interloop::{task::TaskThread, testing::TestService};
 
     let rests = || {
         let mut service = Service::new("test");
@@ -255,7 +255,7 @@ fn a_fake_clock_waits_for_work_in_flight() {
     const S: Duration = Duration::from_secs(1);
     watched(|| {
         let mut service = Service::new("test");
-        let (jobs, todo) = mpsc::channel::<interloop::Busy>();
+        let (jobs, todo) = mpsc::channel::<interloop::task::Busy>();
         // A thread of nobody's, as a library has it.
         let log = Log::default();
         let l = log.clone();

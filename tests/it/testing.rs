@@ -15,7 +15,8 @@ use std::{
 
 use crate::util::{Latch, Log, quiet_resident, watched};
 use interloop::{
-    Cause, Context, Error, EventLoop, NoOptions, Reason, RestartPolicy, Result, Service, State, Task, Thread, Timers,
+    Cause, Context, Error, EventLoop, NoOptions, Reason, RestartPolicy, Result, Service, State, Task, Thread,
+    event_loop::Timers,
     task_fn,
     tasks::{FirstRun, Periodic, Poller, Queue, TryLater, WorkError, Workers},
     testing::{self, Clock, RunningTest, TestService},

@@ -11,7 +11,9 @@ use std::{
 };
 
 use interloop::{
-    CallError, Foreign, Mailbox, Remote, Service, Thread, Turn, task_fn,
+    CallError, Remote, Service, Thread,
+    event_loop::{Foreign, Mailbox, Turn},
+    task_fn,
     tasks::{Periodic, Queue},
 };
 

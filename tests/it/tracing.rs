@@ -8,7 +8,9 @@ use std::{
 
 use crate::util::{Latch, SOON, up, watched};
 use interloop::{
-    Context, Error, Foreign, Mailbox, RestartPolicy, Service, Thread, Turn, task_fn,
+    Context, Error, RestartPolicy, Service, Thread,
+    event_loop::{Foreign, Mailbox, Turn},
+    task_fn,
     tasks::{Queue, WorkError, Workers},
 };
 use interloop_test_spans::Spans;

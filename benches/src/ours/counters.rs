@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use interloop::Counter;
+use interloop::counters::Counter;
 
 use crate::log_load::cpu_time;
 use crate::suite::{Bound, Failure, Sample, Suite};

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Instant;
 
 use interloop::tasks::{MissedTicks, Periodic};
-use interloop::{Context, Result, Service, Task, Thread, Timers};
+use interloop::{Context, Result, Service, Task, Thread, event_loop::Timers};
 use interloop_async_std::AsyncStd;
 use interloop_calloop::Calloop;
 use interloop_compio::Compio;

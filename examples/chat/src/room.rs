@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use interloop::{Counter, Gauge};
+use interloop::counters::{Counter, Gauge};
 use serde::Serialize;
 
 /// How many may be in the room.

@@ -6,7 +6,10 @@ mod wheel;
 use std::{cell::OnceCell, future::Future, mem::MaybeUninit, rc::Rc, time::Duration};
 
 use interloop::net::ReactorLoop;
-use interloop::{EventLoop, Mailbox, NoOptions, Result, Timers, Turn};
+use interloop::{
+    EventLoop, NoOptions, Result,
+    event_loop::{Mailbox, Timers, Turn},
+};
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 
 pub use wheel::Wheel;

@@ -4,7 +4,7 @@ use std::{cell::RefCell, pin::pin, time::Duration};
 
 use async_channel::Receiver;
 use futures_util::future::{Either, select};
-use interloop::{Context, Result, Slot, Task, Timers, clap, duration};
+use interloop::{Context, Result, Slot, Task, clap, event_loop::Timers, options::duration};
 
 /// What was said, in order. It lives on the loop of its task: nothing here is shared, or locked.
 #[derive(Default)]

@@ -6,7 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use interloop::{
-    Context, Offer, Promise, Remote, Reply, Result, Slot, Task, TaskHandle, TaskRef, Timers, clap, promise,
+    Context, Remote, Reply, Result, Slot, Task,
+    channel::{Promise, promise},
+    clap,
+    event_loop::Timers,
+    task::{Offer, TaskHandle, TaskRef},
 };
 
 /// Fetches a value every `--{task}-interval`.
@@ -33,7 +37,7 @@ type Waiting<T> = RefCell<Vec<Promise<T>>>;
 #[derive(Debug, clap::Args)]
 pub struct PollerOptions {
     /// How often to fetch
-    #[arg(long, value_name = "DURATION", value_parser = interloop::duration, default_value = "10s")]
+    #[arg(long, value_name = "DURATION", value_parser = interloop::options::duration, default_value = "10s")]
     interval: Duration,
 }
 

@@ -6,7 +6,10 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use interloop::{EventLoop, Mailbox, Result, Turn, clap};
+use interloop::{
+    EventLoop, Result, clap,
+    event_loop::{Mailbox, Turn},
+};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 

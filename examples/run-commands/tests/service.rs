@@ -1,6 +1,6 @@
 //! The service, with real children. It ends by itself, so the tests launch it and wait for its end.
 
-use interloop::{Reading, State, testing::TestService};
+use interloop::{State, counters::Reading, testing::TestService};
 
 #[test]
 fn it_ends_when_all_commands_have_ended() {

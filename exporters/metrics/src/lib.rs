@@ -4,14 +4,17 @@
 use std::{collections::HashMap, pin::pin, time::Duration};
 
 use interloop::{
-    Context, Counters, Measurement, Reading, Result, SamplesReading, ServiceHandle, Task, Timers, duration,
+    Context, Result, ServiceHandle, Task,
+    counters::{Counters, Measurement, Reading, SamplesReading},
+    event_loop::Timers,
+    options::duration,
 };
 use metrics::{Label, Unit, counter, describe_counter, describe_gauge, gauge};
 
 /// Hands the readings of a service to the recorder of the `metrics` facade: [at each call](Self::export), or as a task.
 ///
 /// As a task it does so at its start, every so often (`--{task}-interval`), and at its stop; it is to be marked
-/// [`last`](interloop::TaskSettings::last), so that this comes when all others have ended.
+/// [`last`](interloop::service::TaskSettings::last), so that this comes when all others have ended.
 ///
 /// A service has one exporter at a time: two would both add what its counters have gone up by.
 #[derive(Debug)]

@@ -56,7 +56,8 @@ use std::{
 
 use async_std::task;
 use interloop::{
-    EventLoop, Mailbox, NoOptions, Result, Timers,
+    EventLoop, NoOptions, Result,
+    event_loop::{Mailbox, Timers},
     net::{Address, Bound, Net, Socket},
 };
 use interloop_async_io::{AsyncIoListener, AsyncIoStream, AsyncIoWatch, async_io::Timer};

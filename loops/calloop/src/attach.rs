@@ -6,7 +6,10 @@ use calloop::{
     LoopHandle,
     ping::{Ping, make_ping},
 };
-use interloop::{Foreign, ForeignHandle, Mailbox, Remote, Turn};
+use interloop::{
+    Remote,
+    event_loop::{Foreign, ForeignHandle, Mailbox, Turn},
+};
 
 /// Gives other threads a way into a calloop loop that somebody else runs, whatever its data: a Wayland compositor's, say, that no service owns. `value`, which
 /// may be `!Send`, is what they reach; it stays on this thread, which has to be the loop's.

@@ -51,7 +51,10 @@ mod attach;
 use std::{future::Future, time::Duration};
 
 use calloop::{LoopHandle, LoopSignal};
-use interloop::{EventLoop, Mailbox, NoOptions, Result, TimerQueue, Timers, Turn};
+use interloop::{
+    EventLoop, NoOptions, Result,
+    event_loop::{Mailbox, TimerQueue, Timers, Turn},
+};
 
 pub use calloop;
 

@@ -67,8 +67,9 @@ use compio::{
     runtime::{Runtime, RuntimeBuilder},
 };
 use interloop::{
-    EventLoop, Mailbox, Result, Timers,
+    EventLoop, Result,
     clap::{self, Arg, ArgMatches, Args, Command, FromArgMatches, ValueEnum, builder::PossibleValue},
+    event_loop::{Mailbox, Timers},
 };
 
 pub use compio;

@@ -167,7 +167,7 @@ macro_rules! conformance {
     };
 }
 
-/// Makes a test of each check of a loop with [`Timers`](interloop::Timers), and without sockets: otherwise as [`conformance!`].
+/// Makes a test of each check of a loop with [`Timers`](interloop::event_loop::Timers), and without sockets: otherwise as [`conformance!`].
 #[macro_export]
 macro_rules! base {
     ($plan:expr $(, $option:literal = $value:expr)* $(, native_timer: $timer:expr)? $(,)?) => {
@@ -260,7 +260,7 @@ macro_rules! list_partners {
 }
 
 /// The checks that [`base!`] makes tests of.
-pub fn base_checks<L: interloop::Timers>() -> Vec<Check<L>> {
+pub fn base_checks<L: interloop::event_loop::Timers>() -> Vec<Check<L>> {
     with_base!([list])
 }
 

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use interloop::{CallError, Context, EventLoop, LoopSettings, Remote, Running, Service, task_fn};
+use interloop::{CallError, Context, EventLoop, Remote, Running, Service, service::LoopSettings, task_fn};
 
 /// More than anything here takes, however slow the machine is.
 const LONG: Duration = Duration::from_secs(20);

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use interloop::{EventLoop, Timers, net::Net, panic_message};
+use interloop::{EventLoop, event_loop::Timers, net::Net, task::panic_message};
 
 use crate::{Subject, base_checks, native_checks, net_checks, partner_checks};
 

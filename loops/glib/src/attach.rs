@@ -3,7 +3,10 @@
 use std::io;
 
 use glib::MainContext;
-use interloop::{Foreign, ForeignHandle, Mailbox, Remote};
+use interloop::{
+    Remote,
+    event_loop::{Foreign, ForeignHandle, Mailbox},
+};
 
 use crate::{pump::Pump, wake::Wake};
 

@@ -8,7 +8,10 @@ use gtk4::{
     gio::ApplicationFlags,
     prelude::{ApplicationExt, ApplicationExtManual, GtkApplicationExt, GtkWindowExt},
 };
-use interloop::{Error, EventLoop, Mailbox, NoOptions, Result, Timers};
+use interloop::{
+    Error, EventLoop, NoOptions, Result,
+    event_loop::{Mailbox, Timers},
+};
 
 use crate::{DEFAULT_CONTEXT, pump::Pump, timer, wake::Wake};
 

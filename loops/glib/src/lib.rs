@@ -66,7 +66,10 @@ mod wake;
 use std::{future::Future, time::Duration};
 
 use glib::MainContext;
-use interloop::{Error, EventLoop, Mailbox, NoOptions, Result, Timers};
+use interloop::{
+    Error, EventLoop, NoOptions, Result,
+    event_loop::{Mailbox, Timers},
+};
 
 pub use crate::attach::{Attached, attach};
 #[cfg(feature = "gtk4")]

@@ -17,7 +17,10 @@ use std::{
 };
 
 use glib::{ControlFlow, MainContext, Priority, Source, thread_guard::ThreadGuard};
-use interloop::{EventLoop, Mailbox, Turn};
+use interloop::{
+    EventLoop,
+    event_loop::{Mailbox, Turn},
+};
 
 use crate::{sources, wake::Wake};
 

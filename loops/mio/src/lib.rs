@@ -54,7 +54,10 @@ mod native;
 
 use std::{future::Future, io::ErrorKind, sync::Arc, time::Duration};
 
-use interloop::{EventLoop, Mailbox, NoOptions, Result, TimerQueue, Timers, Turn};
+use interloop::{
+    EventLoop, NoOptions, Result,
+    event_loop::{Mailbox, TimerQueue, Timers, Turn},
+};
 use mio::{Events, Poll, Waker};
 
 pub use mio;

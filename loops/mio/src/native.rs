@@ -13,7 +13,10 @@ use std::{
     rc::{Rc, Weak},
 };
 
-use interloop::{EventLoop, Mailbox, TimerQueue};
+use interloop::{
+    EventLoop,
+    event_loop::{Mailbox, TimerQueue},
+};
 use mio::{Interest, Registry, Token, event::Event, event::Source};
 
 pub(crate) const WAKE: Token = Token(usize::MAX);

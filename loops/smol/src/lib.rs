@@ -64,8 +64,9 @@ use std::{
 };
 
 use interloop::{
-    EventLoop, Mailbox, Result, Timers,
+    EventLoop, Result,
     clap::{self, Arg, ArgMatches, Args, Command, FromArgMatches},
+    event_loop::{Mailbox, Timers},
     net::{Address, Bound, Net, Socket},
 };
 use interloop_async_io::{AsyncIoListener, AsyncIoStream, AsyncIoWatch};

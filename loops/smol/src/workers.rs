@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use interloop::{EventLoop, Mailbox, Shutdown};
+use interloop::{EventLoop, Shutdown, event_loop::Mailbox};
 use smol::{Executor, channel};
 
 /// How long, at most, the threads' ends are waited for; and never for more than half of what is left until the loop's deadline.

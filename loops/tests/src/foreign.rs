@@ -3,7 +3,11 @@
 use std::{cell::Cell, future::Future, thread};
 
 use futures_util::future::join;
-use interloop::{CallError, Foreign, Mailbox, Service, Thread, task_fn};
+use interloop::{
+    CallError, Service, Thread,
+    event_loop::{Foreign, Mailbox},
+    task_fn,
+};
 
 use crate::LONG;
 

@@ -11,7 +11,9 @@ use std::{
 };
 
 use interloop::{
-    CallError, Service, Thread, Timers, task_fn,
+    CallError, Service, Thread,
+    event_loop::Timers,
+    task_fn,
     tasks::{Change, DirectoryWatcher, FirstRun, Periodic, Poller, Queue, ValueWatch, WorkError},
     testing::TestService,
 };

@@ -57,8 +57,9 @@ use std::{
 };
 
 use interloop::{
-    EventLoop, Mailbox, Result, Shutdown, Timers,
+    EventLoop, Result, Shutdown,
     clap::{self, Arg, ArgMatches, Args, Command, FromArgMatches},
+    event_loop::{Mailbox, Timers},
 };
 use tokio::{
     runtime::{Builder, Handle, LocalOptions},

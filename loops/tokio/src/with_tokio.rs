@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use interloop::{CallError, CancelOnDrop, Remote};
+use interloop::{CallError, Remote, channel::CancelOnDrop};
 use pin_project_lite::pin_project;
 use tokio::{
     runtime::Handle,

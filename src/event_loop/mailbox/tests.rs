@@ -17,9 +17,10 @@ use std::{
 
 use super::{Mailbox, Turn};
 use crate::{
-    CallError, EventLoop, NoOptions, PostError, Remote, Result,
+    CallError, EventLoop, NoOptions, Remote, Result,
     channel::{
-        address::Address, control::Ended, job::Job, local::Local, reply::Reply, shared::Shared, this_thread::Label,
+        PostError, address::Address, control::Ended, job::Job, local::Local, reply::Reply, shared::Shared,
+        this_thread::Label,
     },
     kit::{block, trace::Span},
     words::state::Reason,

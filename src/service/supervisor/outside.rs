@@ -41,11 +41,11 @@ use log::Level;
 
 use super::farewell;
 use crate::{
-    LeftBehind,
     channel::shared::Deed,
     control::status_board::StatusBoard,
     kit::{clock::Busy, panics::catch},
     lifecycle::LoopId,
+    service::LeftBehind,
     words::state::Seconds,
 };
 

@@ -19,7 +19,7 @@ use super::{
     life::Life,
     run::{Hearer, Prepared, Run, Source, Work},
 };
-use crate::{Context, EventLoop, Remote, Slot, TaskRef};
+use crate::{Context, EventLoop, Remote, Slot, task::TaskRef};
 
 pub(super) struct Core {
     pub(super) task: TaskRef,

@@ -2,7 +2,7 @@
 
 use std::{fmt, io};
 
-use crate::TooLate;
+use crate::task::TooLate;
 
 /// Why there is no [`Output`](super::Output), or no exit status.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::{Child, Run, core::Core};
-use crate::{TaskHandle, TaskRef};
+use crate::task::{TaskHandle, TaskRef};
 
 /// Has [`Commands`](super::Commands) run commands, from any thread or loop: `Clone + Send + Sync`. It is there before the service starts, and survives
 /// restarts.

@@ -14,7 +14,7 @@ use super::{
     core::{Core, Order},
     error::CommandError,
 };
-use crate::{ProgramEnd, Remote};
+use crate::{Remote, task::ProgramEnd};
 
 /// How much of an output waits for whoever reads it, before the child has to wait; and how much input waits for the child.
 pub(super) const ROOM: usize = 64 * 1024;

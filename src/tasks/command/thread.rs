@@ -32,7 +32,11 @@ use super::{
     life::Life,
     terminal::Terminal,
 };
-use crate::{Context, Counter, EventLoop, Gauge, Result, Shutdown, TaskThread};
+use crate::{
+    Context, EventLoop, Result, Shutdown,
+    counters::{Counter, Gauge},
+    task::TaskThread,
+};
 
 /// How much is read at a time.
 const PIECE: usize = 16 * 1024;

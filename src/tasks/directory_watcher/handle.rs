@@ -10,7 +10,10 @@ use std::{
 };
 
 use super::{super::common::lock, Change, Entry};
-use crate::{CallError, TaskHandle, TaskRef};
+use crate::{
+    CallError,
+    task::{TaskHandle, TaskRef},
+};
 
 /// The way to a [`DirectoryWatcher`](super::DirectoryWatcher), from any thread. It survives restarts.
 #[derive(Clone)]

@@ -25,7 +25,12 @@ use super::{
     handle::SubmitError,
     store::{AnyStore, Clock, DeadLetter, Entry, ItemId, Lease, Refusal, Refused},
 };
-use crate::{CallError, Cancelled, Context, Counter, EventLoop, Gauge, Promise, Remote, Reply, Slot, TaskRef};
+use crate::{
+    CallError, Context, EventLoop, Remote, Reply, Slot,
+    channel::{Cancelled, Promise},
+    counters::{Counter, Gauge},
+    task::TaskRef,
+};
 
 pub(super) struct Core<T, R> {
     pub(super) task: TaskRef,

@@ -7,7 +7,10 @@ use super::{
     in_process::InProcess,
     store::{DeadLetter, Store},
 };
-use crate::{CallError, Error, Reply, TaskHandle, TaskRef};
+use crate::{
+    CallError, Error, Reply,
+    task::{TaskHandle, TaskRef},
+};
 
 /// Puts items into a [`Queue`](super::Queue), from any thread or loop: `Clone + Send + Sync`.
 ///

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::super::common::lock;
-use crate::{Error, Result, ServiceClock};
+use crate::{Error, Result, task::ServiceClock};
 
 /// Which item: unique among all processes that share a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -18,7 +18,11 @@ use super::{
     core::{Core, Held},
     store::ItemId,
 };
-use crate::{Context, Error, EventLoop, ServiceClock, Shutdown, TaskThread, promise};
+use crate::{
+    Context, Error, EventLoop, Shutdown,
+    channel::promise,
+    task::{ServiceClock, TaskThread},
+};
 
 /// How the work on an item ends when it has no result. Any error becomes one through `?`; [`TryLater`] does too, and is no failure: the item is tried again.
 ///

@@ -16,7 +16,7 @@ use super::{
     store::{Clock, ItemId, Lease},
     work::{Attempt, Executor, LocalBoxed, Outcome},
 };
-use crate::{CallError, Context, Error, Result, ServiceClock, Timers};
+use crate::{CallError, Context, Error, Result, event_loop::Timers, task::ServiceClock};
 
 /// How the workers of one incarnation are told to end.
 pub(super) struct Shift {

@@ -21,8 +21,10 @@ use std::{
 };
 
 use interloop::{
-    Cause, Error, EventLoop, Mailbox, NoOptions, Report, Running, Service, State, Task, Thread, Transition, Turn,
-    Watch, task_fn,
+    Cause, Error, EventLoop, NoOptions, Report, Running, Service, State, Task, Thread,
+    event_loop::{Mailbox, Turn},
+    service::{Transition, Watch},
+    task_fn,
 };
 use interloop_own_process::own_process_of;
 

@@ -3,7 +3,7 @@
 use std::{future::Future, io, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use interloop::{Context, Reply, net::Net, panic_message};
+use interloop::{Context, Reply, net::Net, task::panic_message};
 use zbus::{Connection, connection::Builder};
 
 use crate::{

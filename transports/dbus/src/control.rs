@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use interloop::{OptionValue, ServiceHandle, Transition};
+use interloop::{ServiceHandle, options::OptionValue, service::Transition};
 use zbus::{Connection, fdo, interface, message::Header, object_server::SignalEmitter};
 
 use crate::permit::Permit;

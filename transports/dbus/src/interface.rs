@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use interloop::{Counter, panic_message};
+use interloop::{counters::Counter, task::panic_message};
 use zbus::{
     BoxDBusError, Connection, ObjectServer, OwnedVariant, Variant, fdo,
     message::{Flags, Header, Message},

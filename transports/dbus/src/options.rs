@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use interloop::{clap, duration};
+use interloop::{clap, options::duration};
 
 /// The options of a [`DbusService`](crate::DbusService), each with the task's name before it: `--dbus-bus-name`.
 #[derive(clap::Args, Clone, Debug, Default)]

@@ -21,7 +21,7 @@ use std::{
 
 use futures_channel::oneshot;
 use futures_util::FutureExt;
-use interloop::{net, panic_message};
+use interloop::{net, task::panic_message};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use zbus::runtime::{
     Interest, IoSource,

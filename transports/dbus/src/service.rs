@@ -12,7 +12,7 @@ use futures_util::{
     StreamExt,
     future::{Either, LocalBoxFuture, select},
 };
-use interloop::{Context, Error, Gauge, Result, Task, net::Net};
+use interloop::{Context, Error, Result, Task, counters::Gauge, net::Net};
 use zbus::{
     Connection, ObjectPath,
     connection::Builder,

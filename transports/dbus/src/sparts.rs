@@ -9,7 +9,10 @@ use std::{
 
 use futures_channel::oneshot;
 use futures_util::lock::Mutex;
-use interloop::{OptionKind, OptionValue, ServiceHandle};
+use interloop::{
+    ServiceHandle,
+    options::{OptionKind, OptionValue},
+};
 use interloop_fb303::{Base, Refused};
 use zbus::{Connection, OwnedVariant, Str, Variant, connection::Builder, fdo, interface, message::Header};
 

@@ -8,7 +8,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use interloop::{OptionValue, Phase, Reading, Reloaded, ServiceHandle, State, TaskStatus};
+use interloop::{
+    ServiceHandle, State,
+    counters::Reading,
+    options::{OptionValue, Reloaded},
+    service::{Phase, TaskStatus},
+};
 
 use crate::{CpuProfile, FbStatus};
 
@@ -99,7 +104,7 @@ impl Base {
         lines.join("\n")
     }
 
-    /// Each number of the service's [counters](interloop::Counters::numbers) by its name, cut to a whole one, as fb303 has no others; those that are none are
+    /// Each number of the service's [counters](interloop::counters::Counters::numbers) by its name, cut to a whole one, as fb303 has no others; those that are none are
     /// left out. A duration in seconds loses most of itself.
     pub fn counters(&self) -> BTreeMap<String, i64> {
         let spread = |(name, reading): (String, Reading)| {
@@ -154,7 +159,7 @@ impl Base {
         option.as_ref().map(shown).ok_or_else(|| Refused(format!("no option {name}")))
     }
 
-    /// [Sets](interloop::Options::set) an option, and logs that; `__None__` takes back what was set. Its name may be written as sparts does, too.
+    /// [Sets](interloop::options::Options::set) an option, and logs that; `__None__` takes back what was set. Its name may be written as sparts does, too.
     ///
     /// # Errors
     ///

@@ -17,7 +17,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
-use interloop::panic_message;
+use interloop::task::panic_message;
 use interloop_http::{Timer, Timers};
 use tonic::{Code, Status, body::Body};
 

@@ -9,8 +9,11 @@ use std::{
 };
 
 #[cfg(feature = "metrics")]
-use interloop::Samples;
-use interloop::{Context, Counter, EventLoop, Meter};
+use interloop::counters::Samples;
+use interloop::{
+    Context, EventLoop,
+    counters::{Counter, Meter},
+};
 use tonic::Code;
 
 /// Over how long the duration of calls is shown.

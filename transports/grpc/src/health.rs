@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::{Stream, stream};
-use interloop::{ServiceHandle, Shutdown, State, Watch};
+use interloop::{ServiceHandle, Shutdown, State, service::Watch};
 use tonic::{Request, Response, Status};
 use tonic_health::pb::{
     HealthCheckRequest, HealthCheckResponse,

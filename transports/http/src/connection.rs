@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper_util::server::conn::auto::Builder;
-use interloop::Requested;
+use interloop::task::Requested;
 use interloop_listen::{Permit, last_call};
 use tower_service::Service;
 

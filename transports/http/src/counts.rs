@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 #[cfg(feature = "metrics")]
-use interloop::Samples;
-use interloop::{Context, Counter, EventLoop, Gauge, Meter};
+use interloop::counters::Samples;
+use interloop::{
+    Context, EventLoop,
+    counters::{Counter, Gauge, Meter},
+};
 
 /// Over how long the duration of requests is shown.
 #[cfg(feature = "metrics")]

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures_util::stream::Stream;
 use http::{HeaderValue, StatusCode, header, request::Parts};
 use http_body::Frame;
-use interloop::Requested;
+use interloop::task::Requested;
 
 use crate::{handling::Home, shared::Server, timers::Timer};
 

@@ -17,7 +17,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use interloop::{
-    Context, Error, Phase, Reply, Result, Service, ServiceHandle, State, Task, TaskSettings, clap, duration, net::Net,
+    Context, Error, Reply, Result, Service, ServiceHandle, State, Task, clap,
+    net::Net,
+    options::duration,
+    service::{Phase, TaskSettings},
 };
 use interloop_listen::{Addresses, Listen, ListenOptions};
 
@@ -64,7 +67,7 @@ fn add<L: Net>(service: &mut Service) -> &mut TaskSettings {
 /// * `/livez`: 200 if every loop answers a heartbeat through its own mailbox within 5 s; 503 names those that don't.
 /// * `/readyz`: 200 if all tasks run and no stop was requested; 503 names those that don't run.
 /// * `/startupz`: 200 once the start is through.
-/// * `/metrics` (feature `metrics`): all [counters](interloop::Counters) of the service, in Prometheus' text format, or as OpenMetrics for those who prefer
+/// * `/metrics` (feature `metrics`): all [counters](interloop::counters::Counters) of the service, in Prometheus' text format, or as OpenMetrics for those who prefer
 ///   that (`Accept`).
 /// * `/status` (feature `status`): the service's [`Status`](interloop::Status) as JSON.
 ///

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use interloop::{clap, duration};
+use interloop::{clap, options::duration};
 use interloop_listen::{ListenOptions, size};
 
 /// The options of an [`HttpServer`](crate::HttpServer), each with the task's name before it: `--http-port`.

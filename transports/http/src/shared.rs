@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use interloop::{Shutdown, panic_message};
+use interloop::{Shutdown, task::panic_message};
 use interloop_listen::EndsHandle;
 #[cfg(feature = "websocket")]
 use interloop_listen::Permits;

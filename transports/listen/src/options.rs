@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use interloop::{clap, duration};
+use interloop::{clap, options::duration};
 
 use crate::{Pace, UnixPlace, mode, size};
 

@@ -5,7 +5,7 @@ use std::{
     task::{Context as Poller, Poll, Waker},
 };
 
-use interloop::Gauge;
+use interloop::counters::Gauge;
 
 use crate::Spare;
 

@@ -13,7 +13,11 @@ use std::{
     time::Duration,
 };
 
-use interloop::{Context, Counter, EventLoop, Meter, OnReload, Result};
+use interloop::{
+    Context, EventLoop, Result,
+    counters::{Counter, Meter},
+    options::OnReload,
+};
 use rustls::ServerConfig;
 
 pub use self::{

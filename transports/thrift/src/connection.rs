@@ -11,8 +11,8 @@ use std::{
 
 use futures_util::io::{AsyncRead, AsyncWrite};
 use interloop::{
-    Requested,
     net::{Address, Net},
+    task::Requested,
 };
 use interloop_listen::{FAREWELL, Permit, Wait, last_call};
 use thrift::ApplicationErrorKind;

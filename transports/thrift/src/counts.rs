@@ -5,8 +5,11 @@ use std::time::Duration;
 use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Instant};
 
 #[cfg(feature = "metrics")]
-use interloop::Samples;
-use interloop::{Context, Counter, EventLoop, Gauge, Meter};
+use interloop::counters::Samples;
+use interloop::{
+    Context, EventLoop,
+    counters::{Counter, Gauge, Meter},
+};
 
 use crate::processing::End;
 

@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use interloop::panic_message;
+use interloop::task::panic_message;
 use thrift::{ApplicationError, ApplicationErrorKind, server::TProcessor};
 
 use crate::{

@@ -16,7 +16,7 @@ use calloop::{
     EventLoop,
     timer::{TimeoutAction, Timer},
 };
-use interloop::{CallError, PostError, Service, Thread, task_fn};
+use interloop::{CallError, Service, Thread, channel::PostError, task_fn};
 use interloop_calloop::{Attached, attach, calloop};
 use interloop_loop_tests::{Drops, LONG, Witness, watchdog};
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use interloop::{EventLoop, RestartPolicy, ServiceHandle, State, Transition, task_fn};
+use interloop::{EventLoop, RestartPolicy, ServiceHandle, State, service::Transition, task_fn};
 
 use crate::{
     process::{descriptors, resident, threads},

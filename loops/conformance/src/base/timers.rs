@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use interloop::{Remote, Timers, task_fn};
+use interloop::{Remote, event_loop::Timers, task_fn};
 
 use crate::scene::{Flood, Subject, down, expect, up, watchdog};
 

@@ -12,7 +12,8 @@ use std::{
 };
 
 use interloop::{
-    EventLoop, Mailbox, NoOptions, Result, Timers, Turn,
+    EventLoop, NoOptions, Result,
+    event_loop::{Mailbox, Timers, Turn},
     net::{Reactor, ReactorLoop},
 };
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use glib::{ControlFlow, MainContext, MainLoop, Priority};
-use interloop::{CallError, PostError};
+use interloop::{CallError, channel::PostError};
 use interloop_glib::{Attached, attach};
 use interloop_loop_tests::{Drops, LONG, Witness, watchdog};
 

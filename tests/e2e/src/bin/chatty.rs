@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use interloop::{Context, Result, Service, Task, Thread, Timers, clap, duration, task_fn};
+use interloop::{Context, Result, Service, Task, Thread, clap, event_loop::Timers, options::duration, task_fn};
 
 #[derive(clap::Args, Clone, Debug)]
 struct Options {

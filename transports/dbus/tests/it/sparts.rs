@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use interloop::{Running, Secret, Service, Thread, clap, net::Net};
+use interloop::{Running, Service, Thread, clap, net::Net, options::Secret};
 use interloop_dbus::{Bus, DbusService, SERVICE_PATH};
 use interloop_fb303::Base;
 
@@ -219,7 +219,7 @@ fn another_user_may_read_and_change_nothing() {
         assert!(answer.contains("org.freedesktop.DBus.Error.AccessDenied"), "{interface}.{member}: {answer}");
     }
     assert_eq!(said(&ask("sparts", &format!("{SPARTS}.getOption"), &["max_price"])), "(<8>,)");
-    assert_eq!(running.handle().status().phase, interloop::Phase::Running);
+    assert_eq!(running.handle().status().phase, interloop::service::Phase::Running);
     assert_eq!(running.stop().code, 0);
 }
 

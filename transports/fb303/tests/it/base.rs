@@ -6,7 +6,9 @@ use std::{
 };
 
 use interloop::{
-    Context, Error, NoOptions, RestartPolicy, Result, Secret, Service, State, Task, Thread, clap, task_fn,
+    Context, Error, NoOptions, RestartPolicy, Result, Service, State, Task, Thread, clap,
+    options::Secret,
+    task_fn,
     testing::{self, TestService},
 };
 use interloop_fb303::{Base, FbStatus};

@@ -52,7 +52,7 @@ fn everything_is_answered<L: Net>() {
         assert_eq!(client.get_name().expect("an answer"), "shop");
         drop(client);
         test.wait_until("the connection is gone", || {
-            test.counters().get("fb303.open_connections") == Some(interloop::Reading::Gauge(0.0))
+            test.counters().get("fb303.open_connections") == Some(interloop::counters::Reading::Gauge(0.0))
         });
     }
     client(address, Wire::framed()).shutdown().expect("it is sent");

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use interloop::Requested;
+use interloop::task::Requested;
 use tungstenite::{
     Error, Utf8Bytes,
     protocol::{

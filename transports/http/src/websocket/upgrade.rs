@@ -16,7 +16,7 @@ use axum_core::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request::Parts};
 use hyper::{rt::Executor, upgrade::OnUpgrade};
-use interloop::Requested;
+use interloop::task::Requested;
 use interloop_listen::Permit;
 use tungstenite::handshake::derive_accept_key;
 

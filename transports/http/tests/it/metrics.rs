@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::util::{PATIENCE, connect, eventually, host, watchdog};
-use interloop::{Reading, Service, Task, Thread, net::Net, task_fn};
+use interloop::{Service, Task, Thread, counters::Reading, net::Net, task_fn};
 use interloop_http::{HttpServer, health};
 
 /// Reads the text as Prometheus would; each sample as `name{label=value,..} value`, sorted, behind each family's `name: type unit`.

@@ -10,8 +10,8 @@ use std::{
 };
 
 use interloop::{
-    Requested,
     net::{AsyncRead, AsyncWrite},
+    task::Requested,
 };
 use rustls::{
     Connection, ContentType, Error,

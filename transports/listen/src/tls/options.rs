@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use interloop::{Result, clap, duration};
+use interloop::{Result, clap, options::duration};
 
 use super::files::TlsFiles;
 use crate::unless_zero;

@@ -11,7 +11,7 @@ use std::{
     thread::Thread,
 };
 
-use interloop::LocalFuture;
+use interloop::channel::LocalFuture;
 
 use super::{elsewhere, faults::Fault, parked::leak};
 

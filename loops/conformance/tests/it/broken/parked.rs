@@ -15,7 +15,8 @@ use std::{
 };
 
 use interloop::{
-    Error, EventLoop, Mailbox, NoOptions, Result, Timers, Turn,
+    Error, EventLoop, NoOptions, Result,
+    event_loop::{Mailbox, Timers, Turn},
     net::{Reactor, ReactorLoop},
 };
 use interloop_conformance::Fire;

@@ -17,7 +17,8 @@ use std::{
 };
 
 use interloop::{
-    EventLoop, Mailbox, NoOptions, Result, Timers, Turn,
+    EventLoop, NoOptions, Result,
+    event_loop::{Mailbox, Timers, Turn},
     net::{Address, Bound, Net, Reactor, ReactorListener, ReactorLoop, ReactorStream, ReactorWatch, Sleep, Socket},
 };
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use interloop::panic_message;
+use interloop::task::panic_message;
 
 /// Within which a check has found what is wrong.
 const SOON: Duration = Duration::from_secs(5);
