@@ -7,16 +7,28 @@ use super::suspect::Exited;
 /// What a task's `run`, or a loop's `drive`, returns when it ends with.
 pub type Result<T = ()> = std::result::Result<T, Error>;
 
-/// Any error, or the wish to be skipped.
+/// Any error: `?` takes whatever implements [`std::error::Error`], a boxed one, `anyhow::Error`, and plain text.
 ///
-/// Everything that implements [`std::error::Error`] becomes one through `?`. It shows itself with all its causes, in one line.
+/// It displays itself with all its causes, in one line. A task can also ask to be [skipped](Self::skip) by it.
 ///
 /// ```
 /// use interloop::Error;
-/// fn port(text: &str) -> Result<u16, Error> {
-///     Ok(text.parse()?)
+///
+/// fn port(text: Option<&str>) -> interloop::Result<u16> {
+///     Ok(text.ok_or("no port is given")?.parse()?)
 /// }
-/// assert_eq!(port("x").unwrap_err().to_string(), "invalid digit found in string");
+/// assert_eq!(port(None).unwrap_err().to_string(), "no port is given");
+/// assert_eq!(port(Some("x")).unwrap_err().to_string(), "invalid digit found in string");
+///
+/// fn level(text: &str) -> anyhow::Result<u8> {
+///     use anyhow::Context;
+///     text.parse().context("the level is no number")
+/// }
+/// fn run() -> interloop::Result {
+///     level("high")?;
+///     Ok(())
+/// }
+/// assert_eq!(run().unwrap_err().to_string(), "the level is no number: invalid digit found in string");
 /// assert_eq!(Error::new("no such queue").to_string(), "no such queue");
 /// ```
 pub struct Error(Kind);
@@ -73,9 +85,9 @@ impl Error {
     }
 }
 
-impl<E: StdError + Send + Sync + 'static> From<E> for Error {
+impl<E: Into<Box<dyn StdError + Send + Sync>>> From<E> for Error {
     fn from(source: E) -> Self {
-        Self(Kind::Source(Box::new(source)))
+        Self(Kind::Source(source.into()))
     }
 }
 
