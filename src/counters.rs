@@ -13,6 +13,8 @@
 
 mod asked;
 mod asking;
+#[cfg(feature = "metrics")]
+mod buckets;
 mod counter;
 mod gauge;
 #[cfg(feature = "metrics")]
@@ -20,13 +22,11 @@ mod histogram;
 mod meter;
 pub(crate) mod reading;
 pub(crate) mod registry;
-#[cfg(feature = "metrics")]
-mod samples;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
 #[cfg(feature = "metrics")]
-pub use self::samples::{Samples, SamplesReading, WindowReading};
+pub use self::histogram::{Histogram, HistogramReading, WindowReading};
 pub(crate) use self::{
     asked::Asked,
     asking::{Asker, MeterOf, RegistryReadings},

@@ -33,14 +33,29 @@
 //! * An **[`EventLoop`]** is a kind of loop, and a plan for one; an instance drives one thread. [`Thread`] is the reference, made of std alone; others are
 //!   crates of their own: `interloop-tokio`, `interloop-glib`. Writing one takes some forty lines.
 //! * A **[`Remote`]** reaches a value on its loop from any thread: [`post`](Remote::post), [`call`](Remote::call), [`spawn`](Remote::spawn). What comes
-//!   back is a [`Reply`], which always resolves. The other end is the loop's [`Mailbox`].
+//!   back is a [`Reply`], which always resolves. The other end is the loop's [`Mailbox`](event_loop::Mailbox).
 //! * A **[`Shutdown`]** is the signal that a task is asked to stop: awaitable, blocking, pollable, latched, with a reason and a deadline.
+//!
+//! # Modules
+//!
+//! The root has what programs write. The rest is by subject, one path to a name:
+//!
+//! | module | for |
+//! |---|---|
+//! | [`tasks`] | built-in tasks: periodic work, cron, pollers, queues, workers, child processes, watched folders |
+//! | [`service`] | settings of tasks and loops; what status and report are made of |
+//! | [`options`] | options read and changed while the service runs; [`Secret`](options::Secret), [`duration`](options::duration) |
+//! | [`counters`] | what tasks measure, and how it is read |
+//! | [`channel`] | promises, and what loops give back when they don't accept a call |
+//! | [`task`] | for those who write tasks: handles, threads, the clock |
+//! | [`event_loop`], [`net`] | for those who write loops: the contract, the mailbox, timers; sockets |
+//! | `testing` | for tests, with the feature `testing` |
 //!
 //! # Lifecycle
 //!
 //! `Waiting -> Starting -> Running -> Stopping -> Stopped | Failed | Cancelled | Abandoned`, and `Skipped`: see [`State`]. A task starts when what it
 //! requires runs; it is running when it says [`cx.ready()`](Context::ready). A stop goes backwards, each task when those that depend on it have ended;
-//! tasks marked [`last`](TaskSettings::last) come after all others. Past its deadline a task's future is dropped on its loop; a loop that doesn't act on
+//! tasks marked [`last`](service::TaskSettings::last) come after all others. Past its deadline a task's future is dropped on its loop; a loop that doesn't act on
 //! that within a second is left behind, and named. A task that fails stops the service, unless its [`RestartPolicy`] starts it again. Whoever waits for
 //! something that is gone is told so.
 //!
@@ -66,7 +81,7 @@
 //! # Options
 //!
 //! Tasks, loops and the service declare theirs as [`clap::Args`]. Their values come from the command line, the environment (`{VARIABLE}_FILE` too),
-//! systemd's credentials, a TOML file and code, the strongest first; they can be [set](Options::set) while the service runs, and tasks
+//! systemd's credentials, a TOML file and code, the strongest first; they can be [set](options::Options::set) while the service runs, and tasks
 //! [listen](Context::option_changes). [`docs/options.md`](https://docs.rs/crate/interloop/latest/source/docs/options.md) has all of it.
 //!
 //! # Limits
@@ -88,7 +103,7 @@
 //! * `derive` (default): `#[derive(clap::Args)]` through [`clap`]; adds clap_derive, 6 crates in all. Without it options implement [`clap::Args`] by hand.
 //! * `logging` (default): [`Service::run`] installs a logger; adds fern and rustix.
 //!   [`docs/logging.md`](https://docs.rs/crate/interloop/latest/source/docs/logging.md) has its options and limits.
-//! * `metrics` (default): [`Samples`], counters by regular expression; adds regex-lite.
+//! * `metrics` (default): [`counters::Histogram`], counters by regular expression; adds regex-lite.
 //! * `net` (default): sockets and readiness on every loop; adds futures-io, rustix and socket2.
 //! * `cron`: periodic tasks by cron expressions with time zones; adds jiff.
 //! * `serde`: [`Status`] can be serialized; adds serde.

@@ -48,7 +48,7 @@
 //! let mut service = Service::new("echo");
 //! service.task_on::<Thread>("echo", Echo);
 //! let running = service.start()?;
-//! assert!(running.wait_started(Duration::from_secs(10)));
+//! assert!(running.wait_started_timeout(Duration::from_secs(10)));
 //! let address = running.addresses("echo")?[0].tcp().expect("it listens");
 //! let mut client = std::net::TcpStream::connect(address)?;
 //! std::io::Write::write_all(&mut client, b"hello")?;

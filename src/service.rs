@@ -2,7 +2,7 @@
 //! [`ServiceHandle`](crate::ServiceHandle).
 //!
 //! [`TaskSettings`] and [`LoopSettings`] come from the methods of `Service` that add a task or a loop. [`Phase`],
-//! [`TaskStatus`] and [`LoopStatus`] are parts of a [`Status`](crate::Status); a [`Watch`] brings each [`Transition`];
+//! [`TaskStatus`] and [`LoopStatus`] are parts of a [`Status`](crate::Status); a [`Transitions`] brings each [`Transition`];
 //! [`StuckLoop`] and [`LeftBehind`] are parts of a [`Report`](crate::Report).
 
 // Here belongs what decides, and what touches the process: signals, the panic hook, threads. The rooms above it only add
@@ -34,7 +34,7 @@ pub use crate::{
         handle::UnknownName,
         report::{LeftBehind, StuckLoop},
         status::{LoopStatus, Phase, TaskStatus},
-        watch::Watch,
+        watch::Transitions,
     },
     words::state::Transition,
 };

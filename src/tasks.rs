@@ -23,7 +23,7 @@ mod work;
 mod workers;
 
 #[cfg(all(feature = "command", target_os = "linux"))]
-pub use self::command::{Command, CommandHandle, Commands, Run};
+pub use self::command::{Command, CommandHandle, Commands, Process};
 #[cfg(feature = "cron")]
 pub use self::cron::{Cron, CronError};
 #[cfg(feature = "watch")]

@@ -199,17 +199,29 @@ impl<T: 'static> Remote<T> {
         (Promise(completer), reply)
     }
 
-    /// Blocks this thread until the future is ready, whose output comes from the value's loop: what [`Reply::wait`] is for replies. For the blocking form of
-    /// an async method of a [handle](crate::task::TaskHandle).
+    /// Blocks this thread until the future is ready, whose output comes from the value's loop: what [`Reply::wait`] is
+    /// for replies. For the blocking form of an async method of a [handle](crate::task::TaskHandle).
     ///
     /// # Errors
     ///
-    /// [`TimedOut`](CallError::TimedOut) after `timeout`, and the future is dropped; [`WouldBlock`](CallError::WouldBlock), at once, where `Reply::wait` says
-    /// so.
-    pub fn wait_for<F: Future>(&self, future: F, timeout: Duration) -> Result<F::Output, CallError> {
+    /// [`WouldBlock`](CallError::WouldBlock), at once, where `Reply::wait` says so.
+    pub fn wait_for<F: Future>(&self, future: F) -> Result<F::Output, CallError> {
+        self.wait_at_most(future, None)
+    }
+
+    /// As [`wait_for`](Self::wait_for), but at most this long.
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`](CallError::TimedOut) after `timeout`, and the future is dropped; `WouldBlock` as `wait_for`.
+    pub fn wait_for_timeout<F: Future>(&self, future: F, timeout: Duration) -> Result<F::Output, CallError> {
+        self.wait_at_most(future, Some(timeout))
+    }
+
+    fn wait_at_most<F: Future>(&self, future: F, timeout: Option<Duration>) -> Result<F::Output, CallError> {
         if !this_thread::may_block_on(self.address().loop_()) {
             return Err(CallError::WouldBlock);
         }
-        block::on(future, Some(timeout)).ok_or(CallError::TimedOut)
+        block::on(future, timeout).ok_or(CallError::TimedOut)
     }
 }

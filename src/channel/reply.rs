@@ -206,13 +206,27 @@ impl<R> Reply<R> {
         lock(&self.state.inner).done
     }
 
-    /// Blocks this thread until the answer is there.
+    /// Blocks this thread until the answer is there, for ever if need be. It always comes: if the loop stops or is left
+    /// behind, the reply says so. [`wait_timeout`](Self::wait_timeout) is for threads that must not wait that long.
     ///
     /// # Errors
     ///
-    /// Those of the reply, [`TimedOut`](CallError::TimedOut) after `timeout` (what was asked goes on), and [`WouldBlock`](CallError::WouldBlock), at
-    /// once, on the thread of a loop. Only a task on the reference loop [`Thread`](crate::Thread) may wait, for another loop.
-    pub fn wait(self, timeout: Duration) -> Result<R, CallError> {
+    /// Those of the reply, and [`WouldBlock`](CallError::WouldBlock), at once, on the thread of a loop. Only a task on the
+    /// reference loop [`Thread`](crate::Thread) may wait, for another loop.
+    pub fn wait(self) -> Result<R, CallError> {
+        self.wait_at_most(None)
+    }
+
+    /// As [`wait`](Self::wait), but at most this long.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wait`](Self::wait), and [`TimedOut`](CallError::TimedOut) after `timeout`: what was asked goes on.
+    pub fn wait_timeout(self, timeout: Duration) -> Result<R, CallError> {
+        self.wait_at_most(Some(timeout))
+    }
+
+    fn wait_at_most(self, timeout: Option<Duration>) -> Result<R, CallError> {
         let asked = self.target.as_ref().and_then(|(address, _)| address.loop_().cloned());
         let target =
             asked.or_else(|| self.listed.as_ref().map(|(loop_, _)| loop_.clone())).or_else(|| self.home.clone());
@@ -222,7 +236,7 @@ impl<R> Reply<R> {
         if !self.is_done() && !may_block {
             return Err(CallError::WouldBlock);
         }
-        block::on(self, Some(timeout)).unwrap_or(Err(CallError::TimedOut))
+        block::on(self, timeout).unwrap_or(Err(CallError::TimedOut))
     }
 
     /// Sees to it that a child's reply that is awaited elsewhere hears of it when its loop is left behind; says whether that has happened.

@@ -19,7 +19,7 @@ use super::{
     waiting::{Heartbeat, Waiting, WaitingList},
 };
 #[cfg(feature = "metrics")]
-use crate::counters::Samples;
+use crate::counters::Histogram;
 use crate::{
     kit::{
         clock::{Clock, clock},
@@ -61,7 +61,7 @@ pub(crate) struct Shared {
     jobs: figure::AtomicU64,
     dropped: figure::AtomicU64,
     #[cfg(feature = "metrics")]
-    latency: Samples,
+    latency: Histogram,
 }
 
 /// What a loop's thread was seen doing.
@@ -98,7 +98,7 @@ impl Shared {
             jobs: figure::AtomicU64::new(0),
             dropped: figure::AtomicU64::new(0),
             #[cfg(feature = "metrics")]
-            latency: Samples::new(&[LATENCY_WINDOW]),
+            latency: Histogram::new(&[LATENCY_WINDOW]),
         })
     }
 
@@ -357,7 +357,7 @@ impl Shared {
     }
 
     #[cfg(feature = "metrics")]
-    pub(crate) fn latency(&self) -> &Samples {
+    pub(crate) fn latency(&self) -> &Histogram {
         &self.latency
     }
 

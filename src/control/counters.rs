@@ -285,7 +285,7 @@ fn loop_entries(entries: &mut Vec<Entry>, row: &LoopRow, registry: &Arc<Registry
             unit: "seconds".to_owned(),
             help: "From the first post to a loop at rest to the turn that runs it.".to_owned(),
         },
-        source: Source::Made(registry.clone(), Instrument::Samples(shared.latency().clone())),
+        source: Source::Made(registry.clone(), Instrument::Histogram(shared.latency().clone())),
     });
 }
 

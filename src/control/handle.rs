@@ -15,7 +15,7 @@ use super::{
     status::Phase,
     status_board::StatusBoard,
     task_handle::{Offer, TaskHandle},
-    watch::Watch,
+    watch::Transitions,
 };
 use crate::{
     Reason, Remote, Reply, Report, Shutdown, State, Status,
@@ -197,7 +197,7 @@ impl ServiceHandle {
     }
 
     /// Follows the transitions of all tasks from now on, beginning with the present states.
-    pub fn watch(&self) -> Watch {
+    pub fn watch(&self) -> Transitions {
         self.0.board.watch()
     }
 
@@ -219,8 +219,13 @@ impl ServiceHandle {
         self.0.board.ended()
     }
 
-    /// As [`started`](Self::started), blocking this thread; false also after `timeout`.
-    pub fn wait_started(&self, timeout: Duration) -> bool {
+    /// As [`started`](Self::started), blocking this thread.
+    pub fn wait_started(&self) -> bool {
+        block::on(self.started(), None).unwrap_or(false)
+    }
+
+    /// As [`wait_started`](Self::wait_started), but at most this long: false after `timeout`.
+    pub fn wait_started_timeout(&self, timeout: Duration) -> bool {
         block::on(self.started(), Some(timeout)).unwrap_or(false)
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use super::counters::{Counters, Entry, Owner};
 #[cfg(feature = "metrics")]
-use crate::counters::SamplesReading;
+use crate::counters::HistogramReading;
 use crate::counters::reading::Reading;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Counters {
     /// `application/openmetrics-text; version=1.0.0; charset=utf-8`.
     ///
     /// What the core counts is named `interloop_..`; what tasks count begins with the service's name, unless they [say otherwise](crate::counters::Meter::namespace).
-    /// Labels say `service`, `task`, `loop`. Samples are a summary, with the percentiles of their shortest window, and a gauge for each figure of each window.
+    /// Labels say `service`, `task`, `loop`. A histogram is a summary, with the percentiles of its shortest window, and a gauge for each figure of each window.
     pub fn openmetrics(&self) -> String {
         self.text(Format::OpenMetrics)
     }
@@ -67,7 +67,7 @@ impl Counters {
                 Reading::Counter(_) => "counter",
                 Reading::Gauge(_) => "gauge",
                 #[cfg(feature = "metrics")]
-                Reading::Samples(_) => "summary",
+                Reading::Histogram(_) => "summary",
             };
             let family = families.entry((namespace, name, kind)).or_insert_with(|| Family {
                 help: String::new(),
@@ -237,7 +237,7 @@ impl Text {
                 Reading::Counter(value) => self.line(&format!("{unique}_total"), labels, &[], &value.to_string()),
                 Reading::Gauge(value) => self.line(&unique, labels, &[], &number(*value)),
                 #[cfg(feature = "metrics")]
-                Reading::Samples(samples) => self.summary(&unique, labels, samples),
+                Reading::Histogram(samples) => self.summary(&unique, labels, samples),
             }
         }
         #[cfg(feature = "metrics")]
@@ -247,7 +247,7 @@ impl Text {
     }
 
     #[cfg(feature = "metrics")]
-    fn summary(&mut self, name: &str, labels: &Labels, samples: &SamplesReading) {
+    fn summary(&mut self, name: &str, labels: &Labels, samples: &HistogramReading) {
         // Sums that go down, and quantiles below 0, are none by the format.
         let is_positive = samples.min.is_none_or(|min| min >= 0.0);
         if let Some(window) = samples.windows.first().filter(|_| is_positive) {
@@ -268,7 +268,7 @@ impl Text {
     fn windows(&mut self, name: &str, family: &Family) {
         let mut lines = Vec::new();
         for (labels, reading) in &family.readings {
-            let Reading::Samples(samples) = reading else { continue };
+            let Reading::Histogram(samples) = reading else { continue };
             for window in &samples.windows {
                 let length = number(window.window);
                 lines.extend(window.figures().into_iter().map(|(stat, value)| (labels, length.clone(), stat, value)));

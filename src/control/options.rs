@@ -110,7 +110,7 @@ impl Host for ServiceHandle {
 /// let mut service = Service::new("clock");
 /// service.task_on::<Thread>("tick", Periodic::new(Duration::from_secs(3600), || println!("tick")));
 /// let running = service.start()?;
-/// assert!(running.wait_started(Duration::from_secs(10)));
+/// assert!(running.wait_started_timeout(Duration::from_secs(10)));
 /// let options = running.options();
 /// assert_eq!(options.set("tick-interval", "30min")?, Applied::Now);
 /// assert_eq!(options.get("tick-interval").unwrap().origin(), &Origin::Set);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 #[cfg(feature = "metrics")]
-use crate::counters::SamplesReading;
+use crate::counters::HistogramReading;
 use crate::{counters::Warning, words::state::State};
 
 /// A service at one moment.
@@ -39,7 +39,7 @@ pub struct Status {
     pub gauges: BTreeMap<String, f64>,
     /// Its own samples.
     #[cfg(feature = "metrics")]
-    pub samples: BTreeMap<String, SamplesReading>,
+    pub samples: BTreeMap<String, HistogramReading>,
 }
 
 /// What a service as a whole is at.
@@ -97,7 +97,7 @@ pub struct TaskStatus {
     pub gauges: BTreeMap<String, f64>,
     /// Its [samples](crate::Context::samples).
     #[cfg(feature = "metrics")]
-    pub samples: BTreeMap<String, SamplesReading>,
+    pub samples: BTreeMap<String, HistogramReading>,
     /// Its [children](crate::Context::spawn) that live.
     pub children: usize,
 }
@@ -133,7 +133,7 @@ pub struct LoopStatus {
     pub futures: usize,
     /// The time from the first post to the loop at rest to the turn that runs it, in seconds.
     #[cfg(feature = "metrics")]
-    pub latency: SamplesReading,
+    pub latency: HistogramReading,
 }
 
 impl fmt::Display for Status {
@@ -184,8 +184,8 @@ fn show(f: &mut fmt::Formatter<'_>, values: &BTreeMap<String, impl fmt::Display>
 }
 
 #[cfg(feature = "metrics")]
-fn show_samples(f: &mut fmt::Formatter<'_>, samples: &BTreeMap<String, SamplesReading>) -> fmt::Result {
-    for (name, SamplesReading { count, average, max, .. }) in samples {
+fn show_samples(f: &mut fmt::Formatter<'_>, samples: &BTreeMap<String, HistogramReading>) -> fmt::Result {
+    for (name, HistogramReading { count, average, max, .. }) in samples {
         write!(f, ", {name} {count}")?;
         if let (Some(average), Some(max)) = (average, max) {
             write!(f, " (average {average:.3e}, most {max:.3e})")?;

@@ -13,7 +13,7 @@ use super::{
     report::Report,
     status::{LoopStatus, Phase, Status, TaskStatus},
     task_info::TaskInfo,
-    watch::{Watch, WatchQueue},
+    watch::{Transitions, WatchQueue},
 };
 use crate::{
     channel::shared::Shared,
@@ -303,7 +303,7 @@ impl StatusBoard {
         }
     }
 
-    pub(crate) fn watch(&self) -> Watch {
+    pub(crate) fn watch(&self) -> Transitions {
         let queue = Arc::new(WatchQueue::default());
         let mut inner = lock(&self.inner);
         for row in &inner.tasks {
@@ -322,7 +322,7 @@ impl StatusBoard {
         } else {
             inner.watchers.push(Arc::downgrade(&queue));
         }
-        Watch(queue)
+        Transitions(queue)
     }
 
     pub(crate) fn status(&self) -> Status {

@@ -50,7 +50,7 @@ use crate::kit::panics::catch;
 /// });
 /// service.task("writer", writer).uses(&book);
 /// let running = service.start()?;
-/// assert!(running.wait_started(Duration::from_secs(10)));
+/// assert!(running.wait_started_timeout(Duration::from_secs(10)));
 /// // Elsewhere, by name and type.
 /// let book: BookHandle = running.task_handle("book")?;
 /// assert_eq!(book.words.call(|words| words.borrow().len()).wait(Duration::from_secs(10))?, 1);

@@ -2,12 +2,14 @@
 
 use std::{
     collections::VecDeque,
-    future::Future,
+    future::poll_fn,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
+
+use futures_core::Stream;
 
 use crate::{
     kit::{
@@ -19,9 +21,9 @@ use crate::{
 
 /// Follows the transitions of all tasks: first the present state of each (`from` and `to` are the same), then each step, none left out, to the end.
 #[derive(Debug)]
-pub struct Watch(pub(super) Arc<WatchQueue>);
+pub struct Transitions(pub(super) Arc<WatchQueue>);
 
-/// The steps that a [`Watch`] has yet to take.
+/// The steps that a [`Transitions`] has yet to take.
 #[derive(Debug, Default)]
 pub(crate) struct WatchQueue(Mutex<WatchState>);
 
@@ -50,28 +52,31 @@ impl WatchQueue {
     }
 }
 
-impl Watch {
-    /// The next step; None once the service has ended.
+impl Transitions {
+    /// Waits for the next step; None once the service has ended.
     ///
     /// # Cancel safety
     ///
     /// No step is lost when it is dropped.
-    pub fn next_step(&mut self) -> impl Future<Output = Option<Transition>> + Send + '_ {
-        NextStep(&self.0)
+    pub async fn next(&mut self) -> Option<Transition> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    /// Blocks this thread until the next step, or for `timeout`: None then, and once the service has ended.
+    /// Blocks this thread until the next step; None once the service has ended.
+    pub fn wait(&mut self) -> Option<Transition> {
+        block::on(self.next(), None).flatten()
+    }
+
+    /// As [`wait`](Self::wait), but at most this long: None after `timeout`, too.
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Transition> {
-        block::on(self.next_step(), Some(timeout)).flatten()
+        block::on(self.next(), Some(timeout)).flatten()
     }
 }
 
-struct NextStep<'a>(&'a WatchQueue);
+impl Stream for Transitions {
+    type Item = Transition;
 
-impl Future for NextStep<'_> {
-    type Output = Option<Transition>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Transition>> {
         // Nothing of a waker's runs under the lock.
         let waker = cx.waker().clone();
         let mut state = lock(&self.0.0);

@@ -1,122 +1,262 @@
-//! How often which values came, to within 1 %.
-//!
-//! The buckets are those of HdrHistogram with two digits: up to 255 every number has its own, and from there on each power of two is split into 128 of one
-//! width. Samples record, merge, forget and ask for a quantile; that takes a `Vec` and no dependency. The tests hold it against the crate hdrhistogram.
+//! Values that are measured: how many, their sum and range, since ever and over windows.
 
-/// Into how many buckets a power of two is split, as a power of two itself.
-const BITS: u32 = 7;
-const BUCKETS: usize = 1 << BITS;
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-/// It grows up to the greatest number that was recorded; at most to 58 powers of two, which are 29 KiB.
-#[derive(Debug, Default)]
-pub(super) struct Histogram {
-    counts: Vec<u32>,
-    total: u64,
+use super::buckets::Buckets;
+use crate::kit::{
+    clock::{clock, clock_at},
+    sync::{Mutex, lock},
+};
+
+/// Into how many parts a window is split, which come and go as wholes.
+const PARTS: u64 = 8;
+/// The histograms count whole numbers: of values, billionths. So seconds are kept to the nanosecond.
+const SCALE: f64 = 1e9;
+/// What is more is counted as this.
+const MOST: f64 = 1e19;
+
+/// Values that are measured, such as durations or sizes: their count, sum, average, minimum and maximum since ever, and over windows of time, there
+/// with percentiles. `Clone` gives the same samples; any thread may use them. What is [read](Self::read) belongs together.
+///
+/// A window moves on in eighths of its length: it shows the last seven to eight of them. Percentiles are within 1 %, of values from 1e-9 to 1e10. Memory is
+/// bounded, whatever is recorded: some kilobytes for each eighth of a window that has values.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let sizes = interloop::counters::Histogram::new(&[Duration::from_secs(60)]);
+/// sizes.record(3.0);
+/// sizes.record(5.0);
+/// let reading = sizes.read();
+/// assert_eq!((reading.count, reading.average), (2, Some(4.0)));
+/// assert_eq!(reading.windows[0].max, Some(5.0));
+/// ```
+#[derive(Clone)]
+pub struct Histogram(Arc<Mutex<Inner>>);
+
+struct Inner {
+    total: Totals,
+    windows: Vec<Window>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Totals {
+    count: u64,
+    sum: f64,
+    /// Of something only while the count is not 0.
+    min: f64,
+    max: f64,
+}
+
+struct Window {
+    length: Duration,
+    /// How long a part is, in nanoseconds.
+    width: u64,
+    parts: Vec<Part>,
+}
+
+/// What was recorded within one of the times into which a window's length divides all time.
+#[derive(Default)]
+struct Part {
+    number: u64,
+    totals: Totals,
+    /// Made with the first value.
+    buckets: Option<Buckets>,
 }
 
 impl Histogram {
-    pub(super) fn record(&mut self, number: u64) {
-        let index = index(number);
-        if index >= self.counts.len() {
-            self.counts.resize((index / BUCKETS + 1) * BUCKETS, 0);
-        }
-        self.counts[index] = self.counts[index].saturating_add(1);
-        self.total += 1;
+    /// A histogram with these windows.
+    ///
+    /// # Panics
+    ///
+    /// When a window is shorter than a microsecond.
+    pub fn new(windows: &[Duration]) -> Self {
+        let mut lengths = windows.to_vec();
+        lengths.sort_unstable();
+        lengths.dedup();
+        let shortest = lengths.first().copied().unwrap_or(Duration::MAX);
+        assert!(shortest >= Duration::from_micros(1), "a window must not be shorter than a microsecond");
+        let windows = lengths.into_iter().map(Window::new).collect();
+        Self(Arc::new(Mutex::new(Inner { total: Totals::default(), windows })))
     }
 
-    pub(super) fn add(&mut self, other: &Self) {
-        if self.counts.len() < other.counts.len() {
-            self.counts.resize(other.counts.len(), 0);
-        }
-        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
-            *count = count.saturating_add(*more);
-        }
-        self.total += other.total;
+    /// Takes a value. What is no finite number is left out; the percentiles take what is below 0 for 0.
+    pub fn record(&self, value: f64) {
+        self.record_at(value, clock());
     }
 
-    /// Forgets all, and keeps its memory.
-    pub(super) fn reset(&mut self) {
-        self.counts.fill(0);
-        self.total = 0;
+    /// Takes a duration, in seconds.
+    pub fn record_duration(&self, duration: Duration) {
+        self.record(duration.as_secs_f64());
     }
 
-    /// The number that so many of all don't pass, from 0 to 1: the greatest of its bucket. None without numbers.
-    pub(super) fn quantile(&self, quantile: f64) -> Option<u64> {
-        let wanted = ((quantile * self.total as f64).ceil() as u64).max(1);
-        let mut passed = 0;
-        let bucket = self.counts.iter().position(|&count| {
-            passed += u64::from(count);
-            passed >= wanted
-        });
-        bucket.map(greatest)
+    /// Takes the time since `began`, in seconds: a little faster than [`record_duration`](Self::record_duration) of what has elapsed, which asks for the
+    /// time once more.
+    pub fn record_since(&self, began: Instant) {
+        let now = Instant::now();
+        self.record_at(now.saturating_duration_since(began).as_secs_f64(), clock_at(now));
+    }
+
+    pub(crate) fn record_at(&self, value: f64, now: Duration) {
+        if !value.is_finite() {
+            return;
+        }
+        let mut inner = lock(&self.0);
+        inner.total.take(value);
+        inner.windows.iter_mut().for_each(|window| window.take(value, now));
+    }
+
+    /// What there is, of one moment.
+    pub fn read(&self) -> HistogramReading {
+        self.read_at(clock())
+    }
+
+    pub(crate) fn read_at(&self, now: Duration) -> HistogramReading {
+        let inner = lock(&self.0);
+        let Totals { count, sum, .. } = inner.total;
+        let windows = inner.windows.iter().map(|window| window.read(now)).collect();
+        let [average, min, max] = inner.total.figures();
+        HistogramReading { count, sum, average, min, max, windows }
+    }
+
+    pub(crate) fn reset(&self) {
+        let mut inner = lock(&self.0);
+        inner.total = Totals::default();
+        inner.windows.iter_mut().for_each(|window| window.parts.clear());
     }
 }
 
-fn index(number: u64) -> usize {
-    let shift = u64::BITS.saturating_sub(number.leading_zeros() + BITS + 1);
-    shift as usize * BUCKETS + (number >> shift) as usize
-}
-
-/// The greatest number of a bucket.
-fn greatest(index: usize) -> u64 {
-    let shift = (index / BUCKETS).saturating_sub(1);
-    let least = ((index - shift * BUCKETS) as u64) << shift;
-    least + ((1 << shift) - 1)
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// Of all sizes alike.
-    fn number() -> impl Strategy<Value = u64> {
-        (any::<u64>(), 0..u64::BITS).prop_map(|(number, shift)| number >> shift)
+impl Totals {
+    fn take(&mut self, value: f64) {
+        self.merge(&Self { count: 1, sum: value, min: value, max: value });
     }
 
-    proptest! {
-        #[test]
-        fn it_says_what_hdrhistogram_says(
-            first in prop::collection::vec(number(), 1..200),
-            second in prop::collection::vec(number(), 0..200),
-            quantiles in prop::collection::vec(0.000_001..=1.0, 1..20),
-        ) {
-            let (mut ours, mut theirs) = (Histogram::default(), hdrhistogram::Histogram::<u32>::new(2).unwrap());
-            theirs.auto(true);
-            let (mut more, mut theirs_more) = (Histogram::default(), theirs.clone());
-            // What was forgotten leaves no trace.
-            second.iter().for_each(|&number| ours.record(number));
-            ours.reset();
-            for &number in &first {
-                ours.record(number);
-                theirs.record(number).unwrap();
-            }
-            for &number in &second {
-                more.record(number);
-                theirs_more.record(number).unwrap();
-            }
-            ours.add(&more);
-            theirs.add(&theirs_more).unwrap();
-            for quantile in quantiles {
-                prop_assert_eq!(ours.quantile(quantile), Some(theirs.value_at_quantile(quantile)), "{}", quantile);
-            }
+    fn merge(&mut self, other: &Self) {
+        if other.count == 0 {
+            return;
         }
-
-        #[test]
-        fn a_bucket_is_within_one_percent(number in number()) {
-            let greatest = greatest(index(number));
-            prop_assert!(greatest >= number && (greatest - number) as f64 <= number as f64 / 100.0, "{}", greatest);
+        if self.count == 0 {
+            *self = *other;
+            return;
         }
+        self.count += other.count;
+        self.sum += other.sum;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
     }
 
-    #[test]
-    fn without_numbers_there_is_no_quantile_and_the_greatest_number_has_a_bucket() {
-        let mut histogram = Histogram::default();
-        assert_eq!(histogram.quantile(0.5), None);
-        histogram.record(u64::MAX);
-        assert_eq!(histogram.quantile(0.5), Some(u64::MAX));
-        histogram.reset();
-        assert_eq!(histogram.quantile(1.0), None);
+    /// The average, the minimum, the maximum.
+    fn figures(&self) -> [Option<f64>; 3] {
+        let some = |value| (self.count > 0).then_some(value);
+        [some(self.sum / self.count as f64), some(self.min), some(self.max)]
+    }
+}
+
+impl Window {
+    fn new(length: Duration) -> Self {
+        let width = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX) / PARTS;
+        Self { length, width, parts: Vec::new() }
+    }
+
+    /// The number of the part that `now` is in.
+    fn number(&self, now: Duration) -> u64 {
+        // 64 bits of nanoseconds last for 584 years, and are divided several times as fast as 128.
+        now.as_nanos() as u64 / self.width
+    }
+
+    fn take(&mut self, value: f64, now: Duration) {
+        let number = self.number(now);
+        if self.parts.is_empty() {
+            self.parts.resize_with(PARTS as usize, Part::default);
+        }
+        let part = &mut self.parts[(number % PARTS) as usize];
+        if part.number != number {
+            part.number = number;
+            part.totals = Totals::default();
+            // Its memory is kept for what comes.
+            part.buckets.iter_mut().for_each(Buckets::reset);
+        }
+        part.totals.take(value);
+        let whole = (value * SCALE).min(MOST) as u64;
+        part.buckets.get_or_insert_default().record(whole);
+    }
+
+    fn read(&self, now: Duration) -> WindowReading {
+        let last = self.number(now);
+        let mut totals = Totals::default();
+        let mut merged = Buckets::default();
+        for part in self.parts.iter().filter(|part| part.number <= last && last - part.number < PARTS) {
+            totals.merge(&part.totals);
+            if let Some(buckets) = part.buckets.as_ref().filter(|_| part.totals.count > 0) {
+                merged.add(buckets);
+            }
+        }
+        let [average, min, max] = totals.figures();
+        let percentile = |quantile| {
+            let value = merged.quantile(quantile)? as f64 / SCALE;
+            Some(value.clamp(totals.min, totals.max))
+        };
+        WindowReading {
+            window: self.length.as_secs_f64(),
+            count: totals.count,
+            sum: totals.sum,
+            average,
+            min,
+            max,
+            p50: percentile(0.5),
+            p99: percentile(0.99),
+        }
+    }
+}
+
+/// [`Histogram`] at one moment.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct HistogramReading {
+    /// How many values, since ever.
+    pub count: u64,
+    /// Their sum.
+    pub sum: f64,
+    /// Their average; None without values.
+    pub average: Option<f64>,
+    /// The least.
+    pub min: Option<f64>,
+    /// The most.
+    pub max: Option<f64>,
+    /// The same over each window, the shortest first.
+    pub windows: Vec<WindowReading>,
+}
+
+/// What [`Histogram`] had in a window.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct WindowReading {
+    /// Its length, in seconds.
+    pub window: f64,
+    /// How many values.
+    pub count: u64,
+    /// Their sum.
+    pub sum: f64,
+    /// Their average; None without values.
+    pub average: Option<f64>,
+    /// The least.
+    pub min: Option<f64>,
+    /// The most.
+    pub max: Option<f64>,
+    /// The median.
+    pub p50: Option<f64>,
+    /// What 99 % don't pass.
+    pub p99: Option<f64>,
+}
+
+impl fmt::Debug for Histogram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Histogram").field(&self.read()).finish()
     }
 }

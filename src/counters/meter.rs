@@ -97,19 +97,19 @@ impl Meter {
         self.registry.ask(self.key(name), Asked::new(ask));
     }
 
-    /// Samples with these windows; those that are there already keep the windows that they have.
+    /// A histogram with these windows; one that is there already keeps its own.
     ///
     /// # Panics
     ///
     /// When a counter or a gauge has this name and these labels, or a window is shorter than a microsecond.
     #[cfg(feature = "metrics")]
-    pub fn samples(&self, name: &str, windows: &[std::time::Duration]) -> super::Samples {
+    pub fn histogram(&self, name: &str, windows: &[std::time::Duration]) -> super::Histogram {
         let take = |found: &Instrument| match found {
-            Instrument::Samples(samples) => Some(samples.clone()),
+            Instrument::Histogram(samples) => Some(samples.clone()),
             _ => None,
         };
-        let samples = super::Samples::new(windows);
-        self.registry.enter(&self.key(name), || Instrument::Samples(samples), take)
+        let samples = super::Histogram::new(windows);
+        self.registry.enter(&self.key(name), || Instrument::Histogram(samples), take)
     }
 
     fn key(&self, name: &str) -> Key {

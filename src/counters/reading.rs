@@ -1,7 +1,7 @@
 //! What is read of a counter, a gauge or samples.
 
 #[cfg(feature = "metrics")]
-use super::samples::SamplesReading;
+use super::histogram::HistogramReading;
 
 /// A counter, a gauge or samples at one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,9 +13,9 @@ pub enum Reading {
     /// Of a [`Gauge`](crate::counters::Gauge). One that is [asked](crate::counters::Meter::gauge_from), and doesn't answer in time or panics, is left out, and there is a
     /// [warning](crate::ServiceHandle::warnings) that names it.
     Gauge(f64),
-    /// Of [`Samples`](crate::counters::Samples).
+    /// Of [`Histogram`](crate::counters::Histogram).
     #[cfg(feature = "metrics")]
-    Samples(SamplesReading),
+    Histogram(HistogramReading),
 }
 
 impl Reading {
@@ -26,8 +26,8 @@ impl Reading {
             Self::Counter(value) => vec![(String::new(), *value as f64)],
             Self::Gauge(value) => vec![(String::new(), *value)],
             #[cfg(feature = "metrics")]
-            Self::Samples(samples) => {
-                let SamplesReading { count, sum, average, min, max, windows } = samples;
+            Self::Histogram(samples) => {
+                let HistogramReading { count, sum, average, min, max, windows } = samples;
                 let mut numbers = vec![("count".to_owned(), *count as f64), ("sum".to_owned(), *sum)];
                 let figures = [("average", average), ("min", min), ("max", max)];
                 numbers.extend(figures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), (*value)?))));
@@ -44,7 +44,7 @@ impl Reading {
 }
 
 #[cfg(feature = "metrics")]
-impl super::samples::WindowReading {
+impl super::histogram::WindowReading {
     /// Those that there are, by name.
     pub(crate) fn figures(&self) -> Vec<(&'static str, f64)> {
         let Self { average, min, max, p50, p99, .. } = self;

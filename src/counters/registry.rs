@@ -8,7 +8,7 @@ use std::{
 };
 
 #[cfg(feature = "metrics")]
-use super::Samples;
+use super::Histogram;
 use super::{Asked, Counter, Gauge, reading::Reading};
 use crate::kit::{
     panics::catch,
@@ -68,7 +68,7 @@ pub(crate) enum Instrument {
     Gauge(Gauge),
     Asked(Arc<Asked>),
     #[cfg(feature = "metrics")]
-    Samples(Samples),
+    Histogram(Histogram),
 }
 
 impl Instrument {
@@ -79,7 +79,7 @@ impl Instrument {
             Self::Gauge(gauge) => Reading::Gauge(gauge.get()),
             Self::Asked(_) => return None,
             #[cfg(feature = "metrics")]
-            Self::Samples(samples) => Reading::Samples(samples.read()),
+            Self::Histogram(samples) => Reading::Histogram(samples.read()),
         })
     }
 
@@ -90,7 +90,7 @@ impl Instrument {
                 counter.reset();
             }
             #[cfg(feature = "metrics")]
-            Self::Samples(samples) => samples.reset(),
+            Self::Histogram(samples) => samples.reset(),
             Self::Gauge(_) | Self::Asked(_) => return false,
         }
         true
@@ -101,7 +101,7 @@ impl Instrument {
             Self::Counter(_) => "counter",
             Self::Gauge(_) | Self::Asked(_) => "gauge",
             #[cfg(feature = "metrics")]
-            Self::Samples(_) => "set of samples",
+            Self::Histogram(_) => "set of samples",
         }
     }
 }

@@ -6,7 +6,7 @@ use super::Counter;
 
 #[cfg(feature = "metrics")]
 mod windows {
-    use super::{super::Samples, *};
+    use super::{super::Histogram, *};
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -16,7 +16,7 @@ mod windows {
 
     #[test]
     fn a_window_shows_what_came_within_it_and_forgets_the_rest() {
-        let samples = Samples::new(&[MINUTE, 10 * MINUTE, MINUTE]);
+        let samples = Histogram::new(&[MINUTE, 10 * MINUTE, MINUTE]);
         samples.record_at(1.0, at(0));
         samples.record_at(9.0, at(30));
         let counts = |now| samples.read_at(now).windows.iter().map(|window| window.count).collect::<Vec<_>>();
@@ -38,7 +38,7 @@ mod windows {
     #[test]
     fn percentiles_are_within_one_percent_over_all_of_their_range() {
         for scale in [1e-7, 1e-3, 1.0, 1e6] {
-            let samples = Samples::new(&[MINUTE]);
+            let samples = Histogram::new(&[MINUTE]);
             for value in 1..=1000_u32 {
                 samples.record_at(f64::from(value) * scale, at(u64::from(value / 40)));
             }
@@ -53,7 +53,7 @@ mod windows {
 
     #[test]
     fn odd_values_harm_nothing() {
-        let samples = Samples::new(&[MINUTE]);
+        let samples = Histogram::new(&[MINUTE]);
         for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             samples.record_at(value, at(0));
         }

@@ -1,8 +1,17 @@
 //! How a task hears that its options have changed.
 
-use std::{fmt, future::poll_fn, marker::PhantomData, rc::Rc, sync::Arc, task::Poll};
+use std::{
+    fmt,
+    future::poll_fn,
+    marker::PhantomData,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use clap::FromArgMatches;
+use futures_core::Stream;
 
 use super::cell::OptionCell;
 
@@ -29,17 +38,27 @@ impl<O: FromArgMatches> OptionChanges<O> {
     ///
     /// No change is lost when it is dropped.
     pub async fn next(&mut self) -> Rc<O> {
-        poll_fn(|cx| {
-            while let Some((version, matches)) = self.cell.newer(self.seen, self.id, cx.waker()) {
-                self.seen = version;
-                // They were checked before they were put in force.
-                if let Ok(options) = O::from_arg_matches(&matches) {
-                    return Poll::Ready(Rc::new(options));
-                }
+        poll_fn(|cx| self.poll_newer(cx)).await
+    }
+
+    fn poll_newer(&mut self, cx: &mut Context<'_>) -> Poll<Rc<O>> {
+        while let Some((version, matches)) = self.cell.newer(self.seen, self.id, cx.waker()) {
+            self.seen = version;
+            // They were checked before they were put in force.
+            if let Ok(options) = O::from_arg_matches(&matches) {
+                return Poll::Ready(Rc::new(options));
             }
-            Poll::Pending
-        })
-        .await
+        }
+        Poll::Pending
+    }
+}
+
+/// A stream that never ends.
+impl<O: FromArgMatches> Stream for OptionChanges<O> {
+    type Item = Rc<O>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Rc<O>>> {
+        self.get_mut().poll_newer(cx).map(Some)
     }
 }
 

@@ -19,7 +19,7 @@ use std::{
 
 use super::incarnation::Incarnation;
 #[cfg(feature = "metrics")]
-use crate::counters::Samples;
+use crate::counters::Histogram;
 use crate::{
     EventLoop, NoOptions, Remote, Reply, ServiceHandle, Shutdown, Slot,
     channel::{address, local::Local},
@@ -282,14 +282,14 @@ impl<L: EventLoop, O> Context<L, O> {
         self.meter().gauge_from(name, ask);
     }
 
-    /// Samples, such as durations, by name, as [`counter`](Self::counter): with their average, minimum, maximum and percentiles over these windows.
+    /// Histogram, such as durations, by name, as [`counter`](Self::counter): with their average, minimum, maximum and percentiles over these windows.
     ///
     /// # Panics
     ///
     /// When a counter or a gauge has this name, or a window is shorter than a microsecond.
     #[cfg(feature = "metrics")]
-    pub fn samples(&self, name: &str, windows: &[Duration]) -> Samples {
-        self.meter().samples(name, windows)
+    pub fn histogram(&self, name: &str, windows: &[Duration]) -> Histogram {
+        self.meter().histogram(name, windows)
     }
 
     /// Makes counters, gauges and samples with labels; for any thread.

@@ -26,7 +26,7 @@ pub use self::{
     child::{Child, ChildInput, ChildOutput, Output},
     error::CommandError,
     handle::CommandHandle,
-    run::Run,
+    run::Command,
 };
 use self::{core::Core, thread::Crew};
 use crate::{Context, Error, Reason, Reply, Result, Task, event_loop::Timers, task::Offer};
@@ -48,13 +48,13 @@ struct Bounds {
 /// A program as a task: a child process that runs until the service stops.
 ///
 /// It is ready when the child has been started. When the child exits with 0, the task has ended; with anything else, or by a signal, it has failed, so a
-/// [restart policy](crate::service::TaskSettings::restart) applies. What the child says is logged, line by line, unless [callbacks](Run::on_stdout_line) hear it.
+/// [restart policy](crate::service::TaskSettings::restart) applies. What the child says is logged, line by line, unless [callbacks](Command::on_stdout_line) hear it.
 ///
 /// ```
-/// use interloop::{RestartPolicy, Service, Thread, tasks::command::{Command, Run}};
+/// use interloop::{RestartPolicy, Service, Thread, tasks::command::{Process, Command}};
 ///
 /// let mut service = Service::new("site");
-/// let serve = || Command::new(Run::new("python3").args(["-m", "http.server"]).current_dir("/srv/www"));
+/// let serve = || Process::new(Command::new("python3").args(["-m", "http.server"]).current_dir("/srv/www"));
 /// service.task_with::<Thread, _>("www", serve).restart(RestartPolicy::on_failure());
 /// ```
 ///
@@ -62,14 +62,14 @@ struct Bounds {
 /// TERM to every process of it. If the service is asked to stop within 200 ms, the task has stopped; else it has failed, 200 ms later.
 ///
 /// Groups, stop, counters and the kill timeout are those of [`Commands`].
-pub struct Command {
-    run: Option<Run>,
+pub struct Process {
+    run: Option<Command>,
     kill_timeout: Duration,
 }
 
-impl Command {
-    /// Of this program: a path or a name, or a [`Run`] with arguments and more.
-    pub fn new(run: impl Into<Run>) -> Self {
+impl Process {
+    /// Of this program: a path or a name, or a [`Command`] with arguments and more.
+    pub fn new(run: impl Into<Command>) -> Self {
         Self { run: Some(run.into()), kill_timeout: KILL_TIMEOUT }
     }
 
@@ -84,7 +84,7 @@ impl Command {
 ///
 /// ```
 /// use std::time::Duration;
-/// use interloop::{Service, Thread, task_fn, tasks::command::{Commands, Run}};
+/// use interloop::{Service, Thread, task_fn, tasks::command::{Commands, Command}};
 ///
 /// # fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 /// let commands = Commands::new();
@@ -93,7 +93,7 @@ impl Command {
 /// service.task_on::<Thread>("commands", commands);
 /// let asks = runs.clone();
 /// let sorter = task_fn::<Thread>(async move |_| {
-///     let sorted = asks.run(Run::new("sort").stdin("pear\napple\n")).output().await?;
+///     let sorted = asks.run(Command::new("sort").stdin("pear\napple\n")).output().await?;
 ///     assert!(sorted.status.success());
 ///     assert_eq!(sorted.stdout, b"apple\npear\n");
 ///     Ok(())
@@ -101,7 +101,7 @@ impl Command {
 /// service.task("sorter", sorter).uses(&runs);
 /// let running = service.start()?;
 /// // From a thread that no loop drives.
-/// let missing = runs.run("no-such-program").output_within(Duration::from_secs(10));
+/// let missing = runs.run("no-such-program").output_timeout(Duration::from_secs(10));
 /// assert_eq!(missing.unwrap_err().to_string(), "can't run no-such-program: there is no such program");
 /// assert_eq!(running.stop().code, 0);
 /// # Ok(())
@@ -130,7 +130,7 @@ impl Command {
 /// `--{task}-kill-timeout`, or shortly before the task's deadline, if that is earlier; then the task ends. Past its deadline, or when its loop has died, all
 /// groups are killed at once. A restart ends the children too; what waits to be started then waits for the next incarnation.
 ///
-/// If a child is hit by what stops the service, as with [`Command`], a task that returns an error within 200 ms of being told of its end, be that by its
+/// If a child is hit by what stops the service, as with [`Process`], a task that returns an error within 200 ms of being told of its end, be that by its
 /// status, the end of an output or a broken pipe, has stopped too, not failed.
 ///
 /// # Outputs
@@ -165,7 +165,7 @@ impl Commands {
     }
 
     /// It is the task of this handle.
-    pub fn with(mut self, handle: &CommandHandle) -> Self {
+    pub fn with_handle(mut self, handle: &CommandHandle) -> Self {
         self.handle = handle.clone();
         self
     }
@@ -183,13 +183,13 @@ impl Commands {
     }
 }
 
-/// The options of [`Command`].
+/// The options of [`Process`].
 #[derive(Clone, Debug)]
-pub struct CommandOptions {
+pub struct ProcessOptions {
     kill_timeout: Option<Duration>,
 }
 
-impl FromArgMatches for CommandOptions {
+impl FromArgMatches for ProcessOptions {
     fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
         Ok(Self { kill_timeout: matches.get_one("kill_timeout").copied() })
     }
@@ -200,7 +200,7 @@ impl FromArgMatches for CommandOptions {
     }
 }
 
-impl Args for CommandOptions {
+impl Args for ProcessOptions {
     fn augment_args(command: clap::Command) -> clap::Command {
         command.arg(kill_timeout())
     }
@@ -251,10 +251,10 @@ fn kill_timeout() -> Arg {
     timeout.help("How long children may take to end before they are killed; the program's own time by default")
 }
 
-impl<L: Timers> Task<L> for Command {
-    type Options = CommandOptions;
+impl<L: Timers> Task<L> for Process {
+    type Options = ProcessOptions;
 
-    async fn run(&mut self, cx: Context<L, CommandOptions>) -> Result {
+    async fn run(&mut self, cx: Context<L, ProcessOptions>) -> Result {
         let run = self.run.take().expect("a task value runs once").log_to(cx.target());
         let program = run.program();
         let core: Arc<Core> = Arc::default();
@@ -362,9 +362,9 @@ impl<L: Timers, O> Jobs<'_, L, O> {
     }
 }
 
-impl fmt::Debug for Command {
+impl fmt::Debug for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Command").field("run", &self.run).finish_non_exhaustive()
+        f.debug_struct("Process").field("run", &self.run).finish_non_exhaustive()
     }
 }
 

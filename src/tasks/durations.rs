@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::Context;
 #[cfg(feature = "metrics")]
-use crate::counters::Samples;
+use crate::counters::Histogram;
 
 /// Over how long they are shown: a minute, and four.
 #[cfg(feature = "metrics")]
@@ -12,7 +12,7 @@ const WINDOWS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(240
 
 /// How long each of something took. Without the feature `metrics` nothing is kept.
 #[derive(Debug)]
-pub(super) struct Durations(#[cfg(feature = "metrics")] Samples);
+pub(super) struct Durations(#[cfg(feature = "metrics")] Histogram);
 
 impl Durations {
     /// As samples of the task's, with this name.
@@ -21,7 +21,7 @@ impl Durations {
         let _ = (cx, name);
         Self(
             #[cfg(feature = "metrics")]
-            cx.samples(name, &WINDOWS),
+            cx.histogram(name, &WINDOWS),
         )
     }
 

@@ -3,9 +3,14 @@
 use std::{
     cell::RefCell,
     fmt,
+    future::{Future, poll_fn},
+    pin::Pin,
     sync::{Arc, Mutex},
+    task::{Context as Polled, Poll},
     time::Duration,
 };
+
+use futures_core::Stream;
 
 #[cfg(feature = "cron")]
 use super::Cron;
@@ -295,22 +300,22 @@ impl<T: Clone + Send + 'static> PollerHandle<T> {
         lock(&self.latest).value.clone()
     }
 
-    /// The latest value; if there is none yet, blocks this thread until there is. To await it there is [`ValueWatch::changed`].
+    /// The latest value; if there is none yet, blocks this thread until there is. To await it there is [`ValueWatch::next`].
     ///
     /// # Errors
     ///
     /// [`TimedOut`](CallError::TimedOut) after `timeout`; [`Stopped`](CallError::Stopped) when the task has stopped without one;
     /// [`WouldBlock`](CallError::WouldBlock) where [`Reply::wait`] says so.
-    pub fn value_within(&self, timeout: Duration) -> std::result::Result<T, CallError> {
+    pub fn value_timeout(&self, timeout: Duration) -> std::result::Result<T, CallError> {
         match self.value() {
             Some(value) => Ok(value),
-            None => newer(&self.watchers, 0).wait(timeout).map(|(_, value)| value),
+            None => newer(&self.watchers, 0).wait_timeout(timeout).map(|(_, value)| value),
         }
     }
 
     /// Waits for values from here on: for the latest first, if there is one.
     pub fn watch(&self) -> ValueWatch<T> {
-        ValueWatch { watchers: self.watchers.clone(), latest: self.latest.clone(), seen: 0 }
+        ValueWatch { watchers: self.watchers.clone(), latest: self.latest.clone(), seen: 0, asked: None }
     }
 
     /// Asks for a fetch now, besides those by the clock; it brings back the value. When a fetch is in progress, it is one more after that: the same for all
@@ -348,35 +353,53 @@ pub struct ValueWatch<T: Clone + Send + 'static> {
     watchers: Remote<Watchers<T>>,
     latest: Arc<Mutex<Latest<T>>>,
     seen: u64,
+    /// For a newer one than that.
+    asked: Option<Reply<(u64, T)>>,
 }
 
 impl<T: Clone + Send + 'static> ValueWatch<T> {
-    /// The latest value, as soon as there is one that this watch has not brought yet.
-    ///
-    /// # Errors
-    ///
-    /// [`Stopped`](CallError::Stopped) when the task has stopped, and none will come.
+    /// Waits for the latest value that this watch has not brought yet; None when the task has stopped, and none will
+    /// come.
     ///
     /// # Cancel safety
     ///
     /// Nothing is lost when it is dropped: the next call brings it.
-    pub async fn changed(&mut self) -> std::result::Result<T, CallError> {
+    pub async fn next(&mut self) -> Option<T> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+}
+
+impl<T: Clone + Send + 'static> Stream for ValueWatch<T> {
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Polled<'_>) -> Poll<Option<T>> {
         let known = {
             let latest = lock(&self.latest);
             latest.value.as_ref().filter(|_| latest.version > self.seen).map(|value| (latest.version, value.clone()))
         };
         let (version, value) = match known {
             Some(known) => known,
-            None => newer(&self.watchers, self.seen).await?,
+            None => {
+                let asked = self.asked.take();
+                let mut asked = asked.unwrap_or_else(|| newer(&self.watchers, self.seen));
+                match Pin::new(&mut asked).poll(cx) {
+                    Poll::Ready(Ok(newest)) => newest,
+                    Poll::Ready(Err(_)) => return Poll::Ready(None),
+                    Poll::Pending => {
+                        self.asked = Some(asked);
+                        return Poll::Pending;
+                    }
+                }
+            }
         };
-        self.seen = version;
-        Ok(value)
+        (self.seen, self.asked) = (version, None);
+        Poll::Ready(Some(value))
     }
 }
 
 impl<T: Clone + Send + 'static> Clone for ValueWatch<T> {
     fn clone(&self) -> Self {
-        Self { watchers: self.watchers.clone(), latest: self.latest.clone(), seen: self.seen }
+        Self { watchers: self.watchers.clone(), latest: self.latest.clone(), seen: self.seen, asked: None }
     }
 }
 

@@ -47,7 +47,7 @@ impl RunningTest {
     /// When one of them does not.
     #[track_caller]
     pub fn wait_started(&self) {
-        if !self.handle.wait_started(self.limit.rest()) {
+        if !self.handle.wait_started_timeout(self.limit.rest()) {
             if self.limit.rest().is_zero() {
                 self.limit.is_up("not all tasks have started");
             }

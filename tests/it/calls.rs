@@ -30,7 +30,7 @@ fn a_post_to_a_stopped_loop_comes_back() {
         let mut service = Service::new("test");
         let native = service.remote_to::<Thread>();
         let running = up(service);
-        native.call(|_| ()).wait(SOON).unwrap();
+        native.call(|_| ()).wait_timeout(SOON).unwrap();
         assert_eq!(running.stop().code, 0);
         let cargo = String::from("cargo");
         let refused = native.post(move |_| drop(cargo)).unwrap_err();
@@ -38,8 +38,8 @@ fn a_post_to_a_stopped_loop_comes_back() {
         assert_eq!(refused.to_string(), "the other side has stopped");
         // It can be run here, or sent elsewhere.
         let _job = refused.into_inner();
-        assert_eq!(native.call(|_| ()).wait(SOON), Err(CallError::Stopped));
-        assert_eq!(native.spawn(async |_| ()).wait(SOON), Err(CallError::Stopped));
+        assert_eq!(native.call(|_| ()).wait_timeout(SOON), Err(CallError::Stopped));
+        assert_eq!(native.spawn(async |_| ()).wait_timeout(SOON), Err(CallError::Stopped));
     });
 }
 
@@ -63,7 +63,7 @@ fn a_post_to_a_full_mailbox_comes_back_and_the_next_one_after_it_is_accepted() {
         remote.post(|list| list.borrow_mut().push(2)).unwrap();
         let refused = remote.post(|list| list.borrow_mut().push(3)).unwrap_err();
         assert!(refused.is_full());
-        assert_eq!(remote.call(|_| ()).wait(SOON), Err(CallError::Full));
+        assert_eq!(remote.call(|_| ()).wait_timeout(SOON), Err(CallError::Full));
         assert_eq!(block_on(remote.spawn(async |_| ())), Err(CallError::Full));
         let io = running.status().loops.into_iter().next().unwrap();
         assert_eq!((io.depth, io.high_water, io.capacity), (2, 2, 2));
@@ -78,7 +78,7 @@ fn a_post_to_a_full_mailbox_comes_back_and_the_next_one_after_it_is_accepted() {
 /// Calls until it is accepted.
 fn answer_with_patience<T: 'static, R: Send + 'static>(remote: &Remote<T>, f: fn(&T) -> R) -> R {
     loop {
-        match remote.call(f).wait(SOON) {
+        match remote.call(f).wait_timeout(SOON) {
             Err(CallError::Full) => thread::yield_now(),
             answer => return answer.unwrap(),
         }
@@ -107,7 +107,7 @@ fn a_full_mailbox_does_not_stop_a_stop() {
         let report = running.join();
         assert_eq!(report.code, 0, "{report}");
         // What was accepted runs.
-        assert_eq!(last.wait(SOON), Ok(7));
+        assert_eq!(last.wait_timeout(SOON), Ok(7));
     });
 }
 
@@ -153,7 +153,7 @@ fn a_call_onto_the_own_loop_may_be_awaited() {
             let shared = cx.share(Cell::new(7));
             assert_eq!(shared.call(Cell::get).await, Ok(7));
             assert_eq!(shared.spawn(async |cell| cell.replace(8)).await, Ok(7));
-            assert_eq!(shared.call(Cell::get).wait(SOON), Err(CallError::WouldBlock));
+            assert_eq!(shared.call(Cell::get).wait_timeout(SOON), Err(CallError::WouldBlock));
             Ok(())
         });
         service.task("task", task);
@@ -211,14 +211,14 @@ fn a_loop_may_be_called_by_many_and_answers_each() {
                         (number, turn)
                     };
                     // The reference loop may block on another.
-                    assert_eq!(remote.call(add).wait(SOON)?, (number, turn));
+                    assert_eq!(remote.call(add).wait_timeout(SOON)?, (number, turn));
                 }
                 Ok(())
             });
             service.task(format!("caller-{number}"), task).requires("keeper");
         }
         let running = up(service);
-        assert_eq!(remote.call(Cell::get).wait(SOON), Ok(800));
+        assert_eq!(remote.call(Cell::get).wait_timeout(SOON), Ok(800));
         assert_eq!(running.stop().code, 0);
     });
 }
@@ -243,7 +243,7 @@ fn jobs_of_one_sender_run_in_order_before_and_after_the_value_is_there() {
             }
             remote.post(move |list| list.borrow_mut().push(number)).unwrap();
         }
-        assert_eq!(remote.call(|list| list.borrow().clone()).wait(SOON), Ok((0..2000).collect()));
+        assert_eq!(remote.call(|list| list.borrow().clone()).wait_timeout(SOON), Ok((0..2000).collect()));
         assert_eq!(running.stop().code, 0);
     });
 }
@@ -298,7 +298,7 @@ fn a_slot_that_its_task_never_filled_says_stopped_when_the_task_is_gone() {
         service.task("task", task);
         service.task("other", quiet_resident::<Thread>());
         let running = up(service);
-        assert_eq!(early.wait(SOON), Err(CallError::Stopped));
+        assert_eq!(early.wait_timeout(SOON), Err(CallError::Stopped));
         assert!(remote.post(|_| ()).is_err());
         assert_eq!(running.stop().code, 0);
     });
@@ -320,10 +320,10 @@ fn a_value_whose_task_has_ended_for_good_says_stopped_while_the_service_goes_on(
         service.task("other", quiet_resident::<Thread>());
         let running = up(service);
         let mut watch = running.watch();
-        assert_eq!(remote.call(|number| *number).wait(SOON), Ok(7));
+        assert_eq!(remote.call(|number| *number).wait_timeout(SOON), Ok(7));
         done.open();
         reach(&mut watch, "task", 1, State::Stopped);
-        assert_eq!(remote.call(|number| *number).wait(SOON), Err(CallError::Stopped));
+        assert_eq!(remote.call(|number| *number).wait_timeout(SOON), Err(CallError::Stopped));
         assert_eq!(running.stop().code, 0);
     });
 }
@@ -338,8 +338,10 @@ fn remotes_are_found_by_name_and_type() {
         let handle = service.handle();
         let running = up(service);
         let found = handle.remote::<Cell<u8>>("number").unwrap();
-        assert_eq!(found.call(Cell::get).wait(SOON), Ok(7));
-        assert!(handle.remote::<interloop::event_loop::ThreadNative>("io").unwrap().call(|_| ()).wait(SOON).is_ok());
+        assert_eq!(found.call(Cell::get).wait_timeout(SOON), Ok(7));
+        assert!(
+            handle.remote::<interloop::event_loop::ThreadNative>("io").unwrap().call(|_| ()).wait_timeout(SOON).is_ok()
+        );
         let unknown = handle.remote::<Cell<u8>>("nummer").unwrap_err().to_string();
         assert_eq!(unknown, "no remote nummer of type core::cell::Cell<u8>; there is io, number");
         let other = handle.remote::<String>("number").unwrap_err().to_string();
@@ -357,7 +359,7 @@ fn a_heartbeat_is_answered_by_a_loop_that_turns_and_by_no_other() {
         service.task("lively", quiet_resident::<Thread>());
         let running = up(service);
         for (name, beat) in running.heartbeats() {
-            assert_eq!(beat.wait(SOON), Ok(()), "{name}");
+            assert_eq!(beat.wait_timeout(SOON), Ok(()), "{name}");
         }
         let (held, release) = (Latch::default(), Latch::default());
         let (h, r) = (held.clone(), release.clone());
@@ -370,10 +372,10 @@ fn a_heartbeat_is_answered_by_a_loop_that_turns_and_by_no_other() {
         let mut beats = running.heartbeats();
         let lively = beats.remove(beats.iter().position(|(name, _)| &**name == "lively").unwrap());
         let (_, dead) = beats.pop().unwrap();
-        assert_eq!(lively.1.wait(SOON), Ok(()));
+        assert_eq!(lively.1.wait_timeout(SOON), Ok(()));
         assert!(!dead.is_done());
         assert_eq!(running.stop().code, 124);
-        assert_eq!(dead.wait(SOON), Err(CallError::Stopped));
+        assert_eq!(dead.wait_timeout(SOON), Err(CallError::Stopped));
         release.open();
     });
 }
@@ -401,7 +403,7 @@ fn a_panic_in_the_drop_of_a_queued_job_takes_no_other_along() {
         });
         service.task("task", task);
         assert_eq!(service.start().unwrap().join().code, 0);
-        assert_eq!(waits.wait(SOON), Err(CallError::Stopped));
+        assert_eq!(waits.wait_timeout(SOON), Err(CallError::Stopped));
         assert_eq!(log.lines().len(), 3);
     });
 }
@@ -419,7 +421,7 @@ fn a_queued_call_that_is_cancelled_never_runs() {
         let l = log.clone();
         drop(remote.call(move |_| l.say("detached")));
         let running = up(service);
-        remote.call(|_| ()).wait(SOON).unwrap();
+        remote.call(|_| ()).wait_timeout(SOON).unwrap();
         assert_eq!(log.lines(), ["detached"]);
         assert_eq!(running.stop().code, 0);
     });
@@ -438,9 +440,9 @@ fn a_wait_that_runs_out_of_time_lets_the_job_go_on() {
             r.wait();
             l.say("done");
         });
-        assert_eq!(slow.wait(Duration::from_millis(20)), Err(CallError::TimedOut));
+        assert_eq!(slow.wait_timeout(Duration::from_millis(20)), Err(CallError::TimedOut));
         release.open();
-        remote.call(|_| ()).wait(SOON).unwrap();
+        remote.call(|_| ()).wait_timeout(SOON).unwrap();
         assert_eq!(log.lines(), ["done"]);
         assert_eq!(running.stop().code, 0);
     });
@@ -451,8 +453,8 @@ fn a_child_that_only_this_thread_can_run_is_not_waited_for() {
     watched(|| {
         let mut service = Service::new("test");
         let task = task_fn::<Thread>(async |cx| {
-            let local = cx.spawn_local(async { 1 }).wait(SOON);
-            let sent = cx.spawn(async { 2 }).wait(SOON);
+            let local = cx.spawn_local(async { 1 }).wait_timeout(SOON);
+            let sent = cx.spawn(async { 2 }).wait_timeout(SOON);
             assert_eq!((local, sent), (Err(CallError::WouldBlock), Err(CallError::WouldBlock)));
             Ok(())
         });
@@ -482,7 +484,7 @@ fn a_slot_of_a_task_that_skipped_itself_is_told_as_stopped() {
             }),
         );
         let running = service.start().unwrap();
-        assert_eq!(remote.call(|number| *number).wait(SOON), Err(CallError::Stopped));
+        assert_eq!(remote.call(|number| *number).wait_timeout(SOON), Err(CallError::Stopped));
         assert_eq!(running.stop().code, 0);
     });
 }
@@ -502,7 +504,7 @@ fn a_job_that_swallows_the_unpark_token_leaves_its_loop_awake() {
         for _ in 0..20_000 {
             // Takes the token, if there is one, as any blocking wait may.
             remote.post(|_| std::thread::park_timeout(std::time::Duration::ZERO)).unwrap();
-            assert_eq!(remote.call(|number| *number).wait(SOON), Ok(7));
+            assert_eq!(remote.call(|number| *number).wait_timeout(SOON), Ok(7));
         }
         assert_eq!(running.stop().code, 0);
     });
@@ -524,7 +526,7 @@ fn who_awaits_a_child_of_another_loop_is_told_when_that_is_left_behind() {
         service.task("parent", task).stop_timeout(Duration::from_millis(50));
         let running = up(service);
         let children = finding.recv().unwrap();
-        let waiter = thread::spawn(move || (block_on(children.0), children.1.wait(SOON)));
+        let waiter = thread::spawn(move || (block_on(children.0), children.1.wait_timeout(SOON)));
         let report = running.stop();
         assert_eq!(report.code, 124, "{report}");
         assert_eq!(waiter.join().unwrap(), (Err(CallError::Stopped), Err(CallError::Stopped)));

@@ -25,7 +25,7 @@ use interloop::{
     Cause, Context, RestartPolicy, Result, Running, Service, ServiceHandle, State, Task, Thread,
     counters::Reading,
     task_fn,
-    tasks::command::{Child, Command, CommandError, CommandHandle, Commands, CommandsOptions, Output, Run},
+    tasks::command::{Child, Command, CommandError, CommandHandle, Commands, CommandsOptions, Output, Process},
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -44,12 +44,12 @@ fn commands(commands: Commands) -> (Running, CommandHandle) {
     (up(service), handle)
 }
 
-fn sh(script: &str) -> Run {
-    Run::new("sh").args(["-c", script])
+fn sh(script: &str) -> Command {
+    Command::new("sh").args(["-c", script])
 }
 
 fn output(child: Child) -> Output {
-    child.output_within(SOON).unwrap()
+    child.output_timeout(SOON).unwrap()
 }
 
 fn counter(running: &ServiceHandle, name: &str) -> u64 {
@@ -95,9 +95,9 @@ fn next(said: &mpsc::Receiver<String>) -> String {
 }
 
 /// Some process, which can be waited for, whoever's child it is.
-struct Process(OwnedFd);
+struct Held(OwnedFd);
 
-impl Process {
+impl Held {
     /// This one, which lives.
     fn of(pid: &str) -> Self {
         let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
@@ -139,7 +139,7 @@ fn a_command_has_arguments_an_environment_and_a_directory() {
         let run = run.env("ONE", "1").env("TWO", "2").env_remove("TWO").env_remove("HOME").current_dir(&folder);
         let said = format!("argument 1\n{}\n", folder.display());
         assert_eq!(String::from_utf8(output(runs.run(run)).stdout).unwrap(), said);
-        let bare = output(runs.run(Run::new("/usr/bin/env").env_clear().env("A", "b")));
+        let bare = output(runs.run(Command::new("/usr/bin/env").env_clear().env("A", "b")));
         assert_eq!(bare.stdout, b"A=b\n");
         assert_eq!(running.stop().code, 0);
     });
@@ -149,14 +149,14 @@ fn a_command_has_arguments_an_environment_and_a_directory() {
 fn what_can_not_be_started_is_named() {
     alone(|| {
         let (running, runs) = commands(Commands::new());
-        let said = |run: Run| runs.run(run).output_within(SOON).unwrap_err().to_string();
+        let said = |run: Command| runs.run(run).output_timeout(SOON).unwrap_err().to_string();
         assert_eq!(said("no-such-program".into()), "can't run no-such-program: there is no such program");
         let folder = tempfile::tempdir().unwrap();
         let script = folder.path().join("script");
         fs::write(&script, "#!/no/such/shell\n").unwrap();
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
         let missing = format!("can't run {}: the program that is to interpret it is missing", script.display());
-        assert_eq!(said(Run::new(&script)), missing);
+        assert_eq!(said(Command::new(&script)), missing);
         let homeless = sh("true").current_dir("/no/such/directory");
         assert_eq!(said(homeless), "can't run sh: there is no directory /no/such/directory");
         assert_eq!(said("/etc/passwd".into()), "can't run /etc/passwd: Permission denied (os error 13)");
@@ -173,18 +173,18 @@ fn what_can_not_be_started_is_named() {
 fn what_no_system_takes_is_one_error_that_says_where() {
     alone(|| {
         let (running, runs) = commands(Commands::new());
-        let said = |run: Run| runs.run(run).output_within(SOON).unwrap_err().to_string();
+        let said = |run: Command| runs.run(run).output_timeout(SOON).unwrap_err().to_string();
         let nul = "there is a NUL in";
-        assert_eq!(said(Run::new("cat").args(["-", "a\0b", "c\0"])), format!("can't run cat: {nul} argument 2"));
-        assert_eq!(said(Run::new("cat").env("KEY", "a\0b")), format!("can't run cat: {nul} variable KEY"));
-        assert_eq!(said(Run::new("cat").env("K\0", "b")), format!("can't run cat: {nul} variable K\\0"));
-        assert_eq!(said(Run::new("cat").current_dir("/\0")), format!("can't run cat: {nul} its directory"));
-        assert!(said(Run::new("c\0t")).ends_with(&format!("{nul} its name")));
+        assert_eq!(said(Command::new("cat").args(["-", "a\0b", "c\0"])), format!("can't run cat: {nul} argument 2"));
+        assert_eq!(said(Command::new("cat").env("KEY", "a\0b")), format!("can't run cat: {nul} variable KEY"));
+        assert_eq!(said(Command::new("cat").env("K\0", "b")), format!("can't run cat: {nul} variable K\\0"));
+        assert_eq!(said(Command::new("cat").current_dir("/\0")), format!("can't run cat: {nul} its directory"));
+        assert!(said(Command::new("c\0t")).ends_with(&format!("{nul} its name")));
         for name in ["", "A=B"] {
             let why = format!("can't run cat: variable {name} can't have this name");
-            assert_eq!(said(Run::new("cat").env(name, "c")), why);
+            assert_eq!(said(Command::new("cat").env(name, "c")), why);
         }
-        let much = said(Run::new("cat").env("MUCH", "x".repeat(4 << 20)));
+        let much = said(Command::new("cat").env("MUCH", "x".repeat(4 << 20)));
         assert_eq!(much, "can't run cat: Argument list too long (os error 7)");
         assert_eq!((counter(&running, "spawn_failures"), counter(&running, "started")), (8, 0));
         no_child_is_left();
@@ -197,7 +197,7 @@ fn words_reach_the_child_as_they_are() {
     alone(|| {
         let (running, runs) = commands(Commands::new());
         let words = ["-e", "--", "a\nb", "'\"\\$(id)`id`; kill 0 &", "", " ", "\u{1b}[0m", "*"];
-        let said = output(runs.run(Run::new("printf").arg("%s\\0").args(words)));
+        let said = output(runs.run(Command::new("printf").arg("%s\\0").args(words)));
         assert_eq!(said.stdout, (words.join("\0") + "\0").into_bytes());
         let large = "x".repeat(100_000);
         let said = output(runs.run(sh("echo ${#MUCH}").env("MUCH", &large)));
@@ -217,8 +217,8 @@ fn waiting(running: &ServiceHandle) -> f64 {
 }
 
 /// Runs until its input ends.
-fn reader() -> Run {
-    Run::new("cat").stdin_piped()
+fn reader() -> Command {
+    Command::new("cat").stdin_piped()
 }
 
 #[test]
@@ -239,13 +239,13 @@ fn those_that_are_too_many_wait_and_are_started_in_their_order() {
             let first = children.remove(0);
             if let Some(next) = children.get(1) {
                 assert_eq!((next.id(), waiting(&running)), (None, children.len() as f64 - 1.0));
-                drop(first.output_within(SOON).unwrap());
+                drop(first.output_timeout(SOON).unwrap());
                 block_on(next.started()).unwrap();
             } else {
-                drop(first.output_within(SOON).unwrap());
+                drop(first.output_timeout(SOON).unwrap());
             }
         }
-        children.pop().unwrap().output_within(SOON).unwrap();
+        children.pop().unwrap().output_timeout(SOON).unwrap();
         assert_eq!((waiting(&running), counter(&running, "finished")), (0.0, 5));
         no_child_is_left();
         assert_eq!(running.stop().code, 0);
@@ -260,12 +260,12 @@ fn what_can_not_be_started_makes_room_for_the_next() {
         let runs = commands.handle();
         service.task_on::<Thread>("commands", commands).set("max-running", "1");
         // All asked for before the start, and nobody says anything to the task from then on.
-        let refused: Vec<Child> = (0..3).map(|_| runs.run(Run::new("cat").arg("\0"))).collect();
+        let refused: Vec<Child> = (0..3).map(|_| runs.run(Command::new("cat").arg("\0"))).collect();
         let (missing, echo) = (runs.run("no-such-program"), runs.run(sh("echo up")));
         let running = up(service);
         assert_eq!(output(echo).stdout, b"up\n");
         for child in refused.into_iter().chain([missing]) {
-            assert!(matches!(child.output_within(SOON), Err(CommandError::NotStarted { .. })));
+            assert!(matches!(child.output_timeout(SOON), Err(CommandError::NotStarted { .. })));
         }
         assert_eq!(running.stop().code, 0);
     });
@@ -275,7 +275,7 @@ fn what_can_not_be_started_makes_room_for_the_next() {
 fn what_waits_for_room_at_the_stop_is_told() {
     alone(|| {
         let (running, runs) = commands(Commands::new().max_running(1));
-        let (runs_on, waits) = (runs.run(Run::new("sleep").arg("1000")), runs.run("true"));
+        let (runs_on, waits) = (runs.run(Command::new("sleep").arg("1000")), runs.run("true"));
         block_on(runs_on.started()).unwrap();
         assert_eq!(running.stop().code, 0);
         assert_eq!(block_on(waits.status()), Err(CommandError::Stopped));
@@ -288,7 +288,7 @@ fn what_waits_for_room_at_the_stop_is_told() {
 fn a_child_leads_no_group_of_ours_and_is_watched_by_its_number() {
     watched(|| {
         let (running, runs) = commands(Commands::new());
-        let mut child = runs.run(Run::new("cat").stdin_piped());
+        let mut child = runs.run(Command::new("cat").stdin_piped());
         let pid = block_on(child.started()).unwrap();
         assert_eq!(child.id(), Some(pid));
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
@@ -359,9 +359,9 @@ fn much() -> Vec<u8> {
 fn a_child_reads_the_bytes_that_it_was_given() {
     watched(|| {
         let (running, runs) = commands(Commands::new());
-        assert!(output(runs.run(Run::new("cat").stdin(much()))).stdout == much());
-        assert!(output(runs.run(Run::new("cat"))).stdout.is_empty(), "nothing by default");
-        assert!(output(runs.run(Run::new("true").stdin(much()))).status.success(), "it need not read them");
+        assert!(output(runs.run(Command::new("cat").stdin(much()))).stdout == much());
+        assert!(output(runs.run(Command::new("cat"))).stdout.is_empty(), "nothing by default");
+        assert!(output(runs.run(Command::new("true").stdin(much()))).status.success(), "it need not read them");
         assert_eq!(running.stop().code, 0);
     });
 }
@@ -370,9 +370,9 @@ fn a_child_reads_the_bytes_that_it_was_given() {
 fn a_child_reads_from_a_stream() {
     watched(|| {
         let (running, runs) = commands(Commands::new());
-        assert!(output(runs.run(Run::new("cat").stdin_from(Cursor::new(much())))).stdout == much());
+        assert!(output(runs.run(Command::new("cat").stdin_from(Cursor::new(much())))).stdout == much());
         let endless = AllowStdIo::new(io::repeat(b'x'));
-        assert_eq!(output(runs.run(Run::new("head").args(["-c", "3"]).stdin_from(endless))).stdout, b"xxx");
+        assert_eq!(output(runs.run(Command::new("head").args(["-c", "3"]).stdin_from(endless))).stdout, b"xxx");
         assert_eq!(running.stop().code, 0);
     });
 }
@@ -381,7 +381,7 @@ fn a_child_reads_from_a_stream() {
 fn a_child_is_talked_to() {
     watched(|| {
         let (running, runs) = commands(Commands::new());
-        let mut child = runs.run(Run::new("cat").stdin_piped());
+        let mut child = runs.run(Command::new("cat").stdin_piped());
         let (mut stdin, mut stdout) = (child.take_stdin().unwrap(), child.take_stdout().unwrap());
         block_on(async {
             for line in ["one", "two"] {
@@ -406,7 +406,7 @@ fn a_child_is_talked_to() {
 fn who_writes_to_a_child_that_has_ended_is_told() {
     watched(|| {
         let (running, runs) = commands(Commands::new());
-        let mut child = runs.run(Run::new("true").stdin_piped());
+        let mut child = runs.run(Command::new("true").stdin_piped());
         let mut stdin = child.take_stdin().unwrap();
         let error = block_on(async {
             loop {
@@ -457,7 +457,7 @@ fn callbacks_hear_bytes_as_they_come() {
     watched(|| {
         let (running, runs) = commands(Commands::new());
         let (says, said) = mpsc::channel();
-        let run = Run::new("cat").stdin_piped().on_stdout(move |bytes| drop(says.send(bytes.to_owned())));
+        let run = Command::new("cat").stdin_piped().on_stdout(move |bytes| drop(says.send(bytes.to_owned())));
         let mut child = runs.run(run);
         let mut stdin = child.take_stdin().unwrap();
         for part in [&b"o"[..], b"ne\ntwo", b"\xff"] {
@@ -477,7 +477,7 @@ fn a_long_line_comes_in_parts() {
         let (running, runs) = commands(Commands::new());
         let (out, outs) = lines();
         let line = "x".repeat(200_000);
-        let run = Run::new("cat").stdin(format!("{line}\nshort")).on_stdout_line(out);
+        let run = Command::new("cat").stdin(format!("{line}\nshort")).on_stdout_line(out);
         assert!(block_on(runs.run(run).status()).unwrap().success());
         let mut parts: Vec<String> = outs.try_iter().collect();
         assert_eq!(parts.pop().unwrap(), "short");
@@ -503,7 +503,7 @@ fn a_callback_that_panics_fails_the_task() {
 fn a_child_waits_for_whoever_reads_it() {
     watched(|| {
         let (running, runs) = commands(Commands::new());
-        let mut child = runs.run(Run::new("head").args(["-c", &MUCH.to_string(), "/dev/zero"]));
+        let mut child = runs.run(Command::new("head").args(["-c", &MUCH.to_string(), "/dev/zero"]));
         let pid = block_on(child.started()).unwrap();
         // Until it sleeps, which it does only when it can't write, or has ended.
         let is_busy = || {
@@ -546,7 +546,7 @@ fn children_that_never_end_to_speak_leave_others_their_turn() {
         let (running, runs) = commands(Commands::new().kill_timeout(NEVER));
         let (first, heard) = mpsc::channel();
         // One is heard on the loop, another is not, a third is fed.
-        let loud = runs.run(Run::new("yes").on_stdout_line(move |_| _ = first.send(())));
+        let loud = runs.run(Command::new("yes").on_stdout_line(move |_| _ = first.send(())));
         heard.recv_timeout(SOON).unwrap();
         let unheard = runs.run("yes");
         block_on(unheard.started()).unwrap();
@@ -566,12 +566,12 @@ fn children_that_never_end_to_speak_leave_others_their_turn() {
 fn a_child_that_says_too_much_is_killed() {
     watched(|| {
         let (running, runs) = commands(Commands::new());
-        let child = runs.run(Run::new("yes").limit(100_000));
-        let process = Process::of(&block_on(child.started()).unwrap().to_string());
+        let child = runs.run(Command::new("yes").limit(100_000));
+        let process = Held::of(&block_on(child.started()).unwrap().to_string());
         let error = block_on(child.output()).unwrap_err();
         assert_eq!(error.to_string(), "yes wrote more than 100000 bytes");
         process.ends();
-        let exact = runs.run(Run::new("head").args(["-c", "5", "/dev/zero"]).limit(5));
+        let exact = runs.run(Command::new("head").args(["-c", "5", "/dev/zero"]).limit(5));
         assert_eq!(output(exact).stdout, [0; 5]);
         assert_eq!(running.stop().code, 0);
     });
@@ -587,7 +587,7 @@ fn a_loop_is_not_blocked_on_a_child() {
         let (says, said) = mpsc::channel();
         let asks = runs.clone();
         let run = sh("echo one").on_stdout_line(move |_| {
-            says.send(asks.run("true").output_within(SOON)).unwrap();
+            says.send(asks.run("true").output_timeout(SOON)).unwrap();
         });
         let running = up(service);
         output(runs.run(run));
@@ -602,12 +602,12 @@ fn a_loop_is_not_blocked_on_a_child() {
 fn a_command_is_killed_when_nobody_waits_any_more() {
     watched(|| {
         let (running, runs) = commands(Commands::new());
-        let sleeper = || Run::new("sleep").arg("1000");
-        let number = |child: &Child| Process::of(&block_on(child.started()).unwrap().to_string());
+        let sleeper = || Command::new("sleep").arg("1000");
+        let number = |child: &Child| Held::of(&block_on(child.started()).unwrap().to_string());
 
         let child = runs.run(sleeper());
         let process = number(&child);
-        assert_eq!(child.output_within(Duration::from_millis(1)), Err(CommandError::TimedOut));
+        assert_eq!(child.output_timeout(Duration::from_millis(1)), Err(CommandError::TimedOut));
         process.ends();
 
         let child = runs.run(sleeper().kill_on_drop());
@@ -630,7 +630,7 @@ fn a_command_is_killed_when_nobody_waits_any_more() {
 fn a_child_is_told_to_end_or_killed() {
     alone(|| {
         let (running, runs) = commands(Commands::new().kill_timeout(NEVER));
-        let child = runs.run(Run::new("sleep").arg("1000"));
+        let child = runs.run(Command::new("sleep").arg("1000"));
         block_on(child.started()).unwrap();
         child.terminate();
         assert_eq!(block_on(child.status()).unwrap().signal(), Some(15));
@@ -654,7 +654,7 @@ fn a_child_that_was_stopped_hears_a_term() {
         // It stops itself and all of its group, the guard too.
         let mut child = runs.run(sh("sleep 1000 & echo $!; kill -STOP 0; wait"));
         let mut stdout = child.take_stdout().unwrap();
-        let sleeper = Process::of(&block_on(stdout.line()).unwrap());
+        let sleeper = Held::of(&block_on(stdout.line()).unwrap());
         child.terminate();
         assert_eq!(block_on(child.status()).unwrap().signal(), Some(15));
         sleeper.ends();
@@ -671,16 +671,16 @@ fn a_child_without_descriptors_and_in_a_session_of_its_own_ends_at_the_stop() {
         let closed =
             "echo $$; exec <&- >&- 2>&-; for fd in 3 4 5 6 7 8 9; do eval \"exec $fd>&-\"; done; exec sleep 1000";
         let mut bare = runs.run(sh(closed));
-        let mut session = runs.run(Run::new("setsid").args(["sh", "-c", closed]));
+        let mut session = runs.run(Command::new("setsid").args(["sh", "-c", closed]));
         let [one, two] = [&mut bare, &mut session].map(|child| {
             let mut stdout = child.take_stdout().unwrap();
-            let process = Process::of(&block_on(stdout.line()).unwrap());
+            let process = Held::of(&block_on(stdout.line()).unwrap());
             assert_eq!(block_on(stdout.line()), None);
             process
         });
         let ends = [bare.status(), session.status()];
         assert_eq!(running.stop().code, 0);
-        [one, two].iter().for_each(Process::ends);
+        [one, two].iter().for_each(Held::ends);
         ends.into_iter().for_each(|end| assert_eq!(block_on(end).unwrap().signal(), Some(15)));
         no_child_is_left();
     });
@@ -694,7 +694,7 @@ fn what_a_child_leaves_behind_ends_with_it() {
         for script in ["sleep 1000 & echo $!", "sleep 1000 >/dev/null 2>&1 & echo $!"] {
             let mut child = runs.run(sh(&format!("{script}; read -r go")).stdin_piped());
             let mut stdout = child.take_stdout().unwrap();
-            let left = Process::of(&block_on(stdout.line()).unwrap());
+            let left = Held::of(&block_on(stdout.line()).unwrap());
             drop(child.take_stdin());
             assert_eq!(block_on(child.status()).unwrap().code(), Some(1));
             left.ends();
@@ -727,7 +727,7 @@ fn a_stop_ends_all_groups_by_term() {
         let (running, runs) = commands(Commands::new().kill_timeout(NEVER));
         let mut child = runs.run(sh("sleep 1000 & echo $!; wait"));
         let mut stdout = child.take_stdout().unwrap();
-        let grandchild = Process::of(&block_on(stdout.line()).unwrap());
+        let grandchild = Held::of(&block_on(stdout.line()).unwrap());
         let (mut out, outs) = lines();
         let (go, goes) = mpsc::channel();
         let polite = sh("trap 'seq 1000; exit 5' TERM; sh -c 'echo up; exec sleep 1000' & wait");
@@ -771,7 +771,7 @@ fn a_child_that_does_not_end_is_killed_after_the_kill_timeout() {
         let running = up(service);
         let mut child = runs.run(sh(DEAF));
         let mut stdout = child.take_stdout().unwrap();
-        let process = Process::of(&block_on(stdout.line()).unwrap());
+        let process = Held::of(&block_on(stdout.line()).unwrap());
         let report = running.stop();
         assert_eq!((report.code, state_of(&report, "commands")), (0, State::Stopped));
         process.ends();
@@ -790,7 +790,7 @@ fn a_child_is_killed_in_time_for_the_deadline() {
         let running = up(service);
         let mut child = runs.run(sh(DEAF));
         let mut stdout = child.take_stdout().unwrap();
-        let process = Process::of(&block_on(stdout.line()).unwrap());
+        let process = Held::of(&block_on(stdout.line()).unwrap());
         let report = running.stop();
         assert_eq!((report.code, state_of(&report, "commands")), (0, State::Stopped));
         process.ends();
@@ -828,7 +828,7 @@ fn a_task_that_is_dropped_kills_its_groups_at_once() {
         let running = up(service);
         let mut child = runs.run(sh(DEAF));
         let mut stdout = child.take_stdout().unwrap();
-        let process = Process::of(&block_on(stdout.line()).unwrap());
+        let process = Held::of(&block_on(stdout.line()).unwrap());
         drops.open();
         process.ends();
         assert_eq!(block_on(child.status()).unwrap().signal(), Some(9));
@@ -852,7 +852,7 @@ fn a_command_waits_for_the_start_and_is_told_of_the_end() {
         assert_eq!(block_on(told.status()), Err(CommandError::Stopped));
         assert_eq!(output(early).stdout, b"early\n");
         assert_eq!(running.stop().code, 0);
-        assert_eq!(runs.run("true").output_within(SOON), Err(CommandError::Stopped));
+        assert_eq!(runs.run("true").output_timeout(SOON), Err(CommandError::Stopped));
         assert_eq!(block_on(runs.run("true").started()), Err(CommandError::Stopped));
     });
 }
@@ -867,7 +867,7 @@ fn who_waits_for_a_task_that_never_starts_is_told() {
         service.task("bad", task_fn::<Thread>(async |_| Err(interloop::Error::new("no"))));
         service.task_on::<Thread>("commands", commands).requires("bad");
         assert_eq!(service.start().unwrap().join().code, 1);
-        assert_eq!(early.output_within(SOON), Err(CommandError::Stopped));
+        assert_eq!(early.output_timeout(SOON), Err(CommandError::Stopped));
     });
 }
 
@@ -879,7 +879,7 @@ fn nothing_is_started_once_the_stop_is_requested() {
             let asks = thread::spawn(move || {
                 let mut started = 0;
                 loop {
-                    match runs.run("true").output_within(SOON) {
+                    match runs.run("true").output_timeout(SOON) {
                         Ok(_) => started += 1,
                         Err(error) => return (started, error),
                     }
@@ -904,11 +904,11 @@ fn a_restart_ends_children_and_keeps_what_waits() {
         let mut service = Service::new("test");
         let runs = CommandHandle::new();
         let of = runs.clone();
-        let make = move || Commands::new().with(&of).kill_timeout(NEVER);
+        let make = move || Commands::new().with_handle(&of).kill_timeout(NEVER);
         service.task_with::<Thread, _>("commands", make).offers(&runs).restart(RestartPolicy::on_failure());
         let running = up(service);
         let mut watch = running.watch();
-        let child = runs.run(Run::new("sleep").arg("1000"));
+        let child = runs.run(Command::new("sleep").arg("1000"));
         block_on(child.started()).unwrap();
         running.restart_task("commands").unwrap();
         assert_eq!(block_on(child.status()).unwrap().signal(), Some(15));
@@ -925,7 +925,7 @@ fn a_restart_ends_children_and_keeps_what_waits() {
 
 // --- A command as a task ---
 
-fn one(command: Command) -> interloop::Report {
+fn one(command: Process) -> interloop::Report {
     let mut service = Service::new("test");
     service.task_on::<Thread>("one", command);
     service.start().unwrap().join()
@@ -934,7 +934,7 @@ fn one(command: Command) -> interloop::Report {
 #[test]
 fn a_task_ends_as_its_program_does() {
     alone(|| {
-        let report = one(Command::new("true"));
+        let report = one(Process::new("true"));
         assert_eq!((report.code, state_of(&report, "one")), (0, State::Stopped));
         let failed = |command| {
             let report = one(command);
@@ -944,10 +944,10 @@ fn a_task_ends_as_its_program_does() {
                 cause => panic!("{cause:?}"),
             }
         };
-        assert_eq!(failed(Command::new(sh("exit 3"))), "sh exited with 3");
-        assert_eq!(failed(Command::new(sh("kill -9 $$"))), "sh was ended by signal 9");
-        assert_eq!(failed(Command::new(sh("exit 143"))), "sh exited with 143");
-        assert_eq!(failed(Command::new("no-such-program")), "can't run no-such-program: there is no such program");
+        assert_eq!(failed(Process::new(sh("exit 3"))), "sh exited with 3");
+        assert_eq!(failed(Process::new(sh("kill -9 $$"))), "sh was ended by signal 9");
+        assert_eq!(failed(Process::new(sh("exit 143"))), "sh exited with 143");
+        assert_eq!(failed(Process::new("no-such-program")), "can't run no-such-program: there is no such program");
         no_child_is_left();
     });
 }
@@ -958,7 +958,7 @@ fn a_program_runs_until_the_stop_and_its_lines_are_heard() {
         let (out, outs) = lines();
         let polite = sh("trap 'echo bye; exit 5' TERM; sh -c 'echo up; exec sleep 1000' & wait");
         let mut service = Service::new("test");
-        service.task_on::<Thread>("one", Command::new(polite.on_stdout_line(out)).kill_timeout(NEVER));
+        service.task_on::<Thread>("one", Process::new(polite.on_stdout_line(out)).kill_timeout(NEVER));
         let running = up(service);
         assert_eq!(next(&outs), "up");
         let report = running.stop();
@@ -974,7 +974,7 @@ fn a_program_that_fails_is_started_again() {
         let (says, said) = mpsc::channel();
         let make = move || {
             let says = says.clone();
-            Command::new(sh("echo $$; read -r go; exec sleep 1000").on_stdout_line(move |line| {
+            Process::new(sh("echo $$; read -r go; exec sleep 1000").on_stdout_line(move |line| {
                 says.send(line.to_owned()).unwrap();
             }))
         };

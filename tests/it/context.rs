@@ -488,9 +488,9 @@ fn what_was_shared_is_dropped_behind_the_jobs_that_were_accepted_for_it() {
         });
         service.task("task", task);
         let running = up(service);
-        let shared = remotes.call(RefCell::take).wait(SOON).unwrap().unwrap();
+        let shared = remotes.call(RefCell::take).wait_timeout(SOON).unwrap().unwrap();
         assert_eq!(running.stop().code, 0);
         assert_eq!(log.lines(), ["job", "job", "job", "value"]);
-        assert_eq!(shared.call(|_| ()).wait(SOON), Err(CallError::Stopped));
+        assert_eq!(shared.call(|_| ()).wait_timeout(SOON), Err(CallError::Stopped));
     });
 }

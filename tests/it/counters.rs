@@ -14,7 +14,7 @@ use std::{
 use crate::util::{Latch, quiet_resident, reach, up, watched};
 use interloop::{
     NoOptions, Service, State, Task, Thread,
-    counters::{Counter, Reading, Samples},
+    counters::{Counter, Histogram, Reading},
     task_fn,
 };
 
@@ -26,7 +26,7 @@ fn keeper() -> impl Task<Thread, Options = NoOptions> {
         cx.counter("taken").add(3);
         cx.gauge("open").set(1.5);
         cx.gauge_from("asked", || 42.0);
-        let sizes = cx.samples("sizes", &WINDOWS);
+        let sizes = cx.histogram("sizes", &WINDOWS);
         [1.0, 2.0, 6.0].into_iter().for_each(|size| sizes.record(size));
         cx.meter().label("way", "by \"mail\"").counter("orders").add(7);
         cx.until_shutdown().await;
@@ -48,7 +48,7 @@ fn all_can_be_read_at_once_one_by_one_and_by_pattern() {
         assert_eq!(counters.get("till.asked"), Some(Reading::Gauge(42.0)));
         assert_eq!(counters.get("visits"), Some(Reading::Counter(1)));
         assert_eq!(counters.get("till.gone"), None);
-        let Some(Reading::Samples(sizes)) = counters.get("till.sizes") else { panic!("they are samples") };
+        let Some(Reading::Histogram(sizes)) = counters.get("till.sizes") else { panic!("they are samples") };
         assert_eq!((sizes.count, sizes.sum, sizes.average), (3, 9.0, Some(3.0)));
         assert_eq!((sizes.min, sizes.max), (Some(1.0), Some(6.0)));
         assert_eq!(sizes.windows.iter().map(|window| window.window).collect::<Vec<_>>(), [60.0, 3600.0]);
@@ -128,7 +128,7 @@ fn eight_threads_add_to_one_counter_and_none_is_lost_or_torn() {
 
 #[test]
 fn a_duration_is_taken_in_seconds_whichever_way() {
-    let (samples, began) = (Samples::new(&WINDOWS), Instant::now());
+    let (samples, began) = (Histogram::new(&WINDOWS), Instant::now());
     samples.record_since(began - Duration::from_secs(5));
     samples.record_duration(Duration::from_millis(2_500));
     let reading = samples.read();
@@ -140,7 +140,7 @@ fn a_duration_is_taken_in_seconds_whichever_way() {
 #[test]
 fn what_is_read_of_samples_belongs_together() {
     watched(|| {
-        let (samples, over) = (Samples::new(&WINDOWS), AtomicBool::new(false));
+        let (samples, over) = (Histogram::new(&WINDOWS), AtomicBool::new(false));
         thread::scope(|scope| {
             let reader = scope.spawn(|| {
                 while !over.load(Ordering::Acquire) {
@@ -256,7 +256,7 @@ fn one_name_is_one_kind() {
         assert_eq!(refused(&|| drop(meter.gauge("orders"))), "orders is a counter already");
         assert_eq!(refused(&|| meter.gauge_from("orders", || 0.0)), "orders is a counter already");
         meter.gauge("open").set(1.0);
-        assert_eq!(refused(&|| drop(meter.samples("open", &[]))), "open is a gauge already");
+        assert_eq!(refused(&|| drop(meter.histogram("open", &[]))), "open is a gauge already");
         assert_eq!(meter.counter("orders").get(), 1);
     });
 }
@@ -341,7 +341,7 @@ fn loops_and_tasks_count_by_themselves() {
         let number = |name: &str| running.counters().numbers()[name];
         let jobs = number("loop.till.jobs");
         for _ in 0..10 {
-            till.call(|cell| cell.set(cell.get() + 1)).wait(crate::util::SOON).unwrap();
+            till.call(|cell| cell.set(cell.get() + 1)).wait_timeout(crate::util::SOON).unwrap();
         }
         assert_eq!(number("loop.till.jobs") - jobs, 10.0);
         // One turn may have done all, if the calls came quickly enough.
@@ -349,7 +349,7 @@ fn loops_and_tasks_count_by_themselves() {
         assert!(number("loop.till.depth_most") >= 1.0 && number("loop.till.depth") == 0.0);
         // Whenever a call finds the loop at rest its way is timed. On a busy machine none of those so far may have.
         while number("loop.till.latency.count") < 1.0 {
-            till.call(|_| ()).wait(crate::util::SOON).unwrap();
+            till.call(|_| ()).wait_timeout(crate::util::SOON).unwrap();
             thread::yield_now();
         }
         let (count, max) = (number("loop.till.latency.count"), number("loop.till.latency.max"));

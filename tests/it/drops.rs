@@ -88,7 +88,7 @@ impl Nest {
             assert!(remote.post(|_| ()).is_err());
         }
         for reply in self.replies.lock().unwrap().drain(..) {
-            assert_eq!(reply.wait(SOON), Err(CallError::Cancelled));
+            assert_eq!(reply.wait_timeout(SOON), Err(CallError::Cancelled));
         }
         // They wake nobody.
         self.wakers.lock().unwrap().drain(..).for_each(Waker::wake);
@@ -110,12 +110,12 @@ fn at_a_normal_stop() {
             let _value = value;
             std::future::pending::<()>().await
         });
-        remote.call(|_| ()).wait(SOON).unwrap();
+        remote.call(|_| ()).wait_timeout(SOON).unwrap();
         let report = running.stop();
         assert_eq!((threads(), descriptors()), before);
         assert_eq!(report.code, 0, "{report}");
         nest.assert_empty(1);
-        assert_eq!(held.wait(SOON), Err(CallError::Cancelled));
+        assert_eq!(held.wait_timeout(SOON), Err(CallError::Cancelled));
     });
 }
 
@@ -337,8 +337,8 @@ fn a_service_that_is_never_started_leaves_nothing_behind() {
         });
         service.task("task", task);
         drop(service);
-        assert_eq!(replies.0.wait(SOON), Err(CallError::Stopped));
-        assert_eq!(replies.1.wait(SOON), Err(CallError::Stopped));
+        assert_eq!(replies.0.wait_timeout(SOON), Err(CallError::Stopped));
+        assert_eq!(replies.1.wait_timeout(SOON), Err(CallError::Stopped));
         assert_eq!((threads(), descriptors()), before);
     });
 }

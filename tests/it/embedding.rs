@@ -165,7 +165,7 @@ fn a_watch_follows_from_before_the_start_to_the_end() {
         let running = up(service);
         assert_eq!(running.stop().code, 0);
         let mut states = Vec::new();
-        while let Some(step) = block_on(watch.next_step()) {
+        while let Some(step) = block_on(watch.next()) {
             states.push(step.to.as_str());
         }
         assert_eq!(states, ["starting", "running", "stopping", "stopped"]);

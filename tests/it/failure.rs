@@ -335,7 +335,7 @@ fn a_loop_that_cannot_be_built_is_a_failed_start() {
         let report = running.join();
         assert_eq!((report.code, &report.reason), (1, &Reason::LoopFailed("wheel".into())));
         assert_eq!(cause_of(&report, "rider"), Cause::LoopDied("no wheel to be had".into()));
-        assert_eq!(early.wait(SOON), Err(interloop::CallError::Stopped));
+        assert_eq!(early.wait_timeout(SOON), Err(interloop::CallError::Stopped));
     });
 }
 
@@ -397,7 +397,7 @@ fn a_loop_that_never_says_that_it_is_started_fails_the_service() {
         let report = service.start().unwrap().join();
         assert_eq!(report.code, 1, "{report}");
         assert_eq!(&*report.stuck[0].name, "io");
-        assert_eq!(native.call(|_| ()).wait(SOON), Err(CallError::Stopped));
+        assert_eq!(native.call(|_| ()).wait_timeout(SOON), Err(CallError::Stopped));
         // Too late.
         go.open();
     });

@@ -86,8 +86,8 @@ fn others_post_call_and_spawn_there() {
                 assert_eq!(thread::current().id(), here);
                 said.borrow().len()
             });
-            assert_eq!(future.wait(SOON), Ok(10_000));
-            read.call(|said| said.borrow().clone()).wait(SOON).unwrap()
+            assert_eq!(future.wait_timeout(SOON), Ok(10_000));
+            read.call(|said| said.borrow().clone()).wait_timeout(SOON).unwrap()
         });
         assert!(all.into_iter().eq(0..10_000), "in order, none lost");
         // Between two batches its own events had their turns.
@@ -124,8 +124,9 @@ fn nobody_blocks_its_thread_by_waiting() {
         let value = somebody.mailbox().share(());
         let own = value.clone();
         // Outside of its turns, and within.
-        assert_eq!(value.call(|()| ()).wait(SOON), Err(CallError::WouldBlock));
-        let within = somebody.run_beside(move || value.call(move |()| own.call(|()| ()).wait(SOON)).wait(SOON));
+        assert_eq!(value.call(|()| ()).wait_timeout(SOON), Err(CallError::WouldBlock));
+        let within =
+            somebody.run_beside(move || value.call(move |()| own.call(|()| ()).wait_timeout(SOON)).wait_timeout(SOON));
         assert_eq!(within, Ok(Err(CallError::WouldBlock)));
         // Nor another loop's answer, as long as it is here.
         let mut service = Service::new("test");
@@ -133,10 +134,10 @@ fn nobody_blocks_its_thread_by_waiting() {
         let running = up(service);
         let (answer, held) = mpsc::channel();
         let unanswered = loop_.call(move |_| held.recv().is_ok());
-        assert_eq!(unanswered.wait(SOON), Err(CallError::WouldBlock));
+        assert_eq!(unanswered.wait_timeout(SOON), Err(CallError::WouldBlock));
         answer.send(()).unwrap();
         drop(somebody);
-        assert_eq!(loop_.call(|_| ()).wait(SOON), Ok(()));
+        assert_eq!(loop_.call(|_| ()).wait_timeout(SOON), Ok(()));
         assert_eq!(running.stop().code, 0);
     });
 }
@@ -149,8 +150,8 @@ fn a_panic_stays_within_its_job() {
         let answer = somebody.run_beside(move || {
             value.post(|()| panic!("in a post")).unwrap();
             let future = value.spawn(|_| async { panic!("in a future") });
-            assert_eq!(future.wait(SOON), Err::<(), _>(CallError::Panicked("in a future".into())));
-            value.call(|()| panic!("in a call")).wait(SOON)
+            assert_eq!(future.wait_timeout(SOON), Err::<(), _>(CallError::Panicked("in a future".into())));
+            value.call(|()| panic!("in a call")).wait_timeout(SOON)
         });
         assert_eq!(answer, Err::<(), _>(CallError::Panicked("in a call".into())));
     });
@@ -191,10 +192,10 @@ fn dropped_it_tells_everyone_who_waits_and_drops_what_lives_there() {
             pending::<()>().await;
         });
         let begun = value.clone();
-        somebody.run_beside(move || begun.call(|_| ()).wait(SOON)).unwrap();
+        somebody.run_beside(move || begun.call(|_| ()).wait_timeout(SOON)).unwrap();
         let queued = value.call(|_| ());
         // Somebody who waits already.
-        let waiting = thread::spawn(move || queued.wait(SOON));
+        let waiting = thread::spawn(move || queued.wait_timeout(SOON));
         drop(somebody);
         assert_eq!(waiting.join().unwrap(), Err(CallError::Stopped));
         assert_eq!(block_on(running), Err(CallError::Cancelled));
@@ -231,10 +232,10 @@ fn several_live_on_one_thread() {
     watched(|| {
         let (mut first, mut second) = (Loop::new(), Loop::new());
         let (one, two) = (first.mailbox().share(1), second.mailbox().share(2));
-        assert_eq!(first.run_beside(move || one.call(|one| *one).wait(SOON)), Ok(1));
+        assert_eq!(first.run_beside(move || one.call(|one| *one).wait_timeout(SOON)), Ok(1));
         let again = first.mailbox().share(3);
         drop(first);
-        assert_eq!(second.run_beside(move || two.call(|two| *two).wait(SOON)), Ok(2));
+        assert_eq!(second.run_beside(move || two.call(|two| *two).wait_timeout(SOON)), Ok(2));
         assert_eq!(block_on(again.call(|_| ())), Err(CallError::Stopped));
     });
 }

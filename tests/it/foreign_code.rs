@@ -228,7 +228,7 @@ fn a_notify_that_panicked_is_called_again_and_no_post_is_lost() {
         let running = up(service);
         for round in 1..=3 {
             // At rest: a call has been answered, and the loop has looked once more.
-            native.call(|()| ()).wait(SOON).unwrap();
+            native.call(|()| ()).wait_timeout(SOON).unwrap();
             let ran = Arc::new(AtomicUsize::new(0));
             panics.store(round, Ordering::SeqCst);
             for _ in 0..100 {
@@ -236,7 +236,7 @@ fn a_notify_that_panicked_is_called_again_and_no_post_is_lost() {
                 // The panic isn't the caller's.
                 native.post(move |()| _ = ran.fetch_add(1, Ordering::SeqCst)).unwrap();
             }
-            native.call(|()| ()).wait(SOON).unwrap();
+            native.call(|()| ()).wait_timeout(SOON).unwrap();
             assert_eq!(ran.load(Ordering::SeqCst), 100);
         }
         assert_eq!(running.warnings().len(), 0);
@@ -260,7 +260,7 @@ fn a_loop_whose_notify_goes_on_panicking_is_named_until_it_wakes_up() {
                 break answer;
             }
             // It was awake still.
-            answer.wait(SOON).unwrap();
+            answer.wait_timeout(SOON).unwrap();
         };
         let until = |wanted: &str| {
             let begun = Instant::now();
@@ -281,7 +281,7 @@ fn a_loop_whose_notify_goes_on_panicking_is_named_until_it_wakes_up() {
         }
         assert!(begun.elapsed() > Duration::from_secs(3), "{:?}", begun.elapsed());
         panics.store(0, Ordering::SeqCst);
-        assert_eq!(answer.wait(SOON), Ok(7));
+        assert_eq!(answer.wait_timeout(SOON), Ok(7));
         until("");
         assert_eq!(stops(running, &log).code, 0);
     });
@@ -301,7 +301,7 @@ fn a_notify_that_blocks_while_others_call_the_loop() {
             move || native.post(|()| ()).is_ok()
         });
         fault.0.reached.wait();
-        let waits = thread::spawn(move || native.call(|()| ()).wait(SOON));
+        let waits = thread::spawn(move || native.call(|()| ()).wait_timeout(SOON));
         let report = stops(running, &log);
         assert_eq!(report.code, 124, "{report}");
         assert_eq!(waits.join().unwrap(), Err(CallError::Stopped));
@@ -326,7 +326,7 @@ fn wakers_that_block_or_panic() {
             let mut started = pin!(handle.started());
             let mut ended = pin!(handle.ended());
             let mut requested = pin!(shutdown.requested());
-            let mut step = pin!(watch.next_step());
+            let mut step = pin!(watch.next());
             fault.arm();
             let waker = waker(&fault);
             assert!(poll(started.as_mut(), &waker).is_pending() && poll(ended.as_mut(), &waker).is_pending());
@@ -381,8 +381,8 @@ fn a_waker_that_blocks_in_its_drop() {
     let of_end = |handle: ServiceHandle, fault: Fault| twice(handle.ended(), &fault);
     let of_watch = |handle: ServiceHandle, fault: Fault| {
         let mut watch = handle.watch();
-        while poll(pin!(watch.next_step()), Waker::noop()).is_ready() {}
-        twice(watch.next_step(), &fault);
+        while poll(pin!(watch.next()), Waker::noop()).is_ready() {}
+        twice(watch.next(), &fault);
     };
     for polls in [of_shutdown, of_end, of_watch] {
         watched(|| {
@@ -428,11 +428,11 @@ fn a_reply_whose_waker_blocks_keeps_no_other_from_its_answer() {
         assert!(poll(stuck.as_mut(), &waker(&fault)).is_pending());
         let mut others = running.heartbeats().into_iter().filter(|(name, _)| &**name == "io");
         let (_, other) = others.next().unwrap();
-        let waits = thread::spawn(move || other.wait(SOON));
+        let waits = thread::spawn(move || other.wait_timeout(SOON));
         let report = stops(running, &log);
         assert_eq!((report.code, &*report.stuck[0].name), (124, "io"), "{report}");
         assert_eq!(waits.join().unwrap(), Err(CallError::Stopped));
-        assert_eq!(remote.call(|number| *number).wait(SOON), Err(CallError::Stopped));
+        assert_eq!(remote.call(|number| *number).wait_timeout(SOON), Err(CallError::Stopped));
         hold.open();
     });
 }

@@ -23,7 +23,7 @@ fn refused(build: impl FnOnce(&mut Service)) -> (u8, String) {
             assert_eq!((threads(), descriptors()), before);
         }
         assert_eq!((handle.status().tasks.len(), handle.phase()), (0, Phase::Ended));
-        assert!(!handle.wait_started(SOON));
+        assert!(!handle.wait_started_timeout(SOON));
         assert!(handle.watch().wait_timeout(SOON).is_none());
         assert!(remote.post(|_| ()).is_err());
         let text = refused.to_string();

@@ -35,7 +35,7 @@ mod quiet {
             let mut watch = poller.handle().watch();
             service.task_on::<Thread>("poller", poller);
             let watcher = task_fn::<Thread>(async move |cx| {
-                cx.spawn_local(async move { while watch.changed().await.is_ok() {} }).detach();
+                cx.spawn_local(async move { while watch.next().await.is_some() {} }).detach();
                 cx.until_shutdown().await;
                 Ok(())
             });
@@ -44,7 +44,7 @@ mod quiet {
             let running = up(service);
             // Each loop has come to rest when it has answered, and gone to sleep again.
             for (_, beat) in running.heartbeats() {
-                beat.wait(SOON).unwrap();
+                beat.wait_timeout(SOON).unwrap();
             }
             let before = silence();
             assert!(before.len() >= 11, "{before:?}");

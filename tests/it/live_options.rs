@@ -324,7 +324,7 @@ fn the_next_run_of_periodic_work_has_its_new_options_and_the_grid_stays() {
         let running = up(service);
         for most in [1, 2, 3] {
             assert_eq!(running.options().set("tick-most", most), Ok(Applied::Now));
-            assert_eq!(handle.run_now().wait(SOON), Ok(Ok(())));
+            assert_eq!(handle.run_now().wait_timeout(SOON), Ok(Ok(())));
             assert_eq!(seen.load(Ordering::Acquire), most);
         }
         assert_eq!(running.stop().code, 0);
@@ -464,7 +464,7 @@ fn a_task_says_before_the_start_that_its_options_can_not_work() {
         // It isn't asked where it isn't selected.
         for words in [&["--reader-most", "1"][..], &["--reader-most", "0", "--tasks", "other"]] {
             let running = started(words).unwrap();
-            assert!(running.wait_started(SOON));
+            assert!(running.wait_started_timeout(SOON));
             assert_eq!(running.stop().code, 0);
         }
     });

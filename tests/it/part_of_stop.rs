@@ -11,7 +11,7 @@ use interloop::{
     task_fn,
     tasks::{
         FirstRun, Periodic,
-        command::{Command, CommandError, CommandHandle, Commands, Run},
+        command::{Command, CommandError, CommandHandle, Commands, Process},
     },
     testing::{Clock, RunningTest, TestService},
 };
@@ -28,12 +28,12 @@ fn with_clock(service: Service) -> (RunningTest, Clock) {
 }
 
 /// A program that first says its number, which arrives here.
-fn program(script: &str) -> (impl Fn() -> Run + Send + Clone + 'static, mpsc::Receiver<String>) {
+fn program(script: &str) -> (impl Fn() -> Command + Send + Clone + 'static, mpsc::Receiver<String>) {
     let (says, said) = mpsc::channel();
     let script = script.to_owned();
     let run = move || {
         let says = says.clone();
-        Run::new("sh").args(["-c", &script]).on_stdout_line(move |line| drop(says.send(line.to_owned())))
+        Command::new("sh").args(["-c", &script]).on_stdout_line(move |line| drop(says.send(line.to_owned())))
     };
     (run, said)
 }
@@ -80,7 +80,7 @@ fn a_program_that_is_ended_along_with_the_stop_is_no_failure() {
         ] {
             let (run, pids) = program(script);
             let mut service = Service::new("test");
-            service.task_on::<Thread>("one", Command::new(run()));
+            service.task_on::<Thread>("one", Process::new(run()));
             let (test, clock) = with_clock(service);
             hit(&[&pids], signal);
             test.wait_for_counter("one.finished", 1);
@@ -98,7 +98,7 @@ fn without_a_stop_it_is_a_failure_200_ms_later() {
     watched(|| {
         let (run, pids) = program(SLEEPER);
         let mut service = Service::new("test");
-        service.task_on::<Thread>("one", Command::new(run()));
+        service.task_on::<Thread>("one", Process::new(run()));
         let (test, clock) = with_clock(service);
         hit(&[&pids], Signal::TERM);
         let report = fails_in_time(test, &clock);
@@ -111,7 +111,7 @@ fn a_program_that_ends_otherwise_has_failed_at_once() {
     watched(|| {
         let (run, _pids) = program("exit 3");
         let mut service = Service::new("test");
-        service.task_on::<Thread>("one", Command::new(run()));
+        service.task_on::<Thread>("one", Process::new(run()));
         service.task(
             "two",
             task_fn::<Thread>(async |cx| {
@@ -133,8 +133,8 @@ fn a_restart_policy_waits_for_the_stop() {
         let (other, others) = program(SLEEPER);
         let policy = RestartPolicy::on_failure().backoff(Duration::from_millis(1), Duration::from_millis(1));
         let mut service = Service::new("test");
-        service.task_with::<Thread, _>("one", move || Command::new(run())).restart(policy.clone());
-        service.task_with::<Thread, _>("two", move || Command::new(other())).restart(policy).requires("one");
+        service.task_with::<Thread, _>("one", move || Process::new(run())).restart(policy.clone());
+        service.task_with::<Thread, _>("two", move || Process::new(other())).restart(policy).requires("one");
         let (test, clock) = with_clock(service);
         hit(&[&pids, &others], Signal::TERM);
         test.wait_for_counter("one.finished", 1);
@@ -152,7 +152,7 @@ fn what_comes_before_a_restart_is_a_failure_that_the_policy_covers() {
         let (run, pids) = program(SLEEPER);
         let policy = RestartPolicy::on_failure().backoff(Duration::from_millis(1), Duration::from_millis(1));
         let mut service = Service::new("test");
-        service.task_with::<Thread, _>("one", move || Command::new(run())).restart(policy);
+        service.task_with::<Thread, _>("one", move || Process::new(run())).restart(policy);
         let (test, clock) = with_clock(service);
         hit(&[&pids], Signal::TERM);
         let begun = std::time::Instant::now();
@@ -243,7 +243,7 @@ fn an_output_that_ends_because_its_program_was_ended_along_with_the_stop_is_no_f
     watched(|| {
         let (says, pids) = mpsc::channel();
         let (test, clock) = with_clock(with_commands(async move |_, runs| {
-            let mut child = runs.run(Run::new("sh").args(["-c", SLEEPER]));
+            let mut child = runs.run(Command::new("sh").args(["-c", SLEEPER]));
             let mut output = child.take_stdout().unwrap();
             while let Some(line) = output.line().await {
                 says.send(line).unwrap();
@@ -262,7 +262,7 @@ fn an_output_that_ends_because_its_program_was_ended_along_with_the_stop_is_no_f
 fn an_output_that_ends_well_explains_no_error() {
     watched(|| {
         let (test, _clock) = with_clock(with_commands(async move |_, runs| {
-            let output = runs.run(Run::new("echo").arg("nonsense")).output().await?;
+            let output = runs.run(Command::new("echo").arg("nonsense")).output().await?;
             Err(Error::new(format!("can't read {:?}", String::from_utf8_lossy(&output.stdout))))
         }));
         // At once: the clock stands.

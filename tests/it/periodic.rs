@@ -68,7 +68,7 @@ fn the_first_run_is_after_one_interval_or_at_once() {
                 latch.wait();
             }
             // One more, by which all that was due before is done.
-            assert_eq!(handle.run_now().wait(SOON), Ok(Ok(())));
+            assert_eq!(handle.run_now().wait_timeout(SOON), Ok(Ok(())));
             assert_eq!(count.load(Ordering::Acquire), before + 1);
             assert_eq!(counter(&running, "iterations"), before + 1);
             assert_eq!(running.stop().code, 0);
@@ -175,7 +175,7 @@ fn what_has_to_be_made_up_for_leaves_others_on_the_loop_their_turn() {
         service.task_on::<Thread>("busy", busy).on("shared");
         let place = on_shared_loop(&mut service);
         let running = up(service);
-        assert_eq!(place.call(|()| 7).wait(SOON), Ok(7));
+        assert_eq!(place.call(|()| 7).wait_timeout(SOON), Ok(7));
         assert_eq!(running.stop().code, 0);
     });
 }
@@ -205,7 +205,7 @@ fn a_cron_expression_may_be_an_option_and_the_first_run_at_once() {
         service.task_on::<Thread>("nightly", nightly).set("cron", "0 3 1 1 * Europe/Berlin");
         let running = up(service);
         latch.wait();
-        assert_eq!(handle.run_now().wait(SOON), Ok(Ok(())));
+        assert_eq!(handle.run_now().wait_timeout(SOON), Ok(Ok(())));
         assert_eq!(running.stop().code, 0);
     });
 }
@@ -234,7 +234,7 @@ fn who_says_try_later_is_tried_again() {
         service.task_on::<Thread>("later", work);
         let running = up(service);
         latch.wait();
-        assert_eq!(handle.run_now().wait(SOON), Ok(Ok(())));
+        assert_eq!(handle.run_now().wait_timeout(SOON), Ok(Ok(())));
         assert_eq!((counter(&running, "try_later"), counter(&running, "iterations")), (3, 1));
         assert_eq!(running.stop().code, 0);
     });
@@ -248,7 +248,7 @@ fn who_asks_is_told_to_try_later() {
         let handle = work.handle();
         service.task_on::<Thread>("later", work);
         let running = up(service);
-        assert_eq!(handle.run_now().wait(SOON), Ok(Err(RunError::TryLater(later))));
+        assert_eq!(handle.run_now().wait_timeout(SOON), Ok(Err(RunError::TryLater(later))));
         assert_eq!(running.stop().code, 0);
     });
 }
@@ -261,10 +261,10 @@ fn an_error_fails_the_task_and_who_asked_is_told() {
         let handle = work.handle();
         service.task_on::<Thread>("well", work);
         let running = up(service);
-        assert_eq!(handle.run_now().wait(SOON), Ok(Err(RunError::Failed("no water".into()))));
+        assert_eq!(handle.run_now().wait_timeout(SOON), Ok(Err(RunError::Failed("no water".into()))));
         let report = running.join_timeout(SOON).expect("a failure ends the service");
         assert_eq!((report.code, cause_of(&report, "well")), (1, Cause::Error("no water".into())));
-        assert_eq!(handle.run_now().wait(SOON), Err(CallError::Stopped));
+        assert_eq!(handle.run_now().wait_timeout(SOON), Err(CallError::Stopped));
     });
 }
 
@@ -278,7 +278,7 @@ fn a_panic_fails_the_task_wherever_the_work_is_done() {
         let handle = work.handle();
         service.task_on::<Thread>("bad", work);
         let running = up(service);
-        assert_eq!(handle.run_now().wait(SOON), Err(CallError::Panicked("out of rope".into())));
+        assert_eq!(handle.run_now().wait_timeout(SOON), Err(CallError::Panicked("out of rope".into())));
         let report = running.join_timeout(SOON).expect("a failure ends the service");
         assert_eq!((report.code, state_of(&report, "bad")), (1, State::Failed));
         assert_eq!(cause_of(&report, "bad"), Cause::Panicked("out of rope".into()));
@@ -318,11 +318,11 @@ fn those_who_ask_while_a_run_is_in_progress_get_one_more_after_it() {
         let asked: Vec<_> = (0..3).map(|_| handle.run_now()).collect();
         handle.run_now().cancel();
         // They are in.
-        place.call(|()| ()).wait(SOON).unwrap();
+        place.call(|()| ()).wait_timeout(SOON).unwrap();
         assert!(asked.iter().all(|reply| !reply.is_done()));
         go_on.open();
         for reply in asked {
-            assert_eq!(reply.wait(SOON), Ok(Ok(())));
+            assert_eq!(reply.wait_timeout(SOON), Ok(Ok(())));
         }
         assert_eq!(log.lines(), ["run", "run"]);
         assert_eq!(running.stop().code, 0);
@@ -340,14 +340,14 @@ fn who_changes_their_mind_while_they_wait_gets_no_run() {
         let running = up(service);
         begun.wait();
         let asked = handle.run_now();
-        place.call(|()| ()).wait(SOON).unwrap();
+        place.call(|()| ()).wait_timeout(SOON).unwrap();
         asked.cancel();
         go_on.open();
         // Time to begin one, if it were to.
         for _ in 0..10 {
-            place.call(|()| ()).wait(SOON).unwrap();
+            place.call(|()| ()).wait_timeout(SOON).unwrap();
         }
-        assert_eq!(handle.run_now().wait(SOON), Ok(Ok(())));
+        assert_eq!(handle.run_now().wait_timeout(SOON), Ok(Ok(())));
         assert_eq!(log.lines(), ["run", "run"]);
         assert_eq!(running.stop().code, 0);
     });
@@ -381,8 +381,8 @@ fn at_the_stop_a_run_goes_on_to_its_end_and_who_waits_for_another_is_told() {
         let asked = handle.run_now();
         let report = running.stop();
         assert_eq!((report.code, state_of(&report, "work")), (0, State::Stopped));
-        assert_eq!(asked.wait(SOON), Err(CallError::Stopped));
-        assert_eq!(handle.run_now().wait(SOON), Err(CallError::Stopped));
+        assert_eq!(asked.wait_timeout(SOON), Err(CallError::Stopped));
+        assert_eq!(handle.run_now().wait_timeout(SOON), Err(CallError::Stopped));
         assert_eq!(log.lines(), ["run", "end"]);
     });
 }
@@ -395,8 +395,8 @@ fn who_asks_a_task_that_never_starts_is_told() {
         let asked = handle.run_now();
         service.task_on::<Thread>("work", work);
         drop(service);
-        assert_eq!(asked.wait(SOON), Err(CallError::Stopped));
-        assert_eq!(handle.run_now().wait(SOON), Err(CallError::Stopped));
+        assert_eq!(asked.wait_timeout(SOON), Err(CallError::Stopped));
+        assert_eq!(handle.run_now().wait_timeout(SOON), Err(CallError::Stopped));
     });
 }
 
@@ -421,9 +421,9 @@ fn who_waits_for_a_run_when_the_task_fails_gets_one_of_the_next_incarnation() {
         let running = up(service);
         begun.wait();
         let asked = handle.run_now();
-        place.call(|()| ()).wait(SOON).unwrap();
+        place.call(|()| ()).wait_timeout(SOON).unwrap();
         go_on.open();
-        assert_eq!(asked.wait(SOON), Ok(Ok(())));
+        assert_eq!(asked.wait_timeout(SOON), Ok(Ok(())));
         assert_eq!(running.status().tasks[0].incarnation, 2);
         assert_eq!(running.stop().code, 0);
     });
@@ -459,7 +459,7 @@ fn work_of_ones_own_has_options_and_counters_and_chooses_its_loop() {
         let handle = sweep.handle();
         service.task_any::<(Thread,), _>("sweeper", sweep).set("with", "a mop");
         let running = up(service);
-        assert_eq!(handle.run_now().wait(SOON), Ok(Ok(())));
+        assert_eq!(handle.run_now().wait_timeout(SOON), Ok(Ok(())));
         assert_eq!(log.lines(), ["sweeper sweeps with a mop"]);
         assert_eq!(counter(&running, "swept"), 1);
         assert_eq!(running.stop().code, 0);
@@ -486,7 +486,7 @@ fn blocking_work_has_a_thread_of_its_own_and_leaves_none() {
         let running = up(service);
         begun.wait();
         // The loop is free meanwhile.
-        assert_eq!(place.call(|()| 7).wait(SOON), Ok(7));
+        assert_eq!(place.call(|()| 7).wait_timeout(SOON), Ok(7));
         let mut watch = running.watch();
         running.request_shutdown("enough");
         crate::util::reach(&mut watch, "digger", 1, State::Stopping);

@@ -61,7 +61,7 @@ fn polling(source: &Source) -> (Running, PollerHandle<u64>) {
 }
 
 fn poll(handle: &PollerHandle<u64>) -> std::result::Result<u64, RunError> {
-    handle.poll_now().wait(SOON).expect("it runs")
+    handle.poll_now().wait_timeout(SOON).expect("it runs")
 }
 
 fn counter(running: &Running, name: &str) -> u64 {
@@ -72,11 +72,11 @@ fn counter(running: &Running, name: &str) -> u64 {
 fn the_first_value_is_fetched_at_once_and_waited_for() {
     watched(|| {
         let (running, handle) = polling(&Source::of(5));
-        assert_eq!(handle.value_within(SOON), Ok(5));
+        assert_eq!(handle.value_timeout(SOON), Ok(5));
         assert_eq!(handle.value(), Some(5));
         assert_eq!(running.stop().code, 0);
         // What it was at last.
-        assert_eq!((handle.value(), handle.value_within(SOON)), (Some(5), Ok(5)));
+        assert_eq!((handle.value(), handle.value_timeout(SOON)), (Some(5), Ok(5)));
     });
 }
 
@@ -88,9 +88,9 @@ fn who_waits_for_a_value_waits_no_longer_than_he_says() {
         service.task_on::<Thread>("source", poller);
         let running = up(service);
         assert_eq!(handle.value(), None);
-        assert_eq!(handle.value_within(Duration::from_millis(10)), Err(CallError::TimedOut));
+        assert_eq!(handle.value_timeout(Duration::from_millis(10)), Err(CallError::TimedOut));
         assert_eq!(poll(&handle), Ok(5));
-        assert_eq!(handle.value_within(SOON), Ok(5));
+        assert_eq!(handle.value_timeout(SOON), Ok(5));
         assert_eq!(running.stop().code, 0);
     });
 }
@@ -127,7 +127,7 @@ fn several_watch_from_several_loops_and_see_the_latest() {
             let watcher = task_fn::<Thread>(async move |cx| {
                 let mut watch = handle.watch();
                 cx.ready();
-                while watch.changed().await? != 9 {}
+                while watch.next().await != Some(9) {}
                 saw.open();
                 Ok(())
             });
@@ -136,17 +136,17 @@ fn several_watch_from_several_loops_and_see_the_latest() {
         });
         let running = up(service);
         let mut watch = handle.watch();
-        assert_eq!(block_on(watch.changed()), Ok(2));
+        assert_eq!(block_on(watch.next()), Some(2));
         let slow = thread::spawn({
             let mut watch = watch.clone();
-            move || block_on(watch.changed())
+            move || block_on(watch.next())
         });
         for value in [3, 4, 5] {
             source.set(value);
             assert_eq!(poll(&handle), Ok(value));
         }
         // It slept through 3 and 4.
-        assert_eq!(block_on(watch.changed()), Ok(5));
+        assert_eq!(block_on(watch.next()), Some(5));
         assert!((3..=5).contains(&slow.join().unwrap().unwrap()));
         source.set(9);
         assert_eq!(poll(&handle), Ok(9));
@@ -161,14 +161,14 @@ fn a_watch_that_was_given_up_while_it_waited_loses_nothing() {
         let source = Source::of(2);
         let (running, handle) = polling(&source);
         let mut watch = handle.watch();
-        assert_eq!(block_on(watch.changed()), Ok(2));
+        assert_eq!(block_on(watch.next()), Some(2));
         for _ in 0..100 {
-            let changed = pin!(watch.changed());
+            let changed = pin!(watch.next());
             assert_eq!(changed.poll(&mut Context::from_waker(Waker::noop())), Poll::Pending);
         }
         source.set(3);
         assert_eq!(poll(&handle), Ok(3));
-        assert_eq!(block_on(watch.changed()), Ok(3));
+        assert_eq!(block_on(watch.next()), Some(3));
         assert_eq!(running.stop().code, 0);
     });
 }
@@ -199,7 +199,7 @@ fn a_fetch_that_fails_fails_the_task_where_that_is_wanted() {
         service.task_on::<Thread>("source", poller);
         let report = service.start().unwrap().join_timeout(SOON).expect("a failure ends the service");
         assert_eq!((report.code, cause_of(&report, "source")), (1, Cause::Error("the source is dry".into())));
-        assert_eq!(handle.value_within(SOON), Err(CallError::Stopped));
+        assert_eq!(handle.value_timeout(SOON), Err(CallError::Stopped));
     });
 }
 
@@ -208,19 +208,19 @@ fn who_watches_a_task_that_stops_or_never_starts_is_told() {
     watched(|| {
         let (running, handle) = polling(&Source::of(5));
         let mut watch = handle.watch();
-        assert_eq!(block_on(watch.changed()), Ok(5));
-        let waits = thread::spawn(move || block_on(watch.changed()));
+        assert_eq!(block_on(watch.next()), Some(5));
+        let waits = thread::spawn(move || block_on(watch.next()));
         assert_eq!(running.stop().code, 0);
-        assert_eq!(waits.join().unwrap(), Err(CallError::Stopped));
+        assert_eq!(waits.join().unwrap(), None);
         // One that comes late gets what there is.
         let mut late = handle.watch();
-        assert_eq!(block_on(late.changed()), Ok(5));
-        assert_eq!(block_on(late.changed()), Err(CallError::Stopped));
+        assert_eq!(block_on(late.next()), Some(5));
+        assert_eq!(block_on(late.next()), None);
 
         let poller = Source::of(5).poller();
         let handle = poller.handle();
         drop(poller);
-        assert_eq!(handle.value_within(SOON), Err(CallError::Stopped));
+        assert_eq!(handle.value_timeout(SOON), Err(CallError::Stopped));
     });
 }
 
@@ -241,13 +241,15 @@ fn a_watch_and_the_value_survive_a_restart() {
             .restart(RestartPolicy::on_failure());
         let running = up(service);
         let mut watch = handle.watch();
-        assert_eq!(block_on(watch.changed()), Ok(5));
-        let waits = thread::spawn(move || block_on(watch.changed()));
+        assert_eq!(block_on(watch.next()), Some(5));
+        let waits = thread::spawn(move || block_on(watch.next()));
         source.set(13);
-        assert!(matches!(handle.poll_now().wait(SOON), Err(CallError::Panicked(why)) if why.contains("out of luck")));
+        assert!(
+            matches!(handle.poll_now().wait_timeout(SOON), Err(CallError::Panicked(why)) if why.contains("out of luck"))
+        );
         // The next incarnation may have been there already.
         assert!(matches!(handle.value(), Some(5 | 7)));
-        assert_eq!(waits.join().unwrap(), Ok(7));
+        assert_eq!(waits.join().unwrap(), Some(7));
         assert_eq!(running.stop().code, 0);
     });
 }
@@ -263,8 +265,8 @@ fn a_fetch_may_be_async_or_block_on_a_thread_of_its_own() {
         service.task_on::<Thread>("inline", inline);
         service.task_on::<Thread>("apart", apart);
         let running = up(service);
-        assert_eq!(i.value_within(SOON).as_deref(), Ok("inline"));
-        assert_eq!(a.value_within(SOON).as_deref(), Ok("apart-1"));
+        assert_eq!(i.value_timeout(SOON).as_deref(), Ok("inline"));
+        assert_eq!(a.value_timeout(SOON).as_deref(), Ok("apart-1"));
         assert_eq!(running.stop().code, 0);
     });
 }
@@ -277,7 +279,7 @@ fn a_task_that_uses_a_poller_has_its_handle_by_name() {
         let (handle, open) = (poller.handle(), seen.clone());
         let user = task_fn::<Thread>(async move |cx| {
             let handle: PollerHandle<u64> = cx.service().task_handle("source")?;
-            assert_eq!(handle.watch().changed().await?, 5);
+            assert_eq!(handle.watch().next().await, Some(5));
             open.open();
             cx.until_shutdown().await;
             Ok(())

@@ -39,24 +39,24 @@ fn keeper(slot: Slot<Waiting>) -> Running {
 fn a_promise_is_kept_or_says_why_not() {
     let (promised, reply) = promise();
     promised.fulfil(7);
-    assert_eq!(reply.wait(SOON), Ok(7));
+    assert_eq!(reply.wait_timeout(SOON), Ok(7));
 
     let (promised, reply) = promise::<u8>();
     drop(promised);
-    assert_eq!(reply.wait(SOON), Err(CallError::Stopped));
+    assert_eq!(reply.wait_timeout(SOON), Err(CallError::Stopped));
 
     let (mut promised, reply) = promise::<u8>();
     promised.begin();
     drop(promised);
-    assert_eq!(reply.wait(SOON), Err(CallError::Cancelled));
+    assert_eq!(reply.wait_timeout(SOON), Err(CallError::Cancelled));
 
     let (promised, reply) = promise();
     promised.run(|| 7);
-    assert_eq!(reply.wait(SOON), Ok(7));
+    assert_eq!(reply.wait_timeout(SOON), Ok(7));
 
     let (promised, reply) = promise::<u8>();
     promised.run(|| panic!("no sum"));
-    assert_eq!(reply.wait(SOON), Err(CallError::Panicked("no sum".into())));
+    assert_eq!(reply.wait_timeout(SOON), Err(CallError::Panicked("no sum".into())));
 }
 
 /// Whether it was woken.
@@ -119,7 +119,7 @@ fn a_failure_that_nobody_reads_is_told() {
 
     let (promise, reply, tell, told) = promised();
     promise.fail_or(failed(), tell);
-    assert_eq!(reply.wait(SOON), Err(failed()));
+    assert_eq!(reply.wait_timeout(SOON), Err(failed()));
     assert_eq!(told.try_recv(), Err(mpsc::TryRecvError::Disconnected));
 
     for before in [true, false] {
@@ -141,37 +141,40 @@ fn what_is_asked_is_answered_later() {
         let early = waiting.ask(|waiting, promise| waiting.borrow_mut().push(promise));
         let running = keeper(slot);
         let reply = waiting.ask(|waiting, promise| waiting.borrow_mut().push(promise));
-        waiting.call(|waiting| waiting.take().into_iter().for_each(|promise| promise.fulfil(7))).wait(SOON).unwrap();
-        assert_eq!((early.wait(SOON), reply.wait(SOON)), (Ok(7), Ok(7)));
+        waiting
+            .call(|waiting| waiting.take().into_iter().for_each(|promise| promise.fulfil(7)))
+            .wait_timeout(SOON)
+            .unwrap();
+        assert_eq!((early.wait_timeout(SOON), reply.wait_timeout(SOON)), (Ok(7), Ok(7)));
 
         let dropped = waiting.ask(|_, promise: Promise<u8>| drop(promise));
-        assert_eq!(dropped.wait(SOON), Err(CallError::Cancelled));
+        assert_eq!(dropped.wait_timeout(SOON), Err(CallError::Cancelled));
         let panicked = waiting.ask(|_, _: Promise<u8>| panic!("not so"));
-        assert_eq!(panicked.wait(SOON), Err(CallError::Panicked("not so".into())));
+        assert_eq!(panicked.wait_timeout(SOON), Err(CallError::Panicked("not so".into())));
         let kept = waiting.ask(|waiting, promise| {
             waiting.borrow_mut().push(promise);
             panic!("after all")
         });
-        assert_eq!(kept.wait(SOON), Err(CallError::Panicked("after all".into())));
+        assert_eq!(kept.wait_timeout(SOON), Err(CallError::Panicked("after all".into())));
         let answered = waiting.ask(|_, promise| {
             promise.fulfil(7);
             panic!("too late")
         });
-        assert_eq!(answered.wait(SOON), Ok(7));
+        assert_eq!(answered.wait_timeout(SOON), Ok(7));
         // A promise of somebody else's is none of the panic's business.
         let (others, reply) = promise::<u8>();
         let panicked = waiting.ask(move |_, _: Promise<u8>| {
             let _others = others;
             panic!("not so")
         });
-        assert_eq!(reply.wait(SOON), Err(CallError::Stopped));
-        assert_eq!(panicked.wait(SOON), Err(CallError::Panicked("not so".into())));
+        assert_eq!(reply.wait_timeout(SOON), Err(CallError::Stopped));
+        assert_eq!(panicked.wait_timeout(SOON), Err(CallError::Panicked("not so".into())));
 
         let held = waiting.ask(|waiting, promise| waiting.borrow_mut().push(promise));
         running.stop();
-        assert_eq!(held.wait(SOON), Err(CallError::Cancelled));
+        assert_eq!(held.wait_timeout(SOON), Err(CallError::Cancelled));
         let late = waiting.ask(|waiting, promise| waiting.borrow_mut().push(promise));
-        assert_eq!(late.wait(SOON), Err(CallError::Stopped));
+        assert_eq!(late.wait_timeout(SOON), Err(CallError::Stopped));
     });
 }
 
@@ -211,12 +214,12 @@ fn a_promise_is_handed_on_to_the_next_incarnation() {
         service.task_with("heir", fails).restart(RestartPolicy::on_failure().backoff(Duration::ZERO, Duration::ZERO));
         let running = up(service);
         let reply = remote.ask(|heir, promise| heir.0.borrow_mut().push(promise));
-        assert_eq!(reply.wait(SOON), Ok(2));
+        assert_eq!(reply.wait_timeout(SOON), Ok(2));
         running.stop();
         // Nobody comes any more.
         let (promised, reply) = remote.promise();
         remote.ask_with(promised, |heir, promise| heir.0.borrow_mut().push(promise));
-        assert_eq!(reply.wait(SOON), Err(CallError::Stopped));
+        assert_eq!(reply.wait_timeout(SOON), Err(CallError::Stopped));
     });
 }
 
@@ -225,7 +228,7 @@ fn a_slot_that_is_dropped_unfilled_is_never_filled() {
     let (slot, remote) = Slot::<Cell<u8>>::new("nobody");
     let reply = remote.call(Cell::get);
     drop(slot);
-    assert_eq!(reply.wait(SOON), Err(CallError::Stopped));
+    assert_eq!(reply.wait_timeout(SOON), Err(CallError::Stopped));
 }
 
 #[test]
@@ -233,12 +236,12 @@ fn a_blocking_wait_is_refused_where_a_reply_would_refuse_it() {
     watched(|| {
         let (slot, waiting) = Slot::<Waiting>::new("waiting");
         let running = keeper(slot);
-        assert_eq!(waiting.wait_for(async { 7 }, SOON), Ok(7));
+        assert_eq!(waiting.wait_for_timeout(async { 7 }, SOON), Ok(7));
         let short = Duration::from_millis(1);
-        assert_eq!(waiting.wait_for(std::future::pending::<()>(), short), Err(CallError::TimedOut));
+        assert_eq!(waiting.wait_for_timeout(std::future::pending::<()>(), short), Err(CallError::TimedOut));
         let own = waiting.clone();
-        let refused = waiting.call(move |_| own.wait_for(async { 7 }, SOON));
-        assert_eq!(refused.wait(SOON), Ok(Err(CallError::WouldBlock)));
+        let refused = waiting.call(move |_| own.wait_for_timeout(async { 7 }, SOON));
+        assert_eq!(refused.wait_timeout(SOON), Ok(Err(CallError::WouldBlock)));
         running.stop();
     });
 }

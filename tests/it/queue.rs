@@ -106,7 +106,7 @@ fn what_is_submitted_before_the_start_is_worked_on_in_order() {
         let replies = [1, 2, 3].map(|item| queue.try_submit(item).unwrap());
         assert_eq!(queue.depth(), 3);
         let running = up(service);
-        let answers = replies.map(|reply| reply.wait(SOON).unwrap());
+        let answers = replies.map(|reply| reply.wait_timeout(SOON).unwrap());
         assert_eq!((answers, log.lines()), ([2, 4, 6], ["1", "2", "3"].map(str::to_owned).to_vec()));
         counted(&running, "completed", 3);
         assert_eq!((depth(&running), counter(&running, "unhandled")), (0.0, 0));
@@ -130,7 +130,7 @@ fn it_takes_items_from_any_thread_and_loop() {
                 assert_eq!(q.submit(item).await?.await?, item + 1);
             }
             // On the reference loop one may block, for another.
-            assert_eq!(q.submit(7).await?.wait(SOON)?, 8);
+            assert_eq!(q.submit(7).await?.wait_timeout(SOON)?, 8);
             cx.until_shutdown().await;
             Ok(())
         });
@@ -140,7 +140,7 @@ fn it_takes_items_from_any_thread_and_loop() {
             let queue = queue.clone();
             thread::spawn(move || {
                 for item in base..base + 100 {
-                    assert_eq!(queue.try_submit(item).unwrap().wait(SOON), Ok(item + 1));
+                    assert_eq!(queue.try_submit(item).unwrap().wait_timeout(SOON), Ok(item + 1));
                 }
             })
         });
@@ -184,14 +184,14 @@ fn a_queue_that_never_starts_says_so_and_gives_back_what_it_holds() {
         let (service, dropped) = service_of(On::<u32, u32>::new(async |item, _| Ok(*item)));
         let waits = dropped.try_submit(1).unwrap();
         drop(service);
-        assert_eq!((waits.wait(SOON), dropped.take_left()), (Err(CallError::Stopped), vec![1]));
+        assert_eq!((waits.wait_timeout(SOON), dropped.take_left()), (Err(CallError::Stopped), vec![1]));
 
         let (mut service, failed) = service_of(On::<u32, u32>::new(async |item, _| Ok(*item)));
         service.task("bad", task_fn::<Thread>(async |_| Err(Error::new("no"))));
         service.task("after", On::<u32>::new(async |_, _| Ok(()))).requires("bad");
         let waits = failed.try_submit(1);
         assert_eq!(service.start().unwrap().join().code, 1);
-        assert!(matches!(waits.unwrap().wait(SOON), Ok(1) | Err(CallError::Stopped)));
+        assert!(matches!(waits.unwrap().wait_timeout(SOON), Ok(1) | Err(CallError::Stopped)));
         assert!(matches!(failed.try_submit(2), Err(SubmitError::Stopped(2))));
 
         let (mut service, unselected) = service_of(On::<u32, u32>::new(async |item, _| Ok(*item)));
@@ -199,7 +199,7 @@ fn a_queue_that_never_starts_says_so_and_gives_back_what_it_holds() {
         service.arguments(["--tasks", "other"]);
         let waits = unselected.try_submit(1).unwrap();
         let running = up(service);
-        assert_eq!((waits.wait(SOON), unselected.take_left()), (Err(CallError::Stopped), vec![1]));
+        assert_eq!((waits.wait_timeout(SOON), unselected.take_left()), (Err(CallError::Stopped), vec![1]));
         assert!(matches!(unselected.try_submit(2), Err(SubmitError::Stopped(2))));
         assert_eq!(running.stop().code, 0);
     });
@@ -244,7 +244,7 @@ fn without_room_submit_waits_in_turn_and_try_submit_gives_the_item_back() {
             replies
         });
         for reply in turns.into_iter().flatten().chain([first]) {
-            reply.wait(SOON).unwrap();
+            reply.wait_timeout(SOON).unwrap();
         }
         assert_eq!(log.lines(), ["1", "2", "3", "4"]);
         assert_eq!(running.stop().code, 0);
@@ -262,7 +262,7 @@ fn who_is_gone_from_the_row_blocks_nobody() {
         drop(gone);
         let running = up(service);
         assert_eq!(block_on(async { stays.await.unwrap().await }), Ok(3));
-        assert_eq!(first.wait(SOON), Ok(1));
+        assert_eq!(first.wait_timeout(SOON), Ok(1));
         counted(&running, "completed", 2);
         assert_eq!(running.stop().code, 0);
     });
@@ -282,7 +282,7 @@ fn who_waits_for_room_is_told_of_the_stop() {
         running.request_shutdown("enough");
         assert!(matches!(told.join().unwrap(), Err(SubmitError::Stopped(3))));
         work.gate.open();
-        assert_eq!((at_work.wait(SOON), waits.wait(SOON)), (Ok(1), Ok(2)), "what waited is worked on");
+        assert_eq!((at_work.wait_timeout(SOON), waits.wait_timeout(SOON)), (Ok(1), Ok(2)), "what waited is worked on");
         assert_eq!(running.join().code, 0);
     });
 }
@@ -310,7 +310,7 @@ fn the_options_bound_it_and_set_the_workers_and_attempts() {
         assert!(queue.try_submit(6).unwrap_err().is_full());
         assert_eq!(depth(&running), 2.0);
         gate.open();
-        replies.into_iter().chain(more).for_each(|reply| reply.wait(SOON).unwrap());
+        replies.into_iter().chain(more).for_each(|reply| reply.wait_timeout(SOON).unwrap());
         assert_eq!(running.stop().code, 0);
     });
 }
@@ -330,7 +330,7 @@ fn the_highest_priority_goes_first_and_among_equals_the_oldest() {
         let items = [(0, "d"), (5, "b"), (9, "a"), (5, "c"), (-1, "e")];
         let replies = items.map(|item| queue.try_submit(item).unwrap());
         let running = up(service);
-        replies.into_iter().for_each(|reply| reply.wait(SOON).unwrap());
+        replies.into_iter().for_each(|reply| reply.wait_timeout(SOON).unwrap());
         assert_eq!(log.lines(), ["a", "b", "c", "d", "e"]);
         assert_eq!(running.stop().code, 0);
     });
@@ -349,10 +349,10 @@ fn a_duplicate_joins_the_first_until_that_is_done() {
         let other = queue.try_submit(2).unwrap();
         work.gate.open();
         for reply in [first, waiting, in_work] {
-            assert_eq!(reply.wait(SOON), Ok(1));
+            assert_eq!(reply.wait_timeout(SOON), Ok(1));
         }
-        assert_eq!(other.wait(SOON), Ok(2));
-        assert_eq!(queue.try_submit(1).unwrap().wait(SOON), Ok(1), "it may come again");
+        assert_eq!(other.wait_timeout(SOON), Ok(2));
+        assert_eq!(queue.try_submit(1).unwrap().wait_timeout(SOON), Ok(1), "it may come again");
         counted(&running, "completed", 3);
         assert_eq!(counter(&running, "discarded"), 2);
         assert_eq!(running.stop().code, 0);
@@ -370,8 +370,8 @@ fn a_duplicate_is_refused_until_the_first_is_done() {
         assert!(matches!(queue.try_submit(1), Err(SubmitError::Duplicate(1))));
         assert!(matches!(block_on(queue.submit(1)), Err(SubmitError::Duplicate(1))));
         work.gate.open();
-        assert_eq!(first.wait(SOON), Ok(1));
-        assert_eq!(queue.try_submit(1).unwrap().wait(SOON), Ok(1));
+        assert_eq!(first.wait_timeout(SOON), Ok(1));
+        assert_eq!(queue.try_submit(1).unwrap().wait_timeout(SOON), Ok(1));
         assert_eq!(counter(&running, "discarded"), 2);
         assert_eq!(running.stop().code, 0);
     });
@@ -397,7 +397,7 @@ fn an_item_that_is_to_be_tried_later_is_until_its_last_attempt() {
             service_of(queue.attempts(3).backoff(Duration::from_millis(1), Duration::from_millis(2)).workers(2));
         let running = up(service);
         let replies = [1, 2, 3].map(|item| queue.try_submit(item).unwrap());
-        let [first, second, third] = replies.map(|reply| reply.wait(SOON));
+        let [first, second, third] = replies.map(|reply| reply.wait_timeout(SOON));
         assert_eq!((first, third), (Ok(3), Ok(9)));
         assert_eq!(second, Err(CallError::Failed("given up after 3 attempts: busy".into())));
         let tries_of =
@@ -417,7 +417,7 @@ fn a_failure_that_nobody_is_told_of_stops_the_service() {
     watched(|| {
         let (service, queue) = service_of(On::<u32>::new(async |item, _| Err(Error::new(format!("no {item}")))?));
         let running = up(service);
-        assert_eq!(queue.try_submit(1).unwrap().wait(SOON), Err(CallError::Failed("no 1".into())));
+        assert_eq!(queue.try_submit(1).unwrap().wait_timeout(SOON), Err(CallError::Failed("no 1".into())));
         assert!(running.is_ready(), "that was told");
         assert!(queue.take_dead_letters().is_empty());
         queue.try_post(2).unwrap();
@@ -445,7 +445,7 @@ fn when_its_task_has_failed_nobody_waits_for_the_end_of_the_service() {
         queue.try_post(1).unwrap();
         let waits = queue.try_submit(2).unwrap();
         let running = service.start().unwrap();
-        assert_eq!(waits.wait(SOON), Err(CallError::Stopped));
+        assert_eq!(waits.wait_timeout(SOON), Err(CallError::Stopped));
         assert_eq!(queue.take_left(), [2]);
         assert!(matches!(queue.try_submit(3), Err(SubmitError::Stopped(3))));
         slow.open();
@@ -466,7 +466,7 @@ fn an_item_that_is_due_earlier_is_not_late_for_another() {
         queue.try_post(3_600_000).unwrap();
         counted(&running, "try_later", 1);
         for _ in 0..10 {
-            assert_eq!(queue.try_submit(1).unwrap().wait(SOON), Ok(()));
+            assert_eq!(queue.try_submit(1).unwrap().wait_timeout(SOON), Ok(()));
         }
         assert_eq!(running.stop().code, 0);
     });
@@ -487,7 +487,7 @@ fn a_failure_whose_replies_are_all_dropped_unread_stops_the_service() {
         let ([read, unread], [one, other]) = (twice(1), twice(3));
         let cancelled = queue.try_submit(2).unwrap();
         gate.open();
-        assert_eq!(read.wait(SOON), Err(CallError::Failed("no 1".into())));
+        assert_eq!(read.wait_timeout(SOON), Err(CallError::Failed("no 1".into())));
         drop(unread);
         // Cancelled, it is nobody's business; the answer is there already.
         counted(&running, "failed", 3);
@@ -510,7 +510,7 @@ fn a_failure_that_nobody_is_told_of_is_counted_where_that_is_asked_for() {
         let running = up(service);
         queue.try_post(1).unwrap();
         block_on(queue.post(2)).unwrap();
-        assert_eq!(queue.try_submit(3).unwrap().wait(SOON), Err(CallError::Panicked("at 3".into())));
+        assert_eq!(queue.try_submit(3).unwrap().wait_timeout(SOON), Err(CallError::Panicked("at 3".into())));
         assert_eq!((counter(&running, "failed"), counter(&running, "unhandled")), (3, 3));
         assert_eq!(queue.take_dead_letters().into_iter().map(|dead| dead.item).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(running.stop().code, 0);
@@ -539,7 +539,7 @@ fn a_panic_that_nobody_is_told_of_stops_the_service_and_the_others_finish() {
         queue.try_post(2).unwrap();
         counted(&running, "unhandled", 1);
         gate.open();
-        assert_eq!(slow.wait(SOON), Ok(1));
+        assert_eq!(slow.wait_timeout(SOON), Ok(1));
         let report = running.join_timeout(SOON).unwrap();
         assert_eq!((report.code, state_of(&report, "queue")), (1, State::Failed));
     });
@@ -565,14 +565,14 @@ fn panics_of_drops_hurt_nobody() {
         service.task("items", items);
         service.task("results", results);
         let running = up(service);
-        assert_eq!(items_in.try_submit(Grenade("item")).unwrap().wait(SOON), Ok(()));
-        assert_eq!(items_in.try_submit(Grenade("item")).unwrap().wait(SOON), Ok(()));
-        let panicked = results_in.try_submit(1).unwrap().wait(SOON).map(std::mem::forget);
+        assert_eq!(items_in.try_submit(Grenade("item")).unwrap().wait_timeout(SOON), Ok(()));
+        assert_eq!(items_in.try_submit(Grenade("item")).unwrap().wait_timeout(SOON), Ok(()));
+        let panicked = results_in.try_submit(1).unwrap().wait_timeout(SOON).map(std::mem::forget);
         assert_eq!(panicked, Err(CallError::Panicked("in work".into())));
         let in_work = results_in.try_submit(3).unwrap();
         begun.wait();
         in_work.cancel();
-        assert!(results_in.try_submit(2).unwrap().wait(SOON).map(std::mem::forget).is_ok());
+        assert!(results_in.try_submit(2).unwrap().wait_timeout(SOON).map(std::mem::forget).is_ok());
         assert_eq!(running.stop().code, 0);
     });
 }
@@ -593,7 +593,7 @@ fn what_is_cancelled_is_not_worked_on_or_no_further() {
         at_work.cancel();
         assert_eq!(work.begins(), 3, "neither is in the way");
         work.gate.open();
-        assert_eq!(other.wait(SOON), Ok(3));
+        assert_eq!(other.wait_timeout(SOON), Ok(3));
         counted(&running, "cancelled", 2);
         assert_eq!(running.stop().code, 0);
         assert!(queue.take_dead_letters().is_empty() && queue.take_left().is_empty());
@@ -629,9 +629,9 @@ fn work_that_blocks_has_threads_of_its_own() {
         assert_eq!(seen, ["queue-1", "queue-2"]);
         queue.try_submit(6).unwrap().cancel();
         gate.0.open();
-        assert_eq!(replies.map(|reply| reply.wait(SOON)), [Ok(2), Ok(3)]);
-        assert_eq!(queue.try_submit(7).unwrap().wait(SOON), Err(CallError::Panicked("seven".into())));
-        assert_eq!(queue.try_submit(8).unwrap().wait(SOON), Ok(9));
+        assert_eq!(replies.map(|reply| reply.wait_timeout(SOON)), [Ok(2), Ok(3)]);
+        assert_eq!(queue.try_submit(7).unwrap().wait_timeout(SOON), Err(CallError::Panicked("seven".into())));
+        assert_eq!(queue.try_submit(8).unwrap().wait_timeout(SOON), Ok(9));
         assert_eq!(running.stop().code, 0);
         assert!(crate::util::threads() <= before, "the threads are gone");
         assert_eq!(named.try_iter().count(), 1, "what was cancelled did not run");
@@ -662,14 +662,14 @@ fn blocking_work_is_awaited_at_the_stop_and_left_at_the_deadline() {
         let reply = queue.try_submit(1).unwrap();
         begun.wait();
         assert_eq!(running.stop().code, 0);
-        assert_eq!(reply.wait(SOON), Ok(1), "it was awaited");
+        assert_eq!(reply.wait_timeout(SOON), Ok(1), "it was awaited");
 
         let (running, queue) = stops(Duration::from_millis(50));
         let reply = queue.try_submit(2).unwrap();
         emptied(&running);
         let report = running.stop();
         assert_eq!((report.code, state_of(&report, "queue")), (124, State::Cancelled));
-        assert_eq!(reply.wait(SOON), Err(CallError::Stopped));
+        assert_eq!(reply.wait_timeout(SOON), Err(CallError::Stopped));
         gate.open();
     });
 }
@@ -686,7 +686,7 @@ fn futures_that_are_send_get_clones() {
         });
         let (service, queue) = service_of(queue.workers(2).backoff(Duration::ZERO, Duration::ZERO));
         let running = up(service);
-        let ask = |item: &str| queue.try_submit(item.into()).unwrap().wait(SOON);
+        let ask = |item: &str| queue.try_submit(item.into()).unwrap().wait_timeout(SOON);
         assert_eq!(ask("now"), Ok("now".into()));
         assert_eq!(ask("later"), Ok("later".into()));
         assert_eq!(ask("panic"), Err(CallError::Panicked("as asked".into())));
@@ -711,11 +711,11 @@ fn what_waits_is_given_back_at_the_stop_where_that_is_asked_for() {
         assert!(matches!(closed, Some(SubmitError::Stopped(4))));
         work.gate.open();
         let report = running.join();
-        assert_eq!((report.code, at_work.wait(SOON)), (0, Ok(1)));
+        assert_eq!((report.code, at_work.wait_timeout(SOON)), (0, Ok(1)));
         let left = queue.take_left();
         assert_eq!(left[..2], [2, 3]);
         assert!(left[2..].iter().all(|item| *item == 4), "{left:?}");
-        assert!(waits.into_iter().all(|reply| reply.wait(SOON) == Err(CallError::Stopped)));
+        assert!(waits.into_iter().all(|reply| reply.wait_timeout(SOON) == Err(CallError::Stopped)));
     });
 }
 
@@ -734,7 +734,7 @@ fn the_drain_ends_before_the_deadline_and_waits_for_nothing_beyond() {
         let begun = Instant::now();
         assert_eq!(running.stop().code, 0);
         assert!(begun.elapsed() < Duration::from_secs(8), "it did not wait for the deadline");
-        assert_eq!((soon.wait(SOON), never.wait(SOON)), (Ok(()), Err(CallError::Stopped)));
+        assert_eq!((soon.wait_timeout(SOON), never.wait_timeout(SOON)), (Ok(()), Err(CallError::Stopped)));
         assert_eq!(queue.take_left(), [3_600_000]);
     });
 }
@@ -756,7 +756,7 @@ fn a_queue_too_long_for_the_deadline_is_given_back_in_good_order() {
         gate.open();
         let report = running.stop();
         // Not cancelled: it took no more in time (unless the machine was asleep for that long).
-        let done = replies.into_iter().map(|reply| reply.wait(SOON)).filter(Result::is_ok).count();
+        let done = replies.into_iter().map(|reply| reply.wait_timeout(SOON)).filter(Result::is_ok).count();
         assert!(done < 100 && done + handle.take_left().len() + handle.take_dead_letters().len() == 100);
         assert!([0, 124].contains(&report.code), "{report}");
     });
@@ -772,7 +772,7 @@ fn what_is_cut_short_by_the_deadline_is_a_dead_letter() {
         let reply = handle.try_submit(1).unwrap();
         assert_eq!(work.begins(), 1);
         assert_eq!(running.stop().code, 124);
-        assert_eq!(reply.wait(SOON), Err(CallError::Cancelled));
+        assert_eq!(reply.wait_timeout(SOON), Err(CallError::Cancelled));
         assert_eq!(handle.take_dead_letters()[0].item, 1);
     });
 }
@@ -798,7 +798,7 @@ fn phoenix(handle: &QueueHandle<u32, u32>, begins: mpsc::Sender<(u32, u32)>, sto
             }
             Ok(work.incarnation())
         })
-        .with(&made)
+        .with_handle(&made)
     };
     let policy = RestartPolicy::on_failure().backoff(Duration::from_millis(1), Duration::from_millis(1));
     service.task_with("queue", make).offers(handle).restart(policy).stop_timeout(stop_timeout);
@@ -814,7 +814,7 @@ fn after_a_failure_what_waits_waits_for_the_next_incarnation() {
         queue.try_post(0).unwrap();
         let waits = queue.try_submit(5).unwrap();
         let running = up(service);
-        assert_eq!(waits.wait(SOON), Ok(2));
+        assert_eq!(waits.wait_timeout(SOON), Ok(2));
         assert_eq!(begun.try_iter().collect::<Vec<_>>(), [(0, 1), (5, 2)]);
         assert_eq!(queue.take_dead_letters()[0].item, 0);
         assert_eq!(running.stop().code, 0);
@@ -832,7 +832,7 @@ fn a_stop_that_begins_a_restart_ends_what_is_in_work_and_drains_nothing() {
         assert_eq!(begun.recv_timeout(SOON), Ok((2, 1)));
         let waits = queue.try_submit(5).unwrap();
         running.restart_task("queue").unwrap();
-        assert_eq!((at_work.wait(SOON), waits.wait(SOON)), (Ok(1), Ok(2)));
+        assert_eq!((at_work.wait_timeout(SOON), waits.wait_timeout(SOON)), (Ok(1), Ok(2)));
         assert_eq!(running.stop().code, 0);
     });
 }
@@ -848,8 +848,8 @@ fn what_a_dead_incarnation_was_at_is_not_run_again_from_memory() {
         assert_eq!(begun.recv_timeout(SOON), Ok((1, 1)));
         let waits = queue.try_submit(5).unwrap();
         running.restart_task("queue").unwrap();
-        assert_eq!(at_work.wait(SOON), Err(CallError::Cancelled));
-        assert_eq!(waits.wait(SOON), Ok(2));
+        assert_eq!(at_work.wait_timeout(SOON), Err(CallError::Cancelled));
+        assert_eq!(waits.wait_timeout(SOON), Ok(2));
         reach(&mut watch, "queue", 2, State::Running);
         assert_eq!(queue.take_dead_letters()[0].item, 1);
         // An operator's stop is an end; and may be followed by a new beginning.
@@ -859,7 +859,7 @@ fn what_a_dead_incarnation_was_at_is_not_run_again_from_memory() {
         assert!(matches!(stopped, Some(SubmitError::Stopped(6))));
         running.restart_task("queue").unwrap();
         reach(&mut watch, "queue", 3, State::Running);
-        assert_eq!(queue.try_submit(7).unwrap().wait(SOON), Ok(3));
+        assert_eq!(queue.try_submit(7).unwrap().wait_timeout(SOON), Ok(3));
         running.stop();
     });
 }
@@ -980,7 +980,7 @@ fn an_item_whose_lease_ran_out_is_worked_on_again_and_its_reply_waits() {
         assert!(!reply.is_done());
         shelf.leases_run_out();
         assert_eq!(begun.recv_timeout(SOON), Ok((1, 2)));
-        assert_eq!(reply.wait(SOON), Ok(2));
+        assert_eq!(reply.wait_timeout(SOON), Ok(2));
         assert_eq!(shelf.kept().acked, [(1, 2)]);
         assert_eq!((counter(&running, "completed"), counter(&running, "cancelled")), (1, 0));
         assert_eq!(running.stop().code, 124, "an incarnation was cut short");
@@ -998,7 +998,7 @@ fn an_item_that_could_not_be_acknowledged_is_worked_on_at_least_once() {
             r.fetch_add(1, Ordering::Relaxed);
             Ok(*item)
         };
-        let (service, queue) = service_of(On::<u32, u32>::new(work).with(&queue));
+        let (service, queue) = service_of(On::<u32, u32>::new(work).with_handle(&queue));
         let running = up(service);
         shelf.breaks(&["ack"]);
         assert_eq!(block_on(async { queue.submit(5).await.unwrap().await }), Ok(5));
@@ -1021,12 +1021,12 @@ fn an_item_that_comes_again_and_again_is_given_up_untried() {
             begins.send(*item).unwrap();
             Ok(())
         };
-        let (service, queue) = service_of(On::<u32>::new(work).with(&queue).attempts(2));
+        let (service, queue) = service_of(On::<u32>::new(work).with_handle(&queue).attempts(2));
         let reply = block_on(queue.submit(5)).unwrap();
         shelf.kept().waits[0].2 = 2;
         let running = up(service);
         let why = "it was taken 3 times and never done";
-        assert_eq!(reply.wait(SOON), Err(CallError::Failed(why.into())));
+        assert_eq!(reply.wait_timeout(SOON), Err(CallError::Failed(why.into())));
         assert_eq!(shelf.kept().dead, [(5, why.to_owned())]);
         assert_eq!(running.stop().code, 0);
         assert!(begun.try_iter().next().is_none());
@@ -1046,7 +1046,7 @@ fn a_store_that_fails_is_told_of() {
             (2, _) => Err(WorkError::later("never")),
             _ => Ok(*item),
         };
-        let (service, queue) = service_of(On::new(work).with(&queue).attempts(2));
+        let (service, queue) = service_of(On::new(work).with_handle(&queue).attempts(2));
         let running = up(service);
         // Of those that submit, and not more of the service's.
         shelf.breaks(&["put"]);
@@ -1058,8 +1058,8 @@ fn a_store_that_fails_is_told_of() {
         let (again, never) = block_on(async { (queue.submit(1).await.unwrap(), queue.submit(2).await.unwrap()) });
         counted(&running, "store_errors", 2);
         shelf.leases_run_out();
-        assert_eq!(again.wait(SOON), Ok(1));
-        assert_eq!(never.wait(SOON), Err(CallError::Failed("given up after 2 attempts: never".into())));
+        assert_eq!(again.wait_timeout(SOON), Ok(1));
+        assert_eq!(never.wait_timeout(SOON), Err(CallError::Failed("given up after 2 attempts: never".into())));
         counted(&running, "store_errors", 3);
         // A queue that gets nothing more has failed.
         shelf.breaks(&["take"]);
@@ -1080,7 +1080,10 @@ fn a_store_that_outlives_the_process_keeps_what_waits_and_the_replies_end() {
         let (at_work, waits) = block_on(async { (queue.submit(1).await.unwrap(), queue.submit(2).await.unwrap()) });
         assert_eq!(begun.recv_timeout(SOON), Ok((1, 1)));
         assert_eq!(running.stop().code, 124);
-        assert_eq!((at_work.wait(SOON), waits.wait(SOON)), (Err(CallError::Stopped), Err(CallError::Stopped)));
+        assert_eq!(
+            (at_work.wait_timeout(SOON), waits.wait_timeout(SOON)),
+            (Err(CallError::Stopped), Err(CallError::Stopped))
+        );
         assert_eq!((queue.depth(), queue.take_left().len(), shelf.kept().leased.len()), (1, 0, 1));
         assert!(matches!(block_on(queue.submit(3)), Err(SubmitError::Stopped(3))), "though the store would take it");
     });
@@ -1297,7 +1300,7 @@ proptest! {
             prop_assert_eq!(running.stop().code, 0);
             let (mut completed, mut stopped, mut dead) = (0, 0, 0);
             for (kind, reply) in replies {
-                match (kind, reply.wait(SOON)) {
+                match (kind, reply.wait_timeout(SOON)) {
                     (0 | 1, Ok(_)) => completed += 1,
                     (_, Err(CallError::Stopped)) => stopped += 1,
                     (2, Err(CallError::Failed(_))) => dead += 1,

@@ -24,13 +24,13 @@ fn a_call_runs_on_the_values_thread_and_brings_back_what_it_returns() {
         let running = service.start().unwrap();
         remote.post(|numbers| numbers.borrow_mut().push(2)).unwrap();
         let name = remote.call(|_| std::thread::current().name().map(str::to_owned));
-        assert_eq!(name.wait(SOON).unwrap().as_deref(), Some("keeper"));
-        assert_eq!(remote.call(|numbers| numbers.borrow().clone()).wait(SOON), Ok(vec![1, 2]));
+        assert_eq!(name.wait_timeout(SOON).unwrap().as_deref(), Some("keeper"));
+        assert_eq!(remote.call(|numbers| numbers.borrow().clone()).wait_timeout(SOON), Ok(vec![1, 2]));
         let sum = remote.spawn(async |numbers: Rc<RefCell<Vec<u32>>>| numbers.borrow().iter().sum::<u32>());
-        assert_eq!(sum.wait(SOON), Ok(3));
+        assert_eq!(sum.wait_timeout(SOON), Ok(3));
         assert_eq!(running.stop().code, 0);
         assert!(matches!(remote.post(|_| ()), Err(PostError::Stopped(_))));
-        assert_eq!(remote.call(|_| ()).wait(SOON), Err(CallError::Stopped));
+        assert_eq!(remote.call(|_| ()).wait_timeout(SOON), Err(CallError::Stopped));
     });
 }
 
@@ -42,13 +42,13 @@ fn a_panic_in_a_job_resolves_its_reply_and_the_loop_lives() {
         service.task("keeper", keeper(slot, || 7));
         let running = service.start().unwrap();
         remote.post(|_| panic!("a post")).unwrap();
-        assert_eq!(remote.call(|_| panic!("oh")).wait(SOON), Err::<(), _>(CallError::Panicked("oh".into())));
+        assert_eq!(remote.call(|_| panic!("oh")).wait_timeout(SOON), Err::<(), _>(CallError::Panicked("oh".into())));
         let late = remote.spawn(async |_| {
             std::future::ready(()).await;
             panic!("later")
         });
-        assert_eq!(late.wait(SOON), Err::<(), _>(CallError::Panicked("later".into())));
-        assert_eq!(remote.call(|number| *number).wait(SOON), Ok(7));
+        assert_eq!(late.wait_timeout(SOON), Err::<(), _>(CallError::Panicked("later".into())));
+        assert_eq!(remote.call(|number| *number).wait_timeout(SOON), Ok(7));
         assert_eq!(running.stop().code, 0);
     });
 }
@@ -61,8 +61,8 @@ fn a_blocking_wait_on_the_own_loop_is_an_error_at_once() {
         service.task("keeper", keeper(slot, || 7));
         let running = service.start().unwrap();
         let own = remote.clone();
-        let waited = remote.call(move |_| own.call(|number| *number).wait(SOON));
-        assert_eq!(waited.wait(SOON), Ok(Err(CallError::WouldBlock)));
+        let waited = remote.call(move |_| own.call(|number| *number).wait_timeout(SOON));
+        assert_eq!(waited.wait_timeout(SOON), Ok(Err(CallError::WouldBlock)));
         assert_eq!(running.stop().code, 0);
     });
 }
@@ -82,7 +82,7 @@ fn who_waits_for_a_stuck_loop_is_told_when_it_is_left_behind() {
         });
         held.wait();
         let queued = remote.call(|number| *number);
-        let waiter = std::thread::spawn(move || (stuck.wait(SOON), queued.wait(SOON)));
+        let waiter = std::thread::spawn(move || (stuck.wait_timeout(SOON), queued.wait_timeout(SOON)));
         let report = running.stop();
         assert_eq!(report.code, 124);
         assert_eq!(report.stuck.len(), 1);

@@ -44,7 +44,7 @@ fn a_remote_survives_a_restart_and_what_was_asked_in_between_runs_in_order_on_th
         let running = up(service);
         let mut watch = running.watch();
         remote.post(|(_, list)| list.borrow_mut().push(0)).unwrap();
-        assert_eq!(remote.call(|(number, list)| (*number, list.borrow().clone())).wait(SOON), Ok((1, vec![0])));
+        assert_eq!(remote.call(|(number, list)| (*number, list.borrow().clone())).wait_timeout(SOON), Ok((1, vec![0])));
         fail.open();
         let again = reach(&mut watch, "keeper", 2, State::Waiting);
         assert!(matches!(again.cause, Cause::Restart(pause) if pause >= Duration::from_millis(80)), "{again:?}");
@@ -55,7 +55,7 @@ fn a_remote_survives_a_restart_and_what_was_asked_in_between_runs_in_order_on_th
             remote.post(move |(_, list)| list.borrow_mut().push(number)).unwrap();
         }
         let asked = remote.call(|(number, list)| (*number, list.borrow().clone()));
-        assert_eq!(asked.wait(SOON), Ok((2, (1..=10).collect())));
+        assert_eq!(asked.wait_timeout(SOON), Ok((2, (1..=10).collect())));
         let status = running.status();
         assert_eq!((status.tasks[0].incarnation, status.loops[0].incarnation), (2, 1));
         assert_eq!(running.stop().code, 0);
@@ -105,7 +105,7 @@ fn more_restarts_than_the_limit_stop_the_service() {
         assert_eq!(cause_of(&report, "bad"), Cause::Error("again".into()));
         // The first, and as many restarts as allowed.
         assert_eq!(made.load(Ordering::Relaxed), 4);
-        assert_eq!(remote.call(|number| *number).wait(SOON), Err(CallError::Stopped));
+        assert_eq!(remote.call(|number| *number).wait_timeout(SOON), Err(CallError::Stopped));
     });
 }
 
@@ -314,7 +314,7 @@ fn an_operator_stops_a_task_and_starts_it_again_while_the_service_goes_on() {
         assert_eq!(running.phase(), Phase::Running);
         running.restart_task("keeper").unwrap();
         reach(&mut watch, "keeper", 2, State::Running);
-        assert_eq!(remote.call(|number| *number).wait(SOON), Ok(2));
+        assert_eq!(remote.call(|number| *number).wait_timeout(SOON), Ok(2));
         assert_eq!(running.stop().code, 0);
     });
 }
@@ -398,7 +398,7 @@ fn a_loop_that_dies_comes_back_with_its_tasks() {
             let status = running.status();
             assert_eq!((status.loops[0].incarnation, status.loops[0].running), (2, true));
             // The Remote is an address: it reaches the new Native.
-            assert_eq!(remote.call(|fate| fate.get().is_none()).wait(SOON), Ok(true));
+            assert_eq!(remote.call(|fate| fate.get().is_none()).wait_timeout(SOON), Ok(true));
             let report = running.stop();
             assert_eq!(report.code, 0, "{report}");
             assert_eq!(log.lines(), ["rider 1 starts", "rider 2 starts", "rider stops"]);
@@ -419,9 +419,9 @@ fn a_job_that_was_popped_is_not_run_again_and_its_reply_is_cancelled() {
             fate.set(Some(Death::Error));
             std::future::pending::<()>().await
         });
-        assert_eq!(popped.wait(SOON), Err(CallError::Cancelled));
+        assert_eq!(popped.wait_timeout(SOON), Err(CallError::Cancelled));
         reach(&mut watch, "rider", 2, State::Running);
-        remote.call(|_| ()).wait(SOON).unwrap();
+        remote.call(|_| ()).wait_timeout(SOON).unwrap();
         assert_eq!(ran.lines(), ["popped"]);
         assert_eq!(running.stop().code, 0);
     });
@@ -452,7 +452,7 @@ fn jobs_that_were_not_begun_run_in_order_on_the_loops_next_incarnation() {
         }
         let last = remote.call(|_| ());
         go.open();
-        assert_eq!(last.wait(SOON), Ok(()));
+        assert_eq!(last.wait_timeout(SOON), Ok(()));
         assert_eq!(ran.lines(), ["1", "2", "3"]);
         let mut watch = running.watch();
         reach(&mut watch, "rider", 2, State::Running);
@@ -469,7 +469,7 @@ fn a_task_whose_start_was_on_its_way_to_a_loop_that_died_starts_once_on_the_next
         let running = service.start().unwrap();
         let mut watch = running.watch();
         reach(&mut watch, "rider", 2, State::Running);
-        remote.call(|_| ()).wait(SOON).unwrap();
+        remote.call(|_| ()).wait_timeout(SOON).unwrap();
         assert_eq!(running.stop().code, 0);
         assert_eq!(log.lines(), ["rider 2 starts", "rider stops"]);
     });
@@ -485,7 +485,7 @@ fn a_loop_that_dies_too_often_stops_the_service() {
         let early = remote.call(|_| ());
         let report = service.start().unwrap().join();
         assert_eq!((report.code, report.reason), (1, Reason::LoopFailed("wheel".into())));
-        assert_eq!(early.wait(SOON), Err(CallError::Stopped));
+        assert_eq!(early.wait_timeout(SOON), Err(CallError::Stopped));
     });
 }
 
@@ -505,12 +505,12 @@ fn a_shared_value_goes_with_its_task_and_its_remote_says_so() {
         service.task_with("keeper", keeper);
         let running = up(service);
         let mut watch = running.watch();
-        let shared = remotes.call(RefCell::take).wait(SOON).unwrap().unwrap();
-        assert_eq!(shared.call(Cell::get).wait(SOON), Ok(7));
+        let shared = remotes.call(RefCell::take).wait_timeout(SOON).unwrap().unwrap();
+        assert_eq!(shared.call(Cell::get).wait_timeout(SOON), Ok(7));
         running.restart_task("keeper").unwrap();
         reach(&mut watch, "keeper", 2, State::Running);
-        assert_eq!(shared.call(Cell::get).wait(SOON), Err(CallError::Stopped));
-        assert!(remotes.call(RefCell::take).wait(SOON).unwrap().is_some());
+        assert_eq!(shared.call(Cell::get).wait_timeout(SOON), Err(CallError::Stopped));
+        assert!(remotes.call(RefCell::take).wait_timeout(SOON).unwrap().is_some());
         assert_eq!(running.stop().code, 0);
     });
 }

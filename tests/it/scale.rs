@@ -30,7 +30,7 @@ mod quiet {
             }
         }
         let running = service.start().unwrap();
-        assert!(running.wait_started(SOON));
+        assert!(running.wait_started_timeout(SOON));
         assert_eq!(running.status().loops[0].futures, tasks);
         let report = running.stop();
         assert_eq!((report.code, report.tasks.len()), (0, tasks));

@@ -12,7 +12,7 @@ use std::{
 use crate::util::{SOON, alone};
 use interloop::{
     Context, Error, EventLoop, NoOptions, RestartPolicy, Result, Service, ServiceHandle, State, Task, Thread, clap,
-    options::Secret, tasks::command::Run,
+    options::Secret, tasks::command::Command,
 };
 use log::{LevelFilter, Log, Metadata, Record};
 
@@ -74,7 +74,7 @@ impl<L: EventLoop> Task<L> for Keeper {
             return Err(Error::new(format!("{} lets nobody in", keys.typed)));
         }
         cx.ready();
-        let login = Run::new("login").arg(keys.typed.expose()).env("TOKEN", keys.set.expose());
+        let login = Command::new("login").arg(keys.typed.expose()).env("TOKEN", keys.set.expose());
         log::info!(target: cx.target(), "{login:?}");
         cx.until_shutdown().await;
         Ok(())
@@ -133,7 +133,7 @@ fn a_secret_is_shown_nowhere() {
         shown.note(&unstarted);
         shown.note(unstarted.handle());
         let running = unstarted.start().unwrap();
-        assert!(running.wait_started(SOON));
+        assert!(running.wait_started_timeout(SOON));
         let mut watch = running.watch();
         running.restart_task("keeper").unwrap();
         while let Some(step) = watch.wait_timeout(SOON) {

@@ -50,7 +50,7 @@ fn what_requires_a_task_starts_when_it_is_ready_and_not_before() {
         assert_eq!(running.phase(), Phase::Starting);
         assert!(!running.is_ready());
         go.open();
-        assert!(running.wait_started(SOON));
+        assert!(running.wait_started_timeout(SOON));
         let lines = log.lines().into_iter().filter(|line| !line.starts_with("aside")).collect::<Vec<_>>();
         assert_eq!(lines, ["base is ready", "top starts"]);
         assert_eq!(running.stop().code, 0);
@@ -105,7 +105,7 @@ fn a_task_that_never_gets_ready_is_a_failed_start_that_says_so() {
         service.task("db", never).start_timeout(SHORT);
         service.task("http", resident(&log)).requires("db");
         let running = service.start().unwrap();
-        assert!(!running.wait_started(SOON));
+        assert!(!running.wait_started_timeout(SOON));
         let report = running.join();
         assert_eq!(report.code, 1);
         assert_eq!(report.reason, Reason::TaskFailed("db".into()));
@@ -145,7 +145,7 @@ fn failed_start(fails: impl interloop::Task<Thread>, cause: &Cause) {
     service.task("broken", fails).requires("second");
     service.task("never", resident(&log)).requires("broken");
     let running = service.start().unwrap();
-    assert!(!running.wait_started(SOON));
+    assert!(!running.wait_started_timeout(SOON));
     let report = running.join();
     assert_eq!(report.code, 1, "{report}");
     assert_eq!(report.reason, Reason::TaskFailed("broken".into()));
@@ -273,7 +273,7 @@ fn a_stop_during_the_start_stops_what_had_been_started() {
         let running = service.start().unwrap();
         begun.wait();
         running.request_shutdown("changed my mind");
-        assert!(!running.wait_started(SOON));
+        assert!(!running.wait_started_timeout(SOON));
         let report = running.join();
         assert_eq!(report.code, 0, "{report}");
         assert_eq!(report.reason, Reason::Requested("changed my mind".into()));
@@ -297,7 +297,7 @@ fn a_stop_before_the_start_is_latched_and_nothing_starts() {
         assert_eq!(cause_of(&report, "base"), Cause::NeverStarted);
         assert!(log.lines().is_empty());
         assert_eq!(watched_loops.status().loops[0].turns, 0, "the loop was started too");
-        assert!(!watched_loops.wait_started(SOON));
+        assert!(!watched_loops.wait_started_timeout(SOON));
     });
 }
 
@@ -308,7 +308,7 @@ fn who_asks_late_is_told_that_all_had_started() {
         service.task("once", task_fn::<Thread>(async |_| Ok(())));
         let handle = service.handle();
         assert_eq!(service.start().unwrap().join().code, 0);
-        assert!(handle.wait_started(SOON));
+        assert!(handle.wait_started_timeout(SOON));
     });
 }
 
@@ -372,7 +372,7 @@ fn all_others_start_after_the_first() {
         });
         service.task("first", first).first().last();
         let running = service.start().unwrap();
-        assert!(running.wait_started(SOON));
+        assert!(running.wait_started_timeout(SOON));
         let mut watch = running.watch();
         assert_eq!(running.stop().code, 0);
         let stopped = std::iter::from_fn(|| watch.wait_timeout(SOON)).filter(|step| step.to == State::Stopped);

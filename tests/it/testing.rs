@@ -426,7 +426,7 @@ fn a_queue_tries_again_when_it_is_time() {
         clock.settle();
         let first = tries.lock().unwrap()[0].2;
         clock.advance(HOUR);
-        assert_eq!(reply.wait(crate::util::SOON), Ok(42));
+        assert_eq!(reply.wait_timeout(crate::util::SOON), Ok(42));
         let after = [0, 1, 3, 7].map(|after| first + after * S);
         let seen = tries.lock().unwrap().iter().map(|(_, _, at)| *at).collect::<Vec<_>>();
         assert_eq!(seen, after);

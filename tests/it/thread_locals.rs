@@ -103,7 +103,7 @@ fn add(remote: &Remote<RefCell<u32>>) -> Result<u32, CallError> {
         *count.borrow_mut() += 1;
         *count.borrow()
     });
-    added.wait(SOON)
+    added.wait_timeout(SOON)
 }
 
 #[test]
@@ -118,8 +118,8 @@ fn an_attached_mailbox_is_dropped_there() {
             let future = remote.spawn(async move |_| std::future::pending::<()>().await);
             place.at_the_end(move || {
                 drop(mailbox);
-                assert_eq!(called.wait(SOON), Err(CallError::Stopped));
-                assert_eq!(future.wait(SOON), Err(CallError::Stopped));
+                assert_eq!(called.wait_timeout(SOON), Err(CallError::Stopped));
+                assert_eq!(future.wait_timeout(SOON), Err(CallError::Stopped));
                 let _ = says.send("its callers are told");
             });
         },
@@ -169,7 +169,7 @@ fn a_mailbox_is_attached_there() {
                 assert!(other.join().expect("no panic"));
                 let called = remote.call(|()| 7);
                 while mailbox.turn() == Turn::Again {}
-                assert_eq!(called.wait(SOON), Ok(7));
+                assert_eq!(called.wait_timeout(SOON), Ok(7));
                 let _ = says.send("answered");
             });
         },
@@ -189,7 +189,7 @@ fn a_task_is_called_and_posted_to_from_there() {
                 assert_eq!(add(&remote), Ok(1));
                 remote.post(|count| *count.borrow_mut() += 1).expect("it is open");
                 let spawned = remote.spawn(async move |count| *count.borrow());
-                assert_eq!(spawned.wait(SOON), Ok(2));
+                assert_eq!(spawned.wait_timeout(SOON), Ok(2));
                 remote.call(|_| ()).cancel();
                 drop((pending, remote.call(|_| ()), kept));
                 assert_eq!(running.stop().code, 0);
@@ -256,7 +256,7 @@ fn periodic_tasks_and_queues_are_asked_from_there() {
             service.task_on::<Thread>("double", queue);
             let running = up(service);
             place.at_the_end(move || {
-                assert_eq!(sweeper.run_now().wait(SOON), Ok(Ok(())));
+                assert_eq!(sweeper.run_now().wait_timeout(SOON), Ok(Ok(())));
                 assert!(matches!(block_on(doubler.map([21]))[..], [Ok(42)]));
                 assert_eq!(running.stop().code, 0);
                 let _ = says.send("both ran");
@@ -282,7 +282,7 @@ fn a_context_is_used_and_dropped_on_its_loops_thread_as_that_ends() {
                         let child = kept.spawn_local(async {});
                         let worker = kept.spawn(async {});
                         let shared = kept.share(1);
-                        assert!(shared.call(|one| *one).wait(Duration::from_millis(100)).is_err());
+                        assert!(shared.call(|one| *one).wait_timeout(Duration::from_millis(100)).is_err());
                         drop((child, worker, shared, kept.sleep(Duration::from_secs(1))));
                         #[cfg(feature = "net")]
                         drop(kept.connect(std::net::SocketAddr::from(([127, 0, 0, 1], 1))));

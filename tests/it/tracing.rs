@@ -72,7 +72,7 @@ fn what_is_asked_of_another_loop_runs_in_the_span_of_whoever_asks() {
         let request = info_span!("request", number = 1);
         let early = request.in_scope(|| remote.call(|_| info!("called early")));
         let running = up(service);
-        early.wait(SOON).unwrap();
+        early.wait_timeout(SOON).unwrap();
         let (begins, opened) = (begun.clone(), go.opened());
         let spawned = request.in_scope(|| {
             remote.post(|_| info!("posted")).unwrap();
@@ -85,9 +85,9 @@ fn what_is_asked_of_another_loop_runs_in_the_span_of_whoever_asks() {
         });
         begun.wait();
         go.open();
-        spawned.wait(SOON).unwrap();
-        remote.call(|_| info!("called by nobody")).wait(SOON).unwrap();
-        remote.spawn(async |_| info!("spawned by nobody")).wait(SOON).unwrap();
+        spawned.wait_timeout(SOON).unwrap();
+        remote.call(|_| info!("called by nobody")).wait_timeout(SOON).unwrap();
+        remote.spawn(async |_| info!("spawned by nobody")).wait_timeout(SOON).unwrap();
         assert_eq!(running.stop().code, 0);
         for text in ["called early", "posted", "spawned", "spawned, later"] {
             assert_eq!(heard.path(text), "request number=1", "{text}");
@@ -190,13 +190,13 @@ fn who_has_the_answer_holds_the_last_end_of_the_span() {
         service.task("keeper", keeper);
         let running = up(service);
         let reply = info_span!("short call").in_scope(|| remote.call(|number| *number));
-        assert_eq!(reply.wait(SOON), Ok(7));
+        assert_eq!(reply.wait_timeout(SOON), Ok(7));
         assert!(heard.has_closed("short call"));
         let reply = info_span!("short spawn").in_scope(|| remote.spawn(async |number| *number));
-        assert_eq!(reply.wait(SOON), Ok(7));
+        assert_eq!(reply.wait_timeout(SOON), Ok(7));
         assert!(heard.has_closed("short spawn"));
         let reply = info_span!("short panic").in_scope(|| remote.spawn(async |_| panic!("oh")));
-        assert!(reply.wait(SOON).is_err_and(|error: interloop::CallError| error.to_string().contains("oh")));
+        assert!(reply.wait_timeout(SOON).is_err_and(|error: interloop::CallError| error.to_string().contains("oh")));
         assert!(heard.has_closed("short panic"));
         assert_eq!(running.stop().code, 0);
     });
@@ -254,7 +254,7 @@ fn an_item_is_worked_on_in_the_span_of_whoever_submitted_it() {
         let nobodys = [(looper, "nobody's, on the loop"), (digger, "nobody's, on a thread")];
         let nobodys = nobodys.map(|(queue, item)| queue.try_submit(item).unwrap());
         let running = up(service);
-        replies.into_iter().chain(nobodys).for_each(|reply| reply.wait(SOON).unwrap());
+        replies.into_iter().chain(nobodys).for_each(|reply| reply.wait_timeout(SOON).unwrap());
         assert!(heard.has_closed("order"));
         assert_eq!(running.stop().code, 0);
         assert_eq!(heard.paths("on the loop"), ["order", "order"], "at each attempt");

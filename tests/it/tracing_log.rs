@@ -38,8 +38,8 @@ fn without_a_subscriber_events_are_records_of_log_and_spans_are_nothing() {
         });
         service.task("keeper", keeper);
         let running = up(service);
-        assert_eq!(remote.call(|number| *number).wait(SOON), Ok(7));
-        assert_eq!(remote.spawn(async |number| *number).wait(SOON), Ok(7));
+        assert_eq!(remote.call(|number| *number).wait_timeout(SOON), Ok(7));
+        assert_eq!(remote.spawn(async |number| *number).wait_timeout(SOON), Ok(7));
         assert_eq!(running.stop().code, 0);
         let lines = LINES.0.lock().unwrap();
         assert!(lines.iter().any(|line| line == "WARN keeper: it is filled"), "{lines:?}");

@@ -71,7 +71,7 @@ fn with_service<L: EventLoop>(loops: u32, plan: impl Fn() -> L) -> Result<(u64, 
         service.task(format!("task-{number}"), task).on(format!("loop-{number}"));
     }
     let running = service.start()?;
-    if !running.wait_started(Duration::from_secs(60)) {
+    if !running.wait_started_timeout(Duration::from_secs(60)) {
         return Err("the service doesn't start".into());
     }
     let resident = resident();

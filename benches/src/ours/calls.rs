@@ -51,7 +51,7 @@ fn from_thread<L: EventLoop>(n: u32, plan: L) -> Duration {
     run_on(Cpus::get().first, move || {
         let peer = Hosted::start(plan, Asked::default);
         time_calls(n, |value| {
-            peer.remote.call(move |asked| answer(asked, value)).wait(PATIENCE).expect("the peer answers")
+            peer.remote.call(move |asked| answer(asked, value)).wait_timeout(PATIENCE).expect("the peer answers")
         })
     })
 }
@@ -62,7 +62,7 @@ fn spawns<L: EventLoop>(n: u32, plan: L) -> Duration {
         let peer = Hosted::start(plan, Asked::default);
         time_calls(n, |value| {
             let reply = peer.remote.spawn(async move |asked| answer(&asked, value));
-            reply.wait(PATIENCE).expect("the peer answers")
+            reply.wait_timeout(PATIENCE).expect("the peer answers")
         })
     })
 }

@@ -1,10 +1,10 @@
 //! Child processes: how many a second, and how soon many are stopped.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{self, Child, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use interloop::tasks::command::{CommandHandle, Commands, Run};
+use interloop::tasks::command::{Command, CommandHandle, Commands};
 use interloop::{Running, Service, Thread};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -34,7 +34,9 @@ pub(super) fn register(suite: &mut Suite) {
 fn bare_runs(n: u32, at_once: u32) -> Result<Sample, Failure> {
     let began = Instant::now();
     for _ in 0..n / at_once {
-        let start = |_| Command::new("true").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let start = |_| {
+            process::Command::new("true").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+        };
         for child in (0..at_once).map(start).collect::<Result<Vec<_>, _>>()? {
             child.wait_with_output()?;
         }
@@ -47,7 +49,7 @@ fn our_runs(n: u32, at_once: u32) -> Result<Sample, Failure> {
     let began = Instant::now();
     for _ in 0..n / at_once {
         for child in (0..at_once).map(|_| commands.run("true")).collect::<Vec<_>>() {
-            child.output_within(SOON)?;
+            child.output_timeout(SOON)?;
         }
     }
     let sample = Sample::of(n / at_once * at_once, began.elapsed());
@@ -57,7 +59,7 @@ fn our_runs(n: u32, at_once: u32) -> Result<Sample, Failure> {
 
 fn bare_stop(n: u32) -> Result<Sample, Failure> {
     let mut children: Vec<Child> =
-        (0..n).map(|_| Command::new("sleep").arg("1000").spawn()).collect::<Result<_, _>>()?;
+        (0..n).map(|_| process::Command::new("sleep").arg("1000").spawn()).collect::<Result<_, _>>()?;
     let began = Instant::now();
     for child in &children {
         kill_process(Pid::from_child(child), Signal::TERM)?;
@@ -74,7 +76,7 @@ fn our_stop(n: u32) -> Result<Sample, Failure> {
     for _ in 0..n {
         let says = says.clone();
         // What says something runs.
-        let run = Run::new("sh").args(["-c", "echo; exec sleep 1000"]).on_stdout_line(move |_| _ = says.send(()));
+        let run = Command::new("sh").args(["-c", "echo; exec sleep 1000"]).on_stdout_line(move |_| _ = says.send(()));
         drop(commands.run(run));
     }
     (0..n).try_for_each(|_| said.recv_timeout(SOON))?;
@@ -89,5 +91,5 @@ fn up() -> Result<(Running, CommandHandle), Failure> {
     let handle = commands.handle();
     service.task_on::<Thread>("commands", commands);
     let running = service.start()?;
-    if running.wait_started(SOON) { Ok((running, handle)) } else { Err("it has not started".into()) }
+    if running.wait_started_timeout(SOON) { Ok((running, handle)) } else { Err("it has not started".into()) }
 }

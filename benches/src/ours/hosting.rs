@@ -21,7 +21,7 @@ impl<T: 'static> Hosted<T> {
         let mut service = Service::new("bench");
         let remote = host(&mut service, plan, value);
         let running = service.start().expect("the configuration works");
-        assert!(running.wait_started(PATIENCE), "the service starts");
+        assert!(running.wait_started_timeout(PATIENCE), "the service starts");
         Self { running: Some(running), remote }
     }
 }

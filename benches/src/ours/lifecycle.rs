@@ -77,7 +77,7 @@ fn life_of(tasks: u32) -> Duration {
         service.task(format!("task-{number}"), task).on("peer");
     }
     let running = service.start().expect("the configuration works");
-    assert!(running.wait_started(PATIENCE), "the service starts");
+    assert!(running.wait_started_timeout(PATIENCE), "the service starts");
     assert_eq!(running.stop().code, 0, "the service stops");
     begin.elapsed()
 }

@@ -45,7 +45,7 @@ fn results<L: Timers>(plan: L, queue: Queue<L, u64, u64>, workers: usize, n: u32
     run(plan, queue, workers, |items| {
         in_batches(n, |value| {
             let reply = items.try_submit(value).expect("there is room");
-            move || reply.wait(PATIENCE).expect("the work is done")
+            move || reply.wait_timeout(PATIENCE).expect("the work is done")
         });
         Instant::now()
     })
@@ -86,7 +86,7 @@ fn run<L: Timers>(
     service.event_loop("loop", plan);
     service.task("items", queue.workers(workers)).on("loop");
     let running = service.start().expect("the configuration works");
-    assert!(running.wait_started(PATIENCE), "the service starts");
+    assert!(running.wait_started_timeout(PATIENCE), "the service starts");
     let began = Instant::now();
     let ended = submit(&items);
     assert_eq!(running.stop().code, 0, "the service stops");

@@ -60,7 +60,7 @@ fn close(sender: &WebSocketSender, code: u16, why: impl Into<String>) {
 /// The first message is the name, all others are said.
 async fn talk(mut socket: WebSocket, room: Remote<RefCell<Room>>) {
     let sender = socket.sender();
-    let Ok(Some(Message::Text(name))) = timeout(INTRODUCTION, socket.recv()).await else {
+    let Ok(Some(Message::Text(name))) = timeout(INTRODUCTION, socket.next()).await else {
         return close(&sender, 1008, "say your name");
     };
     // It is called on the room's thread: a sender works from any.
@@ -80,7 +80,7 @@ async fn talk(mut socket: WebSocket, room: Remote<RefCell<Room>>) {
         Ok(Err(why)) => return close(&sender, 1008, why),
         Err(gone) => return close(&sender, 1011, gone.to_string()),
     };
-    while let Some(message) = socket.recv().await {
+    while let Some(message) = socket.next().await {
         if let Message::Text(text) = message
             && room.call(move |room| room.borrow_mut().say(member, &text)).await.is_err()
         {

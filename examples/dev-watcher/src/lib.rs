@@ -47,12 +47,12 @@ impl<L: EventLoop> Task<L> for Build {
                 let mut next = pin!(changes.next());
                 poll_fn(|context| match stop.as_mut().poll(context) {
                     Poll::Ready(()) => Poll::Ready(None),
-                    Poll::Pending => next.as_mut().poll(context).map(Some),
+                    Poll::Pending => next.as_mut().poll(context),
                 })
                 .await
             };
             match change {
-                Some(change) => log::info!(target: cx.target(), "{}", change?),
+                Some(change) => log::info!(target: cx.target(), "{change}"),
                 None => return Ok(()),
             }
             while let Some(change) = changes.try_next() {

@@ -45,7 +45,7 @@ fn it_polls_by_the_clock_warns_and_comes_again() {
     clock.advance(Duration::from_secs(29));
     assert!(!second.is_done());
     clock.advance(Duration::from_secs(1));
-    assert_eq!(second.wait(SOON), Ok(2));
+    assert_eq!(second.wait_timeout(SOON), Ok(2));
     clock.advance(Duration::from_secs(30));
     let warnings = test.status().warnings;
     assert_eq!(warnings[0].to_string(), "poller.fetch: nobody is at home");
@@ -55,12 +55,15 @@ fn it_polls_by_the_clock_warns_and_comes_again() {
     // The panic of a thread is its task's failure here; the next incarnation fetches at once.
     let lost = handle.next();
     clock.advance(Duration::from_secs(40));
-    assert_eq!(lost.wait(SOON), Err(CallError::Cancelled));
+    assert_eq!(lost.wait_timeout(SOON), Err(CallError::Cancelled));
     assert_eq!(handle.value(), Some(6));
     let last = handle.next();
     let report = test.stop();
     assert_eq!((report.code, report.left_behind.len()), (0, 0), "{report}");
-    assert_eq!((last.wait(SOON), handle.next().wait(SOON)), (Err(CallError::Cancelled), Err(CallError::Stopped)));
+    assert_eq!(
+        (last.wait_timeout(SOON), handle.next().wait_timeout(SOON)),
+        (Err(CallError::Cancelled), Err(CallError::Stopped))
+    );
 }
 
 #[test]

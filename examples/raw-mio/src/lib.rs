@@ -17,7 +17,7 @@ pub fn service() -> Service {
     let shouts = service.remote_to::<shout::Shout>();
     let report = move || {
         // A Thread may wait: nobody shares it.
-        let shouted = shouts.call(|counts| counts.lines.get()).wait(Duration::from_secs(1))?;
+        let shouted = shouts.call(|counts| counts.lines.get()).wait_timeout(Duration::from_secs(1))?;
         log::info!("{shouted} lines shouted");
         Ok::<_, interloop::CallError>(())
     };

@@ -18,13 +18,13 @@ fn what_is_said_is_shouted_back_and_counted() {
     let mut test = TestService::new(service);
     let clock = test.fake_clock();
     let test = test.start();
-    let address = shouts.call(|counts| counts.address).wait(SOON).unwrap();
+    let address = shouts.call(|counts| counts.address).wait_timeout(SOON).unwrap();
     let mut client = BufReader::new(TcpStream::connect(address).unwrap());
     client.get_mut().write_all(b"hello\n").unwrap();
     let mut answer = String::new();
     client.read_line(&mut answer).unwrap();
     assert_eq!(answer, "HELLO\n");
-    assert_eq!(shouts.call(|counts| counts.lines.get()).wait(SOON), Ok(1));
+    assert_eq!(shouts.call(|counts| counts.lines.get()).wait_timeout(SOON), Ok(1));
     clock.advance(Duration::from_secs(10));
     assert_eq!(test.counter("report.iterations"), 1);
     test.stop().assert_clean();

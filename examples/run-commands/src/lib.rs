@@ -12,7 +12,7 @@ use std::pin::pin;
 use futures_util::future::{Either, select};
 use interloop::{
     Context, Error, EventLoop, Result, Service, Task, Thread, clap,
-    tasks::command::{CommandHandle, Commands, Run},
+    tasks::command::{Command, CommandHandle, Commands},
 };
 
 /// Has all commands run, and counts.
@@ -41,7 +41,7 @@ impl<L: EventLoop> Task<L> for Runner {
                     log::info!(target: &target, "{stream}: {line}");
                 }
             };
-            let run = Run::new("sh").args(["-c", command]);
+            let run = Command::new("sh").args(["-c", command]);
             self.commands.run(run.on_stdout_line(hear("out")).on_stderr_line(hear("err")))
         };
         let children: Vec<_> = cx.options().run.iter().map(|command| (command, start(command))).collect();

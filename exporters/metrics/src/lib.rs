@@ -5,7 +5,7 @@ use std::{collections::HashMap, pin::pin, time::Duration};
 
 use interloop::{
     Context, Result, ServiceHandle, Task,
-    counters::{Counters, Measurement, Reading, SamplesReading},
+    counters::{Counters, HistogramReading, Measurement, Reading},
     event_loop::Timers,
     options::duration,
 };
@@ -54,7 +54,7 @@ impl Exporter {
                 // It was asked, and panicked.
                 Reading::Gauge(value) if value.is_nan() => {}
                 Reading::Gauge(value) => family.show(labels, value),
-                Reading::Samples(samples) => self.samples(&family, &labels, &samples),
+                Reading::Histogram(samples) => self.histogram(&family, &labels, &samples),
                 _ => {}
             }
         }
@@ -72,7 +72,7 @@ impl Exporter {
         counter!(name, labels).increment(value.checked_sub(told).unwrap_or(value));
     }
 
-    fn samples(&mut self, family: &Family, labels: &[Label], samples: &SamplesReading) {
+    fn histogram(&mut self, family: &Family, labels: &[Label], samples: &HistogramReading) {
         self.count(Family { unit: None, ..family.with("count") }, labels.to_vec(), samples.count);
         family.with("sum").show(labels.to_vec(), samples.sum);
         for window in &samples.windows {

@@ -52,7 +52,7 @@ fn counters_gauges_and_samples_are_told_with_names_labels_units_and_words() {
         meter.label("way", "mail").counter("taken").add(4);
         cx.gauge("waiting").set(2.5);
         cx.gauge_from("broken", || panic!("no idea"));
-        let amounts = cx.samples("amounts", &[Duration::from_secs(60)]);
+        let amounts = cx.histogram("amounts", &[Duration::from_secs(60)]);
         amounts.record(1.0);
         amounts.record(3.0);
         cx.until_shutdown().await;
@@ -60,7 +60,7 @@ fn counters_gauges_and_samples_are_told_with_names_labels_units_and_words() {
     });
     service.task("till", till);
     let running = service.start().unwrap();
-    assert!(running.wait_started(SOON));
+    assert!(running.wait_started_timeout(SOON));
 
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();

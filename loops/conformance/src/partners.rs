@@ -32,7 +32,7 @@ fn pair<L: EventLoop, M: EventLoop>(here: &Subject<L>, there: &Subject<M>) -> Pa
     fills::<M>(&mut service, "there", yours);
     let long = here.patience();
     let running = up(service, long);
-    let thread = here_is.call(|()| SystemThread::current()).wait(long);
+    let thread = here_is.call(|()| SystemThread::current()).wait_timeout(long);
     let thread = thread.unwrap_or_else(|error| panic!("the loop does not answer: {error}"));
     thread.wait_for_rest(long);
     Pair { running, here: here_is, there: there_is, thread, long }

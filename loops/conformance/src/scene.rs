@@ -203,7 +203,7 @@ impl Drop for Watchdog {
 
 pub(crate) fn up(service: Service, patience: Duration) -> Running {
     let running = service.start().unwrap_or_else(|error| panic!("the service can't start: {error}"));
-    assert!(running.wait_started(patience), "the service does not start: {}", running.status());
+    assert!(running.wait_started_timeout(patience), "the service does not start: {}", running.status());
     running
 }
 

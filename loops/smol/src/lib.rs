@@ -27,7 +27,7 @@
 //! }));
 //!
 //! let running = service.start()?;
-//! assert!(running.wait_started(Duration::from_secs(10)));
+//! assert!(running.wait_started_timeout(Duration::from_secs(10)));
 //! let address = running.status().tasks[0].exports["address"].clone();
 //! // From any thread: a closure, or a future, that runs on the executor.
 //! let greeting = smol.spawn(|_| async move {

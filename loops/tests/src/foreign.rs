@@ -32,7 +32,7 @@ pub async fn a_service_inside<Y: Future<Output = ()>>(yield_now: impl FnMut() ->
     service.task("counter", task);
     let running = service.start().expect("the configuration works");
     // Nobody blocks the main's thread by waiting for itself.
-    assert_eq!(own.call(Cell::get).wait(LONG), Err(CallError::WouldBlock));
+    assert_eq!(own.call(Cell::get).wait_timeout(LONG), Err(CallError::WouldBlock));
     let over = async {
         let report = running.ended().await;
         end.request_shutdown("the service has ended");

@@ -54,7 +54,7 @@ impl Drop for Watchdog {
 /// Starts it, and waits until it is up.
 pub fn up(service: Service) -> Running {
     let running = service.start().expect("the configuration works");
-    assert!(running.wait_started(LONG), "{}", running.status());
+    assert!(running.wait_started_timeout(LONG), "{}", running.status());
     running
 }
 

@@ -49,12 +49,12 @@ pub fn periodic_runs_on<L: Timers>() {
     service.task_on::<Thread>("ticks", ticks.first_run(FirstRun::AfterInterval));
     let running = up(service);
     for handle in &handles {
-        assert_eq!(handle.run_now().wait(LONG), Ok(Ok(())));
+        assert_eq!(handle.run_now().wait_timeout(LONG), Ok(Ok(())));
     }
-    assert_eq!(told.value_within(LONG), Ok(()));
+    assert_eq!(told.value_timeout(LONG), Ok(()));
     assert!(count.load(Ordering::Acquire) >= 3);
     down(running);
-    assert_eq!(handles[0].run_now().wait(LONG), Err(CallError::Stopped));
+    assert_eq!(handles[0].run_now().wait_timeout(LONG), Err(CallError::Stopped));
 }
 
 /// A poller on one loop, with watchers there, on another loop and on none.
@@ -67,7 +67,7 @@ pub fn a_poller_is_watched_on<L: Timers>() {
     service.task_on::<L>("poller", poller);
     let (saw, seen) = mpsc::channel();
     let last = async move |mut watch: ValueWatch<u64>, saw: mpsc::Sender<()>| {
-        while watch.changed().await? < 3 {}
+        while watch.next().await.ok_or("the poller has stopped")? < 3 {}
         saw.send(()).map_err(interloop::Error::from)
     };
     let (watch, s) = (handle.watch(), saw.clone());
@@ -87,10 +87,10 @@ pub fn a_poller_is_watched_on<L: Timers>() {
         }),
     );
     let running = up(service);
-    assert_eq!(handle.value_within(LONG), Ok(1));
+    assert_eq!(handle.value_timeout(LONG), Ok(1));
     for value in [2, 3] {
         source.store(value, Ordering::Release);
-        assert_eq!(handle.poll_now().wait(LONG), Ok(Ok(value)));
+        assert_eq!(handle.poll_now().wait_timeout(LONG), Ok(Ok(value)));
     }
     for _ in 0..2 {
         seen.recv_timeout(LONG).expect("both see it");
@@ -115,7 +115,7 @@ pub fn a_folder_is_watched_on<L: Timers>() {
     let follower = task_fn::<Thread>(async move |cx| {
         cx.ready();
         for _ in 0..2 {
-            tell.send(changes.next().await?.to_string())?;
+            tell.send(changes.next().await.ok_or("the watcher has stopped")?.to_string())?;
         }
         Ok(())
     });

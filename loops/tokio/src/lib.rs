@@ -21,7 +21,7 @@
 //! }));
 //!
 //! let running = service.start()?;
-//! assert!(running.wait_started(Duration::from_secs(10)));
+//! assert!(running.wait_started_timeout(Duration::from_secs(10)));
 //! // From any thread: a closure, or a future, that runs on the runtime.
 //! let slept = runtime.spawn(|_| tokio::time::sleep(Duration::from_millis(1)));
 //! assert_eq!(slept.wait(Duration::from_secs(10)), Ok(()));

@@ -222,7 +222,7 @@ fn a_full_mailbox_gives_the_closure_back_and_knows_how_full_it_was() {
             remote.post(move |log| log.borrow_mut().push(n)).unwrap();
         }
         let Err(PostError::Full(post)) = remote.post(|log| log.borrow_mut().push(7)) else { panic!("there was room") };
-        assert_eq!(remote.call(|_| ()).wait(SOON), Err(CallError::Full));
+        assert_eq!(remote.call(|_| ()).wait_timeout(SOON), Err(CallError::Full));
         assert_eq!((shared.queue.len(), shared.queue.high_water()), (3, 3));
         run_until_idle(&mut mailbox);
         post(&log);
@@ -319,8 +319,8 @@ fn a_panic_of_a_job_is_its_replys_and_the_next_runs() {
         let panics = remote.call(|()| panic!("of a call"));
         let answers = remote.call(|()| 7);
         run_until_idle(&mut mailbox);
-        assert_eq!(panics.wait(SOON), Err::<(), _>(CallError::Panicked("of a call".into())));
-        assert_eq!(answers.wait(SOON), Ok(7));
+        assert_eq!(panics.wait_timeout(SOON), Err::<(), _>(CallError::Panicked("of a call".into())));
+        assert_eq!(answers.wait_timeout(SOON), Ok(7));
     });
 }
 
@@ -388,7 +388,7 @@ fn who_waits_for_a_cancelled_future_is_told_after_it_is_gone() {
         run_until_idle(&mut mailbox);
         control.cancel();
         run_until_idle(&mut mailbox);
-        assert_eq!(reply.wait(SOON), Err(CallError::Cancelled));
+        assert_eq!(reply.wait_timeout(SOON), Err(CallError::Cancelled));
         assert_eq!(shared.live(), 0);
     });
 }
@@ -442,7 +442,7 @@ fn a_drop_that_panics_takes_no_other_queued_job_along() {
         }
         shared.terminate();
         for reply in replies {
-            assert_eq!(reply.wait(SOON), Err(CallError::Stopped));
+            assert_eq!(reply.wait_timeout(SOON), Err(CallError::Stopped));
         }
         assert!(shared.await_discards(Instant::now() + SOON));
         assert_eq!(drops.threads().len(), 3);
@@ -469,11 +469,11 @@ fn a_mailbox_that_is_dropped_drops_its_values_and_futures_on_its_thread() {
         let queued = remote.spawn(move |_| async move { drop(token) });
         drop(mailbox);
         assert_eq!(drops.here(), 2);
-        assert_eq!(polled.wait(SOON), Err(CallError::Cancelled));
+        assert_eq!(polled.wait_timeout(SOON), Err(CallError::Cancelled));
         // What has not begun waits for the next incarnation.
         assert!(!queued.is_done());
         shared.terminate();
-        assert_eq!(queued.wait(SOON), Err(CallError::Stopped));
+        assert_eq!(queued.wait_timeout(SOON), Err(CallError::Stopped));
     });
 }
 
@@ -512,7 +512,7 @@ fn a_future_that_is_woken_just_as_its_loop_dies_is_dropped_on_it() {
                 dropped
             });
             assert_eq!(dropped, 1);
-            assert_eq!(reply.wait(SOON), Err(CallError::Cancelled));
+            assert_eq!(reply.wait_timeout(SOON), Err(CallError::Cancelled));
             assert!(shared.queue.pop_wake().is_none());
         }
     });
@@ -528,7 +528,7 @@ fn a_stopped_loop_ends_when_its_last_future_has() {
         shared.future_begins();
         shared.stop(Reason::AllDone, None);
         run_until_idle(&mut mailbox);
-        assert_eq!(reply.wait(SOON), Err(CallError::Cancelled));
+        assert_eq!(reply.wait_timeout(SOON), Err(CallError::Cancelled));
         // One lives on a worker.
         assert_eq!((shared.live(), mailbox.turn()), (1, Turn::Idle));
         shared.future_ends();
@@ -647,7 +647,7 @@ fn a_driven_mailbox_serves_until_it_is_stopped_and_yields_under_load() {
             assert!(errand(&shared, move |_| ran.up()));
         }
         let beat = shared.heartbeat();
-        assert_eq!(beat.wait(SOON), Ok(()));
+        assert_eq!(beat.wait_timeout(SOON), Ok(()));
         shared.stop(Reason::AllDone, None);
         looping.join().unwrap();
         assert_eq!(ran.get(), 2_000);

@@ -132,7 +132,7 @@ fn the_service_ends_with_a_report_when_the_supervisor_has_died() {
     });
     service.task("task", task);
     let running = service.start().unwrap();
-    assert!(running.wait_started(SOON));
+    assert!(running.wait_started_timeout(SOON));
     running.events().tell(Message::Panic);
     let report = running.join_timeout(SOON).expect("it ends");
     assert_eq!((report.code, report.tasks[0].1), (1, State::Stopped), "{report}");

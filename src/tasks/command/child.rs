@@ -26,7 +26,7 @@ use crate::CallError;
 pub struct Output {
     /// How it ended.
     pub status: ExitStatus,
-    /// What it wrote on its standard output, if nothing else [heard](super::Run::on_stdout) or [took](Child::take_stdout) it.
+    /// What it wrote on its standard output, if nothing else [heard](super::Command::on_stdout) or [took](Child::take_stdout) it.
     pub stdout: Vec<u8>,
     /// What it wrote on its standard error, likewise.
     pub stderr: Vec<u8>,
@@ -37,7 +37,7 @@ pub struct Output {
 /// What nobody reads of its outputs makes the child wait, once 64 KiB have come: [take](Self::take_stdout) them, or wait for the [output](Self::output),
 /// which collects them, or for the [status](Self::status), which drops them.
 ///
-/// Dropped, the child goes on, and what it says is dropped; unless it was to be [killed](super::Run::kill_on_drop) then.
+/// Dropped, the child goes on, and what it says is dropped; unless it was to be [killed](super::Command::kill_on_drop) then.
 pub struct Child {
     life: Arc<Life>,
     stdin: Option<ChildInput>,
@@ -106,7 +106,7 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// When there was no child, or it said more than the [limit](super::Run::limit).
+    /// When there was no child, or it said more than the [limit](super::Command::limit).
     ///
     /// # Cancel safety
     ///
@@ -147,15 +147,15 @@ impl Child {
     ///
     /// Those of [`output`](Self::output); [`TimedOut`](CommandError::TimedOut) after `timeout`; [`WouldBlock`](CommandError::WouldBlock), at once, on the
     /// thread of a loop, but for a task's on the reference loop [`Thread`](crate::Thread), which may wait for a task that is not on its own.
-    pub fn output_within(mut self, timeout: Duration) -> Result<Output, CommandError> {
+    pub fn output_timeout(mut self, timeout: Duration) -> Result<Output, CommandError> {
         self.kill.get_or_insert_with(|| KillOnDrop(self.life.clone()));
         let place = self.life.place().clone();
-        place.wait_for(self.output(), timeout).unwrap_or_else(|error| {
+        place.wait_for_timeout(self.output(), timeout).unwrap_or_else(|error| {
             Err(if error == CallError::WouldBlock { CommandError::WouldBlock } else { CommandError::TimedOut })
         })
     }
 
-    /// What it reads, if it is [piped](super::Run::stdin_piped), and once.
+    /// What it reads, if it is [piped](super::Command::stdin_piped), and once.
     pub fn take_stdin(&mut self) -> Option<ChildInput> {
         self.stdin.take()
     }

@@ -17,7 +17,7 @@ use super::{
     child::{Child, ChildInput, ChildOutput},
     error::CommandError,
     life::Life,
-    run::{Hearer, Prepared, Run, Source, Work},
+    run::{Command, Hearer, Prepared, Source, Work},
 };
 use crate::{Context, EventLoop, Remote, Slot, task::TaskRef};
 
@@ -86,7 +86,7 @@ impl Default for Core {
 }
 
 impl Core {
-    pub(super) fn run(self: &Arc<Self>, mut run: Run) -> Child {
+    pub(super) fn run(self: &Arc<Self>, mut run: Command) -> Child {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let heard = run.hearers.iter().flatten().count();
         let life = Life::new(self, id, run.program(), heard);

@@ -19,16 +19,16 @@ pub enum CommandError {
     },
     /// The task is stopping, has ended, or will never start: there was no child.
     Stopped,
-    /// There was more output than [may be collected](super::Run::limit); the child was killed.
+    /// There was more output than [may be collected](super::Command::limit); the child was killed.
     TooMuchOutput {
         /// As it was asked for.
         program: String,
         /// In bytes, of each of the two outputs.
         limit: usize,
     },
-    /// [`output_within`](super::Child::output_within) ran out of time. The child was killed.
+    /// [`output_timeout`](super::Child::output_timeout) ran out of time. The child was killed.
     TimedOut,
-    /// [`output_within`](super::Child::output_within) on the thread of a loop, which it would block. The child was killed.
+    /// [`output_timeout`](super::Child::output_timeout) on the thread of a loop, which it would block. The child was killed.
     WouldBlock,
 }
 

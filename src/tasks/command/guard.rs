@@ -14,7 +14,7 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::process::CommandExt,
     },
-    process::{self, Child, ChildStdout, Command, Stdio},
+    process::{self, Child, ChildStdout, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -51,7 +51,7 @@ pub(super) struct Guard {
 impl Guard {
     pub(super) fn start() -> io::Result<Self> {
         let (reins, leash) = io::pipe()?;
-        let mut shell = Command::new(SHELL);
+        let mut shell = process::Command::new(SHELL);
         shell.arg0("interloop-guard").args(["-c", SCRIPT, "interloop-guard"]).env_clear().current_dir("/");
         shell.stdin(reins).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
         let mut process =
@@ -75,7 +75,7 @@ impl Guard {
     }
 
     /// Starts a program in the group.
-    pub(super) fn start_in_group(&mut self, command: &mut Command) -> io::Result<(Child, OwnedFd)> {
+    pub(super) fn start_in_group(&mut self, command: &mut process::Command) -> io::Result<(Child, OwnedFd)> {
         let mut child = command.process_group(self.group().as_raw_pid()).spawn()?;
         match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
             Ok(pidfd) => {

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Child, Run, core::Core};
+use super::{Child, Command, core::Core};
 use crate::task::{TaskHandle, TaskRef};
 
 /// Has [`Commands`](super::Commands) run commands, from any thread or loop: `Clone + Send + Sync`. It is there before the service starts, and survives
@@ -18,7 +18,7 @@ impl CommandHandle {
 
     /// Has this run, at once; before the task's start, or between two of its incarnations, it waits. Once the task is stopping nothing is started: whoever
     /// waits is told [`Stopped`](super::CommandError::Stopped).
-    pub fn run(&self, run: impl Into<Run>) -> Child {
+    pub fn run(&self, run: impl Into<Command>) -> Child {
         self.0.run(run.into())
     }
 }

@@ -7,7 +7,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     pin::{Pin, pin},
-    process::{Command, Stdio},
+    process::{self, Stdio},
 };
 
 use futures_io::AsyncRead;
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::tasks::runner::yield_once;
 
-/// How much output is collected, unless [something else](Run::limit) is said.
+/// How much output is collected, unless [something else](Command::limit) is said.
 const LIMIT: usize = 16 * 1024 * 1024;
 
 /// How many lines a callback hears before others on the loop have their turn.
@@ -28,8 +28,8 @@ const LINES_AT_A_TIME: u64 = 64;
 ///
 /// What no system takes, a NUL somewhere or a variable without a name, is an [error](super::CommandError::NotStarted) when it is run. `Debug` shows no
 /// arguments and no values of variables.
-pub struct Run {
-    pub(super) command: Command,
+pub struct Command {
+    pub(super) command: process::Command,
     directory: Option<PathBuf>,
     /// What no system takes.
     fault: Option<String>,
@@ -67,11 +67,11 @@ type OnLine = Box<dyn FnMut(&str) + Send>;
 /// Runs on the task's loop, for a child.
 pub(super) type Work = Pin<Box<dyn Future<Output = ()>>>;
 
-impl Run {
+impl Command {
     /// This program: a path, or a name that is looked for in `PATH`.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let run = Self {
-            command: Command::new(&program),
+            command: process::Command::new(&program),
             directory: None,
             fault: None,
             input: Source::Nothing,
@@ -225,7 +225,7 @@ impl Run {
 
 /// A program about to be started.
 pub(super) struct Prepared {
-    pub(super) command: Command,
+    pub(super) command: process::Command,
     directory: Option<PathBuf>,
     fault: Option<String>,
     pub(super) foreground: bool,
@@ -300,17 +300,17 @@ impl Hearer {
     }
 }
 
-impl<S: AsRef<OsStr>> From<S> for Run {
+impl<S: AsRef<OsStr>> From<S> for Command {
     fn from(program: S) -> Self {
         Self::new(program)
     }
 }
 
-impl fmt::Debug for Run {
+impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Arguments, and the values of variables, may be secrets.
         let variables = self.command.get_envs().map(|(name, _)| name).collect::<Vec<_>>();
-        f.debug_struct("Run")
+        f.debug_struct("Command")
             .field("program", &self.command.get_program())
             .field("arguments", &self.command.get_args().len())
             .field("variables", &variables)

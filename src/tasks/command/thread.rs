@@ -516,7 +516,7 @@ impl Watch {
         entry.terminal = None;
         let why = match asks {
             true => {
-                "asks for the terminal, which is not its own: it is stopped until it is killed; see Run::foreground"
+                "asks for the terminal, which is not its own: it is stopped until it is killed; see Command::foreground"
                     .to_owned()
             }
             false => format!("was stopped by signal {signal}, and waits for a CONT"),

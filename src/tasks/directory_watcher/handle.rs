@@ -5,15 +5,15 @@ use std::{
     fmt,
     future::poll_fn,
     path::PathBuf,
+    pin::Pin,
     sync::{Arc, Mutex, Weak},
-    task::{Poll, Waker},
+    task::{Context, Poll, Waker},
 };
 
+use futures_core::Stream;
+
 use super::{super::common::lock, Change, Entry};
-use crate::{
-    CallError,
-    task::{TaskHandle, TaskRef},
-};
+use crate::task::{TaskHandle, TaskRef};
 
 /// The way to a [`DirectoryWatcher`](super::DirectoryWatcher), from any thread. It survives restarts.
 #[derive(Clone)]
@@ -50,33 +50,34 @@ impl fmt::Debug for WatcherHandle {
 pub struct Changes(Arc<Mutex<Pending>>);
 
 impl Changes {
-    /// The next change, as soon as there is one.
-    ///
-    /// # Errors
-    ///
-    /// [`Stopped`](CallError::Stopped) when the task has stopped, and none will come.
+    /// Waits for the next change; None when the task has stopped, and none will come.
     ///
     /// # Cancel safety
     ///
     /// Nothing is lost when it is dropped: the next call brings it.
-    pub async fn next(&mut self) -> Result<Change, CallError> {
-        poll_fn(|context| {
-            let mut pending = lock(&self.0);
-            if let Some(change) = pending.pop() {
-                return Poll::Ready(Ok(change));
-            }
-            if pending.ended {
-                return Poll::Ready(Err(CallError::Stopped));
-            }
-            pending.waker = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await
+    pub async fn next(&mut self) -> Option<Change> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
     /// The next change, if there is one already.
     pub fn try_next(&mut self) -> Option<Change> {
         lock(&self.0).pop()
+    }
+}
+
+impl Stream for Changes {
+    type Item = Change;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Change>> {
+        let mut pending = lock(&self.0);
+        if let Some(change) = pending.pop() {
+            return Poll::Ready(Some(change));
+        }
+        if pending.ended {
+            return Poll::Ready(None);
+        }
+        pending.waker = Some(cx.waker().clone());
+        Poll::Pending
     }
 }
 

@@ -23,7 +23,7 @@ use std::{
 use interloop::{
     Cause, Error, EventLoop, NoOptions, Report, Running, Service, State, Task, Thread,
     event_loop::{Mailbox, Turn},
-    service::{Transition, Watch},
+    service::{Transition, Transitions},
     task_fn,
 };
 use interloop_own_process::own_process_of;
@@ -156,7 +156,7 @@ pub fn quiet_resident<L: EventLoop>() -> impl Task<L, Options = NoOptions> {
 /// Starts it, and waits until all tasks have.
 pub fn up(service: Service) -> Running {
     let running = service.start().unwrap();
-    assert!(running.wait_started(SOON), "it did not start: {}", running.status());
+    assert!(running.wait_started_timeout(SOON), "it did not start: {}", running.status());
     running
 }
 
@@ -169,7 +169,7 @@ pub fn cause_of(report: &Report, task: &str) -> Cause {
 }
 
 /// Follows the steps up to the first that is like this.
-pub fn follow(watch: &mut Watch, mut wanted: impl FnMut(&Transition) -> bool) -> Transition {
+pub fn follow(watch: &mut Transitions, mut wanted: impl FnMut(&Transition) -> bool) -> Transition {
     loop {
         let step = watch.wait_timeout(SOON).expect("the step comes");
         if wanted(&step) {
@@ -179,7 +179,7 @@ pub fn follow(watch: &mut Watch, mut wanted: impl FnMut(&Transition) -> bool) ->
 }
 
 /// Follows the steps until this incarnation of the task is in this state.
-pub fn reach(watch: &mut Watch, task: &str, incarnation: u32, state: State) -> Transition {
+pub fn reach(watch: &mut Transitions, task: &str, incarnation: u32, state: State) -> Transition {
     follow(watch, |step| &*step.task == task && step.incarnation == incarnation && step.to == state)
 }
 

@@ -96,7 +96,7 @@ impl Control {
 /// Sends a signal at each transition, beginning with the present states.
 pub(crate) async fn tell_transitions(service: ServiceHandle, connection: Connection) {
     let mut watch = service.watch();
-    while let Some(transition) = watch.next_step().await {
+    while let Some(transition) = watch.next().await {
         if let Err(error) = tell(&connection, &transition).await {
             log::debug!("no more transitions are told over D-Bus: {error}");
             return;

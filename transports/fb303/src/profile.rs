@@ -25,7 +25,7 @@ impl CpuProfile {
     }
 
     /// How many samples there are: one stands for about 10 ms of one CPU.
-    pub fn samples(&self) -> u64 {
+    pub fn histogram(&self) -> u64 {
         self.samples.values().sum()
     }
 
@@ -56,8 +56,8 @@ mod tests {
     fn stacks_are_folded_a_line_each() {
         let samples = [("web;main;serve".to_owned(), 3), ("web;main".to_owned(), 1)].into();
         let profile = CpuProfile { samples };
-        assert_eq!((profile.folded().as_str(), profile.samples()), ("web;main 1\nweb;main;serve 3\n", 4));
-        assert_eq!((CpuProfile::default().folded().as_str(), CpuProfile::default().samples()), ("", 0));
+        assert_eq!((profile.folded().as_str(), profile.histogram()), ("web;main 1\nweb;main;serve 3\n", 4));
+        assert_eq!((CpuProfile::default().folded().as_str(), CpuProfile::default().histogram()), ("", 0));
     }
 
     #[cfg(feature = "profile")]

@@ -9,7 +9,7 @@ use std::{
 };
 
 #[cfg(feature = "metrics")]
-use interloop::counters::Samples;
+use interloop::counters::Histogram;
 use interloop::{
     Context, EventLoop,
     counters::{Counter, Meter},
@@ -38,7 +38,7 @@ struct Method {
     meter: Meter,
     calls: Mutex<HashMap<i32, Counter>>,
     #[cfg(feature = "metrics")]
-    duration: Samples,
+    duration: Histogram,
 }
 
 impl Counts {
@@ -89,7 +89,7 @@ impl Counts {
             let meter = self.meter.label("method", name);
             Arc::new(Method {
                 #[cfg(feature = "metrics")]
-                duration: meter.samples("call_duration", &[WINDOW]),
+                duration: meter.histogram("call_duration", &[WINDOW]),
                 calls: Mutex::default(),
                 meter,
             })

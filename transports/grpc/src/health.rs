@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::{Stream, stream};
-use interloop::{ServiceHandle, Shutdown, State, service::Watch};
+use interloop::{ServiceHandle, Shutdown, State, service::Transitions};
 use tonic::{Request, Response, Status};
 use tonic_health::pb::{
     HealthCheckRequest, HealthCheckResponse,
@@ -39,7 +39,7 @@ impl Checks {
 struct Watching {
     checks: Checks,
     name: String,
-    steps: Watch,
+    steps: Transitions,
     told: Option<ServingStatus>,
     is_over: bool,
 }
@@ -55,7 +55,7 @@ impl Watching {
                     return Poll::Ready(None);
                 }
                 // All that came so far, to be woken by more: readiness changes after steps, and wakes as they do.
-                while let Poll::Ready(step) = pin!(steps.next_step()).poll(cx) {
+                while let Poll::Ready(step) = pin!(steps.next()).poll(cx) {
                     if step.is_none() {
                         return Poll::Ready(None);
                     }

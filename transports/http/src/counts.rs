@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 #[cfg(feature = "metrics")]
-use interloop::counters::Samples;
+use interloop::counters::Histogram;
 use interloop::{
     Context, EventLoop,
     counters::{Counter, Gauge, Meter},
@@ -31,7 +31,7 @@ pub(crate) struct Counts {
     #[cfg(feature = "websocket")]
     pub(crate) sockets: SocketCounts,
     #[cfg(feature = "metrics")]
-    duration: Samples,
+    duration: Histogram,
     /// By status, each made with the first response that has it.
     responses: Box<[OnceLock<Counter>]>,
     meter: Meter,
@@ -80,7 +80,7 @@ impl Counts {
             #[cfg(feature = "websocket")]
             sockets: SocketCounts::new(&meter),
             #[cfg(feature = "metrics")]
-            duration: meter.samples("request_duration", &[WINDOW]),
+            duration: meter.histogram("request_duration", &[WINDOW]),
             responses: std::iter::repeat_with(OnceLock::new).take(STATUSES).collect(),
             meter,
         }

@@ -80,7 +80,16 @@ impl Addresses {
         })
     }
 
-    /// As [`bound`](Self::bound), blocking this thread; None also after `timeout`. Not for the thread of a loop.
+    /// As [`bound`](Self::bound), blocking this thread. Not for the thread of a loop.
+    pub fn wait(&self) -> Option<Vec<Address>> {
+        let waited = self.0.changed.wait_while(self.lock(), |inner| matches!(inner.state, State::Unbound));
+        match &waited.unwrap_or_else(PoisonError::into_inner).state {
+            State::Bound(addresses) => Some(addresses.clone()),
+            State::Unbound | State::Ended => None,
+        }
+    }
+
+    /// As [`wait`](Self::wait), but at most this long: None after `timeout`, too. Not for the thread of a loop.
     pub fn wait_timeout(&self, timeout: Duration) -> Option<Vec<Address>> {
         let waited =
             self.0.changed.wait_timeout_while(self.lock(), timeout, |inner| matches!(inner.state, State::Unbound));

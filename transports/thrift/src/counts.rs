@@ -5,7 +5,7 @@ use std::time::Duration;
 use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Instant};
 
 #[cfg(feature = "metrics")]
-use interloop::counters::Samples;
+use interloop::counters::Histogram;
 use interloop::{
     Context, EventLoop,
     counters::{Counter, Gauge, Meter},
@@ -43,7 +43,7 @@ struct Method {
     errors: Counter,
     exceptions: Counter,
     #[cfg(feature = "metrics")]
-    duration: Samples,
+    duration: Histogram,
 }
 
 impl Counts {
@@ -119,7 +119,7 @@ impl Counts {
                 errors: meter.counter("errors"),
                 exceptions: meter.counter("exceptions"),
                 #[cfg(feature = "metrics")]
-                duration: meter.samples("call_duration", &[WINDOW]),
+                duration: meter.histogram("call_duration", &[WINDOW]),
             })
         };
         methods.entry(name.to_owned()).or_insert_with(make).clone()

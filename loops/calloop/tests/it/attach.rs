@@ -52,7 +52,7 @@ fn others_call_post_and_spawn_into_a_loop_that_the_program_runs() {
     let (_attached, list) = attach(&event_loop.handle(), "ui", RefCell::new(Vec::new())).unwrap();
     let found = run_beside(&mut event_loop, move || {
         (0..5000).for_each(|number| list.post(move |list| list.borrow_mut().push(number)).unwrap());
-        list.spawn(|list: Rc<RefCell<Vec<i32>>>| async move { list.borrow().clone() }).wait(LONG)
+        list.spawn(|list: Rc<RefCell<Vec<i32>>>| async move { list.borrow().clone() }).wait_timeout(LONG)
     });
     assert!(found.unwrap().into_iter().eq(0..5000), "in order, none lost");
 }
@@ -95,7 +95,7 @@ fn asked_to_stop_it_runs_what_was_accepted() {
     let last = value.call(|(count, _)| count.get());
     let never = value.spawn(|_value| pending::<()>());
     attached.handle().request_shutdown("enough");
-    let (last, never) = run_beside(&mut event_loop, move || (last.wait(LONG), never.wait(LONG)));
+    let (last, never) = run_beside(&mut event_loop, move || (last.wait_timeout(LONG), never.wait_timeout(LONG)));
     assert_eq!((last, never), (Ok(1000), Err(CallError::Cancelled)));
     assert!(matches!(value.post(|_| ()), Err(PostError::Stopped(_))));
     assert_eq!(*drops.lock().unwrap(), [thread::current().id()]);
@@ -112,7 +112,8 @@ fn dropped_it_answers_everyone_and_leaves_the_loop_as_it_was() {
     assert_eq!(*drops.lock().unwrap(), [thread::current().id()]);
     // The loop goes on without it, and takes another.
     let (_again, other) = attach(&event_loop.handle(), "ui", 7).unwrap();
-    let found = run_beside(&mut event_loop, move || (queued.wait(LONG), other.call(|seven| *seven).wait(LONG)));
+    let found =
+        run_beside(&mut event_loop, move || (queued.wait_timeout(LONG), other.call(|seven| *seven).wait_timeout(LONG)));
     assert_eq!(found, (Err(CallError::Stopped), Ok(7)));
 }
 
@@ -125,7 +126,7 @@ fn it_can_be_dropped_by_a_job_of_its_own() {
     slot.borrow_mut().replace(attached);
     let found = run_beside(&mut event_loop, move || {
         let drops = value.call(|slot| drop(slot.take()));
-        (drops.wait(LONG), value.call(|_| ()).wait(LONG))
+        (drops.wait_timeout(LONG), value.call(|_| ()).wait_timeout(LONG))
     });
     assert_eq!(found, (Ok(()), Err(CallError::Stopped)));
 }

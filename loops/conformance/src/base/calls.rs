@@ -26,7 +26,7 @@ pub fn what_was_sent_before_the_loop_ran_is_done<L: EventLoop>(subject: &Subject
     let remote = service.remote_to::<L>();
     let early = remote.call(|_| thread::current().name().map(str::to_owned));
     let running = up(service, long);
-    expect(early.wait(long), Ok(Some(L::NAME.to_owned())), "what was sent before the loop ran was not done");
+    expect(early.wait_timeout(long), Ok(Some(L::NAME.to_owned())), "what was sent before the loop ran was not done");
     down(running);
 }
 
@@ -52,14 +52,14 @@ pub fn posts_calls_and_futures_come_from_other_threads<L: EventLoop>(subject: &S
     for sender in senders.collect::<Vec<_>>() {
         assert_eq!(sender.join().expect("no panic"), Ok(()), "a post from another thread is refused");
     }
-    let thread = list.call(|_| SystemThread::current()).wait(long);
+    let thread = list.call(|_| SystemThread::current()).wait_timeout(long);
     let thread = thread.unwrap_or_else(|error| panic!("a call from another thread is not answered: {error}"));
     for round in 0..100 {
         if round < 10 {
             // It is at rest, at least before these.
             thread.wait_for_rest(long);
         }
-        let count = list.call(|list| list.borrow().len()).wait(long);
+        let count = list.call(|list| list.borrow().len()).wait_timeout(long);
         expect(count, Ok(1000), "a call from another thread is not answered");
     }
     // A future that is not `Send`, and goes to sleep between two looks.
@@ -76,7 +76,7 @@ pub fn posts_calls_and_futures_come_from_other_threads<L: EventLoop>(subject: &S
         .await;
         list.borrow().len()
     });
-    expect(later.wait(long), Ok(1000), "a future from another thread does not end");
+    expect(later.wait_timeout(long), Ok(1000), "a future from another thread does not end");
     down(running);
 }
 
@@ -99,7 +99,7 @@ pub fn a_call_from_the_loop_to_itself_is_answered<L: EventLoop>(subject: &Subjec
         itself.post(post).map_err(|_| CallError::Stopped)?;
         Ok::<_, CallError>(called + nested + spawned)
     });
-    expect(sum.wait(long), Ok(Ok(7)), "a call from the loop to itself is not answered");
+    expect(sum.wait_timeout(long), Ok(Ok(7)), "a call from the loop to itself is not answered");
     assert_eq!(posted.recv_timeout(long), Ok(8), "a post from the loop to itself does not run");
     down(running);
 }
@@ -110,7 +110,7 @@ pub fn a_blocking_wait_on_the_loop_is_refused<L: EventLoop>(subject: &Subject<L>
     let remote = service.remote_to::<L>();
     let running = up(service, long);
     let itself = remote.clone();
-    let waited = remote.call(move |_| itself.call(|_| ()).wait(long / 2)).wait(long);
+    let waited = remote.call(move |_| itself.call(|_| ()).wait_timeout(long / 2)).wait_timeout(long);
     expect(waited, Ok(Err(CallError::WouldBlock)), "a blocking wait of the loop for itself is not refused");
     down(running);
 }
@@ -142,7 +142,7 @@ pub fn what_is_cancelled_ends_there_and_a_queued_job_never_runs<L: EventLoop>(su
     let (runs, drops) = (ran.clone(), Drops::default());
     remote.call(move |_| runs.store(true, Ordering::Release)).cancel();
     hold.release();
-    expect(remote.call(|_| ()).wait(long), Ok(()), "a call from another thread is not answered");
+    expect(remote.call(|_| ()).wait_timeout(long), Ok(()), "a call from another thread is not answered");
     assert!(!ran.load(Ordering::Acquire), "a job that was cancelled ran");
     let (in_future, (begins, begun)) = (drops.clone(), mpsc::channel());
     let future = remote.spawn(move |_| async move {
@@ -187,7 +187,7 @@ pub fn ten_thousand_futures_are_spawned_and_woken<L: EventLoop>(subject: &Subjec
     all.iter().for_each(std::task::Waker::wake_by_ref);
     all.into_iter().for_each(std::task::Waker::wake);
     for (number, reply) in replies.into_iter().enumerate() {
-        expect(reply.wait(long), Ok(number), "of 10,000 futures some are not woken");
+        expect(reply.wait_timeout(long), Ok(number), "of 10,000 futures some are not woken");
     }
     assert_eq!(ended.load(Ordering::Relaxed), FUTURES);
     down(running);

@@ -79,14 +79,14 @@ fn drops_on_the_loop<L: EventLoop>(
         let _in_future = Witness::new(&in_future);
         pending.await;
     });
-    let used = remote.call(Witness::is_at_home).wait(long);
+    let used = remote.call(Witness::is_at_home).wait_timeout(long);
     assert!(used.is_ok(), "a value is not reached: {used:?}");
     let report = running.stop();
     drops.check(HELD);
     assert_eq!(used, Ok(true), "a value is not where it was made");
     assert!(report.stuck.is_empty(), "{report}");
     assert_eq!(report.code, code, "{report}");
-    expect(reply.wait(long), Err(CallError::Cancelled), "the Reply of a future that is gone is not told so");
+    expect(reply.wait_timeout(long), Err(CallError::Cancelled), "the Reply of a future that is gone is not told so");
     assert!(remote.post(|_| ()).is_err(), "a value that is gone took a post");
     // Whoever wakes what is gone wakes nothing.
     woken.try_iter().for_each(Waker::wake);

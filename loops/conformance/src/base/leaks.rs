@@ -45,7 +45,7 @@ pub fn a_remote_survives_the_restart_of_its_task<L: EventLoop>(subject: &Subject
     let running = service.start().expect("the configuration works");
     let mut last = 0;
     while last < 3 {
-        let seen = number.call(|number| *number).wait(long);
+        let seen = number.call(|number| *number).wait_timeout(long);
         let seen = seen.unwrap_or_else(|error| panic!("a Remote does not reach the next incarnation: {error}"));
         assert!(seen >= last, "a Remote reaches incarnation {seen} after {last}");
         last = seen;
@@ -87,7 +87,7 @@ pub fn starts_leave_no_thread_no_descriptor_and_no_memory<L: EventLoop>(subject:
         let remote = service.remote_to::<L>();
         service.task("waits", waits::<L>());
         let running = up(service, long);
-        expect(remote.call(|_| 1).wait(long), Ok(1), "the loop does not answer");
+        expect(remote.call(|_| 1).wait_timeout(long), Ok(1), "the loop does not answer");
         down(running);
     };
     // What is made once a process is made now.
@@ -116,7 +116,7 @@ pub fn restarts_leave_no_thread_no_descriptor_and_no_memory<L: EventLoop>(subjec
     for incarnation in 2..=sized(21, 101) as u32 {
         running.restart_task("waits").expect("there is such a task");
         until(&running, long, |t| t.incarnation == incarnation && t.to == State::Running);
-        let reached = number.call(|number| *number).wait(long);
+        let reached = number.call(|number| *number).wait_timeout(long);
         expect(reached, Ok(incarnation), "a Remote does not reach the next incarnation");
     }
     before.check();

@@ -12,11 +12,11 @@ pub fn a_panic_in_a_job_comes_back_and_the_loop_lives<L: EventLoop>(subject: &Su
     let remote = service.remote_to::<L>();
     let running = up(service, long);
     let _ = remote.post(|_| panic!("a post"));
-    let called = remote.call(|_| -> u8 { panic!("a call") }).wait(long);
+    let called = remote.call(|_| -> u8 { panic!("a call") }).wait_timeout(long);
     expect(called, Err(CallError::Panicked("a call".into())), "the panic of a job does not come back");
-    let spawned = remote.spawn(|_| async { panic!("a future") }).wait(long);
+    let spawned = remote.spawn(|_| async { panic!("a future") }).wait_timeout(long);
     expect(spawned, Err::<(), _>(CallError::Panicked("a future".into())), "the panic of a future does not come back");
-    expect(remote.call(|_| 7).wait(long), Ok(7), "a panic ends the loop");
+    expect(remote.call(|_| 7).wait_timeout(long), Ok(7), "a panic ends the loop");
     down(running);
 }
 

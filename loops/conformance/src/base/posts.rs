@@ -55,7 +55,7 @@ pub fn posts_of_eight_senders_all_run_each_senders_in_order<L: EventLoop>(subjec
     half.wait();
     hold.release();
     senders.into_iter().for_each(|sender| sender.join().expect("a sender doesn't panic"));
-    let lasts = lasts.call(|lasts| *lasts.borrow()).wait(long);
+    let lasts = lasts.call(|lasts| *lasts.borrow()).wait_timeout(long);
     expect(lasts, Ok([each; SENDERS]), "posts got lost, or out of order");
     down(running);
 }
@@ -108,7 +108,7 @@ pub fn a_full_mailbox_gives_back<L: EventLoop>(subject: &Subject<L>) {
     assert!(refused.is_err_and(|refused| refused.is_full()), "a full mailbox did not say so");
     let begun = Instant::now();
     loop {
-        match remote.call(|_| ()).wait(long) {
+        match remote.call(|_| ()).wait_timeout(long) {
             Ok(()) => break,
             Err(CallError::Full) if begun.elapsed() < long => thread::sleep(Duration::from_millis(1)),
             Err(error) => panic!("a mailbox that was full takes no more: {error}"),

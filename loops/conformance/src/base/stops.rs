@@ -109,7 +109,7 @@ fn asleep<L: EventLoop>(subject: &Subject<L>) -> (Running, SystemThread) {
     let remote = service.remote_to::<L>();
     service.task("waits", waits::<L>()).on(L::NAME);
     let running = up(service, long);
-    let thread = remote.call(|_| SystemThread::current()).wait(long);
+    let thread = remote.call(|_| SystemThread::current()).wait_timeout(long);
     let thread = thread.unwrap_or_else(|error| panic!("the loop does not answer: {error}"));
     thread.wait_for_rest(long);
     (running, thread)
@@ -175,7 +175,7 @@ pub fn a_loop_that_blocks_is_left_behind_in_time<L: EventLoop>(subject: &Subject
             let replies = (remote.spawn(|_| std::future::pending::<()>()), remote.call(|_| ()));
             let _ = entered.send(());
             // The call may have come before the block.
-            (replies.0.wait(10 * long), replies.1.wait(10 * long))
+            (replies.0.wait_timeout(10 * long), replies.1.wait_timeout(10 * long))
         }
     });
     let begun = Instant::now();
@@ -210,22 +210,22 @@ pub fn every_reply_resolves<L: EventLoop>(subject: &Subject<L>) {
     let running = up(service, long);
     let (never, waits) = (unfilled.call(|_| ()), unfilled.spawn(|_| async {}));
     let futures: Vec<_> = (0..4).map(|_| remote.spawn(|_| std::future::pending::<()>())).collect();
-    expect(remote.call(|_| 1).wait(long), Ok(1), "a call from another thread is not answered");
+    expect(remote.call(|_| 1).wait_timeout(long), Ok(1), "a call from another thread is not answered");
     let hold = Hold::of(&remote, long);
     let queued = (remote.call(|_| 2), remote.spawn(|_| async { 3 }));
     running.request_shutdown("with replies");
     hold.release();
-    expect(queued.0.wait(long), Ok(2), "a call that was accepted before the stop is not answered");
-    let queued = queued.1.wait(long);
+    expect(queued.0.wait_timeout(long), Ok(2), "a call that was accepted before the stop is not answered");
+    let queued = queued.1.wait_timeout(long);
     assert!(matches!(queued, Ok(3) | Err(CallError::Cancelled)), "a future from before the stop is lost: {queued:?}");
     let report = running.join();
     for future in futures {
         let words = "the Reply of a future that the stop cancels is not told so";
-        expect(future.wait(long), Err(CallError::Cancelled), words);
+        expect(future.wait_timeout(long), Err(CallError::Cancelled), words);
     }
     let words = "the Reply of what was never there is not told so";
-    expect(never.wait(long), Err(CallError::Stopped), words);
-    expect(waits.wait(long), Err(CallError::Stopped), words);
-    expect(remote.call(|_| ()).wait(long), Err(CallError::Stopped), "a loop that has ended took a call");
+    expect(never.wait_timeout(long), Err(CallError::Stopped), words);
+    expect(waits.wait_timeout(long), Err(CallError::Stopped), words);
+    expect(remote.call(|_| ()).wait_timeout(long), Err(CallError::Stopped), "a loop that has ended took a call");
     assert_eq!(report.code, 0, "the service does not stop in order: {report}");
 }

@@ -49,7 +49,7 @@ fn some_timers<L: Timers>(remote: &Remote<L::Native>, long: Duration) -> (Durati
     });
     let mut late = Duration::ZERO;
     for timer in timers {
-        let timer = timer.wait(long).unwrap_or_else(|error| panic!("a timer does not fire: {error}"));
+        let timer = timer.wait_timeout(long).unwrap_or_else(|error| panic!("a timer does not fire: {error}"));
         late = late.max(timer.expect("a timer was early"));
     }
     (late, std::mem::take(&mut *fired.lock().unwrap_or_else(PoisonError::into_inner)))
@@ -81,7 +81,7 @@ pub fn a_flood_of_posts_starves_no_timer<L: Timers>(subject: &Subject<L>) {
             L::sleep(&native, Duration::from_millis(1)).await;
         }
     });
-    expect(ticks.wait(long), Ok(()), "a flood of posts starves the loop's timers");
+    expect(ticks.wait_timeout(long), Ok(()), "a flood of posts starves the loop's timers");
     drop(flood);
     down(running);
 }

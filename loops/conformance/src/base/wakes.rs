@@ -57,10 +57,10 @@ pub fn a_storm_of_wakes_is_one<L: EventLoop>(subject: &Subject<L>) {
     hold.release();
     // Behind all that the storm has left to do.
     let after = remote.spawn(|_| async {});
-    expect(after.wait(long), Ok(()), "the loop does not go on after a storm of wakes");
+    expect(after.wait_timeout(long), Ok(()), "the loop does not go on after a storm of wakes");
     done.store(true, Ordering::Release);
     waker.wake();
-    expect(future.wait(long), Ok(()), "a future is not woken after a storm of wakes");
+    expect(future.wait_timeout(long), Ok(()), "a future is not woken after a storm of wakes");
     let (polls, turns) = (polls.load(Ordering::Relaxed), turns(&running) - before);
     assert!(polls <= FEW, "{wakes} wakes of a loop that is held end in {polls} polls");
     assert!(turns <= FEW as u64, "{wakes} wakes of a loop that is held end in {turns} turns");
@@ -74,7 +74,7 @@ pub fn idle_means_idle<L: EventLoop>(subject: &Subject<L>) {
     let remote = service.remote_to::<L>();
     service.task("waits", waits::<L>());
     let running = up(service, long);
-    expect(remote.call(|_| 1).wait(long), Ok(1), "the loop does not answer");
+    expect(remote.call(|_| 1).wait_timeout(long), Ok(1), "the loop does not answer");
     // The first time they may still be on their way to sleep.
     let found: Vec<_> = (0..3)
         .map(|_| {

@@ -40,7 +40,7 @@ pub(super) fn calls_posts_and_futures_come_from_another_loop(pair: Pair) {
         }
         Ok::<_, CallError>(sum)
     });
-    expect(sum.wait(long), Ok(Ok(3 * ROUNDS)), "calls from another loop are not answered");
+    expect(sum.wait_timeout(long), Ok(Ok(3 * ROUNDS)), "calls from another loop are not answered");
     assert_eq!(ran.load(Ordering::Relaxed), ROUNDS, "posts from another loop do not run");
     down(running);
 }
@@ -59,7 +59,7 @@ pub(super) fn a_reply_is_awaited_on_another_loop(pair: Pair) {
     assert!(waits.recv_timeout(long).is_ok(), "the other loop does not take a future");
     hold.release();
     let expected = (Ok(7), Err(CallError::Panicked("fell".into())));
-    expect(answers.wait(long), Ok(expected), "a Reply that another loop awaits does not come");
+    expect(answers.wait_timeout(long), Ok(expected), "a Reply that another loop awaits does not come");
     // And one that was made elsewhere.
     for number in 0..ROUNDS {
         if number < AT_REST {
@@ -69,9 +69,9 @@ pub(super) fn a_reply_is_awaited_on_another_loop(pair: Pair) {
             let here = here.clone();
             move |_| here.call(move |_| number)
         });
-        let made = made.wait(long).unwrap_or_else(|error| panic!("the other loop does not answer: {error}"));
+        let made = made.wait_timeout(long).unwrap_or_else(|error| panic!("the other loop does not answer: {error}"));
         let awaited = there.spawn(move |_| made);
-        expect(awaited.wait(long), Ok(Ok(number)), "a Reply that another loop awaits does not come");
+        expect(awaited.wait_timeout(long), Ok(Ok(number)), "a Reply that another loop awaits does not come");
     }
     down(running);
 }
@@ -90,7 +90,7 @@ pub(super) fn a_call_there_and_back_is_answered(pair: Pair) {
             });
             sum.await.map(|sum| sum.map(|sum| sum + 4))
         });
-        expect(sum.wait(long), Ok(Ok(Ok(7))), "a call there and back is not answered");
+        expect(sum.wait_timeout(long), Ok(Ok(Ok(7))), "a call there and back is not answered");
     }
     down(running);
 }
@@ -121,9 +121,9 @@ pub(super) fn what_another_loop_cancels_ends(pair: Pair) {
     let ran = Arc::new(AtomicBool::new(false));
     let (asks, runs) = (here.clone(), ran.clone());
     let cancelled = there.call(move |_| asks.call(move |_| runs.store(true, Ordering::Release)).cancel());
-    expect(cancelled.wait(long), Ok(()), "the other loop does not answer");
+    expect(cancelled.wait_timeout(long), Ok(()), "the other loop does not answer");
     hold.release();
-    expect(here.call(|_| ()).wait(long), Ok(()), "the loop does not answer");
+    expect(here.call(|_| ()).wait_timeout(long), Ok(()), "the loop does not answer");
     assert!(!ran.load(Ordering::Acquire), "a job that another loop cancelled ran");
     let drops = Drops::default();
     for round in 1..=ROUNDS {
@@ -167,6 +167,6 @@ pub(super) fn a_future_is_woken_from_another_loop(pair: Pair) {
             .await;
         }
     });
-    expect(woken.wait(long), Ok(()), "a future that another loop wakes does not go on");
+    expect(woken.wait_timeout(long), Ok(()), "a future that another loop wakes does not go on");
     down(running);
 }

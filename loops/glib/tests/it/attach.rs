@@ -46,7 +46,7 @@ fn others_call_post_and_spawn_into_a_loop_that_the_program_runs() {
             assert_eq!(thread::current().id(), here);
             list.borrow().clone()
         });
-        future.wait(LONG)
+        future.wait_timeout(LONG)
     });
     assert!(found.unwrap().into_iter().eq(0..5000), "in order, none lost");
 }
@@ -91,7 +91,7 @@ fn asked_to_stop_it_runs_what_was_accepted() {
     let last = value.call(|(count, _)| count.get());
     let never = value.spawn(|_value| pending::<()>());
     attached.handle().request_shutdown("enough");
-    let (last, never) = run_beside(&context, move || (last.wait(LONG), never.wait(LONG)));
+    let (last, never) = run_beside(&context, move || (last.wait_timeout(LONG), never.wait_timeout(LONG)));
     assert_eq!((last, never), (Ok(1000), Err(CallError::Cancelled)));
     assert!(matches!(value.post(|_| ()), Err(PostError::Stopped(_))));
     assert_eq!(*drops.lock().unwrap(), [thread::current().id()]);
@@ -108,7 +108,8 @@ fn dropped_it_answers_everyone_and_leaves_the_loop_as_it_was() {
     assert_eq!(*drops.lock().unwrap(), [thread::current().id()]);
     // The loop goes on without it, and takes another.
     let (_again, other) = attach(&context, "ui", 7).unwrap();
-    let found = run_beside(&context, move || (queued.wait(LONG), other.call(|seven| *seven).wait(LONG)));
+    let found =
+        run_beside(&context, move || (queued.wait_timeout(LONG), other.call(|seven| *seven).wait_timeout(LONG)));
     assert_eq!(found, (Err(CallError::Stopped), Ok(7)));
     assert!(!context.pending(), "something of it is left");
 }
@@ -122,7 +123,7 @@ fn it_can_be_dropped_by_a_job_of_its_own() {
     slot.borrow_mut().replace(attached);
     let found = run_beside(&context, move || {
         let drops = value.call(|slot| drop(slot.take()));
-        (drops.wait(LONG), value.call(|_| ()).wait(LONG))
+        (drops.wait_timeout(LONG), value.call(|_| ()).wait_timeout(LONG))
     });
     assert_eq!(found, (Ok(()), Err(CallError::Stopped)));
 }
@@ -144,9 +145,10 @@ fn nobody_blocks_the_loop_by_waiting_on_it() {
     let _watchdog = watchdog();
     let context = MainContext::new();
     let (_attached, value) = attach(&context, "ui", ()).unwrap();
-    assert_eq!(value.call(|()| ()).wait(LONG), Err(CallError::WouldBlock));
+    assert_eq!(value.call(|()| ()).wait_timeout(LONG), Err(CallError::WouldBlock));
     let itself = value.clone();
-    let within = run_beside(&context, move || value.call(move |()| itself.call(|()| ()).wait(LONG)).wait(LONG));
+    let within =
+        run_beside(&context, move || value.call(move |()| itself.call(|()| ()).wait_timeout(LONG)).wait_timeout(LONG));
     assert_eq!(within, Ok(Err(CallError::WouldBlock)));
 }
 
@@ -160,7 +162,7 @@ fn calls_are_answered_in_a_nested_main_loop() {
     let found = within.clone();
     let guard = glib::thread_guard::ThreadGuard::new(move || {
         let value = value.clone();
-        let answer = run_beside(&inner, move || value.call(|count| count.replace(1)).wait(LONG));
+        let answer = run_beside(&inner, move || value.call(|count| count.replace(1)).wait_timeout(LONG));
         *found.borrow_mut() = Some(answer);
     });
     let source = glib::idle_source_new(None, Priority::DEFAULT, move || {

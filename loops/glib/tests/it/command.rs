@@ -6,7 +6,7 @@ use std::sync::mpsc;
 
 use interloop::{
     Service, task_fn,
-    tasks::{Command, Commands, Run},
+    tasks::{Command, Commands, Process},
 };
 use interloop_glib::Glib;
 use interloop_loop_tests::{LONG, down, up, watchdog};
@@ -22,10 +22,10 @@ fn commands_run_on_glib_and_are_awaited_on_tokio() {
         service.task_on::<Glib>("commands", commands);
         let asks = runs.clone();
         let user = task_fn::<Tokio>(async move |cx| {
-            let sorted = asks.run(Run::new("sort").stdin("b\na\n")).output().await?;
+            let sorted = asks.run(Command::new("sort").stdin("b\na\n")).output().await?;
             assert_eq!(sorted.stdout, b"a\nb\n");
             let (says, said) = mpsc::channel();
-            let run = Run::new("sh").args(["-c", "echo one; echo two"]).on_stdout_line(move |line| {
+            let run = Command::new("sh").args(["-c", "echo one; echo two"]).on_stdout_line(move |line| {
                 assert!(glib::MainContext::default().is_owner());
                 drop(says.send(line.to_owned()));
             });
@@ -36,9 +36,10 @@ fn commands_run_on_glib_and_are_awaited_on_tokio() {
         });
         service.task("user", user).uses(&runs);
         let (says, said) = mpsc::channel();
-        let polite = Run::new("sh").args(["-c", "trap 'echo bye; exit' TERM; sh -c 'echo up; exec sleep 1000' & wait"]);
+        let polite =
+            Command::new("sh").args(["-c", "trap 'echo bye; exit' TERM; sh -c 'echo up; exec sleep 1000' & wait"]);
         let polite = polite.on_stdout_line(move |line| drop(says.send(line.to_owned())));
-        service.task_on::<Glib>("polite", Command::new(polite));
+        service.task_on::<Glib>("polite", Process::new(polite));
         let running = up(service);
         assert_eq!(said.recv_timeout(LONG).unwrap(), "up");
         down(running);

@@ -46,7 +46,7 @@ fn local_timeouts_fire_on_the_default_context() {
             }),
         );
         let running = up(service);
-        while ticks.call(Cell::get).wait(LONG).unwrap() < 5 {}
+        while ticks.call(Cell::get).wait_timeout(LONG).unwrap() < 5 {}
         down(running);
     });
 }
@@ -150,7 +150,7 @@ fn a_private_context_is_cleared_on_its_thread_whoever_holds_it() {
             }),
         );
         let running = up(service);
-        let context = remote.call(MainContext::clone).wait(LONG).unwrap();
+        let context = remote.call(MainContext::clone).wait_timeout(LONG).unwrap();
         down(running);
         {
             let drops = drops.lock().unwrap();
@@ -233,7 +233,7 @@ fn a_context_that_never_rests_still_hears_posts_and_the_stop() {
         let running = up(service);
         // More than a turn's worth, so that what is left waits for an idle moment that never comes.
         (0..10_000).for_each(|_| remote.post(|_| ()).unwrap());
-        assert_eq!(remote.call(|_| ()).wait(LONG), Ok(()));
+        assert_eq!(remote.call(|_| ()).wait_timeout(LONG), Ok(()));
         down(running);
     });
 }
@@ -261,8 +261,8 @@ fn a_main_loop_inside_of_a_job_runs_other_sources() {
         });
         // It waits until that has ended, and is not lost.
         let after = remote.call(|_| 7);
-        assert_eq!(nested.wait(LONG), Ok(true));
-        assert_eq!(after.wait(LONG), Ok(7));
+        assert_eq!(nested.wait_timeout(LONG), Ok(true));
+        assert_eq!(after.wait_timeout(LONG), Ok(7));
         down(running);
     });
 }

@@ -52,6 +52,6 @@ fn items_from_tokio_are_worked_on_in_order_by_glib() {
         let running = up(service);
         let last = items.try_submit(20).unwrap();
         down(running);
-        assert_eq!(last.wait(LONG), Ok(21), "the stop has waited for it");
+        assert_eq!(last.wait_timeout(LONG), Ok(21), "the stop has waited for it");
     });
 }

@@ -6,7 +6,7 @@ use std::{os::unix::process::ExitStatusExt, time::Duration};
 use interloop::{
     Service, task_fn,
     tasks::{
-        Command, Commands, Run,
+        Command, Commands, Process,
         command::{CommandError, CommandHandle},
     },
 };
@@ -23,7 +23,7 @@ fn commands_run_on_tokio_and_are_awaited_there() {
     let asks = runs.clone();
     let user = task_fn::<Tokio>(async move |cx| {
         let (says, mut said) = tokio::sync::mpsc::unbounded_channel();
-        let run = Run::new("sh").args(["-c", "cat; echo end >&2"]).stdin_piped();
+        let run = Command::new("sh").args(["-c", "cat; echo end >&2"]).stdin_piped();
         let mut child = asks.run(run.on_stdout_line(move |line| {
             // On tokio: it may use what needs it.
             tokio::runtime::Handle::current();
@@ -37,17 +37,17 @@ fn commands_run_on_tokio_and_are_awaited_there() {
         drop(stdin);
         assert_eq!(stderr.line().await.as_deref(), Some("end"));
         assert!(child.status().await?.success());
-        let slow = asks.run(Run::new("sleep").arg("1000").kill_on_drop());
+        let slow = asks.run(Command::new("sleep").arg("1000").kill_on_drop());
         assert!(tokio::time::timeout(Duration::from_millis(1), slow.output()).await.is_err());
         assert!(matches!(asks.run("no-such-program").output().await, Err(CommandError::NotStarted { .. })));
         cx.until_shutdown().await;
         Ok(())
     });
     service.task("user", user).uses(&runs);
-    service.task_on::<Tokio>("sleeper", Command::new(Run::new("sleep").arg("1000")));
+    service.task_on::<Tokio>("sleeper", Process::new(Command::new("sleep").arg("1000")));
     let running = up(service);
     let handle: CommandHandle = running.task_handle("commands").unwrap();
-    let child = handle.run(Run::new("sleep").arg("1000"));
+    let child = handle.run(Command::new("sleep").arg("1000"));
     let waits = tokio::runtime::Builder::new_current_thread().build().unwrap();
     waits.block_on(child.started()).unwrap();
     down(running);

@@ -70,9 +70,9 @@ fn work_that_is_send_runs_on_the_workers_and_its_panic_is_its_own() {
     let items = queue.handle();
     service.task("queue", queue.workers(2));
     let running = up(service);
-    assert_eq!(items.try_submit(false).unwrap().wait(LONG), Ok("tokio-worker".to_owned()));
-    assert_eq!(items.try_submit(true).unwrap().wait(LONG), Err(CallError::Panicked("as asked".into())));
-    assert_eq!(items.try_submit(false).unwrap().wait(LONG), Ok("tokio-worker".to_owned()));
+    assert_eq!(items.try_submit(false).unwrap().wait_timeout(LONG), Ok("tokio-worker".to_owned()));
+    assert_eq!(items.try_submit(true).unwrap().wait_timeout(LONG), Err(CallError::Panicked("as asked".into())));
+    assert_eq!(items.try_submit(false).unwrap().wait_timeout(LONG), Ok("tokio-worker".to_owned()));
     down(running);
 }
 
@@ -95,9 +95,9 @@ fn work_that_blocks_leaves_the_loop_alone() {
     while arrived.load(Ordering::Relaxed) < 2 {
         thread::yield_now();
     }
-    assert_eq!(remote.call(|_| here()).wait(LONG), Ok("tokio".to_owned()), "both block, and the loop answers");
+    assert_eq!(remote.call(|_| here()).wait_timeout(LONG), Ok("tokio".to_owned()), "both block, and the loop answers");
     all.wait();
-    let names = replies.map(|reply| reply.wait(LONG).unwrap()).into_iter().collect::<BTreeSet<_>>();
+    let names = replies.map(|reply| reply.wait_timeout(LONG).unwrap()).into_iter().collect::<BTreeSet<_>>();
     assert_eq!(names, ["queue-1", "queue-2"].map(str::to_owned).into());
     down(running);
 }

@@ -52,7 +52,7 @@ fn without_workers_all_runs_on_the_loops_thread() {
         }),
     );
     let running = up(service);
-    assert_eq!(remote.call(|_| here()).wait(LONG), Ok("tokio".to_owned()));
+    assert_eq!(remote.call(|_| here()).wait_timeout(LONG), Ok("tokio".to_owned()));
     down(running);
 }
 

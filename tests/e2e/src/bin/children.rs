@@ -5,7 +5,7 @@ use std::{process::ExitCode, sync::mpsc, thread, time::Duration};
 use interloop::{
     Context, Error, Result, Service, Thread, task_fn,
     tasks::{
-        Command, Commands, FirstRun, Periodic, Run,
+        Command, Commands, FirstRun, Periodic, Process,
         command::{CommandError, CommandHandle},
     },
 };
@@ -20,22 +20,22 @@ fn main() -> ExitCode {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("Linux can do it");
     }
     let script = variable("SCRIPT");
-    let run = move || Run::new("sh").args(["-c", &*script]);
+    let run = move || Command::new("sh").args(["-c", &*script]);
     let mut service = Service::new("children");
     let commands = Commands::new();
     let runs = commands.handle();
     let kind = variable("CHILDREN");
     match &*kind {
         // The script is the task.
-        "task" => drop(service.task_on::<Thread>("one", Command::new(run()))),
+        "task" => drop(service.task_on::<Thread>("one", Process::new(run()))),
         // So, and it is given the terminal; the service goes on without it.
         "foreground" => {
-            service.task_on::<Thread>("one", Command::new(run().foreground()));
+            service.task_on::<Thread>("one", Process::new(run().foreground()));
             service.task("idle", task_fn::<Thread>(async |cx| idle(cx).await));
         }
         // One that has the terminal, and one that would like to.
         "two-foreground" => {
-            service.task_on::<Thread>("one", Command::new(run().foreground()));
+            service.task_on::<Thread>("one", Process::new(run().foreground()));
             service.task_on::<Thread>("commands", commands);
             let second = task_fn::<Thread>(async move |cx| second(cx, runs.clone(), run()).await);
             service.task("second", second).requires("one");
@@ -107,7 +107,7 @@ async fn idle(cx: Context<Thread>) -> Result {
     Ok(())
 }
 
-async fn second(cx: Context<Thread>, runs: CommandHandle, run: Run) -> Result {
+async fn second(cx: Context<Thread>, runs: CommandHandle, run: Command) -> Result {
     if let Err(error) = runs.run(run.foreground()).status().await {
         log::info!(target: cx.target(), "{error}");
     }
@@ -115,7 +115,7 @@ async fn second(cx: Context<Thread>, runs: CommandHandle, run: Run) -> Result {
     Ok(())
 }
 
-async fn status(runs: CommandHandle, run: Run) -> Result {
+async fn status(runs: CommandHandle, run: Command) -> Result {
     let ended = runs.run(run).output().await?;
     log::info!("by commands: {}", ended.status);
     let own = std::process::Command::new("sh").args(["-c", "exit 5"]).status()?;

@@ -19,7 +19,7 @@ type Loops = (Tokio, Thread, Glib, Smol, AsyncStd, Compio, Mio, Calloop);
 
 async fn echo(upgrade: WebSocketUpgrade) -> Response {
     upgrade.max_message_size(64 << 20).max_frame_size(64 << 20).on_upgrade(async |mut socket| {
-        while let Some(message) = socket.recv().await {
+        while let Some(message) = socket.next().await {
             if socket.send(message).await.is_err() {
                 return;
             }

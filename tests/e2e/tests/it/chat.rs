@@ -67,7 +67,7 @@ impl Desktop {
         let mut service = Service::new("desktop");
         service.task_on::<Thread>("dbus", dbus);
         let running = service.start().expect("it starts");
-        assert!(running.wait_started(SOON), "{}", running.status());
+        assert!(running.wait_started_timeout(SOON), "{}", running.status());
         Self { running, handle, bubbles, daemon }
     }
 

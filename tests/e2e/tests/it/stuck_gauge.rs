@@ -69,7 +69,7 @@ fn shop() -> Shop {
     });
     service.task("till", till);
     let running = service.start().expect("it starts");
-    assert!(running.handle().wait_started(SOON), "{}", running.status());
+    assert!(running.handle().wait_started_timeout(SOON), "{}", running.status());
     let (http, thrift) = (http.tcp().expect("it listens"), thrift.tcp().expect("it listens"));
     Shop { running, gate, http, thrift, daemon }
 }

@@ -62,7 +62,7 @@ fn each_transition_is_a_signal() {
     };
     service.task_with("other", wait).restart(RestartPolicy::on_failure());
     let running = service.start().expect("it starts");
-    assert!(running.handle().wait_started(PATIENCE));
+    assert!(running.handle().wait_started_timeout(PATIENCE));
 
     let mut monitor = Command::new("gdbus")
         .args(["monitor", "--address", &daemon.address(), "--dest", NAME])

@@ -28,7 +28,7 @@ fn a_name_that_is_taken_fails_the_start<L: Net>() {
     let mut second = Service::new("second");
     second.task_on::<Thread>("dbus", another(&daemon));
     let second = second.start().expect("it can be started");
-    assert!(!second.handle().wait_started(PATIENCE));
+    assert!(!second.handle().wait_started_timeout(PATIENCE));
     let report = second.join();
     assert_eq!(report.code, 1);
     assert!(format!("{report:?}").contains("org.example.Echo is taken"), "{report:?}");
@@ -174,7 +174,7 @@ fn options_come_before_the_code() {
     let args = [address.as_str(), "--dbus-bus-name=org.example.Other", "--dbus-queue", "--dbus-replace"];
     service.arguments(args);
     let running = service.start().expect("it starts");
-    assert!(running.handle().wait_started(PATIENCE), "{:?}", running.handle().status());
+    assert!(running.handle().wait_started_timeout(PATIENCE), "{:?}", running.handle().status());
     let answer = daemon.gdbus_at("org.example.Other", crate::util::PATH, "org.example.Echo.Say", &["hello"]);
     assert_eq!(said(&answer), "('hello',)");
     assert_eq!(running.stop().code, 0);

@@ -27,7 +27,7 @@ fn python_calls_each_member_and_hears_of_transitions<L: Net>() {
     // Stops before the bus is left, and starts when it is back.
     service.task_with("other", wait).requires("dbus");
     let running = service.start().expect("it starts");
-    assert!(running.handle().wait_started(PATIENCE), "{:?}", running.handle().status());
+    assert!(running.handle().wait_started_timeout(PATIENCE), "{:?}", running.handle().status());
     let client = Command::new(PYTHON).args([CLIENT, &daemon.address(), NAME]).output().expect("there is a python3");
     assert_eq!(said(&client), "all is well");
     let report = running.join();

@@ -52,7 +52,7 @@ fn dbus(daemon: &Daemon) -> DbusService {
 
 fn started(service: Service) -> Running {
     let running = service.start().expect("it starts");
-    assert!(running.handle().wait_started(PATIENCE), "{:?}", running.handle().status());
+    assert!(running.handle().wait_started_timeout(PATIENCE), "{:?}", running.handle().status());
     running
 }
 

@@ -25,7 +25,7 @@ fn idle<L: EventLoop>() -> Running {
         }),
     );
     let running = service.start().expect("it starts");
-    assert!(running.handle().wait_started(PATIENCE));
+    assert!(running.handle().wait_started_timeout(PATIENCE));
     running
 }
 

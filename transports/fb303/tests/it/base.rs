@@ -113,7 +113,7 @@ fn counters_are_whole_numbers_and_those_that_are_none_are_left_out() {
     meter.counter("sales").add(u64::MAX);
     meter.gauge("weight").set(-2.9);
     meter.gauge("nothing").set(f64::NAN);
-    meter.samples("price", &[]).record(7.5);
+    meter.histogram("price", &[]).record(7.5);
     test.export("owner", "Eve");
     let counters = base.counters();
     assert_eq!((counters["sales"], counters["weight"]), (i64::MAX, -2));

@@ -1,6 +1,13 @@
 //! A WebSocket, as its handler has it.
 
-use std::sync::Arc;
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures_core::Stream;
 
 use super::{
     message::{Close, Message},
@@ -18,13 +25,14 @@ pub struct WebSocket {
 }
 
 impl WebSocket {
-    /// The next message; None once the connection is closed, lost or being closed. Whoever takes none for a while slows the peer down.
+    /// Waits for the next message; None once the connection is closed, lost or being closed. A handler that takes none
+    /// for a while slows the peer down.
     ///
     /// # Cancel safety
     ///
     /// No message is lost when it is dropped.
-    pub async fn recv(&mut self) -> Option<Message> {
-        std::future::poll_fn(|cx| self.queues.poll_recv(cx)).await
+    pub async fn next(&mut self) -> Option<Message> {
+        poll_fn(|cx| self.queues.poll_recv(cx)).await
     }
 
     /// Sends a message: see [`WebSocketSender::send`].
@@ -53,5 +61,13 @@ impl WebSocket {
     /// What the peer has closed it with, once it has.
     pub fn closed_with(&self) -> Option<Close> {
         self.queues.closed_with()
+    }
+}
+
+impl Stream for WebSocket {
+    type Item = Message;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        self.queues.poll_recv(cx)
     }
 }

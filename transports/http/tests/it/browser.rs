@@ -32,7 +32,7 @@ impl Drop for Browser {
 
 async fn echo(upgrade: WebSocketUpgrade) -> Response {
     upgrade.protocols(&["old"]).on_upgrade(async |mut socket| {
-        while let Some(message) = socket.recv().await {
+        while let Some(message) = socket.next().await {
             if message == "close".into() {
                 return socket.sender().close(4321, "as you like").expect("a code for applications");
             }

@@ -41,7 +41,7 @@ fn who_is_cut_off_by_the_stop_is_said() {
         let stop_timeout = std::time::Duration::from_millis(200);
         service.task_on::<Thread>("http", server).stop_timeout(stop_timeout);
         let running = service.start().expect("the configuration works");
-        assert!(running.wait_started(PATIENCE));
+        assert!(running.wait_started_timeout(PATIENCE));
         let mut stream = TcpStream::connect(addresses.tcp().expect("it listens")).expect("it listens");
         stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").expect("it is open");
         eventually("the request is there", || running.status().tasks[0].counters["requests"] == 1);

@@ -179,7 +179,7 @@ fn past_the_deadline_open_requests_are_dropped<L: Net>() {
         let mut service = interloop::Service::new("test");
         service.task_on::<L>("http", server).stop_timeout(Duration::from_millis(50));
         let running = service.start().expect("the configuration works");
-        assert!(running.wait_started(PATIENCE));
+        assert!(running.wait_started_timeout(PATIENCE));
         let port = addresses.tcp().expect("it listens");
         let requests = || running.status().tasks[0].counters["requests"];
         let mut client = connect(port);

@@ -46,7 +46,7 @@ fn a_service_that_runs_is_alive_ready_and_started() {
     service.task_on::<Thread>("other", Idle);
     let addresses = add(&mut service, Health::new());
     let running = service.start().expect("the configuration works");
-    assert!(running.wait_started(PATIENCE));
+    assert!(running.wait_started_timeout(PATIENCE));
     for path in ["/livez", "/readyz", "/startupz"] {
         assert_eq!(get(&addresses, path), (200, "ok\n".into()), "{path}");
     }
@@ -90,7 +90,7 @@ fn while_a_task_starts_the_service_is_alive_but_not_ready() {
         get(&addresses, "/readyz") == (503, "starting\ntask slow is starting\n".into())
     });
     go.send(()).expect("it waits");
-    assert!(running.wait_started(PATIENCE));
+    assert!(running.wait_started_timeout(PATIENCE));
     assert_eq!(get(&addresses, "/startupz").0, 200);
     assert_eq!(get(&addresses, "/readyz").0, 200);
     assert_eq!(running.stop().code, 0);
@@ -115,7 +115,7 @@ fn a_loop_that_is_blocked_is_not_alive_and_named() {
     service.task_on::<Tokio>("idle", Idle);
     let addresses = add(&mut service, Health::new().heartbeat_timeout(Duration::from_millis(100)));
     let running = service.start().expect("the configuration works");
-    assert!(running.wait_started(PATIENCE));
+    assert!(running.wait_started_timeout(PATIENCE));
     is_stuck.recv_timeout(PATIENCE).expect("it blocks");
     assert_eq!(get(&addresses, "/livez"), (503, "loop blocker has not answered for 0.1 s\n".into()));
     // Ready and alive are two things.
@@ -140,7 +140,7 @@ fn a_service_that_drains_is_alive_but_not_ready_until_the_end() {
     );
     let addresses = add(&mut service, Health::new());
     let running = service.start().expect("the configuration works");
-    assert!(running.wait_started(PATIENCE));
+    assert!(running.wait_started_timeout(PATIENCE));
     assert_eq!(get(&addresses, "/readyz").0, 200);
     running.request_shutdown("a test");
     eventually("the task stops", || {
@@ -160,7 +160,7 @@ fn the_helper_adds_it_with_its_options() {
     health(&mut service).set("port", 0);
     service.arguments(["--health-host", "127.0.0.2", "--health-heartbeat-timeout", "1s"]);
     let running = service.start().expect("the configuration works");
-    assert!(running.wait_started(PATIENCE));
+    assert!(running.wait_started_timeout(PATIENCE));
     let status = running.status();
     let task = status.tasks.iter().find(|task| task.name == "health").expect("it is there");
     assert_eq!(task.event_loop, "health");
@@ -188,7 +188,7 @@ fn checked<L: Net>(health: Health, arguments: &[&str]) -> (Running, Addresses) {
     service.task_on::<Thread>("idle", Idle);
     service.arguments(arguments);
     let running = service.start().expect("the configuration works");
-    assert!(running.wait_started(PATIENCE));
+    assert!(running.wait_started_timeout(PATIENCE));
     (running, addresses)
 }
 
@@ -353,7 +353,7 @@ fn the_status_is_json() {
     service.task_on::<Tokio>("idle", Idle);
     let addresses = add(&mut service, Health::new());
     let running = service.start().expect("the configuration works");
-    assert!(running.wait_started(PATIENCE));
+    assert!(running.wait_started_timeout(PATIENCE));
     let (status, json) = get(&addresses, "/status");
     assert_eq!(status, 200);
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");

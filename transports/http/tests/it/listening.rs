@@ -148,7 +148,7 @@ fn the_addresses_are_in_the_api_and_the_status_from_ready_to_the_end<L: Net>() {
     let addresses = server.addresses();
     assert_eq!(addresses.get(), []);
     let hosting = host::<L, _>(server, &[]);
-    assert!(hosting.running.wait_started(PATIENCE));
+    assert!(hosting.running.wait_started_timeout(PATIENCE));
     assert_eq!(addresses.get(), hosting.addresses);
     assert_eq!(crate::util::block_on(addresses.bound()), Some(hosting.addresses.clone()));
     let status = hosting.running.status();
@@ -180,7 +180,7 @@ fn a_restarted_server_announces_its_new_addresses<L: Net>() {
     let mut service = Service::new("test");
     service.task_with::<L, _>("http", move || HttpServer::new(hi()).announce_to(announced.clone()));
     let running = service.start().expect("the configuration works");
-    assert!(running.wait_started(PATIENCE));
+    assert!(running.wait_started_timeout(PATIENCE));
     let first = addresses.tcp().expect("it listens");
     let mut client = connect(first);
     assert_eq!(client.get("/").body, "hi");

@@ -94,7 +94,7 @@ fn metrics_are_what_prometheus_reads() {
     service.task("till", odd());
     health(&mut service);
     let running = service.start().expect("the configuration works");
-    assert!(running.wait_started(PATIENCE));
+    assert!(running.wait_started_timeout(PATIENCE));
     running.warn("disk", "\"91 %\"\nfull");
     running.export("motto", "a\\b \"c\"\nd");
     running.meter().gauge("visitors").set(2.5);
@@ -102,7 +102,7 @@ fn metrics_are_what_prometheus_reads() {
     (0..3).for_each(|_| assert_eq!(client.get("/").status, 200));
     eventually(
         "all are through",
-        || matches!(running.counters().get("http.request_duration"), Some(Reading::Samples(one)) if one.count == 3),
+        || matches!(running.counters().get("http.request_duration"), Some(Reading::Histogram(one)) if one.count == 3),
     );
 
     let address = running.counters().exports()["health.address"].clone();
@@ -175,11 +175,11 @@ fn odd() -> impl Task<Thread, Options = interloop::NoOptions> {
         meter.gauge("taken_count").set(1e300);
         meter.label("taken", "x").gauge("taken").set(1.0);
         cx.gauge_from("broken", || panic!("no number today"));
-        let change = cx.samples("change", &[Duration::from_secs(60)]);
+        let change = cx.histogram("change", &[Duration::from_secs(60)]);
         change.record(-3.0);
         change.record(1.0);
-        cx.samples("nothing", &[]);
-        cx.samples("nothing_yet", &[Duration::from_millis(1500)]);
+        cx.histogram("nothing", &[]);
+        cx.histogram("nothing_yet", &[Duration::from_millis(1500)]);
         cx.until_shutdown().await;
         Ok(())
     })
@@ -210,7 +210,7 @@ fn counts_responses_bytes_and_durations<L: Net>() {
         // Written first, then counted.
         eventually("all is counted", || hosting.counter("sent_bytes") == read as u64);
         let duration = || match hosting.running.counters().get("http.request_duration") {
-            Some(Reading::Samples(duration)) => duration,
+            Some(Reading::Histogram(duration)) => duration,
             other => panic!("{other:?}"),
         };
         eventually("all are through", || duration().count == 4);

@@ -77,7 +77,7 @@ fn an_upgraded_connection_belongs_to_the_handler<L: Net>() {
     let addresses = server.addresses();
     service.task_on::<L>("http", server).on("io");
     let running = service.start().expect("the configuration works");
-    assert!(running.wait_started(PATIENCE), "{}", running.status());
+    assert!(running.wait_started_timeout(PATIENCE), "{}", running.status());
     let mut stream = TcpStream::connect(addresses.tcp().expect("it listens")).expect("it listens");
     ask(&mut stream);
     stream.write_all(b"hello").expect("it is open");
@@ -152,7 +152,7 @@ fn at_the_stop_an_upgraded_connection_is_told_and_given_up<L: Net>() {
         let addresses = server.addresses();
         service.task_on::<L>("http", server).on("io").requires("holders");
         let running = service.start().expect("the configuration works");
-        assert!(running.wait_started(PATIENCE), "{}", running.status());
+        assert!(running.wait_started_timeout(PATIENCE), "{}", running.status());
         let mut stream = TcpStream::connect(addresses.tcp().expect("it listens")).expect("it listens");
         ask(&mut stream);
         let begun = Instant::now();

@@ -21,7 +21,7 @@ const PYTHON: &str = "/usr/bin/python3";
 async fn echo(upgrade: WebSocketUpgrade) -> Response {
     let upgrade = upgrade.protocols(&["older", "old", "new"]).origins(&["https://here.example"]);
     upgrade.on_upgrade(async |mut socket| {
-        while let Some(message) = socket.recv().await {
+        while let Some(message) = socket.next().await {
             assert_ne!(message, "panic".into(), "as it was told");
             if message == "end".into() {
                 return;
@@ -43,7 +43,7 @@ async fn pour(upgrade: WebSocketUpgrade) -> Response {
 /// Waits for a peer that may be gone.
 async fn quiet(upgrade: WebSocketUpgrade) -> Response {
     let upgrade = upgrade.ping(Duration::from_millis(100), Duration::from_millis(100));
-    upgrade.on_upgrade(async |mut socket| while socket.recv().await.is_some() {})
+    upgrade.on_upgrade(async |mut socket| while socket.next().await.is_some() {})
 }
 
 /// Says all at once what its peer has not the time to take.
@@ -52,7 +52,7 @@ async fn burst(upgrade: WebSocketUpgrade) -> Response {
         for _ in 0..BURST {
             socket.sender().try_send("x".repeat(PIECE)).expect("there is room");
         }
-        while socket.recv().await.is_some() {}
+        while socket.next().await.is_some() {}
     })
 }
 

@@ -260,7 +260,7 @@ pub fn start<L: Net>(dbus: DbusService) -> Running {
     let mut service = Service::new("echo");
     service.task_on::<L>("dbus", dbus).stop_timeout(Duration::from_secs(3));
     let running = service.start().expect("it starts");
-    assert!(running.handle().wait_started(PATIENCE), "{:?}", running.handle().status());
+    assert!(running.handle().wait_started_timeout(PATIENCE), "{:?}", running.handle().status());
     running
 }
 

@@ -228,7 +228,7 @@ pub fn host_set<L: Net>(arguments: &[&str], set: impl FnOnce(GrpcServer) -> Grpc
     service.arguments(arguments);
     let running = service.start().expect("the configuration works");
     let addresses = addresses.wait_timeout(PATIENCE).expect("it listens");
-    assert!(running.wait_started(PATIENCE));
+    assert!(running.wait_started_timeout(PATIENCE));
     Hosting { running, addresses, echo }
 }
 
