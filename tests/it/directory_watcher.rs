@@ -12,7 +12,7 @@ use std::{
 
 use crate::util::{Latch, SOON, alone, block_on, cause_of, up, watched};
 use interloop::{
-    CallError, Cause, Context, Error, EventLoop, RestartPolicy, Result, Running, Service, Thread, task_fn,
+    Cause, Context, Error, EventLoop, RestartPolicy, Result, Running, Service, Thread, task_fn,
     tasks::{Change, DirectoryWatcher, OnChange, WatcherHandle},
 };
 use tempfile::TempDir;
