@@ -1,7 +1,8 @@
 //! One run of a task: its main future, its children, the values that it shared.
 //!
-//! All are members; when the main future ends, or a child panics, or it is cancelled, the others are cancelled. When the last member has left, the
-//! values are dropped on the loop's thread, behind all jobs that were accepted for them, and the supervisor is told.
+//! All are members; when the main future ends, a child or a thread panics, or it is cancelled, the others are cancelled.
+//! When the last member has left, the values are dropped on the loop's thread, behind all jobs that were accepted for
+//! them, and the supervisor is told.
 
 use std::{collections::BTreeMap, future::Future, rc::Rc, sync::Arc, thread};
 
@@ -110,7 +111,7 @@ impl Incarnation {
             return self.end_unbegun(Outcome::Dropped);
         };
         let this = self.clone();
-        let end = move |ended| this.leave(id, Some(this.outcome(ended)));
+        let end = move |ended| this.leave(Some(id), Some(this.outcome(ended)));
         local.spawn(main, control, self.label.clone(), self.span.get(), end);
     }
 
@@ -215,7 +216,12 @@ impl Incarnation {
         };
         self.info.child_ends();
         completer.end(ended);
-        self.leave(id, panic);
+        self.leave(Some(id), panic);
+    }
+
+    /// A thread of it has panicked, and has not ended yet: that fails the task, as a child's panic does. On that thread.
+    pub(super) fn thread_panicked(self: &Arc<Self>, panic: String) {
+        self.leave(None, Some(Outcome::Panicked(panic)));
     }
 
     /// A value that this incarnation put at an address.
@@ -242,15 +248,16 @@ impl Incarnation {
         Some(id)
     }
 
-    /// A member is gone; with an outcome, the task ends with it.
-    fn leave(self: &Arc<Self>, id: u64, outcome: Option<Outcome>) {
+    /// A member is gone, if there is a number; with an outcome, the task ends with it.
+    fn leave(self: &Arc<Self>, id: Option<u64>, outcome: Option<Outcome>) {
         let (gone, others) = {
             let mut members = lock(&self.members);
-            let gone = members.live.remove(&id);
+            let gone = id.and_then(|id| members.live.remove(&id));
             let others = match outcome {
                 None => Vec::new(),
                 Some(outcome) => {
-                    // A panic, of a child or while something is dropped, outweighs an end that was none of a failure.
+                    // A panic, of a child or a thread or while something is dropped, outweighs an end that was none of
+                    // a failure.
                     let panicked = matches!(outcome, Outcome::Panicked(_));
                     let failed =
                         matches!(members.outcome, Some(Outcome::Error(_) | Outcome::Suspect(_) | Outcome::Panicked(_)));
@@ -266,14 +273,13 @@ impl Incarnation {
         // It may hold the last of a waker, which is anybody's code: outside the lock, which the supervisor takes.
         drop(gone);
         others.iter().for_each(|control| control.cancel());
-        let outcome = {
+        {
             let mut members = lock(&self.members);
             if !members.closing || !members.live.is_empty() || std::mem::replace(&mut members.ended, true) {
                 return;
             }
-            members.outcome.take().unwrap_or(Outcome::Dropped)
-        };
-        self.end_after_threads(outcome);
+        }
+        self.end_after_threads();
     }
 
     fn outcome(&self, ended: Ended<Result>) -> Outcome {
@@ -300,32 +306,32 @@ impl Incarnation {
         }
     }
 
-    /// All futures are gone: it ends with this outcome when its threads have ended, or are left behind.
-    fn end_after_threads(self: &Arc<Self>, outcome: Outcome) {
+    /// All futures are gone: it ends when its threads have ended, or are left behind. Until then one that panics fails
+    /// it.
+    fn end_after_threads(self: &Arc<Self>) {
         // Whether a stop says how long they may take, by cancelling the task at its deadline.
         let stops = self.shutdown.is_requested();
         if self.threads.close() {
-            return self.end(outcome);
+            return self.end();
         }
         // Whoever waits for it is woken: that is anybody's code.
         let asks = catch(|| self.shutdown.request(Reason::from("its task has ended"), None));
         if let Err(panic) = asks {
             log::error!(target: self.info.target(), "a waker of the shutdown panicked: {panic}");
         }
-        let (this, end) = (self.clone(), outcome.clone());
-        let busy = self.loop_.clock().busy();
+        let (this, busy) = (self.clone(), self.loop_.clock().busy());
         let waits = move || {
             let _busy = busy;
             let left = this.threads.wait(stops);
             for name in &left {
                 this.leave_behind(name);
             }
-            this.end(end);
+            this.end();
         };
         let name = format!("{}-end", self.run.name);
         if let Err(error) = thread::Builder::new().name(name).spawn(waits) {
             log::error!(target: self.info.target(), "no thread that waits for the ends of the task's threads: {error}");
-            self.end(outcome);
+            self.end();
         }
     }
 
@@ -337,8 +343,11 @@ impl Incarnation {
     }
 
     /// The last member has left, and the last thread.
-    fn end(&self, outcome: Outcome) {
-        let values = std::mem::take(&mut lock(&self.members).values);
+    fn end(&self) {
+        let (values, outcome) = {
+            let mut members = lock(&self.members);
+            (std::mem::take(&mut members.values), members.outcome.take().unwrap_or(Outcome::Dropped))
+        };
         let (task, number, label, events) = (self.task, self.number, self.label.clone(), self.events.clone());
         let (info, span) = (self.info.clone(), self.span.take());
         // A mailbox that takes no errands is the loop's end, which ends all its tasks: the supervisor hears of that.

@@ -31,6 +31,9 @@ impl<L: EventLoop, O> Context<L, O> {
     /// have 500 ms then, or, when the task returned because it was asked to stop, the rest of its deadline. A thread that takes longer is left behind: the
     /// log and a [warning](Self::warn) name it, and so does the [report](crate::Report::left_behind) if it hasn't ended when the service has.
     ///
+    /// Its panic fails the task, as that of a [child](Self::spawn_local) does, whether or not anybody awaits the thread.
+    /// Work that may panic without that goes through a [`Promise`](crate::channel::Promise::run).
+    ///
     /// A fake clock counts the thread as work in flight until it ends, but for what it does [idly](TaskThread::idle).
     ///
     /// ```
@@ -41,7 +44,7 @@ impl<L: EventLoop, O> Context<L, O> {
     /// service.task("sums", task_fn::<Thread>(async |cx| {
     ///     let (meter, upto) = (cx.meter(), 1_000_u64);
     ///     let adds = cx.thread("adds", move || meter.counter("sum").add((1..=upto).sum()))?;
-    ///     adds.await?; // CallError::Panicked, if it did
+    ///     adds.await?;
     ///     assert_eq!(cx.counter("sum").get(), 500_500);
     ///     Ok(())
     /// }));
@@ -63,7 +66,7 @@ impl<L: EventLoop, O> Context<L, O> {
 ///
 /// # Errors
 ///
-/// [`Panicked`](CallError::Panicked) when the thread did, which is logged too; [`Stopped`](CallError::Stopped), away from the task's loop, when that was left
+/// [`Panicked`](CallError::Panicked) when the thread did, which fails the task too; [`Stopped`](CallError::Stopped), away from the task's loop, when that was left
 /// behind.
 ///
 /// # Cancel safety
@@ -105,6 +108,7 @@ impl TaskThread {
                 });
                 if let Err(panic) = &ran {
                     log::error!(target: incarnation.info.target(), "thread {name} panicked: {panic}");
+                    incarnation.thread_panicked(format!("thread {name}: {panic}"));
                 }
                 ends.complete(ran.map_err(CallError::Panicked));
                 drop(stay);

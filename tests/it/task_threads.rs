@@ -3,10 +3,10 @@
 use std::{io, sync::mpsc, thread, time::Duration};
 
 use crate::util::{Latch, Log, SOON, alone, quiet_resident, state_of, up, warnings, watched};
-use interloop::{CallError, Error, Service, State, Thread, task_fn};
+use interloop::{CallError, Cause, Context, Error, Result, Service, State, Thread, task_fn};
 
 #[test]
-fn a_thread_is_named_for_its_task_and_awaited_and_its_panic_is_an_error() {
+fn a_thread_is_named_for_its_task_and_awaited() {
     watched(|| {
         let mut service = Service::new("test");
         let (names, named) = mpsc::channel();
@@ -19,10 +19,6 @@ fn a_thread_is_named_for_its_task_and_awaited_and_its_panic_is_an_error() {
                 })?;
                 assert_eq!(named.name(), "sums-adds");
                 assert_eq!(named.await, Ok(()));
-                let panics = cx.thread("sub", || panic!("a bad sum"))?;
-                assert_eq!(panics.await, Err(CallError::Panicked("a bad sum".into())));
-                let panics = cx.thread("sub", || panic!("a bad sum"))?;
-                assert_eq!(panics.join(), Err(CallError::Panicked("a bad sum".into())));
                 let no_name = cx.thread("a\0b", || ()).map(|_| ()).map_err(|error| error.kind());
                 assert_eq!(no_name, Err(io::ErrorKind::InvalidInput));
                 Ok(())
@@ -31,6 +27,75 @@ fn a_thread_is_named_for_its_task_and_awaited_and_its_panic_is_an_error() {
         let report = service.start().unwrap().join();
         assert_eq!(report.code, 0, "{report}");
         assert_eq!(named.recv_timeout(SOON), Ok(Some("sums-adds".into())));
+    });
+}
+
+/// Runs a task that makes threads, and expects that a panic of one named `sub` has failed it.
+fn fails_by_a_panic(task: impl AsyncFnMut(Context<Thread>) -> Result + Send + 'static) {
+    watched(|| {
+        let mut service = Service::new("test");
+        service.task("sums", task_fn::<Thread>(task));
+        let report = service.start().unwrap().join();
+        assert_eq!((report.code, state_of(&report, "sums")), (1, State::Failed), "{report}");
+        assert_eq!(report.tasks[0].2, Some(Cause::Panicked("thread sums-sub: a bad sum".into())));
+    });
+}
+
+#[test]
+fn a_panic_of_a_thread_that_is_detached_fails_the_task() {
+    fails_by_a_panic(async |cx| {
+        cx.thread("sub", || panic!("a bad sum"))?.detach();
+        std::future::pending().await
+    });
+}
+
+#[test]
+fn a_panic_of_a_thread_that_is_awaited_fails_the_task() {
+    fails_by_a_panic(async |cx| {
+        let _ = cx.thread("sub", || panic!("a bad sum"))?.await;
+        std::future::pending().await
+    });
+}
+
+#[test]
+fn a_panic_of_a_thread_that_is_joined_is_an_error_there_and_fails_the_task() {
+    fails_by_a_panic(async |cx| {
+        let panics = cx.thread("sub", || panic!("a bad sum"))?;
+        assert_eq!(panics.join(), Err(CallError::Panicked("a bad sum".into())));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_panic_of_a_thread_that_outlives_the_tasks_future_fails_the_task() {
+    fails_by_a_panic(async |cx| {
+        let shutdown = cx.shutdown();
+        let panics = move || {
+            // The future is gone by then.
+            shutdown.wait();
+            panic!("a bad sum");
+        };
+        cx.thread("sub", panics)?.detach();
+        Ok(())
+    });
+}
+
+#[test]
+fn a_panic_of_a_thread_outweighs_no_error_of_its_task() {
+    watched(|| {
+        let mut service = Service::new("test");
+        let fails = task_fn::<Thread>(async |cx| {
+            let shutdown = cx.shutdown();
+            let panics = move || {
+                shutdown.wait();
+                panic!("a bad sum");
+            };
+            cx.thread("sub", panics)?.detach();
+            Err(Error::new("no more"))
+        });
+        service.task("sums", fails);
+        let report = service.start().unwrap().join();
+        assert_eq!(report.tasks[0].2, Some(Cause::Error("no more".into())), "{report}");
     });
 }
 
@@ -159,20 +224,21 @@ fn the_log_names_a_thread_that_panicked_and_one_that_is_left_behind() {
         let stays = stay.clone();
         let sums = task_fn::<Thread>(async move |cx| {
             let stays = stays.clone();
-            let _ = cx.thread("adds", || panic!("a bad sum"))?.await;
             cx.thread("stays", move || stays.wait_for_ever())?.detach();
+            cx.thread("adds", || panic!("a bad sum"))?.detach();
+            cx.until_shutdown().await;
             Ok(())
         });
         service.task("sums", sums);
         let report = service.start().unwrap().join();
-        assert_eq!(report.code, 0, "{report}");
+        assert_eq!(report.code, 1, "{report}");
         stay.open();
         let lines = lines.lock().unwrap().clone();
         let expected = [
             "ERROR test.sums: thread sums-adds panicked: a bad sum",
             "WARN test.sums: thread sums-stays has not ended within 500 ms of its task: it is left behind",
         ];
-        assert_eq!(lines, expected);
+        assert_eq!(lines[..2], expected);
     });
 }
 
