@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{report::LeftBehind, task_threads::Threads};
+use super::{
+    report::LeftBehind,
+    task_threads::{self, Threads},
+};
 use crate::{
     channel::address::Address,
     counters::Registry,
@@ -47,6 +50,7 @@ impl TaskInfo {
     /// Some of these are left behind.
     pub(crate) fn leaves_threads(&self, threads: &Arc<Threads>) {
         let mut left = lock(&self.threads);
+        left.retain(|known| known.is_left_behind());
         if !left.iter().any(|known| Arc::ptr_eq(known, threads)) {
             left.push(threads.clone());
         }
@@ -54,7 +58,7 @@ impl TaskInfo {
 
     /// Its threads that are left behind still.
     pub(crate) fn threads_left_behind(&self) -> Vec<LeftBehind> {
-        lock(&self.threads).iter().flat_map(|threads| threads.left_behind()).collect()
+        task_threads::left_behind(&lock(&self.threads))
     }
 
     pub(crate) fn target(&self) -> &str {

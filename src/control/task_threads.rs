@@ -12,9 +12,13 @@ use std::{
 };
 
 use super::report::LeftBehind;
+use crate::words::state::Seconds;
 
 /// How long the threads of a task may take once all else of it is gone, and nothing else says how long: less than the supervisor gives the loop.
 pub(crate) const GRACE: Duration = Duration::from_millis(500);
+
+/// So many that are left behind are named one by one. Of more these first are named, and all are counted, in one line.
+const FEW: usize = 3;
 
 /// The threads of one incarnation.
 #[derive(Default)]
@@ -31,8 +35,22 @@ struct State {
     closed: bool,
     /// They were to end by now: the task was cancelled.
     cancelled: bool,
-    /// Since when those that run are left behind.
-    left: Option<Instant>,
+    left: Option<Left>,
+}
+
+/// Those that run are left behind.
+struct Left {
+    since: Instant,
+    count: usize,
+}
+
+/// What a warning and the log say of threads that are left behind, or have ended since.
+pub(crate) struct Notice {
+    /// The warning's name.
+    pub(crate) warning: String,
+    pub(crate) text: String,
+    /// The line of the log.
+    pub(crate) line: String,
 }
 
 impl Threads {
@@ -58,15 +76,16 @@ impl Threads {
         Some(id)
     }
 
-    /// One has ended; says whether it was left behind.
-    pub(crate) fn end(&self, id: u64) -> bool {
-        let was_left = {
+    /// One has ended; says what there is to say of that if it was left behind.
+    pub(crate) fn end(&self, id: u64) -> Option<Notice> {
+        let late = {
             let mut state = self.lock();
-            state.running.remove(&id);
-            state.left.is_some()
+            let ended = state.running.remove(&id);
+            let all = state.running.is_empty();
+            ended.zip(state.left.as_ref()).and_then(|(name, left)| Notice::late(&name, left.count, all))
         };
         self.changed.notify_all();
-        was_left
+        late
     }
 
     /// None begins any more; whether all have ended.
@@ -76,9 +95,9 @@ impl Threads {
         state.running.is_empty()
     }
 
-    /// Waits until all have ended, for the grace at most; if a stop says how long, until that cancels the task, and the grace from then on. Returns the
-    /// names of those that are left behind.
-    pub(crate) fn wait(&self, stops: bool) -> Vec<Arc<str>> {
+    /// Waits until all have ended, for the grace at most; if a stop says how long, until that cancels the task, and the grace from then on. Returns what
+    /// there is to say of those that are left behind, and warns of it under the lock: so before any of them ends.
+    pub(crate) fn wait(&self, stops: bool, warn: impl Fn(&Notice)) -> Vec<Notice> {
         let goes_on = |state: &mut State| !state.running.is_empty();
         let mut state = self.lock();
         if stops {
@@ -88,27 +107,81 @@ impl Threads {
         let until = self.changed.wait_timeout_while(state, GRACE, goes_on);
         let (mut state, _) = until.unwrap_or_else(PoisonError::into_inner);
         if goes_on(&mut state) {
-            state.left = Some(Instant::now());
+            state.left = Some(Left { since: Instant::now(), count: state.running.len() });
         }
-        state.running.values().cloned().collect()
+        let notices = Notice::left(&state.running.values().cloned().collect::<Vec<_>>());
+        notices.iter().for_each(warn);
+        notices
     }
 
-    /// Those that are left behind, and have not ended since.
-    pub(crate) fn left_behind(&self) -> Vec<LeftBehind> {
+    /// Whether there are some that are left behind, and have not ended since.
+    pub(crate) fn is_left_behind(&self) -> bool {
         let state = self.lock();
-        let Some(left) = state.left else { return Vec::new() };
-        let names = state.running.values();
-        names.map(|name| LeftBehind::new(format!("thread {name}"), left.elapsed() + GRACE)).collect()
+        state.left.is_some() && !state.running.is_empty()
     }
+
+    /// Those that are left behind, and have not ended since; and for how long.
+    fn left(&self) -> Vec<(Arc<str>, Duration)> {
+        let state = self.lock();
+        let Some(Left { since, .. }) = state.left else { return Vec::new() };
+        let held = since.elapsed() + GRACE;
+        state.running.values().map(|name| (name.clone(), held)).collect()
+    }
+}
+
+/// Those of all incarnations of a task that are left behind, for the report.
+pub(crate) fn left_behind(incarnations: &[Arc<Threads>]) -> Vec<LeftBehind> {
+    let left = incarnations.iter().flat_map(|threads| threads.left()).collect::<Vec<_>>();
+    if left.len() <= FEW {
+        return left.into_iter().map(|(name, held)| LeftBehind::new(format!("thread {name}"), held)).collect();
+    }
+    let (names, held): (Vec<_>, Vec<_>) = left.into_iter().unzip();
+    let what = format!("{} threads, {}", names.len(), first_of(&names));
+    vec![LeftBehind::new(what, held.into_iter().max().unwrap_or_default())]
+}
+
+impl Notice {
+    /// What is said of those that are left behind now.
+    fn left(names: &[Arc<str>]) -> Vec<Self> {
+        let grace = Seconds(GRACE);
+        if names.len() <= FEW {
+            let text = format!("has not ended within {grace} of its task: it is left behind");
+            let each = |name| {
+                let thread = format!("thread {name}");
+                Self { line: format!("{thread} {text}"), warning: thread, text: text.clone() }
+            };
+            return names.iter().map(each).collect();
+        }
+        let text = format!(
+            "{} have not ended within {grace} of their task: they are left behind: {}",
+            names.len(),
+            first_of(names)
+        );
+        vec![Self { line: format!("threads: {text}"), warning: "threads".to_owned(), text }]
+    }
+
+    /// What is said when one of so many that were left behind has ended, which may be the last.
+    fn late(name: &str, count: usize, is_last: bool) -> Option<Self> {
+        let (warning, line) = if count <= FEW {
+            let thread = format!("thread {name}");
+            (thread.clone(), format!("{thread}, which was left behind, has ended"))
+        } else if is_last {
+            ("threads".to_owned(), format!("all {count} threads that were left behind have ended"))
+        } else {
+            return None;
+        };
+        Some(Self { warning, text: String::new(), line })
+    }
+}
+
+/// The first of many names.
+fn first_of(names: &[Arc<str>]) -> String {
+    let first = names.iter().take(FEW).map(|name| &**name).collect::<Vec<_>>();
+    format!("{} and {} more", first.join(", "), names.len() - first.len())
 }
 
 impl fmt::Debug for Threads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.lock().running.values()).finish()
     }
-}
-
-/// The name of the warning that a thread is left behind.
-pub(crate) fn warning(thread: &str) -> String {
-    format!("thread {thread}")
 }

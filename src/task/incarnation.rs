@@ -19,7 +19,7 @@ use crate::{
     control::{
         events::Events,
         task_info::TaskInfo,
-        task_threads::{GRACE, Threads, warning},
+        task_threads::{Notice, Threads},
     },
     kit::{
         panics::catch,
@@ -29,7 +29,7 @@ use crate::{
     lifecycle::{Event, Outcome, TaskId},
     words::{
         shutdown::Shutdown,
-        state::{Reason, Seconds},
+        state::Reason,
         suspect::{Tidings, is_suspect},
     },
 };
@@ -322,9 +322,13 @@ impl Incarnation {
         let (this, busy) = (self.clone(), self.loop_.clock().busy());
         let waits = move || {
             let _busy = busy;
-            let left = this.threads.wait(stops);
-            for name in &left {
-                this.leave_behind(name);
+            let warn = |left: &Notice| {
+                this.info.registry().warn(&left.warning, left.text.clone());
+            };
+            let left = this.threads.wait(stops, warn);
+            for Notice { line, .. } in left {
+                log::warn!(target: this.info.target(), "{line}");
+                this.info.leaves_threads(&this.threads);
             }
             this.end();
         };
@@ -333,13 +337,6 @@ impl Incarnation {
             log::error!(target: self.info.target(), "no thread that waits for the ends of the task's threads: {error}");
             self.end();
         }
-    }
-
-    fn leave_behind(&self, thread: &str) {
-        let text = format!("has not ended within {} of its task: it is left behind", Seconds(GRACE));
-        log::warn!(target: self.info.target(), "thread {thread} {text}");
-        self.info.registry().warn(&warning(thread), text);
-        self.info.leaves_threads(&self.threads);
     }
 
     /// The last member has left, and the last thread.

@@ -15,7 +15,7 @@ use super::incarnation::Incarnation;
 use crate::{
     CallError, Context, EventLoop, Reply,
     channel::this_thread,
-    control::task_threads::warning,
+    control::task_threads::Notice,
     kit::{
         clock::{Busy, Clock},
         panics::catch,
@@ -29,7 +29,8 @@ impl<L: EventLoop, O> Context<L, O> {
     /// The task ends when its thread has: a task that is asked to stop sees to it that the thread ends, and awaits that. If the task's future is gone
     /// before (it returned, failed, or was dropped at its deadline), its [`Shutdown`](crate::Shutdown) is requested, for the threads that wait for it. They
     /// have 500 ms then, or, when the task returned because it was asked to stop, the rest of its deadline. A thread that takes longer is left behind: the
-    /// log and a [warning](Self::warn) name it, and so does the [report](crate::Report::left_behind) if it hasn't ended when the service has.
+    /// log and a [warning](Self::warn) name it, and so does the [report](crate::Report::left_behind) if it hasn't ended when the service has. Of more than
+    /// three, each of these gives the number and the first three names.
     ///
     /// Its panic fails the task, as that of a [child](Self::spawn_local) does, whether or not anybody awaits the thread.
     /// Work that may panic without that goes through a [`Promise`](crate::channel::Promise::run).
@@ -229,7 +230,6 @@ impl Counted {
 /// A thread's stay with its task. Dropped, it has ended.
 struct Stay {
     incarnation: Arc<Incarnation>,
-    name: Arc<str>,
     id: u64,
 }
 
@@ -237,16 +237,16 @@ impl Stay {
     /// None: nothing begins any more.
     fn begin(incarnation: &Arc<Incarnation>, name: &Arc<str>) -> Option<Self> {
         let id = incarnation.threads.begin(name)?;
-        Some(Self { incarnation: incarnation.clone(), name: name.clone(), id })
+        Some(Self { incarnation: incarnation.clone(), id })
     }
 }
 
 impl Drop for Stay {
     fn drop(&mut self) {
-        let Self { incarnation, name, id } = self;
-        if incarnation.threads.end(*id) {
-            incarnation.info.registry().clear_warning(&warning(name));
-            log::info!(target: incarnation.info.target(), "thread {name}, which was left behind, has ended");
+        let Self { incarnation, id } = self;
+        if let Some(Notice { warning, line, .. }) = incarnation.threads.end(*id) {
+            incarnation.info.registry().clear_warning(&warning);
+            log::info!(target: incarnation.info.target(), "{line}");
         }
     }
 }

@@ -1,9 +1,14 @@
 //! Threads that belong to a task.
 
-use std::{io, sync::mpsc, thread, time::Duration};
+use std::{
+    io,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use crate::util::{Latch, Log, SOON, alone, quiet_resident, state_of, up, warnings, watched};
-use interloop::{CallError, Cause, Context, Error, Result, Service, State, Thread, task_fn};
+use interloop::{CallError, Cause, Context, Error, RestartPolicy, Result, Service, State, Thread, task_fn};
 
 #[test]
 fn a_thread_is_named_for_its_task_and_awaited() {
@@ -66,37 +71,43 @@ fn a_panic_of_a_thread_that_is_joined_is_an_error_there_and_fails_the_task() {
     });
 }
 
+/// How a task ends whose future returns this at the stop, and whose thread panics after that.
+fn panics_past_the_future(returns: impl Fn() -> Result + Send + 'static) -> Option<Cause> {
+    watched(|| {
+        let mut service = Service::new("test");
+        let task = task_fn::<Thread>(async move |cx| {
+            let (guard, gone) = mpsc::channel::<()>();
+            let panics = move || {
+                let _ = gone.recv();
+                panic!("a bad sum");
+            };
+            cx.thread("sub", panics)?.detach();
+            // It is dropped when the task's own future has ended.
+            let child = async move {
+                let _guard = guard;
+                std::future::pending::<()>().await;
+            };
+            cx.spawn_local(child).detach();
+            cx.until_shutdown().await;
+            returns()
+        });
+        // The stop gives the thread its time: what a panic prints takes as long as the machine does.
+        service.task("sums", task).stop_timeout(SOON);
+        let report = up(service).stop();
+        assert_eq!((report.code, state_of(&report, "sums")), (1, State::Failed), "{report}");
+        report.tasks[0].2.clone()
+    })
+}
+
 #[test]
 fn a_panic_of_a_thread_that_outlives_the_tasks_future_fails_the_task() {
-    fails_by_a_panic(async |cx| {
-        let shutdown = cx.shutdown();
-        let panics = move || {
-            // The future is gone by then.
-            shutdown.wait();
-            panic!("a bad sum");
-        };
-        cx.thread("sub", panics)?.detach();
-        Ok(())
-    });
+    let cause = panics_past_the_future(|| Ok(()));
+    assert_eq!(cause, Some(Cause::Panicked("thread sums-sub: a bad sum".into())));
 }
 
 #[test]
 fn a_panic_of_a_thread_outweighs_no_error_of_its_task() {
-    watched(|| {
-        let mut service = Service::new("test");
-        let fails = task_fn::<Thread>(async |cx| {
-            let shutdown = cx.shutdown();
-            let panics = move || {
-                shutdown.wait();
-                panic!("a bad sum");
-            };
-            cx.thread("sub", panics)?.detach();
-            Err(Error::new("no more"))
-        });
-        service.task("sums", fails);
-        let report = service.start().unwrap().join();
-        assert_eq!(report.tasks[0].2, Some(Cause::Error("no more".into())), "{report}");
-    });
+    assert_eq!(panics_past_the_future(|| Err(Error::new("no more"))), Some(Cause::Error("no more".into())));
 }
 
 #[test]
@@ -242,6 +253,64 @@ fn the_log_names_a_thread_that_panicked_and_one_that_is_left_behind() {
     });
 }
 
+#[test]
+fn many_threads_that_are_left_behind_are_counted_in_one_line() {
+    alone(|| {
+        let lines = warnings();
+        let mut service = Service::new("test");
+        let stay = Latch::default();
+        let stays = stay.clone();
+        let many = task_fn::<Thread>(async move |cx| {
+            for number in 0..100 {
+                let stays = stays.clone();
+                cx.thread(&number.to_string(), move || stays.wait_for_ever())?.detach();
+            }
+            Ok(())
+        });
+        service.task("many", many);
+        let running = service.start().unwrap();
+        let handle = running.clone();
+        let report = running.join();
+        let left = report.left_behind.iter().map(|left| left.what.as_str()).collect::<Vec<_>>();
+        assert_eq!(left, ["100 threads, many-0, many-1, many-2 and 97 more"], "{report}");
+        let said = "100 have not ended within 500 ms of their task: they are left behind: \
+                    many-0, many-1, many-2 and 97 more";
+        let warnings = || handle.status().warnings.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(warnings(), [format!("many.threads: {said}")]);
+        assert_eq!(*lines.lock().unwrap(), [format!("WARN test.many: threads: {said}")]);
+        stay.open();
+        let begun = Instant::now();
+        while !warnings().is_empty() {
+            assert!(begun.elapsed() < SOON, "{:?}", warnings());
+            thread::yield_now();
+        }
+    });
+}
+
+#[test]
+fn threads_that_every_incarnation_leaves_behind_are_counted_in_one_line() {
+    watched(|| {
+        let mut service = Service::new("test");
+        let stay = Latch::default();
+        let stays = stay.clone();
+        let again = move || {
+            let stays = stays.clone();
+            task_fn::<Thread>(async move |cx| {
+                let stays = stays.clone();
+                cx.thread("stays", move || stays.wait_for_ever())?.detach();
+                Err(Error::new("no more"))
+            })
+        };
+        let policy =
+            RestartPolicy::on_failure().limit(4, 10 * SOON).backoff(Duration::from_millis(1), Duration::from_millis(1));
+        service.task_with("again", again).restart(policy);
+        let report = service.start().unwrap().join();
+        let left = report.left_behind.iter().map(|left| left.what.as_str()).collect::<Vec<_>>();
+        assert_eq!(left, ["5 threads, again-stays, again-stays, again-stays and 2 more"], "{report}");
+        stay.open();
+    });
+}
+
 #[cfg(feature = "testing")]
 #[test]
 fn a_fake_clock_waits_for_a_thread_but_not_for_an_idle_one() {
@@ -285,8 +354,6 @@ fn a_fake_clock_waits_for_a_thread_but_not_for_an_idle_one() {
 #[cfg(feature = "testing")]
 #[test]
 fn a_fake_clock_does_not_wait_for_a_thread_that_has_nothing_to_do() {
-    use std::time::Instant;
-
     use interloop::{task::TaskThread, testing::TestService};
 
     let rests = || {
