@@ -19,8 +19,6 @@ mod panic_hook;
 mod prepare;
 pub(crate) mod running;
 pub(crate) mod settings;
-#[cfg(all(feature = "command", target_os = "linux"))]
-mod sigchld;
 mod signals;
 pub(crate) mod supervisor;
 

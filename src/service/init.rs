@@ -24,7 +24,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use super::{builder::Service, sigchld::is_ignored};
+use super::{builder::Service, signals::is_ignored};
 use crate::options::{Init, variable};
 
 /// This program, whatever its file is called by now.

@@ -60,7 +60,7 @@ fn run(service: Service) -> ExitCode {
 fn run_with(signals: &SignalThread, mut service: Service) -> Result<ExitCode, Stop> {
     let name = service.about.name.clone();
     #[cfg(all(feature = "command", target_os = "linux"))]
-    super::sigchld::heed().map_err(|error| Stop::Config(format!("{name}: can't heed SIGCHLD: {error}")))?;
+    super::signals::heed_children().map_err(|error| Stop::Config(format!("{name}: can't heed SIGCHLD: {error}")))?;
     #[cfg(feature = "logging")]
     let handle = service.handle.clone();
     let mut arguments = std::mem::take(&mut service.arguments);

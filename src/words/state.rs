@@ -112,11 +112,16 @@ impl From<String> for Reason {
 
 /// `INT`, `TERM` ... for the signals that a service listens to, `signal` for others.
 pub(crate) fn signal_name(number: i32) -> &'static str {
-    use signal_hook::consts::*;
+    // By name: a constant that a system lacks must not become a binding.
+    #[cfg(unix)]
+    use signal_hook::consts::{SIGHUP, SIGUSR1};
+    use signal_hook::consts::{SIGINT, SIGTERM};
     match number {
         SIGINT => "INT",
         SIGTERM => "TERM",
+        #[cfg(unix)]
         SIGHUP => "HUP",
+        #[cfg(unix)]
         SIGUSR1 => "USR1",
         _ => "signal",
     }

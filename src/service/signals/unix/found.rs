@@ -16,15 +16,20 @@ pub(super) struct Found {
 
 impl Found {
     pub(super) fn look() -> Self {
-        fs::read_to_string("/proc/self/status").map_or_else(|_| Self::default(), |status| Self::parse(&status))
+        Self::told().unwrap_or_default()
     }
 
-    fn parse(status: &str) -> Self {
+    /// None where the system doesn't tell.
+    fn told() -> Option<Self> {
+        Self::parse(&fs::read_to_string("/proc/self/status").ok()?)
+    }
+
+    fn parse(status: &str) -> Option<Self> {
         let mask = |name: &str| {
             let hex = status.lines().find_map(|line| line.strip_prefix(name))?;
             u64::from_str_radix(hex.trim(), 16).ok()
         };
-        Self { ignored: mask("SigIgn:").unwrap_or(0), caught: mask("SigCgt:").unwrap_or(0) }
+        Some(Self { ignored: mask("SigIgn:")?, caught: mask("SigCgt:")? })
     }
 
     pub(super) fn is_ignored(&self, signal: i32) -> bool {
@@ -34,6 +39,12 @@ impl Found {
     pub(super) fn is_default(&self, signal: i32) -> bool {
         (self.ignored | self.caught) & bit(signal) == 0
     }
+}
+
+/// Whether this process ignores a signal; None where the system doesn't tell.
+#[cfg(all(feature = "command", target_os = "linux"))]
+pub(in crate::service) fn is_ignored(signal: i32) -> Option<bool> {
+    Found::told().map(|found| found.is_ignored(signal))
 }
 
 fn bit(signal: i32) -> u64 {
@@ -106,9 +117,11 @@ mod tests {
     fn dispositions_are_read_from_the_masks_of_proc() {
         let found =
             Found::parse("Name:\tx\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001003\nSigCgt:\t0000000000004000\n");
+        let found = found.expect("both masks are there");
         assert!(found.is_ignored(1) && found.is_ignored(2) && !found.is_ignored(15));
         assert!(found.is_default(10) && !found.is_default(15) && !found.is_default(2));
-        assert!(Found::parse("no masks here").is_default(1));
+        assert!(Found::parse("no masks here").is_none());
+        assert!(Found::default().is_default(1));
     }
 
     #[test]
