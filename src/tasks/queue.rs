@@ -20,9 +20,13 @@ use clap::{Arg, ArgMatches, Args, FromArgMatches};
 
 pub use self::{
     handle::{MapError, QueueHandle, SubmitError},
-    in_process::InProcess,
-    store::{Clock, DeadLetter, Entry, ItemId, Lease, Refusal, Refused, Store},
+    store::{DeadLetter, ItemId},
     work::{Attempt, WorkContext, WorkError},
+};
+#[cfg(feature = "unstable-store")]
+pub use self::{
+    in_process::InProcess,
+    store::{Clock, Entry, Lease, Refusal, Refused, Store},
 };
 use self::{
     work::Hire,
@@ -110,7 +114,7 @@ const LINGER: Duration = Duration::from_secs(10);
 /// ```
 ///
 /// What waits then, waits for the next incarnation. What was in work and was cut short is, with the store in memory, not run again, as no job of a
-/// [`Remote`](crate::Remote) is: nobody knows how far it came. Its reply says `Cancelled`, and the item is a dead letter. A [store](Store) that delivers
+/// [`Remote`](crate::Remote) is: nobody knows how far it came. Its reply says `Cancelled`, and the item is a dead letter. A store of one's own (feature `unstable-store`) that delivers
 /// again promises the opposite, at least once: there the reply waits on, for the result of the next run. A stop that begins a restart drains nothing.
 ///
 /// # Options

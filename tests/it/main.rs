@@ -26,6 +26,8 @@ mod periodic;
 mod poller;
 mod promises;
 mod queue;
+#[cfg(feature = "unstable-store")]
+mod queue_store;
 mod remote;
 mod restart;
 mod rooms;

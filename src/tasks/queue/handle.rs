@@ -21,11 +21,18 @@ pub struct QueueHandle<T, R = ()>(pub(super) Arc<Core<T, R>>);
 impl<T: Send + 'static, R: Send + 'static> QueueHandle<T, R> {
     /// Of a queue to come, [made with](super::Queue::with) it: needed for one that is made anew for each incarnation. Its store is in memory.
     pub fn new() -> Self {
-        Self::stored_in(InProcess::new())
+        Self::kept_in(InProcess::new())
     }
 
     /// As [`new`](Self::new), with this store.
+    ///
+    /// **Unstable**: see [`Store`].
+    #[cfg(feature = "unstable-store")]
     pub fn stored_in(store: impl Store<T>) -> Self {
+        Self::kept_in(store)
+    }
+
+    fn kept_in(store: impl Store<T>) -> Self {
         Self(Core::new(Box::new(store)))
     }
 
@@ -38,7 +45,7 @@ impl<T: Send + 'static, R: Send + 'static> QueueHandle<T, R> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is ready, it drops the item, which was not submitted (but see [`Store::put`]), and nobody else's turn is lost.
+    /// Dropped before it is ready, it drops the item, which was not submitted as far as that is in the store's power, and nobody else's turn is lost.
     pub fn submit(&self, item: T) -> impl Future<Output = Result<Reply<R>, SubmitError<T>>> + Send + use<T, R> {
         let core = self.0.clone();
         async move { core.put(item, true).await.map(replied) }

@@ -9,6 +9,8 @@
 //!
 //! Wakers are called outside the lock; no code of the user's runs under it.
 
+#![cfg_attr(not(feature = "unstable-store"), allow(unreachable_pub))]
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, VecDeque},

@@ -1,4 +1,8 @@
 //! Where a queue keeps its items: a trait, and the object-safe twin by which the queue holds one.
+//!
+//! But for [`ItemId`] and [`DeadLetter`], it is public with the feature `unstable-store` alone.
+
+#![cfg_attr(not(feature = "unstable-store"), allow(unreachable_pub))]
 
 use std::{
     fmt,
@@ -13,11 +17,20 @@ use crate::{Error, Result, task::ServiceClock};
 
 /// Which item: unique among all processes that share a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub struct ItemId {
     /// Of the handle that it was submitted by: a random number.
     pub origin: u64,
     /// Counts what that handle submitted.
     pub number: u64,
+}
+
+#[cfg(feature = "unstable-store")]
+impl ItemId {
+    /// That of an item which a store has kept elsewhere.
+    pub fn new(origin: u64, number: u64) -> Self {
+        Self { origin, number }
+    }
 }
 
 impl fmt::Display for ItemId {
@@ -28,6 +41,7 @@ impl fmt::Display for ItemId {
 
 /// An item on its way into a store.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Entry<T> {
     /// Which one.
     pub id: ItemId,
@@ -39,8 +53,31 @@ pub struct Entry<T> {
     pub priority: i64,
 }
 
+#[cfg(feature = "unstable-store")]
+impl<T> Entry<T> {
+    /// One without a key, of priority 0.
+    pub fn new(id: ItemId, item: T) -> Self {
+        Self { id, item, key: None, priority: 0 }
+    }
+
+    /// With this key.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// With this priority.
+    #[must_use]
+    pub fn priority(mut self, priority: i64) -> Self {
+        self.priority = priority;
+        self
+    }
+}
+
 /// An item that was taken, and is somebody's to work on until it is given up by one of the store's methods.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Lease<T> {
     /// Which one.
     pub id: ItemId,
@@ -52,8 +89,24 @@ pub struct Lease<T> {
     pub waited: Duration,
 }
 
+#[cfg(feature = "unstable-store")]
+impl<T> Lease<T> {
+    /// One of an item that nobody knows to have waited. Attempts are counted from 1.
+    pub fn new(id: ItemId, item: T, attempt: u32) -> Self {
+        Self { id, item, attempt, waited: Duration::ZERO }
+    }
+
+    /// It has waited so long.
+    #[must_use]
+    pub fn waited(mut self, time: Duration) -> Self {
+        self.waited = time;
+        self
+    }
+}
+
 /// An item that was given up: nobody works on it any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeadLetter<T> {
     /// Which one.
     pub id: ItemId,
@@ -65,13 +118,30 @@ pub struct DeadLetter<T> {
     pub why: String,
 }
 
+#[cfg(feature = "unstable-store")]
+impl<T> DeadLetter<T> {
+    /// One that a store has kept.
+    pub fn new(id: ItemId, item: T, attempts: u32, why: impl Into<String>) -> Self {
+        Self { id, item, attempts, why: why.into() }
+    }
+}
+
 /// What a store did not put in.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Refused<T> {
     /// It comes back.
     pub entry: Entry<T>,
     /// Why.
     pub why: Refusal,
+}
+
+#[cfg(feature = "unstable-store")]
+impl<T> Refused<T> {
+    /// This was not put in, for that reason.
+    pub fn new(entry: Entry<T>, why: Refusal) -> Self {
+        Self { entry, why }
+    }
 }
 
 /// Why a store did not put something in.
@@ -117,6 +187,8 @@ impl Clock {
 
 /// Where a [`Queue`](crate::tasks::Queue) keeps its items. [`InProcess`](super::InProcess) is the default; a store that keeps them elsewhere lets them
 /// outlive the process, and machines share them.
+///
+/// **Unstable**: it is there with the feature `unstable-store` alone, and may change in any release, minor ones included.
 ///
 /// # The contract
 ///
