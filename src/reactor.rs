@@ -17,6 +17,8 @@ pub(crate) mod of_thread;
 mod readiness;
 #[cfg(feature = "net")]
 pub(crate) mod resolve;
+#[cfg(feature = "net")]
+pub(crate) mod socket_ref;
 #[cfg(all(feature = "net", target_os = "linux"))]
 pub(crate) mod sockets;
 #[cfg(all(feature = "net", target_os = "linux"))]

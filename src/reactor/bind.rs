@@ -3,11 +3,14 @@
 //! A socket is bound, given its permissions, and only then listens: nobody gets in before.
 
 use std::{
-    fmt,
-    fs::{self, Metadata},
-    io::{self, ErrorKind},
+    fmt, io,
     net::{SocketAddr, TcpListener},
-    os::fd::OwnedFd,
+};
+#[cfg(unix)]
+use std::{
+    fs::{self, Metadata},
+    io::ErrorKind,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     os::unix::{
         fs::{FileTypeExt, MetadataExt, PermissionsExt, chown},
         net::UnixListener,
@@ -15,7 +18,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use socket2::{Domain, SockAddr, Socket, Type};
+#[cfg(unix)]
+use socket2::SockAddr;
+use socket2::{Domain, Socket, Type};
 
 use crate::words::address::Address;
 
@@ -23,11 +28,15 @@ use crate::words::address::Address;
 const BACKLOG: i32 = 4096;
 
 /// A socket of std that listens, for any loop. Dropped, it is closed, and a Unix socket's file is gone.
+///
+/// A loop that doesn't know a kind of socket refuses it with [`io::ErrorKind::Unsupported`].
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Bound {
     /// TCP.
     Tcp(TcpListener),
     /// A Unix socket, with its file if that is ours to remove.
+    #[cfg(unix)]
     Unix(UnixListener, Option<SocketFile>),
 }
 
@@ -41,6 +50,8 @@ impl Bound {
     pub fn tcp(address: SocketAddr) -> Result<Self, CantListen> {
         let bind = || {
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+            // On Windows this would let others have the port beside us.
+            #[cfg(unix)]
             socket.set_reuse_address(true)?;
             if address.is_ipv6() {
                 socket.set_only_v6(true)?;
@@ -59,8 +70,22 @@ impl Bound {
     /// # Errors
     ///
     /// The system's, with the path.
+    #[cfg(unix)]
     pub fn unix(path: &Path, mode: u32, group: Option<u32>) -> Result<Self, CantListen> {
         bind_unix(path, mode, group).map_err(|cause| CantListen::new(path.display(), cause))
+    }
+
+    /// Another descriptor of the same socket: it listens until all of them are closed. The file of a Unix socket stays with the first.
+    ///
+    /// # Errors
+    ///
+    /// The system's: there may be no descriptor left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(listener) => listener.try_clone().map(Self::Tcp),
+            #[cfg(unix)]
+            Self::Unix(listener, _) => Ok(Self::Unix(listener.try_clone()?, None)),
+        }
     }
 
     /// Where it listens.
@@ -71,6 +96,7 @@ impl Bound {
     pub fn address(&self) -> io::Result<Address> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(Address::Tcp),
+            #[cfg(unix)]
             Self::Unix(listener, _) => {
                 let address = listener.local_addr()?;
                 Ok(address.as_pathname().map_or_else(Address::unnamed, |path| Address::Unix(path.into())))
@@ -79,6 +105,32 @@ impl Bound {
     }
 }
 
+/// A socket that listens already, bound by somebody else.
+impl From<TcpListener> for Bound {
+    fn from(listener: TcpListener) -> Self {
+        Self::Tcp(listener)
+    }
+}
+
+/// A socket that listens already, bound by somebody else: its file stays when it is closed.
+#[cfg(unix)]
+impl From<UnixListener> for Bound {
+    fn from(listener: UnixListener) -> Self {
+        Self::Unix(listener, None)
+    }
+}
+
+#[cfg(unix)]
+impl AsFd for Bound {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener, _) => listener.as_fd(),
+        }
+    }
+}
+
+#[cfg(unix)]
 fn bind_unix(path: &Path, mode: u32, group: Option<u32>) -> io::Result<Bound> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     let address = SockAddr::unix(path)?;
@@ -101,6 +153,7 @@ fn bind_unix(path: &Path, mode: u32, group: Option<u32>) -> io::Result<Bound> {
 }
 
 /// Removes a socket that nobody listens on. Everything else stays, and is an error.
+#[cfg(unix)]
 fn remove_stale(path: &Path, address: &SockAddr) -> io::Result<()> {
     let refused = |why| Err(io::Error::new(ErrorKind::AddrInUse, why));
     let metadata = fs::symlink_metadata(path)?;
@@ -123,12 +176,14 @@ fn remove_stale(path: &Path, address: &SockAddr) -> io::Result<()> {
 }
 
 /// The file of a Unix socket: removed when dropped, if it is still ours.
+#[cfg(unix)]
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
 }
 
+#[cfg(unix)]
 impl SocketFile {
     fn new(path: &Path) -> io::Result<Self> {
         // The service may change its directory before the end.
@@ -138,10 +193,12 @@ impl SocketFile {
     }
 }
 
+#[cfg(unix)]
 fn identity(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
+#[cfg(unix)]
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|metadata| identity(&metadata) == self.identity) {

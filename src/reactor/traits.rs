@@ -1,10 +1,14 @@
 //! What a socket that listens, and a descriptor that is watched, can do, on whatever loop.
 
+#[cfg(unix)]
+use std::os::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    unix::net::UnixStream,
+};
 use std::{
     future::{Future, poll_fn},
     io,
     net::TcpStream,
-    os::{fd::OwnedFd, unix::net::UnixStream},
     task::{Context, Poll},
 };
 
@@ -42,6 +46,9 @@ pub trait Accept {
 /// Watches the readiness of a descriptor.
 ///
 /// Readiness is remembered: it holds until [`clear`](Self::clear) says that an operation would have blocked, or moved less than was asked.
+///
+/// A `Box<dyn Watch>` is one too. Unix.
+#[cfg(unix)]
 pub trait Watch {
     /// The descriptor.
     fn fd(&self) -> &OwnedFd;
@@ -65,13 +72,32 @@ pub trait Watch {
     /// # Cancel safety
     ///
     /// Nothing is lost when it is dropped.
-    fn ready(&self, interest: Interest) -> impl Future<Output = io::Result<()>> {
+    fn ready(&self, interest: Interest) -> impl Future<Output = io::Result<()>>
+    where
+        Self: Sized,
+    {
         poll_fn(move |cx| self.poll_ready(interest, cx))
+    }
+}
+
+#[cfg(unix)]
+impl<W: Watch + ?Sized> Watch for Box<W> {
+    fn fd(&self) -> &OwnedFd {
+        (**self).fd()
+    }
+
+    fn poll_ready(&self, interest: Interest, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_ready(interest, cx)
+    }
+
+    fn clear(&self, interest: Interest) {
+        (**self).clear(interest);
     }
 }
 
 /// What a descriptor is watched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Interest {
     /// Something can be read, or the other end is closed.
     Read,
@@ -82,11 +108,15 @@ pub enum Interest {
 }
 
 /// A connected socket of std.
+///
+/// A loop that doesn't know a kind of socket refuses it with [`io::ErrorKind::Unsupported`].
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Socket {
     /// TCP.
     Tcp(TcpStream),
     /// A Unix stream.
+    #[cfg(unix)]
     Unix(UnixStream),
 }
 
@@ -96,8 +126,19 @@ impl From<TcpStream> for Socket {
     }
 }
 
+#[cfg(unix)]
 impl From<UnixStream> for Socket {
     fn from(stream: UnixStream) -> Self {
         Self::Unix(stream)
+    }
+}
+
+#[cfg(unix)]
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
     }
 }

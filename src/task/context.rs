@@ -10,16 +10,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(all(feature = "net", unix))]
+use std::os::fd::OwnedFd;
 #[cfg(feature = "net")]
-use std::{
-    io,
-    net::SocketAddr,
-    os::fd::{BorrowedFd, OwnedFd},
-};
+use std::{io, net::SocketAddr};
 
 use super::incarnation::Incarnation;
 #[cfg(feature = "metrics")]
 use crate::counters::Histogram;
+#[cfg(all(feature = "net", unix))]
+use crate::net::WatchFd;
 use crate::{
     EventLoop, NoOptions, Remote, Reply, ServiceHandle, Shutdown, Slot,
     channel::{address, local::Local},
@@ -31,8 +31,7 @@ use crate::{
 #[cfg(feature = "net")]
 use crate::{
     net::Net,
-    reactor::traits::Socket,
-    reactor::{bind::Bound, resolve::resolve},
+    reactor::{bind::Bound, resolve::resolve, socket_ref::SocketRef, traits::Socket},
     words::address::Address,
 };
 
@@ -428,10 +427,14 @@ impl<L: Net, O> Context<L, O> {
     }
 
     /// The socket of a connection: to look into it, or to set what the system offers. To read or write by it is to go behind the loop's back.
-    pub fn socket<'a>(&self, stream: &'a L::Stream) -> BorrowedFd<'a> {
+    pub fn socket<'a>(&self, stream: &'a L::Stream) -> SocketRef<'a> {
         L::socket(stream)
     }
+}
 
+/// Descriptors: see [`WatchFd`]. All of it stays on this thread.
+#[cfg(all(feature = "net", unix))]
+impl<L: WatchFd, O> Context<L, O> {
     /// Watches the readiness of any descriptor that the system can watch, which should be nonblocking.
     ///
     /// # Errors

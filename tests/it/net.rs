@@ -5,7 +5,10 @@ use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
     io::{ErrorKind, Write},
-    os::{fd::AsFd, unix::net::UnixStream},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::net::UnixStream,
+    },
     path::Path,
     rc::Rc,
     task::{Context, Poll, Waker},
@@ -14,7 +17,7 @@ use std::{
 };
 
 use crate::util::{block_on, watched};
-use interloop::net::{Bound, Interest, Reactor, ReactorWatch, Watch};
+use interloop::net::{Bound, Interest, Reactor, ReactorWatch, SocketRef, Watch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// A watched socket, and its other end.
@@ -168,4 +171,30 @@ fn waiting_for_readiness_is_a_future_too() {
         let polled = block_on(poll_fn(|cx| Poll::Ready(ours.poll_ready(Interest::Read, cx))));
         assert!(polled.is_pending());
     });
+}
+
+#[test]
+fn a_watch_in_a_box_is_one_too() {
+    watched(|| {
+        let reactor = Reactor::new().unwrap();
+        let (ours, mut theirs) = pair(&reactor);
+        let number = ours.as_fd().as_raw_fd();
+        let ours: Box<dyn Watch> = Box::new(ours);
+        assert_eq!(ours.fd().as_raw_fd(), number);
+        theirs.write_all(&[1]).unwrap();
+        reactor.turn().unwrap();
+        block_on(ours.ready(Interest::Read)).unwrap();
+        ours.clear(Interest::Read);
+        let polled = block_on(poll_fn(|cx| Poll::Ready(ours.poll_ready(Interest::Read, cx))));
+        assert!(polled.is_pending());
+    });
+}
+
+#[test]
+fn a_reference_to_a_socket_is_that_socket() {
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    let socket = SocketRef::from(&ours);
+    assert_eq!(socket.as_fd().as_raw_fd(), ours.as_raw_fd());
+    // And can be made of what is one.
+    assert_eq!(SocketRef::from(&socket).as_fd().as_raw_fd(), ours.as_raw_fd());
 }

@@ -1,6 +1,6 @@
 //! The sockets of [async-io](async_io), for the event loops of Interloop that stand on it: smol and async-std.
 //!
-//! An adapter implements [`Net`](interloop::net::Net) by these types. One thread of the process, `async-io`, is started by the first such loop and
+//! An adapter implements [`Net`](interloop::net::Net) and [`WatchFd`](interloop::net::WatchFd) by these types. One thread of the process, `async-io`, is started by the first such loop and
 //! never ends: it waits for the system when no loop on async-io does. Idle, it sleeps.
 
 #![forbid(unsafe_code)]
@@ -52,6 +52,7 @@ impl AsyncIoListener {
         let (kind, file) = match socket {
             Bound::Tcp(listener) => (Kind::Tcp(Async::new(listener)?), None),
             Bound::Unix(listener, file) => (Kind::Unix(Async::new(listener)?), file),
+            _ => return Err(io::ErrorKind::Unsupported.into()),
         };
         Ok(Self { kind, address, _file: file })
     }

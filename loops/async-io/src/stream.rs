@@ -39,6 +39,7 @@ impl AsyncIoStream {
         match socket {
             Socket::Tcp(stream) => Async::new(stream).map(Self::tcp),
             Socket::Unix(stream) => Async::new(stream).map(Self::unix),
+            _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 

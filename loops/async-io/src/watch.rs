@@ -60,6 +60,7 @@ impl Watch for AsyncIoWatch {
             Interest::Read => (&self.fd, PollFlags::IN),
             Interest::Write => (&self.fd, PollFlags::OUT),
             Interest::Urgent => (self.urgent()?, PollFlags::IN),
+            _ => return Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         };
         while !is_ready(fd.get_ref(), flags)? {
             ready!(if flags == PollFlags::OUT { fd.poll_writable(cx) } else { fd.poll_readable(cx) })?;

@@ -47,18 +47,13 @@
 
 #![forbid(unsafe_code)]
 
-use std::{
-    future::Future,
-    io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    time::Duration,
-};
+use std::{future::Future, io, os::fd::OwnedFd, time::Duration};
 
 use async_std::task;
 use interloop::{
     EventLoop, NoOptions, Result,
     event_loop::{Mailbox, Timers},
-    net::{Address, Bound, Net, Socket},
+    net::{Address, Bound, Net, Socket, SocketRef, Watch, WatchFd},
 };
 use interloop_async_io::{AsyncIoListener, AsyncIoStream, AsyncIoWatch, async_io::Timer};
 
@@ -99,7 +94,6 @@ impl Timers for AsyncStd {
 impl Net for AsyncStd {
     type Stream = AsyncIoStream;
     type Listener = AsyncIoListener;
-    type Watch = AsyncIoWatch;
 
     fn listener((): &(), socket: Bound) -> io::Result<AsyncIoListener> {
         AsyncIoListener::new(socket)
@@ -113,9 +107,17 @@ impl Net for AsyncStd {
         AsyncIoStream::connect(address)
     }
 
-    fn socket(stream: &AsyncIoStream) -> BorrowedFd<'_> {
-        stream.as_fd()
+    fn socket(stream: &AsyncIoStream) -> SocketRef<'_> {
+        stream.into()
     }
+
+    fn watch_boxed((): &(), fd: OwnedFd) -> io::Result<Box<dyn Watch>> {
+        Ok(Box::new(Self::watch(&(), fd)?))
+    }
+}
+
+impl WatchFd for AsyncStd {
+    type Watch = AsyncIoWatch;
 
     fn watch((): &(), fd: OwnedFd) -> io::Result<AsyncIoWatch> {
         AsyncIoWatch::new(fd)

@@ -5,7 +5,7 @@ use std::{
     fmt,
     future::Future,
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::OwnedFd,
     task::{Context, Poll, ready},
 };
 
@@ -13,7 +13,7 @@ use compio::{
     net::{TcpStream, UnixStream},
     runtime::fd::PollFd,
 };
-use interloop::net::{Accept, Address, Bound, Interest, Net, Socket, SocketFile, Watch};
+use interloop::net::{Accept, Address, Bound, Interest, Net, Socket, SocketFile, SocketRef, Watch, WatchFd};
 use rustix::event::{PollFlags, Timespec, poll};
 use socket2::{SockAddr, Socket as RawSocket};
 
@@ -25,13 +25,13 @@ use crate::{
 impl Net for Compio {
     type Stream = CompioStream;
     type Listener = CompioListener;
-    type Watch = CompioWatch;
 
     fn listener(_: &CompioNative, socket: Bound) -> io::Result<CompioListener> {
         let address = socket.address()?;
         let (socket, file) = match socket {
             Bound::Tcp(listener) => (RawSocket::from(listener), None),
             Bound::Unix(listener, file) => (RawSocket::from(listener), file),
+            _ => return Err(io::ErrorKind::Unsupported.into()),
         };
         socket.set_nonblocking(true)?;
         Ok(CompioListener { socket: PollFd::new(socket)?, address, _file: file })
@@ -41,6 +41,7 @@ impl Net for Compio {
         match socket {
             Socket::Tcp(stream) => Ok(CompioStream::tcp(PollFd::new(stream.into())?)),
             Socket::Unix(stream) => Ok(CompioStream::new(PollFd::new(stream.into())?)),
+            _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -48,9 +49,17 @@ impl Net for Compio {
         connect(address)
     }
 
-    fn socket(stream: &CompioStream) -> BorrowedFd<'_> {
-        stream.as_fd()
+    fn socket(stream: &CompioStream) -> SocketRef<'_> {
+        stream.into()
     }
+
+    fn watch_boxed(native: &CompioNative, fd: OwnedFd) -> io::Result<Box<dyn Watch>> {
+        Ok(Box::new(Self::watch(native, fd)?))
+    }
+}
+
+impl WatchFd for Compio {
+    type Watch = CompioWatch;
 
     fn watch(_: &CompioNative, fd: OwnedFd) -> io::Result<CompioWatch> {
         // Poll requests take what epoll does not, and answer at once.
@@ -136,6 +145,7 @@ impl Watch for CompioWatch {
             Interest::Read => (&self.fd, PollFlags::IN),
             Interest::Write => (&self.fd, PollFlags::OUT),
             Interest::Urgent => (self.urgent()?, PollFlags::IN),
+            _ => return Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         };
         while !is_ready(fd, flags)? {
             ready!(if flags == PollFlags::OUT { fd.poll_write_ready(cx) } else { fd.poll_read_ready(cx) })?;

@@ -127,14 +127,24 @@ macro_rules! with_net {
             an_accept_that_is_dropped_loses_no_connection,
             four_hundred_sockets_ready_at_once_are_all_seen,
             a_reader_is_told_of_the_end_that_came_with_the_last_bytes,
-            a_watched_pipe_says_when_it_can_be_read_and_written,
-            urgent_data_is_told,
-            the_ends_of_connections_that_nobody_reads_are_told,
             a_timer_wakes_a_loop_at_rest,
             timers_run_beside_sockets,
             a_flood_of_posts_starves_no_socket,
             open_sockets_cost_no_wakeups,
             what_was_opened_is_closed_at_the_end,
+        }
+    };
+}
+
+/// Hands the names of the checks in [`net`] to a macro that are about watched descriptors.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_watch_fd {
+    ([$($macro:tt)*] $($arguments:tt)*) => {
+        $($macro)* ! { net; $($arguments)*;
+            a_watched_pipe_says_when_it_can_be_read_and_written,
+            urgent_data_is_told,
+            the_ends_of_connections_that_nobody_reads_are_told,
         }
     };
 }
@@ -156,7 +166,7 @@ macro_rules! with_http {
     };
 }
 
-/// Makes a test of each check of a loop with [`Net`](interloop::net::Net): `conformance!(MyLoop::default(), "option" = value);`
+/// Makes a test of each check of a loop with [`Net`](interloop::net::Net) and [`WatchFd`](interloop::net::WatchFd): `conformance!(MyLoop::default(), "option" = value);`
 ///
 /// With `native_timer: |native, time, fire| ..` behind these, also of those of the loop's [own timer](Subject::with_native_timer).
 #[macro_export]
@@ -176,11 +186,14 @@ macro_rules! base {
     };
 }
 
-/// Makes a test of each check of a loop with [`Net`](interloop::net::Net): `net!(MyLoop::default(), "option" = value);`
+/// Makes a test of each check of the sockets of a loop, and of the descriptors that it watches: `net!(MyLoop::default(), "option" = value);`
+///
+/// A loop with [`Net`](interloop::net::Net) alone is checked by [`net_checks`].
 #[macro_export]
 macro_rules! net {
     ($plan:expr $(, $option:literal = $value:expr)* $(,)?) => {
         $crate::with_net! { [$crate::tests] $crate::Subject::new($plan)$(.set($option, $value))* }
+        $crate::with_watch_fd! { [$crate::tests] $crate::Subject::new($plan)$(.set($option, $value))* }
     };
 }
 
@@ -269,9 +282,14 @@ pub fn native_checks<L: EventLoop>() -> Vec<Check<L>> {
     with_native!([list])
 }
 
-/// The checks that [`net!`] makes tests of.
+/// The checks of a loop's sockets that [`net!`] makes tests of.
 pub fn net_checks<L: interloop::net::Net>() -> Vec<Check<L>> {
     with_net!([list])
+}
+
+/// The checks of watched descriptors that [`net!`] makes tests of.
+pub fn watch_fd_checks<L: interloop::net::WatchFd>() -> Vec<Check<L>> {
+    with_watch_fd!([list])
 }
 
 /// The checks that [`partners!`] makes tests of.

@@ -20,7 +20,7 @@ use std::{
 use futures_util::{AsyncReadExt, AsyncWriteExt, future::try_join};
 use interloop::{
     Remote,
-    net::{Accept, Address, AsyncRead, AsyncWrite, Bound, Interest, Net, Watch},
+    net::{Accept, Address, AsyncRead, AsyncWrite, Bound, Interest, Net, Watch, WatchFd},
 };
 use interloop_listen::{End, Ends};
 use socket2::{Domain, SockRef, Socket, Type};
@@ -317,7 +317,7 @@ pub fn a_reader_is_told_of_the_end_that_came_with_the_last_bytes<L: Net>(subject
 }
 
 /// A pipe is ready to be written until it is full, and again when it is read; and ready to be read when something is in it.
-pub fn a_watched_pipe_says_when_it_can_be_read_and_written<L: Net>(subject: &Subject<L>) {
+pub fn a_watched_pipe_says_when_it_can_be_read_and_written<L: WatchFd>(subject: &Subject<L>) {
     on(subject, async |trial: Trial<L>| {
         // As good as a pipe, and std can make it nonblocking.
         let (mut reader, mut writer) = UnixStream::pair().expect("a pair of sockets");
@@ -344,7 +344,7 @@ pub fn a_watched_pipe_says_when_it_can_be_read_and_written<L: Net>(subject: &Sub
     });
 }
 
-fn watch<L: Net>(trial: &Trial<L>, socket: impl AsFd) -> L::Watch {
+fn watch<L: WatchFd>(trial: &Trial<L>, socket: impl AsFd) -> L::Watch {
     let descriptor = socket.as_fd().try_clone_to_owned().expect("a descriptor");
     trial.cx.watch(descriptor).unwrap_or_else(|error| panic!("a socket can't be watched: {error}"))
 }
@@ -365,7 +365,7 @@ fn fill(writer: &mut UnixStream) -> usize {
 }
 
 /// TCP's out-of-band byte is told as urgent.
-pub fn urgent_data_is_told<L: Net>(subject: &Subject<L>) {
+pub fn urgent_data_is_told<L: WatchFd>(subject: &Subject<L>) {
     on(subject, async |trial: Trial<L>| {
         let (mut ours, theirs) = tcp_pair();
         ours.set_nonblocking(true).expect("nonblocking");
@@ -417,7 +417,7 @@ pub fn the_ends_of_connections_that_nobody_reads_are_told<L: Net>(subject: &Subj
 }
 
 /// Comes to an end once this holds, of what is told.
-async fn told<W: Watch>(ends: &Ends<W>, mut holds: impl FnMut() -> bool) -> io::Result<()> {
+async fn told(ends: &Ends, mut holds: impl FnMut() -> bool) -> io::Result<()> {
     poll_fn(|cx| {
         ends.poll(cx)?;
         if holds() { Poll::Ready(Ok(())) } else { Poll::Pending }

@@ -58,7 +58,7 @@ use std::{
     fmt,
     future::Future,
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::OwnedFd,
     rc::{Rc, Weak},
     time::Duration,
 };
@@ -67,7 +67,7 @@ use interloop::{
     EventLoop, Result,
     clap::{self, Arg, ArgMatches, Args, Command, FromArgMatches},
     event_loop::{Mailbox, Timers},
-    net::{Address, Bound, Net, Socket},
+    net::{Address, Bound, Net, Socket, SocketRef, Watch, WatchFd},
 };
 use interloop_async_io::{AsyncIoListener, AsyncIoStream, AsyncIoWatch};
 use smol::{LocalExecutor, Task, Timer};
@@ -175,7 +175,6 @@ impl Timers for Smol {
 impl Net for Smol {
     type Stream = AsyncIoStream;
     type Listener = AsyncIoListener;
-    type Watch = AsyncIoWatch;
 
     fn listener(_: &SmolNative, socket: Bound) -> io::Result<AsyncIoListener> {
         AsyncIoListener::new(socket)
@@ -189,9 +188,17 @@ impl Net for Smol {
         AsyncIoStream::connect(address)
     }
 
-    fn socket(stream: &AsyncIoStream) -> BorrowedFd<'_> {
-        stream.as_fd()
+    fn socket(stream: &AsyncIoStream) -> SocketRef<'_> {
+        stream.into()
     }
+
+    fn watch_boxed(native: &SmolNative, fd: OwnedFd) -> io::Result<Box<dyn Watch>> {
+        Ok(Box::new(Self::watch(native, fd)?))
+    }
+}
+
+impl WatchFd for Smol {
+    type Watch = AsyncIoWatch;
 
     fn watch(_: &SmolNative, fd: OwnedFd) -> io::Result<AsyncIoWatch> {
         AsyncIoWatch::new(fd)

@@ -5,13 +5,13 @@ use std::{
     fmt,
     future::Future,
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::OwnedFd,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
 };
 
-use interloop::net::{Accept, Address, Bound, Interest, Net, Socket, SocketFile, Watch};
+use interloop::net::{Accept, Address, Bound, Interest, Net, Socket, SocketFile, SocketRef, Watch, WatchFd};
 use tokio::{
     io::unix::AsyncFd,
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
@@ -30,7 +30,6 @@ pub type TokioStream = Compat<Either<TcpStream, UnixStream>>;
 impl Net for Tokio {
     type Stream = TokioStream;
     type Listener = TokioListener;
-    type Watch = TokioWatch;
 
     fn listener(native: &Handle, socket: Bound) -> io::Result<TokioListener> {
         let _entered = native.enter();
@@ -44,6 +43,7 @@ impl Net for Tokio {
                 listener.set_nonblocking(true)?;
                 (Kind::Unix(UnixListener::from_std(listener)?), file)
             }
+            _ => return Err(io::ErrorKind::Unsupported.into()),
         };
         Ok(TokioListener { kind, address, _file: file })
     }
@@ -59,6 +59,7 @@ impl Net for Tokio {
                 stream.set_nonblocking(true)?;
                 Ok(Either::Right(UnixStream::from_std(stream)?).compat())
             }
+            _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -66,12 +67,20 @@ impl Net for Tokio {
         connect(address)
     }
 
-    fn socket(stream: &TokioStream) -> BorrowedFd<'_> {
+    fn socket(stream: &TokioStream) -> SocketRef<'_> {
         match stream.get_ref() {
-            Either::Left(stream) => stream.as_fd(),
-            Either::Right(stream) => stream.as_fd(),
+            Either::Left(stream) => stream.into(),
+            Either::Right(stream) => stream.into(),
         }
     }
+
+    fn watch_boxed(native: &Handle, fd: OwnedFd) -> io::Result<Box<dyn Watch>> {
+        Ok(Box::new(Self::watch(native, fd)?))
+    }
+}
+
+impl WatchFd for Tokio {
+    type Watch = TokioWatch;
 
     fn watch(native: &Handle, fd: OwnedFd) -> io::Result<TokioWatch> {
         use tokio::io::Interest;
@@ -169,6 +178,7 @@ impl Watch for TokioWatch {
                 *urgent = None;
                 Poll::Ready(polled)
             }
+            _ => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         }
     }
 
@@ -178,8 +188,7 @@ impl Watch for TokioWatch {
             Interest::Write => tokio::io::Interest::WRITABLE,
             #[cfg(target_os = "linux")]
             Interest::Urgent => tokio::io::Interest::PRIORITY,
-            #[cfg(not(target_os = "linux"))]
-            Interest::Urgent => return,
+            _ => return,
         };
         let _ = self.fd.try_io(interest, |_| Err::<(), _>(io::ErrorKind::WouldBlock.into()));
     }

@@ -4,7 +4,7 @@ use std::{
     future::Future,
     io, mem,
     net::SocketAddr,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -46,28 +46,7 @@ impl Job {
 pub(crate) trait Host {
     fn sleep(&self, time: Duration) -> LocalBoxFuture<'static, ()>;
     fn connect(&self, address: SocketAddr) -> LocalBoxFuture<'static, io::Result<OwnedFd>>;
-    fn watch(&self, fd: OwnedFd) -> io::Result<Box<dyn Readiness>>;
-}
-
-/// An object of [`Watch`].
-pub(crate) trait Readiness {
-    fn poll_ready(&self, interest: Interest, poller: &mut Poller<'_>) -> Poll<io::Result<()>>;
-    fn clear(&self, interest: Interest);
-    fn fd(&self) -> &OwnedFd;
-}
-
-impl<W: Watch> Readiness for W {
-    fn poll_ready(&self, interest: Interest, poller: &mut Poller<'_>) -> Poll<io::Result<()>> {
-        Watch::poll_ready(self, interest, poller)
-    }
-
-    fn clear(&self, interest: Interest) {
-        Watch::clear(self, interest);
-    }
-
-    fn fd(&self) -> &OwnedFd {
-        Watch::fd(self)
-    }
+    fn watch(&self, fd: OwnedFd) -> io::Result<Box<dyn Watch>>;
 }
 
 impl<L: Net, O: 'static> Host for Context<L, O> {
@@ -78,11 +57,11 @@ impl<L: Net, O: 'static> Host for Context<L, O> {
     fn connect(&self, address: SocketAddr) -> LocalBoxFuture<'static, io::Result<OwnedFd>> {
         let connect = Context::connect(self, Address::Tcp(address));
         // zbus reads and writes by itself: the loop's end of it goes, and with it what the loop knows of it.
-        Box::pin(async move { L::socket(&connect.await?).try_clone_to_owned() })
+        Box::pin(async move { L::socket(&connect.await?).as_fd().try_clone_to_owned() })
     }
 
-    fn watch(&self, fd: OwnedFd) -> io::Result<Box<dyn Readiness>> {
-        Ok(Box::new(Context::watch(self, fd)?))
+    fn watch(&self, fd: OwnedFd) -> io::Result<Box<dyn Watch>> {
+        L::watch_boxed(self.native(), fd)
     }
 }
 
@@ -335,7 +314,7 @@ impl Waits {
     }
 
     /// On the loop's thread, until [`end`](Self::end).
-    pub(crate) fn poll(&self, watch: &dyn Readiness, poller: &mut Poller<'_>) -> Poll<()> {
+    pub(crate) fn poll(&self, watch: &dyn Watch, poller: &mut Poller<'_>) -> Poll<()> {
         self.asked.register(poller.waker());
         for interest in [Interest::Read, Interest::Write] {
             if self.poll_one(watch, interest, poller).is_ready() {
@@ -345,7 +324,7 @@ impl Waits {
         Poll::Pending
     }
 
-    fn poll_one(&self, watch: &dyn Readiness, interest: Interest, poller: &mut Poller<'_>) -> Poll<()> {
+    fn poll_one(&self, watch: &dyn Watch, interest: Interest, poller: &mut Poller<'_>) -> Poll<()> {
         let mut ask = self.ask(interest);
         let is_ready = match mem::take(&mut *ask) {
             Ask::Over => {

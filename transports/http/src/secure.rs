@@ -4,7 +4,6 @@ use std::{
     cell::RefCell,
     future::{Future, poll_fn},
     io,
-    os::fd::BorrowedFd,
     pin::Pin,
     sync::Arc,
     task::{Context as Poller, Poll, ready},
@@ -15,7 +14,7 @@ use bytes::Bytes;
 use futures_util::io::{AsyncRead, AsyncWrite};
 use http::{Request, Response};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
-use interloop::{Context, EventLoop, Result};
+use interloop::{Context, EventLoop, Result, net::SocketRef};
 use interloop_listen::{Permit, Tls, TlsAcceptor, TlsSettings, TlsStream};
 use tower_service::Service;
 
@@ -106,7 +105,7 @@ struct Secured<S> {
 
 impl<S: Stream> Stream for Secured<S> {
     /// [`has_bytes`](Stream::has_bytes) is asked after a read that has found nothing: nothing waits above the socket.
-    fn socket(&self) -> Option<BorrowedFd<'_>> {
+    fn socket(&self) -> Option<SocketRef<'_>> {
         self.stream.get_ref().0.socket()
     }
 

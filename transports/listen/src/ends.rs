@@ -5,6 +5,8 @@
 //! descriptor more a server, data costs no wakeup, and it is the same on every loop. A socket leaves the instance when it closes.
 //!
 //! A connection is added when it first waits for its handler; one that is always answered at once never is.
+//!
+//! On a loop that watches no descriptors nothing is told, nor is it where there is no epoll.
 
 use std::{
     sync::{
@@ -68,14 +70,14 @@ mod linux {
         collections::BTreeMap,
         fmt, io,
         mem::MaybeUninit,
-        os::fd::{AsFd, OwnedFd},
+        os::fd::OwnedFd,
         sync::{Arc, Mutex, PoisonError, atomic::Ordering},
         task::Context as Poller,
     };
 
     use interloop::{
         Context,
-        net::{Interest, Net, Watch},
+        net::{Interest, Net, SocketRef, Watch},
     };
     use rustix::event::{Timespec, epoll};
 
@@ -84,8 +86,8 @@ mod linux {
     const EVENTS: usize = 64;
 
     /// The server's side: it tells the connections. For the server's task to poll.
-    pub struct Ends<W> {
-        watch: W,
+    pub struct Ends {
+        watch: Option<Box<dyn Watch>>,
         handle: EndsHandle,
     }
 
@@ -105,16 +107,20 @@ mod linux {
         ends: BTreeMap<u64, Arc<End>>,
     }
 
-    impl<W: Watch> Ends<W> {
+    impl Ends {
         /// Made on the loop's thread.
         ///
         /// # Errors
         ///
         /// The system's: there may be no descriptor left.
-        pub fn new<L: Net<Watch = W>, O>(cx: &Context<L, O>) -> io::Result<Self> {
+        pub fn new<L: Net, O>(cx: &Context<L, O>) -> io::Result<Self> {
             let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
             let handle = EndsHandle(Arc::new(Inner { epoll: epoll.try_clone()?, watched: Mutex::default() }));
-            Ok(Self { watch: cx.watch(epoll)?, handle })
+            let watch = match L::watch_boxed(cx.native(), epoll) {
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => None,
+                watch => Some(watch?),
+            };
+            Ok(Self { watch, handle })
         }
 
         /// What connections are added by.
@@ -128,9 +134,10 @@ mod linux {
         ///
         /// The loop's, or the system's, of which none is expected.
         pub fn poll(&self, poller: &mut Poller<'_>) -> io::Result<()> {
-            while self.watch.poll_ready(Interest::Read, poller)?.is_ready() {
+            let Some(watch) = &self.watch else { return Ok(()) };
+            while watch.poll_ready(Interest::Read, poller)?.is_ready() {
                 // What comes after this makes it ready anew.
-                self.watch.clear(Interest::Read);
+                watch.clear(Interest::Read);
                 while self.handle.0.tell_some()? == EVENTS {}
             }
             Ok(())
@@ -143,7 +150,7 @@ mod linux {
         /// # Errors
         ///
         /// The system's: there may be too many watched descriptors.
-        pub fn watch(&self, socket: impl AsFd, end: &Arc<End>) -> io::Result<Watched> {
+        pub fn watch(&self, socket: SocketRef<'_>, end: &Arc<End>) -> io::Result<Watched> {
             let key = {
                 let mut watched = self.0.lock();
                 watched.next += 1;
@@ -200,7 +207,7 @@ mod linux {
         }
     }
 
-    impl<W> fmt::Debug for Ends<W> {
+    impl fmt::Debug for Ends {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.debug_struct("Ends").field("handle", &self.handle).finish_non_exhaustive()
         }
@@ -210,18 +217,18 @@ mod linux {
 /// Where there is no epoll nothing is told.
 #[cfg(not(target_os = "linux"))]
 mod nowhere {
-    use std::{io, marker::PhantomData, os::fd::AsFd, sync::Arc, task::Context as Poller};
+    use std::{io, sync::Arc, task::Context as Poller};
 
     use interloop::{
         Context,
-        net::{Net, Watch},
+        net::{Net, SocketRef},
     };
 
     use super::End;
 
     /// The server's side.
     #[derive(Debug)]
-    pub struct Ends<W>(PhantomData<W>);
+    pub struct Ends;
 
     /// The connections' side.
     #[derive(Clone, Copy, Debug)]
@@ -232,9 +239,9 @@ mod nowhere {
     pub struct Watched;
 
     #[allow(missing_docs, clippy::missing_errors_doc, clippy::unused_self, clippy::unnecessary_wraps)]
-    impl<W: Watch> Ends<W> {
-        pub fn new<L: Net<Watch = W>, O>(_: &Context<L, O>) -> io::Result<Self> {
-            Ok(Self(PhantomData))
+    impl Ends {
+        pub fn new<L: Net, O>(_: &Context<L, O>) -> io::Result<Self> {
+            Ok(Self)
         }
 
         pub fn handle(&self) -> EndsHandle {
@@ -248,7 +255,7 @@ mod nowhere {
 
     #[allow(missing_docs, clippy::missing_errors_doc, clippy::unused_self, clippy::unnecessary_wraps)]
     impl EndsHandle {
-        pub fn watch(&self, _: impl AsFd, _: &Arc<End>) -> io::Result<Watched> {
+        pub fn watch(&self, _: SocketRef<'_>, _: &Arc<End>) -> io::Result<Watched> {
             Ok(Watched)
         }
     }

@@ -362,6 +362,7 @@ impl<L: Net> Listener<L> {
         let direct = match &socket {
             Bound::Tcp(listener) => Direct::Tcp(listener.try_clone()?),
             Bound::Unix(listener, _) => Direct::Unix(listener.try_clone()?),
+            _ => return Err(io::ErrorKind::Unsupported.into()),
         };
         Ok(Self { listener: cx.listen(socket)?, direct })
     }

@@ -2,13 +2,12 @@
 
 use std::{
     io,
-    os::fd::AsFd,
     pin::Pin,
     task::{Context as Poller, Poll},
 };
 
 use futures_util::io::{AsyncRead, AsyncWrite};
-use interloop::net::Net;
+use interloop::net::{Net, SocketRef};
 #[cfg(feature = "tls")]
 use interloop_listen::TlsStream;
 
@@ -102,7 +101,7 @@ impl<L: Net> Stream<L> {
 
 /// Whether nothing has come, its end neither.
 #[cfg(target_os = "linux")]
-pub(crate) fn is_quiet(socket: impl AsFd) -> bool {
+pub(crate) fn is_quiet(socket: SocketRef<'_>) -> bool {
     use rustix::{
         io::Errno,
         net::{RecvFlags, recv},
@@ -114,6 +113,6 @@ pub(crate) fn is_quiet(socket: impl AsFd) -> bool {
 
 /// It shows with the next call.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn is_quiet(_: impl AsFd) -> bool {
+pub(crate) fn is_quiet(_: SocketRef<'_>) -> bool {
     true
 }

@@ -9,7 +9,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use interloop::net::Net;
+use interloop::net::WatchFd;
 use interloop_conformance::{Subject, Table, check_all, is_full_size};
 use interloop_e2e::subjects;
 
@@ -35,7 +35,7 @@ const LOOPS: [(&str, Run); 12] = [
     ("compio, polling", || check(subjects::compio().set("driver", "poll"))),
 ];
 
-fn check<L: Net>(subject: Subject<L>) -> Table {
+fn check<L: WatchFd>(subject: Subject<L>) -> Table {
     check_all(&subject)
 }
 

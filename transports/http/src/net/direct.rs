@@ -3,7 +3,6 @@
 use std::{
     future::Future,
     io::{self, IoSlice},
-    os::fd::{AsFd, BorrowedFd},
     pin::Pin,
     task::{Context as Poller, Poll, ready},
     time::{Duration, Instant},
@@ -12,7 +11,7 @@ use std::{
 use hyper_util::rt::TokioIo;
 use interloop::{
     Context,
-    net::{Bound, SocketFile},
+    net::{Bound, SocketFile, SocketRef},
 };
 use interloop_tokio::Tokio;
 use pin_project_lite::pin_project;
@@ -49,6 +48,7 @@ impl<O: 'static> Host for Direct<'_, O> {
             Bound::Unix(socket, file) => {
                 DirectListener { kind: Kind::Unix(UnixListener::from_std(socket)?), _file: file }
             }
+            _ => return Err(io::ErrorKind::Unsupported.into()),
         })
     }
 
@@ -120,10 +120,10 @@ pin_project! {
 }
 
 impl Stream for TokioIo<DirectStream> {
-    fn socket(&self) -> Option<BorrowedFd<'_>> {
+    fn socket(&self) -> Option<SocketRef<'_>> {
         Some(match self.inner() {
-            DirectStream::Tcp { stream, .. } => stream.as_fd(),
-            DirectStream::Unix { stream, .. } => stream.as_fd(),
+            DirectStream::Tcp { stream, .. } => stream.into(),
+            DirectStream::Unix { stream, .. } => stream.into(),
         })
     }
 

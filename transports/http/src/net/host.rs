@@ -3,7 +3,6 @@
 use std::{
     future::Future,
     io,
-    os::fd::{AsFd, BorrowedFd},
     task::{Context as Poller, Poll},
     time::{Duration, Instant},
 };
@@ -11,7 +10,7 @@ use std::{
 use hyper::rt::{Read, Write};
 use interloop::{
     Context,
-    net::{Bound, Net},
+    net::{Bound, Net, SocketRef},
 };
 
 use crate::peer::Peer;
@@ -50,7 +49,7 @@ pub(crate) trait Listener {
 /// A connection in the loop. `Send`, since after an upgrade it belongs to a handler.
 pub(crate) trait Stream: Read + Write + Send + Unpin + 'static {
     /// None where it doesn't work: on another thread than its loop's.
-    fn socket(&self) -> Option<BorrowedFd<'_>>;
+    fn socket(&self) -> Option<SocketRef<'_>>;
 
     /// Whether the client has sent something, whether the loop has noticed or not. It never blocks.
     fn has_bytes(&self) -> bool {
@@ -76,7 +75,7 @@ pub(crate) trait Alarm {
 
 /// Whether something can be read from a socket. It never blocks, also where the loop's sockets would.
 #[cfg(target_os = "linux")]
-fn has_bytes(socket: impl AsFd) -> bool {
+fn has_bytes(socket: SocketRef<'_>) -> bool {
     use rustix::net::{RecvFlags, recv};
 
     recv(socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_ok_and(|(bytes, _)| bytes > 0)
@@ -84,7 +83,7 @@ fn has_bytes(socket: impl AsFd) -> bool {
 
 /// Whether something can be read from a socket, which must not block.
 #[cfg(not(target_os = "linux"))]
-fn has_bytes(socket: impl AsFd) -> bool {
+fn has_bytes(socket: SocketRef<'_>) -> bool {
     let mut byte = [std::mem::MaybeUninit::uninit()];
     socket2::SockRef::from(&socket).peek(&mut byte).is_ok_and(|bytes| bytes > 0)
 }

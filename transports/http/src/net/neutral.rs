@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     future::Future,
     io::{self, IoSlice},
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::OwnedFd,
     pin::Pin,
     task::{Context as Poller, Poll, ready},
     time::{Duration, Instant},
@@ -14,7 +14,7 @@ use futures_util::io::{AsyncRead, AsyncWrite};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use interloop::{
     Context, Remote,
-    net::{Accept, Address, Bound, Interest, Net, Socket, Watch},
+    net::{Accept, Address, Bound, Interest, Net, Socket, SocketRef, Watch},
 };
 use send_wrapper::SendWrapper;
 use socket2::SockRef;
@@ -41,22 +41,19 @@ impl<L: Net, O: 'static> Host for Neutral<'_, L, O> {
     type Options = O;
     type Listener = NeutralListener<L, O>;
     type Stream = NeutralStream<L>;
-    type Alarm = NeutralAlarm<L>;
+    type Alarm = NeutralAlarm;
 
     fn cx(&self) -> &Context<L, O> {
         self.cx
     }
 
     fn listen(&self, socket: Bound) -> io::Result<NeutralListener<L, O>> {
-        let direct = match &socket {
-            Bound::Tcp(listener) => SockRef::from(listener).try_clone()?,
-            Bound::Unix(listener, _) => SockRef::from(listener).try_clone()?,
-        };
+        let direct = SockRef::from(&socket).try_clone()?;
         let listener = self.cx.listen(socket)?;
         Ok(NeutralListener { listener, direct, cx: self.cx.clone(), home: self.home.clone() })
     }
 
-    fn alarm(&self) -> io::Result<NeutralAlarm<L>> {
+    fn alarm(&self) -> io::Result<NeutralAlarm> {
         NeutralAlarm::new(self.cx)
     }
 
@@ -146,7 +143,7 @@ impl<L: Net> Drop for NeutralStream<L> {
 }
 
 impl<L: Net> Stream for NeutralStream<L> {
-    fn socket(&self) -> Option<BorrowedFd<'_>> {
+    fn socket(&self) -> Option<SocketRef<'_>> {
         self.here().map(|stream| L::socket(stream))
     }
 
@@ -202,56 +199,56 @@ impl<L: Net> Write for NeutralStream<L> {
     }
 }
 
-#[cfg(target_os = "linux")]
-pub(crate) struct NeutralAlarm<L: Net>(L::Watch);
+/// A timer's descriptor, on a loop that watches descriptors; else the loop's own timer.
+pub(crate) enum NeutralAlarm {
+    #[cfg(target_os = "linux")]
+    Descriptor(Box<dyn Watch>),
+    Sleep {
+        sleep: Box<dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()>>>>,
+        set: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    },
+}
 
-#[cfg(target_os = "linux")]
-impl<L: Net> NeutralAlarm<L> {
-    fn new<O>(cx: &Context<L, O>) -> io::Result<Self> {
-        Ok(Self(cx.watch(timer_fd::create()?)?))
+impl NeutralAlarm {
+    fn new<L: Net, O: 'static>(cx: &Context<L, O>) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        match L::watch_boxed(cx.native(), timer_fd::create()?) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
+            watch => return Ok(Self::Descriptor(watch?)),
+        }
+        let cx = cx.clone();
+        Ok(Self::Sleep { sleep: Box::new(move |time| Box::pin(cx.sleep(time))), set: None })
     }
 }
 
-#[cfg(target_os = "linux")]
-impl<L: Net> Alarm for NeutralAlarm<L> {
+impl Alarm for NeutralAlarm {
     fn set(&mut self, time: Option<Instant>) -> io::Result<()> {
-        timer_fd::set(self.0.fd(), time)
-    }
-
-    fn poll(&mut self, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.0.poll_ready(Interest::Read, cx))?;
-            if timer_fd::has_rung(self.0.fd())? {
-                return Poll::Ready(Ok(()));
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Descriptor(watch) => timer_fd::set(watch.fd(), time),
+            Self::Sleep { sleep, set } => {
+                *set = time.map(|time| sleep(time.saturating_duration_since(Instant::now())));
+                Ok(())
             }
-            self.0.clear(Interest::Read);
         }
     }
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(crate) struct NeutralAlarm<L: Net> {
-    sleep: Box<dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()>>>>,
-    set: Option<Pin<Box<dyn Future<Output = ()>>>>,
-    of: std::marker::PhantomData<L>,
-}
-
-#[cfg(not(target_os = "linux"))]
-impl<L: Net> NeutralAlarm<L> {
-    fn new<O: 'static>(cx: &Context<L, O>) -> io::Result<Self> {
-        let cx = cx.clone();
-        Ok(Self { sleep: Box::new(move |time| Box::pin(cx.sleep(time))), set: None, of: std::marker::PhantomData })
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-impl<L: Net> Alarm for NeutralAlarm<L> {
-    fn set(&mut self, time: Option<Instant>) -> io::Result<()> {
-        self.set = time.map(|time| (self.sleep)(time.saturating_duration_since(Instant::now())));
-        Ok(())
-    }
 
     fn poll(&mut self, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
-        self.set.as_mut().map_or(Poll::Pending, |sleep| sleep.as_mut().poll(cx).map(Ok))
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Descriptor(watch) => loop {
+                ready!(watch.poll_ready(Interest::Read, cx))?;
+                if timer_fd::has_rung(watch.fd())? {
+                    return Poll::Ready(Ok(()));
+                }
+                watch.clear(Interest::Read);
+            },
+            Self::Sleep { set, .. } => {
+                ready!(set.as_mut().map_or(Poll::Pending, |sleep| sleep.as_mut().poll(cx)));
+                // It has rung, and rings once.
+                *set = None;
+                Poll::Ready(Ok(()))
+            }
+        }
     }
 }

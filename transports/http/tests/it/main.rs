@@ -17,6 +17,7 @@ mod listening;
 mod metrics;
 mod serving;
 mod slow;
+mod sockets_alone;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tracing")]

@@ -8,7 +8,7 @@ mod parked;
 use std::time::Duration;
 
 use interloop::Thread;
-use interloop_conformance::{Subject, base_checks, native_checks, net_checks, partner_checks};
+use interloop_conformance::{Subject, base_checks, native_checks, net_checks, partner_checks, watch_fd_checks};
 
 use self::{
     faults::Fault,
@@ -20,7 +20,7 @@ type Run = Box<dyn Fn(&Subject<Broken>)>;
 
 /// All that there are, with the reference loop as the partner.
 fn checks() -> Vec<(&'static str, Run)> {
-    let own = base_checks().into_iter().chain(native_checks()).chain(net_checks());
+    let own = base_checks().into_iter().chain(native_checks()).chain(net_checks()).chain(watch_fd_checks());
     let own = own.map(|check| (check.name, Box::new(check.run) as Run));
     let partners = partner_checks::<_, Thread>().into_iter();
     let partners = partners.map(|check| {

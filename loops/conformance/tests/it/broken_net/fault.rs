@@ -24,6 +24,7 @@ pub(crate) enum Fault {
     TellsReadinessWithoutEnd,
     IsSilentAboutUrgentData,
     TellsThatItCanBeReadOnce,
+    WatchesNothingForServers,
     KeepsOneTimer,
     BeginsTimersAnewBesideSockets,
     StarvesSockets,

@@ -4,7 +4,7 @@ use std::{
     cell::OnceCell,
     future::{Future, pending},
     io,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::OwnedFd,
     pin::Pin,
     rc::Rc,
     sync::{
@@ -19,7 +19,10 @@ use std::{
 use interloop::{
     EventLoop, NoOptions, Result,
     event_loop::{Mailbox, Timers, Turn},
-    net::{Address, Bound, Net, Reactor, ReactorListener, ReactorLoop, ReactorStream, ReactorWatch, Sleep, Socket},
+    net::{
+        Address, Bound, Net, Reactor, ReactorListener, ReactorLoop, ReactorStream, ReactorWatch, Sleep, Socket,
+        SocketRef, Watch, WatchFd,
+    },
 };
 
 use super::{
@@ -125,7 +128,6 @@ impl Future for FaultySleep {
 impl Net for Faulty {
     type Stream = FaultyStream;
     type Listener = FaultyListener;
-    type Watch = FaultyWatch;
 
     fn listener(shared: &Rc<Shared>, socket: Bound) -> io::Result<FaultyListener> {
         let socket = match socket {
@@ -154,9 +156,20 @@ impl Net for Faulty {
         }
     }
 
-    fn socket(stream: &FaultyStream) -> BorrowedFd<'_> {
+    fn socket(stream: &FaultyStream) -> SocketRef<'_> {
         stream.socket()
     }
+
+    fn watch_boxed(shared: &Rc<Shared>, fd: OwnedFd) -> io::Result<Box<dyn Watch>> {
+        match shared.fault {
+            Fault::WatchesNothingForServers => Err(io::ErrorKind::Unsupported.into()),
+            _ => Ok(Box::new(Self::watch(shared, fd)?)),
+        }
+    }
+}
+
+impl WatchFd for Faulty {
+    type Watch = FaultyWatch;
 
     fn watch(shared: &Rc<Shared>, fd: OwnedFd) -> io::Result<FaultyWatch> {
         Ok(FaultyWatch::new(ReactorWatch::new(&Reactor::current()?, fd)?, shared))

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use self::{fault::Fault, faulty::Faulty};
 use crate::finding;
-use interloop_conformance::{Check, Subject, http_checks, net_checks};
+use interloop_conformance::{Check, Subject, http_checks, net_checks, watch_fd_checks};
 
 fn checks() -> Vec<Check<Faulty>> {
-    net_checks().into_iter().chain(http_checks()).collect()
+    net_checks().into_iter().chain(watch_fd_checks()).chain(http_checks()).collect()
 }
 
 /// Runs a check; what it says if it fails.
@@ -104,6 +104,8 @@ broken! {
         fails a_watched_pipe_says_when_it_can_be_read_and_written: "a full socket is said to be ready";
     is_silent_about_urgent_data(IsSilentAboutUrgentData) fails urgent_data_is_told: "urgent data is not told";
     tells_that_it_can_be_read_once(TellsThatItCanBeReadOnce)
+        fails the_ends_of_connections_that_nobody_reads_are_told: "it is not told that a client";
+    watches_nothing_for_servers(WatchesNothingForServers)
         fails the_ends_of_connections_that_nobody_reads_are_told: "it is not told that a client";
     keeps_one_timer(KeepsOneTimer) fails a_timer_wakes_a_loop_at_rest: "a timer of 60ms is lost";
     begins_timers_anew_beside_sockets(BeginsTimersAnewBesideSockets)

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     io,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::AsFd,
     pin::Pin,
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use interloop::net::{AsyncRead, AsyncWrite, ReactorStream};
+use interloop::net::{AsyncRead, AsyncWrite, ReactorStream, SocketRef};
 use socket2::SockRef;
 
 use super::fault::{Fault, Shared};
@@ -49,8 +49,8 @@ impl FaultyStream {
         })
     }
 
-    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
-        self.inner.socket().as_fd()
+    pub(crate) fn socket(&self) -> SocketRef<'_> {
+        self.inner.socket().into()
     }
 
     fn poll_inner(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
