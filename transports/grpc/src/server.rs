@@ -105,9 +105,10 @@ impl GrpcServer {
         self
     }
 
-    /// Listens so: what is said there is added to what was said before, and goes before it.
+    /// Listens so: what is said there is added to what was said before, and goes before it. A `TcpListener` or a `UnixListener` of std will do, too: see
+    /// [`Listen`](Listen#sockets-that-are-bound-already).
     #[must_use]
-    pub fn listen(self, listen: Listen) -> Self {
+    pub fn listen(self, listen: impl Into<Listen>) -> Self {
         self.http(|http| http.listen(listen))
     }
 

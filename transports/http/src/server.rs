@@ -98,7 +98,8 @@ impl<S> HttpServer<S> {
         }
     }
 
-    /// Listens so: what is said there is added to what was said before, and goes before it.
+    /// Listens so: what is said there is added to what was said before, and goes before it. A `TcpListener` or a `UnixListener` of std will do, too: see
+    /// [`Listen`](Listen#sockets-that-are-bound-already).
     ///
     /// ```
     /// # use interloop_http::HttpServer;
@@ -108,8 +109,8 @@ impl<S> HttpServer<S> {
     /// let server = HttpServer::new(router).listen(Listen::port(8000).unix("/run/hello.sock").unix_group("www"));
     /// ```
     #[must_use]
-    pub fn listen(mut self, listen: Listen) -> Self {
-        self.listen.merge(listen);
+    pub fn listen(mut self, listen: impl Into<Listen>) -> Self {
+        self.listen.merge(listen.into());
         self
     }
 

@@ -4,6 +4,7 @@
 mod accept;
 mod addresses;
 mod ends;
+mod handed;
 mod listen;
 mod names;
 mod options;
@@ -24,8 +25,10 @@ pub use crate::{
     pace::{FAREWELL, LAST_ROOM, Pace, Wait, last_call},
     parse::{mode, size},
     permits::{Permit, Permits},
-    sockets::{UnixPlace, bind},
+    sockets::bind,
 };
 
+#[cfg(unix)]
+pub use crate::sockets::UnixPlace;
 #[cfg(feature = "tls")]
 pub use crate::tls::{HandshakeError, Tls, TlsAcceptor, TlsConnector, TlsFiles, TlsOptions, TlsSettings, TlsStream};

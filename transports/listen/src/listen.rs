@@ -1,10 +1,12 @@
 //! How a server listens, as its code says it: one value, taken by every server.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::TcpListener, sync::Arc, time::Duration};
+#[cfg(unix)]
+use std::{os::unix::net::UnixListener, path::PathBuf};
 
-use interloop::Result;
+use interloop::{Result, net::Bound};
 
-use crate::{ListenOptions, Pace, Place};
+use crate::{ListenOptions, Pace, Place, handed};
 #[cfg(feature = "tls")]
 use crate::{TlsOptions, TlsSettings};
 
@@ -16,13 +18,43 @@ use crate::{TlsOptions, TlsSettings};
 /// ```
 /// use interloop_listen::Listen;
 ///
+/// # fn main() -> std::io::Result<()> {
 /// let public = Listen::port(8000).host("0.0.0.0").host("::").max_connections(10_000);
 /// let local = Listen::new().unix("/run/hello.sock").unix_mode(0o600);
-/// # drop((public, local));
+/// let bound_already = Listen::from(std::net::TcpListener::bind("127.0.0.1:0")?);
+/// # drop((public, local, bound_already));
+/// # Ok(())
+/// # }
 /// ```
+///
+/// # Sockets that are bound already
+///
+/// `Listen::from` takes a [`TcpListener`], a `UnixListener` or a [`Bound`]; [`listener`](Self::listener) adds further ones. tokio's become one by their
+/// `into_std`. The server listens there besides the places that its options and the code name; where none is named, only there. It makes the socket
+/// nonblocking, and sets TCP keep-alive as on its own ones; the file of a Unix socket is never removed.
+///
+/// `Clone` gives the same sockets, and each incarnation of the server accepts from a duplicate. So keep a clone where a server is made for each incarnation: clients that
+/// connect between two of them wait in the system's queue.
+///
+/// ```
+/// # use interloop::{Service, Thread};
+/// # use interloop_listen::Listen;
+/// # fn server(_: Listen) -> impl interloop::Task<Thread> { interloop::task_fn(async |_| Ok(())) }
+/// # fn main() -> std::io::Result<()> {
+/// # let mut service = Service::new("hello");
+/// let listen = Listen::from(std::net::TcpListener::bind("127.0.0.1:0")?);
+/// service.task_with::<Thread, _>("http", move || server(listen.clone()));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// If such a socket doesn't listen, the service ends before anything starts, with one line and exit code 78. In a task that is made for each incarnation this fails the task
+/// instead.
 #[derive(Clone, Debug, Default)]
 pub struct Listen {
     said: ListenOptions,
+    /// Bound by somebody else. The last one that has them closes them.
+    listeners: Vec<Arc<Bound>>,
     #[cfg(feature = "tls")]
     tls: TlsOptions,
 }
@@ -47,9 +79,17 @@ impl Listen {
         self
     }
 
+    /// On this socket, which listens already, besides all other places: see [above](#sockets-that-are-bound-already).
+    #[must_use]
+    pub fn listener(mut self, listener: impl Into<Bound>) -> Self {
+        self.listeners.push(Arc::new(listener.into()));
+        self
+    }
+
     /// On a Unix socket. Where neither a host nor a port is named, only there.
     ///
     /// A socket that a dead process has left at this path is replaced; one that somebody listens on is an error.
+    #[cfg(unix)]
     #[must_use]
     pub fn unix(mut self, path: impl Into<PathBuf>) -> Self {
         self.said.unix = Some(path.into());
@@ -57,6 +97,7 @@ impl Listen {
     }
 
     /// The permissions of the Unix socket: `0o660` by default.
+    #[cfg(unix)]
     #[must_use]
     pub fn unix_mode(mut self, mode: u32) -> Self {
         self.said.unix_mode = Some(mode);
@@ -64,6 +105,7 @@ impl Listen {
     }
 
     /// The group of the Unix socket, by name or number.
+    #[cfg(unix)]
     #[must_use]
     pub fn unix_group(mut self, group: impl Into<String>) -> Self {
         self.said.unix_group = Some(group.into());
@@ -138,18 +180,50 @@ impl Listen {
     }
 }
 
+/// Only on this socket, unless other places are named.
+impl From<TcpListener> for Listen {
+    fn from(listener: TcpListener) -> Self {
+        Self::new().listener(listener)
+    }
+}
+
+/// Only on this socket, unless other places are named.
+#[cfg(unix)]
+impl From<UnixListener> for Listen {
+    fn from(listener: UnixListener) -> Self {
+        Self::new().listener(listener)
+    }
+}
+
+/// Only on this socket, unless other places are named.
+impl From<Bound> for Listen {
+    fn from(bound: Bound) -> Self {
+        Self::new().listener(bound)
+    }
+}
+
 /// For servers.
 impl Listen {
-    /// What is said here also counts there: hosts are added, all else goes before what was said before.
+    /// What is said here also counts there: hosts and listeners are added, all else goes before what was said before.
     pub fn merge(&mut self, later: Self) {
         self.said.merge(later.said);
+        self.listeners.extend(later.listeners);
         #[cfg(feature = "tls")]
         self.tls.merge(later.tls);
     }
 
     /// Where to listen, and for how many connections: the options first, then this, then the defaults.
     pub fn place(&self, options: &ListenOptions) -> Place {
-        options.place(&self.said)
+        options.place(&self.said, &self.listeners)
+    }
+
+    /// Whether the sockets that are bound already will do, before anything starts.
+    ///
+    /// # Errors
+    ///
+    /// One of them doesn't listen.
+    pub fn check_listeners(&self) -> Result {
+        Ok(self.listeners.iter().try_for_each(|listener| handed::check(listener))?)
     }
 
     /// The least rate of a peer, of a server that closes idle connections after so long: the options first, then this, then the defaults.
@@ -167,22 +241,24 @@ impl Listen {
         options.settings(&self.tls)
     }
 
-    /// Whether the files of [`tls_settings`](Self::tls_settings) will do, before anything starts.
+    /// Whether the files of [`tls_settings`](Self::tls_settings) will do, and the sockets, before anything starts.
     ///
     /// # Errors
     ///
-    /// What is wrong, with the file that it is about.
+    /// What is wrong, with the file or the socket that it is about.
     #[cfg(feature = "tls")]
     pub fn check_tls(&self, options: &TlsOptions) -> Result {
+        self.check_listeners()?;
         self.tls_settings(options)?.map_or(Ok(()), |settings| settings.files.check())
     }
 
-    /// For a server that was built without TLS, while another one in the program was built with it.
+    /// For a server that was built without TLS, while another one in the program was built with it: whether it asks for TLS, and whether the sockets will do.
     ///
     /// # Errors
     ///
-    /// This asks for TLS: nothing is to be served in the clear by mistake.
+    /// This asks for TLS: nothing is to be served in the clear by mistake. Or a socket doesn't listen.
     pub fn check_without_tls(&self) -> Result {
+        self.check_listeners()?;
         #[cfg(feature = "tls")]
         if self.tls.tls_cert.is_some() || self.tls.tls_key.is_some() || self.tls.tls_client_ca.is_some() {
             return Err(interloop::Error::new("it is to speak TLS, but its crate was built without the feature `tls`"));
@@ -191,7 +267,7 @@ impl Listen {
     }
 }
 
-/// The short ways of a server that has a method `listen(self, Listen) -> Self`: `host`, `port`, `unix`, `max_connections`, and, where its crate has the
+/// The short ways of a server that has a method `listen(self, impl Into<Listen>) -> Self`: `host`, `port`, `unix`, `max_connections`, and, where its crate has the
 /// feature `tls`, `tls`. In an `impl` of its own methods.
 #[macro_export]
 macro_rules! listen_setters {
@@ -208,7 +284,8 @@ macro_rules! listen_setters {
             self.listen($crate::Listen::port(port))
         }
 
-        /// Listens on a Unix socket, and only there where neither a host nor a port is named: short for [`listen`](Self::listen).
+        /// Listens on a Unix socket, and only there where neither a host nor a port is named: short for [`listen`](Self::listen). Unix.
+        #[cfg(unix)]
         #[must_use]
         pub fn unix(self, path: impl ::std::convert::Into<::std::path::PathBuf>) -> Self {
             self.listen($crate::Listen::new().unix(path))
@@ -244,6 +321,18 @@ mod tests {
         let place = listen.place(&options);
         assert_eq!((place.port, place.connections), (8000, usize::MAX));
         assert_eq!(place.unix.map(|unix| (unix.mode, unix.group)), Some((0o600, None)));
+    }
+
+    #[test]
+    fn sockets_that_are_bound_already_are_added_and_open_no_port_beside_them() {
+        let bound = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut listen = Listen::from(bound());
+        listen.merge(Listen::from(bound()).listener(bound()));
+        let place = listen.place(&ListenOptions::default());
+        assert_eq!((place.hosts.len(), place.listeners.len()), (0, 3));
+        // But for one that is named.
+        let place = listen.place(&ListenOptions { port: Some(81), ..ListenOptions::default() });
+        assert_eq!((place.hosts.len(), place.port, place.listeners.len()), (1, 81, 3));
     }
 
     #[test]

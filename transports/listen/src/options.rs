@@ -1,11 +1,16 @@
 //! The options that say where a server is to listen, how many connections it serves, and what it puts up with.
 
-use std::{path::PathBuf, time::Duration};
+#[cfg(unix)]
+use std::path::PathBuf;
+use std::{sync::Arc, time::Duration};
 
-use interloop::{clap, options::duration};
+use interloop::{clap, net::Bound, options::duration};
 
-use crate::{Pace, UnixPlace, mode, size};
+use crate::{Pace, size};
+#[cfg(unix)]
+use crate::{UnixPlace, mode};
 
+#[cfg(unix)]
 const UNIX_MODE: u32 = 0o660;
 /// A peer is asked whether it is there after so much silence.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
@@ -25,14 +30,17 @@ pub struct ListenOptions {
     pub port: Option<u16>,
 
     /// Listen on this Unix socket
+    #[cfg(unix)]
     #[arg(long, value_name = "PATH")]
     pub unix: Option<PathBuf>,
 
     /// The Unix socket's permissions, octal; 0660 by default
+    #[cfg(unix)]
     #[arg(long, value_name = "MODE", value_parser = mode)]
     pub unix_mode: Option<u32>,
 
     /// The Unix socket's group, by name or number
+    #[cfg(unix)]
     #[arg(long, value_name = "GROUP")]
     pub unix_group: Option<String>,
 
@@ -65,7 +73,10 @@ pub struct Place {
     /// The port of all hosts; 0 is any that is free at all of them.
     pub port: u16,
     /// The Unix socket.
+    #[cfg(unix)]
     pub unix: Option<UnixPlace>,
+    /// Sockets that are bound already.
+    pub listeners: Vec<Arc<Bound>>,
     /// Connections at once.
     pub connections: usize,
     /// After how long a silence the system asks a peer whether it is there; None is never.
@@ -74,25 +85,37 @@ pub struct Place {
 
 impl ListenOptions {
     /// These first, then what the code says, then the defaults.
-    pub(crate) fn place(&self, code: &Self) -> Place {
+    pub(crate) fn place(&self, code: &Self, listeners: &[Arc<Bound>]) -> Place {
         let mut hosts = if self.host.is_empty() { code.host.clone() } else { self.host.clone() };
         let port = self.port.or(code.port);
-        let path = self.unix.as_ref().or(code.unix.as_ref());
-        // A Unix socket alone is a wish too: no port is opened then.
-        if hosts.is_empty() && (path.is_none() || port.is_some()) {
-            hosts.push("127.0.0.1".to_owned());
-        }
-        let unix = path.map(|path| UnixPlace {
+        #[cfg(unix)]
+        let unix = self.unix.as_ref().or(code.unix.as_ref()).map(|path| UnixPlace {
             path: path.clone(),
             mode: self.unix_mode.or(code.unix_mode).unwrap_or(UNIX_MODE),
             group: self.unix_group.as_ref().or(code.unix_group.as_ref()).cloned(),
         });
+        #[cfg(unix)]
+        let is_elsewhere = unix.is_some() || !listeners.is_empty();
+        #[cfg(not(unix))]
+        let is_elsewhere = !listeners.is_empty();
+        // Another place alone is a wish too: no port is opened then.
+        if hosts.is_empty() && (!is_elsewhere || port.is_some()) {
+            hosts.push("127.0.0.1".to_owned());
+        }
         let connections = match self.max_connections.or(code.max_connections) {
             None | Some(0) => usize::MAX,
             Some(connections) => connections,
         };
         let keep_alive = unless_zero(self.tcp_keepalive.or(code.tcp_keepalive).unwrap_or(TCP_KEEPALIVE));
-        Place { hosts, port: port.unwrap_or(0), unix, connections, keep_alive }
+        Place {
+            hosts,
+            port: port.unwrap_or(0),
+            #[cfg(unix)]
+            unix,
+            listeners: listeners.to_vec(),
+            connections,
+            keep_alive,
+        }
     }
 
     /// The least rate of a peer, of a server that closes idle connections after so long: these options first, then what the code says, then the defaults.
@@ -104,13 +127,15 @@ impl ListenOptions {
 
     /// What is said later goes before; hosts are added.
     pub(crate) fn merge(&mut self, later: Self) {
-        let Self { host, port, unix, unix_mode, unix_group, max_connections, tcp_keepalive, min_rate, rate_grace } =
-            later;
+        #[cfg(unix)]
+        {
+            self.unix = later.unix.or(self.unix.take());
+            self.unix_mode = later.unix_mode.or(self.unix_mode);
+            self.unix_group = later.unix_group.or(self.unix_group.take());
+        }
+        let Self { host, port, max_connections, tcp_keepalive, min_rate, rate_grace, .. } = later;
         self.host.extend(host);
         self.port = port.or(self.port);
-        self.unix = unix.or(self.unix.take());
-        self.unix_mode = unix_mode.or(self.unix_mode);
-        self.unix_group = unix_group.or(self.unix_group.take());
         self.max_connections = max_connections.or(self.max_connections);
         self.tcp_keepalive = tcp_keepalive.or(self.tcp_keepalive);
         self.min_rate = min_rate.or(self.min_rate);
@@ -131,16 +156,16 @@ mod tests {
     fn a_unix_socket_alone_opens_no_port() {
         let code = ListenOptions::default();
         let unix = || ListenOptions { unix: Some("/run/x".into()), ..ListenOptions::default() };
-        assert!(unix().place(&code).hosts.is_empty());
-        assert_eq!(ListenOptions { port: Some(1), ..unix() }.place(&code).hosts, ["127.0.0.1"]);
-        assert_eq!(ListenOptions::default().place(&code).hosts, ["127.0.0.1"]);
+        assert!(unix().place(&code, &[]).hosts.is_empty());
+        assert_eq!(ListenOptions { port: Some(1), ..unix() }.place(&code, &[]).hosts, ["127.0.0.1"]);
+        assert_eq!(ListenOptions::default().place(&code, &[]).hosts, ["127.0.0.1"]);
     }
 
     #[test]
     fn no_connections_at_once_are_any_number() {
         let options = ListenOptions { max_connections: Some(0), ..ListenOptions::default() };
         let code = ListenOptions { max_connections: Some(7), ..ListenOptions::default() };
-        assert_eq!(options.place(&code).connections, usize::MAX);
-        assert_eq!(ListenOptions::default().place(&code).connections, 7);
+        assert_eq!(options.place(&code, &[]).connections, usize::MAX);
+        assert_eq!(ListenOptions::default().place(&code, &[]).connections, 7);
     }
 }

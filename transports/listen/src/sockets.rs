@@ -1,9 +1,10 @@
 //! The listening sockets of a server: hosts, free ports, groups by name. Binding itself is the core's.
 
+#[cfg(unix)]
+use std::path::PathBuf;
 use std::{
     io::{self, ErrorKind},
     net::SocketAddr,
-    path::PathBuf,
     time::Duration,
 };
 
@@ -14,7 +15,7 @@ use interloop::{
 
 use socket2::{SockRef, TcpKeepalive};
 
-use crate::Place;
+use crate::{Place, handed};
 
 /// How often a free port is looked for that is free at all addresses.
 const ATTEMPTS: u32 = 16;
@@ -27,6 +28,7 @@ const PROBES: u32 = 4;
 const UNSENT: u32 = 64 << 10;
 
 /// A Unix socket that is to be bound.
+#[cfg(unix)]
 #[derive(Clone, Debug)]
 pub struct UnixPlace {
     /// Its file.
@@ -37,13 +39,14 @@ pub struct UnixPlace {
     pub group: Option<String>,
 }
 
-/// Binds a port of all hosts, by name or address, and the Unix socket. Where any free port will do, it is the same one for all.
+/// Binds a port of all hosts, by name or address, and the Unix socket, and duplicates what is bound already. Where any free port will do, it is the same one
+/// for all.
 ///
 /// # Errors
 ///
 /// The system's, with the place that it is about.
 pub async fn bind<L: EventLoop, O>(cx: &Context<L, O>, place: &Place) -> Result<Vec<(Bound, Address)>> {
-    let Place { hosts, port, unix, keep_alive, .. } = place;
+    let Place { hosts, port, keep_alive, .. } = place;
     let port = *port;
     let mut named = Vec::with_capacity(hosts.len());
     for name in hosts {
@@ -53,12 +56,16 @@ pub async fn bind<L: EventLoop, O>(cx: &Context<L, O>, place: &Place) -> Result<
         }
     }
     let mut bound = bind_tcp(&named, port)?;
+    for listener in &place.listeners {
+        bound.push(handed::duplicate(listener)?);
+    }
     for (socket, address) in &bound {
         if let Bound::Tcp(listener) = socket {
             watch_peers(SockRef::from(listener), *keep_alive).map_err(|cause| CantListen::new(address, cause))?;
         }
     }
-    if let Some(unix) = unix {
+    #[cfg(unix)]
+    if let Some(unix) = &place.unix {
         bound.push(bind_unix(unix)?);
     }
     Ok(bound)
@@ -131,11 +138,15 @@ fn bind_hosts(hosts: &[Named<'_>], mut port: u16) -> std::result::Result<Vec<(Bo
 }
 
 fn is_unavailable(error: &io::Error) -> bool {
+    #[cfg(unix)]
     let unsupported = error.raw_os_error() == Some(nix::errno::Errno::EAFNOSUPPORT as i32);
+    #[cfg(not(unix))]
+    let unsupported = error.kind() == ErrorKind::Unsupported;
     unsupported || error.kind() == ErrorKind::AddrNotAvailable
 }
 
 /// Binds a Unix socket, of the group by that name or number.
+#[cfg(unix)]
 fn bind_unix(settings: &UnixPlace) -> Result<(Bound, Address)> {
     let path = &settings.path;
     let group = settings.group.as_deref().map(group_id).transpose();
@@ -143,6 +154,7 @@ fn bind_unix(settings: &UnixPlace) -> Result<(Bound, Address)> {
     Ok((Bound::unix(path, settings.mode, group)?, Address::Unix(path.clone())))
 }
 
+#[cfg(unix)]
 fn group_id(group: &str) -> io::Result<u32> {
     if let Ok(number) = group.parse() {
         return Ok(number);

@@ -23,6 +23,17 @@ fn refused<T: std::fmt::Debug>(result: thrift::Result<T>) -> String {
     }
 }
 
+#[test]
+fn it_answers_on_a_socket_that_is_bound_already() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("there is room");
+    let address = listener.local_addr().expect("it is bound");
+    let mut service = Service::new("shop");
+    service.task_on::<Thread>("fb303", Fb303Server::new().listen(listener));
+    let test = testing::run(service);
+    assert_eq!(client(address, Wire::framed()).get_name().expect("an answer"), "shop");
+    test.stop().assert_clean();
+}
+
 fn everything_is_answered<L: Net>() {
     let (test, address) = host::<L>(&["--fb303-allow-control"]);
     for wire in wires() {

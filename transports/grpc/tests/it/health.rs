@@ -42,6 +42,19 @@ impl Watch {
     }
 }
 
+fn it_answers_on_a_socket_that_is_bound_already<L: Net>() {
+    let _watchdog = watchdog();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("there is room");
+    let address = listener.local_addr().expect("it is bound");
+    let mut service = Service::new("test");
+    service.task_on::<L>("grpc", GrpcServer::new().with_health().listen(listener));
+    let running = service.start().expect("the configuration works");
+    assert!(running.wait_started_timeout(PATIENCE));
+    let mut watch = Watch::new(address, "");
+    assert_eq!(watch.next(), SERVING);
+    assert_eq!(running.stop().code, 0);
+}
+
 fn a_watch_tells_that_a_task_gets_ready_and_restarts<L: Net>() {
     let _watchdog = watchdog();
     let server = GrpcServer::new().with_health();
@@ -79,5 +92,6 @@ fn a_watch_tells_that_a_task_gets_ready_and_restarts<L: Net>() {
 }
 
 crate::util::on_each_loop! {
+    it_answers_on_a_socket_that_is_bound_already,
     a_watch_tells_that_a_task_gets_ready_and_restarts,
 }

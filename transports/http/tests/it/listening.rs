@@ -1,7 +1,8 @@
 //! Where a server listens, and why not.
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    os::fd::OwnedFd,
     os::unix::{
         fs::{MetadataExt, PermissionsExt},
         net::{UnixListener, UnixStream},
@@ -12,7 +13,7 @@ use std::{
 
 use crate::util::{Client, PATIENCE, connect, failure, hi, host, watchdog};
 use interloop::{Service, State, net::Net};
-use interloop_http::{Address, Addresses, HttpServer, Listen};
+use interloop_http::{Address, Addresses, Health, HttpServer, Listen};
 
 /// A folder of its own, gone at the end.
 struct Folder(PathBuf);
@@ -349,6 +350,104 @@ fn wrong_values_are_refused_before_the_start<L: Net>() {
     }
 }
 
+/// Alone, and beside what options name; and what it was bound to stays.
+fn sockets_that_are_bound_already_are_served<L: Net>() {
+    let _watchdog = watchdog();
+    let folder = Folder::new();
+    let path = folder.file("http.sock");
+    let tcp = TcpListener::bind("127.0.0.1:0").expect("there is room");
+    let address = tcp.local_addr().expect("it is bound");
+    let unix = UnixListener::bind(&path).expect("it is new");
+    let listen = Listen::from(tcp).listener(unix);
+    let hosting = host::<L, _>(HttpServer::new(hi()).listen(listen.clone()), &[]);
+    assert_eq!(hosting.addresses, [Address::Tcp(address), Address::Unix(path.clone())]);
+    assert_eq!(connect(address).get("/").body, "hi");
+    assert_eq!(get_unix(&path), "hi");
+    hosting.stop();
+    assert!(path.exists());
+
+    // The clone is the same sockets, and a client that comes between two servers waits.
+    let mut waits = connect(address);
+    waits.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+    let hosting = host::<L, _>(HttpServer::new(hi()).listen(listen), &["--http-port", "0"]);
+    assert_eq!(waits.receive().body, "hi");
+    assert_eq!(hosting.addresses.len(), 3);
+    for place in hosting.addresses.iter().filter_map(Address::tcp) {
+        assert_eq!(connect(place).get("/").body, "hi");
+    }
+    drop(waits);
+    hosting.stop();
+    assert!(TcpStream::connect(address).is_err(), "the last one that has it closes it");
+}
+
+/// Short for a `Listen` of it.
+fn a_listener_of_std_will_do<L: Net>() {
+    let _watchdog = watchdog();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is room");
+    let address = listener.local_addr().expect("it is bound");
+    let hosting = host::<L, _>(HttpServer::new(hi()).listen(listener), &[]);
+    assert_eq!(hosting.addresses, [Address::Tcp(address)]);
+    assert_eq!(connect(address).get("/").body, "hi");
+    hosting.stop();
+}
+
+fn a_restarted_server_has_the_same_socket_and_refuses_no_client<L: Net>() {
+    let _watchdog = watchdog();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is room");
+    let address = listener.local_addr().expect("it is bound");
+    let listen = Listen::from(listener);
+    let mut service = Service::new("test");
+    service.task_with::<L, _>("http", move || HttpServer::new(hi()).listen(listen.clone()));
+    let running = service.start().expect("the configuration works");
+    assert_eq!(connect(address).get("/").body, "hi");
+    running.restart_task("http").expect("it is there");
+    loop {
+        // Whenever it comes, nobody refuses it; at the very stop it may be closed before it has asked.
+        let mut client = connect(address);
+        let _ = client.try_send("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let answer = client.closed();
+        assert!(answer.is_empty() || answer.ends_with("hi"), "{answer}");
+        let status = running.status();
+        if status.tasks[0].incarnation == 2 && status.tasks[0].state == State::Running {
+            break;
+        }
+    }
+    assert_eq!(connect(address).get("/").body, "hi");
+    assert_eq!(running.stop().code, 0);
+}
+
+fn a_socket_that_does_not_listen_ends_the_start<L: Net>() {
+    let _watchdog = watchdog();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is room");
+    let client = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it listens");
+    let address = client.local_addr().expect("it is connected");
+    let useless = || TcpListener::from(OwnedFd::from(client.try_clone().expect("there is room")));
+    let said = format!("can't listen on the socket {address} that was handed in: it does not listen");
+    let (service, _) = crate::util::service::<L, _>(HttpServer::new(hi()).listen(useless()), &[]);
+    let error = service.start().expect_err("it does not listen");
+    assert_eq!(error.code(), 78);
+    assert_eq!(error.to_string(), format!("test: task http: {said}"));
+    // Where nothing looks at it before the start, the task says so.
+    let listen = Listen::from(useless());
+    let mut service = Service::new("test");
+    service.task_with::<L, _>("http", move || HttpServer::new(hi()).listen(listen.clone()));
+    let report = service.start().expect("the configuration works").join();
+    let cause = report.tasks[0].2.as_ref().expect("a task that failed has a cause").to_string();
+    assert_eq!((report.code, cause.contains(&said)), (1, true), "{cause}");
+}
+
+#[test]
+fn health_checks_answer_on_a_socket_that_is_bound_already() {
+    let _watchdog = watchdog();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is room");
+    let address = listener.local_addr().expect("it is bound");
+    let mut service = Service::new("test");
+    service.task_on::<interloop::Thread>("health", Health::new().listen(listener));
+    let running = service.start().expect("the configuration works");
+    assert_eq!(connect(address).get("/livez").body, "ok\n");
+    assert_eq!(running.stop().code, 0);
+}
+
 #[test]
 fn addresses_may_be_used_from_any_thread() {
     fn check<T: Send + Sync + Clone>() {}
@@ -381,4 +480,27 @@ crate::util::on_each_loop! {
     a_file_that_is_no_socket_is_refused_and_left_alone,
     a_unix_socket_that_is_no_longer_ours_stays,
     wrong_values_are_refused_before_the_start,
+}
+
+/// On loops with sockets of their own, and with the core's.
+mod bound_already {
+    use super::{
+        a_listener_of_std_will_do, a_restarted_server_has_the_same_socket_and_refuses_no_client,
+        a_socket_that_does_not_listen_ends_the_start, sockets_that_are_bound_already_are_served,
+    };
+
+    interloop_transport_tests::on_loops! {
+        {
+            on_tokio: interloop_tokio::Tokio,
+            on_smol: interloop_smol::Smol,
+            on_glib: interloop_glib::Glib,
+            on_thread: interloop::Thread
+        }
+        {
+            sockets_that_are_bound_already_are_served,
+            a_listener_of_std_will_do,
+            a_restarted_server_has_the_same_socket_and_refuses_no_client,
+            a_socket_that_does_not_listen_ends_the_start,
+        }
+    }
 }

@@ -17,7 +17,7 @@ use crate::util::{
     calculator, eventually, host, watchdog, wires,
 };
 use interloop::net::Net;
-use interloop_thrift::{Multiplexed, ThriftServer, Wire, connect};
+use interloop_thrift::{Listen, Multiplexed, ThriftServer, Wire, connect};
 use thrift::{ApplicationErrorKind, OrderedFloat, protocol::TMultiplexedOutputProtocol};
 
 fn every_kind_of_value_comes_back_over_every_wire<L: Net>() {
@@ -209,7 +209,24 @@ fn it_listens_on_a_unix_socket_and_on_several_hosts<L: Net>() {
     assert!(!path.exists());
 }
 
+fn it_serves_a_socket_that_is_bound_already<L: Net>() {
+    let _watchdog = watchdog();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("thrift.sock");
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("there is room");
+    let listen = Listen::from(tcp).listener(std::os::unix::net::UnixListener::bind(&path).expect("it is new"));
+    let hosting = host::<L>(calculator(&Handler::default()).listen(listen), &[]);
+    assert_eq!(hosting.addresses.len(), 2);
+    for address in &hosting.addresses {
+        let (input, output) = connect(address, Wire::framed(), Some(PATIENCE)).expect("it listens");
+        CalculatorSyncClient::new(input, output).ping().expect("an answer");
+    }
+    hosting.stop();
+    assert!(path.exists());
+}
+
 crate::util::on_each_loop! {
+    it_serves_a_socket_that_is_bound_already,
     every_kind_of_value_comes_back_over_every_wire,
     exceptions_and_oneway_calls_are_answered_as_they_should,
     a_handler_that_panics_is_an_internal_error_and_nothing_else,
