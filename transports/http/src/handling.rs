@@ -81,9 +81,6 @@ where
         extensions.insert(server.shutdown.clone());
         #[cfg(feature = "websocket")]
         extensions.insert(Home { server: server.clone(), after: self.after.clone() });
-        if server.with_peers {
-            extensions.insert(self.activity.peer);
-        }
         let state = State::Asked { asked: Some((self.service.clone(), request)) };
         Respond { state, exceeded, open: Some(open), line }
     }
@@ -121,7 +118,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let open = this.open.as_ref().expect("it is not polled after its end");
-        let polled = catch_unwind(AssertUnwindSafe(|| open.span.in_scope(|| this.state.as_mut().poll(cx))));
+        let polled = catch_unwind(AssertUnwindSafe(|| open.span.in_scope(|| this.state.as_mut().poll(cx, open))));
         let outcome = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(outcome)) => Ok(outcome),
@@ -175,7 +172,7 @@ where
     S: Service<Request<Body>>,
     S::Error: Into<BoxError>,
 {
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<S::Response>> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>, activity: &Activity) -> Poll<Outcome<S::Response>> {
         loop {
             let response = match self.as_mut().project() {
                 StateProj::Asked { asked } => {
@@ -183,7 +180,8 @@ where
                     if let Err(error) = ready!(service.poll_ready(cx)) {
                         return Poll::Ready(Outcome::Failed(error.into()));
                     }
-                    let (mut service, request) = asked.take().expect("it is called once");
+                    let (mut service, mut request) = asked.take().expect("it is called once");
+                    activity.server.peers.insert(activity.peer, request.extensions_mut());
                     service.call(request)
                 }
                 StateProj::Called { response } => {

@@ -30,6 +30,7 @@ use crate::{
     body::Body,
     hosts::{Hosts, Refused, allowed_host},
     options::HttpOptions,
+    peer::PeerExtensions,
     server,
     settings::Settings,
     timers::{Timer, Timers},
@@ -163,7 +164,7 @@ impl<L: Net> Task<L> for Health {
             tls: own.tls,
             ..HttpOptions::default()
         };
-        let mut settings = Settings::new(&options, &HttpOptions::default(), &self.listen, true)?;
+        let mut settings = Settings::new(&options, &HttpOptions::default(), &self.listen, &PeerExtensions::of_peers())?;
         let allowed = if own.allow_host.is_empty() { &self.allow_host } else { &own.allow_host };
         let hosts = Hosts::new(allowed.iter().chain(&settings.place.hosts).map(String::as_str));
         settings.with_spare = true;

@@ -46,7 +46,7 @@ pub use crate::{
     health::{Health, HealthOptions},
     options::HttpOptions,
     peer::Peer,
-    server::HttpServer,
+    server::{FromFn, HttpServer},
     timers::{Timer, Timers},
 };
 #[cfg(feature = "websocket")]

@@ -1,5 +1,7 @@
 //! The server: a task that listens, hands connections out, and sees them to their end.
 
+mod from_fn;
+
 use std::{
     cell::Cell,
     fmt,
@@ -15,6 +17,7 @@ use interloop::{Context, Result, Task, net::Net};
 use interloop_listen::{Addresses, Ends, Listen, Permit, Permits, Place, Spare};
 use tower_service::Service;
 
+pub use self::from_fn::FromFn;
 #[cfg(feature = "tls")]
 use crate::secure;
 use crate::{
@@ -25,7 +28,7 @@ use crate::{
     cut_off::CutOff,
     net::{self, Host},
     options::{HttpOptions, LEAST_HEADER_SIZE},
-    peer::Peer,
+    peer::{Peer, PeerExtensions},
     settings::Settings,
     shared::Server,
     timers::{Clock, Timers},
@@ -80,20 +83,20 @@ pub struct HttpServer<S> {
     service: S,
     listen: Listen,
     code: HttpOptions,
-    with_peers: bool,
+    peers: PeerExtensions,
     addresses: Addresses,
 }
 
 impl<S> HttpServer<S> {
     /// Serves this: an axum `Router`, or any tower service from [`Request<Body>`](Body) to a response.
     ///
-    /// It listens on 127.0.0.1, on any free port, unless it is told otherwise.
+    /// It listens on 127.0.0.1, on any free port, unless it is told otherwise. [`from_fn`](HttpServer::from_fn) serves what has to be made first.
     pub fn new(service: S) -> Self {
         Self {
             service,
             listen: Listen::new(),
             code: HttpOptions::default(),
-            with_peers: false,
+            peers: PeerExtensions::default(),
             addresses: Addresses::default(),
         }
     }
@@ -165,8 +168,30 @@ impl<S> HttpServer<S> {
 
     /// Lets each request carry a second extension, the [`Peer`] that it comes from.
     #[must_use]
-    pub fn with_peers(mut self) -> Self {
-        self.with_peers = true;
+    pub fn with_peers(self) -> Self {
+        self.with_peers_as(Some)
+    }
+
+    /// As [`with_peers`](Self::with_peers), with an extension of one's own, which is made for each request; none where there is nothing to tell. With axum's
+    /// `ConnectInfo` it is what `into_make_service_with_connect_info` is elsewhere:
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use axum::{Router, extract::ConnectInfo, routing::get};
+    /// use interloop_http::HttpServer;
+    ///
+    /// let router = Router::new().route("/", get(async |ConnectInfo(from): ConnectInfo<SocketAddr>| from.to_string()));
+    /// let server = HttpServer::new(router).with_peers_as(|peer| peer.address().map(ConnectInfo));
+    /// ```
+    ///
+    /// A client of a Unix socket has no address: handlers for both take an `Option<Extension<ConnectInfo<SocketAddr>>>`. `make` may be called on any thread;
+    /// its panic is that of the handler.
+    #[must_use]
+    pub fn with_peers_as<T: Clone + Send + Sync + 'static>(
+        mut self,
+        make: impl Fn(Peer) -> Option<T> + Send + Sync + 'static,
+    ) -> Self {
+        self.peers.add(make);
         self
     }
 
@@ -217,7 +242,7 @@ impl<S> HttpServer<S> {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let settings = Settings::new(options, &self.code, &self.listen, self.with_peers)?;
+        let settings = Settings::new(options, &self.code, &self.listen, &self.peers)?;
         serve(cx, settings, service, &self.addresses).await
     }
 
@@ -319,7 +344,7 @@ where
         shutdown: cx.shutdown(),
         draining: cx.service().shutdown(),
         limits: settings.limits,
-        with_peers: settings.with_peers,
+        peers: settings.peers,
         timers: clock.timers.clone(),
         ends: ends.handle(),
         counts: Counts::new(cx),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use interloop::Result;
 use interloop_listen::{Listen, Pace, Place, unless_zero};
 
-use crate::options::HttpOptions;
+use crate::{options::HttpOptions, peer::PeerExtensions};
 
 /// What a server is to do.
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ pub(crate) struct Settings {
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<interloop_listen::TlsSettings>,
     pub(crate) limits: Limits,
-    pub(crate) with_peers: bool,
+    pub(crate) peers: PeerExtensions,
     /// A descriptor is kept back, for one more connection when there is no other.
     pub(crate) with_spare: bool,
 }
@@ -63,7 +63,12 @@ pub(crate) const SEND_BUFFER: usize = 64 << 10;
 
 impl Settings {
     /// The options first, then the code, then the defaults. An error is about TLS: the files are not looked at yet.
-    pub(crate) fn new(options: &HttpOptions, code: &HttpOptions, listen: &Listen, with_peers: bool) -> Result<Self> {
+    pub(crate) fn new(
+        options: &HttpOptions,
+        code: &HttpOptions,
+        listen: &Listen,
+        peers: &PeerExtensions,
+    ) -> Result<Self> {
         #[cfg(not(feature = "tls"))]
         listen.check_without_tls()?;
         let idle = unless_zero(options.idle_timeout.or(code.idle_timeout).unwrap_or(IDLE_TIMEOUT));
@@ -82,7 +87,7 @@ impl Settings {
             #[cfg(feature = "tls")]
             tls: listen.tls_settings(&options.tls)?,
             limits,
-            with_peers,
+            peers: peers.clone(),
             with_spare: false,
         })
     }
@@ -96,7 +101,7 @@ mod tests {
     fn options_come_before_code_and_code_before_defaults() {
         let code = HttpOptions { idle_timeout: Some(HEADER_TIMEOUT), max_body_size: Some(5), ..HttpOptions::default() };
         let options = HttpOptions { idle_timeout: Some(IDLE_TIMEOUT), ..HttpOptions::default() };
-        let limits = Settings::new(&options, &code, &Listen::new(), false).unwrap().limits;
+        let limits = Settings::new(&options, &code, &Listen::new(), &PeerExtensions::default()).unwrap().limits;
         assert_eq!((limits.idle, limits.body_size, limits.header_size), (Some(IDLE_TIMEOUT), 5, MAX_HEADER_SIZE));
     }
 
@@ -104,7 +109,8 @@ mod tests {
     fn zero_means_no_limit() {
         let zero = Some(Duration::ZERO);
         let zero = HttpOptions { idle_timeout: zero, header_timeout: zero, ..HttpOptions::default() };
-        let limits = Settings::new(&zero, &HttpOptions::default(), &Listen::new(), false).unwrap().limits;
+        let limits =
+            Settings::new(&zero, &HttpOptions::default(), &Listen::new(), &PeerExtensions::default()).unwrap().limits;
         assert_eq!((limits.idle, limits.header), (None, None));
     }
 }

@@ -11,7 +11,13 @@ use interloop_listen::EndsHandle;
 #[cfg(feature = "websocket")]
 use interloop_listen::Permits;
 
-use crate::{counts::Counts, cut_off::CutOff, peer::Peer, settings::Limits, timers::Timers};
+use crate::{
+    counts::Counts,
+    cut_off::CutOff,
+    peer::{Peer, PeerExtensions},
+    settings::Limits,
+    timers::Timers,
+};
 
 /// What the connections of a server share.
 pub(crate) struct Server {
@@ -20,7 +26,7 @@ pub(crate) struct Server {
     /// The service's: that of the server itself comes later, after the drain delay, and after those that depend on it.
     pub(crate) draining: Shutdown,
     pub(crate) limits: Limits,
-    pub(crate) with_peers: bool,
+    pub(crate) peers: PeerExtensions,
     pub(crate) timers: Timers,
     pub(crate) ends: EndsHandle,
     pub(crate) counts: Counts,

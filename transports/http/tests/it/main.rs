@@ -10,8 +10,10 @@ mod ends;
 #[cfg(feature = "websocket")]
 mod events;
 mod floods;
+mod from_fn;
 mod health;
 mod hostile;
+mod layers;
 mod limits;
 mod listening;
 mod metrics;

@@ -1,0 +1,121 @@
+//! A service that an async function makes, on the server's loop, before the server listens.
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    marker::PhantomData,
+    pin::pin,
+    task::Poll,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use interloop::{Context, Result, Task, net::Net};
+use tower_service::Service;
+
+use super::HttpServer;
+use crate::{
+    body::{Body, BoxError},
+    options::HttpOptions,
+};
+
+/// The service of a server made by [`HttpServer::from_fn`], as long as there is none.
+pub struct FromFn<L, F> {
+    make: Option<F>,
+    on: PhantomData<fn() -> L>,
+}
+
+impl<L, F> fmt::Debug for FromFn<L, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FromFn").finish_non_exhaustive()
+    }
+}
+
+impl HttpServer<()> {
+    /// Serves what an async function makes, such as a router with a state that takes a connection to a database.
+    ///
+    /// The function runs on the server's loop, as the first thing that the task does: the server listens, and is ready, once it has returned. It gets the task's
+    /// [`Context`]. If it fails, the start has failed, with its error; what it returns by [`Error::skip`](interloop::Error::skip) skips the task. A stop
+    /// meanwhile drops its future and ends the task in order; so does [`start_timeout`](interloop::service::TaskSettings::start_timeout), as a failure.
+    ///
+    /// ```no_run
+    /// use axum::{Router, extract::State, routing::get};
+    /// use interloop::Service;
+    /// use interloop_http::HttpServer;
+    /// use interloop_tokio::Tokio;
+    ///
+    /// # #[derive(Clone)]
+    /// # struct Pool;
+    /// # impl Pool {
+    /// #     async fn connect(_: &str) -> std::io::Result<Self> { Ok(Self) }
+    /// #     fn size(&self) -> u32 { 1 }
+    /// # }
+    /// let mut service = Service::new("hello");
+    /// let http = HttpServer::from_fn(async |_| {
+    ///     let pool = Pool::connect("postgres://localhost").await?;
+    ///     let router = Router::new().route("/", get(async |State(pool): State<Pool>| pool.size().to_string()));
+    ///     Ok(router.with_state(pool))
+    /// });
+    /// service.task_on::<Tokio>("http", http.port(8000));
+    /// service.run();
+    /// ```
+    ///
+    /// If the function uses its context, say of which loop: `HttpServer::from_fn(async |cx: Context<Tokio, HttpOptions>| ..)`, or
+    /// `HttpServer::from_fn::<Tokio, _>(async |cx| ..)`. A task that can be restarted is made for each incarnation, and so is its state:
+    ///
+    /// ```no_run
+    /// # use axum::Router;
+    /// # use interloop::{RestartPolicy, Service};
+    /// # use interloop_http::HttpServer;
+    /// # use interloop_tokio::Tokio;
+    /// # let mut service = Service::new("hello");
+    /// let make = || HttpServer::from_fn(async |_| Ok(Router::<()>::new()));
+    /// service.task_with::<Tokio, _>("http", make).restart(RestartPolicy::on_failure());
+    /// ```
+    pub fn from_fn<L, S>(
+        make: impl AsyncFnOnce(Context<L, HttpOptions>) -> Result<S> + Send + 'static,
+    ) -> HttpServer<FromFn<L, impl AsyncFnOnce(Context<L, HttpOptions>) -> Result<S> + Send + 'static>>
+    where
+        L: Net,
+    {
+        HttpServer::new(FromFn { make: Some(make), on: PhantomData })
+    }
+}
+
+impl<L, F, S, B> Task<L> for HttpServer<FromFn<L, F>>
+where
+    L: Net,
+    F: AsyncFnOnce(Context<L, HttpOptions>) -> Result<S> + Send + 'static,
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Options = HttpOptions;
+
+    async fn run(&mut self, cx: Context<L, HttpOptions>) -> Result {
+        let make = self.service.make.take().expect("a task value runs once");
+        match until_the_stop(&cx, make(cx.clone())).await {
+            Some(service) => {
+                let service = service?;
+                self.serve_with(&cx, cx.options(), |_| service).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn check(&self, options: &HttpOptions) -> Result {
+        self.check(options)
+    }
+}
+
+/// None where the task is asked to stop before: then the future is dropped.
+async fn until_the_stop<L: Net, O, T>(cx: &Context<L, O>, future: impl Future<Output = T>) -> Option<T> {
+    let (mut stop, mut future) = (pin!(cx.shutdown().requested()), pin!(future));
+    poll_fn(|poller| match stop.as_mut().poll(poller) {
+        Poll::Ready(_) => Poll::Ready(None),
+        Poll::Pending => future.as_mut().poll(poller).map(Some),
+    })
+    .await
+}
