@@ -6,15 +6,16 @@ use std::{
     time::Duration,
 };
 
-use crate::util::{Client, connect, host, watchdog};
+use crate::util::{Client, PATIENCE, connect, hi, host, watchdog};
 use axum::{
     Extension, Router,
     extract::ConnectInfo,
     routing::{get, post},
 };
 use http::{HeaderName, HeaderValue, StatusCode};
-use interloop::net::Net;
+use interloop::{Service, Thread, net::Net};
 use interloop_http::{HttpServer, Peer};
+use interloop_tokio::{Tokio, with_tokio};
 use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::CorsLayer,
@@ -64,10 +65,61 @@ fn its_timeouts_work_on_tokio() {
         .route("/", get(async || std::future::pending::<&'static str>().await))
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, Duration::from_millis(20)));
     for arguments in [&[][..], &["--tokio-worker-threads", "2"]] {
-        let hosting = host::<interloop_tokio::Tokio, _>(HttpServer::new(router.clone()), arguments);
+        let hosting = host::<Tokio, _>(HttpServer::new(router.clone()), arguments);
         assert_eq!(connect(hosting.port()).get("/").status, 504);
         hosting.stop();
     }
+}
+
+/// Elsewhere it is a panic of the handler's.
+#[test]
+fn its_timeouts_panic_elsewhere() {
+    let _watchdog = watchdog();
+    let router = hi().layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, Duration::from_secs(20)));
+    let hosting = host::<Thread, _>(HttpServer::new(router), &[]);
+    assert_eq!(connect(hosting.port()).get("/").status, 500);
+    assert_eq!(hosting.counter("panics"), 1);
+    hosting.stop();
+}
+
+/// What handlers written for `#[tokio::main]` do.
+#[test]
+fn handlers_on_tokio_have_all_of_it() {
+    let _watchdog = watchdog();
+    let work = async || {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let spawned = tokio::spawn(async { 1 }).await.expect("no panic");
+        spawned + tokio::task::spawn_blocking(|| 2).await.expect("no panic")
+    };
+    let router = Router::new()
+        .route("/", get(async move || work().await.to_string()))
+        .route("/block", get(async || tokio::task::block_in_place(|| "4")));
+    for (arguments, block) in [(&[][..], 500), (&["--tokio-worker-threads", "2"], 200)] {
+        let hosting = host::<Tokio, _>(HttpServer::new(router.clone()), arguments);
+        let mut client = connect(hosting.port());
+        assert_eq!(client.get("/").body, "3");
+        assert_eq!(client.get("/block").status, block);
+        hosting.stop();
+    }
+}
+
+/// And so does a handler on another loop.
+fn with_tokio_brings_its_timers_elsewhere<L: Net>() {
+    let _watchdog = watchdog();
+    let mut service = Service::new("test");
+    let tokio = service.remote_to::<Tokio>();
+    let sleep = async move || {
+        let here = std::thread::current().id();
+        let slept = with_tokio(&tokio, tokio::time::sleep(Duration::from_millis(1))).await;
+        (slept.is_ok() && std::thread::current().id() == here).to_string()
+    };
+    let server = HttpServer::new(Router::new().route("/", get(sleep)));
+    let addresses = server.addresses();
+    service.task_on::<L>("http", server);
+    let running = service.start().expect("the configuration works");
+    addresses.wait_timeout(PATIENCE).expect("it listens");
+    assert_eq!(connect(addresses.tcp().expect("a port")).get("/").body, "true");
+    assert_eq!(running.stop().code, 0);
 }
 
 fn connect_info_is_there_if_it_is_asked_for<L: Net>() {
@@ -120,4 +172,13 @@ crate::util::on_each_loop! {
     layers_of_tower_http_work,
     connect_info_is_there_if_it_is_asked_for,
     what_is_made_of_peers_adds_up,
+}
+
+mod elsewhere {
+    use super::with_tokio_brings_its_timers_elsewhere;
+
+    interloop_transport_tests::on_loops! {
+        { on_glib: interloop_glib::Glib, on_smol: interloop_smol::Smol, on_thread: interloop::Thread }
+        { with_tokio_brings_its_timers_elsewhere, }
+    }
 }
