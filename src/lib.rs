@@ -110,8 +110,9 @@
 //! * `testing`: the kit for tests, `interloop::testing`, with a fake clock; adds no crate. For `[dev-dependencies]`.
 //! * `tracing`: a span a task, and the caller's span goes along with what is asked of other loops; adds tracing.
 //! * `watch`: `tasks::DirectoryWatcher`; adds notify and rustix.
-//! * `unstable-store`: `tasks::queue::Store`, where a queue keeps its items; adds no crate. **Unstable**: what a feature of such a name brings may change in
-//!   any release; [`docs/releasing.md`](https://docs.rs/crate/interloop/latest/source/docs/releasing.md) lists what else may.
+//! * `unstable-store`: `tasks::queue::Store`, where a queue keeps its items; adds no crate. **Unstable**: what a
+//!   feature of such a name brings may change in any release;
+//!   [`docs/releasing.md`](https://docs.rs/crate/interloop/latest/source/docs/releasing.md) lists what else may.
 
 #![forbid(unsafe_code)]
 

@@ -30,8 +30,8 @@ use crate::{
 
 /// A loop with sockets. What it makes belongs to the loop's thread, where all of this is called; it may be `!Send`.
 ///
-/// It is the same on every system; what there is on Unix alone is [`WatchFd`]. Adapters implement both, or are a [`ReactorLoop`]; tasks use them through
-/// their [`Context`](crate::Context).
+/// It is the same on every system; what there is on Unix alone is [`WatchFd`]. Adapters implement both, or are a
+/// [`ReactorLoop`]; tasks use them through their [`Context`](crate::Context).
 pub trait Net: Timers {
     /// A connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + 'static;
@@ -58,8 +58,9 @@ pub trait Net: Timers {
     /// The socket of a connection: to look into it, or to set what the system offers. To read or write by it is to go behind the loop's back.
     fn socket(stream: &Self::Stream) -> SocketRef<'_>;
 
-    /// Watches a descriptor, as [`WatchFd::watch`], for code that is written for any `Net`: servers see by it that a client has gone. A loop that is a
-    /// [`WatchFd`] returns what its `watch` does, in a box; any other leaves this as it is, and servers do without.
+    /// Watches a descriptor, as [`WatchFd::watch`], for code that is written for any `Net`: servers see by it that a
+    /// client has gone. A loop that is a [`WatchFd`] returns what its `watch` does, in a box; any other leaves this as
+    /// it is, and servers do without.
     ///
     /// # Errors
     ///
@@ -85,7 +86,8 @@ pub trait WatchFd: Net {
     fn watch(native: &Self::Native, fd: OwnedFd) -> io::Result<Self::Watch>;
 }
 
-/// A loop that watches the core's [`Reactor`], and so has [`Net`] and [`WatchFd`]: its `drive` called [`Mailbox::set_reactor`](crate::event_loop::Mailbox::set_reactor).
+/// A loop that watches the core's [`Reactor`], and so has [`Net`] and [`WatchFd`]: its `drive` called
+/// [`Mailbox::set_reactor`](crate::event_loop::Mailbox::set_reactor).
 #[cfg(target_os = "linux")]
 pub trait ReactorLoop: Timers {}
 

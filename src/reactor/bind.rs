@@ -75,7 +75,8 @@ impl Bound {
         bind_unix(path, mode, group).map_err(|cause| CantListen::new(path.display(), cause))
     }
 
-    /// Another descriptor of the same socket: it listens until all of them are closed. The file of a Unix socket stays with the first.
+    /// Another descriptor of the same socket: it listens until all of them are closed. The file of a Unix socket stays
+    /// with the first.
     ///
     /// # Errors
     ///

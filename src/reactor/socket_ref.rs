@@ -5,8 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 #[cfg(windows)]
 use std::os::windows::io::{AsSocket, BorrowedSocket};
 
-/// Refers to the socket of a connection: to look into it, or to set what the system offers. It is [`AsFd`](std::os::fd::AsFd) on Unix and `AsSocket` on
-/// Windows, so other crates take it by reference: `socket2::SockRef::from(&cx.socket(&stream))`.
+/// Refers to the socket of a connection: to look into it, or to set what the system offers. It is
+/// [`AsFd`](std::os::fd::AsFd) on Unix and `AsSocket` on Windows, so other crates take it by reference:
+/// `socket2::SockRef::from(&cx.socket(&stream))`.
 ///
 /// It is made of anything that is such itself: `SocketRef::from(&stream)`.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,8 @@
 //!
 //! All that is about one system is in a file of that system, which has one type, [`SignalThread`]:
 //!
-//! * `start(events)` installs the handlers and starts the thread. Until `begin` a signal that asks for a stop ends the process at once, with 0.
+//! * `start(events)` installs the handlers and starts the thread. Until `begin` a signal that asks for a stop ends the
+//!   process at once, with 0.
 //! * `begin()`: from now on it asks the service to stop.
 //! * `note()` is a line for the log, once there is one.
 //! * Dropped, all is as it was before; on the thread that called `start`.

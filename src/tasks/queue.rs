@@ -113,9 +113,11 @@ const LINGER: Duration = Duration::from_secs(10);
 /// service.task_with("mailer", make).offers(&mails).restart(RestartPolicy::on_failure());
 /// ```
 ///
-/// What waits then, waits for the next incarnation. What was in work and was cut short is, with the store in memory, not run again, as no job of a
-/// [`Remote`](crate::Remote) is: nobody knows how far it came. Its reply says `Cancelled`, and the item is a dead letter. A store of one's own (feature `unstable-store`) that delivers
-/// again promises the opposite, at least once: there the reply waits on, for the result of the next run. A stop that begins a restart drains nothing.
+/// What waits then, waits for the next incarnation. What was in work and was cut short is, with the store in memory,
+/// not run again, as no job of a [`Remote`](crate::Remote) is: nobody knows how far it came. Its reply says
+/// `Cancelled`, and the item is a dead letter. A store of one's own (feature `unstable-store`) that delivers again
+/// promises the opposite, at least once: there the reply waits on, for the result of the next run. A stop that begins a
+/// restart drains nothing.
 ///
 /// # Options
 ///

@@ -1,7 +1,8 @@
 //! The sockets of [async-io](async_io), for the event loops of Interloop that stand on it: smol and async-std.
 //!
-//! An adapter implements [`Net`](interloop::net::Net) and [`WatchFd`](interloop::net::WatchFd) by these types. One thread of the process, `async-io`, is started by the first such loop and
-//! never ends: it waits for the system when no loop on async-io does. Idle, it sleeps.
+//! An adapter implements [`Net`](interloop::net::Net) and [`WatchFd`](interloop::net::WatchFd) by these types. One
+//! thread of the process, `async-io`, is started by the first such loop and never ends: it waits for the system when no
+//! loop on async-io does. Idle, it sleeps.
 
 #![forbid(unsafe_code)]
 

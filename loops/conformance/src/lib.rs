@@ -166,7 +166,8 @@ macro_rules! with_http {
     };
 }
 
-/// Makes a test of each check of a loop with [`Net`](interloop::net::Net) and [`WatchFd`](interloop::net::WatchFd): `conformance!(MyLoop::default(), "option" = value);`
+/// Makes a test of each check of a loop with [`Net`](interloop::net::Net) and [`WatchFd`](interloop::net::WatchFd):
+/// `conformance!(MyLoop::default(), "option" = value);`
 ///
 /// With `native_timer: |native, time, fire| ..` behind these, also of those of the loop's [own timer](Subject::with_native_timer).
 #[macro_export]
@@ -186,7 +187,8 @@ macro_rules! base {
     };
 }
 
-/// Makes a test of each check of the sockets of a loop, and of the descriptors that it watches: `net!(MyLoop::default(), "option" = value);`
+/// Makes a test of each check of the sockets of a loop, and of the descriptors that it watches:
+/// `net!(MyLoop::default(), "option" = value);`
 ///
 /// A loop with [`Net`](interloop::net::Net) alone is checked by [`net_checks`].
 #[macro_export]

@@ -1,7 +1,8 @@
-//! Systems without signals of Unix: a stub that hears nothing, in the place of what such a system has instead. No service has run on it.
+//! Systems without signals of Unix: a stub that hears nothing, in the place of what such a system has instead. No
+//! service has run on it.
 //!
-//! On Windows that would be `SetConsoleCtrlHandler`: CTRL_C_EVENT for INT; CTRL_CLOSE_EVENT and CTRL_SHUTDOWN_EVENT for TERM, within the time that the
-//! system gives; and no counterpart of HUP and USR1.
+//! On Windows that would be `SetConsoleCtrlHandler`: CTRL_C_EVENT for INT; CTRL_CLOSE_EVENT and CTRL_SHUTDOWN_EVENT for
+//! TERM, within the time that the system gives; and no counterpart of HUP and USR1.
 
 use std::io;
 

@@ -1,6 +1,7 @@
 //! Unix: signal-hook's handlers, and a thread that reads what they write to a pipe.
 //!
-//! signal-hook never restores a disposition. So its handlers stay when `run` has returned, and then do what the process did before: see [`AT_REST`].
+//! signal-hook never restores a disposition. So its handlers stay when `run` has returned, and then do what the process
+//! did before: see [`AT_REST`].
 
 #[cfg(all(feature = "command", target_os = "linux"))]
 mod children;
@@ -42,7 +43,8 @@ use crate::{
 /// What `run` handles.
 const SIGNALS: [i32; 4] = [SIGHUP, SIGINT, SIGUSR1, SIGTERM];
 
-/// Whether no service runs as the process. A signal that had its default effect before the first one ran then has it again.
+/// Whether no service runs as the process. A signal that had its default effect before the first one ran then has it
+/// again.
 static AT_REST: AtomicBool = AtomicBool::new(true);
 static SHARED: Mutex<Shared> = Mutex::new(Shared { running: 0, defaults: Vec::new() });
 
@@ -65,10 +67,12 @@ pub(in crate::service) struct SignalThread {
 }
 
 impl SignalThread {
-    /// Installs the handlers. Until [`begin`](Self::begin) a signal that asks for a stop ends the process at once: nothing has been started.
+    /// Installs the handlers. Until [`begin`](Self::begin) a signal that asks for a stop ends the process at once:
+    /// nothing has been started.
     pub(in crate::service) fn start(events: Events) -> io::Result<Self> {
         let (found, terminal) = (Found::look(), Terminal::look());
-        // A parent that starts us with INT or HUP ignored (nohup, a shell that puts us into the background) means it. TERM is always heard.
+        // A parent that starts us with INT or HUP ignored (nohup, a shell that puts us into the background) means it.
+        // TERM is always heard.
         let (ignored, handled) =
             SIGNALS.into_iter().partition::<Vec<_>, _>(|&signal| signal != SIGTERM && found.is_ignored(signal));
 
@@ -140,7 +144,8 @@ fn install(signals: &[i32], found: &Found) -> io::Result<Installed> {
 fn install_defaults(signals: impl Iterator<Item = i32>) -> io::Result<()> {
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     for signal in signals {
-        // The kernel keeps default effects from the first process of a container: there, to do nothing is the emulation.
+        // The kernel keeps default effects from the first process of a container: there, to do nothing is the
+        // emulation.
         if !shared.defaults.contains(&signal) && process::id() != 1 {
             flag::register_conditional_default(signal, &AT_REST)?;
             shared.defaults.push(signal);
@@ -179,7 +184,8 @@ impl Listener {
             let timeout = self.arm(Instant::now());
             match self.delivery.poll_pending(&mut |pipe| wait(pipe, timeout)) {
                 Ok(signals) => signals.into_iter().flatten().for_each(|signal| self.take(signal)),
-                // Somebody has closed our descriptor. Nothing can be told any more, but the process can still be ended in good manners.
+                // Somebody has closed our descriptor. Nothing can be told any more, but the process can still be ended
+                // in good manners.
                 Err(_) => return self.counted.iter().for_each(|counted| counted.armed.store(true, Ordering::SeqCst)),
             }
         }

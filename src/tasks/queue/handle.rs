@@ -45,7 +45,8 @@ impl<T: Send + 'static, R: Send + 'static> QueueHandle<T, R> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is ready, it drops the item, which was not submitted as far as that is in the store's power, and nobody else's turn is lost.
+    /// Dropped before it is ready, it drops the item, which was not submitted as far as that is in the store's power,
+    /// and nobody else's turn is lost.
     pub fn submit(&self, item: T) -> impl Future<Output = Result<Reply<R>, SubmitError<T>>> + Send + use<T, R> {
         let core = self.0.clone();
         async move { core.put(item, true).await.map(replied) }

@@ -188,7 +188,8 @@ impl Clock {
 /// Where a [`Queue`](crate::tasks::Queue) keeps its items. [`InProcess`](super::InProcess) is the default; a store that keeps them elsewhere lets them
 /// outlive the process, and machines share them.
 ///
-/// **Unstable**: it is there with the feature `unstable-store` alone, and may change in any release, minor ones included.
+/// **Unstable**: it is there with the feature `unstable-store` alone, and may change in any release, minor ones
+/// included.
 ///
 /// # The contract
 ///

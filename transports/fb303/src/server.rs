@@ -45,8 +45,8 @@ impl Fb303Server {
         Self { server, fb303, control: false }
     }
 
-    /// Listens so: what is said there is added to what was said before, and goes before it. A `TcpListener` or a `UnixListener` of std will do, too: see
-    /// [`Listen`](Listen#sockets-that-are-bound-already).
+    /// Listens so: what is said there is added to what was said before, and goes before it. A `TcpListener` or a
+    /// `UnixListener` of std will do, too: see [`Listen`](Listen#sockets-that-are-bound-already).
     #[must_use]
     pub fn listen(self, listen: impl Into<Listen>) -> Self {
         Self { server: self.server.listen(listen), ..self }

@@ -105,8 +105,8 @@ impl GrpcServer {
         self
     }
 
-    /// Listens so: what is said there is added to what was said before, and goes before it. A `TcpListener` or a `UnixListener` of std will do, too: see
-    /// [`Listen`](Listen#sockets-that-are-bound-already).
+    /// Listens so: what is said there is added to what was said before, and goes before it. A `TcpListener` or a
+    /// `UnixListener` of std will do, too: see [`Listen`](Listen#sockets-that-are-bound-already).
     #[must_use]
     pub fn listen(self, listen: impl Into<Listen>) -> Self {
         self.http(|http| http.listen(listen))

@@ -96,8 +96,8 @@ impl Health {
         }
     }
 
-    /// Listens so: what is said there is added to what was said before, and goes before it. A `TcpListener` or a `UnixListener` of std will do, too: see
-    /// [`Listen`](Listen#sockets-that-are-bound-already).
+    /// Listens so: what is said there is added to what was said before, and goes before it. A `TcpListener` or a
+    /// `UnixListener` of std will do, too: see [`Listen`](Listen#sockets-that-are-bound-already).
     #[must_use]
     pub fn listen(mut self, listen: impl Into<Listen>) -> Self {
         self.listen.merge(listen.into());

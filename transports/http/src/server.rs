@@ -90,7 +90,8 @@ pub struct HttpServer<S> {
 impl<S> HttpServer<S> {
     /// Serves this: an axum `Router`, or any tower service from [`Request<Body>`](Body) to a response.
     ///
-    /// It listens on 127.0.0.1, on any free port, unless it is told otherwise. [`from_fn`](HttpServer::from_fn) serves what has to be made first.
+    /// It listens on 127.0.0.1, on any free port, unless it is told otherwise. [`from_fn`](HttpServer::from_fn) serves
+    /// what has to be made first.
     pub fn new(service: S) -> Self {
         Self {
             service,
@@ -101,8 +102,8 @@ impl<S> HttpServer<S> {
         }
     }
 
-    /// Listens so: what is said there is added to what was said before, and goes before it. A `TcpListener` or a `UnixListener` of std will do, too: see
-    /// [`Listen`](Listen#sockets-that-are-bound-already).
+    /// Listens so: what is said there is added to what was said before, and goes before it. A `TcpListener` or a
+    /// `UnixListener` of std will do, too: see [`Listen`](Listen#sockets-that-are-bound-already).
     ///
     /// ```
     /// # use interloop_http::HttpServer;
@@ -172,8 +173,9 @@ impl<S> HttpServer<S> {
         self.with_peers_as(Some)
     }
 
-    /// As [`with_peers`](Self::with_peers), with an extension of one's own, which is made for each request; none where there is nothing to tell. With axum's
-    /// `ConnectInfo` it is what `into_make_service_with_connect_info` is elsewhere:
+    /// As [`with_peers`](Self::with_peers), with an extension of one's own, which is made for each request; none where
+    /// there is nothing to tell. With axum's `ConnectInfo` it is what `into_make_service_with_connect_info` is
+    /// elsewhere:
     ///
     /// ```
     /// use std::net::SocketAddr;
@@ -184,8 +186,9 @@ impl<S> HttpServer<S> {
     /// let server = HttpServer::new(router).with_peers_as(|peer| peer.address().map(ConnectInfo));
     /// ```
     ///
-    /// A client of a Unix socket has no address: handlers for both take an `Option<Extension<ConnectInfo<SocketAddr>>>`. `make` may be called on any thread;
-    /// its panic is that of the handler.
+    /// A client of a Unix socket has no address: handlers for both take an
+    /// `Option<Extension<ConnectInfo<SocketAddr>>>`. `make` may be called on any thread; its panic is that of the
+    /// handler.
     #[must_use]
     pub fn with_peers_as<T: Clone + Send + Sync + 'static>(
         mut self,

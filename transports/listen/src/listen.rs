@@ -29,12 +29,14 @@ use crate::{TlsOptions, TlsSettings};
 ///
 /// # Sockets that are bound already
 ///
-/// `Listen::from` takes a [`TcpListener`], a `UnixListener` or a [`Bound`]; [`listener`](Self::listener) adds further ones. tokio's become one by their
-/// `into_std`. The server listens there besides the places that its options and the code name; where none is named, only there. It makes the socket
-/// nonblocking, and sets TCP keep-alive as on its own ones; the file of a Unix socket is never removed.
+/// `Listen::from` takes a [`TcpListener`], a `UnixListener` or a [`Bound`]; [`listener`](Self::listener) adds further
+/// ones. tokio's become one by their `into_std`. The server listens there besides the places that its options and the
+/// code name; where none is named, only there. It makes the socket nonblocking, and sets TCP keep-alive as on its own
+/// ones; the file of a `UnixListener` is never removed.
 ///
-/// `Clone` gives the same sockets, and each incarnation of the server accepts from a duplicate. So keep a clone where a server is made for each incarnation: clients that
-/// connect between two of them wait in the system's queue.
+/// `Clone` gives the same sockets, and each incarnation of the server accepts from a duplicate. So keep a clone where a
+/// server is made for each incarnation: clients that connect between two of them wait in the system's queue. They wait
+/// until the last clone is dropped, so the program that keeps one says when clients are refused.
 ///
 /// ```
 /// # use interloop::{Service, Thread};
@@ -48,8 +50,8 @@ use crate::{TlsOptions, TlsSettings};
 /// # }
 /// ```
 ///
-/// If such a socket doesn't listen, the service ends before anything starts, with one line and exit code 78. In a task that is made for each incarnation this fails the task
-/// instead.
+/// If such a socket doesn't listen, the service ends before anything starts, with one line and exit code 78. In a task
+/// that is made for each incarnation this fails the task instead.
 #[derive(Clone, Debug, Default)]
 pub struct Listen {
     said: ListenOptions,
@@ -252,7 +254,8 @@ impl Listen {
         self.tls_settings(options)?.map_or(Ok(()), |settings| settings.files.check())
     }
 
-    /// For a server that was built without TLS, while another one in the program was built with it: whether it asks for TLS, and whether the sockets will do.
+    /// For a server that was built without TLS, while another one in the program was built with it: whether it asks for
+    /// TLS, and whether the sockets will do.
     ///
     /// # Errors
     ///
@@ -267,8 +270,8 @@ impl Listen {
     }
 }
 
-/// The short ways of a server that has a method `listen(self, impl Into<Listen>) -> Self`: `host`, `port`, `unix`, `max_connections`, and, where its crate has the
-/// feature `tls`, `tls`. In an `impl` of its own methods.
+/// The short ways of a server that has a method `listen(self, impl Into<Listen>) -> Self`: `host`, `port`, `unix`,
+/// `max_connections`, and, where its crate has the feature `tls`, `tls`. In an `impl` of its own methods.
 #[macro_export]
 macro_rules! listen_setters {
     () => {
@@ -284,7 +287,8 @@ macro_rules! listen_setters {
             self.listen($crate::Listen::port(port))
         }
 
-        /// Listens on a Unix socket, and only there where neither a host nor a port is named: short for [`listen`](Self::listen). Unix.
+        /// Listens on a Unix socket, and only there where neither a host nor a port is named: short for
+        /// [`listen`](Self::listen). Unix.
         #[cfg(unix)]
         #[must_use]
         pub fn unix(self, path: impl ::std::convert::Into<::std::path::PathBuf>) -> Self {

@@ -39,8 +39,8 @@ pub struct UnixPlace {
     pub group: Option<String>,
 }
 
-/// Binds a port of all hosts, by name or address, and the Unix socket, and duplicates what is bound already. Where any free port will do, it is the same one
-/// for all.
+/// Binds a port of all hosts, by name or address, and the Unix socket, and duplicates what is bound already. Where any
+/// free port will do, it is the same one for all.
 ///
 /// # Errors
 ///

@@ -34,9 +34,10 @@ impl<L, F> fmt::Debug for FromFn<L, F> {
 impl HttpServer<()> {
     /// Serves what an async function makes, such as a router with a state that takes a connection to a database.
     ///
-    /// The function runs on the server's loop, as the first thing that the task does: the server listens, and is ready, once it has returned. It gets the task's
-    /// [`Context`]. If it fails, the start has failed, with its error; what it returns by [`Error::skip`](interloop::Error::skip) skips the task. A stop
-    /// meanwhile drops its future and ends the task in order; so does [`start_timeout`](interloop::service::TaskSettings::start_timeout), as a failure.
+    /// The function runs on the server's loop, as the first thing that the task does: the server listens, and is ready,
+    /// once it has returned. It gets the task's [`Context`]. If it fails, the start has failed, with its error; what it
+    /// returns by [`Error::skip`](interloop::Error::skip) skips the task. A stop meanwhile drops its future and ends
+    /// the task in order; so does [`start_timeout`](interloop::service::TaskSettings::start_timeout), as a failure.
     ///
     /// ```no_run
     /// use axum::{Router, extract::State, routing::get};
@@ -60,8 +61,9 @@ impl HttpServer<()> {
     /// service.run();
     /// ```
     ///
-    /// If the function uses its context, say of which loop: `HttpServer::from_fn(async |cx: Context<Tokio, HttpOptions>| ..)`, or
-    /// `HttpServer::from_fn::<Tokio, _>(async |cx| ..)`. A task that can be restarted is made for each incarnation, and so is its state:
+    /// If the function uses its context, say of which loop: `HttpServer::from_fn(async |cx: Context<Tokio,
+    /// HttpOptions>| ..)`, or `HttpServer::from_fn::<Tokio, _>(async |cx| ..)`. A task that can be restarted is made
+    /// for each incarnation, and so is its state:
     ///
     /// ```no_run
     /// # use axum::Router;

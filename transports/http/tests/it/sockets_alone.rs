@@ -1,5 +1,5 @@
-//! A loop that has sockets and watches no descriptors: the server keeps its time limits by the loop's timers, and does without what only a watched descriptor
-//! shows.
+//! A loop that has sockets and watches no descriptors: the server keeps its time limits by the loop's timers, and does
+//! without what only a watched descriptor shows.
 
 use std::{future::Future, io, time::Duration};
 
