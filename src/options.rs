@@ -26,6 +26,7 @@
 mod cell;
 mod changes;
 mod claims;
+mod defaults;
 mod duration;
 #[cfg(feature = "config")]
 mod file;
@@ -51,6 +52,7 @@ mod wording;
 pub use self::{
     cell::Applied,
     changes::OptionChanges,
+    defaults::OptionDefaults,
     duration::duration,
     flag::OptionKind,
     live::{OptionChange, OptionError, OptionValue, Reloaded},

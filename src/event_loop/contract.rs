@@ -7,7 +7,7 @@ use std::{future::Future, time::Duration};
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
-use crate::{Result, event_loop::Mailbox};
+use crate::{OptionDefaults, Result, event_loop::Mailbox};
 
 /// A kind of loop (tokio, glib ...), and a plan for one. What it plans is built by [`drive`](Self::drive), on the loop's thread, again at each restart.
 ///
@@ -75,6 +75,25 @@ pub trait EventLoop: Default + Clone + Send + 'static {
     /// What of the process's an instance claims for itself: two instances that claim the same are refused before the start.
     fn claims(&self) -> Option<&'static str> {
         None
+    }
+
+    /// What this plan gives its options, by its builder methods: `Tokio::default().worker_threads(4)`. None by default;
+    /// see [`OptionDefaults`] for how a plan keeps them.
+    ///
+    /// Called once for each instance, on the thread that starts the service, before options are read.
+    fn defaults(&self) -> OptionDefaults {
+        OptionDefaults::new()
+    }
+
+    /// Looks at what can be wrong before anything starts, as [`Task::check`](crate::Task::check) does. Called once for
+    /// each instance that is used, on the thread that starts the service, by a dry run too.
+    ///
+    /// # Errors
+    ///
+    /// Why this plan can't work with these options, in one line: the service ends with it, and with exit code 78.
+    fn check(&self, options: &Self::Options) -> Result {
+        let _ = options;
+        Ok(())
     }
 
     /// Builds the loop on this thread and drives it until the mailbox says stop. See the contract above.

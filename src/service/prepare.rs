@@ -91,13 +91,13 @@ impl Service {
             kind: Owner::Task,
             name: task.settings.name.clone(),
             command: task.command.clone(),
-            defaults: task.settings.options.0.clone(),
+            defaults: task.settings.options.clone().into_entries(),
         });
         let loops = self.loops.iter().map(|entry| Section {
             kind: Owner::Loop,
             name: entry.settings.name.clone(),
             command: entry.runner.command(Command::new(entry.settings.name.clone())),
-            defaults: entry.settings.options.0.clone(),
+            defaults: entry.runner.defaults().and(&entry.settings.options).into_entries(),
         });
         std::iter::once(own).chain(tasks).chain(loops).collect()
     }
@@ -268,6 +268,7 @@ impl Cells {
             let section = self.first_loop + declared;
             let check = runner.check();
             let matches = parsed.checked(section, check)?;
+            runner.check_plan(&matches).map_err(|why| parsed.refused(section, why))?;
             rows.push(LoopRow {
                 kind: spec.kind,
                 main_thread: runner.needs_main_thread(),

@@ -3,7 +3,7 @@
 use std::{any::type_name, fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use crate::{
-    EventLoop, Remote, RestartPolicy, ServiceHandle,
+    EventLoop, OptionDefaults, Remote, RestartPolicy, ServiceHandle,
     channel::{address::Address, shared::Shared},
     task::{
         Offer, TaskHandle, TaskRef,
@@ -13,16 +13,6 @@ use crate::{
 
 /// How long a start may take, of a task or of a loop.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Options set in code. The values may be secrets.
-#[derive(Default)]
-pub(super) struct InCode(pub(super) Vec<(String, String)>);
-
-impl fmt::Debug for InCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.iter().map(|(option, _)| option)).finish()
-    }
-}
 
 /// What can be said of a task when it is added to a [`Service`](crate::Service).
 #[derive(Debug)]
@@ -41,7 +31,7 @@ pub struct TaskSettings {
     /// None: the default.
     pub(super) stop_timeout: Option<Duration>,
     pub(super) restart: RestartPolicy,
-    pub(super) options: InCode,
+    pub(super) options: OptionDefaults,
 }
 
 impl TaskSettings {
@@ -59,7 +49,7 @@ impl TaskSettings {
             start_timeout: START_TIMEOUT,
             stop_timeout: None,
             restart: RestartPolicy::never(),
-            options: InCode::default(),
+            options: OptionDefaults::default(),
         }
     }
 
@@ -150,7 +140,7 @@ impl TaskSettings {
 
     /// Sets one of its options, by its long name without the prefix: it becomes the default, which files, the environment and the command line override.
     pub fn set(&mut self, option: impl Into<String>, value: impl fmt::Display) -> &mut Self {
-        self.options.0.push((option.into(), value.to_string()));
+        self.options.set(option, value);
         self
     }
 }
@@ -161,12 +151,12 @@ pub(super) struct LoopEntrySettings {
     pub(super) name: String,
     pub(super) restart: RestartPolicy,
     pub(super) start_timeout: Duration,
-    pub(super) options: InCode,
+    pub(super) options: OptionDefaults,
 }
 
 impl LoopEntrySettings {
     pub(super) fn new(name: String) -> Self {
-        Self { name, restart: RestartPolicy::never(), start_timeout: START_TIMEOUT, options: InCode::default() }
+        Self { name, restart: RestartPolicy::never(), start_timeout: START_TIMEOUT, options: OptionDefaults::default() }
     }
 }
 
@@ -218,8 +208,10 @@ impl<'a, L: EventLoop> LoopSettings<'a, L> {
     }
 
     /// Sets one of its options, by its long name without the prefix: it becomes the default, which files, the environment and the command line override.
+    ///
+    /// A plan may have a builder method for it, as `Tokio::default().worker_threads(4)`; what is set here goes before that.
     pub fn set(&mut self, option: impl Into<String>, value: impl fmt::Display) -> &mut Self {
-        self.entry.settings.options.0.push((option.into(), value.to_string()));
+        self.entry.settings.options.set(option, value);
         self
     }
 }

@@ -14,7 +14,7 @@ use crate::{
         sync::{Mutex, lock},
     },
     lifecycle::Outcome,
-    options::{Check, OptionCell},
+    options::{Check, OptionCell, OptionDefaults},
 };
 
 /// A task, whatever its type and its loop's.
@@ -158,8 +158,12 @@ impl<L: EventLoop, T: Task<L>> ErasedTask for TaskOf<L, T> {
 /// A loop, whatever its type.
 pub(crate) trait ErasedLoop: Send {
     fn command(&self, command: Command) -> Command;
+    /// What its plan gives its options.
+    fn defaults(&self) -> OptionDefaults;
     /// Whether matches make its options.
     fn check(&self) -> Check;
+    /// Has the plan look at its options: see [`EventLoop::check`].
+    fn check_plan(&self, matches: &ArgMatches) -> Result<(), String>;
     fn needs_main_thread(&self) -> bool;
     fn claims(&self) -> Option<&'static str>;
     /// What its thread does, for one incarnation: drives the loop to its end.
@@ -181,6 +185,18 @@ impl<L: EventLoop> ErasedLoop for LoopOf<L> {
 
     fn check(&self) -> Check {
         |matches| L::Options::from_arg_matches(matches).map(drop)
+    }
+
+    fn defaults(&self) -> OptionDefaults {
+        self.0.defaults()
+    }
+
+    fn check_plan(&self, matches: &ArgMatches) -> Result<(), String> {
+        let options = L::Options::from_arg_matches(matches).map_err(|error| error.to_string())?;
+        match catch(|| self.0.check(&options).map_err(|error| error.to_string())) {
+            Ok(checked) => checked,
+            Err(panic) => Err(format!("its check panicked: {panic}")),
+        }
     }
 
     fn needs_main_thread(&self) -> bool {

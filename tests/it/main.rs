@@ -18,6 +18,7 @@ mod handles;
 mod host_logger;
 mod idle;
 mod live_options;
+mod loop_defaults;
 #[cfg(feature = "net")]
 mod net;
 #[cfg(all(feature = "command", feature = "testing"))]
