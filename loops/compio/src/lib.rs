@@ -58,6 +58,7 @@ use std::{
     fmt,
     future::{Future, pending, poll_fn},
     rc::{Rc, Weak},
+    str::FromStr,
     task::Poll,
     time::{Duration, Instant},
 };
@@ -67,7 +68,7 @@ use compio::{
     runtime::{Runtime, RuntimeBuilder},
 };
 use interloop::{
-    EventLoop, Result,
+    Error, EventLoop, OptionDefaults, Result,
     clap::{self, Arg, ArgMatches, Args, Command, FromArgMatches, ValueEnum, builder::PossibleValue},
     event_loop::{Mailbox, Timers},
 };
@@ -84,7 +85,34 @@ pub use crate::{
 /// Its name, and so the prefix of its options, is `compio`. See the [crate's documentation](crate).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct Compio {}
+pub struct Compio {
+    defaults: OptionDefaults,
+}
+
+impl Compio {
+    /// Stands on this, instead of [`Driver::Auto`]. The option `--compio-driver` goes before. Where the system doesn't
+    /// permit it, the loop fails to start.
+    ///
+    /// ```
+    /// # use interloop::{Service, task_fn};
+    /// # use interloop_compio::{Compio, Driver};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut service = Service::new("polls");
+    /// service.event_loop("compio", Compio::default().driver(Driver::Poll));
+    /// service.task("ask", task_fn::<Compio>(async |cx| {
+    ///     let runtime = cx.native().runtime().expect("the task runs on it");
+    ///     assert!(runtime.driver_type().is_polling());
+    ///     Ok(())
+    /// }));
+    /// assert_eq!(service.start()?.join().code, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn driver(self, driver: Driver) -> Self {
+        Self { defaults: self.defaults.with("driver", driver) }
+    }
+}
 
 /// The options of [`Compio`]: `--compio-driver`.
 #[derive(Clone, Debug, Default)]
@@ -116,7 +144,7 @@ impl Args for CompioOptions {
     }
 }
 
-/// What a compio runtime stands on.
+/// What a compio runtime stands on. As a text it is what `--compio-driver` takes: `auto`, `io-uring` or `poll`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Driver {
@@ -143,6 +171,25 @@ impl ValueEnum for Driver {
     }
 }
 
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::IoUring => "io-uring",
+            Self::Poll => "poll",
+        })
+    }
+}
+
+impl FromStr for Driver {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let known = Self::value_variants().iter().find(|driver| driver.to_string() == text);
+        known.copied().ok_or_else(|| Error::new(format!("no driver {text:?}: it must be auto, io-uring or poll")))
+    }
+}
+
 /// What tasks see of their compio loop.
 #[derive(Clone)]
 pub struct CompioNative {
@@ -166,6 +213,10 @@ impl EventLoop for Compio {
     const NAME: &'static str = "compio";
     type Options = CompioOptions;
     type Native = CompioNative;
+
+    fn defaults(&self) -> OptionDefaults {
+        self.defaults.clone()
+    }
 
     fn drive(
         self,

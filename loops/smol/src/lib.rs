@@ -64,7 +64,7 @@ use std::{
 };
 
 use interloop::{
-    EventLoop, Result,
+    EventLoop, OptionDefaults, Result,
     clap::{self, Arg, ArgMatches, Args, Command, FromArgMatches},
     event_loop::{Mailbox, Timers},
     net::{Address, Bound, Net, Socket, SocketRef, Watch, WatchFd},
@@ -81,7 +81,34 @@ use crate::workers::Workers;
 /// Its name, and so the prefix of its options, is `smol`. See the [crate's documentation](crate).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct Smol {}
+pub struct Smol {
+    defaults: OptionDefaults,
+}
+
+impl Smol {
+    /// Adds so many threads beside the loop's own that run what is [spawned](interloop::Context::spawn); 0, the default:
+    /// all runs on the loop's own. The option `--smol-worker-threads` goes before.
+    ///
+    /// ```
+    /// # use interloop::{Service, task_fn};
+    /// # use interloop_smol::Smol;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut service = Service::new("workers");
+    /// service.event_loop("smol", Smol::default().worker_threads(2));
+    /// service.task("spawn", task_fn::<Smol>(async |cx| {
+    ///     let name = cx.spawn(async { std::thread::current().name().map(str::to_owned) }).await?;
+    ///     assert_eq!(name.as_deref(), Some("smol-worker"));
+    ///     Ok(())
+    /// }));
+    /// assert_eq!(service.start()?.join().code, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn worker_threads(self, threads: usize) -> Self {
+        Self { defaults: self.defaults.with("worker-threads", threads) }
+    }
+}
 
 /// The options of [`Smol`]: `--smol-worker-threads`.
 #[derive(Clone, Debug, Default)]
@@ -142,6 +169,10 @@ impl EventLoop for Smol {
     const NAME: &'static str = "smol";
     type Options = SmolOptions;
     type Native = SmolNative;
+
+    fn defaults(&self) -> OptionDefaults {
+        self.defaults.clone()
+    }
 
     fn drive(
         self,

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod defaults;
 pub mod foreign;
 #[cfg(feature = "ready-made")]
 pub mod ready_made;

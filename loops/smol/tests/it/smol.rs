@@ -9,7 +9,7 @@ use std::{
 };
 
 use interloop::{Service, task_fn};
-use interloop_loop_tests::{Drops, LONG, Witness, down, up, watchdog};
+use interloop_loop_tests::{Drops, LONG, Witness, defaults::are_defaults_of_the_option, down, up, watchdog};
 use interloop_smol::{Smol, SmolNative, smol};
 
 /// The threads of this process and how often each has gone to rest.
@@ -28,7 +28,7 @@ fn workers_run_what_is_spawned_and_end_with_the_loop() {
     own_process(|| {
         let _watchdog = watchdog();
         let mut service = Service::new("smol");
-        service.event_loop("smol", Smol::default()).set("worker-threads", 2);
+        service.event_loop("smol", Smol::default().worker_threads(2));
         service.task(
             "spawns",
             task_fn::<Smol>(async |cx| {
@@ -54,10 +54,31 @@ fn workers_run_what_is_spawned_and_end_with_the_loop() {
 }
 
 #[test]
+fn a_plan_says_how_many_workers_there_are_and_the_command_line_goes_before() {
+    own_process(|| {
+        let _watchdog = watchdog();
+        are_defaults_of_the_option(&Smol::default().worker_threads(3), "worker-threads", "3", "0");
+        for (words, workers) in [(None, 3), (Some("--smol-worker-threads=1"), 1), (Some("--smol-worker-threads=0"), 0)]
+        {
+            let mut service = Service::new("smol");
+            let smol = service.event_loop("smol", Smol::default().worker_threads(3)).remote();
+            service.arguments(words);
+            let running = up(service);
+            assert_eq!(smol.call(|_| ()).wait_timeout(LONG), Ok(()));
+            let count = std::fs::read_dir("/proc/self/task").unwrap().flatten().filter(|task| {
+                std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim() == "smol-worker")
+            });
+            assert_eq!(count.count(), workers);
+            down(running);
+        }
+    });
+}
+
+#[test]
 fn a_worker_that_blocks_is_left_behind_in_time() {
     let _watchdog = watchdog();
     let mut service = Service::new("smol");
-    service.event_loop("smol", Smol::default()).set("worker-threads", 1);
+    service.event_loop("smol", Smol::default().worker_threads(1));
     let (let_go, held) = mpsc::channel::<()>();
     let (blocks, blocking) = mpsc::channel();
     service
