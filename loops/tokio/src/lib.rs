@@ -1,7 +1,7 @@
 //! tokio as an event loop of Interloop.
 //!
 //! [`Tokio`] drives a runtime on a thread of its own: the current-thread one by default, so that tasks, their children and what they spawn share that
-//! thread; with `--tokio-worker-threads N` the multi-thread one, whose workers run what [`Context::spawn`](interloop::Context::spawn) and `tokio::spawn` are
+//! thread; with `--tokio-worker-threads N`, or [`worker_threads(n)`](Tokio::worker_threads), the multi-thread one, whose workers run what [`Context::spawn`](interloop::Context::spawn) and `tokio::spawn` are
 //! given. Tasks may be `!Send` in both. What tasks see as their [`native`](interloop::Context::native) loop is tokio's own [`Handle`].
 //!
 //! ```
@@ -34,6 +34,35 @@
 //!
 //! [`with_tokio`] gives a future on any other loop the context of a [`Tokio`] loop: its timers and sockets then work there.
 //!
+//! # Where the runtime comes from
+//!
+//! | | the loop's thread | `cx.spawn` runs | at the loop's end |
+//! |---|---|---|---|
+//! | [`Tokio::default()`] | is the runtime's only one | there | the runtime is shut down |
+//! | [`worker_threads(n)`](Tokio::worker_threads) | runs tasks and mailbox | on the workers | the runtime is shut down |
+//! | [`from_builder`](Tokio::from_builder) | either, by the builder's kind | either | the runtime is shut down |
+//! | [`from_handle`](Tokio::from_handle) | runs tasks and mailbox | on that runtime | the runtime goes on |
+//!
+//! `tokio::task::spawn_local` works in tasks and in what they spawn by `cx.spawn_local`; inside a `tokio::spawn` it works
+//! on the runtime of [`Tokio::default()`] alone, and panics on the others.
+//!
+//! # On a runtime that is already there
+//!
+//! A loop [`from_handle`](Tokio::from_handle) has a thread of its own all the same: its mailbox and its tasks run there, inside the
+//! runtime's context, so that they may be `!Send`, and so that a busy runtime doesn't hold up a stop. What they
+//! [spawn](interloop::Context::spawn), by `cx.spawn` or `tokio::spawn`, runs on the runtime; its sockets and timers are the
+//! runtime's. What differs:
+//!
+//! * The runtime is not shut down with the loop: what was given to it by `tokio::spawn` goes on. It needs I/O and time
+//!   enabled, as in `#[tokio::main]`.
+//! * If it is shut down, or dropped, before the loop has ended, the loop ends with an error that says so, and its tasks
+//!   with it: end the service first. A task that is using a timer or a socket at that very moment may fail
+//!   first, by tokio's own panic or error, which says the same.
+//! * A current-thread runtime works only while a thread is inside its `block_on`: a main that blocks that thread, by
+//!   `running.join()` say, stops its sockets and timers. Await [`running.ended()`](interloop::Running::ended) there.
+//! * `--tokio-worker-threads` can't be had.
+//! * The loop can be restarted as any other, but not on a runtime that is gone: each start ends with that error.
+//!
 //! # The end
 //!
 //! When the last task has ended, what was given to the runtime directly (`tokio::spawn`, `spawn_local`) is dropped on the loop's thread, or on the workers,
@@ -48,23 +77,19 @@
 #![forbid(unsafe_code)]
 
 mod net;
+mod source;
 mod with_tokio;
 
-use std::{
-    future::Future,
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::{future::Future, time::Duration};
 
 use interloop::{
-    EventLoop, Result, Shutdown,
+    Error, EventLoop, OptionDefaults, Result,
     clap::{self, Arg, ArgMatches, Args, Command, FromArgMatches},
     event_loop::{Mailbox, Timers},
 };
-use tokio::{
-    runtime::{Builder, Handle, LocalOptions},
-    task::{self, LocalSet},
-};
+use tokio::runtime::{Builder, Handle};
+
+use crate::source::Source;
 
 pub use crate::{
     net::{TokioListener, TokioStream, TokioWatch},
@@ -75,8 +100,98 @@ pub use crate::{
 ///
 /// Its name, and so the prefix of its options, is `tokio`. See the [crate's documentation](crate).
 #[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct Tokio {}
+pub struct Tokio {
+    defaults: OptionDefaults,
+    source: Source,
+}
+
+impl Tokio {
+    /// Adds so many workers, which run what is [spawned](interloop::Context::spawn): then the runtime is a multi-thread
+    /// one. 0, the default: all runs on the loop's thread. The option `--tokio-worker-threads` goes before.
+    ///
+    /// ```
+    /// # use interloop::{Service, task_fn};
+    /// # use interloop_tokio::Tokio;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut service = Service::new("workers");
+    /// service.event_loop("tokio", Tokio::default().worker_threads(4));
+    /// service.task("count", task_fn::<Tokio>(async |cx| {
+    ///     assert_eq!(cx.native().metrics().num_workers(), 4);
+    ///     Ok(())
+    /// }));
+    /// assert_eq!(service.start()?.join().code, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn worker_threads(self, threads: usize) -> Self {
+        Self { defaults: self.defaults.with("worker-threads", threads), ..self }
+    }
+
+    /// Drives a runtime that this builder makes, of either kind. `make` is called on the loop's thread, again at each
+    /// restart of the loop; drivers of I/O and time are enabled in any case, and `--tokio-worker-threads`, if it isn't 0,
+    /// goes before the builder's own number.
+    ///
+    /// The runtime is the loop's own: it is shut down at the loop's end. All else is as the builder says, such as names
+    /// of threads, hooks and `event_interval`. If the builder is a current-thread one, [`worker_threads`] other than 0
+    /// are an error of the loop's start; so is an error of the builder.
+    ///
+    /// [`worker_threads`]: Self::worker_threads
+    ///
+    /// ```
+    /// # use interloop::{Service, task_fn};
+    /// # use interloop_tokio::Tokio;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tokio::runtime::Builder;
+    ///
+    /// let mut service = Service::new("mine");
+    /// let plan = Tokio::from_builder(|| {
+    ///     let mut builder = Builder::new_multi_thread();
+    ///     builder.worker_threads(2).thread_name("mine").max_blocking_threads(16);
+    ///     builder
+    /// });
+    /// service.event_loop("tokio", plan);
+    /// service.task("ask", task_fn::<Tokio>(async |cx| {
+    ///     let name = cx.spawn(async { std::thread::current().name().map(str::to_owned) }).await?;
+    ///     assert_eq!(name.as_deref(), Some("mine"));
+    ///     Ok(())
+    /// }));
+    /// assert_eq!(service.start()?.join().code, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn from_builder(make: impl Fn() -> Builder + Send + Sync + 'static) -> Self {
+        Self { source: Source::builder(make), ..Self::default() }
+    }
+
+    /// Runs on a runtime that is already there: that of `#[tokio::main]`, say. See [the crate's
+    /// documentation](crate#on-a-runtime-that-is-already-there).
+    ///
+    /// ```
+    /// # use interloop::{Service, task_fn};
+    /// # use interloop_tokio::Tokio;
+    /// use tokio::runtime::Handle;
+    ///
+    /// #[tokio::main]
+    /// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     let mut service = Service::new("guest");
+    ///     service.event_loop("tokio", Tokio::from_handle(Handle::current()));
+    ///     service.task("greet", task_fn::<Tokio>(async |cx| {
+    ///         // On one of the runtime's workers.
+    ///         cx.spawn(async { println!("hello") }).await?;
+    ///         Ok(())
+    ///     }));
+    ///     let running = service.start()?;
+    ///     assert_eq!(running.ended().await.code, 0);
+    ///     Ok(())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn from_handle(runtime: Handle) -> Self {
+        Self { source: Source::handle(runtime), ..Self::default() }
+    }
+}
 
 /// The options of [`Tokio`]: `--tokio-worker-threads`.
 #[derive(Clone, Debug, Default)]
@@ -115,104 +230,26 @@ impl EventLoop for Tokio {
     type Options = TokioOptions;
     type Native = Handle;
 
+    fn defaults(&self) -> OptionDefaults {
+        self.defaults.clone()
+    }
+
+    fn check(&self, options: &TokioOptions) -> Result {
+        match (&self.source, options.worker_threads) {
+            (Source::Given(_), 1..) => Err(Error::new(
+                "it runs on a runtime that is already there, whose worker-threads it can't choose: they must be 0",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     fn drive(
         self,
         options: TokioOptions,
         mailbox: Mailbox<Self>,
         started: impl FnOnce(&Mailbox<Self>, Handle),
     ) -> Result {
-        match options.worker_threads {
-            0 => drive_alone(mailbox, started),
-            workers => drive_with_workers(workers, mailbox, started),
-        }
-    }
-}
-
-/// How many tasks run at most before sockets are looked at. With tokio's own 61 a few that always have something to do, such as connections that are flooded
-/// with requests, keep what others have sent waiting for as many of their turns.
-const TURN: u32 = 8;
-
-/// The thread does it all. The runtime takes `!Send` futures itself: one poll less on the way than through a `LocalSet`.
-fn drive_alone(mailbox: Mailbox<Tokio>, started: impl FnOnce(&Mailbox<Tokio>, Handle)) -> Result {
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .event_interval(TURN)
-        .thread_name(format!("{}-blocking", mailbox.name()))
-        .build_local(LocalOptions::default())?;
-    let runtime = Rc::new(runtime);
-    // Weak: the runtime has to be ours alone when it is shut down.
-    let spawner = Rc::downgrade(&runtime);
-    mailbox.set_spawner(move |future| {
-        if let Some(runtime) = spawner.upgrade() {
-            runtime.spawn_local(future);
-        }
-    });
-    started(&mailbox, runtime.handle().clone());
-    let end = End::of(&mailbox);
-    // Unconstrained: jobs run in here, and none may find tokio's budget used up by those before it.
-    runtime.block_on(task::unconstrained(mailbox.drive(task::yield_now)));
-    let runtime = Rc::into_inner(runtime).expect("the spawner went with the mailbox, and only lent it");
-    end.shut_down(|patience| runtime.shutdown_timeout(patience));
-    Ok(())
-}
-
-/// The thread runs the mailbox and the `!Send` futures; the workers run the others, the sockets and the timers.
-fn drive_with_workers(
-    workers: usize,
-    mailbox: Mailbox<Tokio>,
-    started: impl FnOnce(&Mailbox<Tokio>, Handle),
-) -> Result {
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(workers)
-        .enable_all()
-        .event_interval(TURN)
-        .thread_name(format!("{}-worker", mailbox.name()))
-        .build()?;
-    let local = Rc::new(LocalSet::new());
-    let spawner = Rc::downgrade(&local);
-    mailbox.set_spawner(move |future| {
-        if let Some(local) = spawner.upgrade() {
-            local.spawn_local(future);
-        }
-    });
-    let handle = runtime.handle().clone();
-    mailbox.set_workers(move |future| drop(handle.spawn(future)));
-    started(&mailbox, runtime.handle().clone());
-    let end = End::of(&mailbox);
-    local.block_on(&runtime, task::unconstrained(mailbox.drive(task::yield_now)));
-    {
-        // What lives in there may look for the runtime when it is dropped.
-        let _entered = runtime.enter();
-        drop(local);
-    }
-    end.shut_down(|patience| runtime.shutdown_timeout(patience));
-    Ok(())
-}
-
-/// The end of a runtime: closures of `spawn_blocking` can't be cancelled, and dropping the runtime would wait for them for ever.
-struct End {
-    name: String,
-    shutdown: Shutdown,
-}
-
-impl End {
-    const PATIENCE: Duration = Duration::from_secs(1);
-
-    /// To be made while there is a mailbox.
-    fn of(mailbox: &Mailbox<Tokio>) -> Self {
-        Self { name: mailbox.name().to_owned(), shutdown: mailbox.shutdown() }
-    }
-
-    fn shut_down(self, shut_down: impl FnOnce(Duration)) {
-        let begun = Instant::now();
-        let rest =
-            self.shutdown.deadline().map_or(Self::PATIENCE, |deadline| deadline.saturating_duration_since(begun));
-        // Past the deadline the thread is given up: half of the rest keeps well clear of that.
-        let patience = (rest / 2).min(Self::PATIENCE);
-        shut_down(patience);
-        if !patience.is_zero() && begun.elapsed() >= patience {
-            log::warn!("loop {}: a blocking closure did not end within {patience:?} and is left behind", self.name);
-        }
+        self.source.drive(options.worker_threads, mailbox, started)
     }
 }
 

@@ -4,5 +4,6 @@ mod command;
 mod conformance;
 mod foreign_main;
 mod queue;
+mod runtimes;
 mod tasks;
 mod tokio;
