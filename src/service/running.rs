@@ -26,7 +26,8 @@ impl Service {
     /// Starts the service inside something else: no signals, no logger, no look at the process's command line and environment, no exit. Any number of
     /// services can run in a process.
     ///
-    /// It returns as soon as the supervisor runs; [`wait_started`](ServiceHandle::wait_started) waits for the tasks.
+    /// It returns as soon as the supervisor runs; [`wait_started`](ServiceHandle::wait_started) waits for the tasks. Inside an
+    /// async main, await [`started`](ServiceHandle::started) and [`Running::ended`]: they block no thread.
     ///
     /// # Errors
     ///
@@ -211,7 +212,32 @@ impl Running {
         }
     }
 
-    /// Waits, on any executor, until the service has ended.
+    /// Waits, on any executor, until the service has ended; no thread is blocked. It doesn't ask it to stop.
+    ///
+    /// What `main` of another runtime awaits in place of [`join`](Self::join). All of the service's tasks and loops have
+    /// ended by then, but for what the report says is stuck.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use interloop::{Service, Thread, task_fn};
+    /// # async fn timeout<F: Future>(_: Duration, future: F) -> Option<F::Output> { Some(future.await) }
+    /// # async fn main_of_a_runtime() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut service = Service::new("part");
+    /// service.task("once", task_fn::<Thread>(async |_| Ok(())));
+    /// let running = service.start()?;
+    /// if timeout(Duration::from_secs(60), running.ended()).await.is_none() {
+    ///     running.request_shutdown("a minute is over");
+    /// }
+    /// assert_eq!(running.ended().await.code, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it does nothing: it can be asked for again, by any number of waiters, before the end and after.
     pub fn ended(&self) -> impl Future<Output = Report> + Send + 'static {
         self.handle.ended()
     }

@@ -1,6 +1,7 @@
 //! All integration tests of this crate, in one binary: a module a behaviour.
 
 mod abuse;
+mod axum_main;
 #[cfg(feature = "websocket")]
 mod browser;
 mod cut_off;
