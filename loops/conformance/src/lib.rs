@@ -16,12 +16,20 @@
 //! })));
 //! ```
 //!
+//! A loop that wakes by nature, such as one that draws 60 frames a second, says so last. Then checks of rest allow it its
+//! beat, and one more sees to it that calls don't wait for that:
+//!
+//! ```ignore
+//! conformance!(Game::default(), beat: Duration::from_secs(1) / 60);
+//! ```
+//!
 //! A check is a function of a [`Subject`]; it panics with a message of its own when the loop fails it, and has a watchdog, so that it ends in any case.
 //! [`check_all`] runs them all and makes a [`Table`] of what they say. Loopback only. Linux.
 
 #![forbid(unsafe_code)]
 
 pub mod base;
+pub mod beat;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod native;
@@ -92,6 +100,17 @@ macro_rules! with_native {
         $($macro)* ! { native; $($arguments)*;
             a_native_timer_fires,
             a_flood_of_posts_starves_no_native_timer,
+        }
+    };
+}
+
+/// Hands the names of the checks in [`beat`] to a macro.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_beat {
+    ([$($macro:tt)*] $($arguments:tt)*) => {
+        $($macro)* ! { beat; $($arguments)*;
+            a_call_does_not_wait_for_the_beat,
         }
     };
 }
@@ -169,21 +188,25 @@ macro_rules! with_http {
 /// Makes a test of each check of a loop with [`Net`](interloop::net::Net) and [`WatchFd`](interloop::net::WatchFd):
 /// `conformance!(MyLoop::default(), "option" = value);`
 ///
-/// With `native_timer: |native, time, fire| ..` behind these, also of those of the loop's [own timer](Subject::with_native_timer).
+/// With `native_timer: |native, time, fire| ..` behind these, also of those of the loop's [own timer](Subject::with_native_timer); with
+/// `beat: period` last, of a loop that [wakes by nature](Subject::with_beat).
 #[macro_export]
 macro_rules! conformance {
-    ($plan:expr $(, $option:literal = $value:expr)* $(, native_timer: $timer:expr)? $(,)?) => {
-        $crate::base! { $plan $(, $option = $value)* $(, native_timer: $timer)? }
-        $crate::net! { $plan $(, $option = $value)* }
+    ($plan:expr $(, $option:literal = $value:expr)* $(, native_timer: $timer:expr)? $(, beat: $beat:expr)? $(,)?) => {
+        $crate::base! { $plan $(, $option = $value)* $(, native_timer: $timer)? $(, beat: $beat)? }
+        $crate::net! { $plan $(, $option = $value)* $(, beat: $beat)? }
     };
 }
 
 /// Makes a test of each check of a loop with [`Timers`](interloop::event_loop::Timers), and without sockets: otherwise as [`conformance!`].
 #[macro_export]
 macro_rules! base {
-    ($plan:expr $(, $option:literal = $value:expr)* $(, native_timer: $timer:expr)? $(,)?) => {
-        $crate::with_base! { [$crate::tests] $crate::Subject::new($plan)$(.set($option, $value))* }
-        $crate::native_tests! { [$crate::Subject::new($plan)$(.set($option, $value))*] $($timer)? }
+    ($plan:expr $(, $option:literal = $value:expr)* $(, native_timer: $timer:expr)? $(, beat: $beat:expr)? $(,)?) => {
+        $crate::with_base! { [$crate::tests] $crate::Subject::new($plan)$(.set($option, $value))*$(.with_beat($beat))? }
+        $crate::native_tests! {
+            [$crate::Subject::new($plan)$(.set($option, $value))*$(.with_beat($beat))?] $($timer)?
+        }
+        $crate::beat_tests! { [$crate::Subject::new($plan)$(.set($option, $value))*] $($beat)? }
     };
 }
 
@@ -193,9 +216,8 @@ macro_rules! base {
 /// A loop with [`Net`](interloop::net::Net) alone is checked by [`net_checks`].
 #[macro_export]
 macro_rules! net {
-    ($plan:expr $(, $option:literal = $value:expr)* $(,)?) => {
-        $crate::with_net! { [$crate::tests] $crate::Subject::new($plan)$(.set($option, $value))* }
-        $crate::with_watch_fd! { [$crate::tests] $crate::Subject::new($plan)$(.set($option, $value))* }
+    ($plan:expr $(, $option:literal = $value:expr)* $(, beat: $beat:expr)? $(,)?) => {
+        $crate::with_net! { [$crate::tests] $crate::Subject::new($plan)$(.set($option, $value))*$(.with_beat($beat))? }
     };
 }
 
@@ -223,6 +245,16 @@ macro_rules! native_tests {
     ([$($subject:tt)*]) => {};
     ([$($subject:tt)*] $timer:expr) => {
         $crate::with_native! { [$crate::tests] $($subject)*.with_native_timer($timer) }
+    };
+}
+
+/// Makes a test of each check of a loop's beat, if it has one.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! beat_tests {
+    ([$($subject:tt)*]) => {};
+    ([$($subject:tt)*] $beat:expr) => {
+        $crate::with_beat! { [$crate::tests] $($subject)*.with_beat($beat) }
     };
 }
 
@@ -284,7 +316,12 @@ pub fn native_checks<L: EventLoop>() -> Vec<Check<L>> {
     with_native!([list])
 }
 
-/// The checks of a loop's sockets that [`net!`] makes tests of.
+/// The checks of a loop that [wakes by nature](Subject::with_beat).
+pub fn beat_checks<L: EventLoop>() -> Vec<Check<L>> {
+    with_beat!([list])
+}
+
+/// The checks that [`net!`] makes tests of.
 pub fn net_checks<L: interloop::net::Net>() -> Vec<Check<L>> {
     with_net!([list])
 }

@@ -34,6 +34,7 @@ fn pair<L: EventLoop, M: EventLoop>(here: &Subject<L>, there: &Subject<M>) -> Pa
     let running = up(service, long);
     let thread = here_is.call(|()| SystemThread::current()).wait_timeout(long);
     let thread = thread.unwrap_or_else(|error| panic!("the loop does not answer: {error}"));
+    let thread = thread.with(here.beat());
     thread.wait_for_rest(long);
     Pair { running, here: here_is, there: there_is, thread, long }
 }

@@ -76,15 +76,23 @@ fn own_id() -> Option<OsString> {
 
 /// A thread of this process, as the system knows it.
 #[derive(Clone, Debug)]
-pub(crate) struct SystemThread(PathBuf);
+pub(crate) struct SystemThread {
+    task: PathBuf,
+    has_beat: bool,
+}
 
 impl SystemThread {
     pub(crate) fn current() -> Self {
-        Self(Path::new("/proc/self/task").join(own_id().unwrap_or_default()))
+        Self { task: Path::new("/proc/self/task").join(own_id().unwrap_or_default()), has_beat: false }
+    }
+
+    /// That of a loop which has a beat, if it has one: it may wake between two looks, and is at rest all the same.
+    pub(crate) fn with(self, beat: Option<Duration>) -> Self {
+        Self { has_beat: beat.is_some(), ..self }
     }
 
     pub(crate) fn id(&self) -> i32 {
-        self.0.file_name().and_then(|id| id.to_str()?.parse().ok()).unwrap_or(0)
+        self.task.file_name().and_then(|id| id.to_str()?.parse().ok()).unwrap_or(0)
     }
 
     /// Waits until it sleeps, and has done so for a while, or is gone.
@@ -103,9 +111,9 @@ impl SystemThread {
         let begun = Instant::now();
         let mut before = None;
         loop {
-            let sleeps = fields(&self.0).is_some_and(|fields| fields.first().is_some_and(|state| state == "S"));
-            let now = switches(&self.0);
-            if now.is_none() || (sleeps && now == before) {
+            let sleeps = fields(&self.task).is_some_and(|fields| fields.first().is_some_and(|state| state == "S"));
+            let now = switches(&self.task);
+            if now.is_none() || (sleeps && (now == before || self.has_beat)) {
                 return true;
             }
             if begun.elapsed() >= long {

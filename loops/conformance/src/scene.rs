@@ -39,15 +39,17 @@ pub struct Subject<L: EventLoop> {
     options: Vec<(String, String)>,
     patience: Duration,
     native_timer: Option<NativeTimer<L::Native>>,
+    beat: Option<Duration>,
 }
 
 impl<L: EventLoop> Subject<L> {
     /// The loop that this plans.
     pub fn new(plan: L) -> Self {
-        Self { plan, options: Vec::new(), patience: LONG, native_timer: None }
+        Self { plan, options: Vec::new(), patience: LONG, native_timer: None, beat: None }
     }
 
     /// With this option of it set, by its long name without the prefix.
+    #[must_use]
     pub fn set(mut self, option: impl Into<String>, value: impl fmt::Display) -> Self {
         self.options.push((option.into(), value.to_string()));
         self
@@ -60,15 +62,45 @@ impl<L: EventLoop> Subject<L> {
     ///     glib::timeout_add_local_once(time, fire);
     /// });
     /// ```
+    #[must_use]
     pub fn with_native_timer(mut self, timer: impl Fn(&L::Native, Duration, Fire) + Send + Sync + 'static) -> Self {
         self.native_timer = Some(Arc::new(timer));
         self
     }
 
     /// With checks that give up what they wait for after so long, 20 s by default: for loops that are known to be broken.
+    #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
+    }
+
+    /// It wakes by nature, with nothing else to do: once in each such period, as a loop that draws frames. Checks of rest
+    /// then find that it wakes no more often than that, and is busy for less than half of the time; all others are what they
+    /// are for loops that rest.
+    ///
+    /// ```ignore
+    /// Subject::new(Game::default()).with_beat(Duration::from_secs(1) / 60);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the period is zero.
+    #[must_use]
+    pub fn with_beat(mut self, period: Duration) -> Self {
+        assert!(!period.is_zero(), "a beat has a period");
+        self.beat = Some(period);
+        self
+    }
+
+    pub(crate) fn beat(&self) -> Option<Duration> {
+        self.beat
+    }
+
+    /// How often it may wake by itself in this time.
+    pub(crate) fn beats_in(&self, time: Duration) -> u64 {
+        // One that was due before, and one that is due at its very end.
+        self.beat.map_or(0, |beat| (time.as_nanos() / beat.as_nanos()) as u64 + 2)
     }
 
     pub(crate) fn patience(&self) -> Duration {
@@ -126,6 +158,7 @@ impl<L: EventLoop> Clone for Subject<L> {
             options: self.options.clone(),
             patience: self.patience,
             native_timer: self.native_timer.clone(),
+            beat: self.beat,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use interloop::{EventLoop, event_loop::Timers, net::WatchFd, task::panic_message};
 
-use crate::{Subject, base_checks, native_checks, net_checks, partner_checks, watch_fd_checks};
+use crate::{Subject, base_checks, beat_checks, native_checks, net_checks, partner_checks};
 
 /// A check of what it is about.
 type Job = Box<dyn FnOnce() + Send>;
@@ -67,14 +67,14 @@ impl fmt::Display for Table {
 }
 
 /// Runs all checks of a loop with sockets: those that [`conformance!`](crate::conformance!) makes tests of.
-pub fn check_all<L: WatchFd>(subject: &Subject<L>) -> Table {
-    let checks = base_checks().into_iter().chain(net_checks()).chain(watch_fd_checks()).chain(native_of(subject));
+pub fn check_all<L: Net>(subject: &Subject<L>) -> Table {
+    let checks = base_checks().into_iter().chain(net_checks()).chain(native_of(subject)).chain(beat_of(subject));
     Table::of(checks.map(|check| (check.name, bound(check.run, subject))))
 }
 
 /// Runs the checks of a loop without sockets: those that [`base!`](crate::base!) makes tests of.
 pub fn check_base<L: Timers>(subject: &Subject<L>) -> Table {
-    let checks = base_checks().into_iter().chain(native_of(subject));
+    let checks = base_checks().into_iter().chain(native_of(subject)).chain(beat_of(subject));
     Table::of(checks.map(|check| (check.name, bound(check.run, subject))))
 }
 
@@ -91,6 +91,10 @@ pub fn check_partners<L: EventLoop, M: EventLoop>(here: &Subject<L>, there: &Sub
 
 fn native_of<L: EventLoop>(subject: &Subject<L>) -> Vec<crate::Check<L>> {
     if subject.native_timer().is_some() { native_checks() } else { Vec::new() }
+}
+
+fn beat_of<L: EventLoop>(subject: &Subject<L>) -> Vec<crate::Check<L>> {
+    if subject.beat().is_some() { beat_checks() } else { Vec::new() }
 }
 
 fn bound<L: EventLoop>(run: fn(&Subject<L>), subject: &Subject<L>) -> Job {

@@ -54,6 +54,7 @@ pub fn posts_calls_and_futures_come_from_other_threads<L: EventLoop>(subject: &S
     }
     let thread = list.call(|_| SystemThread::current()).wait_timeout(long);
     let thread = thread.unwrap_or_else(|error| panic!("a call from another thread is not answered: {error}"));
+    let thread = thread.with(subject.beat());
     for round in 0..100 {
         if round < 10 {
             // It is at rest, at least before these.

@@ -36,7 +36,7 @@ pub fn it_starts_gets_ready_and_stops<L: EventLoop>(subject: &Subject<L>) {
     let (name, thread) = sees.recv_timeout(long).expect("it has started");
     assert_eq!(name.as_deref(), Some(thread_of::<L>("waits")), "its thread has another name");
     // A loop that can't be at rest shows it now.
-    thread.wait_for_rest(long);
+    thread.with(subject.beat()).wait_for_rest(long);
     if !running.is_ready() {
         panic!("the service does not stay ready: {}", running.stop());
     }
@@ -111,6 +111,7 @@ fn asleep<L: EventLoop>(subject: &Subject<L>) -> (Running, SystemThread) {
     let running = up(service, long);
     let thread = remote.call(|_| SystemThread::current()).wait_timeout(long);
     let thread = thread.unwrap_or_else(|error| panic!("the loop does not answer: {error}"));
+    let thread = thread.with(subject.beat());
     thread.wait_for_rest(long);
     (running, thread)
 }
