@@ -29,11 +29,11 @@ use crate::{
 ///
 /// let (sum, reply) = promise();
 /// thread::spawn(move || sum.fulfil(1 + 2));
-/// assert_eq!(reply.wait(Duration::from_secs(10)), Ok(3));
+/// assert_eq!(reply.wait_timeout(Duration::from_secs(10)), Ok(3));
 ///
 /// let (sum, reply) = promise::<u8>();
 /// drop(sum);
-/// assert_eq!(reply.wait(Duration::from_secs(10)), Err(CallError::Stopped));
+/// assert_eq!(reply.wait_timeout(Duration::from_secs(10)), Err(CallError::Stopped));
 /// ```
 ///
 /// Such a reply knows of no loop: who waits for a promise that is kept on a loop that is left behind waits for ever. [`Remote::ask`] and
@@ -172,7 +172,7 @@ impl<T: 'static> Remote<T> {
     /// let running = service.start()?;
     /// let opened = door.ask(|waiting, promise| waiting.borrow_mut().push(promise));
     /// door.call(|waiting| waiting.take().into_iter().for_each(|promise| promise.fulfil("come in"))).detach();
-    /// assert_eq!(opened.wait(Duration::from_secs(10)), Ok("come in"));
+    /// assert_eq!(opened.wait_timeout(Duration::from_secs(10)), Ok("come in"));
     /// running.stop();
     /// # Ok(())
     /// # }

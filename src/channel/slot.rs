@@ -41,7 +41,7 @@ impl<T: 'static> Slot<T> {
     ///     Ok(cx.until_shutdown().await)
     /// }));
     /// let running = service.start()?;
-    /// assert_eq!(counted.wait(Duration::from_secs(10)), Ok(1));
+    /// assert_eq!(counted.wait_timeout(Duration::from_secs(10)), Ok(1));
     /// running.stop();
     /// # Ok(())
     /// # }

@@ -53,7 +53,7 @@ use crate::kit::panics::catch;
 /// assert!(running.wait_started_timeout(Duration::from_secs(10)));
 /// // Elsewhere, by name and type.
 /// let book: BookHandle = running.task_handle("book")?;
-/// assert_eq!(book.words.call(|words| words.borrow().len()).wait(Duration::from_secs(10))?, 1);
+/// assert_eq!(book.words.call(|words| words.borrow().len()).wait_timeout(Duration::from_secs(10))?, 1);
 /// assert_eq!(running.stop().code, 0);
 /// # Ok(())
 /// # }

@@ -7,7 +7,7 @@ use std::{future::Future, time::Duration};
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
-use crate::{OptionDefaults, Result, event_loop::Mailbox};
+use crate::{Result, event_loop::Mailbox, options::OptionDefaults};
 
 /// A kind of loop (tokio, glib ...), and a plan for one. What it plans is built by [`drive`](Self::drive), on the loop's thread, again at each restart.
 ///

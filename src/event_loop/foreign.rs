@@ -33,7 +33,7 @@ use crate::{
 /// mailbox.set_notify(move || waker.send(()).unwrap_or_default());
 /// let title = mailbox.share(String::from("hello"));
 ///
-/// let other = std::thread::spawn(move || title.call(|title| title.len()).wait(Duration::from_secs(10)));
+/// let other = std::thread::spawn(move || title.call(|title| title.len()).wait_timeout(Duration::from_secs(10)));
 /// while !other.is_finished() {
 ///     let _ = wakes.recv_timeout(Duration::from_millis(100));
 ///     while mailbox.turn() == Turn::Again { /* the loop's own events */ }

@@ -14,7 +14,7 @@ use std::fmt;
 /// A plan with one builder method, of one line:
 ///
 /// ```
-/// use interloop::OptionDefaults;
+/// use interloop::options::OptionDefaults;
 ///
 /// #[derive(Clone, Debug, Default)]
 /// struct Wheel {

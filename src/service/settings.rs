@@ -3,8 +3,9 @@
 use std::{any::type_name, fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use crate::{
-    EventLoop, OptionDefaults, Remote, RestartPolicy, ServiceHandle,
+    EventLoop, Remote, RestartPolicy, ServiceHandle,
     channel::{address::Address, shared::Shared},
+    options::OptionDefaults,
     task::{
         Offer, TaskHandle, TaskRef,
         erased::{ErasedLoop, LoopSpec},

@@ -190,9 +190,9 @@ impl PeriodicHandle {
     /// let mut service = Service::new("house");
     /// service.task_on::<Thread>("sweep", hourly);
     /// let running = service.start()?;
-    /// handle.run_now().wait(Duration::from_secs(10))??;
+    /// handle.run_now().wait_timeout(Duration::from_secs(10))??;
     /// running.stop();
-    /// assert_eq!(handle.run_now().wait(Duration::from_secs(10)), Err(CallError::Stopped));
+    /// assert_eq!(handle.run_now().wait_timeout(Duration::from_secs(10)), Err(CallError::Stopped));
     /// # Ok(())
     /// # }
     /// ```

@@ -59,7 +59,7 @@ const LINGER: Duration = Duration::from_secs(10);
 /// let running = service.start()?;
 /// // From a thread, without waiting for room.
 /// let reply = words.try_submit("good bye".to_owned())?;
-/// assert_eq!(reply.wait(Duration::from_secs(10))?, 8);
+/// assert_eq!(reply.wait_timeout(Duration::from_secs(10))?, 8);
 /// assert_eq!(running.stop().code, 0);
 /// # Ok(())
 /// # }

@@ -9,9 +9,9 @@ use std::{
 };
 
 use interloop::{
-    Error, EventLoop, OptionDefaults, RestartPolicy, Result, Service, clap,
+    Error, EventLoop, RestartPolicy, Result, Service, clap,
     event_loop::{Mailbox, Turn},
-    options::{Origin, Secret},
+    options::{OptionDefaults, Origin, Secret},
     service::StartError,
 };
 

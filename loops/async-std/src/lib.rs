@@ -34,7 +34,7 @@
 //!     TcpStream::connect(address).await?.read_to_string(&mut text).await?;
 //!     std::io::Result::Ok(text)
 //! });
-//! assert_eq!(greeting.wait(Duration::from_secs(10))??, "hello");
+//! assert_eq!(greeting.wait_timeout(Duration::from_secs(10))??, "hello");
 //! assert_eq!(running.stop().code, 0);
 //! # Ok(())
 //! # }

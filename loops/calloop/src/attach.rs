@@ -27,7 +27,7 @@ use interloop::{
 ///
 /// let signal = event_loop.get_signal();
 /// let other = thread::spawn(move || {
-///     let clicked = clicks.call(|clicks| clicks.replace(clicks.get() + 1)).wait(Duration::from_secs(10));
+///     let clicked = clicks.call(|clicks| clicks.replace(clicks.get() + 1)).wait_timeout(Duration::from_secs(10));
 ///     signal.stop();
 ///     signal.wakeup();
 ///     clicked

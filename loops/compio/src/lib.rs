@@ -34,7 +34,7 @@
 //!     stream.read_to_end(Vec::new()).await.0?;
 //!     std::io::Result::Ok(())
 //! });
-//! greeting.wait(Duration::from_secs(10))??;
+//! greeting.wait_timeout(Duration::from_secs(10))??;
 //! assert_eq!(running.stop().code, 0);
 //! # Ok(())
 //! # }
@@ -68,9 +68,10 @@ use compio::{
     runtime::{Runtime, RuntimeBuilder},
 };
 use interloop::{
-    Error, EventLoop, OptionDefaults, Result,
+    Error, EventLoop, Result,
     clap::{self, Arg, ArgMatches, Args, Command, FromArgMatches, ValueEnum, builder::PossibleValue},
     event_loop::{Mailbox, Timers},
+    options::OptionDefaults,
 };
 
 pub use compio;

@@ -26,7 +26,7 @@ use crate::{pump::Pump, wake::Wake};
 ///
 /// let quit = main_loop.clone();
 /// let other = thread::spawn(move || {
-///     let clicked = clicks.call(|clicks| clicks.replace(clicks.get() + 1)).wait(Duration::from_secs(10));
+///     let clicked = clicks.call(|clicks| clicks.replace(clicks.get() + 1)).wait_timeout(Duration::from_secs(10));
 ///     quit.quit();
 ///     clicked
 /// });

@@ -26,7 +26,7 @@
 //!
 //! let running = service.start()?;
 //! // From any thread: a closure that runs on glib's.
-//! while ticks.call(Cell::get).wait(Duration::from_secs(10))? < 3 {}
+//! while ticks.call(Cell::get).wait_timeout(Duration::from_secs(10))? < 3 {}
 //! assert_eq!(running.stop().code, 0);
 //! # Ok(())
 //! # }

@@ -34,7 +34,7 @@
 //! let running = service.start()?;
 //! std::io::Write::write_all(&mut theirs, b"hello")?;
 //! // From any thread: a closure that runs on mio's.
-//! while text.call(|text| text.borrow().clone()).wait(Duration::from_secs(10))? != "hello" {}
+//! while text.call(|text| text.borrow().clone()).wait_timeout(Duration::from_secs(10))? != "hello" {}
 //! assert_eq!(running.stop().code, 0);
 //! # Ok(())
 //! # }

@@ -35,7 +35,7 @@
 //!     TcpStream::connect(address).await?.read_to_string(&mut text).await?;
 //!     std::io::Result::Ok(text)
 //! });
-//! assert_eq!(greeting.wait(Duration::from_secs(10))??, "hello");
+//! assert_eq!(greeting.wait_timeout(Duration::from_secs(10))??, "hello");
 //! assert_eq!(running.stop().code, 0);
 //! # Ok(())
 //! # }
@@ -64,10 +64,11 @@ use std::{
 };
 
 use interloop::{
-    EventLoop, OptionDefaults, Result,
+    EventLoop, Result,
     clap::{self, Arg, ArgMatches, Args, Command, FromArgMatches},
     event_loop::{Mailbox, Timers},
     net::{Address, Bound, Net, Socket, SocketRef, Watch, WatchFd},
+    options::OptionDefaults,
 };
 use interloop_async_io::{AsyncIoListener, AsyncIoStream, AsyncIoWatch};
 use smol::{LocalExecutor, Task, Timer};

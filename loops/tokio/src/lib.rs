@@ -24,7 +24,7 @@
 //! assert!(running.wait_started_timeout(Duration::from_secs(10)));
 //! // From any thread: a closure, or a future, that runs on the runtime.
 //! let slept = runtime.spawn(|_| tokio::time::sleep(Duration::from_millis(1)));
-//! assert_eq!(slept.wait(Duration::from_secs(10)), Ok(()));
+//! assert_eq!(slept.wait_timeout(Duration::from_secs(10)), Ok(()));
 //! assert_eq!(running.stop().code, 0);
 //! # Ok(())
 //! # }
@@ -83,9 +83,10 @@ mod with_tokio;
 use std::{future::Future, time::Duration};
 
 use interloop::{
-    Error, EventLoop, OptionDefaults, Result,
+    Error, EventLoop, Result,
     clap::{self, Arg, ArgMatches, Args, Command, FromArgMatches},
     event_loop::{Mailbox, Timers},
+    options::OptionDefaults,
 };
 use tokio::runtime::{Builder, Handle};
 
