@@ -160,7 +160,7 @@ fn an_item_that_could_not_be_acknowledged_is_worked_on_at_least_once() {
             r.fetch_add(1, Ordering::Relaxed);
             Ok(*item)
         };
-        let (service, queue) = service_of(On::<u32, u32>::new(work).with(&queue));
+        let (service, queue) = service_of(On::<u32, u32>::new(work).with_handle(&queue));
         let running = up(service);
         shelf.breaks(&["ack"]);
         assert_eq!(block_on(async { queue.submit(5).await.unwrap().await }), Ok(5));
@@ -183,7 +183,7 @@ fn an_item_that_comes_again_and_again_is_given_up_untried() {
             begins.send(*item).unwrap();
             Ok(())
         };
-        let (service, queue) = service_of(On::<u32>::new(work).with(&queue).attempts(2));
+        let (service, queue) = service_of(On::<u32>::new(work).with_handle(&queue).attempts(2));
         let reply = block_on(queue.submit(5)).unwrap();
         shelf.kept().waits[0].2 = 2;
         let running = up(service);
@@ -208,7 +208,7 @@ fn a_store_that_fails_is_told_of() {
             (2, _) => Err(WorkError::later("never")),
             _ => Ok(*item),
         };
-        let (service, queue) = service_of(On::new(work).with(&queue).attempts(2));
+        let (service, queue) = service_of(On::new(work).with_handle(&queue).attempts(2));
         let running = up(service);
         // Of those that submit, and not more of the service's.
         shelf.breaks(&["put"]);

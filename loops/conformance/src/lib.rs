@@ -218,6 +218,7 @@ macro_rules! base {
 macro_rules! net {
     ($plan:expr $(, $option:literal = $value:expr)* $(, beat: $beat:expr)? $(,)?) => {
         $crate::with_net! { [$crate::tests] $crate::Subject::new($plan)$(.set($option, $value))*$(.with_beat($beat))? }
+        $crate::with_watch_fd! { [$crate::tests] $crate::Subject::new($plan)$(.set($option, $value))*$(.with_beat($beat))? }
     };
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use interloop::{EventLoop, event_loop::Timers, net::WatchFd, task::panic_message};
 
-use crate::{Subject, base_checks, beat_checks, native_checks, net_checks, partner_checks};
+use crate::{Subject, base_checks, beat_checks, native_checks, net_checks, partner_checks, watch_fd_checks};
 
 /// A check of what it is about.
 type Job = Box<dyn FnOnce() + Send>;
@@ -67,8 +67,9 @@ impl fmt::Display for Table {
 }
 
 /// Runs all checks of a loop with sockets: those that [`conformance!`](crate::conformance!) makes tests of.
-pub fn check_all<L: Net>(subject: &Subject<L>) -> Table {
-    let checks = base_checks().into_iter().chain(net_checks()).chain(native_of(subject)).chain(beat_of(subject));
+pub fn check_all<L: WatchFd>(subject: &Subject<L>) -> Table {
+    let net = net_checks().into_iter().chain(watch_fd_checks());
+    let checks = base_checks().into_iter().chain(net).chain(native_of(subject)).chain(beat_of(subject));
     Table::of(checks.map(|check| (check.name, bound(check.run, subject))))
 }
 
