@@ -8,6 +8,8 @@
 pub(crate) mod address;
 pub(crate) mod call_error;
 pub(crate) mod error;
+pub(crate) mod hints;
+pub(crate) mod names;
 pub(crate) mod restart;
 pub(crate) mod shutdown;
 pub(crate) mod state;

@@ -79,6 +79,11 @@ impl Address {
         self.loop_.get()
     }
 
+    /// How many jobs wait here: for the first value, or for the next.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting_len.load(Ordering::Acquire)
+    }
+
     /// How many jobs may wait here: as many as in a mailbox.
     fn capacity(&self) -> usize {
         self.loop_.get().map_or(MAILBOX_CAPACITY, |loop_| loop_.queue.capacity())

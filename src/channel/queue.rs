@@ -12,7 +12,9 @@
 //! 3. [`Bell::set_notify`] raises the flag and notifies always, also when the flag is up: that notification may have gone to the one before.
 //! 4. A notify that panics has woken nobody, perhaps: whoever [was asked to know](Bell::on_panic) has it called again, and the flag stays up. Where there is
 //!    nobody, it goes down: the next poster notifies again.
-//! 5. Accepting an item or giving it back is one atomic step with [`Queue::close`].
+//! 5. A poster that finds the flag up finds a loop that has not come to rest since somebody rang. [`Bell::on_busy`] tells of the first such poster, then of
+//!    none until [`Bell::heed`]: whether the loop is blocked shows only later, and a flood costs one more look at the flag's cache line.
+//! 6. Accepting an item or giving it back is one atomic step with [`Queue::close`].
 
 #[cfg(feature = "metrics")]
 use std::time::Duration;
@@ -34,6 +36,8 @@ use crate::kit::{
 pub(crate) type Notify = Arc<dyn Fn() + Send + Sync>;
 /// Is told what a notify has said that panicked.
 type OnPanic = Box<dyn Fn(String) + Send + Sync>;
+/// Is told of a poster that has found the loop busy.
+type OnBusy = Box<dyn Fn() + Send + Sync>;
 
 /// The flag and the notify of the wake protocol. On cache lines of its own: posters write it, and a turn reads what stands beside it before each job.
 #[repr(align(128))]
@@ -44,6 +48,9 @@ pub(crate) struct Bell {
     rung_at: figure::AtomicU64,
     notify: Mutex<Option<Notify>>,
     on_panic: OnceLock<OnPanic>,
+    /// Whether it was told that a poster has found the flag up.
+    told: figure::AtomicBool,
+    on_busy: OnceLock<OnBusy>,
 }
 
 impl Bell {
@@ -54,14 +61,47 @@ impl Bell {
             rung_at: figure::AtomicU64::new(0),
             notify: Mutex::new(None),
             on_panic: OnceLock::new(),
+            told: figure::AtomicBool::new(false),
+            on_busy: OnceLock::new(),
         }
     }
 
     /// After something was made visible to the loop: wakes it, unless it has been already.
     pub(crate) fn ring(&self) {
+        self.rings();
+    }
+
+    /// As [`ring`](Self::ring), for what somebody waits for: tells if the loop is busy.
+    fn ring_for_item(&self) {
+        if !self.rings() && !self.told.load(Ordering::Relaxed) {
+            self.found_busy();
+        }
+    }
+
+    #[cold]
+    fn found_busy(&self) {
+        if let Some(tell) = self.on_busy.get()
+            && !self.told.swap(true, Ordering::Relaxed)
+        {
+            tell();
+        }
+    }
+
+    /// Has this told, once, when a poster finds that the loop has not come to rest since it was rung. The first one stays.
+    pub(crate) fn on_busy(&self, tell: impl Fn() + Send + Sync + 'static) {
+        let _ = self.on_busy.set(Box::new(tell));
+    }
+
+    /// The next poster that finds the loop busy is told of again.
+    pub(crate) fn heed(&self) {
+        self.told.store(false, Ordering::Relaxed);
+    }
+
+    /// Rings; false if it was rung already.
+    fn rings(&self) -> bool {
         full_fence();
         if self.rung.load(Ordering::Relaxed) {
-            return;
+            return false;
         }
         // Before the flag goes up, so that a turn that finds it up finds a time. Beside the notify that follows it costs little.
         #[cfg(feature = "metrics")]
@@ -69,6 +109,7 @@ impl Bell {
         if !self.rung.swap(true, Ordering::Relaxed) {
             self.notify();
         }
+        true
     }
 
     /// When it was rung, for the turn that begins now; once.
@@ -203,7 +244,7 @@ impl<T, W> Queue<T, W> {
     /// Accepts the item unless the queue is closed, however full it is.
     pub(crate) fn push_unbounded(&self, item: T) -> Result<(), T> {
         self.push_quietly(item)?;
-        self.bell.ring();
+        self.bell.ring_for_item();
         Ok(())
     }
 

@@ -32,6 +32,9 @@ use crate::{
 /// How many jobs a mailbox holds at most, if nothing else is said.
 pub(crate) const MAILBOX_CAPACITY: usize = 1_000_000;
 
+/// A thread that has been at one thing for so long is blocked.
+pub(crate) const BLOCKED: Duration = Duration::from_secs(1);
+
 /// Over how long the latency is shown.
 #[cfg(feature = "metrics")]
 const LATENCY_WINDOW: Duration = Duration::from_secs(60);
@@ -337,6 +340,19 @@ impl Shared {
             number: self.polling.load(Ordering::Relaxed),
             since: Duration::from_nanos(self.since.load(Ordering::Relaxed)),
         }
+    }
+
+    /// What code its thread has been in for [so long](BLOCKED), or longer, and for how long; None also for code that is the loop's own, which may be its
+    /// sleep.
+    pub(crate) fn blocked(&self) -> Option<(usize, Duration)> {
+        let Doing { number, since } = self.doing();
+        let held = clock().saturating_sub(since);
+        (number != 0 && held >= BLOCKED).then_some((number, held))
+    }
+
+    /// How many jobs, and other questions, wait for its next turn.
+    pub(crate) fn waits(&self) -> usize {
+        self.queue.len() + usize::from(self.queue.flags() & flag::HEARTBEAT != 0)
     }
 
     pub(crate) fn count_job(&self) {

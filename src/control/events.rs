@@ -19,6 +19,8 @@ pub(crate) enum Message {
     LoopIsGone(LoopId, u32),
     /// The notify of this loop has panicked with these words.
     NotifyPanicked(LoopId, String),
+    /// This loop has not come to rest since something was posted to it: it may be blocked.
+    LoopIsBusy(LoopId),
     /// For the main thread to do.
     ForMain(MainJob),
     /// USR1: the status table to the log.

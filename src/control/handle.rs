@@ -10,15 +10,11 @@ use std::{
 };
 
 use super::{
-    counters::Counters,
-    events::Events,
-    status::Phase,
+    events::{Events, Message},
     status_board::StatusBoard,
-    task_handle::{Offer, TaskHandle},
-    watch::Transitions,
 };
 use crate::{
-    Reason, Remote, Reply, Report, Shutdown, State, Status,
+    BlockedLoop, Reason, Remote, Reply, Report, Shutdown, State, Status,
     channel::{address::Address, job::Job},
     counters::{Meter, Warning},
     kit::{
@@ -29,6 +25,9 @@ use crate::{
     },
     lifecycle::Event,
     options::Live,
+    service::{Phase, Watch},
+    task::{Offer, TaskHandle},
+    words::names,
 };
 
 /// Controls a service from any thread: `Clone + Send + Sync`, before, during and after its run. Its calls never block.
@@ -133,9 +132,26 @@ impl ServiceHandle {
         })
     }
 
-    /// The service at this moment.
+    /// The service at this moment. A loop that is found blocked is told in the log, once.
     pub fn status(&self) -> Status {
+        self.tell_blocked_loops();
         self.0.board.status()
+    }
+
+    /// The loops that are blocked at this moment. Each is told in the log, too, once, while all tasks have started and no stop was requested.
+    ///
+    /// Nobody watches the loops of an idle service. That one is blocked is noticed when somebody asks for this, for the [status](Self::status) or for
+    /// [heartbeats](Self::heartbeats); and when something is posted to it while it has not come to rest: then the service looks a second later.
+    pub fn blocked_loops(&self) -> Vec<BlockedLoop> {
+        self.tell_blocked_loops()
+    }
+
+    fn tell_blocked_loops(&self) -> Vec<BlockedLoop> {
+        let blocked = self.0.board.blocked_loops();
+        for (id, _) in &blocked {
+            self.0.events.tell(Message::LoopIsBusy(*id));
+        }
+        blocked.into_iter().map(|(_, blocked)| blocked).collect()
     }
 
     /// All counters, gauges and samples: to read all, one, or those that match; to begin anew.
@@ -232,6 +248,7 @@ impl ServiceHandle {
     /// Asks each running loop for a sign of life, through its own mailbox. A reply is there as soon as the loop has looked.
     pub fn heartbeats(&self) -> Vec<(Arc<str>, Reply<()>)> {
         let loops = self.0.board.running_loops();
+        self.tell_blocked_loops();
         loops.iter().map(|shared| (shared.name().clone(), shared.heartbeat())).collect()
     }
 
@@ -313,6 +330,19 @@ impl ServiceHandle {
         lock(&self.0.addresses).insert(name.to_owned(), named).is_none()
     }
 
+    /// Whether there is a slot, known by its name, that nobody has filled yet.
+    pub(crate) fn has_unfilled_slots(&self) -> bool {
+        lock(&self.0.addresses).values().any(|named| named.address.loop_().is_none())
+    }
+
+    /// The slots, of those known by their names, that nobody has filled yet though jobs wait there; and how many jobs.
+    pub(crate) fn unfilled_slots(&self) -> Vec<(Arc<str>, usize)> {
+        let addresses = lock(&self.0.addresses);
+        let unfilled = addresses.values().map(|named| &named.address).filter(|address| address.loop_().is_none());
+        let waiting = unfilled.map(|address| (address.name().clone(), address.waiting()));
+        waiting.filter(|(_, waiting)| *waiting > 0).collect()
+    }
+
     /// The service has ended, or will never start: whoever asks, or waits, is told that it is stopped. Returned is
     /// what waited for a value on no loop yet.
     pub(crate) fn close_addresses(&self) -> Vec<Job> {
@@ -366,7 +396,7 @@ impl fmt::Display for UnknownName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "no {}", self.what)?;
         if !self.known.is_empty() {
-            write!(f, "; there is {}", self.known.join(", "))?;
+            write!(f, "; there is {}", names::listed(self.known.iter().map(String::as_str)))?;
         }
         Ok(())
     }

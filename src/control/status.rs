@@ -115,6 +115,8 @@ pub struct LoopStatus {
     pub thread: String,
     /// Whether it takes turns now.
     pub running: bool,
+    /// What blocks it, if something has for a second or longer.
+    pub blocked: Option<BlockedLoop>,
     /// Which run of it this is: 1 is the first.
     pub incarnation: u32,
     /// Jobs in its mailbox.
@@ -134,6 +136,29 @@ pub struct LoopStatus {
     /// The time from the first post to the loop at rest to the turn that runs it, in seconds.
     #[cfg(feature = "metrics")]
     pub latency: HistogramReading,
+}
+
+/// A loop that is blocked: for a second or longer its thread has been in one piece of code, a poll of a task or a job, and the loop does nothing else
+/// meanwhile.
+///
+/// A loop whose tasks have a thread each, and may block it ([`Thread`](crate::Thread)), is blocked only if something waits for it.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct BlockedLoop {
+    /// The loop's name.
+    pub name: String,
+    /// What it is in: `task http`, or `a job`.
+    pub polling: String,
+    /// For how long, in seconds.
+    pub held: f64,
+}
+
+impl fmt::Display for BlockedLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, polling, held } = self;
+        write!(f, "loop {name} is blocked: its thread has been in {polling} for {held:.1} s")
+    }
 }
 
 impl fmt::Display for Status {
@@ -174,6 +199,9 @@ impl fmt::Display for Status {
                 "\n  loop {:<16} {:<10} kind {:<10} run {}, queue {} (most {} of {}), {} jobs in {} turns, {} futures",
                 l.name, running, l.kind, l.incarnation, l.depth, l.high_water, l.capacity, l.jobs, l.turns, l.futures
             )?;
+            if let Some(BlockedLoop { polling, held, .. }) = &l.blocked {
+                write!(f, ", blocked in {polling} for {held:.1} s")?;
+            }
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     report::Report,
-    status::{LoopStatus, Phase, Status, TaskStatus},
+    status::{BlockedLoop, LoopStatus, Phase, Status, TaskStatus},
     task_info::TaskInfo,
     watch::{Transitions, WatchQueue},
 };
@@ -73,6 +73,8 @@ pub(crate) struct TaskRow {
 pub(crate) struct LoopRow {
     pub(crate) kind: &'static str,
     pub(crate) main_thread: bool,
+    /// Its tasks may block it: each has a thread of its own.
+    pub(crate) may_block: bool,
     pub(crate) shared: Arc<Shared>,
     pub(crate) running: bool,
     pub(crate) incarnation: u32,
@@ -271,6 +273,13 @@ impl StatusBoard {
         lock(&self.inner).loops.iter().filter(|row| row.running).map(|row| row.shared.clone()).collect()
     }
 
+    /// The loops that are blocked at this moment, by their numbers.
+    pub(crate) fn blocked_loops(&self) -> Vec<(LoopId, BlockedLoop)> {
+        self.rows(|tasks, loops| {
+            loops.iter().enumerate().filter_map(|(id, row)| Some((id, row.blocked(tasks)?))).collect()
+        })
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         lock(&self.inner).phase
     }
@@ -341,7 +350,7 @@ impl StatusBoard {
             reason: inner.reason.as_ref().map(Reason::to_string),
             uptime: now.as_secs_f64(),
             tasks: inner.tasks.iter().map(|row| row.status(now, loop_name(row.event_loop))).collect(),
-            loops: inner.loops.iter().map(LoopRow::status).collect(),
+            loops: inner.loops.iter().map(|row| row.status(&inner.tasks)).collect(),
             lost_lines: self.lost_lines(),
             warnings,
             exports: self.registry.exports(),
@@ -443,12 +452,24 @@ impl TaskRow {
 }
 
 impl LoopRow {
-    fn status(&self) -> LoopStatus {
+    /// If something of the user's blocks it now. A thread that may be blocked is so only if somebody waits for it.
+    fn blocked(&self, tasks: &[TaskRow]) -> Option<BlockedLoop> {
+        let (number, held) = self.shared.blocked().filter(|_| self.running)?;
+        if self.may_block && self.shared.waits() == 0 {
+            return None;
+        }
+        let task = number.checked_sub(1).and_then(|task| tasks.get(task));
+        let polling = task.map_or_else(|| "a job".to_owned(), |task| format!("task {}", task.name));
+        Some(BlockedLoop { name: self.shared.name().to_string(), polling, held: held.as_secs_f64() })
+    }
+
+    fn status(&self, tasks: &[TaskRow]) -> LoopStatus {
         LoopStatus {
             name: self.shared.name().to_string(),
             kind: self.kind,
             thread: if self.main_thread { "main".to_owned() } else { self.shared.name().to_string() },
             running: self.running,
+            blocked: self.blocked(tasks),
             incarnation: self.incarnation,
             depth: self.shared.queue.len(),
             high_water: self.shared.queue.high_water(),

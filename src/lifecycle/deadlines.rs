@@ -17,6 +17,8 @@ pub(super) enum Timer {
     Loop(LoopId),
     /// The end of the time in which a stop would explain the error that the task ended with.
     Suspect(TaskId),
+    /// The task has been starting for so long that it is told.
+    SlowStart(TaskId),
 }
 
 /// Those that say how long a thread has to act go by a clock of their own: the real one, even where the

@@ -1,5 +1,7 @@
 //! What the machine is told, and what it says is to be done.
 
+use std::time::Duration;
+
 use super::plan::{LoopId, Now, TaskId};
 use crate::words::state::{Reason, Transition};
 
@@ -66,6 +68,8 @@ pub(crate) enum Action {
     CloseTask(TaskId),
     /// Tell everybody of this step.
     Transition(Transition),
+    /// The task has been starting for this long, and is not ready; those tasks wait for it. Once for each incarnation.
+    SlowStart(TaskId, Duration, Vec<TaskId>),
     /// All tasks that will start have become ready or have ended.
     AllStarted,
     /// The service as a whole is ready (true) or draining (false).

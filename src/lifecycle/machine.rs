@@ -14,7 +14,7 @@
 //!   due themselves and still live, are none. So a stop of everything, of one phase, or of one task and what requires it are the same thing: tasks
 //!   become due, the order follows.
 //! - **One clock each.** A task has at most one timer, and its state says what it is about: a backoff (Waiting), the start (Starting), the
-//!   stop (Stopping), or a cancel (if `cancelled`).
+//!   stop (Stopping), or a cancel (if `cancelled`). Beside it, a start has one that only has a slow start told.
 //! - **In doubt it lives.** A task whose error a stop would explain is `suspect`: it is treated as live until a stop comes, somebody asks it to
 //!   stop, or [`DOUBT`] is over. What would be told to it then is answered with that error.
 //! - **First reason wins.** `stop` is set once; with it nothing starts any more.
@@ -38,6 +38,9 @@ use crate::words::state::{Cause, Reason, State, Transition};
 const GRACE: Duration = Duration::from_secs(1);
 /// How long a loop has to end once its tasks have, unless the service has less.
 const LOOP_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a task may be starting before that is told, unless its start fails by then.
+const SLOW_START: Duration = Duration::from_secs(5);
 
 /// How long after an error that a stop would explain that stop may come. A TERM to a whole process group or control group reaches a child before
 /// the service has heard of its own.
@@ -437,6 +440,7 @@ impl Lifecycle {
                 Timer::Suspect(id) => {
                     self.convict(id);
                 }
+                Timer::SlowStart(id) => self.tell_slow_start(id),
             }
             self.settle();
         }
@@ -575,8 +579,23 @@ impl Lifecycle {
         let task = &self.tasks[id];
         if !mutant!(self, ForgetsStartTimeout) {
             self.timers.set(Timer::Task(id), self.now.saturating_add(task.plan.start_timeout));
+            if task.plan.start_timeout > SLOW_START {
+                self.timers.set(Timer::SlowStart(id), self.now.saturating_add(SLOW_START));
+            }
         }
         self.actions.push(Action::StartTask(id, task.incarnation));
+    }
+
+    /// It is starting still: the timer is cleared when it gets into another state, and at a stop.
+    fn tell_slow_start(&mut self, id: TaskId) {
+        let mut waiting = self.graph.dependents(id);
+        for &after in &self.graph.tasks[id].followed_by {
+            if !waiting.contains(&after) {
+                waiting.push(after);
+            }
+        }
+        waiting.retain(|&task| self.tasks[task].state == State::Waiting);
+        self.actions.push(Action::SlowStart(id, SLOW_START, waiting));
     }
 
     fn task_ready(&mut self, id: TaskId, incarnation: u32) {
@@ -614,6 +633,9 @@ impl Lifecycle {
     fn transition(&mut self, id: TaskId, to: State, cause: Cause) {
         let task = &mut self.tasks[id];
         let from = mem::replace(&mut task.state, to);
+        if from == State::Starting {
+            self.timers.clear(Timer::SlowStart(id));
+        }
         self.tally.remove(task.plan.last, from);
         self.tally.add(task.plan.last, to);
         let (task, incarnation) = (task.plan.name.clone(), task.incarnation);

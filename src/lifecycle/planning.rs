@@ -24,6 +24,7 @@ pub(crate) use self::{
     show::{graphviz, list},
 };
 use super::{LoopPlan, Plan, TaskId, TaskPlan};
+use crate::words::names;
 
 /// What a plan says besides its tasks and loops.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +61,7 @@ pub(crate) fn plan(
     check::restarts(tasks, loops, &edges, &order)?;
 
     let selected = match selection {
-        Some(names) => edges.with_required(&find(names, &ids)?),
+        Some(names) => edges.with_required(&find(names, tasks, &ids)?),
         None => vec![true; tasks.len()],
     };
     let mut in_use: Vec<bool> = loops.iter().map(|declared| declared.wanted).collect();
@@ -96,9 +97,14 @@ pub(crate) fn plan(
 }
 
 /// The tasks with these names, which were typed by somebody.
-fn find(names: &[String], ids: &HashMap<&str, TaskId>) -> Result<Vec<TaskId>, GraphError> {
-    let find = |name: &String| ids.get(name.as_str()).copied().ok_or_else(|| GraphError::UnknownSelected(name.clone()));
-    names.iter().map(find).collect()
+fn find(typed: &[String], tasks: &[Declared], ids: &HashMap<&str, TaskId>) -> Result<Vec<TaskId>, GraphError> {
+    let find = |name: &String| {
+        ids.get(name.as_str()).copied().ok_or_else(|| {
+            let nearest = names::nearest(name, tasks.iter().map(|task| &*task.name)).map(str::to_owned);
+            GraphError::UnknownSelected { name: name.clone(), nearest }
+        })
+    };
+    typed.iter().map(find).collect()
 }
 
 /// Some of the things that were declared, numbered anew.

@@ -233,6 +233,9 @@ fn a_failed_start_stops_what_was_started_and_nothing_else() {
 #[test]
 fn a_start_that_takes_too_long_is_cancelled_and_has_failed() {
     let mut rig = Rig::started(plan(vec![task("db", &[])]));
+    // Before that, it is told.
+    assert_eq!(rig.due_at(), Some(5_000));
+    assert_eq!(rig.at(5_000), [SlowStart(0, seconds(5), vec![])]);
     assert_eq!(rig.due_at(), Some(30_000));
     assert_eq!(rig.at(30_000), [CancelTask(0, 1)]);
     rig.ends(0, Outcome::Dropped);
@@ -805,5 +808,59 @@ fn whatever_happens_nothing_panics_and_a_stop_ends_in_time_and_closes_all_once()
         let last_close = |id| rig.said.iter().rposition(|action| *action == CloseTask(id));
         assert!((0..6).all(|id| last_close(id).is_some()), "seed {seed}");
         assert!(rig.said.iter().filter(|action| matches!(action, Finished(_))).count() == 1);
+    }
+}
+
+mod slow_starts {
+    use super::*;
+
+    const SLOW: u64 = 5_000;
+
+    fn told(actions: &[Action]) -> Vec<(TaskId, Vec<TaskId>)> {
+        let told = |action: &Action| match action {
+            SlowStart(id, _, waiting) => Some((*id, waiting.clone())),
+            _ => None,
+        };
+        actions.iter().filter_map(told).collect()
+    }
+
+    #[test]
+    fn a_task_that_is_not_ready_is_told_once_for_each_incarnation() {
+        let mut rig = Rig::started(plan(vec![restarting("db", &[], steady()), task("http", &[0]), task("aside", &[])]));
+        rig.ready(2);
+        assert_eq!(told(&rig.at(SLOW - 1)), []);
+        assert_eq!(told(&rig.at(SLOW)), [(0, vec![1])]);
+        assert_eq!(told(&rig.at(2 * SLOW)), []);
+        rig.fails(0);
+        rig.at(2 * SLOW + 1_000);
+        assert_eq!(rig.life.state(0), Starting);
+        assert_eq!(told(&rig.at(3 * SLOW + 1_000)), [(0, vec![1])]);
+    }
+
+    #[test]
+    fn one_that_is_ready_has_ended_or_is_asked_to_stop_is_not() {
+        for end in [
+            (|rig| rig.ready(0)) as fn(&mut Rig) -> Vec<Action>,
+            |rig| rig.ends(0, Outcome::Ok),
+            |rig| rig.does(Event::StopTask(0)),
+            |rig| rig.stop(),
+            |rig| rig.does(Event::ShutdownRequested(Signal(TERM))),
+        ] {
+            let mut plan = plan(vec![task("db", &[]), last("health")]);
+            plan.drain_delay = seconds(20);
+            let mut rig = Rig::started(plan);
+            rig.ready(1);
+            end(&mut rig);
+            rig.at(SLOW);
+            assert_eq!(told(&rig.said), [], "{:?}", rig.states());
+        }
+    }
+
+    #[test]
+    fn one_whose_start_fails_by_then_is_not_told_twice() {
+        let mut rig = Rig::started(plan(vec![TaskPlan { start_timeout: seconds(5), ..task("db", &[]) }]));
+        let actions = rig.at(SLOW);
+        assert!(actions.contains(&CancelTask(0, 1)), "{actions:?}");
+        assert_eq!(told(&rig.said), []);
     }
 }

@@ -382,6 +382,11 @@ pub(crate) fn variable(service: &str, option: &str) -> String {
     format!("{}__{}", variable_part(service), variable_part(option))
 }
 
+/// What all variables of the service's options begin with.
+pub(super) fn variable_prefix(service: &str) -> String {
+    format!("{}__", variable_part(service))
+}
+
 fn variable_part(name: &str) -> String {
     let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
     name.chars().map(letter).collect()

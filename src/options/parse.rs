@@ -10,7 +10,7 @@ use clap::{
 use super::{
     cell::Check,
     claims,
-    flag::{Flag, Required},
+    flag::{Flag, Required, variable_prefix},
     layers::{CommandLine, Env, Sources},
     plan::Plan,
     replay,
@@ -21,6 +21,7 @@ use super::{
     stop::Stop,
     wording::{Fault, one_line},
 };
+use crate::words::names;
 
 /// Reads the command line (without the program's name) and the environment.
 ///
@@ -137,6 +138,32 @@ impl Parsed {
     /// Only here are its environment variables and its constraints looked at: ask for what will be used.
     pub(crate) fn matches(&self, index: usize) -> Result<ArgMatches, Stop> {
         replay::matches(&self.plans[1 + index]).map_err(|fault| fault.stop(&self.service))
+    }
+
+    /// Those of these variables of the environment that look like ones of the service's options, and are of none: a line on each, with the variable
+    /// that may be meant. Who has written them did not mean to say nothing.
+    ///
+    /// Two underscores tell them from those that others set for a service of this name: `HELLO_PORT`, `HELLO_HOME`.
+    pub(crate) fn unknown_variables(&self, names: impl IntoIterator<Item = OsString>) -> Vec<String> {
+        let prefix = variable_prefix(&self.service);
+        let flags = || self.plans.iter().flat_map(|plan| &plan.flags);
+        let known = || flags().flat_map(|flag| std::iter::once(&flag.variable).chain(&flag.file_variable));
+        let names = names.into_iter().map(|name| name.to_string_lossy().into_owned());
+        let is_unknown = |name: &String| {
+            let begins_so = name.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(&prefix));
+            begins_so && !known().any(|known| known == name)
+        };
+        let mut unknown = names.filter(is_unknown).collect::<Vec<_>>();
+        unknown.sort();
+        let line = |name: &String| {
+            // What they have in common makes none of them alike.
+            let rest = |variable: &str| variable.get(prefix.len()..).unwrap_or_default().to_ascii_uppercase();
+            let candidates = known().map(|known| rest(known)).collect::<Vec<_>>();
+            let nearest = names::nearest(&rest(name), candidates.iter().map(String::as_str));
+            let meant = nearest.map(|nearest| format!("; did you mean {prefix}{nearest}?")).unwrap_or_default();
+            format!("environment variable {} is not known to any option{meant}", name.escape_debug())
+        };
+        unknown.iter().map(line).collect()
     }
 
     /// The same, if its owner can read it.

@@ -834,3 +834,34 @@ fn durations_are_read_as_people_write_them() {
 fn strings(words: &str) -> Vec<String> {
     words.split(' ').map(str::to_owned).collect()
 }
+
+#[test]
+fn variables_that_are_of_no_option_are_told_with_the_one_that_is_meant() {
+    let hello = Hello::default().and::<Http>(Owner::Task, "http");
+    let parsed = hello.parse([""; 0]).unwrap();
+    let unknown = |names: &[&str]| parsed.unknown_variables(names.iter().map(OsString::from));
+    let known =
+        ["HELLO__HTTP__PORT", "HELLO__HTTP__PORT_FILE", "HELLO__HTTP__VERBOSE", "HELLO__LOG_LEVEL", "HELLO__TASKS"];
+    assert_eq!(unknown(&known), [""; 0]);
+    // What shells, systemd, and container platforms set for a service of this name, or of another.
+    let others =
+        ["HELLO_PORT", "HELLO_SERVICE_HOST", "HELLO_HOME", "_", "PATH", "SYSTEMD_EXEC_PID", "OTHER__HTTP__PORT"];
+    assert_eq!(unknown(&others), [""; 0]);
+    assert_eq!(
+        unknown(&[
+            "HELLO__HTPT__PORT",
+            "PATH",
+            "HELLO__HTTP__PRT_FILE",
+            "hello__http__port",
+            "HELLO__X",
+            "HELLO__HTTP__VERBOSE_FILE"
+        ]),
+        [
+            "environment variable HELLO__HTPT__PORT is not known to any option; did you mean HELLO__HTTP__PORT?",
+            "environment variable HELLO__HTTP__PRT_FILE is not known to any option; did you mean HELLO__HTTP__PORT_FILE?",
+            "environment variable HELLO__HTTP__VERBOSE_FILE is not known to any option; did you mean HELLO__HTTP__VERBOSE?",
+            "environment variable HELLO__X is not known to any option",
+            "environment variable hello__http__port is not known to any option; did you mean HELLO__HTTP__PORT?",
+        ]
+    );
+}

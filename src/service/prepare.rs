@@ -24,12 +24,19 @@ use crate::{
     lifecycle::planning,
     options::{self, Check, LOOP_ID, Live, OptionCell, Owner, Parsed, Section, ServiceAbout, Stop},
     task::erased::LoopSpec,
-    words::state::State,
+    words::{names, state::State},
 };
 
 impl Service {
     /// Checks everything and brings it into shape; nothing has been started yet.
-    pub(super) fn prepare(mut self, arguments: Vec<OsString>, environment: options::Env) -> Result<Prepared, Stop> {
+    ///
+    /// `variables` are the names of those that the environment has.
+    pub(super) fn prepare(
+        mut self,
+        arguments: Vec<OsString>,
+        environment: options::Env,
+        variables: Vec<OsString>,
+    ) -> Result<Prepared, Stop> {
         // Instances first by what code says; a task that chooses at run time is asked below.
         let sections = self.sections();
         if let Some(problem) = self.problems.first() {
@@ -62,16 +69,23 @@ impl Service {
             let line = format!("{service}: {error}");
             if error.exit_code() == 2 { Stop::Usage(line) } else { Stop::Config(line) }
         })?;
+        let unknown = parsed.unknown_variables(variables);
         if core.dry_run {
-            let text = parsed.show();
+            let mut text = parsed.show();
+            unknown.iter().for_each(|line| text.extend(["\n# ", line]));
             self.assemble(planned, chosen, parsed)?;
             return Err(Stop::Asked(text));
         }
-        self.assemble(planned, chosen, parsed)
+        let mut prepared = self.assemble(planned, chosen, parsed)?;
+        if !unknown.is_empty() {
+            prepared.warnings.push(unknown.join("; "));
+        }
+        Ok(prepared)
     }
 
     /// The options of the service, of the loops that code names, and of the tasks; then of the loops that tasks bring along.
     fn sections(&mut self) -> Vec<Section> {
+        self.check_instances();
         for index in 0..self.tasks.len() {
             for choice in 0..self.tasks[index].choices.len() {
                 let spec = self.tasks[index].choices[choice].spec;
@@ -100,6 +114,29 @@ impl Service {
             defaults: entry.runner.defaults().and(&entry.settings.options).into_entries(),
         });
         std::iter::once(own).chain(tasks).chain(loops).collect()
+    }
+
+    /// An instance that a task is put on by name has to be there: planned by name, or the default one of a task's loop.
+    fn check_instances(&mut self) {
+        let mut known = self.loops.iter().map(|entry| entry.settings.name.clone()).collect::<Vec<_>>();
+        for task in &self.tasks {
+            let TaskSettings { name, instance, .. } = &task.settings;
+            known.extend(task.choices.iter().filter_map(|choice| match choice.spec.thread_a_task {
+                // A task that is elsewhere has no thread of its own.
+                true => instance.as_ref().is_none_or(|instance| instance == name).then(|| name.clone()),
+                false => Some(choice.spec.kind.to_owned()),
+            }));
+        }
+        known.sort();
+        known.dedup();
+        for TaskSettings { name, instance, .. } in self.tasks.iter().map(|task| &task.settings) {
+            if let Some(instance) = instance.as_ref().filter(|instance| !known.contains(instance)) {
+                let there_is = names::there_is(instance, known.iter().map(String::as_str));
+                let problem =
+                    format!("task {name} is to run on loop {instance:?}, but there is no such loop; {there_is}");
+                self.problems.push(problem);
+            }
+        }
     }
 
     fn instance_name(&self, task: usize, spec: LoopSpec) -> String {
@@ -176,6 +213,7 @@ impl Service {
         let timed = tasks.iter().any(|task| task.settings.stop_timeout.is_some());
         let timed = timed || parsed.core.shutdown_timeout != options::SHUTDOWN_TIMEOUT;
         let overlong = if timed { planning::overlong_chain(&planned.plan) } else { None };
+        let warnings = overlong.into_iter().collect();
 
         let mut cells = Cells::new(tasks.len(), loops.len());
         let mut tasks = tasks.into_iter().zip(chosen).map(Some).collect::<Vec<_>>();
@@ -196,7 +234,7 @@ impl Service {
         unused.iter().for_each(|shared| shared.terminate());
         let parts = Parts { handle, messages, plan: planned.plan, tasks: supervised_tasks, loops: supervised_loops };
         let board = (about.version, task_rows, loop_rows);
-        Ok(Prepared { supervisor: Supervisor::new(parts), board, core, claims_main, overlong, unstarted })
+        Ok(Prepared { supervisor: Supervisor::new(parts), board, core, claims_main, warnings, unstarted })
     }
 }
 
@@ -272,6 +310,7 @@ impl Cells {
             rows.push(LoopRow {
                 kind: spec.kind,
                 main_thread: runner.needs_main_thread(),
+                may_block: spec.thread_a_task,
                 shared: shared.clone(),
                 running: false,
                 incarnation: 1,
@@ -299,7 +338,8 @@ pub(super) struct Prepared {
     #[cfg_attr(not(feature = "logging"), expect(dead_code, reason = "it says how to log"))]
     pub(super) core: options::CoreOptions,
     pub(super) claims_main: bool,
-    pub(super) overlong: Option<String>,
+    /// For the log, at the start.
+    pub(super) warnings: Vec<String>,
     pub(super) unstarted: Unstarted,
 }
 
@@ -307,7 +347,7 @@ impl Prepared {
     /// Runs the supervisor on a thread of its own.
     pub(super) fn launch(self) -> std::io::Result<thread::JoinHandle<Report>> {
         let (handle, outside) = (self.supervisor.handle().clone(), self.supervisor.outside().clone());
-        if let Some(warning) = self.overlong {
+        for warning in self.warnings {
             outside.log(log::Level::Warn, handle.name(), || warning);
         }
         if cfg!(panic = "abort") {

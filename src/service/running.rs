@@ -67,9 +67,10 @@ fn run_with(signals: &SignalThread, mut service: Service) -> Result<ExitCode, St
     let mut arguments = std::mem::take(&mut service.arguments);
     let mut prepared = if cfg!(feature = "cli") {
         arguments.extend(std::env::args_os().skip(1));
-        service.prepare(arguments, Arc::new(|variable: &str| std::env::var_os(variable)))?
+        let variables = std::env::vars_os().map(|(name, _)| name).collect();
+        service.prepare(arguments, Arc::new(|variable: &str| std::env::var_os(variable)), variables)?
     } else {
-        service.prepare(arguments, Arc::new(|_: &str| None))?
+        service.prepare(arguments, Arc::new(|_: &str| None), Vec::new())?
     };
     let config = |text: String| Stop::Config(format!("{name}: {text}"));
     #[cfg(feature = "logging")]
@@ -141,7 +142,7 @@ fn start(mut service: Service) -> Result<Running, StartError> {
     let handle = service.handle.clone();
     let arguments = std::mem::take(&mut service.arguments);
     let refuse = |stop: Stop| StartError { code: code(&stop), message: stop.to_string() };
-    let prepared = service.prepare(arguments, Arc::new(|_: &str| None)).map_err(refuse)?;
+    let prepared = service.prepare(arguments, Arc::new(|_: &str| None), Vec::new()).map_err(refuse)?;
     if prepared.claims_main {
         let name = handle.name();
         return Err(refuse(Stop::Config(format!(

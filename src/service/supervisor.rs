@@ -2,9 +2,11 @@
 //!
 //! It waits for nobody: it does no I/O, and runs no code that isn't ours. What does goes to another thread: see [`outside`].
 
+mod blocked;
 mod deaf;
 mod farewell;
 pub(crate) mod outside;
+mod slow_start;
 mod stuck;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -22,6 +24,7 @@ use log::Level;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::{
+    blocked::Attention,
     deaf::Hearing,
     outside::{Label, Lane, Outside},
     stuck::Stuck,
@@ -106,6 +109,8 @@ pub(super) struct SupervisedLoop {
     stuck: Option<Stuck>,
     /// Whether it hears its notify.
     hearing: Hearing,
+    /// It was found busy: whether it is blocked is looked at.
+    attention: Attention,
     /// While its thread starts, or is to end.
     busy: Busy,
 }
@@ -128,6 +133,7 @@ impl SupervisedLoop {
             leaves: None,
             stuck: None,
             hearing: Hearing::default(),
+            attention: Attention::default(),
             busy: Busy::default(),
         }
     }
@@ -183,6 +189,8 @@ pub(crate) struct Supervisor {
     /// Of the log, on HUP.
     reopenings: Arc<Coalesced>,
     reloads: Arc<Coalesced>,
+    /// When slots that nobody has filled are looked at: time of the service's clock since its start.
+    slots_due: Option<Duration>,
     /// Of the status, on USR1.
     shows: Arc<Coalesced>,
 }
@@ -215,6 +223,7 @@ impl Supervisor {
             starting: BTreeMap::new(),
             reopenings: Coalesced::new("reopen"),
             reloads: Coalesced::new("reload"),
+            slots_due: None,
             shows: Coalesced::new("status"),
         }
     }
@@ -273,6 +282,8 @@ impl Supervisor {
             actions.extend(self.give_up_leaving());
             actions.extend(self.give_up_stuck());
             self.wake_the_deaf();
+            self.look_at_busy_loops();
+            self.tell_unfilled_slots();
         }
     }
 
@@ -363,6 +374,7 @@ impl Supervisor {
                 }
             }
             Message::NotifyPanicked(id, panic) => self.notify_panicked(id, &panic),
+            Message::LoopIsBusy(id) => self.watch_busy_loop(id),
             Message::ForMain(job) => {
                 if let Some(main) = &self.main
                     && let Err(mpsc::SendError(job)) = main.send(job)
@@ -404,7 +416,7 @@ impl Supervisor {
     /// The next message, or None when a deadline is due. Without a deadline it sleeps: idle means idle.
     fn next_message(&mut self) -> Option<Message> {
         let (due, for_threads) = self.lifecycle.next_deadlines();
-        let due = due.and_then(|due| self.started.checked_add(due));
+        let due = due.into_iter().chain(self.slots_due).min().and_then(|due| self.started.checked_add(due));
         let for_threads = for_threads.and_then(|due| self.begun.checked_add(due));
         #[cfg(feature = "testing")]
         let due = match self.set_alarm(due) {
@@ -416,7 +428,8 @@ impl Supervisor {
         let leaving = self.loops.iter().filter_map(|l| l.leaves.as_ref().map(|(deadline, ..)| *deadline));
         let stuck = self.loops.iter().filter_map(|l| l.stuck.as_ref().map(|stuck| stuck.until));
         let deaf = self.loops.iter().filter_map(|l| l.hearing.next());
-        let late = late.chain(leaving).chain(stuck).chain(deaf).chain(self.outside.look()).min();
+        let busy = self.loops.iter().filter_map(|l| l.attention.next());
+        let late = late.chain(leaving).chain(stuck).chain(deaf).chain(busy).chain(self.outside.look()).min();
         self.busy = Busy::default();
         let told = match due.into_iter().chain(for_threads).chain(late).min() {
             // The handle held here keeps the channel open, so this can't fail.
@@ -582,10 +595,12 @@ impl Supervisor {
             }
             Action::CloseTask(id) => self.close_task(id),
             Action::Transition(transition) => self.announce(&transition),
+            Action::SlowStart(id, time, waiting) => self.tell_slow_start(id, time, &waiting),
             Action::AllStarted => {
                 let wakers = self.handle.board().set_phase(Phase::Running);
                 self.wake_waiters(wakers);
                 self.log(Level::Info, || "all tasks started".to_owned());
+                self.note_unfilled_slots();
             }
             Action::SetReady(ready) => {
                 self.handle.board().set_ready(ready);
@@ -637,8 +652,11 @@ impl Supervisor {
             self.starting.insert(id, (deadline, incarnation));
         }
         l.hearing = Hearing::default();
+        l.attention = Attention::default();
+        l.shared.queue.bell.heed();
         let events = self.handle.events().clone();
-        let told = events.clone();
+        let (told, busy) = (events.clone(), events.clone());
+        l.shared.queue.bell.on_busy(move || busy.tell(Message::LoopIsBusy(id)));
         l.shared.queue.bell.on_panic(move |panic| told.tell(Message::NotifyPanicked(id, panic)));
         if l.main_thread && self.main.is_none() {
             let why = "it needs the main thread: use Service::run".to_owned();
@@ -673,14 +691,12 @@ impl Supervisor {
                     0 if self.loops[id].hearing.is_deaf() => {
                         "a sleep from which its notify, which panics, does not wake it".to_owned()
                     }
-                    0 => "its own events".to_owned(),
-                    this_thread::JOB => "a job".to_owned(),
-                    number => self.tasks.get(number - 1).map_or_else(String::new, |task| format!("task {}", task.name)),
+                    number => self.at(number),
                 };
                 (polling, clock().saturating_sub(seen.since))
             }
         };
-        let thread = if self.loops[id].main_thread { "main".into() } else { shared.name().clone() };
+        let thread = self.thread_name(id);
         self.log(Level::Error, || {
             let (name, held) = (shared.name(), Seconds(held));
             format!("loop {name} is stuck: thread {thread} has been in {polling} for {held}; it is left behind")
@@ -693,6 +709,20 @@ impl Supervisor {
         self.outside
             .push(Lane::Loop(id), Label::of("the thread of loop", shared.name()), move || drop(lock(&thread).take()));
         self.loops[id].busy = Busy::default();
+    }
+
+    /// What stands for this [number](this_thread::Label::number): `task http`, `a job`, `its own events`.
+    fn at(&self, number: usize) -> String {
+        match number {
+            0 => "its own events".to_owned(),
+            this_thread::JOB => "a job".to_owned(),
+            number => self.tasks.get(number - 1).map_or_else(String::new, |task| format!("task {}", task.name)),
+        }
+    }
+
+    fn thread_name(&self, id: LoopId) -> Arc<str> {
+        let l = &self.loops[id];
+        if l.main_thread { "main".into() } else { l.shared.name().clone() }
     }
 
     fn incarnation_of(&self, id: LoopId) -> u32 {

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use super::hints;
+
 /// Where a task is in its life. `Waiting -> Starting -> Running -> Stopping -> Stopped | Failed | Cancelled | Abandoned`, and `Skipped`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
@@ -178,7 +180,10 @@ impl fmt::Display for Cause {
             Self::NeverStarted => f.write_str("never started"),
             Self::Error(message) => f.write_str(message),
             Self::PartOfStop(message) => write!(f, "{message}, as part of the stop"),
-            Self::Panicked(message) => write!(f, "panicked: {message}"),
+            Self::Panicked(message) => {
+                write!(f, "panicked: {message}")?;
+                hints::of_panic(message).iter().try_for_each(|hint| write!(f, "; {hint}"))
+            }
             Self::Dropped => f.write_str("dropped before its end"),
             Self::StartTimeout(time) => write!(f, "no cx.ready() within {}", Seconds(*time)),
             Self::StopTimeout(time) => write!(f, "still running {} after it was asked to stop", Seconds(*time)),

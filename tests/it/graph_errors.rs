@@ -42,7 +42,10 @@ fn a_dependency_that_is_not_there() {
         service.task("http", idle()).requires("databse");
         service.task("database", idle());
     });
-    assert_eq!(refusal, (78, "test: task http requires \"databse\", but there is no such task".into()));
+    assert_eq!(
+        refusal,
+        (78, "test: task http requires \"databse\", but there is no such task; did you mean database?".into())
+    );
     let refusal = refused(|service| _ = service.task("http", idle()).after("cache"));
     assert_eq!(refusal, (78, "test: task http is after \"cache\", but there is no such task".into()));
 }
@@ -243,13 +246,43 @@ fn a_task_on_a_loop_of_another_kind() {
 }
 
 #[test]
-fn two_tasks_that_name_a_new_loop_of_different_kinds() {
+fn a_task_on_a_loop_that_is_not_there() {
     let (code, text) = refused(|service| {
-        service.task("one", idle()).on("io");
-        service.task("two", quiet_resident::<Mortal>()).on("io");
+        service.event_loop("events", Thread);
+        service.task("http", idle()).on("evnets");
+        service.task("db", idle());
+        service.task("rider", quiet_resident::<Mortal>());
+    });
+    let said = "test: task http is to run on loop \"evnets\", but there is no such loop; there is db, events, mortal; \
+                did you mean events?";
+    assert_eq!((code, &*text), (78, said));
+    // Neither has a thread of its own that the other could share.
+    let (code, text) = refused(|service| {
+        service.task("one", idle()).on("two");
+        service.task("two", idle()).on("one");
     });
     assert_eq!(code, 78);
-    assert!(text.contains("two") && text.contains("io"), "{text}");
+    assert!(text.starts_with("test: task one is to run on loop \"two\", but there is no such loop"), "{text}");
+    // A kind of loop that no task is of.
+    let (code, text) = refused(|service| _ = service.task("http", idle()).on("mortal"));
+    assert_eq!((code, text.contains("there is none")), (78, true), "{text}");
+}
+
+#[test]
+fn a_task_is_put_on_the_default_loop_of_another() {
+    watched(|| {
+        let mut service = Service::new("test");
+        service.event_loop("wheel", Mortal::default());
+        service.task("a", idle()).on("b");
+        service.task("b", idle());
+        service.task("c", idle()).on("c");
+        service.task("d", quiet_resident::<Mortal>()).on("mortal");
+        service.task("e", quiet_resident::<Mortal>()).on("wheel");
+        let running = crate::util::up(service);
+        let loops = running.status().tasks.into_iter().map(|task| task.event_loop).collect::<Vec<_>>();
+        assert_eq!(loops, ["b", "b", "c", "mortal", "wheel"]);
+        assert_eq!(running.stop().code, 0);
+    });
 }
 
 #[test]
@@ -301,7 +334,7 @@ fn an_unknown_name_in_the_selection() {
         service.task("http", idle());
         service.arguments(["--tasks", "http,htpt"]);
     });
-    assert_eq!((code, &*text), (2, "test: there is no task \"htpt\"; try --list-tasks"));
+    assert_eq!((code, &*text), (2, "test: there is no task \"htpt\"; did you mean http? Try --list-tasks"));
 }
 
 #[test]

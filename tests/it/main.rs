@@ -1,5 +1,6 @@
 //! All integration tests of this crate, in one binary: a module a behaviour.
 
+mod blocked;
 mod calls;
 mod command;
 mod context;
@@ -35,6 +36,8 @@ mod rooms;
 mod scale;
 #[cfg(all(feature = "command", feature = "config"))]
 mod secrets;
+#[cfg(feature = "testing")]
+mod slow_start;
 mod sparts;
 mod start;
 mod stop;

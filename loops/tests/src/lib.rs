@@ -4,6 +4,7 @@
 
 pub mod defaults;
 pub mod foreign;
+pub mod hints;
 #[cfg(feature = "ready-made")]
 pub mod ready_made;
 

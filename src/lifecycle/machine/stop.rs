@@ -37,6 +37,7 @@ impl Lifecycle {
 
     /// What was planned for this task is void: to start, to start again, to be stopped by itself.
     fn give_up_plans(&mut self, id: TaskId) {
+        self.timers.clear(Timer::SlowStart(id));
         match self.tasks[id].state {
             State::Waiting if !self.may_start_tasks() => {
                 self.never_start(id);

@@ -6,7 +6,7 @@ use super::{
     Declared,
     error::{GraphError, Relation},
 };
-use crate::lifecycle::TaskId;
+use crate::{lifecycle::TaskId, words::names};
 
 /// The dependencies of all declared tasks: each at most once, and `requires` implies `after`.
 pub(super) struct Edges {
@@ -26,7 +26,11 @@ impl Edges {
                     match found {
                         Some(_) if name == task => Err(GraphError::OnItself { task, relation }),
                         Some(id) => Ok(id),
-                        None => Err(GraphError::UnknownDependency { task, relation, name }),
+                        None => {
+                            let nearest =
+                                names::nearest(&name, tasks.iter().map(|task| &*task.name)).map(str::to_owned);
+                            Err(GraphError::UnknownDependency { task, relation, name, nearest })
+                        }
                     }
                 };
                 let mut found = names.iter().map(find).collect::<Result<Vec<_>, _>>()?;

@@ -23,6 +23,8 @@ pub(crate) enum GraphError {
         task: String,
         relation: Relation,
         name: String,
+        /// The name that may have been meant.
+        nearest: Option<String>,
     },
     OnItself {
         task: String,
@@ -53,7 +55,10 @@ pub(crate) enum GraphError {
         loops: [String; 2],
     },
     /// Somebody typed this name; all others are in the code.
-    UnknownSelected(String),
+    UnknownSelected {
+        name: String,
+        nearest: Option<String>,
+    },
 }
 
 /// How a task depends on another.
@@ -71,7 +76,7 @@ impl GraphError {
     /// 2: the command line's words; 78: a configuration that can't work.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::UnknownSelected(_) => 2,
+            Self::UnknownSelected { .. } => 2,
             _ => 78,
         }
     }
@@ -95,8 +100,9 @@ impl fmt::Display for GraphError {
             Self::DuplicateLoop { name, kinds: [first, second] } => {
                 write!(f, "two loops are named {name}: a {first} loop and a {second} loop")
             }
-            Self::UnknownDependency { task, relation, name } => {
-                write!(f, "task {task} {relation} {name:?}, but there is no such task")
+            Self::UnknownDependency { task, relation, name, nearest } => {
+                write!(f, "task {task} {relation} {name:?}, but there is no such task")?;
+                nearest.iter().try_for_each(|nearest| write!(f, "; did you mean {nearest}?"))
             }
             Self::OnItself { task, relation } => write!(f, "task {task} {relation} itself"),
             Self::Cycle(tasks) => {
@@ -125,7 +131,10 @@ impl fmt::Display for GraphError {
             Self::Claimed { thing, loops: [first, second] } => {
                 write!(f, "loops {first} and {second} both claim {thing}")
             }
-            Self::UnknownSelected(name) => write!(f, "there is no task {name:?}; try --list-tasks"),
+            Self::UnknownSelected { name, nearest: Some(nearest) } => {
+                write!(f, "there is no task {name:?}; did you mean {nearest}? Try --list-tasks")
+            }
+            Self::UnknownSelected { name, nearest: None } => write!(f, "there is no task {name:?}; try --list-tasks"),
         }
     }
 }

@@ -103,7 +103,7 @@ fn refusal(result: Result<Planned, GraphError>) -> String {
     let error = result.expect_err("this should have been refused");
     let text = error.to_string();
     assert!(!text.contains('\n') && !text.ends_with('.') && !text.starts_with(char::is_uppercase), "{text}");
-    let code = if matches!(error, GraphError::UnknownSelected(_)) { 2 } else { 78 };
+    let code = if matches!(error, GraphError::UnknownSelected { .. }) { 2 } else { 78 };
     assert_eq!(error.exit_code(), code);
     text
 }
@@ -245,7 +245,7 @@ mod selections {
     #[test]
     fn an_unknown_task_in_the_selection_is_the_command_lines_fault() {
         let text = refusal(selected(&tasks(), &loops(), &["http", "htpt"]));
-        assert_eq!(text, "there is no task \"htpt\"; try --list-tasks");
+        assert_eq!(text, "there is no task \"htpt\"; did you mean http? Try --list-tasks");
     }
 
     #[test]

@@ -2,10 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{channel::shared::Shared, kit::clock::clock};
+use crate::channel::shared::Shared;
 
-/// A thread that has been at one thing for so long is stuck.
-const STUCK: Duration = Duration::from_secs(1);
 /// How long such a loop has to act, where another has a second.
 const LEFT: Duration = Duration::from_millis(200);
 
@@ -24,9 +22,7 @@ impl Stuck {
     /// If this loop is stuck now.
     pub(super) fn find(shared: &Shared, incarnation: u32) -> Option<Self> {
         let at = at(shared);
-        // Code of the loop's own may be its sleep.
-        let is_stuck = at.0 != 0 && clock().saturating_sub(at.1) >= STUCK;
-        is_stuck.then(|| Self { at, until: Instant::now() + LEFT, incarnation })
+        shared.blocked().map(|_| Self { at, until: Instant::now() + LEFT, incarnation })
     }
 
     /// Whether it has not come back since.

@@ -389,21 +389,29 @@ fn mailbox_is_empty<L: EventLoop>(mailbox: &Mailbox<L>) -> bool {
 
 /// What is logged, from level warn on. The logger is the process's: for tests that are [alone].
 pub fn warnings() -> &'static Mutex<Vec<String>> {
-    struct Lines(Mutex<Vec<String>>);
-    impl log::Log for Lines {
-        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-            true
-        }
-
-        fn log(&self, record: &log::Record<'_>) {
-            let line = format!("{} {}: {}", record.level(), record.target(), record.args());
-            self.0.lock().unwrap().push(line);
-        }
-
-        fn flush(&self) {}
-    }
-    static LINES: Lines = Lines(Mutex::new(Vec::new()));
     log::set_logger(&LINES).unwrap();
     log::set_max_level(log::LevelFilter::Warn);
     &LINES.0
+}
+
+/// What [`warnings`] has so far.
+pub fn warned() -> Vec<String> {
+    LINES.0.lock().unwrap().clone()
+}
+
+static LINES: Lines = Lines(Mutex::new(Vec::new()));
+
+struct Lines(Mutex<Vec<String>>);
+
+impl log::Log for Lines {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let line = format!("{} {}: {}", record.level(), record.target(), record.args());
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn flush(&self) {}
 }

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use interloop::{
-    Context, Error, Reply, Result, Service, ServiceHandle, State, Task, clap,
+    BlockedLoop, Context, Error, Reply, Result, Service, ServiceHandle, State, Task, clap,
     net::Net,
     options::duration,
     service::{Phase, TaskSettings},
@@ -65,7 +65,8 @@ fn add<L: Net>(service: &mut Service) -> &mut TaskSettings {
 
 /// Health checks for whoever supervises the process: a task for any loop with sockets, best on one of its own, [`last`](TaskSettings::last) to stop: see [`health()`].
 ///
-/// * `/livez`: 200 if every loop answers a heartbeat through its own mailbox within 5 s; 503 names those that don't.
+/// * `/livez`: 200 if every loop answers a heartbeat through its own mailbox within 5 s; 503 names those that don't, and what [blocks](interloop::BlockedLoop)
+///   them, if that is known. The log is told, too, once.
 /// * `/readyz`: 200 if all tasks run and no stop was requested; 503 names those that don't run.
 /// * `/startupz`: 200 once the start is through.
 /// * `/metrics` (feature `metrics`): all [counters](interloop::counters::Counters) of the service, in Prometheus' text format, or as OpenMetrics for those who prefer
@@ -308,11 +309,15 @@ impl Inner {
             if asked.is_empty() { Poll::Ready(()) } else { late.poll(cx) }
         })
         .await;
-        match asked.len() {
-            0 => None,
-            1 => Some(format!("loop {} has not answered for {} s", names(&asked), self.timeout.as_secs_f64())),
-            _ => Some(format!("loops {} have not answered for {} s", names(&asked), self.timeout.as_secs_f64())),
-        }
+        let mut why = vec![match asked.len() {
+            0 => return None,
+            1 => format!("loop {} has not answered for {} s", names(&asked), self.timeout.as_secs_f64()),
+            _ => format!("loops {} have not answered for {} s", names(&asked), self.timeout.as_secs_f64()),
+        }];
+        let is_late = |blocked: &BlockedLoop| asked.iter().any(|(name, _)| **name == *blocked.name);
+        let blocked = self.service.blocked_loops().into_iter().filter(is_late);
+        why.extend(blocked.map(|blocked| blocked.to_string()));
+        Some(why.join("\n"))
     }
 
     fn not_ready(&self) -> Option<String> {

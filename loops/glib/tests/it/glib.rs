@@ -15,9 +15,9 @@ use std::{
 };
 
 use glib::{ControlFlow, MainContext, Priority};
-use interloop::{Service, task_fn};
+use interloop::{Service, Thread, task_fn};
 use interloop_glib::Glib;
-use interloop_loop_tests::{Drops, LONG, Witness, down, up, watchdog};
+use interloop_loop_tests::{Drops, LONG, Witness, down, hints::fails_with_hint, up, watchdog};
 use interloop_tokio::{Tokio, with_tokio};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -307,5 +307,26 @@ fn a_guest_on_glib_uses_tokio() {
         );
         let report = service.start().unwrap().join();
         assert_eq!(report.code, 0, "{report}");
+    });
+}
+
+#[test]
+fn the_calls_of_another_loop_s_library_fail_with_what_to_do() {
+    own_process(|| {
+        let _watchdog = watchdog();
+        let sleeps = async || tokio::time::sleep(Duration::from_millis(1)).await;
+        let hint = "give the future tokio's context by `interloop_tokio::with_tokio`, or put the task on a Tokio loop";
+        fails_with_hint::<Glib, _>(Service::new("misuse"), sleeps, hint);
+        // The default context is the Glib loop's.
+        let hint = "; this loop is not glib's default one: put the task on a Glib loop, or post to one by a Remote";
+        let mut service = Service::new("misuse");
+        service.remote_to::<Glib>();
+        let ticks = async || drop(glib::timeout_add_local(Duration::from_secs(1), || ControlFlow::Break));
+        fails_with_hint::<Thread, _>(service, ticks, hint);
+        let hint = "use `cx.spawn_local`, or put the task on a Glib loop";
+        let mut service = Service::new("misuse");
+        service.remote_to::<Glib>();
+        let spawns = async || drop(MainContext::default().spawn_local(async {}));
+        fails_with_hint::<Thread, _>(service, spawns, hint);
     });
 }

@@ -16,7 +16,7 @@ use std::{
 };
 
 use interloop::{CallError, Service, Thread, task_fn};
-use interloop_loop_tests::{LONG, down, up, watchdog};
+use interloop_loop_tests::{LONG, down, hints::fails_with_hint, up, watchdog};
 use interloop_tokio::{Tokio, with_tokio};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -323,4 +323,20 @@ fn a_guest_without_a_host_is_told() {
     );
     let report = service.start().unwrap().join();
     assert_eq!(report.code, 0, "{report}");
+}
+
+/// What a task on another loop is told that calls tokio's own.
+const WITH_TOKIO: &str = "; this loop is not tokio's: give the future tokio's context by `interloop_tokio::with_tokio`, \
+                          or put the task on a Tokio loop";
+
+#[test]
+fn tokios_own_calls_on_another_loop_fail_with_what_to_do() {
+    let _watchdog = watchdog();
+    let service = || Service::new("misuse");
+    fails_with_hint::<Thread, _>(service(), async || drop(tokio::spawn(async {})), WITH_TOKIO);
+    fails_with_hint::<Thread, _>(service(), async || tokio::time::sleep(Duration::from_millis(1)).await, WITH_TOKIO);
+    let connects = async || drop(TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, 9))).await);
+    fails_with_hint::<Thread, _>(service(), connects, WITH_TOKIO);
+    let local = async || drop(tokio::task::spawn_local(async {}));
+    fails_with_hint::<Thread, _>(service(), local, "; use `cx.spawn_local`, which works on every loop");
 }

@@ -126,6 +126,33 @@ fn a_loop_that_is_blocked_is_not_alive_and_named() {
 }
 
 #[test]
+fn what_blocks_a_loop_is_named_once_it_has_for_a_second() {
+    let _watchdog = watchdog();
+    let mut service = Service::new("test");
+    let (go, wait) = mpsc::channel::<()>();
+    let (stuck, is_stuck) = mpsc::channel();
+    let blocker = task_fn::<Tokio>(async move |cx| {
+        cx.ready();
+        stuck.send(()).expect("the test waits");
+        let _ = wait.recv();
+        cx.until_shutdown().await;
+        Ok(())
+    });
+    service.task("blocker", blocker);
+    let addresses = add(&mut service, Health::new().heartbeat_timeout(Duration::from_millis(1200)));
+    let running = service.start().expect("the configuration works");
+    assert!(running.wait_started_timeout(PATIENCE));
+    is_stuck.recv_timeout(PATIENCE).expect("it blocks");
+    let (status, body) = get(&addresses, "/livez");
+    let said = "loop tokio has not answered for 1.2 s\n\
+                loop tokio is blocked: its thread has been in task blocker for 1.";
+    assert!(status == 503 && body.starts_with(said), "{status} {body}");
+    drop(go);
+    eventually("it has recovered", || get(&addresses, "/livez").0 == 200);
+    assert_eq!(running.stop().code, 0);
+}
+
+#[test]
 fn a_service_that_drains_is_alive_but_not_ready_until_the_end() {
     let _watchdog = watchdog();
     let mut service = Service::new("test");

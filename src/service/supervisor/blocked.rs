@@ -1,0 +1,153 @@
+//! Loops that are blocked while the service runs: told once in the log.
+//!
+//! Nobody watches a loop that is at rest. What starts a look is a question, for the status or for a sign of life, that finds it blocked; or a poster that
+//! finds it busy ([`Bell::on_busy`](crate::channel::queue::Bell::on_busy)). While a look is planned no poster starts another. The first comes soon: after
+//! a burst the loop has come to rest by then, and the supervisor too. Where looks follow each other they come further apart, up to a second: so a busy
+//! loop wakes the supervisor twice a second at most, and an idle one never.
+
+use std::time::{Duration, Instant};
+
+use log::Level;
+
+use super::Supervisor;
+use crate::{
+    channel::shared::{BLOCKED, Shared},
+    kit::clock::clock,
+    lifecycle::LoopId,
+    service::Phase,
+    words::state::Seconds,
+};
+
+/// The pause before the first look.
+const FIRST: Duration = Duration::from_millis(10);
+/// The longest pause between two looks at a loop that was told to be blocked.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// What is known of a loop that was found busy.
+#[derive(Default)]
+pub(super) struct Attention {
+    watched: Option<Watched>,
+    /// The pause before the last first look, and when that was over.
+    last: Option<(Duration, Instant)>,
+}
+
+struct Watched {
+    at: At,
+    since: Instant,
+    /// When it is looked at.
+    until: Instant,
+    /// The pause before the next look, once it was told to be blocked.
+    told: Option<Duration>,
+}
+
+/// In which turn it was, and when that, or what else it is at, began.
+type At = (u64, Duration);
+
+fn at(shared: &Shared) -> At {
+    (shared.turns(), shared.doing().since)
+}
+
+impl Attention {
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.watched.as_ref().map(|watched| watched.until)
+    }
+
+    fn pause(&self, now: Instant) -> Duration {
+        match self.last {
+            Some((pause, at)) if now.saturating_duration_since(at) < BLOCKED => (pause * 2).min(BLOCKED),
+            _ => FIRST,
+        }
+    }
+}
+
+impl Watched {
+    fn new(shared: &Shared, now: Instant, pause: Duration) -> Self {
+        Self { at: at(shared), since: now, until: now + pause, told: None }
+    }
+
+    /// Whether it has come no farther since.
+    fn still_holds(&self, shared: &Shared) -> bool {
+        let is_busy = shared.doing().number != 0 || shared.queue.bell.is_rung();
+        is_busy && self.at == at(shared)
+    }
+
+    /// What it is in, and for how long, if it is for so long that it is blocked; else when it will be.
+    fn verdict(&self, shared: &Shared, now: Instant) -> Result<(usize, Duration), Duration> {
+        let doing = shared.doing();
+        // Of what is the loop's own nobody knows when it began.
+        let held = match doing.number {
+            0 => now.saturating_duration_since(self.since),
+            _ => clock().saturating_sub(doing.since),
+        };
+        if held >= BLOCKED { Ok((doing.number, held)) } else { Err(BLOCKED - held) }
+    }
+}
+
+impl Supervisor {
+    /// Somebody has found this loop busy.
+    pub(super) fn watch_busy_loop(&mut self, id: LoopId) {
+        let now = Instant::now();
+        let l = &mut self.loops[id];
+        let pause = l.attention.pause(now);
+        let watched = l.attention.watched.get_or_insert_with(|| {
+            l.attention.last = Some((pause, now + pause));
+            Watched::new(&l.shared, now, pause)
+        });
+        if watched.told.is_none() && l.shared.blocked().is_some() {
+            watched.until = now;
+        }
+    }
+
+    /// Looks at those that are due.
+    pub(super) fn look_at_busy_loops(&mut self) {
+        let now = Instant::now();
+        for id in 0..self.loops.len() {
+            if let Some(watched) = self.loops[id].attention.watched.take_if(|watched| watched.until <= now) {
+                let watched = self.look_at_busy_loop(id, watched, now);
+                let l = &mut self.loops[id];
+                if watched.is_none() {
+                    // From here on the next poster that finds it busy tells of it.
+                    l.shared.queue.bell.heed();
+                }
+                l.attention.watched = watched;
+            }
+        }
+    }
+
+    fn look_at_busy_loop(&self, id: LoopId, mut watched: Watched, now: Instant) -> Option<Watched> {
+        let shared = &self.loops[id].shared;
+        if self.handle.phase() != Phase::Running || shared.is_dead() {
+            return None;
+        }
+        if !watched.still_holds(shared) {
+            if watched.told.is_some() {
+                self.log(Level::Info, || format!("loop {}: it is not blocked any more", shared.name()));
+            }
+            // It has gone on; but if somebody waits already for what it is at now, nobody may tell of that.
+            return (shared.waits() > 0).then(|| Watched::new(shared, now, BLOCKED));
+        }
+        if let Some(pause) = watched.told {
+            let pause = (pause * 2).min(LONGEST);
+            (watched.told, watched.until) = (Some(pause), now + pause);
+            return Some(watched);
+        }
+        match watched.verdict(shared, now) {
+            Err(rest) => watched.until = now + rest,
+            Ok((number, held)) => {
+                self.tell_blocked(id, number, held);
+                (watched.told, watched.until) = (Some(BLOCKED), now + BLOCKED);
+            }
+        }
+        Some(watched)
+    }
+
+    fn tell_blocked(&self, id: LoopId, number: usize, held: Duration) {
+        let shared = &self.loops[id].shared;
+        let (thread, polling, waits) = (self.thread_name(id), self.at(number), shared.waits());
+        self.log(Level::Warn, || {
+            let (name, held) = (shared.name(), Seconds(held));
+            let waiting = if waits == 0 { String::new() } else { format!("; calls that wait for it: {waits}") };
+            format!("loop {name} is blocked: thread {thread} has been in {polling} for {held}{waiting}")
+        });
+    }
+}

@@ -1,0 +1,71 @@
+//! Starts that hang in silence: a task that has forgotten `cx.ready()`, and a slot that nobody fills.
+//!
+//! Each is told once, by the service's clock. A task has a timer for that only while it starts; slots are looked at once, and only if one is still
+//! unfilled when all tasks have started. So a service that has started, and is idle, does not wake up for it.
+
+use std::time::Duration;
+
+use log::Level;
+
+use super::Supervisor;
+use crate::{
+    lifecycle::TaskId,
+    words::{names, state::Seconds},
+};
+
+/// How long after the start of all tasks a slot may be unfilled while calls wait for it.
+const UNFILLED: Duration = Duration::from_secs(5);
+
+impl Supervisor {
+    /// Warns of a task that has been starting for `time`: names it, the tasks that wait for it, and what keeps it, as far as that shows.
+    pub(super) fn tell_slow_start(&self, id: TaskId, time: Duration, waiting: &[TaskId]) {
+        let task = &self.tasks[id];
+        let target = task.info.target();
+        self.outside.log(Level::Warn, target, || {
+            let mut text = format!("task {} is not ready: no cx.ready() within {}", task.name, Seconds(time));
+            if let Some((number, held)) = self.loops[task.event_loop].shared.blocked() {
+                let (thread, polling) = (self.thread_name(task.event_loop), self.at(number));
+                text += &format!("; thread {thread} has been in {polling} for {}", Seconds(held));
+            }
+            if let [one] = waiting {
+                text += &format!("; task {} waits for it", self.tasks[*one].name);
+            } else if !waiting.is_empty() {
+                text += &format!(
+                    "; tasks {} wait for it",
+                    names::listed(waiting.iter().map(|&task| &*self.tasks[task].name))
+                );
+            }
+            let of_task = task.info.slots().into_iter().map(|slot| (slot.name().clone(), slot.waiting()));
+            let of_task = of_task.filter(|(_, waiting)| *waiting > 0).collect::<Vec<_>>();
+            for (slot, calls) in of_task.into_iter().chain(self.handle.unfilled_slots()) {
+                text += &format!("; {} for slot {slot}, which has not been filled", jobs(calls));
+            }
+            text
+        });
+    }
+
+    /// All tasks have started: if a slot is unfilled by now, this is looked at again.
+    pub(super) fn note_unfilled_slots(&mut self) {
+        if self.handle.has_unfilled_slots() {
+            self.slots_due = Some(self.now().saturating_add(UNFILLED));
+        }
+    }
+
+    /// Warns of slots that are unfilled while calls wait for them, once that is due.
+    pub(super) fn tell_unfilled_slots(&mut self) {
+        let now = self.now();
+        if self.slots_due.take_if(|due| *due <= now).is_none() || self.handle.shutdown().is_requested() {
+            return;
+        }
+        for (slot, calls) in self.handle.unfilled_slots() {
+            let jobs = jobs(calls);
+            self.log(Level::Warn, || {
+                format!("slot {slot} has not been filled, though all tasks have started: {jobs} for it; see cx.fill()")
+            });
+        }
+    }
+}
+
+fn jobs(count: usize) -> String {
+    if count == 1 { "1 call waits".to_owned() } else { format!("{count} calls wait") }
+}

@@ -1,0 +1,66 @@
+//! Names, as messages speak of them.
+
+use std::fmt::Write as _;
+
+/// How many names a list shows at most.
+const MOST: usize = 12;
+/// How alike two names are, from 0 to 1, if one is taken for a misspelling of the other. It is clap's threshold for options.
+const ALIKE: f64 = 0.7;
+
+/// `a, b and 7 more`: the first ones, in their order.
+pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names = names.into_iter().collect::<Vec<_>>();
+    // One that is left out would take no more room than to say so.
+    let shown = if names.len() > MOST + 1 { MOST } else { names.len() };
+    let mut text = names[..shown].join(", ");
+    if shown < names.len() {
+        let _ = write!(text, " and {} more", names.len() - shown);
+    }
+    text
+}
+
+/// The name that is most like this one, if one is like it.
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let alike = known.into_iter().map(|known| (strsim::jaro(name, known), known));
+    let alike = alike.filter(|(alike, _)| *alike > ALIKE);
+    // Of several that are equally like it, the first.
+    alike.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, known)| known)
+}
+
+/// `there is a, b; did you mean b?`: what there is instead of this name.
+pub(crate) fn there_is<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known = known.into_iter().collect::<Vec<_>>();
+    if known.is_empty() {
+        return "there is none".to_owned();
+    }
+    let mut text = format!("there is {}", listed(known.iter().copied()));
+    if let Some(nearest) = nearest(name, known.iter().copied()) {
+        let _ = write!(text, "; did you mean {nearest}?");
+    }
+    text
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_is_cut_and_says_by_how_much() {
+        let names = (0..20).map(|number| number.to_string()).collect::<Vec<_>>();
+        let listed = |count: usize| listed(names[..count].iter().map(String::as_str));
+        assert_eq!(listed(0), "");
+        assert_eq!(listed(2), "0, 1");
+        assert_eq!(listed(13), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12");
+        assert_eq!(listed(14), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 2 more");
+    }
+
+    #[test]
+    fn the_nearest_name_is_suggested_and_an_unlike_one_is_not() {
+        assert_eq!(
+            there_is("databse", ["http", "database", "data"]),
+            "there is http, database, data; did you mean database?"
+        );
+        assert_eq!(there_is("x", ["http", "database"]), "there is http, database");
+        assert_eq!(there_is("x", []), "there is none");
+    }
+}
