@@ -71,7 +71,7 @@ impl<F: Future, E: FnOnce(Ended<F::Output>)> Hosted<F, E> {
             Err(panic) => Ended::Panicked(panic_message(panic)),
         };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| end(ended))) {
-            say(format_args!("panicked at the end of a future: {}", panic_message(panic)));
+            say(format_args!("panicked at the end of a future"), &panic_message(panic));
         }
         this.loop_.future_ends();
         this.wakes.end();

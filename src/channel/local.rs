@@ -117,7 +117,7 @@ impl Local {
         match job {
             Job::Errand(errand, _busy) => {
                 if let Err(panic) = catch(|| errand(self)) {
-                    say(format_args!("loop {}: an errand panicked: {panic}", self.shared.name()));
+                    say(format_args!("loop {}: an errand panicked", self.shared.name()), &panic);
                 }
             }
             Job::For(key, work, _busy) => match self.value(key) {
@@ -139,7 +139,7 @@ impl Local {
     fn work(self: &Rc<Self>, work: Box<dyn Work>, Value { value, span }: Value) {
         // A call hands its panic to its Reply; what comes here is a post's.
         if let Err(panic) = catch(|| span.run(|| work.run(self, value))) {
-            say(format_args!("loop {}: a posted job panicked: {panic}", self.shared.name()));
+            say(format_args!("loop {}: a posted job panicked", self.shared.name()), &panic);
         }
     }
 
@@ -154,7 +154,7 @@ impl Local {
         if let Some(job) = refused {
             self.shared.count_dropped(1);
             if let Err(panic) = catch(|| drop(job)) {
-                say(format_args!("loop {}: the drop of a queued job panicked: {panic}", self.shared.name()));
+                say(format_args!("loop {}: the drop of a queued job panicked", self.shared.name()), &panic);
             }
         }
     }
@@ -295,7 +295,7 @@ impl Local {
             let value = self.values.borrow_mut().pop_first();
             let Some((_, value)) = value else { break };
             if let Err(panic) = catch(|| drop(value)) {
-                say(format_args!("loop {}: the drop of a value panicked: {panic}", self.shared.name()));
+                say(format_args!("loop {}: the drop of a value panicked", self.shared.name()), &panic);
             }
         }
         let native = self.native.borrow_mut().take();

@@ -112,6 +112,11 @@ pub(crate) fn names() -> (Option<Arc<str>>, Option<Arc<str>>) {
     (task, loop_)
 }
 
+/// Whether this thread runs something that belongs to no task, for a loop.
+pub(crate) fn runs_a_job() -> bool {
+    LABEL.try_with(|label| label.borrow().as_ref().is_some_and(|label| label.of.is_none())).unwrap_or(false)
+}
+
 /// The run of a task whose code this thread runs.
 pub(crate) fn run() -> Option<Arc<Run>> {
     LABEL.try_with(|label| label.borrow().as_ref().and_then(|label| label.of.clone())).ok().flatten()

@@ -68,18 +68,43 @@ impl From<&Report> for ExitCode {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.show_reason(f)?;
+        for (name, state, cause) in &self.tasks {
+            if let (State::Failed | State::Cancelled | State::Abandoned, Some(cause)) = (state, cause) {
+                write!(f, "; task {name} {state}: {cause}")?;
+            }
+        }
+        self.show_rest(f)
+    }
+}
+
+/// A report without what became of each task.
+struct InShort<'a>(&'a Report);
+
+impl fmt::Display for InShort<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.show_reason(f)?;
+        self.0.show_rest(f)
+    }
+}
+
+impl Report {
+    /// Shows it without what became of each task, for a log that has a line on each.
+    pub(crate) fn in_short(&self) -> impl fmt::Display + '_ {
+        InShort(self)
+    }
+
+    fn show_reason(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.code {
             0 => f.write_str("stopped gracefully"),
             124 => f.write_str("stopped past its deadline"),
             1 => f.write_str("stopped after a failure"),
             forced => write!(f, "stopped by force of {}", Reason::Signal(i32::from(forced.saturating_sub(128)))),
         }?;
-        write!(f, " ({})", self.reason)?;
-        for (name, state, cause) in &self.tasks {
-            if let (State::Failed | State::Cancelled | State::Abandoned, Some(cause)) = (state, cause) {
-                write!(f, "; task {name} {state}: {cause}")?;
-            }
-        }
+        write!(f, " ({})", self.reason)
+    }
+
+    fn show_rest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for stuck in &self.stuck {
             let StuckLoop { name, thread, polling, held } = stuck;
             write!(f, "; loop {name} stuck: thread {thread} was in {polling} for {}", Seconds(*held))?;

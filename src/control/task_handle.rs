@@ -119,10 +119,8 @@ impl Offer {
     /// Tells the handle that its task has [ended](TaskHandle::ended).
     pub(crate) fn tell_ended(&self) {
         if let Err(panic) = catch(|| (self.ended)(&*self.handle)) {
-            crate::kit::panics::say(format_args!(
-                "a handle of task {} panicked at its end: {panic}",
-                self.task.name().unwrap_or_default()
-            ));
+            let task = self.task.name().unwrap_or_default();
+            crate::kit::panics::say(format_args!("a handle of task {task} panicked at its end"), &panic);
         }
     }
 

@@ -172,7 +172,7 @@ impl Registry {
         });
         drop(inner);
         if let Err(panic) = catch(|| drop(asked)) {
-            crate::kit::panics::say(format_args!("the drop of a gauge panicked: {panic}"));
+            crate::kit::panics::say(format_args!("the drop of a gauge panicked"), &panic);
         }
     }
 

@@ -39,7 +39,7 @@ impl Coalesced {
             loop {
                 // Whoever asks next has to be served, whatever becomes of this run.
                 if let Err(panic) = catch(&work) {
-                    crate::kit::panics::say(format_args!("{} panicked: {panic}", this.name));
+                    crate::kit::panics::say(format_args!("{} panicked", this.name), &panic);
                 }
                 let mut state = lock(&this.state);
                 *state = if *state == State::Asked { State::Busy } else { State::Idle };

@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    cell::RefCell,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
 };
@@ -11,9 +12,26 @@ pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(f)).map_err(panic_message)
 }
 
-/// Says in the log what came of code that isn't ours: the logger may be such code, too, and panic.
-pub(crate) fn say(text: fmt::Arguments<'_>) {
-    drop(catch(|| log::error!("{text}")));
+thread_local! {
+    /// What the panic hook has logged last of this thread.
+    static LOGGED: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// The panic hook has logged that this thread panics with these words, and where.
+pub(crate) fn set_logged(message: &str) {
+    let _ = LOGGED.try_with(|logged| logged.replace(Some(message.to_owned())));
+}
+
+/// Whether the panic of this thread that was caught just now, and said this, is in the log already; once.
+pub(crate) fn take_logged(message: &str) -> bool {
+    LOGGED.try_with(|logged| logged.take()).ok().flatten().is_some_and(|logged| logged == message)
+}
+
+/// Says in the log what came of code that isn't ours and has panicked on this thread, unless the panic hook has: the logger may be such code, too, and
+/// panic.
+pub(crate) fn say(what: fmt::Arguments<'_>, panic: &str) {
+    let level = if take_logged(panic) { log::Level::Debug } else { log::Level::Error };
+    drop(catch(|| log::log!(level, "{what}: {panic}")));
 }
 
 /// What a panic that was caught has said: for who runs the code of others, such as a transport. It never panics.

@@ -1,6 +1,6 @@
 //! What the machine is told, and what it says is to be done.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::plan::{LoopId, Now, TaskId};
 use crate::words::state::{Reason, Transition};
@@ -76,6 +76,8 @@ pub(crate) enum Action {
     SetReady(bool),
     /// The stop begins.
     Stopping(Reason),
+    /// The loop has died with this message, and those tasks with it; it is started again after this pause, if after any.
+    LoopDied(LoopId, Arc<str>, Vec<TaskId>, Option<Duration>),
     /// Something for the log, at level warn.
     Warn(String),
     /// All has ended; nothing follows.

@@ -665,7 +665,7 @@ fn a_loop_that_fails_in_its_teardown_is_a_failure() {
     rig.stop();
     rig.ends(0, Outcome::Ok);
     let actions = rig.does(Event::LoopEnded(0, 1, Err("teardown".into())));
-    assert!(matches!(actions[0], Warn(_)));
+    assert_eq!(actions[0], LoopDied(0, "teardown".into(), vec![], None));
     assert_eq!(rig.ending().code(), 1);
 }
 

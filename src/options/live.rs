@@ -148,7 +148,7 @@ impl Live {
         for apply in rereads {
             // It is not of the options: nothing of theirs is lost with it.
             if let Err(panic) = catch(apply) {
-                crate::kit::panics::say(format_args!("what was read by a reload panicked: {panic}"));
+                crate::kit::panics::say(format_args!("what was read by a reload panicked"), &panic);
             }
         }
         drop((reloading, checking));

@@ -11,7 +11,8 @@ use std::{
 use super::supervisor::outside::Outside;
 use crate::{
     channel::this_thread,
-    kit::panics::{NOTHING, said},
+    kit::panics::{NOTHING, said, set_logged},
+    words::hints,
 };
 
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
@@ -81,21 +82,37 @@ fn log_panic(service: &Service, info: &PanicHookInfo<'_>) -> bool {
     let who = match (&task, &loop_) {
         (Some(task), Some(l)) => format!("task {task} on loop {l}"),
         (Some(task), None) => format!("task {task}"),
-        (None, Some(l)) => format!("a job on loop {l}"),
+        (None, Some(l)) if this_thread::runs_a_job() => format!("a job on loop {l}"),
+        (None, Some(l)) => format!("loop {l}"),
         (None, None) => format!("thread {}", std::thread::current().name().unwrap_or("without a name")),
     };
     let said = said(info.payload()).unwrap_or(NOTHING);
-    let text = || format!("{who} panicked at {place}: {said}{}", backtrace());
+    let hint = hints::of_panic(said).map(|hint| format!("; {hint}")).unwrap_or_default();
+    let text = || format!("{who} panicked at {place}: {said}{hint}{}", backtrace());
+    // What comes of it is not said once more.
+    let logged = || {
+        set_logged(said);
+        let of = task.as_ref().map(|task| format!("task {task}")).or(loop_.as_ref().map(|l| format!("loop {l}")));
+        if let Some(of) = of {
+            service.outside.note_panic(of, said);
+        }
+    };
     #[cfg(feature = "logging")]
     if crate::logging::is_ours() {
         if !log::log_enabled!(target: &target, log::Level::Error) {
             return false;
         }
+        // First, so that what comes of it isn't told before it.
+        logged();
         log::error!(target: &target, "{}", text());
         crate::logging::after_panic();
         return true;
     }
-    service.outside.log_panic(&target, text)
+    let is_logged = service.outside.log_panic(&target, text);
+    if is_logged {
+        logged();
+    }
+    is_logged
 }
 
 /// The lines of a backtrace, by the rules that std has for panics.

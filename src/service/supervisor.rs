@@ -49,10 +49,13 @@ use crate::{
     options::OptionCell,
     service::{Phase, StuckLoop, Transition},
     task::{
-        erased::{ErasedLoop, ErasedTask},
+        erased::{ErasedLoop, ErasedTask, PANICKED},
         incarnation::Incarnation,
     },
-    words::state::{Cause, Seconds},
+    words::{
+        names,
+        state::{Cause, Seconds},
+    },
 };
 
 pub(super) struct SupervisedTask {
@@ -470,8 +473,8 @@ impl Supervisor {
         let Some((&id, &(_, incarnation))) = late.next() else { return Vec::new() };
         self.starting.remove(&id);
         let (name, timeout) = (self.loops[id].shared.name().clone(), self.loops[id].start_timeout);
-        self.abandon_loop(id);
         let why = format!("it has not said that it is started within {}", Seconds(timeout));
+        self.abandon_loop(id, &why);
         let mut actions = self.handle_event(Event::ShutdownRequested(Reason::LoopFailed(name)));
         actions.extend(self.handle_event(Event::LoopEnded(id, incarnation, Err(why))));
         actions
@@ -585,7 +588,7 @@ impl Supervisor {
                 self.ring(id);
                 self.outside.wake(&Label::of("a waker of loop", shared.name()), wakers);
             }
-            Action::AbandonLoop(id, _) => self.abandon_loop(id),
+            Action::AbandonLoop(id, _) => self.abandon_loop(id, "it is stuck"),
             Action::CloseLoop(id) => self.terminate(id),
             Action::StartTask(id, incarnation) => self.start_task(id, incarnation),
             Action::AskTask(id, _, reason, deadline) => self.ask(id, reason, self.started.checked_add(deadline)),
@@ -599,7 +602,9 @@ impl Supervisor {
             Action::AllStarted => {
                 let wakers = self.handle.board().set_phase(Phase::Running);
                 self.wake_waiters(wakers);
-                self.log(Level::Info, || "all tasks started".to_owned());
+                // One that has panicked by now is told to have, and its end is on its way.
+                let level = if self.outside.has_panic_of_task() { Level::Debug } else { Level::Info };
+                self.log(level, || "all tasks started".to_owned());
                 self.note_unfilled_slots();
             }
             Action::SetReady(ready) => {
@@ -607,6 +612,7 @@ impl Supervisor {
                 self.wake_watchers(self.handle.board().watchers());
             }
             Action::Stopping(reason) => self.stopping(reason),
+            Action::LoopDied(id, why, tasks, restart) => self.tell_loop_died(id, &why, &tasks, restart),
             Action::Warn(text) => self.log(Level::Warn, || text),
             Action::Finished(_) => {}
         }
@@ -680,7 +686,7 @@ impl Supervisor {
         });
     }
 
-    fn abandon_loop(&mut self, id: LoopId) {
+    fn abandon_loop(&mut self, id: LoopId, why: &str) {
         let shared = self.loops[id].shared.clone();
         let seen = shared.doing();
         let (polling, held) = match (self.outside.stuck_in(id), seen.number) {
@@ -699,7 +705,7 @@ impl Supervisor {
         let thread = self.thread_name(id);
         self.log(Level::Error, || {
             let (name, held) = (shared.name(), Seconds(held));
-            format!("loop {name} is stuck: thread {thread} has been in {polling} for {held}; it is left behind")
+            format!("loop {name}: {why}: thread {thread} has been in {polling} for {held}; it is left behind")
         });
         self.stuck.push(StuckLoop { name: shared.name().clone(), thread, polling, held });
         self.terminate(id);
@@ -790,7 +796,7 @@ impl Supervisor {
         let handle = self.handle.clone();
         match &reason {
             Reason::Signal(_) => self.log(Level::Info, || format!("{reason} received, stopping")),
-            Reason::TaskFailed(_) | Reason::LoopFailed(_) => self.log(Level::Error, || format!("stopping: {reason}")),
+            // Why has been said.
             _ => self.log(Level::Info, || format!("stopping: {reason}")),
         }
         self.wake_waiters(handle.board().stopping(&reason));
@@ -805,12 +811,41 @@ impl Supervisor {
         let target = self.tasks[id].info.target();
         let log = |level, text: std::fmt::Arguments<'_>| self.outside.log(level, target, || text.to_string());
         match (to, cause) {
+            // The panic hook has logged it, with its place; it may be that of a thread, or of a call, whose error the task has returned.
+            (State::Failed, Cause::Panicked(text) | Cause::Error(text)) if self.outside.take_panic(text) => {
+                log(Level::Debug, format_args!("task {task}: {cause}"));
+            }
+            // Its loop's death has been told, with all tasks that were on it.
+            (State::Failed, Cause::LoopDied(_)) => log(Level::Info, format_args!("task {task}: {cause}")),
             (State::Failed, _) => log(Level::Error, format_args!("task {task}: {cause}")),
             (State::Cancelled | State::Abandoned, _) => log(Level::Warn, format_args!("task {task} {to}: {cause}")),
             (State::Skipped, _) => log(Level::Info, format_args!("task {task} {cause}")),
             (State::Waiting, Cause::Restart(_)) => log(Level::Warn, format_args!("task {task}: {cause}")),
             _ => log(Level::Debug, format_args!("task {task} (run {incarnation}): {from} -> {to}: {cause}")),
         }
+    }
+
+    /// Tells once why a loop has died: its tasks have the same cause.
+    fn tell_loop_died(&self, id: LoopId, why: &str, tasks: &[TaskId], restart: Option<Duration>) {
+        let name = self.loops[id].shared.name();
+        let panicked = why.starts_with(PANICKED) && self.outside.take_panic(why);
+        // One that was left behind has been told as stuck.
+        let is_told = panicked || self.stuck.iter().any(|stuck| stuck.name == *name);
+        self.log(if is_told { Level::Info } else { Level::Error }, || {
+            let mut text = format!("loop {name}: {why}");
+            match tasks {
+                [] => {}
+                [task] => text += &format!("; task {} ends with it", self.tasks[*task].name),
+                _ => {
+                    let tasks = names::listed(tasks.iter().map(|&task| &*self.tasks[task].name));
+                    text += &format!("; tasks {tasks} end with it");
+                }
+            }
+            if let Some(pause) = restart {
+                text += &format!("; restart in {}", Seconds(pause));
+            }
+            text
+        });
     }
 
     /// Has all dropped that is left, and what was queued: these threads are to be gone too, unless a Drop blocks.
@@ -867,12 +902,11 @@ impl Supervisor {
             left_behind,
             lost_lines: self.handle.board().lost_lines(),
         };
-        let level = match report.code {
-            0 => Level::Info,
-            124 => Level::Warn,
-            _ => Level::Error,
-        };
-        self.log(level, || report.to_string());
+        // What went wrong has been said, each by an error or a warning of its own.
+        match report.code {
+            0 => self.log(Level::Info, || report.in_short().to_string()),
+            code => self.log(Level::Warn, || format!("{}, exit code {code}", report.in_short())),
+        }
         if let Some(leave) = self.on_abandoned.take() {
             self.outside.flush();
             if left {

@@ -173,6 +173,9 @@ pub(crate) trait ErasedLoop: Send {
 
 /// Called on the loop's thread once it takes turns.
 pub(crate) type Started = Box<dyn FnOnce() + Send>;
+/// What the words of a loop that has panicked begin with.
+pub(crate) const PANICKED: &str = "panicked: ";
+
 /// Drives a loop to its end; the error says how it died.
 pub(crate) type Drive = Box<dyn FnOnce() -> std::result::Result<(), String> + Send>;
 
@@ -229,7 +232,7 @@ impl<L: EventLoop> ErasedLoop for LoopOf<L> {
             match driven {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(error)) => Err(error.to_string()),
-                Err(panic) => Err(format!("panicked: {panic}")),
+                Err(panic) => Err(format!("{PANICKED}{panic}")),
             }
         })
     }

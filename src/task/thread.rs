@@ -18,7 +18,7 @@ use crate::{
     control::task_threads::Notice,
     kit::{
         clock::{Busy, Clock},
-        panics::catch,
+        panics::{catch, take_logged},
     },
 };
 
@@ -107,7 +107,9 @@ impl TaskThread {
                     let _entered = this_thread::enter(&incarnation.label, &incarnation.loop_);
                     incarnation.span.get().run(work);
                 });
-                if let Err(panic) = &ran {
+                if let Err(panic) = &ran
+                    && !take_logged(panic)
+                {
                     log::error!(target: incarnation.info.target(), "thread {name} panicked: {panic}");
                     incarnation.thread_panicked(format!("thread {name}: {panic}"));
                 }

@@ -208,13 +208,16 @@ impl Lifecycle {
     }
 
     fn loop_ended_in_stop(&mut self, id: LoopId, result: Result<(), String>) {
-        if let Err(message) = &result {
-            self.failed = true;
-            self.actions.push(Action::Warn(format!("loop {}: {message}", self.loops[id].plan.name)));
-        }
+        let is_failure = result.is_err();
+        self.failed |= is_failure;
         let died = died_of(result);
+        let lost = self.lost_with(id);
+        if is_failure || !lost.is_empty() {
+            self.actions.push(Action::LoopDied(id, died.clone(), lost.clone(), None));
+        }
         self.close_loop(id);
-        for &task in self.graph.clone().on_loop(id) {
+        for task in lost {
+            // One that was lost may have ended another.
             if !self.tasks[task].state.is_final() {
                 self.end_task(task, State::Failed, Cause::LoopDied(died.clone()));
             }
@@ -223,9 +226,8 @@ impl Lifecycle {
 
     fn loop_died(&mut self, id: LoopId, message: Arc<str>) {
         let pause = self.loop_pause(id);
-        let graph = self.graph.clone();
-        let lost: Vec<TaskId> =
-            graph.on_loop(id).iter().copied().filter(|&task| !self.tasks[task].state.is_final()).collect();
+        let lost = self.lost_with(id);
+        self.actions.push(Action::LoopDied(id, message.clone(), lost.clone(), pause));
         self.set_loop_state(id, if pause.is_some() { LoopState::Backoff } else { LoopState::Ended });
         for &task in &lost {
             let then = self.put_to_end(task, State::Failed, Cause::LoopDied(message.clone()));
@@ -247,6 +249,11 @@ impl Lifecycle {
                 self.request_stop(Reason::LoopFailed(self.loops[id].plan.name.clone()));
             }
         }
+    }
+
+    /// The tasks that end with this loop.
+    fn lost_with(&self, id: LoopId) -> Vec<TaskId> {
+        self.graph.on_loop(id).iter().copied().filter(|&task| !self.tasks[task].state.is_final()).collect()
     }
 
     fn restart_dependents_of_loop(&mut self, id: LoopId, lost: &[TaskId]) {

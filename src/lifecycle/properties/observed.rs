@@ -505,7 +505,7 @@ impl Observed {
                     self.failed = Known::Yes;
                 }
             }
-            Action::Warn(_) | Action::SlowStart(..) => {}
+            Action::Warn(_) | Action::SlowStart(..) | Action::LoopDied(..) => {}
             Action::Finished(ending) => self.finished = Some(ending.clone()),
         }
     }

@@ -55,6 +55,8 @@ const PATIENCE: Duration = Duration::from_millis(50);
 pub(super) const STUCK: Duration = Duration::from_millis(500);
 /// How long a panic waits for its line.
 const LINE: Duration = Duration::from_millis(10);
+/// How many panics are kept that the panic hook has logged.
+const MOST_PANICS: usize = 32;
 /// How many threads are left behind at most.
 const MOST_LEFT: usize = 32;
 /// How many bytes of lines wait for a log that is stuck. The rest is counted.
@@ -115,6 +117,8 @@ pub(crate) struct Outside(Arc<Shared>);
 struct Shared {
     board: Arc<StatusBoard>,
     state: Mutex<State>,
+    /// Whose panics the panic hook has logged lately, and with what words.
+    logged: Mutex<VecDeque<(String, String)>>,
     /// For the hand: there is something to do, or it is closed.
     work: Condvar,
     /// For who waits until all is done.
@@ -156,7 +160,7 @@ struct At {
 impl Outside {
     pub(crate) fn new(board: Arc<StatusBoard>) -> Self {
         let (state, work, rests) = (Mutex::default(), Condvar::new(), Condvar::new());
-        Self(Arc::new(Shared { board, state, work, rests }))
+        Self(Arc::new(Shared { board, state, logged: Mutex::default(), work, rests }))
     }
 
     /// Makes the hand. What was to be done before waits for it.
@@ -218,6 +222,29 @@ impl Outside {
             let _ = tells.recv_timeout(if cfg!(panic = "abort") { STUCK } else { LINE });
         }
         true
+    }
+
+    /// The panic hook has logged a panic of this, `task http` or `loop io`, with its place.
+    pub(crate) fn note_panic(&self, of: String, message: &str) {
+        let mut logged = self.0.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that the task itself has caught are never asked for.
+        if logged.len() == MOST_PANICS {
+            logged.pop_front();
+        }
+        logged.push_back((of, message.to_owned()));
+    }
+
+    /// Whether a panic is in the log already that this text is, or ends with; once.
+    pub(super) fn take_panic(&self, text: &str) -> bool {
+        let mut logged = self.0.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = logged.iter().position(|(_, said)| text.ends_with(&**said));
+        found.is_some_and(|found| logged.remove(found).is_some())
+    }
+
+    /// Whether a panic of a task is in the log that the supervisor has not heard of yet.
+    pub(super) fn has_panic_of_task(&self) -> bool {
+        let logged = self.0.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        logged.iter().any(|(who, _)| who.starts_with("task "))
     }
 
     /// Has the logger write what it holds back.

@@ -1,8 +1,17 @@
 //! A service with a task that does wrong, as its option says: for the tests of signals and exit codes.
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    cell::Cell,
+    process::{Command, ExitCode},
+    rc::Rc,
+    time::Duration,
+};
 
-use interloop::{Context, Error, EventLoop, Result, Service, Task, Thread, clap, task_fn};
+use interloop::{
+    Context, Error, EventLoop, NoOptions, Result, Service, Task, Thread, clap,
+    event_loop::{Mailbox, Turn},
+    task_fn,
+};
 
 #[derive(clap::Args, Clone, Debug)]
 struct Options {
@@ -20,6 +29,24 @@ enum Kind {
     FailStart,
     /// Err, after ready.
     Fail,
+    /// A panic, before ready.
+    PanicStart,
+    /// A panic of a child, after ready.
+    PanicChild,
+    /// A panic of a thread of its own, whose end the task returns as its error.
+    PanicThread,
+    /// A panic in a job that was posted; the task stops the service when it is through.
+    PanicJob,
+    /// A panic in a job that the task awaits.
+    PanicCall,
+    /// A call of tokio's on a loop that isn't tokio's.
+    Tokio,
+    /// A program of its own that fails.
+    Program,
+    /// Its loop returns an error.
+    LoopFails,
+    /// Its loop panics.
+    LoopPanics,
     /// A panic, after ready.
     Panic,
     /// A panic when asked to stop.
@@ -52,12 +79,29 @@ impl<L: EventLoop> Task<L> for Fault {
             Kind::OneShot => return Ok(()),
             Kind::FailStart => return Err(Error::new("no such queue")),
             Kind::NeverReady => std::future::pending().await,
+            Kind::PanicStart => panic!("no matches"),
             _ => cx.ready(),
         }
         match cx.options().kind {
             Kind::Done => return Ok(()),
             Kind::Fail => return Err(Error::new("the queue is gone")),
             Kind::Panic => panic!("the queue is on fire"),
+            Kind::PanicChild => {
+                cx.spawn_local(async { panic!("the child is on fire") }).detach();
+                std::future::pending().await
+            }
+            Kind::PanicThread => cx.thread("sums", || panic!("a bad sum"))?.await?,
+            Kind::PanicJob => {
+                let number = cx.share(7);
+                number.post(|_| panic!("a bad job"))?;
+                number.call(|_| ()).await?;
+                cx.service().request_shutdown("the job is done");
+            }
+            Kind::PanicCall => cx.share(7).call(|_| -> () { panic!("a bad call") }).await?,
+            Kind::Tokio => drop(tokio::spawn(async {})),
+            Kind::Program => Err(Error::exited("sh", Command::new("sh").args(["-c", "exit 3"]).status()?))?,
+            Kind::LoopFails => cx.service().remote::<Fate>("wheel")?.post(|fate| fate.set(Some(false)))?,
+            Kind::LoopPanics => cx.service().remote::<Fate>("wheel")?.post(|fate| fate.set(Some(true)))?,
             Kind::Ignore => std::future::pending().await,
             Kind::PanicDrop => self.panics_in_drop = true,
             Kind::BlockGauge => cx.gauge_from("depth", || {
@@ -85,6 +129,39 @@ impl Drop for Fault {
     }
 }
 
+/// How the wheel breaks: by a panic, or by an error.
+type Fate = Rc<Cell<Option<bool>>>;
+
+/// A loop that breaks.
+#[derive(Clone, Default)]
+struct Wheel;
+
+impl EventLoop for Wheel {
+    const NAME: &'static str = "wheel";
+    type Options = NoOptions;
+    type Native = Fate;
+
+    fn drive(self, _: NoOptions, mut mailbox: Mailbox<Self>, started: impl FnOnce(&Mailbox<Self>, Fate)) -> Result {
+        let thread = std::thread::current();
+        mailbox.set_notify(move || thread.unpark());
+        let fate = Fate::default();
+        started(&mailbox, fate.clone());
+        loop {
+            let turn = mailbox.turn();
+            match fate.take() {
+                Some(true) => panic!("the wheel came off"),
+                Some(false) => return Err(Error::new("the wheel came off")),
+                None => {}
+            }
+            match turn {
+                Turn::Stop => return Ok(()),
+                Turn::Again => {}
+                Turn::Idle => std::thread::park(),
+            }
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let mut service = Service::new("faulty");
     let bystander = task_fn::<Thread>(async |cx| {
@@ -93,8 +170,20 @@ fn main() -> ExitCode {
         Ok(())
     });
     service.task("bystander", bystander);
+    if std::env::var_os("WHEEL").is_some() {
+        for name in ["rider", "pillion"] {
+            let rider = task_fn::<Wheel>(async |cx| {
+                cx.until_shutdown().await;
+                Ok(())
+            });
+            service.task(name, rider);
+        }
+    }
     let stop = std::env::var("STOP_TIMEOUT_MS").ok().and_then(|ms| ms.parse().ok()).unwrap_or(10_000);
     let fault = service.task_on::<Thread>("fault", Fault { panics_in_drop: false });
+    if std::env::var_os("WHEEL").is_some() {
+        fault.requires("rider").requires("pillion");
+    }
     fault.requires("bystander").stop_timeout(Duration::from_millis(stop)).start_timeout(Duration::from_millis(500));
     service.run()
 }

@@ -55,3 +55,45 @@ fn a_privileged_port_is_refused_to_others_than_root() {
         }
     });
 }
+
+#[test]
+fn a_port_that_is_taken_is_one_error_and_the_exit_code() {
+    watched(|| {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port().to_string();
+        let mut hello = Example::start("hello", &["--http-port", &port]);
+        assert_eq!(hello.wait(), 1);
+        let log = hello.whole_log();
+        let lines = log.lines().map(|line| line.split_once(' ').unwrap_or_default().1).collect::<Vec<_>>();
+        let cause = format!(
+            "ERROR hello.http: task http: can't listen on 127.0.0.1:{port}: Address already in use (os error 98)"
+        );
+        let end = "WARN  hello: stopped after a failure (task http failed), exit code 1";
+        assert_eq!(lines, [&*cause, "INFO  hello: stopping: task http failed", end], "{log}");
+    });
+}
+
+#[test]
+fn a_variable_that_is_of_no_option_is_one_warning_at_the_start() {
+    watched(|| {
+        let mut command = std::process::Command::new(interloop_e2e::binary("hello"));
+        command.env("HELLO__HTPT__PORT", "8000").env("HELLO__HTTP__PORT", "0").env("HELLO_PORT", "tcp://10.0.0.1:80");
+        let mut hello = Example::run(&mut command);
+        hello.log("all tasks started");
+        hello.signal(interloop_e2e::Signal::TERM);
+        assert_eq!(hello.wait(), 0);
+        let log = hello.whole_log();
+        let warned = log.lines().filter(|line| line.contains(" WARN ")).collect::<Vec<_>>();
+        let said =
+            "hello: environment variable HELLO__HTPT__PORT is not known to any option; did you mean HELLO__HTTP__PORT?";
+        assert!(warned.len() == 1 && warned[0].ends_with(said), "{log}");
+        // A dry run says it too, on stdout.
+        let mut dry = Example::run(command.arg("--dry-run"));
+        assert_eq!(dry.wait(), 0);
+        assert!(
+            dry.whole_output().contains("# environment variable HELLO__HTPT__PORT is not"),
+            "{}",
+            dry.whole_output()
+        );
+    });
+}

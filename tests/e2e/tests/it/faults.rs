@@ -102,7 +102,7 @@ fn a_thread_that_blocks_is_left_behind_and_named() {
         assert_eq!(service.wait(), 124);
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         let log = service.whole_log();
-        assert!(log.contains("loop fault is stuck: thread fault has been in task fault for 1.3 s"), "{log}");
+        assert!(log.contains("loop fault: it is stuck: thread fault has been in task fault for 1.3 s"), "{log}");
         assert!(log.contains("the bystander has stopped"), "{log}");
     });
 }
@@ -214,5 +214,81 @@ fn selected_tasks_bring_what_they_require() {
         service.signal(Signal::TERM);
         assert_eq!(service.wait(), 0);
         assert!(!service.whole_log().contains("fault "), "{}", service.whole_log());
+    });
+}
+
+/// The lines of the log from this level on.
+fn lines_of<'a>(log: &'a str, level: &str) -> Vec<&'a str> {
+    log.lines().filter(|line| line.split_whitespace().nth(1) == Some(level)).collect()
+}
+
+#[test]
+fn one_cause_is_one_error_that_names_the_task_the_thing_and_the_cause() {
+    watched(|| {
+        for (kind, code, said) in [
+            ("fail-start", 1, "faulty.fault: task fault: no such queue"),
+            ("never-ready", 1, "faulty.fault: task fault: no cx.ready() within 500 ms"),
+            ("fail", 1, "faulty.fault: task fault: the queue is gone"),
+            ("program", 1, "faulty.fault: task fault: sh exited with 3"),
+            ("panic-start", 1, "faulty.fault: task fault on loop fault panicked at tests/e2e/src/bin/faulty.rs:"),
+            ("panic", 1, "faulty.fault: task fault on loop fault panicked at tests/e2e/src/bin/faulty.rs:"),
+            ("panic-child", 1, "faulty.fault: task fault on loop fault panicked at tests/e2e/src/bin/faulty.rs:"),
+            ("panic-thread", 1, "faulty.fault: task fault panicked at tests/e2e/src/bin/faulty.rs:"),
+            ("panic-job", 0, "faulty: a job on loop fault panicked at tests/e2e/src/bin/faulty.rs:"),
+            ("panic-call", 1, "faulty: a job on loop fault panicked at tests/e2e/src/bin/faulty.rs:"),
+            ("tokio", 1, "faulty.fault: task fault on loop fault panicked at tests/e2e/src/bin/faulty.rs:"),
+            ("loop-fails", 1, "faulty: loop wheel: the wheel came off; tasks rider, pillion end with it"),
+            ("loop-panics", 1, "faulty: loop wheel panicked at tests/e2e/src/bin/faulty.rs:"),
+        ] {
+            let mut command = Command::new(binary("faulty"));
+            command.args(["--fault-kind", kind]).env("STOP_TIMEOUT_MS", "300").env_remove("RUST_BACKTRACE");
+            if kind.starts_with("loop-") {
+                command.env("WHEEL", "1");
+            }
+            let mut service = Example::run(&mut command);
+            assert_eq!(service.wait(), code, "{kind}: {}", service.whole_log());
+            let log = service.whole_log();
+            let errors = lines_of(&log, "ERROR");
+            assert!(errors.len() == 1 && errors[0].contains(said), "{kind}: {log}");
+            // The exit code follows.
+            if code != 0 {
+                assert!(log.lines().last().unwrap_or_default().ends_with(", exit code 1"), "{kind}: {log}");
+            }
+            if kind.starts_with("panic-start") {
+                assert!(!log.contains("all tasks started"), "{log}");
+            }
+            if kind == "tokio" {
+                assert!(errors[0].contains("with_tokio"), "{log}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_task_that_panics_while_it_stops_is_one_error_too() {
+    watched(|| {
+        for (kind, said) in [("panic-stopping", "no way out"), ("panic-drop", "it does not want to go")] {
+            let mut command = Command::new(binary("faulty"));
+            let mut service = Example::run(command.args(["--fault-kind", kind]).env_remove("RUST_BACKTRACE"));
+            service.log("all tasks started");
+            service.signal(Signal::TERM);
+            assert_eq!(service.wait(), 1, "{kind}");
+            let log = service.whole_log();
+            let errors = lines_of(&log, "ERROR");
+            assert!(errors.len() == 1 && errors[0].contains(said), "{kind}: {log}");
+        }
+    });
+}
+
+#[test]
+fn a_stop_past_its_deadline_warns_and_a_thread_that_is_left_behind_is_one_error() {
+    watched(|| {
+        for (kind, errors) in [("ignore", 0), ("block", 1)] {
+            let mut service = terminated(kind);
+            assert_eq!(service.wait(), 124, "{kind}");
+            let log = service.whole_log();
+            assert_eq!(lines_of(&log, "ERROR").len(), errors, "{kind}: {log}");
+            assert!(log.lines().last().unwrap_or_default().ends_with(", exit code 124"), "{kind}: {log}");
+        }
     });
 }

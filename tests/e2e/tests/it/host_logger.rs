@@ -38,7 +38,6 @@ fn a_logger_that_panics_in_a_task_fails_that_task() {
             // What the panic said, then what became of it; nothing is lost at the end.
             let order = [
                 "surroundings.barn: task barn on loop barn panicked at ",
-                "surroundings.barn: task barn: panicked: ",
                 "surroundings: stopping: task barn failed",
                 "surroundings: stopped after a failure",
             ];

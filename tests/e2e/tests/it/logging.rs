@@ -238,8 +238,8 @@ fn a_task_that_writes_to_a_full_stderr_itself_is_left_behind_alone_and_named() {
         assert!(took < Duration::from_secs(5), "{took:?}");
         service.said("the bystander was asked");
         let log = fs::read_to_string(log).unwrap();
-        assert!(log.contains("loop chat is stuck: thread chat has been in task chat for "), "{log}");
-        assert!(log.contains("stopped past its deadline (TERM); task chat abandoned"), "{log}");
+        assert!(log.contains("loop chat: it is stuck: thread chat has been in task chat for "), "{log}");
+        assert!(log.contains("stopped past its deadline (TERM); loop chat stuck"), "{log}");
     });
 }
 
