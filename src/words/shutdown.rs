@@ -72,6 +72,7 @@ impl Shutdown {
     }
 
     /// Whether the shutdown has been requested.
+    #[inline]
     pub fn is_requested(&self) -> bool {
         self.0.requested.load(Ordering::Acquire)
     }

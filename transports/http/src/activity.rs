@@ -95,15 +95,18 @@ impl Activity {
         })
     }
 
+    #[inline]
     pub(crate) fn generation(&self) -> u32 {
         self.generation.load(Relaxed)
     }
 
+    #[inline]
     fn mark(&self) {
         add(&self.generation, 1);
     }
 
     /// Bytes have been read.
+    #[inline]
     pub(crate) fn has_read(&self) {
         // On HTTP/2 these may be anything: only requests count.
         let in_head = self.in_head.load(Relaxed) || self.unread.is_left();
@@ -122,6 +125,7 @@ impl Activity {
     }
 
     /// Bytes have been written. Before the first request that is HTTP/2, whose server speaks first (or an HTTP/1 that is refused).
+    #[inline]
     pub(crate) fn speaks_first(&self) {
         if self.begun.load(Relaxed) == 0 {
             self.multiplexed.store(true, Relaxed);
@@ -129,6 +133,7 @@ impl Activity {
     }
 
     /// A request's head is there.
+    #[inline]
     pub(crate) fn begin(self: &Arc<Self>, version: Version, span: Span) -> Open {
         let open = add(&self.open, 1) + 1;
         self.in_head.store(false, Relaxed);
@@ -142,6 +147,7 @@ impl Activity {
         Open { activity: self.clone(), began: Began::now(), span }
     }
 
+    #[inline]
     pub(crate) fn begun(&self) -> u32 {
         self.begun.load(Relaxed)
     }
@@ -152,6 +158,7 @@ impl Activity {
         self.found.store(false, Relaxed);
     }
 
+    #[inline]
     pub(crate) fn is_last_look(&self) -> bool {
         self.last_look.load(Relaxed)
     }
@@ -187,6 +194,7 @@ impl Activity {
         self.given_away.store(true, Relaxed);
     }
 
+    #[inline]
     pub(crate) fn is_given_away(&self) -> bool {
         self.given_away.load(Relaxed)
     }
@@ -197,6 +205,7 @@ impl Activity {
     }
 
     /// Whether the connection is one request at a time.
+    #[inline]
     pub(crate) fn is_sequential(&self) -> bool {
         !self.multiplexed.load(Relaxed)
     }
@@ -233,6 +242,7 @@ impl Activity {
     }
 
     /// So much was written, or nothing, since the client leaves no room.
+    #[inline]
     pub(crate) fn has_written(&self, bytes: Option<usize>) {
         if self.room.has_written(bytes) {
             self.mark();
@@ -254,10 +264,12 @@ impl Activity {
         self.mark();
     }
 
+    #[inline]
     pub(crate) fn is_farewell(&self) -> bool {
         self.farewell.load(Relaxed)
     }
 
+    #[inline]
     pub(crate) fn is_between_requests(&self) -> bool {
         self.open.load(Relaxed) == 0
     }
@@ -306,6 +318,7 @@ impl std::ops::Deref for Open {
 }
 
 impl Drop for Open {
+    #[inline]
     fn drop(&mut self) {
         add(&self.activity.open, u32::MAX);
         self.activity.mark();

@@ -86,6 +86,7 @@ impl Counts {
         }
     }
 
+    #[inline]
     pub(crate) fn responded(&self, status: StatusCode) {
         let make = || self.meter.label("status", status.as_u16()).counter("responses");
         match self.responses.get(usize::from(status.as_u16() - 100)) {
@@ -125,6 +126,7 @@ pub(crate) struct Began {
 }
 
 impl Began {
+    #[inline]
     pub(crate) fn now() -> Self {
         Self {
             #[cfg(feature = "metrics")]
@@ -133,6 +135,7 @@ impl Began {
     }
 
     /// The request is over.
+    #[inline]
     pub(crate) fn ended(self, counts: &Counts) {
         #[cfg(feature = "metrics")]
         counts.duration.record_since(self.at);

@@ -1,12 +1,13 @@
 //! The user's service as hyper calls it: what a request brings along, the limit of its body, a panic that stays its own.
 
 use std::{
+    any::Any,
     convert::Infallible,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
@@ -56,7 +57,7 @@ where
     type Error = Infallible;
     type Future = Respond<S>;
 
-    fn call(&self, request: Request<Incoming>) -> Respond<S> {
+    fn call(&self, mut request: Request<Incoming>) -> Respond<S> {
         let server = &self.activity.server;
         server.counts.requests.add(1);
         let span = Span::of_request(&server.target, request.method(), request.uri().path());
@@ -70,19 +71,25 @@ where
         // Over HTTP/1 only what has a body may have to wait for more than the connection does.
         let line = (!open.is_sequential()).then(|| self.activity.new_line());
         line.iter().for_each(|line| self.streams.expect(line.clone()));
+        let mut respond = Respond { state: State::Done, exceeded: None, open: Some(open), line };
         if http_body::Body::size_hint(request.body()).lower() > limit as u64 {
-            return Respond { state: State::TooLarge, exceeded: None, open: Some(open), line };
+            respond.state = State::Known { fault: Some(Fault::TooLarge) };
+            return respond;
         }
-        let mut exceeded = None;
-        let messages = Messages::of(request.headers());
-        let mut request =
-            request.map(|body| Body::incoming(body, limit, messages, &self.activity, line.as_ref(), &mut exceeded));
+        let messages = if has_body { Messages::of(request.headers()) } else { None };
         let extensions = request.extensions_mut();
         extensions.insert(server.shutdown.clone());
         #[cfg(feature = "websocket")]
         extensions.insert(Home { server: server.clone(), after: self.after.clone() });
-        let state = State::Asked { asked: Some((self.service.clone(), request)) };
-        Respond { state, exceeded, open: Some(open), line }
+        if server.with_peers {
+            extensions.insert(self.activity.peer);
+        }
+        let (line, exceeded) = (respond.line.as_ref(), &mut respond.exceeded);
+        // A request is large: it is moved as little as can be.
+        let mut request =
+            Some(request.map(|body| Body::incoming(body, limit, messages, &self.activity, line, exceeded)));
+        respond.ask(&self.service, &mut request);
+        respond
     }
 }
 
@@ -101,10 +108,52 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<S, F> {
-        Asked { asked: Option<(S, Request<Body>)> },
+        // The service was not ready.
+        Asked { asked: Option<Box<(S, Request<Body>)>> },
         Called { #[pin] response: F },
-        TooLarge,
+        Known { fault: Option<Fault> },
         Done,
+    }
+}
+
+/// Why a request has no response of its handler's.
+enum Fault {
+    Failed(BoxError),
+    TooLarge,
+    Panicked(Box<dyn Any + Send>),
+}
+
+impl<S> Respond<S>
+where
+    S: Service<Request<Body>> + Clone,
+    S::Error: Into<BoxError>,
+{
+    /// Calls the service at once if it is ready, as most always are.
+    #[inline]
+    fn ask(&mut self, service: &S, request: &mut Option<Request<Body>>) {
+        let Some(open) = &self.open else { return };
+        let state = &mut self.state;
+        let called = catch_unwind(AssertUnwindSafe(|| {
+            open.span.in_scope(|| {
+                let mut service = service.clone();
+                match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready(Ok(())) => {
+                        if let Some(request) = request.take() {
+                            *state = State::Called { response: service.call(request) };
+                        }
+                    }
+                    Poll::Ready(Err(error)) => *state = State::Known { fault: Some(Fault::Failed(error.into())) },
+                    // It is asked again, by the task that is to be woken.
+                    Poll::Pending => {
+                        let asked = request.take().map(|request| Box::new((service, request)));
+                        *state = State::Asked { asked };
+                    }
+                }
+            });
+        }));
+        if let Err(panic) = called {
+            self.state = State::Known { fault: Some(Fault::Panicked(panic)) };
+        }
     }
 }
 
@@ -118,34 +167,30 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let open = this.open.as_ref().expect("it is not polled after its end");
-        let polled = catch_unwind(AssertUnwindSafe(|| open.span.in_scope(|| this.state.as_mut().poll(cx, open))));
-        let outcome = match polled {
+        let polled = catch_unwind(AssertUnwindSafe(|| open.span.in_scope(|| this.state.as_mut().poll(cx))));
+        let mut outcome = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(outcome)) => Ok(outcome),
-            Err(panic) => Err(panic),
+            Ok(Poll::Ready(outcome)) => outcome,
+            Err(panic) => Err(Fault::Panicked(panic)),
         };
         // The handler goes before its response: what it drops, and how, is its own.
         let dropped = catch_unwind(AssertUnwindSafe(|| open.span.in_scope(|| this.state.set(State::Done))));
+        match (&outcome, dropped) {
+            (Err(Fault::Panicked(_)), _) => {}
+            (_, Err(panic)) => outcome = Err(Fault::Panicked(panic)),
+            _ if this.exceeded.as_ref().is_some_and(Exceeded::get) => outcome = Err(Fault::TooLarge),
+            _ => {}
+        }
         let open = this.open.take().expect("it is not polled after its end");
         let line = this.line.take();
-        let exceeded = this.exceeded.as_ref().is_some_and(Exceeded::get);
-        let server = open.server.clone();
-        let mut response = match (outcome, dropped) {
-            (Err(panic), _) | (_, Err(panic)) => {
-                open.span.in_scope(|| open.server.panicked(panic));
-                failed(open, line, StatusCode::INTERNAL_SERVER_ERROR)
-            }
-            (Ok(_), Ok(())) if exceeded => too_large(open, line),
-            (Ok(Outcome::TooLarge), Ok(())) => too_large(open, line),
-            (Ok(Outcome::Failed(error)), Ok(())) => {
-                open.span.in_scope(|| log::error!(target: &open.server.target, "a request failed: {error}"));
-                failed(open, line, StatusCode::INTERNAL_SERVER_ERROR)
-            }
-            (Ok(Outcome::Response(response)), Ok(())) => {
-                response.map(|body| Answer { body: Kind::Body { body }, open, line, rest: Bytes::new() })
-            }
+        let mut response = match outcome {
+            Ok(response) => response.map(|body| Answer { body: Kind::Body { body }, open, line, rest: None }),
+            Err(fault) => fault.answer(open, line),
         };
         let open = &response.body().open;
+        let server = &open.server;
+        open.span.answered(response.status());
+        server.counts.responded(response.status());
         // hyper says so too, once the connection has heard of the stop. But who is told beforehand need not send a request that may get lost.
         let is_last = server.draining.is_requested() || server.shutdown.is_requested() || open.unread.is_too_much();
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -155,16 +200,8 @@ where
         } else if says_close(response.headers()) {
             open.set_closes();
         }
-        response.body().open.span.answered(response.status());
-        server.counts.responded(response.status());
         Poll::Ready(Ok(response))
     }
-}
-
-enum Outcome<R> {
-    Response(R),
-    Failed(BoxError),
-    TooLarge,
 }
 
 impl<S> State<S, S::Future>
@@ -172,25 +209,21 @@ where
     S: Service<Request<Body>>,
     S::Error: Into<BoxError>,
 {
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>, activity: &Activity) -> Poll<Outcome<S::Response>> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, Fault>> {
         loop {
             let response = match self.as_mut().project() {
+                StateProj::Called { response } => {
+                    return response.poll(cx).map_err(|error| Fault::Failed(error.into()));
+                }
                 StateProj::Asked { asked } => {
-                    let (service, _) = asked.as_mut().expect("it is called once");
+                    let (service, _) = &mut **asked.as_mut().expect("it is called once");
                     if let Err(error) = ready!(service.poll_ready(cx)) {
-                        return Poll::Ready(Outcome::Failed(error.into()));
+                        return Poll::Ready(Err(Fault::Failed(error.into())));
                     }
-                    let (mut service, mut request) = asked.take().expect("it is called once");
-                    activity.server.peers.insert(activity.peer, request.extensions_mut());
+                    let (mut service, request) = *asked.take().expect("it is called once");
                     service.call(request)
                 }
-                StateProj::Called { response } => {
-                    return Poll::Ready(match ready!(response.poll(cx)) {
-                        Ok(response) => Outcome::Response(response),
-                        Err(error) => Outcome::Failed(error.into()),
-                    });
-                }
-                StateProj::TooLarge => return Poll::Ready(Outcome::TooLarge),
+                StateProj::Known { fault } => return Poll::Ready(Err(fault.take().expect("it is told once"))),
                 StateProj::Done => unreachable!("it is not polled after its end"),
             };
             self.set(Self::Called { response });
@@ -198,12 +231,26 @@ where
     }
 }
 
+impl Fault {
+    #[cold]
+    fn answer<B>(self, open: Open, line: Option<Arc<Line>>) -> Response<Answer<B>> {
+        match self {
+            Self::TooLarge => return too_large(open, line),
+            Self::Panicked(panic) => open.span.in_scope(|| open.server.panicked(panic)),
+            Self::Failed(error) => {
+                open.span.in_scope(|| log::error!(target: &open.server.target, "a request failed: {error}"));
+            }
+        }
+        failed(open, line, StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
 fn failed<B>(open: Open, line: Option<Arc<Line>>, status: StatusCode) -> Response<Answer<B>> {
-    let text = Bytes::from_static(match status {
-        StatusCode::PAYLOAD_TOO_LARGE => b"the request's body is too long\n",
-        _ => b"internal server error\n",
-    });
-    let mut response = Response::new(Answer { body: Kind::Text { text: Some(text) }, open, line, rest: Bytes::new() });
+    let text = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "the request's body is too long\n",
+        _ => "internal server error\n",
+    };
+    let mut response = Response::new(Answer { body: Kind::Text { text: Some(text) }, open, line, rest: None });
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
@@ -222,8 +269,14 @@ fn too_large<B>(open: Open, line: Option<Arc<Line>>) -> Response<Answer<B>> {
     response
 }
 
+/// Up to so many names are compared: to hash one takes as long.
+const FEW: usize = 8;
+
 /// Whether this is the last of a connection.
 fn says_close(headers: &HeaderMap) -> bool {
+    if headers.keys().len() <= FEW && !headers.keys().any(|name| name == header::CONNECTION) {
+        return false;
+    }
     let mut values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     values.any(|value| value.split(',').any(|word| word.trim().eq_ignore_ascii_case("close")))
 }
@@ -241,8 +294,8 @@ pin_project! {
         open: Open,
         // Over HTTP/2.
         line: Option<Arc<Line>>,
-        // What the body has said and is too long for a piece.
-        rest: Bytes,
+        // What the body has said and is too long for a piece. Boxed, since it is rare, and an answer is moved around.
+        rest: Option<Box<Bytes>>,
     }
 }
 
@@ -250,7 +303,7 @@ pin_project! {
     #[project = KindProj]
     enum Kind<B> {
         Body { #[pin] body: B },
-        Text { text: Option<Bytes> },
+        Text { text: Option<&'static str> },
     }
 }
 
@@ -264,11 +317,11 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, BoxError>>> {
         let this = self.project();
-        let frame = if !this.rest.is_empty() {
-            Some(Ok(Frame::data(std::mem::take(this.rest))))
+        let frame = if let Some(rest) = this.rest.take() {
+            Some(Ok(Frame::data(*rest)))
         } else {
             match this.body.project() {
-                KindProj::Text { text } => text.take().map(|text| Ok(Frame::data(text))),
+                KindProj::Text { text } => text.take().map(|text| Ok(Frame::data(Bytes::from_static(text.as_bytes())))),
                 // hyper then ends this response alone.
                 KindProj::Body { body } => {
                     let span = &this.open.span;
@@ -286,7 +339,7 @@ where
         Poll::Ready(frame.map(|frame| {
             Ok(frame?.map_data(|mut bytes| {
                 if line.is_some() && bytes.len() > PIECE {
-                    *this.rest = bytes.split_off(PIECE);
+                    *this.rest = Some(Box::new(bytes.split_off(PIECE)));
                 }
                 Piece::new(bytes, line)
             }))
@@ -294,7 +347,7 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
+        self.rest.is_none()
             && match &self.body {
                 Kind::Body { body } => body.is_end_stream(),
                 Kind::Text { text } => text.is_none(),
@@ -305,7 +358,7 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.body {
             Kind::Body { body } => body.size_hint(),
-            Kind::Text { text } => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
+            Kind::Text { text } => SizeHint::with_exact(text.map_or(0, str::len) as u64),
         }
     }
 }

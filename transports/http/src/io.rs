@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IoSlice},
+    mem::MaybeUninit,
     pin::Pin,
     sync::Arc,
     task::{Context as Poller, Poll, ready},
@@ -191,10 +192,12 @@ impl<S: Stream> Write for Io<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_rest_of_probe(cx))?;
-        let mut whole = [0; SMALL];
-        let polled = match gather(bufs, &mut whole) {
-            Some(whole) => Pin::new(&mut self.stream).poll_write(cx, whole),
-            None => Pin::new(&mut self.stream).poll_write_vectored(cx, bufs),
+        let mut whole = [MaybeUninit::uninit(); SMALL];
+        let mut whole = ReadBuf::uninit(&mut whole);
+        let polled = if gather(bufs, whole.unfilled()) {
+            Pin::new(&mut self.stream).poll_write(cx, whole.filled())
+        } else {
+            Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
         };
         self.has_written(cx, polled)
     }
@@ -239,28 +242,34 @@ const CUT: io::ErrorKind = io::ErrorKind::UnexpectedEof;
 /// Up to this length a head and its body are sent as one piece: to copy so little costs less than to have the system gather it.
 const SMALL: usize = 512;
 
-/// The pieces as one, if they are small.
-fn gather<'a>(pieces: &[IoSlice<'_>], whole: &'a mut [u8; SMALL]) -> Option<&'a [u8]> {
-    let mut length = 0;
+/// Copies the pieces to one place; false if they don't fit.
+fn gather(pieces: &[IoSlice<'_>], mut whole: ReadBufCursor<'_>) -> bool {
     for piece in pieces {
-        whole.get_mut(length..)?.get_mut(..piece.len())?.copy_from_slice(piece);
-        length += piece.len();
+        if piece.len() > whole.remaining() {
+            return false;
+        }
+        whole.put_slice(piece);
     }
-    Some(&whole[..length])
+    true
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn gathered(pieces: &[IoSlice<'_>]) -> Option<Vec<u8>> {
+        let mut whole = [MaybeUninit::uninit(); SMALL];
+        let mut whole = ReadBuf::uninit(&mut whole);
+        gather(pieces, whole.unfilled()).then(|| whole.filled().to_vec())
+    }
+
     #[test]
     fn small_pieces_are_sent_as_one_and_large_ones_as_they_are() {
         let (head, body, rest) = ([b'h'; 100], [b'b'; 300], [b'r'; 112]);
         let pieces = [&head[..], &body, &rest].map(IoSlice::new);
-        let gathered = gather(&pieces, &mut [0; SMALL]).map(<[u8]>::to_vec);
-        assert_eq!(gathered, Some([&head[..], &body, &rest].concat()));
-        assert_eq!(gather(&[], &mut [0; SMALL]), Some(&[][..]));
+        assert_eq!(gathered(&pieces), Some([&head[..], &body, &rest].concat()));
+        assert_eq!(gathered(&[]), Some(Vec::new()));
         let one_more = [&head[..], &body, &rest, b"!"].map(IoSlice::new);
-        assert_eq!(gather(&one_more, &mut [0; SMALL]), None);
+        assert_eq!(gathered(&one_more), None);
     }
 }

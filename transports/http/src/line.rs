@@ -251,6 +251,7 @@ pub(crate) struct Piece {
 }
 
 impl Piece {
+    #[inline]
     pub(crate) fn new(bytes: Bytes, line: Option<&Arc<Line>>) -> Self {
         if let Some(line) = line {
             line.gives(bytes.len());
@@ -260,14 +261,17 @@ impl Piece {
 }
 
 impl Buf for Piece {
+    #[inline]
     fn remaining(&self) -> usize {
         self.bytes.len()
     }
 
+    #[inline]
     fn chunk(&self) -> &[u8] {
         &self.bytes
     }
 
+    #[inline]
     fn advance(&mut self, bytes: usize) {
         self.bytes.advance(bytes);
         if let Some(line) = &self.line {

@@ -82,6 +82,7 @@ impl Room {
     }
 
     /// Whether nothing more comes, on HTTP/2. For any thread.
+    #[inline]
     pub(crate) fn is_all_read(&self) -> bool {
         self.all_read.load(Acquire)
     }
@@ -105,6 +106,7 @@ impl Room {
     }
 
     /// Whether the timer has to be set for what waits: at once if that is too late already.
+    #[inline]
     pub(crate) fn wants_look(&self) -> Option<bool> {
         let now = self.look_now.load(Relaxed) && self.look_now.swap(false, Relaxed);
         let look = self.look.load(Relaxed) && self.look.swap(false, Relaxed);
@@ -141,8 +143,18 @@ impl Room {
     }
 
     /// So much was written, or nothing, since the client leaves no room. Says whether that is news.
+    #[inline]
     pub(crate) fn has_written(&self, bytes: Option<usize>) -> bool {
         let was_full = self.is_full.load(Relaxed);
+        // As nearly always.
+        if bytes.is_some() && !was_full && !self.is_behind.load(Relaxed) {
+            return false;
+        }
+        self.has_written_behind(bytes, was_full)
+    }
+
+    /// As [`has_written`](Self::has_written), where the client has left no room, now or before.
+    fn has_written_behind(&self, bytes: Option<usize>, was_full: bool) -> bool {
         match bytes {
             None if was_full => false,
             None => {
@@ -154,7 +166,7 @@ impl Room {
                 self.wait_begins();
                 true
             }
-            Some(bytes) if was_full || self.is_behind.load(Relaxed) => {
+            Some(bytes) => {
                 let now = Instant::now();
                 let mut wait = self.wait();
                 wait.moved(bytes as u64, now);
@@ -167,7 +179,6 @@ impl Room {
                 }
                 was_full
             }
-            Some(_) => false,
         }
     }
 
@@ -186,6 +197,7 @@ impl Room {
         self.wait().hurry(LAST_ROOM, now);
     }
 
+    #[inline]
     pub(crate) fn is_last(&self) -> bool {
         self.is_last.load(Relaxed)
     }

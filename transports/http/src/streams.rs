@@ -40,6 +40,7 @@ struct Stream {
 impl Future for Stream {
     type Output = ();
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         if let Some(line) = &this.line {

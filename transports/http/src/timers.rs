@@ -89,6 +89,7 @@ impl Timer {
     }
 
     /// As [`poll`](Self::poll). One load as long as it was set, and polled by the same task, before.
+    #[inline]
     pub(crate) fn poll_by(&mut self, cx: &Context<'_>, new_waker: bool) -> Poll<()> {
         if !self.registered || new_waker {
             let mut queue = self.timers.lock();

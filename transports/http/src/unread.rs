@@ -38,6 +38,7 @@ impl Unread {
     }
 
     /// A request with a body has begun. `expects` is whether it has `expect: 100-continue`.
+    #[inline]
     pub(crate) fn begin(&self, expects: bool) {
         self.left.store(NONE, Relaxed);
         self.expects.store(expects, Relaxed);
@@ -58,10 +59,12 @@ impl Unread {
         self.inbox.execute(read(body, self.left.clone()));
     }
 
+    #[inline]
     pub(crate) fn is_left(&self) -> bool {
         self.left.load(Relaxed) != NONE
     }
 
+    #[inline]
     pub(crate) fn is_too_much(&self) -> bool {
         self.left.load(Relaxed) == TOO_MUCH
     }

@@ -31,11 +31,13 @@ pub struct End {
 
 impl End {
     /// Whether the client sends no more. It may read on.
+    #[inline]
     pub fn is_finished(&self) -> bool {
         self.finished.load(Ordering::Acquire)
     }
 
     /// Whether the connection is broken: there is nobody to answer.
+    #[inline]
     pub fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Acquire)
     }
