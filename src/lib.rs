@@ -160,24 +160,8 @@ struct TracingPage;
 struct WritingATaskPage;
 
 pub use crate::{
-    channel::{
-        local::{LocalFuture, SendFuture},
-        promise::{Cancelled, Promise, promise},
-        remote::{PostError, Remote},
-        reply::{CancelOnDrop, Reply},
-        slot::Slot,
-    },
-    control::{
-        counters::Counters,
-        handle::{ServiceHandle, UnknownName},
-        measurement::Measurement,
-        options::Options,
-        report::{LeftBehind, Report, StuckLoop},
-        status::{BlockedLoop, LoopStatus, Phase, Status, TaskStatus},
-        task_handle::{Offer, TaskHandle, TaskRef},
-        watch::Watch,
-    },
-    counters::{Counter, Gauge, Meter, Warning, reading::Reading},
+    channel::{remote::Remote, reply::Reply, slot::Slot},
+    control::{handle::ServiceHandle, report::Report, status::Status},
     event_loop::{
         contract::{EventLoop, NoOptions},
         thread::Thread,

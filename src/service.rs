@@ -31,7 +31,7 @@ pub use crate::{
     control::{
         handle::UnknownName,
         report::{LeftBehind, StuckLoop},
-        status::{LoopStatus, Phase, TaskStatus},
+        status::{BlockedLoop, LoopStatus, Phase, TaskStatus},
         watch::Transitions,
     },
     words::state::Transition,

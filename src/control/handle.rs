@@ -10,11 +10,15 @@ use std::{
 };
 
 use super::{
+    counters::Counters,
     events::{Events, Message},
+    status::{BlockedLoop, Phase},
     status_board::StatusBoard,
+    task_handle::{Offer, TaskHandle},
+    watch::Transitions,
 };
 use crate::{
-    BlockedLoop, Reason, Remote, Reply, Report, Shutdown, State, Status,
+    Reason, Remote, Reply, Report, Shutdown, State, Status,
     channel::{address::Address, job::Job},
     counters::{Meter, Warning},
     kit::{
@@ -25,8 +29,6 @@ use crate::{
     },
     lifecycle::Event,
     options::Live,
-    service::{Phase, Watch},
-    task::{Offer, TaskHandle},
     words::names,
 };
 

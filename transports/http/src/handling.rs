@@ -81,9 +81,7 @@ where
         extensions.insert(server.shutdown.clone());
         #[cfg(feature = "websocket")]
         extensions.insert(Home { server: server.clone(), after: self.after.clone() });
-        if server.with_peers {
-            extensions.insert(self.activity.peer);
-        }
+        server.peers.insert(self.activity.peer, extensions);
         let (line, exceeded) = (respond.line.as_ref(), &mut respond.exceeded);
         // A request is large: it is moved as little as can be.
         let mut request =

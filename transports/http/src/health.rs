@@ -17,10 +17,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use interloop::{
-    BlockedLoop, Context, Error, Reply, Result, Service, ServiceHandle, State, Task, clap,
+    Context, Error, Reply, Result, Service, ServiceHandle, State, Task, clap,
     net::Net,
     options::duration,
-    service::{Phase, TaskSettings},
+    service::{BlockedLoop, Phase, TaskSettings},
 };
 use interloop_listen::{Addresses, Listen, ListenOptions};
 
@@ -65,7 +65,7 @@ fn add<L: Net>(service: &mut Service) -> &mut TaskSettings {
 
 /// Health checks for whoever supervises the process: a task for any loop with sockets, best on one of its own, [`last`](TaskSettings::last) to stop: see [`health()`].
 ///
-/// * `/livez`: 200 if every loop answers a heartbeat through its own mailbox within 5 s; 503 names those that don't, and what [blocks](interloop::BlockedLoop)
+/// * `/livez`: 200 if every loop answers a heartbeat through its own mailbox within 5 s; 503 names those that don't, and what [blocks](interloop::service::BlockedLoop)
 ///   them, if that is known. The log is told, too, once.
 /// * `/readyz`: 200 if all tasks run and no stop was requested; 503 names those that don't run.
 /// * `/startupz`: 200 once the start is through.
