@@ -15,6 +15,7 @@ mod choice;
 #[cfg(all(feature = "command", target_os = "linux"))]
 mod init;
 pub(crate) mod loop_set;
+mod new_task;
 mod panic_hook;
 mod prepare;
 pub(crate) mod running;
@@ -24,13 +25,14 @@ pub(crate) mod supervisor;
 
 pub use self::{
     loop_set::LoopSet,
+    new_task::{AnyLoopTask, AnyLoopTaskFactory, ByType, NewTask, OnAny, OnLoop, TaskFactory},
     running::StartError,
     settings::{LoopSettings, TaskSettings},
 };
 pub use crate::{
     control::{
         handle::UnknownName,
-        report::{LeftBehind, StuckLoop},
+        report::{EndedTask, LeftBehind, StuckLoop},
         status::{BlockedLoop, LoopStatus, Phase, TaskStatus},
         watch::Transitions,
     },

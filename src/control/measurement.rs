@@ -10,6 +10,7 @@ use crate::counters::reading::Reading;
 
 /// A reading with all that an exporter says of it: see [`Counters::measurements`].
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Measurement {
     /// Its family's, as OpenMetrics has it, without its suffixes: `interloop_loop_turns`, `shop_orders`.

@@ -6,6 +6,7 @@ use crate::words::state::{Cause, Reason, Seconds, State};
 
 /// How a service ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Report {
     /// The exit code: 0, 1, 124 or 128 + signal; see the crate's docs.
@@ -13,7 +14,7 @@ pub struct Report {
     /// The first reason to stop.
     pub reason: Reason,
     /// Each selected task, its last state, and the cause of it.
-    pub tasks: Vec<(Arc<str>, State, Option<Cause>)>,
+    pub tasks: Vec<EndedTask>,
     /// The loops whose threads had to be left behind.
     pub stuck: Vec<StuckLoop>,
     /// What else had not come back by the end, and was left behind: code of others that the service calls beside its loops, such as a logger, a waker, or a
@@ -23,13 +24,34 @@ pub struct Report {
     pub lost_lines: u64,
 }
 
+/// A selected task, as it was when the service had ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct EndedTask {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its last state.
+    pub state: State,
+    /// What brought it there.
+    pub cause: Option<Cause>,
+}
+
+impl EndedTask {
+    pub(crate) fn new(name: Arc<str>, state: State, cause: Option<Cause>) -> Self {
+        Self { name, state, cause }
+    }
+}
+
 /// A call into code of others that had not come back when the service ended, or a thread of a task. The thread is left behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct LeftBehind {
     /// What was called: `the log`, `the notify of loop io`, `thread sums-adds` ...
     pub what: String,
     /// For how long, at the end of the service.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::words::state::seconds"))]
     pub held: Duration,
 }
 
@@ -41,6 +63,7 @@ impl LeftBehind {
 
 /// A loop whose thread had to be left behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct StuckLoop {
     /// The loop's name.
@@ -50,6 +73,7 @@ pub struct StuckLoop {
     /// What it was polling: `task http`, `a job`, or `its own events`.
     pub polling: String,
     /// For how long, when it was given up.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::words::state::seconds"))]
     pub held: Duration,
 }
 
@@ -69,7 +93,7 @@ impl From<&Report> for ExitCode {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.show_reason(f)?;
-        for (name, state, cause) in &self.tasks {
+        for EndedTask { name, state, cause } in &self.tasks {
             if let (State::Failed | State::Cancelled | State::Abandoned, Some(cause)) = (state, cause) {
                 write!(f, "; task {name} {state}: {cause}")?;
             }

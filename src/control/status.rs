@@ -39,7 +39,7 @@ pub struct Status {
     pub gauges: BTreeMap<String, f64>,
     /// Its own samples.
     #[cfg(feature = "metrics")]
-    pub samples: BTreeMap<String, HistogramReading>,
+    pub histograms: BTreeMap<String, HistogramReading>,
 }
 
 /// What a service as a whole is at.
@@ -95,9 +95,9 @@ pub struct TaskStatus {
     pub counters: BTreeMap<String, u64>,
     /// Its [gauges](crate::Context::gauge).
     pub gauges: BTreeMap<String, f64>,
-    /// Its [samples](crate::Context::samples).
+    /// Its [histograms](crate::Context::histogram).
     #[cfg(feature = "metrics")]
-    pub samples: BTreeMap<String, HistogramReading>,
+    pub histograms: BTreeMap<String, HistogramReading>,
     /// Its [children](crate::Context::spawn) that live.
     pub children: usize,
 }
@@ -176,7 +176,7 @@ impl fmt::Display for Status {
         show(f, &self.counters)?;
         show(f, &self.gauges)?;
         #[cfg(feature = "metrics")]
-        show_samples(f, &self.samples)?;
+        show_samples(f, &self.histograms)?;
         for warning in &self.warnings {
             write!(f, "\n  warning {warning}")?;
         }
@@ -190,7 +190,7 @@ impl fmt::Display for Status {
             show(f, &task.counters)?;
             show(f, &task.gauges)?;
             #[cfg(feature = "metrics")]
-            show_samples(f, &task.samples)?;
+            show_samples(f, &task.histograms)?;
         }
         for l in &self.loops {
             let running = if l.running { "running" } else { "not running" };

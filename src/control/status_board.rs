@@ -357,14 +357,14 @@ impl StatusBoard {
             counters: std::mem::take(&mut of_service.counters),
             gauges: std::mem::take(&mut of_service.gauges),
             #[cfg(feature = "metrics")]
-            samples: of_service.samples,
+            histograms: of_service.histograms,
         };
         drop(inner);
         for (task, readings) in status.tasks.iter_mut().zip(readings) {
             (task.counters, task.gauges) = (readings.counters, readings.gauges);
             #[cfg(feature = "metrics")]
             {
-                task.samples = readings.samples;
+                task.histograms = readings.histograms;
             }
         }
         status
@@ -445,7 +445,7 @@ impl TaskRow {
             counters: BTreeMap::new(),
             gauges: BTreeMap::new(),
             #[cfg(feature = "metrics")]
-            samples: BTreeMap::new(),
+            histograms: BTreeMap::new(),
             children: self.info.children().0,
         }
     }

@@ -43,7 +43,7 @@ pub(crate) struct RegistryReadings {
     pub(crate) counters: BTreeMap<String, u64>,
     pub(crate) gauges: BTreeMap<String, f64>,
     #[cfg(feature = "metrics")]
-    pub(crate) samples: BTreeMap<String, super::HistogramReading>,
+    pub(crate) histograms: BTreeMap<String, super::HistogramReading>,
 }
 
 impl RegistryReadings {
@@ -52,7 +52,7 @@ impl RegistryReadings {
             Reading::Counter(value) => drop(self.counters.insert(key.to_string(), value)),
             Reading::Gauge(value) => drop(self.gauges.insert(key.to_string(), value)),
             #[cfg(feature = "metrics")]
-            Reading::Histogram(samples) => drop(self.samples.insert(key.to_string(), samples)),
+            Reading::Histogram(samples) => drop(self.histograms.insert(key.to_string(), samples)),
         }
     }
 }

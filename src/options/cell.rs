@@ -9,6 +9,7 @@ use crate::kit::sync::{Mutex, lock};
 
 /// When a change takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Applied {
     /// It has: the task listens to [changes](crate::Context::option_changes), or it is an option of the service.
     Now,

@@ -5,8 +5,8 @@ use std::{any::TypeId, ffi::OsString, fmt, sync::mpsc};
 use clap::{Args, Command};
 
 use super::{
-    choice::{Choice, choice, choices_of, command_of},
-    loop_set::LoopSet,
+    choice::Choice,
+    new_task::{AnyLoopTask, AnyLoopTaskFactory, NewTask, TaskFactory},
     settings::{LoopEntry, LoopEntrySettings, LoopSettings, TaskSettings},
 };
 use crate::{
@@ -131,28 +131,28 @@ impl Service {
         self.handle.clone()
     }
 
+    /// Begins to add a task: on which loop, and whether it is recreated at a restart, one after the other. The five
+    /// methods below are short for it.
+    pub fn add(&mut self, name: impl Into<String>) -> NewTask<'_> {
+        NewTask::new(self, name.into())
+    }
+
     /// Adds a task whose type says which loop it runs on.
     pub fn task<L: EventLoop, T: Task<L>>(&mut self, name: impl Into<String>, task: T) -> &mut TaskSettings {
-        let offer = task.offer();
-        self.add_once(name.into(), task, offer, |make| vec![choice::<L, T>(make)], T::Options::augment_args)
+        self.add(name).on_loop::<L>().task(task)
     }
 
     /// Adds a task that can run on any loop, on a loop of kind `L`.
     pub fn task_on<L: EventLoop>(&mut self, name: impl Into<String>, task: impl Task<L>) -> &mut TaskSettings {
-        self.task::<L, _>(name, task)
+        self.add(name).on_loop::<L>().task(task)
     }
 
-    /// Adds a task that is made anew for each incarnation, so that it can be [restarted](TaskSettings::restart). `make` is called on the loop's thread. A
-    /// handle that all of them share is to be [offered](TaskSettings::offers).
+    /// Adds a task that is recreated for each incarnation, so that it can be [restarted](TaskSettings::restart). `make` is
+    /// called on the loop's thread. A handle that all of them share must be [offered](TaskSettings::offers).
     ///
-    /// Where the task can run on any loop: `service.task_with::<Thread, _>("echo", || Echo)`.
-    pub fn task_with<L: EventLoop, T: Task<L>>(
-        &mut self,
-        name: impl Into<String>,
-        make: impl FnMut() -> T + Send + 'static,
-    ) -> &mut TaskSettings {
-        let choices = vec![choice::<L, T>(Make::anew(make))];
-        self.add(name.into(), true, choices, T::Options::augment_args)
+    /// If the task can run on any loop: `service.task_with::<Thread>("echo", || Echo)`.
+    pub fn task_with<L: EventLoop>(&mut self, name: impl Into<String>, make: impl TaskFactory<L>) -> &mut TaskSettings {
+        self.add(name).on_loop::<L>().task_with(make)
     }
 
     /// Adds a task that runs on one of several kinds of loop, chosen by `--{task}-loop`; the first is the default.
@@ -165,27 +165,19 @@ impl Service {
     /// #     async fn run(&mut self, cx: Context<L>) -> Result { Ok(cx.until_shutdown().await) }
     /// # }
     /// # let mut service = Service::new("echo");
-    /// service.task_any::<(Thread,), _>("echo", Echo);
+    /// service.task_any::<(Thread,)>("echo", Echo);
     /// ```
-    pub fn task_any<S: LoopSet<T>, T: Send + 'static>(
-        &mut self,
-        name: impl Into<String>,
-        task: T,
-    ) -> &mut TaskSettings {
-        let offer = S::offer(&task);
-        self.add_once(name.into(), task, offer, choices_of::<S, T>, command_of::<S, T>)
+    pub fn task_any<S>(&mut self, name: impl Into<String>, task: impl AnyLoopTask<S>) -> &mut TaskSettings {
+        self.add(name).on_any::<S>().task(task)
     }
 
-    /// As [`task_any`](Self::task_any), of a task that is made anew for each incarnation, as by [`task_with`](Self::task_with).
-    pub fn task_any_with<S: LoopSet<T>, T: Send + 'static>(
-        &mut self,
-        name: impl Into<String>,
-        make: impl FnMut() -> T + Send + 'static,
-    ) -> &mut TaskSettings {
-        self.add(name.into(), true, choices_of::<S, T>(Make::anew(make)), command_of::<S, T>)
+    /// As [`task_any`](Self::task_any), of a task that is recreated for each incarnation, as by
+    /// [`task_with`](Self::task_with).
+    pub fn task_any_with<S>(&mut self, name: impl Into<String>, make: impl AnyLoopTaskFactory<S>) -> &mut TaskSettings {
+        self.add(name).on_any::<S>().task_with(make)
     }
 
-    fn add_once<T: Send + 'static>(
+    pub(super) fn add_once<T: Send + 'static>(
         &mut self,
         name: String,
         task: T,
@@ -194,14 +186,14 @@ impl Service {
         command: impl FnOnce(Command) -> Command,
     ) -> &mut TaskSettings {
         let mut task = Some(task);
-        let settings = self.add(name, false, choices(Make::once(move || task.take())), command);
+        let settings = self.add_task(name, false, choices(Make::once(move || task.take())), command);
         if let Some(offer) = offer {
             settings.offer(offer);
         }
         settings
     }
 
-    fn add(
+    pub(super) fn add_task(
         &mut self,
         name: String,
         restartable: bool,

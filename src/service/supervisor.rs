@@ -34,6 +34,7 @@ use crate::{
     channel::{shared::Shared, this_thread},
     control::{
         events::{Events, MainJob, Message, Told},
+        report::EndedTask,
         status_board::TaskRow,
         task_info::TaskInfo,
         watch::WatchQueue,
@@ -884,10 +885,9 @@ impl Supervisor {
         let deadline = Instant::now() + DISCARD_TIMEOUT;
         self.clear(deadline);
         self.outside.settle(deadline);
-        let tasks = self
-            .handle
-            .board()
-            .task_rows(|rows| rows.iter().map(|row| (row.name.clone(), row.state, row.cause.clone())).collect());
+        let tasks = self.handle.board().task_rows(|rows| {
+            rows.iter().map(|row| EndedTask::new(row.name.clone(), row.state, row.cause.clone())).collect()
+        });
         let mut left_behind = self.outside.left_behind();
         let left = ending.abandoned || !self.stuck.is_empty() || !left_behind.is_empty();
         // Threads of tasks hold nothing of the service's: they are named, and the process goes on.

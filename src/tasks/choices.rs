@@ -4,6 +4,7 @@ use std::time::Duration;
 
 /// When the first run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FirstRun {
     /// As soon as the task has started.
     AtOnce,
@@ -14,6 +15,7 @@ pub enum FirstRun {
 /// What becomes of the ticks that were missed because a run, or the loop, took too long. However it is, a tick that is late is made up for at once, and
 /// there is never more than one run at a time. The words are tokio's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MissedTicks {
     /// They are left out: the next one is on the grid of times that the first run has set.
     #[default]

@@ -55,7 +55,7 @@ struct Bounds {
 ///
 /// let mut service = Service::new("site");
 /// let serve = || Process::new(Command::new("python3").args(["-m", "http.server"]).current_dir("/srv/www"));
-/// service.task_with::<Thread, _>("www", serve).restart(RestartPolicy::on_failure());
+/// service.task_with::<Thread>("www", serve).restart(RestartPolicy::on_failure());
 /// ```
 ///
 /// A child that is ended by HUP, INT, TERM or KILL, or exits with 128 + one of these, may have been hit by what stops the service: systemd, for one, sends

@@ -51,7 +51,7 @@ use crate::{
 ///     .jitter(Duration::from_secs(5));
 /// let handle = sweep.handle();
 /// let mut service = Service::new("house");
-/// service.task_with::<Thread, _>("sweep", move || sweep.clone()).offers(&handle).restart(RestartPolicy::on_failure());
+/// service.task_with::<Thread>("sweep", move || sweep.clone()).offers(&handle).restart(RestartPolicy::on_failure());
 /// ```
 pub struct Periodic<W> {
     work: W,

@@ -33,8 +33,8 @@ impl Report {
     /// When no task had this name.
     #[track_caller]
     pub fn state_of(&self, task: &str) -> State {
-        match self.tasks.iter().find(|(name, ..)| &**name == task) {
-            Some((_, state, _)) => *state,
+        match self.tasks.iter().find(|ended| &*ended.name == task) {
+            Some(ended) => ended.state,
             None => panic!("no task was named {task}: {:?}", self.tasks),
         }
     }

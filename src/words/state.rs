@@ -214,6 +214,8 @@ impl fmt::Display for Seconds {
 
 /// One step of one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Transition {
     /// The task's name.
     pub task: Arc<str>,
@@ -225,6 +227,32 @@ pub struct Transition {
     pub to: State,
     /// Why.
     pub cause: Cause,
-    /// When, since the service's start.
+    /// When, since the service's start; serialized as seconds.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "seconds"))]
     pub at: Duration,
+}
+
+/// Serialized as its text.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Reason {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Serialized as its text.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Cause {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A duration as a number of seconds.
+#[cfg(feature = "serde")]
+pub(crate) fn seconds<S: serde::Serializer>(
+    duration: &Duration,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
 }

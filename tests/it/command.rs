@@ -905,7 +905,7 @@ fn a_restart_ends_children_and_keeps_what_waits() {
         let runs = CommandHandle::new();
         let of = runs.clone();
         let make = move || Commands::new().with_handle(&of).kill_timeout(NEVER);
-        service.task_with::<Thread, _>("commands", make).offers(&runs).restart(RestartPolicy::on_failure());
+        service.task_with::<Thread>("commands", make).offers(&runs).restart(RestartPolicy::on_failure());
         let running = up(service);
         let mut watch = running.watch();
         let child = runs.run(Command::new("sleep").arg("1000"));
@@ -980,7 +980,7 @@ fn a_program_that_fails_is_started_again() {
         };
         let mut service = Service::new("test");
         let policy = RestartPolicy::on_failure().backoff(Duration::from_millis(1), Duration::from_millis(1));
-        service.task_with::<Thread, _>("one", make).restart(policy);
+        service.task_with::<Thread>("one", make).restart(policy);
         let running = up(service);
         let mut watch = running.watch();
         let first = next(&said);

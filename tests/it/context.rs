@@ -279,7 +279,7 @@ fn a_task_for_any_loop_is_given_one_by_an_option() {
     watched(|| {
         for (arguments, kind) in [(&[][..], "thread"), (&["--task-loop", "mortal"][..], "mortal")] {
             let mut service = Service::new("test");
-            service.task_any::<(Thread, crate::util::Mortal), _>("task", Anywhere);
+            service.task_any::<(Thread, crate::util::Mortal)>("task", Anywhere);
             service.arguments(arguments);
             let running = up(service);
             assert_eq!(running.status().tasks[0].exports["kind"], kind);
@@ -294,7 +294,7 @@ fn a_task_for_any_loop_that_can_be_made_anew_is_restarted_on_the_loop_it_was_giv
     watched(|| {
         let mut service = Service::new("test");
         service
-            .task_any_with::<(Thread, crate::util::Mortal), _>("task", || Anywhere)
+            .task_any_with::<(Thread, crate::util::Mortal)>("task", || Anywhere)
             .restart(RestartPolicy::on_failure());
         service.arguments(["--task-loop", "mortal"]);
         let running = up(service);

@@ -70,7 +70,7 @@ fn all_can_be_read_at_once_one_by_one_and_by_pattern() {
 
         let status = running.status();
         let till = status.tasks.iter().find(|task| task.name == "till").unwrap();
-        assert_eq!((till.counters["taken"], till.gauges["open"], till.samples["sizes"].count), (3, 1.5, 3));
+        assert_eq!((till.counters["taken"], till.gauges["open"], till.histograms["sizes"].count), (3, 1.5, 3));
         assert_eq!(status.counters["visits"], 1);
         let table = status.to_string();
         assert!(table.contains("taken 3") && table.contains("open 1.5") && table.contains("sizes 3 ("), "{table}");

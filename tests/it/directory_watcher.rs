@@ -639,7 +639,7 @@ fn what_was_not_told_before_a_failure_is_told_by_the_next_incarnation() {
         let (handle, watcher) = (watcher.handle(), watcher.debounce(Duration::from_millis(10)));
         let mut service = Service::new("test");
         service
-            .task_with::<Thread, _>("files", move || watcher.clone())
+            .task_with::<Thread>("files", move || watcher.clone())
             .offers(&handle)
             .restart(RestartPolicy::on_failure());
         let running = up(service);

@@ -83,12 +83,10 @@ fn a_handle_is_there_before_the_start_and_orders_start_and_stop() {
 fn a_task_that_chooses_its_loop_or_is_made_anew_offers_its_handle_too() {
     watched(|| {
         let (mut service, log, tally) = (Service::new("test"), Log::default(), Tally::default());
-        service.task_any::<(Thread,), _>("chooses", Counting { tally: tally.clone(), log: log.clone() });
+        service.task_any::<(Thread,)>("chooses", Counting { tally: tally.clone(), log: log.clone() });
         let anew = Tally::default();
         let shared = anew.clone();
-        service
-            .task_with::<Thread, _>("anew", move || Counting { tally: shared.clone(), log: log.clone() })
-            .offers(&anew);
+        service.task_with::<Thread>("anew", move || Counting { tally: shared.clone(), log: log.clone() }).offers(&anew);
         service.task("user", quiet_resident::<Thread>()).uses(&tally).uses(&anew);
         let running = up(service);
         for name in ["chooses", "anew"] {

@@ -65,7 +65,7 @@ fn tellers(names: &[(&str, bool)]) -> (Service, mpsc::Receiver<u64>) {
     let (mut service, (said, heard)) = (Service::new("test"), mpsc::channel());
     for (name, listens) in names {
         let (listens, said) = (*listens, said.clone());
-        service.task_with::<Thread, _>(*name, move || Teller { listens, said: said.clone() });
+        service.task_with::<Thread>(*name, move || Teller { listens, said: said.clone() });
     }
     (service, heard)
 }
@@ -175,7 +175,7 @@ fn whoever_sets_while_a_task_stops_and_starts_the_last_value_is_heard() {
             }
         }
         let l = last.clone();
-        service.task_with::<Thread, _>("http", move || Hears(l.clone()));
+        service.task_with::<Thread>("http", move || Hears(l.clone()));
         let running = up(service);
         let (options, mut watch) = (running.options(), running.watch());
         let setter = thread::spawn(move || (2..=1000).for_each(|most| assert!(options.set("http-most", most).is_ok())));
@@ -245,7 +245,7 @@ fn what_was_decided_at_the_start_cannot_be_set() {
             }
         }
         let mut service = Service::new("test");
-        service.task_any::<(Thread,), _>("http", Anywhere);
+        service.task_any::<(Thread,)>("http", Anywhere);
         let running = up(service);
         for (name, value) in [("http-loop", "thread"), ("tasks", "http"), ("graph", "true"), ("dry-run", "true")] {
             let error = running.options().set(name, value).unwrap_err().to_string();

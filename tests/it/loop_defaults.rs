@@ -108,7 +108,7 @@ impl EventLoop for Wheel {
 fn with(plan: &Wheel, words: &[&str]) -> Service {
     let mut service = Service::new("test");
     service.event_loop("wheel", plan.clone());
-    service.task_with::<Wheel, _>("idle", quiet_resident::<Wheel>);
+    service.task_with::<Wheel>("idle", quiet_resident::<Wheel>);
     service.arguments(words.iter().copied());
     service
 }
@@ -184,7 +184,7 @@ fn a_loop_that_is_driven_again_has_them_again() {
         plan.deaths.store(2, Ordering::SeqCst);
         let mut service = Service::new("test");
         service.event_loop("wheel", plan.clone()).restart(RestartPolicy::on_failure());
-        service.task_with::<Wheel, _>("idle", quiet_resident::<Wheel>).restart(RestartPolicy::on_failure());
+        service.task_with::<Wheel>("idle", quiet_resident::<Wheel>).restart(RestartPolicy::on_failure());
         let running = service.start().unwrap();
         assert!(running.wait_started_timeout(SOON));
         assert_eq!(running.stop().code, 0);

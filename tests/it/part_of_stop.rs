@@ -133,8 +133,8 @@ fn a_restart_policy_waits_for_the_stop() {
         let (other, others) = program(SLEEPER);
         let policy = RestartPolicy::on_failure().backoff(Duration::from_millis(1), Duration::from_millis(1));
         let mut service = Service::new("test");
-        service.task_with::<Thread, _>("one", move || Process::new(run())).restart(policy.clone());
-        service.task_with::<Thread, _>("two", move || Process::new(other())).restart(policy).requires("one");
+        service.task_with::<Thread>("one", move || Process::new(run())).restart(policy.clone());
+        service.task_with::<Thread>("two", move || Process::new(other())).restart(policy).requires("one");
         let (test, clock) = with_clock(service);
         hit(&[&pids, &others], Signal::TERM);
         test.wait_for_counter("one.finished", 1);
@@ -152,7 +152,7 @@ fn what_comes_before_a_restart_is_a_failure_that_the_policy_covers() {
         let (run, pids) = program(SLEEPER);
         let policy = RestartPolicy::on_failure().backoff(Duration::from_millis(1), Duration::from_millis(1));
         let mut service = Service::new("test");
-        service.task_with::<Thread, _>("one", move || Process::new(run())).restart(policy);
+        service.task_with::<Thread>("one", move || Process::new(run())).restart(policy);
         let (test, clock) = with_clock(service);
         hit(&[&pids], Signal::TERM);
         let begun = std::time::Instant::now();

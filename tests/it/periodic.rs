@@ -121,7 +121,7 @@ fn one_slow_run(missed: MissedTicks, runs: u64) -> (u64, u64) {
     let running = up(service);
     latch.wait();
     let counters = (counter(&running, "missed"), counter(&running, "slow_iterations"));
-    let durations = running.status().tasks[0].samples["execute_duration"].clone();
+    let durations = running.status().tasks[0].histograms["execute_duration"].clone();
     assert!(durations.max.unwrap() >= 0.2 && durations.windows.len() == 2, "{durations:?}");
     assert_eq!(running.stop().code, 0);
     counters
@@ -416,7 +416,7 @@ fn who_waits_for_a_run_when_the_task_fails_gets_one_of_the_next_incarnation() {
         let work = work.first_run(FirstRun::AtOnce);
         let handle = work.handle();
         let policy = RestartPolicy::on_failure();
-        service.task_with::<Thread, _>("work", move || work.clone()).offers(&handle).restart(policy).on("shared");
+        service.task_with::<Thread>("work", move || work.clone()).offers(&handle).restart(policy).on("shared");
         let place = on_shared_loop(&mut service);
         let running = up(service);
         begun.wait();
@@ -457,7 +457,7 @@ fn work_of_ones_own_has_options_and_counters_and_chooses_its_loop() {
         let (mut service, log) = (Service::new("test"), Log::default());
         let sweep = Periodic::of(HOUR, Sweep(log.clone()));
         let handle = sweep.handle();
-        service.task_any::<(Thread,), _>("sweeper", sweep).set("with", "a mop");
+        service.task_any::<(Thread,)>("sweeper", sweep).set("with", "a mop");
         let running = up(service);
         assert_eq!(handle.run_now().wait_timeout(SOON), Ok(Ok(())));
         assert_eq!(log.lines(), ["sweeper sweeps with a mop"]);

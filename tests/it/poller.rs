@@ -236,7 +236,7 @@ fn a_watch_and_the_value_survive_a_restart() {
         });
         let handle = poller.handle();
         service
-            .task_with::<Thread, _>("source", move || poller.clone())
+            .task_with::<Thread>("source", move || poller.clone())
             .offers(&handle)
             .restart(RestartPolicy::on_failure());
         let running = up(service);

@@ -110,7 +110,7 @@ fn what_is_submitted_before_the_start_is_worked_on_in_order() {
         counted(&running, "completed", 3);
         assert_eq!((depth(&running), counter(&running, "unhandled")), (0.0, 0));
         let status = running.status();
-        let samples = &status.tasks[0].samples;
+        let samples = &status.tasks[0].histograms;
         for name in ["wait_duration", "execute_duration"] {
             assert_eq!(samples[name].windows.iter().map(|window| window.count).collect::<Vec<_>>(), [3, 3], "{name}");
         }

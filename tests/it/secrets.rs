@@ -111,7 +111,7 @@ impl Shown {
 
 fn service(words: &[&str]) -> Service {
     let mut service = Service::new("test");
-    service.task_with::<Thread, _>("keeper", || Keeper).restart(RestartPolicy::on_failure()).set("set", "hunter2-set");
+    service.task_with::<Thread>("keeper", || Keeper).restart(RestartPolicy::on_failure()).set("set", "hunter2-set");
     service.task_on::<Thread>("idle", Idle);
     service.arguments(["--keeper-typed", "hunter2-typed", "--keeper-several", "hunter2-one,hunter2-two"]);
     service.arguments(words);

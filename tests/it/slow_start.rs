@@ -106,7 +106,7 @@ fn a_restart_is_a_start_and_the_slot_that_was_filled_before_is_named() {
         warnings();
         let mut service = Service::new("test");
         let (slot, board) = service.slot::<Cell<u8>>("board");
-        service.task_with::<Thread, _>("keeper", move || Keeper(slot.clone())).restart(RestartPolicy::on_failure());
+        service.task_with::<Thread>("keeper", move || Keeper(slot.clone())).restart(RestartPolicy::on_failure());
         let mut test = TestService::new(service);
         let clock = test.fake_clock();
         let test = test.start();

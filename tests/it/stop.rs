@@ -22,7 +22,7 @@ fn tasks_stop_in_reverse_order_of_their_dependencies() {
         let report = up(service).stop();
         assert_eq!((report.code, report.reason.clone()), (0, Reason::Requested("stop".into())));
         assert_eq!(log.who("stops"), ["c", "b", "a"]);
-        for (task, state, cause) in &report.tasks {
+        for interloop::service::EndedTask { name: task, state, cause, .. } in &report.tasks {
             assert_eq!((*state, cause), (State::Stopped, &Some(Cause::Ended)), "{task}");
         }
         assert_eq!(report.to_string(), "stopped gracefully (stop)");
@@ -341,7 +341,7 @@ fn the_time_for_the_whole_stop_counts_for_all_whatever_their_order() {
         let took = began.elapsed();
         assert!(took >= Duration::from_millis(100) && took < Duration::from_secs(1), "{took:?}");
         assert_eq!(report.code, 124, "{report}");
-        assert!(report.tasks.iter().all(|(_, state, _)| *state == State::Cancelled), "{report}");
+        assert!(report.tasks.iter().all(|task| task.state == State::Cancelled), "{report}");
         drops.assert_at_home(3);
     });
 }

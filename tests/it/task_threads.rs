@@ -42,7 +42,7 @@ fn fails_by_a_panic(task: impl AsyncFnMut(Context<Thread>) -> Result + Send + 's
         service.task("sums", task_fn::<Thread>(task));
         let report = service.start().unwrap().join();
         assert_eq!((report.code, state_of(&report, "sums")), (1, State::Failed), "{report}");
-        assert_eq!(report.tasks[0].2, Some(Cause::Panicked("thread sums-sub: a bad sum".into())));
+        assert_eq!(report.tasks[0].cause, Some(Cause::Panicked("thread sums-sub: a bad sum".into())));
     });
 }
 
@@ -95,7 +95,7 @@ fn panics_past_the_future(returns: impl Fn() -> Result + Send + 'static) -> Opti
         service.task("sums", task).stop_timeout(SOON);
         let report = up(service).stop();
         assert_eq!((report.code, state_of(&report, "sums")), (1, State::Failed), "{report}");
-        report.tasks[0].2.clone()
+        report.tasks[0].cause.clone()
     })
 }
 

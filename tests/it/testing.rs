@@ -504,7 +504,7 @@ fn a_deadline_that_is_missed_is_124() {
         clock.advance(Duration::from_nanos(1));
         let report = test.join();
         assert_eq!(report.assert_code(124).state_of("deaf"), State::Cancelled);
-        assert!(matches!(&report.tasks[0].2, Some(Cause::StopTimeout(time)) if *time == 20 * S), "{report:?}");
+        assert!(matches!(&report.tasks[0].cause, Some(Cause::StopTimeout(time)) if *time == 20 * S), "{report:?}");
         assert!(began.elapsed() < 20 * S);
     });
 }

@@ -10,6 +10,6 @@ use interloop_tokio::Tokio;
 
 fn main() -> ExitCode {
     let mut service = Service::new("bus-on");
-    service.task_any::<(Thread, Tokio, Glib), _>("dbus", DbusService::new(NAME).at(PATH, || Sums));
+    service.task_any::<(Thread, Tokio, Glib)>("dbus", DbusService::new(NAME).at(PATH, || Sums));
     service.run()
 }

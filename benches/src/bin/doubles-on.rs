@@ -12,6 +12,6 @@ use interloop_tokio::Tokio;
 fn main() -> ExitCode {
     let mut service = Service::new("doubles-on");
     let server = GrpcServer::new().add_service(TallyServer::new(Doubles));
-    service.task_any::<(Thread, Tokio, Glib), _>("grpc", server);
+    service.task_any::<(Thread, Tokio, Glib)>("grpc", server);
     service.run()
 }

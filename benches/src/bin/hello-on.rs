@@ -19,6 +19,6 @@ type Loops = (Tokio, AsyncStd, Smol, Compio, Glib, Calloop, Mio, Thread);
 fn main() -> ExitCode {
     let mut service = Service::new("hello-on");
     let router = Router::new().route("/", get(async || "Hello, world"));
-    service.task_any::<Loops, _>("http", HttpServer::new(router));
+    service.task_any::<Loops>("http", HttpServer::new(router));
     service.run()
 }

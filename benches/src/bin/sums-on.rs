@@ -10,6 +10,6 @@ use interloop_tokio::Tokio;
 
 fn main() -> ExitCode {
     let mut service = Service::new("sums-on");
-    service.task_any::<(Thread, Tokio, Glib), _>("thrift", ThriftServer::new(Sums));
+    service.task_any::<(Thread, Tokio, Glib)>("thrift", ThriftServer::new(Sums));
     service.run()
 }

@@ -68,11 +68,11 @@ async fn talk(mut socket: WebSocket, room: Remote<RefCell<Room>>) {
         let sender = sender.clone();
         move |event: &Event| match sender.try_send(serde_json::json!(event).to_string()) {
             Ok(()) => true,
-            Err(SendError::Closed) => false,
             Err(SendError::Full) => {
                 close(&sender, 1008, "you are too slow");
                 false
             }
+            Err(_) => false, // closed
         }
     };
     let member = match room.call(move |room| room.borrow_mut().join(&name, hear)).await {

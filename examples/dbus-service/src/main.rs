@@ -42,6 +42,6 @@ fn main() -> ExitCode {
     let mut service = Service::new("dbus-service");
     let counter = Counter::default();
     let dbus = DbusService::new("org.example.Counter").at("/org/example/Counter", move || counter.clone());
-    service.task_any::<(Thread, Tokio, Glib), _>("dbus", dbus.when_lost(Lost::Wait));
+    service.task_any::<(Thread, Tokio, Glib)>("dbus", dbus.when_lost(Lost::Wait));
     service.run()
 }

@@ -69,6 +69,6 @@ pub fn service() -> Service {
         .add_service(TallyServer::new(Shared::default()))
         .with_health()
         .with_reflection([include_bytes!("tally.bin")]);
-    service.task_any::<(Thread, Tokio, Glib), _>("grpc", server);
+    service.task_any::<(Thread, Tokio, Glib)>("grpc", server);
     service
 }

@@ -30,9 +30,9 @@ pub fn service() -> Service {
     service.version(env!("CARGO_PKG_VERSION")).about("A guest book whose every task runs on any loop");
     let (slot, book) = service.slot("book");
     let (said, heard) = async_channel::bounded(100);
-    service.task_any::<Loops, _>("files", book::Files::new(slot, heard));
+    service.task_any::<Loops>("files", book::Files::new(slot, heard));
     let router = api::router(said.clone(), book.clone());
-    service.task_any::<Loops, _>("http", HttpServer::new(router)).requires("files");
-    service.task_any::<Loops, _>("lines", lines::Lines::new(said, book)).requires("files");
+    service.task_any::<Loops>("http", HttpServer::new(router)).requires("files");
+    service.task_any::<Loops>("lines", lines::Lines::new(said, book)).requires("files");
     service
 }

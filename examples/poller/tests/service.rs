@@ -26,10 +26,7 @@ fn poller() -> (Service, PollerHandle<u64>) {
     let poller = Poller::new(fetch);
     let handle = poller.handle.clone();
     let mut service = Service::new("test");
-    service
-        .task_with::<Thread, _>("poller", move || poller.clone())
-        .offers(&handle)
-        .restart(RestartPolicy::on_failure());
+    service.task_with::<Thread>("poller", move || poller.clone()).offers(&handle).restart(RestartPolicy::on_failure());
     (service, handle)
 }
 

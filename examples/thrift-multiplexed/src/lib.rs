@@ -75,6 +75,6 @@ fn house() -> impl TProcessor {
 /// The service, not started yet.
 pub fn service() -> Service {
     let mut service = Service::new("thrift-multiplexed");
-    service.task_any::<(Thread, Tokio, Glib), _>("thrift", ThriftServer::with(house));
+    service.task_any::<(Thread, Tokio, Glib)>("thrift", ThriftServer::with(house));
     service
 }

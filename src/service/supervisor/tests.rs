@@ -144,6 +144,6 @@ fn the_service_ends_with_a_report_when_the_supervisor_has_died() {
     assert!(running.wait_started_timeout(SOON));
     running.events().tell(Message::Panic);
     let report = running.join_timeout(SOON).expect("it ends");
-    assert_eq!((report.code, report.tasks[0].1), (1, State::Stopped), "{report}");
+    assert_eq!((report.code, report.tasks[0].state), (1, State::Stopped), "{report}");
     assert_eq!(report.reason.to_string(), "the supervisor has died: on purpose");
 }

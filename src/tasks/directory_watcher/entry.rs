@@ -46,6 +46,7 @@ impl Entry {
 
 /// What has become of a file or a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Change {
     /// It is there now.
     Created(Entry),

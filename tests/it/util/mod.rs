@@ -161,11 +161,11 @@ pub fn up(service: Service) -> Running {
 }
 
 pub fn state_of(report: &Report, task: &str) -> State {
-    report.tasks.iter().find(|(name, ..)| &**name == task).unwrap().1
+    report.tasks.iter().find(|ended| &*ended.name == task).unwrap().state
 }
 
 pub fn cause_of(report: &Report, task: &str) -> Cause {
-    report.tasks.iter().find(|(name, ..)| &**name == task).unwrap().2.clone().unwrap()
+    report.tasks.iter().find(|ended| &*ended.name == task).unwrap().cause.clone().unwrap()
 }
 
 /// Follows the steps up to the first that is like this.

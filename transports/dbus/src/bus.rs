@@ -16,6 +16,7 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// Which bus.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Bus {
     /// The session's: at `DBUS_SESSION_BUS_ADDRESS`, or where systemd has it.
     #[default]

@@ -43,6 +43,7 @@ type OnConnect = Box<dyn Fn(Connection) -> LocalBoxFuture<'static, Result> + Sen
 
 /// What a [`DbusService`] does when its name is taken away, or its bus is gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Lost {
     /// It fails, and with it, unless it has a restart policy, the service.
     #[default]

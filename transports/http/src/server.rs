@@ -56,7 +56,7 @@ use crate::{
 /// 64 MiB in 10 s.
 ///
 /// What is set here are defaults: the options `--{task}-host`, `--{task}-port` ... go before. Counters: `requests`, `responses` by `status`,
-/// `connections`, `slow_clients`, `panics`, `received_bytes`, `sent_bytes`, and with TLS `tls_handshakes`, `tls_handshake_failures`; gauges: `open_connections`; samples: `request_duration` (feature `metrics`), from a request's head
+/// `connections`, `slow_clients`, `panics`, `received_bytes`, `sent_bytes`, and with TLS `tls_handshakes`, `tls_handshake_failures`; gauges: `open_connections`; histogram: `request_duration` (feature `metrics`), from a request's head
 /// to the end of its response, in seconds. Exported: `address`.
 ///
 /// With the feature `tracing` each request is a span, `request`, in which its handler runs, and the body of its response.
@@ -212,7 +212,7 @@ impl<S> HttpServer<S> {
     /// # let mut service = Service::new("hello");
     /// let addresses = Addresses::new();
     /// let announced = addresses.clone();
-    /// service.task_with::<interloop::Thread, _>("http", move || HttpServer::new(router.clone()).announce_to(announced.clone()));
+    /// service.task_with::<interloop::Thread>("http", move || HttpServer::new(router.clone()).announce_to(announced.clone()));
     /// ```
     #[must_use]
     pub fn announce_to(mut self, addresses: Addresses) -> Self {

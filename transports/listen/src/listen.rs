@@ -45,7 +45,7 @@ use crate::{TlsOptions, TlsSettings};
 /// # fn main() -> std::io::Result<()> {
 /// # let mut service = Service::new("hello");
 /// let listen = Listen::from(std::net::TcpListener::bind("127.0.0.1:0")?);
-/// service.task_with::<Thread, _>("http", move || server(listen.clone()));
+/// service.task_with::<Thread>("http", move || server(listen.clone()));
 /// # Ok(())
 /// # }
 /// ```

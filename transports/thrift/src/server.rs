@@ -49,7 +49,7 @@ use crate::{
 /// answered with `INTERNAL_ERROR`, and nothing else.
 ///
 /// What is set here are defaults: the options `--{task}-host`, `--{task}-port` ... go before. Counters: `calls`, `errors` and `exceptions` by `method`,
-/// `unknown_methods`, `bad_messages`, `slow_clients`, `panics`, `connections`, `received_bytes`, `sent_bytes`, and with TLS `tls_handshakes`, `tls_handshake_failures`; gauges: `open_connections`; samples: `call_duration` by `method`
+/// `unknown_methods`, `bad_messages`, `slow_clients`, `panics`, `connections`, `received_bytes`, `sent_bytes`, and with TLS `tls_handshakes`, `tls_handshake_failures`; gauges: `open_connections`; histogram: `call_duration` by `method`
 /// (feature `metrics`), from a whole call to its answer, in seconds. Exported: `address`.
 ///
 /// ```no_run

@@ -24,6 +24,7 @@ pub(crate) struct Limits {
 
 /// How messages are encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Protocol {
     /// The strict binary protocol.
     Binary,

@@ -42,8 +42,7 @@ fn beside<L: EventLoop>(
 
 #[track_caller]
 fn only_it_fell(report: &Report, with: &str) {
-    let end =
-        |name: &str| report.tasks.iter().find(|(task, ..)| &**task == name).map(|(_, state, cause)| (*state, cause));
+    let end = |name: &str| report.tasks.iter().find(|task| &*task.name == name).map(|task| (task.state, &task.cause));
     let panicked = Some(Cause::Panicked(Arc::from(with)));
     assert_eq!(end("falls"), Some((State::Failed, &panicked)), "a panic is not its task's failure: {report}");
     assert_eq!(end("stands"), Some((State::Stopped, &Some(Cause::Ended))), "a panic takes the loop along: {report}");

@@ -175,7 +175,7 @@ fn a_loop_that_is_restarted_has_a_new_runtime_of_its_builder() {
     let tokio = settings.remote();
     let (says, said) = mpsc::channel();
     service
-        .task_with::<Tokio, _>("uses", move || {
+        .task_with::<Tokio>("uses", move || {
             let says = says.clone();
             task_fn::<Tokio>(async move |cx| {
                 uses_all(&cx, "tokio").await?;
@@ -337,7 +337,7 @@ fn a_loop_on_a_runtime_that_is_gone_does_not_start_nor_restart() {
     let mut service = Service::new("test");
     let policy = RestartPolicy::on_failure().limit(3, LONG);
     service.event_loop("tokio", Tokio::from_handle(runtime.handle().clone())).restart(policy.clone());
-    service.task_with::<Tokio, _>("waits", waits).restart(policy);
+    service.task_with::<Tokio>("waits", waits).restart(policy);
     let running = up(service);
     drop(runtime);
     let report = running.join_timeout(LONG).unwrap_or_else(|running| panic!("{}", running.status()));
@@ -366,7 +366,7 @@ fn a_task_on_a_runtime_that_is_there_is_restarted_there() {
     let runs = Arc::new(AtomicU32::new(0));
     let counted = runs.clone();
     service
-        .task_with::<Tokio, _>("fails", move || {
+        .task_with::<Tokio>("fails", move || {
             let runs = counted.clone();
             task_fn::<Tokio>(async move |cx| {
                 uses_all(&cx, "mine").await?;
@@ -385,7 +385,7 @@ fn a_task_on_a_runtime_that_is_there_is_restarted_there() {
         thread::yield_now();
     }
     let report = running.stop();
-    assert_eq!((report.code, report.tasks[0].1), (0, State::Stopped), "{report}");
+    assert_eq!((report.code, report.tasks[0].state), (0, State::Stopped), "{report}");
 }
 
 #[test]

@@ -30,7 +30,7 @@ async fn echo(upgrade: WebSocketUpgrade) -> Response {
 fn main() -> ExitCode {
     let mut service = Service::new("suite");
     let router = Router::new().route("/", get(async || "Hello, world")).route("/echo", get(echo));
-    service.task_any::<Loops, _>("http", HttpServer::new(router));
+    service.task_any::<Loops>("http", HttpServer::new(router));
     interloop_http::health(&mut service);
     service.run()
 }

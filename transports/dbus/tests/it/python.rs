@@ -17,7 +17,7 @@ fn python_calls_each_member_and_hears_of_transitions<L: Net>() {
     let daemon = Daemon::start();
     let mut service = Service::new("echo");
     let (echo, bus) = (Echo::default(), daemon.address());
-    service.task_with::<L, _>("dbus", move || echo.service_at(&bus));
+    service.task_with::<L>("dbus", move || echo.service_at(&bus));
     let wait = || {
         task_fn::<Thread>(async |cx| {
             cx.until_shutdown().await;

@@ -170,7 +170,7 @@ fn a_restart_starts_all_tasks_anew<L: Net>() {
     let mut service = Service::new("my-shop");
     let address = daemon.address();
     let make = move || DbusService::new(NAME).bus(Bus::Address(address.clone())).sparts_objects();
-    service.task_with::<L, _>("dbus", make);
+    service.task_with::<L>("dbus", make);
     let running = started(service);
     assert_eq!(ask(&daemon, "sparts", SPARTS, "restart", &[]), "()");
     eventually("a second incarnation that runs", || {

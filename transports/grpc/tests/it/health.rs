@@ -63,7 +63,7 @@ fn a_watch_tells_that_a_task_gets_ready_and_restarts<L: Net>() {
     let mut service = Service::new("test");
     service.task_on::<L>("grpc", server);
     let of_task = gate.clone();
-    service.task_with::<Thread, _>("gated", move || {
+    service.task_with::<Thread>("gated", move || {
         let gate = of_task.clone();
         task_fn::<Thread>(async move |cx| {
             gate.acquire().await.expect("it is never closed").forget();

@@ -72,7 +72,7 @@ impl HttpServer<()> {
     /// # use interloop_tokio::Tokio;
     /// # let mut service = Service::new("hello");
     /// let make = || HttpServer::from_fn(async |_| Ok(Router::<()>::new()));
-    /// service.task_with::<Tokio, _>("http", make).restart(RestartPolicy::on_failure());
+    /// service.task_with::<Tokio>("http", make).restart(RestartPolicy::on_failure());
     /// ```
     pub fn from_fn<L, S>(
         make: impl AsyncFnOnce(Context<L, HttpOptions>) -> Result<S> + Send + 'static,

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 /// What is said over a [`WebSocket`](crate::WebSocket).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Message {
     /// Text.
     Text(String),

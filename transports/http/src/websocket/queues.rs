@@ -227,6 +227,7 @@ impl std::error::Error for InvalidCloseCode {}
 
 /// Why a message can't be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SendError {
     /// The socket is closed, or being closed.
     Closed,

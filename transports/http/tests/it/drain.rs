@@ -49,7 +49,7 @@ fn an_open_request_is_finished_and_its_connection_closed<L: Net>() {
         assert!(got.head.contains("connection: close"), "{}", got.head);
         assert_eq!(client.closed(), "");
         let report = hosting.running.join();
-        assert_eq!((report.code, report.tasks[0].1), (0, State::Stopped));
+        assert_eq!((report.code, report.tasks[0].state), (0, State::Stopped));
     }
 }
 
@@ -192,7 +192,7 @@ fn past_the_deadline_open_requests_are_dropped<L: Net>() {
         }
         eventually("the request is there", || requests() == 1);
         let report = running.stop();
-        assert_eq!((report.code, report.tasks[0].1), (124, State::Cancelled), "{report}");
+        assert_eq!((report.code, report.tasks[0].state), (124, State::Cancelled), "{report}");
         assert!(dropped.load(Ordering::SeqCst));
         client.closed();
     }

@@ -95,7 +95,7 @@ fn a_restart_makes_it_again<L: Net>() {
     };
     let mut service = Service::new("test");
     let policy = RestartPolicy::on_failure().backoff(Duration::from_millis(1), Duration::from_millis(1));
-    service.task_with::<L, _>("http", make).restart(policy);
+    service.task_with::<L>("http", make).restart(policy);
     let running = service.start().expect("the configuration works");
     assert_eq!(connect(address).get("/").body, "0");
     running.restart_task("http").expect("it is there");
@@ -114,7 +114,7 @@ fn what_has_nothing_to_do_is_skipped() {
     let mut service = Service::new("test");
     service.task_on::<Tokio>("http", server);
     let report = service.start().expect("the configuration works").join();
-    assert_eq!((report.code, report.tasks[0].1), (0, TaskState::Skipped), "{report}");
+    assert_eq!((report.code, report.tasks[0].state), (0, TaskState::Skipped), "{report}");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_start_that_takes_too_long_fails() {
     service.task_on::<Thread>("http", server).start_timeout(Duration::from_millis(50));
     let report = service.start().expect("the configuration works").join();
     assert_eq!(report.code, 1, "{report}");
-    assert_eq!(report.tasks[0].2, Some(Cause::StartTimeout(Duration::from_millis(50))));
+    assert_eq!(report.tasks[0].cause, Some(Cause::StartTimeout(Duration::from_millis(50))));
 }
 
 /// The loop is known by the task's type, or by what is said at the function.

@@ -179,7 +179,7 @@ fn a_restarted_server_announces_its_new_addresses<L: Net>() {
     let addresses = Addresses::new();
     let announced = addresses.clone();
     let mut service = Service::new("test");
-    service.task_with::<L, _>("http", move || HttpServer::new(hi()).announce_to(announced.clone()));
+    service.task_with::<L>("http", move || HttpServer::new(hi()).announce_to(announced.clone()));
     let running = service.start().expect("the configuration works");
     assert!(running.wait_started_timeout(PATIENCE));
     let first = addresses.tcp().expect("it listens");
@@ -397,7 +397,7 @@ fn a_restarted_server_has_the_same_socket_and_refuses_no_client<L: Net>() {
     let address = listener.local_addr().expect("it is bound");
     let listen = Listen::from(listener);
     let mut service = Service::new("test");
-    service.task_with::<L, _>("http", move || HttpServer::new(hi()).listen(listen.clone()));
+    service.task_with::<L>("http", move || HttpServer::new(hi()).listen(listen.clone()));
     let running = service.start().expect("the configuration works");
     assert_eq!(connect(address).get("/").body, "hi");
     running.restart_task("http").expect("it is there");
@@ -430,9 +430,9 @@ fn a_socket_that_does_not_listen_ends_the_start<L: Net>() {
     // Where nothing looks at it before the start, the task says so.
     let listen = Listen::from(useless());
     let mut service = Service::new("test");
-    service.task_with::<L, _>("http", move || HttpServer::new(hi()).listen(listen.clone()));
+    service.task_with::<L>("http", move || HttpServer::new(hi()).listen(listen.clone()));
     let report = service.start().expect("the configuration works").join();
-    let cause = report.tasks[0].2.as_ref().expect("a task that failed has a cause").to_string();
+    let cause = report.tasks[0].cause.as_ref().expect("a task that failed has a cause").to_string();
     assert_eq!((report.code, cause.contains(&said)), (1, true), "{cause}");
 }
 

@@ -33,6 +33,7 @@ fn call(protocol: Protocol, method: &str, arguments: &[u8]) -> Vec<u8> {
         let mut to: Box<dyn TOutputProtocol + '_> = match protocol {
             Protocol::Binary => Box::new(TBinaryOutputProtocol::new(&mut bytes, true)),
             Protocol::Compact => Box::new(TCompactOutputProtocol::new(&mut bytes)),
+            _ => unreachable!("there are two"),
         };
         to.write_message_begin(&TMessageIdentifier::new(method, TMessageType::Call, 9)).expect("memory takes all");
     }
@@ -57,6 +58,7 @@ fn refused(stream: &TcpStream, protocol: Protocol, is_framed: bool) -> (TMessage
     let mut from: Box<dyn TInputProtocol + '_> = match protocol {
         Protocol::Binary => Box::new(TBinaryInputProtocol::new(bytes, true)),
         Protocol::Compact => Box::new(TCompactInputProtocol::new(bytes)),
+        _ => unreachable!("there are two"),
     };
     let begin = from.read_message_begin().expect("an answer");
     assert_eq!(begin.message_type, TMessageType::Exception);

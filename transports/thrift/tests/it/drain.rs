@@ -37,7 +37,7 @@ fn an_open_call_is_answered_and_its_connection_closed<L: Net>() {
         // What comes before the server has looked is answered too, for a second at most.
         while client.ping().is_ok() {}
         let report = hosting.running.join();
-        assert_eq!((report.code, report.tasks[0].1), (0, State::Stopped));
+        assert_eq!((report.code, report.tasks[0].state), (0, State::Stopped));
     }
 }
 
@@ -101,7 +101,7 @@ fn past_the_deadline_a_handler_is_left_behind<L: Net>() {
         eventually("it is at it", || handler.gate.waiting() == 1);
         let begin = Instant::now();
         let report = running.stop();
-        assert_eq!((report.code, report.tasks[0].1), (124, State::Cancelled), "{report}");
+        assert_eq!((report.code, report.tasks[0].state), (124, State::Cancelled), "{report}");
         assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
         assert!(blocked.join().expect("no panic").is_err());
         // It answers after all have left.

@@ -26,6 +26,7 @@ fn message(protocol: Protocol, name: &str, kind: TMessageType, sequence: i32, fi
     let mut to: Box<dyn TOutputProtocol> = match protocol {
         Protocol::Binary => Box::new(TBinaryOutputProtocol::new(&mut bytes, true)),
         Protocol::Compact => Box::new(TCompactOutputProtocol::new(&mut bytes)),
+        _ => unreachable!("there are two"),
     };
     let mut write = || {
         to.write_message_begin(&TMessageIdentifier::new(name, kind, sequence))?;

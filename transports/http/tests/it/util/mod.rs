@@ -105,7 +105,7 @@ where
     let report = service.start().expect("the configuration works").join();
     assert_eq!(report.code, 1, "{report}");
     assert_eq!(addresses.wait_timeout(PATIENCE), None);
-    let cause = report.tasks[0].2.as_ref().expect("a task that failed has a cause").to_string();
+    let cause = report.tasks[0].cause.as_ref().expect("a task that failed has a cause").to_string();
     assert_eq!(cause.lines().count(), 1, "{cause}");
     cause
 }

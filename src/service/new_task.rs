@@ -1,0 +1,167 @@
+//! Adding a task: on which loop, and whether it can be recreated.
+
+use std::{fmt, marker::PhantomData};
+
+use clap::Args as _;
+
+use super::{
+    builder::Service,
+    choice::{choice, choices_of, command_of},
+    loop_set::LoopSet,
+    settings::TaskSettings,
+};
+use crate::{
+    event_loop::contract::EventLoop,
+    task::{erased::Make, task_trait::Task},
+};
+
+/// A task that is being added to a service: made by [`Service::add`].
+///
+/// First which loop it runs on: [`on_loop`](Self::on_loop), [`on_any`](Self::on_any), or neither if the task's type says
+/// so. Then the task: [`task`](Self::task) for one incarnation, [`task_with`](Self::task_with) for a closure that makes
+/// one for each.
+///
+/// ```
+/// use interloop::{Context, EventLoop, NoOptions, RestartPolicy, Result, Service, Task, Thread};
+///
+/// struct Echo;
+///
+/// impl<L: EventLoop> Task<L> for Echo {
+///     type Options = NoOptions;
+///
+///     async fn run(&mut self, cx: Context<L>) -> Result {
+///         Ok(cx.until_shutdown().await)
+///     }
+/// }
+///
+/// let mut service = Service::new("echo");
+/// service.add("once").on_loop::<Thread>().task(Echo);
+/// service.add("again").on_loop::<Thread>().task_with(|| Echo).restart(RestartPolicy::on_failure());
+/// service.add("chosen").on_any::<(Thread,)>().task_with(|| Echo); // --chosen-loop
+/// ```
+#[must_use = "no task is added before `task` or `task_with`"]
+pub struct NewTask<'s, On = ByType> {
+    service: &'s mut Service,
+    name: String,
+    on: PhantomData<fn() -> On>,
+}
+
+/// The task's type says which loop it runs on.
+#[derive(Debug)]
+pub enum ByType {}
+
+/// The task runs on a loop of kind `L`.
+#[derive(Debug)]
+pub struct OnLoop<L>(PhantomData<fn() -> L>);
+
+/// The task runs on one of the loops in the tuple `S`, chosen by an option.
+#[derive(Debug)]
+pub struct OnAny<S>(PhantomData<fn() -> S>);
+
+impl<'s> NewTask<'s> {
+    pub(super) fn new(service: &'s mut Service, name: String) -> Self {
+        Self { service, name, on: PhantomData }
+    }
+
+    /// Puts it on a loop of kind `L`: the default instance, unless [`TaskSettings::on`] names another.
+    pub fn on_loop<L: EventLoop>(self) -> NewTask<'s, OnLoop<L>> {
+        NewTask { service: self.service, name: self.name, on: PhantomData }
+    }
+
+    /// Has the option `--{task}-loop` choose among the loops of a tuple; the first is the default.
+    pub fn on_any<S>(self) -> NewTask<'s, OnAny<S>> {
+        NewTask { service: self.service, name: self.name, on: PhantomData }
+    }
+
+    /// Adds this task, which its type puts on a loop: see [`Service::task`].
+    pub fn task<L: EventLoop, T: Task<L>>(self, task: T) -> &'s mut TaskSettings {
+        self.on_loop::<L>().task(task)
+    }
+
+    /// Adds what `make` makes, whose type says which loop it runs on: see [`Service::task_with`].
+    pub fn task_with<L: EventLoop>(self, make: impl TaskFactory<L>) -> &'s mut TaskSettings {
+        self.on_loop::<L>().task_with(make)
+    }
+}
+
+impl<'s, L: EventLoop> NewTask<'s, OnLoop<L>> {
+    /// Adds this task: see [`Service::task_on`].
+    pub fn task<T: Task<L>>(self, task: T) -> &'s mut TaskSettings {
+        let offer = task.offer();
+        self.service.add_once(self.name, task, offer, |make| vec![choice::<L, T>(make)], T::Options::augment_args)
+    }
+
+    /// Adds what `make` makes, on the loop's thread, for each incarnation: see [`Service::task_with`].
+    pub fn task_with(self, make: impl TaskFactory<L>) -> &'s mut TaskSettings {
+        make.add_to(self.service, self.name)
+    }
+}
+
+impl<'s, S> NewTask<'s, OnAny<S>> {
+    /// Adds this task: see [`Service::task_any`].
+    pub fn task(self, task: impl AnyLoopTask<S>) -> &'s mut TaskSettings {
+        task.add_to(self.service, self.name)
+    }
+
+    /// Adds what `make` makes, on the loop's thread, for each incarnation: see [`Service::task_any_with`].
+    pub fn task_with(self, make: impl AnyLoopTaskFactory<S>) -> &'s mut TaskSettings {
+        make.add_to(self.service, self.name)
+    }
+}
+
+impl<On> fmt::Debug for NewTask<'_, On> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewTask").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A closure that makes a task for a loop of kind `L`: what [`Service::task_with`] takes. Implemented for every
+/// `FnMut() -> T + Send + 'static` where `T: Task<L>`, and for nothing else.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` makes no task for the loop `{L}`",
+    label = "must be a closure `|| MyTask` that is `Send + 'static`, of a type that implements `Task<{L}>`"
+)]
+pub trait TaskFactory<L> {
+    #[doc(hidden)]
+    fn add_to(self, service: &mut Service, name: String) -> &mut TaskSettings;
+}
+
+impl<L: EventLoop, T: Task<L>, F: FnMut() -> T + Send + 'static> TaskFactory<L> for F {
+    fn add_to(self, service: &mut Service, name: String) -> &mut TaskSettings {
+        service.add_task(name, true, vec![choice::<L, T>(Make::anew(self))], T::Options::augment_args)
+    }
+}
+
+/// A task that runs on each of the loops in the tuple `S`: what [`Service::task_any`] takes. Implemented for every task
+/// with the same options on all of them, and for nothing else.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no task for each of the loops `{S}`",
+    label = "must implement `Task` for each of them, with the same options"
+)]
+pub trait AnyLoopTask<S> {
+    #[doc(hidden)]
+    fn add_to(self, service: &mut Service, name: String) -> &mut TaskSettings;
+}
+
+impl<S: LoopSet<T>, T: Send + 'static> AnyLoopTask<S> for T {
+    fn add_to(self, service: &mut Service, name: String) -> &mut TaskSettings {
+        let offer = S::offer(&self);
+        service.add_once(name, self, offer, choices_of::<S, T>, command_of::<S, T>)
+    }
+}
+
+/// A closure that makes a task for each of the loops in the tuple `S`: what [`Service::task_any_with`] takes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` makes no task for each of the loops `{S}`",
+    label = "must be a closure `|| MyTask` that is `Send + 'static`, of a task for each of them"
+)]
+pub trait AnyLoopTaskFactory<S> {
+    #[doc(hidden)]
+    fn add_to(self, service: &mut Service, name: String) -> &mut TaskSettings;
+}
+
+impl<S: LoopSet<T>, T: Send + 'static, F: FnMut() -> T + Send + 'static> AnyLoopTaskFactory<S> for F {
+    fn add_to(self, service: &mut Service, name: String) -> &mut TaskSettings {
+        service.add_task(name, true, choices_of::<S, T>(Make::anew(self)), command_of::<S, T>)
+    }
+}
