@@ -76,6 +76,8 @@ struct Faulty {
     notify: Fault,
     clone: Fault,
     _drop: FaultyDrop,
+    /// It has nothing to do, and sleeps until its notify is called.
+    rests: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -85,7 +87,7 @@ impl Clone for Faulty {
     fn clone(&self) -> Self {
         self.clone.here();
         // Its own copy is dropped in good order.
-        Self { notify: self.notify.clone(), ..Self::default() }
+        Self { notify: self.notify.clone(), rests: self.rests.clone(), ..Self::default() }
     }
 }
 
@@ -108,12 +110,25 @@ impl EventLoop for Faulty {
         });
         started(&mailbox, ());
         loop {
+            self.rests.store(false, Ordering::SeqCst);
             match mailbox.turn() {
                 Turn::Stop => return Ok(()),
                 Turn::Again => {}
-                Turn::Idle => thread::park(),
+                Turn::Idle => {
+                    self.rests.store(true, Ordering::SeqCst);
+                    thread::park();
+                }
             }
         }
+    }
+}
+
+/// Waits until the loop rests.
+fn await_rest(rests: &AtomicBool) {
+    let begun = Instant::now();
+    while !rests.load(Ordering::SeqCst) {
+        assert!(begun.elapsed() < SOON, "the loop does not rest");
+        thread::yield_now();
     }
 }
 
@@ -175,12 +190,14 @@ fn a_notify_that_blocks_or_panics() {
         for fault in [Fault::default(), Fault::panics()] {
             let (_release, log) = (Release(fault.clone()), Log::default());
             let mut service = service(&log);
-            service.event_loop("io", Faulty { notify: fault.clone(), ..Faulty::default() });
+            let rests = Arc::<AtomicBool>::default();
+            service.event_loop("io", Faulty { notify: fault.clone(), rests: rests.clone(), ..Faulty::default() });
             service.task("sleeper", quiet_resident::<Faulty>()).on("io");
             let running = up(service);
+            await_rest(&rests);
             fault.arm();
             let report = stops(running, &log);
-            // Nobody could tell the loop: that its task is to stop, or, if it happened to be awake then, that it is to end itself.
+            // Nobody could tell the loop that its task is to stop.
             assert_eq!((report.code, &*report.stuck[0].name), (124, "io"), "{report}");
             if !fault.0.panics {
                 let words = ["left behind: a waker of task sleeper", "left behind: the notify of loop io"];
@@ -302,8 +319,11 @@ fn a_notify_that_blocks_while_others_call_the_loop() {
         let (fault, log) = (Fault::default(), Log::default());
         let _release = Release(fault.clone());
         let mut service = service(&log);
-        let native = service.event_loop("io", Faulty { notify: fault.clone(), ..Faulty::default() }).remote();
+        let rests = Arc::<AtomicBool>::default();
+        let io = Faulty { notify: fault.clone(), rests: rests.clone(), ..Faulty::default() };
+        let native = service.event_loop("io", io).remote();
         let running = up(service);
+        await_rest(&rests);
         fault.arm();
         let caller = thread::spawn({
             let native = native.clone();
@@ -524,18 +544,20 @@ fn a_drop_of_an_option_that_blocks_or_panics() {
             let (fault, log) = (the_fault(panics), Log::default());
             let _release = Release(fault.clone());
             let mut service = service(&log);
-            struct Keeper;
+            struct Keeper(Latch);
             impl interloop::Task<Thread> for Keeper {
                 type Options = Values;
                 async fn run(&mut self, cx: interloop::Context<Thread, Values>) -> Result {
                     let value = cx.options().value.clone();
                     cx.until_shutdown().await;
+                    self.0.opened().await;
                     // Of those here none is the last.
                     std::mem::forget(value);
                     Ok(())
                 }
             }
-            service.task("keeper", Keeper).set("value", if panics { "panics" } else { "blocks" });
+            let dropped = Latch::default();
+            service.task("keeper", Keeper(dropped.clone())).set("value", if panics { "panics" } else { "blocks" });
             let running = up(service);
             let ended = running.ended();
             // Nobody else has its options any more: the last to have them is the supervisor.
@@ -543,6 +565,7 @@ fn a_drop_of_an_option_that_blocks_or_panics() {
             running.request_shutdown("test");
             fault.arm();
             drop(running);
+            dropped.open();
             let mut ended = pin!(ended);
             while poll(ended.as_mut(), Waker::noop()).is_pending() {
                 assert!(begun.elapsed() < IN_TIME);
