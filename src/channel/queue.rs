@@ -16,18 +16,16 @@
 //!    none until [`Bell::heed`]: whether the loop is blocked shows only later, and a flood costs one more look at the flag's cache line.
 //! 6. Accepting an item or giving it back is one atomic step with [`Queue::close`].
 
-#[cfg(feature = "metrics")]
-use std::time::Duration;
 use std::{
     fmt, mem,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use concurrent_queue::{ConcurrentQueue, PushError};
 
-#[cfg(feature = "metrics")]
-use crate::kit::clock::clock;
 use crate::kit::{
+    clock::clock,
     panics::catch,
     sync::{AtomicBool, AtomicU8, Mutex, Ordering, figure, full_fence, lock},
 };
@@ -47,6 +45,9 @@ pub(crate) struct Bell {
     #[cfg(feature = "metrics")]
     rung_at: figure::AtomicU64,
     notify: Mutex<Option<Notify>>,
+    /// How many threads are in the notify, and since when there is one, by [`clock`] in nanoseconds.
+    inside: figure::AtomicUsize,
+    inside_since: figure::AtomicU64,
     on_panic: OnceLock<OnPanic>,
     /// Whether it was told that a poster has found the flag up.
     told: figure::AtomicBool,
@@ -60,6 +61,8 @@ impl Bell {
             #[cfg(feature = "metrics")]
             rung_at: figure::AtomicU64::new(0),
             notify: Mutex::new(None),
+            inside: figure::AtomicUsize::new(0),
+            inside_since: figure::AtomicU64::new(0),
             on_panic: OnceLock::new(),
             told: figure::AtomicBool::new(false),
             on_busy: OnceLock::new(),
@@ -154,6 +157,12 @@ impl Bell {
         }
     }
 
+    /// For how long threads have been in the notify by now, if any is.
+    pub(crate) fn inside_for(&self) -> Option<Duration> {
+        let since = Duration::from_nanos(self.inside_since.load(Ordering::Relaxed));
+        (self.inside.load(Ordering::Relaxed) > 0).then(|| clock().saturating_sub(since))
+    }
+
     /// Has this told when a notify panics, by whichever thread has called it. The first one stays.
     pub(crate) fn on_panic(&self, told: impl Fn(String) + Send + Sync + 'static) {
         let _ = self.on_panic.set(Box::new(told));
@@ -162,6 +171,7 @@ impl Bell {
     fn notify(&self) {
         // Called outside the lock: the notify is the adapter's code.
         let Some(notify) = lock(&self.notify).clone() else { return };
+        let _inside = Inside::enter(self);
         if let Some(told) = self.on_panic.get() {
             // Dropped in there, too: it may be the last one.
             if let Err(panic) = catch(move || notify()) {
@@ -172,6 +182,24 @@ impl Bell {
         let lower = LowerOnPanic(self);
         notify();
         mem::forget(lower);
+    }
+}
+
+/// A thread is in the notify until this is dropped.
+struct Inside<'a>(&'a Bell);
+
+impl<'a> Inside<'a> {
+    fn enter(bell: &'a Bell) -> Self {
+        if bell.inside.fetch_add(1, Ordering::Relaxed) == 0 {
+            bell.inside_since.store(clock().as_nanos() as u64, Ordering::Relaxed);
+        }
+        Self(bell)
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.0.inside.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -70,7 +70,8 @@ pub struct StuckLoop {
     pub name: Arc<str>,
     /// Its thread's name.
     pub thread: Arc<str>,
-    /// What it was polling: `task http`, `a job`, or `its own events`.
+    /// What it was polling: `task http`, `a job`, or `its own events`. Or what it waited for: `the notify of loop io`, if
+    /// a thread that wanted to wake the loop had not come back from that.
     pub polling: String,
     /// For how long, when it was given up.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::words::state::seconds"))]

@@ -26,7 +26,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use self::{
     blocked::Attention,
     deaf::Hearing,
-    outside::{Label, Lane, Outside},
+    outside::{Label, Lane, Outside, PATIENCE},
     stuck::Stuck,
 };
 use crate::{
@@ -690,7 +690,12 @@ impl Supervisor {
     fn abandon_loop(&mut self, id: LoopId, why: &str) {
         let shared = self.loops[id].shared.clone();
         let seen = shared.doing();
-        let (polling, held) = match (self.outside.stuck_in(id), seen.number) {
+        // Called by the thread outside, or by anybody else who wanted something of the loop.
+        let notify = || {
+            let held = shared.queue.bell.inside_for().filter(|held| *held >= PATIENCE)?;
+            Some((Label::of("the notify of loop", shared.name()).to_string(), held))
+        };
+        let (polling, held) = match (self.outside.stuck_in(id).or_else(notify), seen.number) {
             // Nothing that the loop's thread could answer for.
             (Some(stuck), 0) => stuck,
             (_, number) => {

@@ -202,6 +202,7 @@ fn a_notify_that_blocks_or_panics() {
             if !fault.0.panics {
                 let words = ["left behind: a waker of task sleeper", "left behind: the notify of loop io"];
                 assert!(words.iter().any(|words| report.to_string().contains(words)), "{report}");
+                assert_eq!(report.stuck[0].polling, "the notify of loop io", "{report}");
             }
         }
     });
@@ -332,7 +333,7 @@ fn a_notify_that_blocks_while_others_call_the_loop() {
         fault.0.reached.wait();
         let waits = thread::spawn(move || native.call(|()| ()).wait_timeout(SOON));
         let report = stops(running, &log);
-        assert_eq!(report.code, 124, "{report}");
+        assert_eq!((report.code, &*report.stuck[0].polling), (124, "the notify of loop io"), "{report}");
         assert_eq!(waits.join().unwrap(), Err(CallError::Stopped));
         fault.0.release.open();
         assert!(caller.join().unwrap());

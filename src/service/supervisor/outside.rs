@@ -50,7 +50,7 @@ use crate::{
 };
 
 /// How long others wait for a deed.
-const PATIENCE: Duration = Duration::from_millis(50);
+pub(super) const PATIENCE: Duration = Duration::from_millis(50);
 /// How long a deed may take before it is named.
 pub(super) const STUCK: Duration = Duration::from_millis(500);
 /// How long a panic waits for its line.
