@@ -19,7 +19,7 @@ use thrift::ApplicationErrorKind;
 
 use crate::{
     messages::{Bad, Message, Messages, Next},
-    processing::{Call, End, Outcome, Processor},
+    processing::{Call, End, Outcome, Processor, Shows, Verdict},
     shared::Server,
     stream::Stream,
     walk::{Fault, Kind},
@@ -62,6 +62,12 @@ pub(crate) async fn serve<L: Net>(stream: Stream<L>, peer: Address, server: Rc<S
             connection.refuse(&bad).await;
         }
         Gone::TooLate(what) => log::debug!(target: &server.target, "closing a connection from {peer}: {what}"),
+        Gone::Unanswered(method) => {
+            let why = "panicked, and may be oneway: it hasn't answered a call before";
+            log::debug!(target: &server.target, "closing a connection from {peer}: {method} {why}");
+            connection.hurry();
+            connection.part(Instant::now() + FAREWELL).await;
+        }
     }
 }
 
@@ -88,6 +94,8 @@ enum Gone {
     Broken(io::Error),
     Bad(Bad),
     TooLate(&'static str),
+    /// Its method panicked, and nobody knows whether the client waits for an answer.
+    Unanswered(String),
 }
 
 /// What a wait ends with.
@@ -133,7 +141,7 @@ impl<L: Net> Connection<L> {
         let began = Instant::now();
         let bytes = self.messages.bytes(message);
         let mut outcome = process(&self.server, &call, bytes).await;
-        self.server.oneways.judge(&call, &mut outcome);
+        let verdict = self.server.oneways.judge(&call, &mut outcome);
         self.messages.advance(message);
         self.server.counts.ended(&call.method, began, &outcome.end);
         match &outcome.end {
@@ -142,6 +150,9 @@ impl<L: Net> Connection<L> {
             }
             End::Failed(text) => log::debug!(target: &self.server.target, "{} failed: {text}", call.method),
             _ => {}
+        }
+        if verdict == Verdict::Closes {
+            return Err(Gone::Unanswered(call.method));
         }
         if outcome.answer.is_empty() {
             return Ok(());
@@ -284,7 +295,12 @@ impl<L: Net> Connection<L> {
                 _ => return,
             }
         }
-        // To close while the client still sends would reset the connection, and the answer might be lost on the way: the rest is read and thrown away.
+        self.part(until).await;
+    }
+
+    /// Closes a connection whose client may still send, until then at most.
+    async fn part(&mut self, until: Instant) {
+        // To close while the client still sends would reset the connection, and answers might be lost on the way: the rest is read and thrown away.
         let rest = until.saturating_duration_since(Instant::now());
         let mut closed = false;
         let rest = wait(&self.server, &mut self.stream, Some(rest), None, |mut stream, poller| {
@@ -326,7 +342,7 @@ async fn process(server: &Server, call: &Call, bytes: &[u8]) -> Outcome {
         // The workers are gone: so is the task.
         let answer = call.refuse(ApplicationErrorKind::InternalError, error.to_string());
         let answer = if call.oneway { Vec::new() } else { answer };
-        Outcome { answer, end: End::Failed(error.to_string()), shows_oneway: false }
+        Outcome { answer, end: End::Failed(error.to_string()), shows: Shows::Nothing }
     })
 }
 

@@ -50,8 +50,17 @@ pub(crate) struct Outcome {
     /// Nothing for a oneway call, nor for a call of a oneway method.
     pub(crate) answer: Vec<u8>,
     pub(crate) end: End,
-    /// It has shown that its method has no answer, however it is called.
-    pub(crate) shows_oneway: bool,
+    pub(crate) shows: Shows,
+}
+
+/// What a call has shown of its method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shows {
+    /// It has no answer, however it is called.
+    Oneway,
+    /// It has an answer, which its client waits for.
+    Answers,
+    Nothing,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,18 +89,21 @@ impl Call {
         }));
         let is_of_no_method = paper.is_doubted && !paper.is_written_again;
         let answer = paper.answer;
-        let mut shows_oneway = false;
+        let mut shows = Shows::Nothing;
         let (mut answer, end) = match processed {
             // A oneway method, also one that was called like any other, as some clients do: they wait for no answer, and would take it for that of their next call.
             Ok(Ok(())) if answer.is_empty() => {
-                shows_oneway = true;
+                shows = Shows::Oneway;
                 (answer, End::Returned)
             }
-            Ok(Ok(())) => self.judge(answer, limits),
+            Ok(Ok(())) => {
+                shows = Shows::Answers;
+                self.judge(answer, limits)
+            }
             // Of a oneway method, or of none.
             Ok(Err(_)) if is_of_no_method => match wire::read_exception(self.protocol, &answer, limits) {
                 Some(error) if !is_before_any_method(&error) => {
-                    shows_oneway = true;
+                    shows = Shows::Oneway;
                     (Vec::new(), failed(error.kind, error.message))
                 }
                 _ => self.judge(answer, limits),
@@ -109,7 +121,7 @@ impl Call {
             // Nobody reads it: it would be taken for the answer of the next call.
             answer = Vec::new();
         }
-        Outcome { answer, end, shows_oneway }
+        Outcome { answer, end, shows }
     }
 
     /// Looks at what was answered.
@@ -168,25 +180,50 @@ impl Write for Paper {
     }
 }
 
-/// The methods that have shown that they are oneway: one of them that panics is not answered either, however it is called. Until a method has, it may be one
-/// whose client waits for the answer.
+/// The methods that have shown whether they are oneway, which decides about one that panics: if it is oneway, it isn't
+/// answered, however it is called. If it is not, its client waits for the answer. Until it has shown what it is, the
+/// connection is closed without an answer: the client of a oneway method would take it for that of its next call.
 #[derive(Debug, Default)]
-pub(crate) struct Oneways(RefCell<BTreeSet<String>>);
+pub(crate) struct Oneways(RefCell<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    oneway: BTreeSet<String>,
+    answering: BTreeSet<String>,
+}
+
+/// What becomes of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    GoesOn,
+    /// Nobody knows whether its client waits for an answer.
+    Closes,
+}
 
 impl Oneways {
-    /// How many are known at most: a processor may take any name for a method's.
+    /// How many of each are known at most: a processor may take any name for a method's.
     const MOST: usize = 1024;
 
     /// Takes note of what became of a call, and takes the answer away that nobody waits for.
-    pub(crate) fn judge(&self, call: &Call, outcome: &mut Outcome) {
+    pub(crate) fn judge(&self, call: &Call, outcome: &mut Outcome) -> Verdict {
         let mut known = self.0.borrow_mut();
-        if outcome.shows_oneway {
-            if known.len() < Self::MOST && !known.contains(&call.method) {
-                known.insert(call.method.clone());
-            }
-        } else if matches!(outcome.end, End::Panicked(_)) && known.contains(&call.method) {
-            outcome.answer.clear();
+        let shown = match outcome.shows {
+            Shows::Oneway => Some(&mut known.oneway),
+            Shows::Answers => Some(&mut known.answering),
+            Shows::Nothing => None,
+        };
+        if let Some(shown) = shown
+            && shown.len() < Self::MOST
+            && !shown.contains(&call.method)
+        {
+            shown.insert(call.method.clone());
         }
+        let has_answer = !outcome.answer.is_empty();
+        if !has_answer || !matches!(outcome.end, End::Panicked(_)) || known.answering.contains(&call.method) {
+            return Verdict::GoesOn;
+        }
+        outcome.answer.clear();
+        if known.oneway.contains(&call.method) { Verdict::GoesOn } else { Verdict::Closes }
     }
 }
 

@@ -34,7 +34,7 @@ for transport in TFramedTransport, TBufferedTransport:
             assert error.why == "by nothing"
         calculator.note("oneway")
         assert calculator.notes()[-1] == "oneway"
-        for act, kind in ("panic", TApplicationException.INTERNAL_ERROR), ("refuse", TApplicationException.INTERNAL_ERROR):
+        for act, kind in ("refuse", TApplicationException.INTERNAL_ERROR), ("panic", TApplicationException.INTERNAL_ERROR):
             try:
                 calculator.act(act)
                 assert False, "it fails"

@@ -506,7 +506,10 @@ fn others_are_served_in_time_whatever_the_rest_does<L: Net>() {
     let (disturbed, garbage) = std::thread::scope(|scope| {
         scope.spawn(|| flood(&flooding));
         scope.spawn(|| {
-            while goes_on() && (&panicking).write_all(&act("panic")).is_ok() {
+            // It shows first that it has an answer.
+            let mut what = "more";
+            while goes_on() && (&panicking).write_all(&act(what)).is_ok() {
+                what = "panic";
                 let mut length = [0; 4];
                 (&panicking).read_exact(&mut length).expect("an answer");
                 let mut answer = vec![0; u32::from_be_bytes(length) as usize];

@@ -53,6 +53,8 @@ fn calls_bring_results_exceptions_and_errors_over_every_wire<L: Net>() {
                 Err(thrift::Error::User(error)) => assert!(error.is::<NoResult>()),
                 other => panic!("{other:?}"),
             }
+            // It shows that it has an answer.
+            calculator.call(|calculator| calculator.act("more".to_owned())).await?;
             let panicked = calculator.call(|calculator| calculator.act("panic".to_owned())).await;
             assert_eq!(application(panicked).kind, ApplicationErrorKind::InternalError);
             // Without a name it is the default.

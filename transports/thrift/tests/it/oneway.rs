@@ -158,6 +158,34 @@ fn nor_has_one_that_panics_once_it_is_known<L: Net>() {
     }
 }
 
+fn nor_has_one_whose_first_call_panics_but_its_connection_is_closed<L: Net>() {
+    let _watchdog = watchdog();
+    for arguments in [&[][..], &["--thrift-workers", "2"]] {
+        for (protocol, is_framed) in PROTOCOLS.into_iter().flat_map(|protocol| [(protocol, true), (protocol, false)]) {
+            let hosting = host::<L>(both(&Handler::default()), arguments);
+            let (ask, answer) = (TMessageType::Call, TMessageType::Reply);
+            let call =
+                |name: &str, kind, sequence, field| framed(message(protocol, name, kind, sequence, field), is_framed);
+            let pong = |sequence| call("ping", answer, sequence, None);
+            // Called as what it is, it holds up nothing.
+            let calls = [call("note", TMessageType::OneWay, 1, Some("panic")), call("ping", ask, 2, None)];
+            assert_eq!(exchanged(&hosting, &calls), pong(2), "{protocol:?}, framed: {is_framed}");
+            // What came before it is answered.
+            let calls = [call("ping", ask, 3, None), call("note", ask, 4, Some("panic")), call("ping", ask, 5, None)];
+            assert_eq!(exchanged(&hosting, &calls), pong(3), "{protocol:?}, framed: {is_framed}");
+            // So is the connection of one that has an answer, until it has shown that.
+            let panics = [call("act", ask, 1, Some("panic")), call("ping", ask, 2, None)];
+            assert_eq!(exchanged(&hosting, &panics), b"");
+            let acts = exchanged(&hosting, &[call("act", ask, 1, Some("more"))]);
+            assert!(!acts.is_empty());
+            let answers = exchanged(&hosting, &panics);
+            assert!(answers.len() > pong(2).len() + 10 && answers.ends_with(&pong(2)), "{answers:?}");
+            assert_eq!(hosting.counter("panics"), 4);
+            hosting.stop();
+        }
+    }
+}
+
 fn a_oneway_call_that_can_not_be_read_has_no_answer_either<L: Net>() {
     let _watchdog = watchdog();
     let hosting = host::<L>(both(&Handler::default()), &[]);
@@ -235,6 +263,7 @@ crate::util::on_each_loop! {
     a_oneway_method_has_no_answer_however_it_is_called,
     nor_has_one_that_fails,
     nor_has_one_that_panics_once_it_is_known,
+    nor_has_one_whose_first_call_panics_but_its_connection_is_closed,
     a_oneway_call_that_can_not_be_read_has_no_answer_either,
     nor_does_a_client_on_a_loop,
 }

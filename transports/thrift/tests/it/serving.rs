@@ -77,10 +77,12 @@ fn a_handler_that_panics_is_an_internal_error_and_nothing_else<L: Net>() {
         let hosting = host::<L>(calculator(&Handler::default()), arguments);
         for wire in wires() {
             let mut client = hosting.calculator(wire);
+            // A method that has never answered may be oneway.
+            assert_eq!(application(client.act("refuse".to_owned())).kind, ApplicationErrorKind::InternalError);
             assert_eq!(application(client.act("panic".to_owned())).kind, ApplicationErrorKind::InternalError);
             client.ping().expect("it goes on, on the same connection");
         }
-        assert_eq!((hosting.counter("panics"), hosting.counter(r#"errors{method="act"}"#)), (4, 4));
+        assert_eq!((hosting.counter("panics"), hosting.counter(r#"errors{method="act"}"#)), (4, 8));
         hosting.stop();
     }
 }
