@@ -120,7 +120,9 @@ impl Sink {
     /// Appends to a file.
     pub(super) fn file(path: &Path) -> io::Result<Self> {
         let file = open(path)?;
-        let surroundings = surroundings(file.is_terminal(), None, &|name| env::var_os(name));
+        // One of the process's own streams may be journald's, no other file is.
+        let inode = own(path).and_then(|_| inode(&file));
+        let surroundings = surroundings(file.is_terminal(), inode, &|name| env::var_os(name));
         let together = together(&file);
         Ok(Self { path: Some(path.to_owned()), together, ..Self::new(file, surroundings) })
     }
@@ -199,8 +201,46 @@ impl Sink {
     }
 }
 
+/// One of the process's own streams.
+#[derive(Clone, Copy)]
+enum Own {
+    Stdout,
+    Stderr,
+}
+
+/// If this is another name of one.
+fn own(path: &Path) -> Option<Own> {
+    match path.to_str()? {
+        _ if cfg!(not(unix)) => None,
+        "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1" => Some(Own::Stdout),
+        "/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2" => Some(Own::Stderr),
+        _ => None,
+    }
+}
+
+/// The same open file once more. To open it by its name fails if it is a socket, or a pipe of another user's.
+#[cfg(unix)]
+fn duplicate(own: Own) -> io::Result<File> {
+    use std::os::fd::AsFd;
+
+    let (stdout, stderr) = (io::stdout(), io::stderr());
+    let stream = match own {
+        Own::Stdout => stdout.as_fd(),
+        Own::Stderr => stderr.as_fd(),
+    };
+    Ok(File::from(stream.try_clone_to_owned()?))
+}
+
+#[cfg(not(unix))]
+fn duplicate(_: Own) -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Without waiting for anybody: to open a FIFO that nobody reads is an error.
 fn open(path: &Path) -> io::Result<File> {
+    if let Some(own) = own(path) {
+        return duplicate(own);
+    }
     let mut options = OpenOptions::new();
     options.append(true).create(true);
     #[cfg(unix)]
@@ -210,24 +250,28 @@ fn open(path: &Path) -> io::Result<File> {
         let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
         options.custom_flags(flags.bits().cast_signed());
     }
-    options.open(path).map_err(|error| match is_fifo(path) {
-        true if error.kind() != io::ErrorKind::PermissionDenied => {
-            io::Error::new(error.kind(), "nobody reads this FIFO")
-        }
+    options.open(path).map_err(|error| match why_not(path) {
+        Some(why) if error.kind() != io::ErrorKind::PermissionDenied => io::Error::new(error.kind(), why),
         _ => error,
     })
 }
 
+/// Why a file of this kind can't be opened, where the system's own words say little.
 #[cfg(unix)]
-fn is_fifo(path: &Path) -> bool {
+fn why_not(path: &Path) -> Option<&'static str> {
     use std::os::unix::fs::FileTypeExt;
 
-    path.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo())
+    let kind = path.metadata().ok()?.file_type();
+    match () {
+        () if kind.is_fifo() => Some("nobody reads this FIFO"),
+        () if kind.is_socket() => Some("it is a socket"),
+        () => None,
+    }
 }
 
 #[cfg(not(unix))]
-fn is_fifo(_: &Path) -> bool {
-    false
+fn why_not(_: &Path) -> Option<&'static str> {
+    None
 }
 
 fn together(file: &File) -> usize {
@@ -251,9 +295,20 @@ pub(super) fn surroundings(
 
 #[cfg(target_os = "linux")]
 pub(super) fn stderr_inode() -> Option<String> {
+    inode(&duplicate(Own::Stderr).ok()?)
+}
+
+#[cfg(unix)]
+fn inode(file: &File) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
-    let stderr = std::fs::metadata("/proc/self/fd/2").ok()?;
-    Some(format!("{}:{}", stderr.dev(), stderr.ino()))
+
+    let metadata = file.metadata().ok()?;
+    Some(format!("{}:{}", metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn inode(_: &File) -> Option<String> {
+    None
 }
 
 #[cfg(not(target_os = "linux"))]

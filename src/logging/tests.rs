@@ -358,6 +358,55 @@ fn a_closed_stderr_does_not_matter() {
     logger.flush();
 }
 
+#[cfg(unix)]
+#[test]
+fn stdout_and_stderr_are_log_files_also_where_they_are_sockets_or_pipes() {
+    use std::{
+        io::Read,
+        os::{fd::OwnedFd, unix::net::UnixStream},
+    };
+
+    let test = "stdout_and_stderr_are_log_files_also_where_they_are_sockets_or_pipes";
+    if let Some(file) = env::var_os(ALONE) {
+        let file = Some(PathBuf::from(file));
+        let settings =
+            LogSettings { service: "hello".to_owned(), file, format: Format::Classic, ..LogSettings::default() };
+        let logger = init(settings).unwrap();
+        log::info!(target: "hello", "one");
+        // As a HUP does.
+        logger.reopen("HUP received");
+        log::info!(target: "hello", "two");
+        logger.flush();
+        return;
+    }
+    for name in ["/dev/stdout", "/dev/stderr", "/dev/fd/1", "/proc/self/fd/2"] {
+        let is_stdout = name.ends_with(['t', '1']);
+        let socket = || UnixStream::pair().map(|(ours, theirs)| (OwnedFd::from(ours), OwnedFd::from(theirs))).unwrap();
+        let pipe = || io::pipe().map(|(ours, theirs)| (OwnedFd::from(ours), OwnedFd::from(theirs))).unwrap();
+        for (kind, (ours, theirs)) in [("a socket", socket()), ("a pipe", pipe())] {
+            let mut command = alone(test, name);
+            command.stderr(Stdio::null());
+            let mut child = if is_stdout { command.stdout(theirs) } else { command.stderr(theirs) }.spawn().unwrap();
+            // With this process's copy of the other end.
+            drop(command);
+            let mut said = String::new();
+            fs::File::from(ours).read_to_string(&mut said).unwrap();
+            assert!(child.wait().unwrap().success(), "{name}, {kind}: {said}");
+            assert!(said.contains("INFO:hello:one\n") && said.contains("INFO:hello:two\n"), "{name}, {kind}: {said}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_socket_is_no_log_file_and_is_called_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("socket");
+    let _socket = std::os::unix::net::UnixListener::bind(&file).unwrap();
+    let error = init(LogSettings { file: Some(file.clone()), ..LogSettings::default() }).unwrap_err();
+    assert_eq!(error, format!("can't open the log file {}: it is a socket", file.display()));
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn stderr_is_recognised_as_the_journal_s_by_its_inode() {
