@@ -1,5 +1,6 @@
 //! TLS of what a server accepts, on any loop: certificates, which a reload reads again, handshakes within limits, streams.
 
+mod acceptor;
 mod connector;
 mod files;
 mod handshake;
@@ -7,45 +8,25 @@ mod options;
 mod stream;
 mod turns;
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::{Mutex, PoisonError};
 
-use interloop::{
-    Context, EventLoop, Result,
-    counters::{Counter, Meter},
-    options::OnReload,
-};
-use rustls::ServerConfig;
+use interloop::{Context, EventLoop, Result, counters::Meter, options::OnReload};
 
+use self::{acceptor::Shared, files::Pair};
 pub use self::{
+    acceptor::TlsAcceptor,
     connector::TlsConnector,
     files::TlsFiles,
     handshake::HandshakeError,
     options::{TlsOptions, TlsSettings},
     stream::TlsStream,
 };
-use self::{files::Pair, turns::Turns};
 
 /// The TLS of a server: its certificate, read again with each reload as long as this is kept, and its limits.
 #[derive(Debug)]
 pub struct Tls {
     acceptor: TlsAcceptor,
     _reloads: OnReload,
-}
-
-/// Makes TLS connections of those that were accepted: `Clone` gives the same.
-#[derive(Clone)]
-pub struct TlsAcceptor(Arc<Shared>);
-
-struct Shared {
-    config: Mutex<Arc<ServerConfig>>,
-    limit: Option<Duration>,
-    turns: Turns,
-    handshakes: Counter,
-    failures: Counter,
 }
 
 impl Tls {
@@ -62,16 +43,8 @@ impl Tls {
         alpn: &'static [&'static str],
         meter: &Meter,
     ) -> Result<Self> {
-        meter.describe("tls_handshakes", "", "TLS handshakes that have succeeded.");
-        meter.describe("tls_handshake_failures", "", "TLS handshakes that have failed, or took too long.");
         let pair = settings.files.read(alpn)?;
-        let shared = Arc::new(Shared {
-            config: Mutex::new(pair.config.clone()),
-            limit: settings.handshake_timeout,
-            turns: Turns::new(settings.max_handshakes),
-            handshakes: meter.counter("tls_handshakes"),
-            failures: meter.counter("tls_handshake_failures"),
-        });
+        let shared = Shared::new(pair.config.clone(), settings, meter);
         let (files, target) = (settings.files.clone(), cx.target().to_owned());
         let (in_force, seen) = (shared.clone(), Mutex::new(pair));
         let apply = {
@@ -96,17 +69,5 @@ impl Tls {
     /// What makes the connections, on any thread.
     pub fn acceptor(&self) -> TlsAcceptor {
         self.acceptor.clone()
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Arc<ServerConfig>> {
-        self.config.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Debug for TlsAcceptor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsAcceptor").field("limit", &self.0.limit).finish_non_exhaustive()
     }
 }

@@ -19,7 +19,7 @@ use rustls::{
 };
 
 use super::{
-    TlsAcceptor,
+    acceptor::TlsAcceptor,
     stream::{Now, TlsStream},
 };
 
