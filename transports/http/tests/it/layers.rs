@@ -110,7 +110,7 @@ fn with_tokio_brings_its_timers_elsewhere<L: Net>() {
     let tokio = service.remote_to::<Tokio>();
     let sleep = async move || {
         let here = std::thread::current().id();
-        let slept = with_tokio(&tokio, tokio::time::sleep(Duration::from_millis(1))).await;
+        let slept = with_tokio(&tokio, async { tokio::time::sleep(Duration::from_millis(1)).await }).await;
         (slept.is_ok() && std::thread::current().id() == here).to_string()
     };
     let server = HttpServer::new(Router::new().route("/", get(sleep)));

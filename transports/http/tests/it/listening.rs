@@ -378,6 +378,7 @@ fn sockets_that_are_bound_already_are_served<L: Net>() {
     drop(waits);
     hosting.stop();
     assert!(TcpStream::connect(address).is_err(), "the last one that has it closes it");
+    assert!(path.exists());
 }
 
 /// Short for a `Listen` of it.
