@@ -204,10 +204,13 @@ pub(crate) enum NeutralAlarm {
     #[cfg(target_os = "linux")]
     Descriptor(Box<dyn Watch>),
     Sleep {
-        sleep: Box<dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()>>>>,
-        set: Option<Pin<Box<dyn Future<Output = ()>>>>,
+        sleep: Box<dyn Fn(Duration) -> Sleep>,
+        set: Option<Sleep>,
     },
 }
+
+/// Of the loop's timers.
+type Sleep = Pin<Box<dyn Future<Output = ()>>>;
 
 impl NeutralAlarm {
     fn new<L: Net, O: 'static>(cx: &Context<L, O>) -> io::Result<Self> {

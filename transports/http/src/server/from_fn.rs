@@ -74,6 +74,7 @@ impl HttpServer<()> {
     /// let make = || HttpServer::from_fn(async |_| Ok(Router::<()>::new()));
     /// service.task_with::<Tokio>("http", make).restart(RestartPolicy::on_failure());
     /// ```
+    #[expect(clippy::type_complexity, reason = "an alias can have nothing opaque in it")]
     pub fn from_fn<L, S>(
         make: impl AsyncFnOnce(Context<L, HttpOptions>) -> Result<S> + Send + 'static,
     ) -> HttpServer<FromFn<L, impl AsyncFnOnce(Context<L, HttpOptions>) -> Result<S> + Send + 'static>>

@@ -1,7 +1,11 @@
 //! A loop that has sockets and watches no descriptors: the server keeps its time limits by the loop's timers, and does
 //! without what only a watched descriptor shows.
 
-use std::{future::Future, io, time::Duration};
+use std::{
+    future::{Future, ready},
+    io,
+    time::Duration,
+};
 
 use interloop::{
     EventLoop, NoOptions, Result,
@@ -56,7 +60,7 @@ impl Net for SocketsAlone {
     }
 
     fn connect(_: &Reactor, address: Address) -> impl Future<Output = io::Result<ReactorStream>> + 'static {
-        async move { Err(io::Error::new(io::ErrorKind::Unsupported, format!("can't connect to {address}"))) }
+        ready(Err(io::Error::new(io::ErrorKind::Unsupported, format!("can't connect to {address}"))))
     }
 
     fn socket(stream: &ReactorStream) -> SocketRef<'_> {
