@@ -155,6 +155,7 @@ pub enum Refusal {
     /// An item of the same key is not done yet: this one.
     Duplicate(ItemId),
     /// The store could not do it.
+    #[cfg_attr(not(feature = "unstable-store"), expect(dead_code, reason = "memory does not fail"))]
     Failed(Error),
 }
 
