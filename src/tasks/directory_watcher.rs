@@ -90,6 +90,7 @@ pub struct DirectoryWatcher<W> {
     filter: Option<Filter>,
     debounce: Duration,
     poll_interval: Duration,
+    poll: bool,
     known: Arc<Mutex<Known>>,
     life: Arc<Life>,
     task: TaskRef,
@@ -162,6 +163,7 @@ impl<W> DirectoryWatcher<W> {
             filter: None,
             debounce: Duration::from_millis(100),
             poll_interval: Duration::from_secs(2),
+            poll: false,
             known: Arc::default(),
             life: Arc::new(Life(Arc::default())),
             task: TaskRef::default(),
@@ -189,6 +191,12 @@ impl<W> DirectoryWatcher<W> {
     /// For how long there is to be silence before a change is reported, unless the options say otherwise.
     pub fn debounce(mut self, silence: Duration) -> Self {
         self.debounce = silence;
+        self
+    }
+
+    /// Looks every so often, [`poll_interval`](Self::poll_interval), whatever the file system tells, as `--{task}-poll` does.
+    pub fn poll(mut self) -> Self {
+        self.poll = true;
         self
     }
 
@@ -297,7 +305,7 @@ impl<L: Timers, W: OnChange<L>> Task<L> for DirectoryWatcher<W> {
         let debounce = options.debounce.unwrap_or(self.debounce);
         let inbox = Arc::new(Inbox::new(root.clone()));
         let (filter, known) = (self.filter.clone(), self.known.clone());
-        let scout = Scout::new(root, self.recursive, filter, known, inbox.clone(), options.poll);
+        let scout = Scout::new(root, self.recursive, filter, known, inbox.clone(), options.poll || self.poll);
         let watch = Watch {
             cx: cx.clone(),
             workers: Workers::start(&cx, 1)?,
@@ -488,6 +496,7 @@ impl<W: Clone> Clone for DirectoryWatcher<W> {
             filter: self.filter.clone(),
             debounce: self.debounce,
             poll_interval: self.poll_interval,
+            poll: self.poll,
             known: self.known.clone(),
             life: self.life.clone(),
             task: self.task.clone(),

@@ -582,8 +582,8 @@ fn without_events_it_looks_every_so_often() {
         let root = folder.path().join("there");
         let (watcher, told) = teller(&root);
         let mut service = Service::new("test");
-        let files = service.task_on::<Thread>("files", watcher.recursive());
-        files.set("poll", true).set("poll-interval", "5ms");
+        let watcher = watcher.recursive().poll().poll_interval(Duration::from_millis(5));
+        service.task_on::<Thread>("files", watcher);
         let running = up(service);
         assert_eq!(running.status().tasks[0].exports["watches"], "every 5 ms, as it was asked to");
         fs::create_dir_all(root.join("sub")).unwrap();

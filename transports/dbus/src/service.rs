@@ -128,6 +128,18 @@ impl DbusService {
         self
     }
 
+    /// On the system bus, instead of the session's: short for [`bus`](Self::bus).
+    #[must_use]
+    pub fn system_bus(self) -> Self {
+        self.bus(Bus::System)
+    }
+
+    /// On the bus at this address, `unix:path=/run/my-bus`: short for [`bus`](Self::bus).
+    #[must_use]
+    pub fn address(self, address: impl Into<String>) -> Self {
+        self.bus(Bus::Address(address.into()))
+    }
+
     /// Takes the name from whoever has it and allows that, and allows others to take it.
     #[must_use]
     pub fn replace(mut self, replace: bool) -> Self {

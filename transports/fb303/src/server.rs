@@ -7,7 +7,10 @@ use thrift::{
     server::TProcessor,
 };
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use crate::{Base, Fb303};
 
@@ -58,6 +61,53 @@ impl Fb303Server {
     #[must_use]
     pub fn allow_control(self) -> Self {
         Self { control: true, ..self }
+    }
+
+    /// Calls are answered on so many threads; 0 is on the loop's, where profiles are refused. With the feature `profile` 2 by
+    /// default.
+    #[must_use]
+    pub fn workers(self, workers: usize) -> Self {
+        self.with(|server| server.workers(workers))
+    }
+
+    /// How long a frame, or an unframed message, may be, in bytes: 16 MiB by default.
+    #[must_use]
+    pub fn max_frame_size(self, bytes: usize) -> Self {
+        self.with(|server| server.max_frame_size(bytes))
+    }
+
+    /// How long a string may be, in bytes: as the frame by default.
+    #[must_use]
+    pub fn max_string_size(self, bytes: usize) -> Self {
+        self.with(|server| server.max_string_size(bytes))
+    }
+
+    /// How many elements a list, set or map may have: 1,000,000 by default.
+    #[must_use]
+    pub fn max_container_size(self, elements: usize) -> Self {
+        self.with(|server| server.max_container_size(elements))
+    }
+
+    /// How deep structs and containers may be nested: 64 by default.
+    #[must_use]
+    pub fn max_nesting(self, levels: usize) -> Self {
+        self.with(|server| server.max_nesting(levels))
+    }
+
+    /// How long a connection may stand idle between two calls: 10 min by default, zero is for ever.
+    #[must_use]
+    pub fn idle_timeout(self, time: Duration) -> Self {
+        self.with(|server| server.idle_timeout(time))
+    }
+
+    /// How long a client may take to send a call, from its first byte to its last: 30 s by default, zero is for ever.
+    #[must_use]
+    pub fn read_timeout(self, time: Duration) -> Self {
+        self.with(|server| server.read_timeout(time))
+    }
+
+    fn with(self, set: impl FnOnce(ThriftServer) -> ThriftServer) -> Self {
+        Self { server: set(self.server), ..self }
     }
 
     /// Where it listens, known once it does.

@@ -138,6 +138,31 @@ impl GrpcServer {
         self.http(|http| http.ping(interval, timeout))
     }
 
+    /// After how long a silence a client that has calls open gets a ping: 60 s by default, zero is never.
+    #[must_use]
+    pub fn ping_interval(self, interval: Duration) -> Self {
+        self.http(|http| http.ping_interval(interval))
+    }
+
+    /// How long a client may leave a [ping](Self::ping_interval) unanswered before its connection is closed: 20 s by default.
+    #[must_use]
+    pub fn ping_timeout(self, timeout: Duration) -> Self {
+        self.http(|http| http.ping_timeout(timeout))
+    }
+
+    /// How long the metadata of a call may be, in bytes: 64 KiB by default, 8 KiB at least.
+    #[must_use]
+    pub fn max_header_size(self, bytes: usize) -> Self {
+        self.http(|http| http.max_header_size(bytes))
+    }
+
+    /// How long a client may take to send the metadata of a call, counted for the first one from the start of the connection:
+    /// 15 s by default, zero is for ever.
+    #[must_use]
+    pub fn header_timeout(self, time: Duration) -> Self {
+        self.http(|http| http.header_timeout(time))
+    }
+
     /// How many calls a connection may have open at once: 200 by default, 1 at least. Further ones wait at the client, which is told how many there may be.
     #[must_use]
     pub fn max_streams(self, calls: u32) -> Self {

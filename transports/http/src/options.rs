@@ -73,6 +73,19 @@ mod tests {
     }
 
     #[test]
+    fn each_option_has_a_method_of_its_name() {
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        let server = crate::HttpServer::new(()).max_header_size(9999).max_body_size(2).max_streams(3);
+        let server =
+            server.idle_timeout(second).header_timeout(minute).ping_interval(2 * second).ping_timeout(2 * minute);
+        let HttpOptions { max_header_size, max_body_size, max_streams, .. } = server.code;
+        assert_eq!((max_header_size, max_body_size, max_streams), (Some(9999), Some(2), Some(3)));
+        let HttpOptions { idle_timeout, header_timeout, ping_interval, ping_timeout, .. } = server.code;
+        assert_eq!([idle_timeout, header_timeout], [Some(second), Some(minute)]);
+        assert_eq!([ping_interval, ping_timeout], [Some(2 * second), Some(2 * minute)]);
+    }
+
+    #[test]
     fn the_least_header_size_is_that_of_the_buffer() {
         assert_eq!(header_size("8KiB"), Ok(8192));
         assert!(header_size("8191").is_err());

@@ -82,8 +82,8 @@ use crate::{
 pub struct HttpServer<S> {
     service: S,
     listen: Listen,
-    code: HttpOptions,
-    peers: PeerExtensions,
+    pub(crate) code: HttpOptions,
+    with_peers: bool,
     addresses: Addresses,
 }
 
@@ -153,8 +153,21 @@ impl<S> HttpServer<S> {
     /// An HTTP/2 client that has requests open gets a ping after `interval` of silence, and its connection is closed when it leaves that unanswered for
     /// `timeout`: 60 s and 20 s by default. An interval of zero is never. Connections without open requests are left alone.
     #[must_use]
-    pub fn ping(mut self, interval: Duration, timeout: Duration) -> Self {
+    pub fn ping(self, interval: Duration, timeout: Duration) -> Self {
+        self.ping_interval(interval).ping_timeout(timeout)
+    }
+
+    /// After how long a silence an HTTP/2 client that has requests open gets a ping: 60 s by default, zero is never.
+    #[must_use]
+    pub fn ping_interval(mut self, interval: Duration) -> Self {
         self.code.ping_interval = Some(interval);
+        self
+    }
+
+    /// How long an HTTP/2 client may leave a [ping](Self::ping_interval) unanswered before its connection is closed: 20 s by
+    /// default.
+    #[must_use]
+    pub fn ping_timeout(mut self, timeout: Duration) -> Self {
         self.code.ping_timeout = Some(timeout);
         self
     }

@@ -270,8 +270,9 @@ impl Listen {
     }
 }
 
-/// The short ways of a server that has a method `listen(self, impl Into<Listen>) -> Self`: `host`, `port`, `unix`,
-/// `max_connections`, and, where its crate has the feature `tls`, `tls`. In an `impl` of its own methods.
+/// The short ways of a server that has a method `listen(self, Listen) -> Self`: a method for each option of [`ListenOptions`], by
+/// its name, and, where its crate has the feature `tls`, for those of TLS. In an `impl` of its own methods, where the name `Listen`
+/// is known.
 #[macro_export]
 macro_rules! listen_setters {
     () => {
@@ -311,6 +312,64 @@ macro_rules! listen_setters {
         ) -> Self {
             self.listen($crate::Listen::new().tls(cert, key))
         }
+
+        /// The permissions of the Unix socket: `0o660` by default. Short for [`listen`](Self::listen).
+        #[cfg(unix)]
+        #[must_use]
+        pub fn unix_mode(self, mode: u32) -> Self {
+            self.listen($crate::Listen::new().unix_mode(mode))
+        }
+
+        /// The group of the Unix socket, by name or number. Short for [`listen`](Self::listen).
+        #[cfg(unix)]
+        #[must_use]
+        pub fn unix_group(self, group: impl ::std::convert::Into<::std::string::String>) -> Self {
+            self.listen($crate::Listen::new().unix_group(group))
+        }
+
+        /// The [least rate](Listen::min_rate), in bytes a second, at which a client sends and takes: 500 by default; 0 asks
+        /// only for some progress. Short for [`listen`](Self::listen).
+        #[must_use]
+        pub fn min_rate(self, bytes: usize) -> Self {
+            self.listen($crate::Listen::new().min_rate(bytes))
+        }
+
+        /// How far a client may fall behind the [least rate](Self::min_rate): 20 s by default, zero is any time. Short for
+        /// [`listen`](Self::listen).
+        #[must_use]
+        pub fn rate_grace(self, time: ::std::time::Duration) -> Self {
+            self.listen($crate::Listen::new().rate_grace(time))
+        }
+
+        /// After how long a silence the system asks the client's whether it is still there: 60 s by default, to the second,
+        /// zero is never. Short for [`listen`](Self::listen).
+        #[must_use]
+        pub fn tcp_keepalive(self, time: ::std::time::Duration) -> Self {
+            self.listen($crate::Listen::new().tcp_keepalive(time))
+        }
+
+        /// Serves only clients with a certificate of one of the CAs in this PEM file. Short for [`listen`](Self::listen).
+        #[cfg(feature = "tls")]
+        #[must_use]
+        pub fn tls_client_ca(self, path: impl ::std::convert::Into<::std::path::PathBuf>) -> Self {
+            self.listen($crate::Listen::new().tls_client_ca(path))
+        }
+
+        /// How long a client may take for the TLS handshake: 10 s by default, zero is for ever. Short for
+        /// [`listen`](Self::listen).
+        #[cfg(feature = "tls")]
+        #[must_use]
+        pub fn tls_handshake_timeout(self, time: ::std::time::Duration) -> Self {
+            self.listen($crate::Listen::new().tls_handshake_timeout(time))
+        }
+
+        /// How many TLS handshakes are worked on at once: 1000 by default, 0 is any number. Short for
+        /// [`listen`](Self::listen).
+        #[cfg(feature = "tls")]
+        #[must_use]
+        pub fn tls_max_handshakes(self, handshakes: usize) -> Self {
+            self.listen($crate::Listen::new().tls_max_handshakes(handshakes))
+        }
     };
 }
 
@@ -347,6 +406,37 @@ mod tests {
         assert_eq!((place.port, place.connections, place.keep_alive), (81, 1, None));
         assert_eq!(place.hosts, ["a", "b"]);
         assert!(place.unix.is_some());
+    }
+
+    /// A server of this crate's own.
+    struct Server(Listen);
+
+    #[allow(unreachable_pub, reason = "the methods of a server are public")]
+    impl Server {
+        fn listen(mut self, listen: Listen) -> Self {
+            self.0.merge(listen);
+            self
+        }
+
+        crate::listen_setters!();
+    }
+
+    #[test]
+    fn the_short_ways_of_a_server_say_the_same() {
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        let server = Server(Listen::new()).port(1).host("a").unix("/x").unix_mode(2).unix_group("g").max_connections(3);
+        let server = server.min_rate(4).rate_grace(second).tcp_keepalive(minute);
+        let listen = Listen::port(1).host("a").unix("/x").unix_mode(2).unix_group("g").max_connections(3);
+        let listen = listen.min_rate(4).rate_grace(second).tcp_keepalive(minute);
+        #[cfg(feature = "tls")]
+        let (server, listen) = (
+            server.tls("/c", "/k").tls_client_ca("/ca").tls_handshake_timeout(second).tls_max_handshakes(5),
+            listen.tls("/c", "/k").tls_client_ca("/ca").tls_handshake_timeout(second).tls_max_handshakes(5),
+        );
+        let said = format!("{:?}", server.0);
+        assert_eq!(said, format!("{listen:?}"));
+        // Nothing was left out.
+        assert!(!said.contains("None"), "{said}");
     }
 
     #[cfg(feature = "tls")]

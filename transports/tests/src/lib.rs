@@ -8,7 +8,7 @@ pub mod http2;
 
 use std::{sync::mpsc, thread, time::Duration};
 
-use interloop::EventLoop;
+use interloop::{EventLoop, clap};
 #[doc(hidden)]
 pub use interloop_own_process::own_process_of_thread;
 
@@ -51,6 +51,37 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 /// The ways in which this kind of loop is run: arguments of the service.
 pub fn variants<L: EventLoop>() -> &'static [&'static [&'static str]] {
     if L::NAME == "tokio" { &[&[], &["--tokio-worker-threads", "2"]] } else { &[&[]] }
+}
+
+/// The task has a method for each of its options, by the option's name: these, which are called, and those that stand behind them.
+///
+/// ```text
+/// every_option_has_a_method!(HttpOptions, HttpServer::new(()); port(1), unix_mode(0o600); &["tls-cert"]);
+/// ```
+#[macro_export]
+macro_rules! every_option_has_a_method {
+    ($options:ty, $task:expr; $($method:ident($($argument:expr),*)),+ $(; $others:expr)?) => {
+        drop($task$(.$method($($argument),*))+);
+        let others: &[&str] = &[];
+        $(let others: &[&str] = $others;)?
+        $crate::has_options::<$options>(&[$(stringify!($method)),+], others);
+    };
+}
+
+/// These are all options that there are: by the names of methods, and by their own.
+///
+/// # Panics
+///
+/// If one is missing, or there is no such option.
+pub fn has_options<O: clap::Args>(methods: &[&str], others: &[&str]) {
+    let command = O::augment_args(clap::Command::new("options"));
+    let longs = command.get_arguments().filter_map(|option| option.get_long().map(str::to_owned));
+    let mut options: Vec<String> = longs.collect();
+    let methods = methods.iter().map(|method| method.replace('_', "-"));
+    let mut named: Vec<String> = methods.chain(others.iter().map(|&other| other.to_owned())).collect();
+    options.sort();
+    named.sort();
+    assert_eq!(named, options, "left: the methods; right: the options");
 }
 
 /// Makes a test of each of these functions, which are generic over their loop, on each of these loops: in a module for each loop.

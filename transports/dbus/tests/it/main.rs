@@ -2,6 +2,7 @@
 
 mod control;
 mod hostile;
+mod methods;
 mod names;
 mod permit;
 mod python;

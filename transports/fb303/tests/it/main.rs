@@ -3,6 +3,8 @@
 mod base;
 #[cfg(feature = "thrift")]
 mod calls;
+#[cfg(feature = "thrift")]
+mod methods;
 #[cfg(all(feature = "profile", feature = "thrift"))]
 mod profile;
 #[cfg(feature = "thrift")]

@@ -4,6 +4,7 @@ mod abuse;
 mod drain;
 mod generated;
 mod health;
+mod methods;
 mod python;
 mod reflection;
 mod slow;

@@ -17,6 +17,7 @@ mod hostile;
 mod layers;
 mod limits;
 mod listening;
+mod methods;
 mod metrics;
 mod serving;
 mod slow;

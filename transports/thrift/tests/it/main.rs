@@ -5,6 +5,7 @@ mod client;
 mod drain;
 mod generated;
 mod memory;
+mod methods;
 mod oneway;
 #[cfg(feature = "http")]
 mod over_http;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use interloop::{Running, Service, ServiceHandle, net::Net};
-use interloop_dbus::{Bus, DbusService, zbus};
+use interloop_dbus::{DbusService, zbus};
 pub use interloop_transport_tests::{PATIENCE, eventually, watchdog};
 use tempfile::TempDir;
 use zbus::{Connection, fdo, interface};
@@ -252,7 +252,7 @@ impl Echo {
 
     pub fn service_at(&self, address: &str) -> DbusService {
         let echo = self.clone();
-        DbusService::new(NAME).bus(Bus::Address(address.to_owned())).at(PATH, move || echo.clone())
+        DbusService::new(NAME).address(address).at(PATH, move || echo.clone())
     }
 }
 
