@@ -74,6 +74,7 @@ impl Process {
     }
 
     /// The time between TERM and KILL at the stop, unless the options say otherwise; 10 s by default.
+    #[must_use]
     pub fn kill_timeout(mut self, timeout: Duration) -> Self {
         self.kill_timeout = timeout;
         self
@@ -165,18 +166,21 @@ impl Commands {
     }
 
     /// It is the task of this handle.
-    pub fn with_handle(mut self, handle: &CommandHandle) -> Self {
+    #[must_use]
+    pub fn with(mut self, handle: &CommandHandle) -> Self {
         self.handle = handle.clone();
         self
     }
 
     /// The time between TERM and KILL, unless the options say otherwise; 10 s by default.
+    #[must_use]
     pub fn kill_timeout(mut self, timeout: Duration) -> Self {
         self.kill_timeout = Some(timeout);
         self
     }
 
     /// How many children there may be at once, unless the options say otherwise; 0, the default, is any number. What is too much waits.
+    #[must_use]
     pub fn max_running(mut self, children: usize) -> Self {
         self.max_running = children;
         self

@@ -171,36 +171,42 @@ impl<W> DirectoryWatcher<W> {
     }
 
     /// Looks into folders in the folder too, however deep.
+    #[must_use]
     pub fn recursive(mut self) -> Self {
         self.recursive = true;
         self
     }
 
     /// What is there at the start is reported, as created.
+    #[must_use]
     pub fn existing(mut self) -> Self {
         self.existing = true;
         self
     }
 
     /// Only what this says yes to is there. A folder that it says no to is not looked into. It is called on the thread that looks.
+    #[must_use]
     pub fn filter(mut self, filter: impl Fn(&Entry) -> bool + Send + Sync + 'static) -> Self {
         self.filter = Some(Arc::new(filter));
         self
     }
 
     /// For how long there is to be silence before a change is reported, unless the options say otherwise.
+    #[must_use]
     pub fn debounce(mut self, silence: Duration) -> Self {
         self.debounce = silence;
         self
     }
 
     /// Looks every so often, [`poll_interval`](Self::poll_interval), whatever the file system tells, as `--{task}-poll` does.
+    #[must_use]
     pub fn poll(mut self) -> Self {
         self.poll = true;
         self
     }
 
     /// How often to look where there are no events, unless the options say otherwise.
+    #[must_use]
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.poll_interval = interval;
         self

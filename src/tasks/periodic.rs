@@ -106,18 +106,21 @@ impl<W> Periodic<W> {
     }
 
     /// When the first run is: after one interval, if nothing is said.
+    #[must_use]
     pub fn first_run(mut self, first: FirstRun) -> Self {
         self.timing.first = first;
         self
     }
 
     /// What becomes of missed ticks: they are skipped, if nothing is said.
+    #[must_use]
     pub fn missed_ticks(mut self, missed: MissedTicks) -> Self {
         self.timing.missed = missed;
         self
     }
 
     /// Each tick comes later than its time by somewhat, at most this: so that many processes don't do it all at once. A first run at once is at once.
+    #[must_use]
     pub fn jitter(mut self, most: Duration) -> Self {
         self.timing.jitter = most;
         self
@@ -132,6 +135,7 @@ impl<W> Periodic<W> {
     ///   [fixed time](Cron#when-the-clocks-change), three hours. So a job at noon doesn't run again when the clock is set back from one minute past twelve
     ///   to eleven, one that runs every 15 minutes goes on doing so, and after a day back neither rests for a day.
     #[cfg(feature = "cron")]
+    #[must_use]
     pub fn cron(mut self, cron: Cron) -> Self {
         self.timing.cron = Some(cron);
         self

@@ -122,30 +122,35 @@ impl<W, T: Clone + Send + 'static> Poller<W, T> {
     }
 
     /// Calls this, on the loop, when the value has changed, before anybody else sees it; also for the first: then there is no old one.
+    #[must_use]
     pub fn on_change(mut self, f: impl FnMut(Option<&T>, &T) + Send + 'static) -> Self {
         self.on_change = Some(Arc::new(Mutex::new(Box::new(f))));
         self
     }
 
     /// When a fetch returns an error, the task fails.
+    #[must_use]
     pub fn fail_on_error(mut self) -> Self {
         self.on_error = OnError::Fail;
         self
     }
 
     /// When the first fetch is: at once, if nothing is said.
+    #[must_use]
     pub fn first_run(mut self, first: FirstRun) -> Self {
         self.timing.first = first;
         self
     }
 
     /// What becomes of missed ticks: they are skipped, if nothing is said.
+    #[must_use]
     pub fn missed_ticks(mut self, missed: MissedTicks) -> Self {
         self.timing.missed = missed;
         self
     }
 
     /// Each tick comes later than its time by somewhat, at most this: so that many processes don't ask all at once. A first fetch at once is at once.
+    #[must_use]
     pub fn jitter(mut self, most: Duration) -> Self {
         self.timing.jitter = most;
         self
@@ -153,6 +158,7 @@ impl<W, T: Clone + Send + 'static> Poller<W, T> {
 
     /// Fetches at these times, and not by the interval, unless `--{task}-interval` is given. See [`Periodic::cron`](crate::tasks::Periodic::cron).
     #[cfg(feature = "cron")]
+    #[must_use]
     pub fn cron(mut self, cron: Cron) -> Self {
         self.timing.cron = Some(cron);
         self

@@ -195,7 +195,8 @@ impl<L: EventLoop, T: Send + 'static, R: Send + 'static> Queue<L, T, R> {
     }
 
     /// It is the queue of this handle, with its store. To be said before anything about duplicates, order and room, which are the handle's from then on.
-    pub fn with_handle(mut self, handle: &QueueHandle<T, R>) -> Self {
+    #[must_use]
+    pub fn with(mut self, handle: &QueueHandle<T, R>) -> Self {
         self.handle = handle.clone();
         self
     }
@@ -205,6 +206,7 @@ impl<L: EventLoop, T: Send + 'static, R: Send + 'static> Queue<L, T, R> {
     /// # Panics
     ///
     /// When it is zero.
+    #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = NonZeroUsize::new(workers).expect("a queue has one worker at least");
         self
@@ -215,6 +217,7 @@ impl<L: EventLoop, T: Send + 'static, R: Send + 'static> Queue<L, T, R> {
     /// # Panics
     ///
     /// When it is zero.
+    #[must_use]
     pub fn max_items(mut self, items: usize) -> Self {
         self.max_items = Some(NonZeroUsize::new(items).expect("a queue has room for one item at least"));
         self.handle.0.store.set_bound(Some(items));
@@ -226,12 +229,14 @@ impl<L: EventLoop, T: Send + 'static, R: Send + 'static> Queue<L, T, R> {
     /// # Panics
     ///
     /// When it is zero.
+    #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.policy.attempts = NonZeroU32::new(attempts).expect("an item is tried once at least").get();
         self
     }
 
     /// The pause before the second attempt, and the longest; each is twice the one before. 100 ms and 10 s by default.
+    #[must_use]
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.policy.first = first;
         self.policy.longest = longest;
@@ -239,12 +244,14 @@ impl<L: EventLoop, T: Send + 'static, R: Send + 'static> Queue<L, T, R> {
     }
 
     /// The items of the highest priority go first.
+    #[must_use]
     pub fn priority(self, priority: impl Fn(&T) -> i64 + Send + Sync + 'static) -> Self {
         self.handle.0.change_rules(|rules| rules.priority = Some(std::sync::Arc::new(priority)));
         self
     }
 
     /// While an item of the same key is not done, another is [refused](SubmitError::Duplicate), and counted.
+    #[must_use]
     pub fn refuse_duplicates<K: Into<String>>(self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> Self {
         self.unique(key, None)
     }
@@ -259,6 +266,7 @@ impl<L: EventLoop, T: Send + 'static, R: Send + 'static> Queue<L, T, R> {
     /// assert!(first.is_ok() && same.is_ok());
     /// assert_eq!(pages.handle().depth(), 1);
     /// ```
+    #[must_use]
     pub fn join_duplicates<K: Into<String>>(self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> Self
     where
         R: Clone,
@@ -275,12 +283,14 @@ impl<L: EventLoop, T: Send + 'static, R: Send + 'static> Queue<L, T, R> {
     }
 
     /// A failure of which nobody is told, since nobody holds the reply, is counted and logged; by default it fails the task.
+    #[must_use]
     pub fn count_failures(mut self) -> Self {
         self.policy.stops = false;
         self
     }
 
     /// At the stop, what waits is [given back](QueueHandle::take_left) at once; by default it is worked on, until shortly before the deadline.
+    #[must_use]
     pub fn give_back_at_stop(mut self) -> Self {
         self.drains = false;
         self

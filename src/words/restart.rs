@@ -64,6 +64,7 @@ impl RestartPolicy {
     }
 
     /// The first pause and the longest; each pause is twice the one before. 100 ms and 10 s by default.
+    #[must_use]
     pub const fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.first = first;
         self.longest = longest;
@@ -71,12 +72,14 @@ impl RestartPolicy {
     }
 
     /// How long it must have run without failing for the backoff to begin anew. 60 s by default.
+    #[must_use]
     pub const fn quiet(mut self, window: Duration) -> Self {
         self.quiet = window;
         self
     }
 
     /// More than `restarts` within `window` stop the service with exit code 1. 5 in 60 s by default.
+    #[must_use]
     pub const fn limit(mut self, restarts: u32, window: Duration) -> Self {
         self.limit = restarts;
         self.window = window;
@@ -84,6 +87,7 @@ impl RestartPolicy {
     }
 
     /// Restart what requires this task along with it: stopped before it, started after it. By default it is left alone.
+    #[must_use]
     pub const fn with_dependents(mut self) -> Self {
         self.dependents = true;
         self

@@ -38,17 +38,20 @@ impl Default for Gtk {
 
 impl Gtk {
     /// The application's id: `org.example.Counter`. None by default.
+    #[must_use]
     pub fn application_id(self, id: impl Into<String>) -> Self {
         Self { application_id: Some(id.into()), ..self }
     }
 
     /// One process an application id and session: a second one fails to start, after it has shown the window of the first. Needs an
     /// [id](Self::application_id) and a session bus.
+    #[must_use]
     pub fn unique(self) -> Self {
         Self { unique: true, ..self }
     }
 
     /// The service goes on when the last window is closed.
+    #[must_use]
     pub fn stay_without_windows(self) -> Self {
         Self { stop_with_last_window: false, ..self }
     }

@@ -108,6 +108,7 @@ impl Glib {
     }
 
     /// The same, driven by the process's main thread, which [`Service::run`](interloop::Service::run) gives it.
+    #[must_use]
     pub fn on_main_thread(self) -> Self {
         Self { main_thread: true, ..self }
     }

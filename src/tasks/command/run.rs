@@ -84,6 +84,7 @@ impl Command {
     }
 
     /// One argument more.
+    #[must_use]
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
         let number = self.command.get_args().len() + 1;
         self.command.arg(&argument);
@@ -91,11 +92,13 @@ impl Command {
     }
 
     /// These arguments more.
+    #[must_use]
     pub fn args<S: AsRef<OsStr>>(self, arguments: impl IntoIterator<Item = S>) -> Self {
         arguments.into_iter().fold(self, Self::arg)
     }
 
     /// Sets a variable of its environment.
+    #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         let shown = || format!("variable {}", name.as_ref().display());
         if name.as_ref().is_empty() || name.as_ref().as_encoded_bytes().contains(&b'=') {
@@ -106,18 +109,21 @@ impl Command {
     }
 
     /// Takes a variable out of its environment.
+    #[must_use]
     pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
         self.command.env_remove(name);
         self
     }
 
     /// Takes all variables out of its environment that are there so far.
+    #[must_use]
     pub fn env_clear(mut self) -> Self {
         self.command.env_clear();
         self
     }
 
     /// Where it runs; the service's own directory if nothing is said.
+    #[must_use]
     pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Self {
         self.command.current_dir(&directory);
         self.directory = Some(directory.as_ref().to_owned());
@@ -133,18 +139,21 @@ impl Command {
     }
 
     /// What it reads; nothing, if nothing is said. A child that doesn't read it all is as good as one that does.
+    #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = Source::Bytes(bytes.into());
         self
     }
 
     /// What it reads is read from here, on the task's loop, at the child's pace.
+    #[must_use]
     pub fn stdin_from(mut self, from: impl AsyncRead + Send + 'static) -> Self {
         self.input = Source::Stream(Box::new(move |input| Box::pin(copy(from, input))));
         self
     }
 
     /// What it reads is [written](super::Child::take_stdin) while it runs.
+    #[must_use]
     pub fn stdin_piped(mut self) -> Self {
         self.input = Source::Piped;
         self
@@ -152,21 +161,25 @@ impl Command {
 
     /// Calls this with each line on its standard output, without the line's end, on the task's loop, which it must not block. What is not UTF-8 is
     /// replaced; a line longer than 64 KiB comes in parts.
+    #[must_use]
     pub fn on_stdout_line(self, f: impl FnMut(&str) + Send + 'static) -> Self {
         self.heard(0, Hearer::Lines(Box::new(f)))
     }
 
     /// As [`on_stdout_line`](Self::on_stdout_line), of its standard error.
+    #[must_use]
     pub fn on_stderr_line(self, f: impl FnMut(&str) + Send + 'static) -> Self {
         self.heard(1, Hearer::Lines(Box::new(f)))
     }
 
     /// Calls this with what comes on its standard output, as it comes, on the task's loop, which it must not block.
+    #[must_use]
     pub fn on_stdout(self, f: impl FnMut(&[u8]) + Send + 'static) -> Self {
         self.heard(0, Hearer::Bytes(Box::new(f)))
     }
 
     /// As [`on_stdout`](Self::on_stdout), of its standard error.
+    #[must_use]
     pub fn on_stderr(self, f: impl FnMut(&[u8]) + Send + 'static) -> Self {
         self.heard(1, Hearer::Bytes(Box::new(f)))
     }
@@ -178,12 +191,14 @@ impl Command {
 
     /// How many bytes of each output [`Child::output`](super::Child::output) collects at most; 16 MiB, if nothing is said. A child that says more is
     /// killed.
+    #[must_use]
     pub fn limit(mut self, bytes: usize) -> Self {
         self.limit = bytes;
         self
     }
 
     /// Nobody waits any more, so it is killed: when the [`Child`](super::Child), or the future that it has become, is dropped. Otherwise it goes on.
+    #[must_use]
     pub fn kill_on_drop(mut self) -> Self {
         self.kill_on_drop = true;
         self
@@ -195,6 +210,7 @@ impl Command {
     /// What is typed is the program's then, `^C` too. The terminal is the service's again when the program has ended or is stopped (`^Z`); its modes are put
     /// back if a signal has ended the program. Where there is no terminal, nothing is given. A terminal that is not the service's to give, because the
     /// service is in the background or another program has it, is an [error](super::CommandError::NotStarted).
+    #[must_use]
     pub fn foreground(mut self) -> Self {
         self.foreground = true;
         self

@@ -54,6 +54,7 @@ impl WorkError {
     }
 
     /// After this time instead. Of a failure it changes nothing.
+    #[must_use]
     pub fn after(mut self, time: Duration) -> Self {
         if let Kind::Later { after, .. } = &mut self.0 {
             *after = Some(time);
