@@ -1,8 +1,31 @@
 //! Where a socket is.
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
+
+use super::error::Error;
 
 /// Where a socket is, or the other end of one.
+///
+/// As a text it is `127.0.0.1:8000`, `[::1]:8000`, or the absolute path of a Unix socket; it is read from the same, so that an
+/// option can be one.
+///
+/// ```
+/// use interloop::{clap, net::Address};
+///
+/// #[derive(clap::Args)]
+/// struct ClientOptions {
+///     /// Connect to this address, or to the Unix socket at this path
+///     #[arg(long, default_value = "127.0.0.1:8000")]
+///     server: Address,
+/// }
+///
+/// # fn main() -> interloop::Result {
+/// assert_eq!("[::1]:80".parse::<Address>()?.tcp().map(|address| address.port()), Some(80));
+/// assert_eq!("/run/hello.sock".parse::<Address>()?, Address::Unix("/run/hello.sock".into()));
+/// assert!("localhost:80".parse::<Address>().is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {
@@ -44,6 +67,36 @@ impl fmt::Display for Address {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) if path.as_os_str().is_empty() => f.write_str("unix"),
             Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// A host name is none: it may have several addresses, which only a look-up tells.
+impl FromStr for Address {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if text.starts_with('/') {
+            return Ok(Self::Unix(text.into()));
+        }
+        let wrong =
+            || Error::new(format!("no address: {text:?}; it must be IP:PORT or the absolute path of a Unix socket"));
+        text.parse().map(Self::Tcp).map_err(|_| wrong())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_as_it_is_written() {
+        for text in ["127.0.0.1:8000", "[::1]:80", "/run/hello.sock"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        for text in ["", "unix", "localhost:80", "127.0.0.1", "hello.sock"] {
+            let why = format!("no address: {text:?}; it must be IP:PORT or the absolute path of a Unix socket");
+            assert_eq!(text.parse::<Address>().unwrap_err().to_string(), why);
         }
     }
 }
