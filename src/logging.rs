@@ -21,7 +21,7 @@ mod writer;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
 };
 
 use log::{LevelFilter, Log, Metadata, Record};
@@ -67,7 +67,7 @@ pub(crate) fn init(settings: LogSettings) -> Result<Logger, String> {
     let style = Style::new(settings.format, sink.surroundings());
     let filter = Arc::new(Filter::new(settings.service, settings.levels));
     let queue = Arc::new(Queue::new(sink.patience()));
-    let ours = log::set_boxed_logger(assemble(filter.clone(), style, queue.clone())).is_ok();
+    let ours = claim() && CLAIMED.0.set(assemble(filter.clone(), style, queue.clone())).is_ok();
     let logger = Logger { filter: filter.clone(), queue: queue.clone(), has_file: sink.has_path(), ours };
     if ours {
         queue::install(&queue);
@@ -76,6 +76,36 @@ pub(crate) fn init(settings: LogSettings) -> Result<Logger, String> {
         writer.start().map_err(|error| format!("can't start the log's thread: {error}"))?;
     }
     Ok(logger)
+}
+
+/// The logger that is in the process's one place from the beginning of `run` on, and says nothing before it is told
+/// how.
+static CLAIMED: Claimed = Claimed(OnceLock::new());
+
+struct Claimed(OnceLock<Box<dyn Log>>);
+
+impl Log for Claimed {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.0.get().is_some_and(|logger| logger.enabled(metadata))
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if let Some(logger) = self.0.get() {
+            logger.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        if let Some(logger) = self.0.get() {
+            logger.flush();
+        }
+    }
+}
+
+/// Takes the process's one place for a logger; false if the program has one of its own there.
+pub(crate) fn claim() -> bool {
+    static IS_OURS: OnceLock<bool> = OnceLock::new();
+    *IS_OURS.get_or_init(|| log::set_logger(&CLAIMED).is_ok())
 }
 
 /// How long a message may be, in bytes; of a longer one the rest is cut off.
@@ -176,13 +206,13 @@ impl Logger {
         }
     }
 
+    /// Whether it is the one in place.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.ours
+    }
+
     /// How many lines have been lost so far.
     pub(crate) fn lost_lines(&self) -> &Arc<AtomicU64> {
         self.queue.lost()
-    }
-
-    /// What one should know about this logger, if anything.
-    pub(crate) fn note(&self) -> Option<&'static str> {
-        (!self.ours).then_some("a logger is already installed: the options for logging have no effect")
     }
 }

@@ -36,6 +36,7 @@ mod layers;
 mod live;
 mod on_reload;
 mod origin;
+mod own;
 mod parse;
 mod plan;
 mod replay;
@@ -52,7 +53,7 @@ mod wording;
 pub use self::{
     cell::Applied,
     changes::OptionChanges,
-    defaults::OptionDefaults,
+    defaults::Defaults,
     duration::duration,
     flag::OptionKind,
     live::{OptionChange, OptionError, OptionValue, Reloaded},
@@ -64,6 +65,7 @@ pub(crate) use self::{
     cell::{Check, OptionCell},
     layers::Env,
     live::{Host, LOOP_ID, Live},
+    own::parse_own,
     parse::{Parsed, parse},
     section::{Owner, Section, ServiceAbout},
     standard::{CoreOptions, SHUTDOWN_TIMEOUT},

@@ -12,8 +12,9 @@
 //! 3. [`Bell::set_notify`] raises the flag and notifies always, also when the flag is up: that notification may have gone to the one before.
 //! 4. A notify that panics has woken nobody, perhaps: whoever [was asked to know](Bell::on_panic) has it called again, and the flag stays up. Where there is
 //!    nobody, it goes down: the next poster notifies again.
-//! 5. A poster that finds the flag up finds a loop that has not come to rest since somebody rang. [`Bell::on_busy`] tells of the first such poster, then of
-//!    none until [`Bell::heed`]: whether the loop is blocked shows only later, and a flood costs one more look at the flag's cache line.
+//! 5. A poster that finds the flag up finds a loop that has not come to rest since somebody rang. [`Bell::on_busy`]
+//!    tells of the first such poster, then of none until [`Bell::heed`]: whether the loop is blocked shows only later,
+//!    and a flood costs one more look at the flag's cache line.
 //! 6. Accepting an item or giving it back is one atomic step with [`Queue::close`].
 
 use std::{
@@ -90,7 +91,8 @@ impl Bell {
         }
     }
 
-    /// Has this told, once, when a poster finds that the loop has not come to rest since it was rung. The first one stays.
+    /// Has this told, once, when a poster finds that the loop has not come to rest since it was rung. The first one
+    /// stays.
     pub(crate) fn on_busy(&self, tell: impl Fn() + Send + Sync + 'static) {
         let _ = self.on_busy.set(Box::new(tell));
     }

@@ -342,8 +342,8 @@ impl Shared {
         }
     }
 
-    /// What code its thread has been in for [so long](BLOCKED), or longer, and for how long; None also for code that is the loop's own, which may be its
-    /// sleep.
+    /// What code its thread has been in for [so long](BLOCKED), or longer, and for how long; None also for code that is
+    /// the loop's own, which may be its sleep.
     pub(crate) fn blocked(&self) -> Option<(usize, Duration)> {
         let Doing { number, since } = self.doing();
         let held = clock().saturating_sub(since);

@@ -140,10 +140,12 @@ impl ServiceHandle {
         self.0.board.status()
     }
 
-    /// The loops that are blocked at this moment. Each is told in the log, too, once, while all tasks have started and no stop was requested.
+    /// The loops that are blocked at this moment. Each is told in the log, too, once, while all tasks have started and
+    /// no stop was requested.
     ///
-    /// Nobody watches the loops of an idle service. That one is blocked is noticed when somebody asks for this, for the [status](Self::status) or for
-    /// [heartbeats](Self::heartbeats); and when something is posted to it while it has not come to rest: then the service looks a second later.
+    /// Nobody watches the loops of an idle service. That one is blocked is noticed when somebody asks for this, for the
+    /// [status](Self::status) or for [heartbeats](Self::heartbeats); and when something is posted to it while it has
+    /// not come to rest: then the service looks a second later.
     pub fn blocked_loops(&self) -> Vec<BlockedLoop> {
         self.tell_blocked_loops()
     }

@@ -75,7 +75,7 @@ impl ServiceHandle {
     /// What is logged now; None where [`set_log_levels`](Self::set_log_levels) would fail.
     #[cfg(feature = "logging")]
     pub fn log_levels(&self) -> Option<String> {
-        let logger = self.logger().filter(|logger| logger.note().is_none())?;
+        let logger = self.logger().filter(|logger| logger.is_ours())?;
         Some(logger.levels().to_string())
     }
 }
@@ -83,7 +83,7 @@ impl ServiceHandle {
 impl Host for ServiceHandle {
     #[cfg(feature = "logging")]
     fn can_log(&self) -> bool {
-        self.logger().is_some_and(|logger| logger.note().is_none())
+        self.logger().is_some_and(|logger| logger.is_ours())
     }
 
     #[cfg(not(feature = "logging"))]

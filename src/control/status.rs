@@ -138,10 +138,11 @@ pub struct LoopStatus {
     pub latency: HistogramReading,
 }
 
-/// A loop that is blocked: for a second or longer its thread has been in one piece of code, a poll of a task or a job, and the loop does nothing else
-/// meanwhile.
+/// A loop that is blocked: for a second or longer its thread has been in one piece of code, a poll of a task or a job,
+/// and the loop does nothing else meanwhile.
 ///
-/// A loop whose tasks have a thread each, and may block it ([`Thread`](crate::Thread)), is blocked only if something waits for it.
+/// A loop whose tasks have a thread each, and may block it ([`Thread`](crate::Thread)), is blocked only if something
+/// waits for it.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

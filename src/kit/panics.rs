@@ -27,8 +27,8 @@ pub(crate) fn take_logged(message: &str) -> bool {
     LOGGED.try_with(|logged| logged.take()).ok().flatten().is_some_and(|logged| logged == message)
 }
 
-/// Says in the log what came of code that isn't ours and has panicked on this thread, unless the panic hook has: the logger may be such code, too, and
-/// panic.
+/// Says in the log what came of code that isn't ours and has panicked on this thread, unless the panic hook has: the
+/// logger may be such code, too, and panic.
 pub(crate) fn say(what: fmt::Arguments<'_>, panic: &str) {
     let level = if take_logged(panic) { log::Level::Debug } else { log::Level::Error };
     drop(catch(|| log::log!(level, "{what}: {panic}")));

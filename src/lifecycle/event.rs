@@ -76,7 +76,8 @@ pub(crate) enum Action {
     SetReady(bool),
     /// The stop begins.
     Stopping(Reason),
-    /// The loop has died with this message, and those tasks with it; it is started again after this pause, if after any.
+    /// The loop has died with this message, and those tasks with it; it is started again after this pause, if after
+    /// any.
     LoopDied(LoopId, Arc<str>, Vec<TaskId>, Option<Duration>),
     /// Something for the log, at level warn.
     Warn(String),

@@ -318,7 +318,7 @@ fn an_installed_logger_appends_to_its_file_and_takes_new_levels() {
         format: Format::Classic,
     };
     let logger = init(settings.clone()).unwrap();
-    assert_eq!((logger.note(), log::max_level()), (None, LevelFilter::Info));
+    assert_eq!((logger.is_ours(), log::max_level()), (true, LevelFilter::Info));
     log::info!(target: "hello", "one");
     log::trace!(target: "hello.http", "not yet");
     logger.set_levels(levels("warn,http=trace"));
@@ -329,7 +329,7 @@ fn an_installed_logger_appends_to_its_file_and_takes_new_levels() {
 
     // A second one finds the first in place, and leaves it alone.
     let second = init(LogSettings { file: None, levels: levels("trace"), ..settings }).unwrap();
-    assert!(second.note().is_some());
+    assert!(!second.is_ours());
     second.set_levels(levels("off"));
     assert_eq!(log::max_level(), LevelFilter::Info);
     log::info!(target: "hello", "three");

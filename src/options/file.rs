@@ -33,13 +33,16 @@ impl Layer for ConfigFile {
 
 impl ConfigFile {
     /// Reads it. An error is all that is wrong with it, a line each, in their order.
-    pub(super) fn read(path: &Path, plans: &[Plan]) -> Result<Self, Vec<String>> {
+    ///
+    /// Where these are only a part of the plans, keys and sections that are not known belong to others.
+    pub(super) fn read(path: &Path, plans: &[Plan], in_part: bool) -> Result<Self, Vec<String>> {
         let bytes = fs::read(path).map_err(|error| vec![format!("{}: can't be read: {error}", path.display())])?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let line = line(error.as_bytes(), error.utf8_error().valid_up_to());
             vec![format!("{}:{line}: not UTF-8", path.display())]
         })?;
-        let mut reader = Reader { path: path.to_owned(), text: &text, given: HashMap::new(), wrong: BTreeMap::new() };
+        let mut reader =
+            Reader { path: path.to_owned(), text: &text, in_part, given: HashMap::new(), wrong: BTreeMap::new() };
         let (table, errors) = DeTable::parse_recoverable(&text);
         for error in &errors {
             let line = error.span().map_or(1, |span| reader.line(span.start));
@@ -62,6 +65,7 @@ impl ConfigFile {
 struct Reader<'a> {
     path: PathBuf,
     text: &'a str,
+    in_part: bool,
     given: HashMap<String, Given>,
     /// By line.
     wrong: BTreeMap<usize, Vec<String>>,
@@ -95,6 +99,9 @@ impl Reader<'_> {
     fn section(&mut self, name: &str, line: usize, table: &DeTable<'_>, plans: &[Plan]) {
         let prefixed = || plans.iter().filter(|plan| plan.section.is_prefixed());
         let Some(name) = named(name, prefixed().map(|plan| plan.section.name.as_str())) else {
+            if self.in_part {
+                return;
+            }
             let known = prefixed().map(|plan| format!("[{}]", plan.section.name));
             let why = format!("unknown section [{name}]: no task or loop has this name; {}", there_is(known));
             return self.complain(line, &why);
@@ -115,6 +122,9 @@ impl Reader<'_> {
         let path = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
         let found = named(key, flags().map(|flag| flag.name.as_str()));
         let Some(flag) = found.and_then(|name| flags().find(|flag| flag.name == name)) else {
+            if self.in_part {
+                return;
+            }
             let is_known = named(key, NOT_IN_FILE.into_iter()).is_some();
             let why = match section.is_empty() && is_known {
                 true => format!("{path} can't be set in a file"),

@@ -291,7 +291,18 @@ impl Flag {
     }
 
     /// The help, with a default that clap, which shows those of what takes values only, would keep to itself.
+    ///
+    /// A help may tell of a default that its option leaves to the code that reads it, at its end: `(default: 5s)`. It
+    /// is shown like clap's, and gives way to what was set in code.
     fn explained(&self, help: &StyledStr) -> StyledStr {
+        let text = help.to_string();
+        let told = text.strip_suffix(')').and_then(|text| text.rsplit_once(" (default: "));
+        if let Some((text, default)) = told.filter(|_| self.shape() == Shape::Values) {
+            return match self.has_default() {
+                true => self.explained(&text.to_owned().into()),
+                false => format!("{text} [default: {default}]").into(),
+            };
+        }
         let default = match (self.shape(), self.code.first().and_then(|code| code.to_str())) {
             (Shape::Values, _) if self.is_secret() && self.has_default() => MASK,
             (Shape::Switch, Some(code)) if (code == "true") == self.is_positive() => "true",
@@ -377,7 +388,6 @@ fn prefixed(section: &Section, name: &str) -> String {
 }
 
 /// The environment variable of an option that every service has.
-#[cfg(all(feature = "command", target_os = "linux"))]
 pub(crate) fn variable(service: &str, option: &str) -> String {
     format!("{}__{}", variable_part(service), variable_part(option))
 }

@@ -29,6 +29,8 @@ pub(super) struct Sources {
     pub(super) env: Env,
     /// The file of `--config`.
     pub(super) file: Option<PathBuf>,
+    /// Not all sections are there: what the file has for others is left alone.
+    pub(super) in_part: bool,
 }
 
 impl Sources {
@@ -37,7 +39,7 @@ impl Sources {
         let (environment, credentials) = (Environment(&self.env), Credentials::of(&self.env));
         #[cfg(feature = "config")]
         let file = match &self.file {
-            Some(path) => Some(super::file::ConfigFile::read(path, plans)?),
+            Some(path) => Some(super::file::ConfigFile::read(path, plans, self.in_part)?),
             None => None,
         };
         // The strongest first.

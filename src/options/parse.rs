@@ -10,14 +10,14 @@ use clap::{
 use super::{
     cell::Check,
     claims,
-    flag::{Flag, Required, variable_prefix},
+    flag::{Flag, Required, variable, variable_prefix},
     layers::{CommandLine, Env, Sources},
     plan::Plan,
     replay,
     secret::MASK,
     section::{Owner, Section, ServiceAbout},
     show,
-    standard::CoreOptions,
+    standard::{CoreOptions, FOR_LOGGING, OWN_LOGGER},
     stop::Stop,
     wording::{Fault, one_line},
 };
@@ -33,10 +33,32 @@ pub(crate) fn parse(
     args: Vec<OsString>,
     env: Env,
 ) -> Result<Parsed, Stop> {
+    parse_by(about, sections, defaults, args, env, false)
+}
+
+/// The same, of only a part of the sections: what a file says of others is left alone.
+pub(super) fn parse_known(
+    about: &ServiceAbout,
+    sections: Vec<Section>,
+    defaults: &[(String, String)],
+    args: Vec<OsString>,
+    env: Env,
+) -> Result<Parsed, Stop> {
+    parse_by(about, sections, defaults, args, env, true)
+}
+
+fn parse_by(
+    about: &ServiceAbout,
+    sections: Vec<Section>,
+    defaults: &[(String, String)],
+    args: Vec<OsString>,
+    env: Env,
+    in_part: bool,
+) -> Result<Parsed, Stop> {
     let service = &about.name;
     let config = |text: String| Stop::Config(format!("{service}: {text}"));
 
-    let core = CoreOptions::section(defaults);
+    let core = CoreOptions::section(about, defaults);
     // The service's own options come first in the help, then Interloop's, then the others' in their order.
     let numbered = sections.into_iter().enumerate().map(|(place, section)| (Some(place), section));
     let (own, others): (Vec<_>, Vec<_>) = numbered.partition(|(_, section)| section.kind == Owner::Service);
@@ -55,13 +77,17 @@ pub(crate) fn parse(
                 Stop::Asked(shown.render().to_string().trim_end().to_owned())
             }
             ErrorKind::DisplayVersion => Stop::Asked(error.render().to_string().trim_end().to_owned()),
+            _ if about.has_own_logger && is_for_logging(&error) => {
+                let typed = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
+                Stop::Usage(format!("{service}: {typed}: {OWN_LOGGER}"))
+            }
             _ => misused(&with_owner(error, &plans), &plans).stop(service),
         }
     })?;
 
     // Back to the order of the sections, with Interloop's own before them.
     plans.sort_by_key(|plan| plan.place);
-    let sources = Sources { command_line: CommandLine(matches), env, file: None };
+    let sources = Sources { command_line: CommandLine(matches), env, file: None, in_part };
     let ask = |sources: &Sources, plans: &mut [Plan]| {
         let given = sources.ask(plans).map_err(|lines| {
             let lines: Vec<_> = lines.into_iter().map(|line| format!("{service}: {line}")).collect();
@@ -81,7 +107,7 @@ pub(crate) fn parse(
             (sources, core)
         }
     };
-    Ok(Parsed { service: service.clone(), core, plans, sources })
+    Ok(Parsed { service: service.clone(), has_own_logger: about.has_own_logger, core, plans, sources })
 }
 
 /// The one command that all flags are in.
@@ -125,6 +151,7 @@ fn with_owner(mut error: clap::Error, plans: &[Plan]) -> clap::Error {
 #[derive(Clone, Debug)]
 pub(crate) struct Parsed {
     pub(super) service: String,
+    has_own_logger: bool,
     /// The options that every service has.
     pub(crate) core: CoreOptions,
     /// Interloop's own, then those of the sections.
@@ -140,8 +167,8 @@ impl Parsed {
         replay::matches(&self.plans[1 + index]).map_err(|fault| fault.stop(&self.service))
     }
 
-    /// Those of these variables of the environment that look like ones of the service's options, and are of none: a line on each, with the variable
-    /// that may be meant. Who has written them did not mean to say nothing.
+    /// Those of these variables of the environment that look like ones of the service's options, and are of none: a
+    /// line on each, with the variable that may be meant. Who has written them did not mean to say nothing.
     ///
     /// Two underscores tell them from those that others set for a service of this name: `HELLO_PORT`, `HELLO_HOME`.
     pub(crate) fn unknown_variables(&self, names: impl IntoIterator<Item = OsString>) -> Vec<String> {
@@ -161,7 +188,11 @@ impl Parsed {
             let candidates = known().map(|known| rest(known)).collect::<Vec<_>>();
             let nearest = names::nearest(&rest(name), candidates.iter().map(String::as_str));
             let meant = nearest.map(|nearest| format!("; did you mean {prefix}{nearest}?")).unwrap_or_default();
-            format!("environment variable {} is not known to any option{meant}", name.escape_debug())
+            let shown = name.escape_debug();
+            if self.has_own_logger && FOR_LOGGING.iter().any(|option| variable(&self.service, option) == *name) {
+                return format!("environment variable {shown} is of no option: {OWN_LOGGER}");
+            }
+            format!("environment variable {shown} is not known to any option{meant}")
         };
         unknown.iter().map(line).collect()
     }
@@ -193,6 +224,11 @@ impl Parsed {
 
 pub(super) fn read<A: FromArgMatches>(plan: &Plan) -> Result<A, Fault> {
     A::from_arg_matches(&replay::matches(plan)?).map_err(|error| Fault::Usage(plan.redacted(one_line(&error))))
+}
+
+fn is_for_logging(error: &clap::Error) -> bool {
+    let is = |typed: &str| FOR_LOGGING.iter().any(|option| typed.strip_prefix("--") == Some(option));
+    matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(typed)) if is(typed))
 }
 
 /// What is wrong with the words; of a value that is not to be shown, not what it is.

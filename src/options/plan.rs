@@ -4,7 +4,8 @@ use super::{
     flag::Flag,
     given::{Given, is_masked},
     secret,
-    section::Section,
+    section::{Owner, Section},
+    standard::{FOR_LOGGING, OWN_LOGGER},
 };
 
 /// A section, planned: its flags, and what they were given.
@@ -27,9 +28,15 @@ impl Plan {
         }
         let mut flags = Flag::all(service, place, &section);
         let owner = section.owner();
-        for (option, value) in &section.defaults {
+        // What is set beside the owner replaces what that has itself; each of several mentions of it adds.
+        let is_set = |option: &str| section.defaults.iter().any(|(set, _)| set == option);
+        let built = section.built.iter().filter(|(option, _)| !is_set(option));
+        for (option, value) in built.chain(&section.defaults) {
             let Some(flag) = flags.iter_mut().find(|flag| flag.name == *option) else {
                 let known: Vec<_> = flags.iter().map(|flag| flag.name.as_str()).collect();
+                if section.kind == Owner::Core && FOR_LOGGING.contains(&option.as_str()) {
+                    return Err(format!("option {option}, set in code: {OWN_LOGGER}"));
+                }
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 return Err(format!("{owner} has no option {option}, which is set in code; its options: {known}"));
             };

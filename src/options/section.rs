@@ -24,6 +24,8 @@ pub(crate) struct Section {
     pub(crate) name: String,
     /// A bare `Command`, augmented with the owner's derived `Args`.
     pub(crate) command: Command,
+    /// Values that the owner itself has from code, in the same form; those that are set in code beside it replace them.
+    pub(crate) built: Vec<(String, String)>,
     /// Values set in code: the option's long name without a prefix, and the value as one would type it. Options that
     /// may be given several times collect their entries; of the others the last one counts.
     pub(crate) defaults: Vec<(String, String)>,
@@ -67,4 +69,6 @@ pub(crate) struct ServiceAbout {
     pub(crate) name: String,
     pub(crate) version: Option<String>,
     pub(crate) about: Option<String>,
+    /// Whether the program has a logger of its own: then Interloop's options for logging are not there.
+    pub(crate) has_own_logger: bool,
 }

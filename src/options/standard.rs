@@ -6,21 +6,24 @@ use std::time::Duration;
 
 #[cfg(any(feature = "config", feature = "logging", all(feature = "command", target_os = "linux")))]
 use clap::value_parser;
-use clap::{
-    Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, builder::NonEmptyStringValueParser, error::ErrorKind,
-};
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, builder::NonEmptyStringValueParser, error::ErrorKind};
 #[cfg(all(feature = "command", target_os = "linux"))]
 use clap::{ValueEnum, builder::PossibleValue};
 
 use super::{
     duration,
-    section::{Owner, Section},
+    section::{Owner, Section, ServiceAbout},
 };
 #[cfg(feature = "logging")]
 use crate::logging::{Format, Levels};
 
 /// How long stopping may take, if nothing else is said.
 pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// Those that are not there where the program has a logger of its own.
+pub(super) const FOR_LOGGING: [&str; 3] = ["log-level", "log-file", "log-format"];
+/// Why.
+pub(super) const OWN_LOGGER: &str = "it is not there, since the program has a logger of its own";
 
 /// Those that can change while the service runs.
 pub(super) const LIVE: [&str; 3] = ["log-level", "drain-delay", "shutdown-timeout"];
@@ -56,12 +59,13 @@ impl FromArgMatches for CoreOptions {
             list_tasks: matches.get_flag("list_tasks"),
             graph: matches.get_flag("graph"),
             dry_run: matches.get_flag("dry_run"),
+            // They are not there where the program has a logger of its own.
             #[cfg(feature = "logging")]
-            log_level: given(matches, "log_level")?,
+            log_level: matches.try_get_one("log_level").ok().flatten().cloned().unwrap_or_default(),
             #[cfg(feature = "logging")]
-            log_file: matches.get_one("log_file").cloned(),
+            log_file: matches.try_get_one("log_file").ok().flatten().cloned(),
             #[cfg(feature = "logging")]
-            log_format: given(matches, "log_format")?,
+            log_format: matches.try_get_one("log_format").ok().flatten().copied().unwrap_or_default(),
             drain_delay: given(matches, "drain_delay")?,
             shutdown_timeout: given(matches, "shutdown_timeout")?,
         })
@@ -78,8 +82,9 @@ fn given<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, id: &str) -> Re
     matches.get_one(id).cloned().ok_or_else(|| clap::Error::new(ErrorKind::MissingRequiredArgument))
 }
 
-impl Args for CoreOptions {
-    fn augment_args(command: Command) -> Command {
+impl CoreOptions {
+    /// Adds them; those for logging by choice.
+    fn augment(command: Command, for_logging: bool) -> Command {
         let option = |id, long| Arg::new(id).long(long);
         let flag = |id, long| option(id, long).action(ArgAction::SetTrue);
         let duration = |id, long| option(id, long).value_name("DURATION").value_parser(duration);
@@ -105,8 +110,12 @@ impl Args for CoreOptions {
                 option("init", "init").value_name("WHEN").value_parser(value_parser!(Init)).default_value("auto");
             command.arg(init.help("Whether PID 1 is an init that runs the service as its child"))
         };
+        #[cfg(not(feature = "logging"))]
+        let _ = for_logging;
         #[cfg(feature = "logging")]
-        let command = {
+        let command = if !for_logging {
+            command
+        } else {
             let level = option("log_level", "log-level").value_name("LEVELS").value_parser(value_parser!(Levels));
             let file = option("log_file", "log-file").value_name("PATH").value_parser(value_parser!(PathBuf));
             let format = option("log_format", "log-format").value_name("FORMAT").value_parser(value_parser!(Format));
@@ -124,10 +133,6 @@ impl Args for CoreOptions {
         command
             .arg(drain.help("Go on serving for this long after a TERM, no longer ready, before tasks are stopped"))
             .arg(stop.help("How long stopping may take for all tasks together"))
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        Self::augment_args(command)
     }
 }
 
@@ -154,11 +159,12 @@ impl ValueEnum for Init {
 }
 
 impl CoreOptions {
-    pub(super) fn section(defaults: &[(String, String)]) -> Section {
+    pub(super) fn section(about: &ServiceAbout, defaults: &[(String, String)]) -> Section {
         Section {
             kind: Owner::Core,
             name: String::new(),
-            command: Self::augment_args(Command::new("interloop")),
+            command: Self::augment(Command::new("interloop"), !about.has_own_logger),
+            built: Vec::new(),
             defaults: defaults.to_vec(),
         }
     }

@@ -31,13 +31,19 @@ fn task<A: Args>(name: &str) -> Hello {
 impl Hello {
     fn and<A: Args>(mut self, kind: Owner, name: &str) -> Self {
         let command = A::augment_args(Command::new("options"));
-        self.sections.push(Section { kind, name: name.to_owned(), command, defaults: Vec::new() });
+        self.sections.push(Section { kind, name: name.to_owned(), command, built: Vec::new(), defaults: Vec::new() });
         self
     }
 
     /// Sets a value in code, for the last section.
     fn code(mut self, option: &str, value: &str) -> Self {
         self.sections.last_mut().unwrap().defaults.push((option.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// What the last section's owner has from code.
+    fn built(mut self, option: &str, value: &str) -> Self {
+        self.sections.last_mut().unwrap().built.push((option.to_owned(), value.to_owned()));
         self
     }
 
@@ -62,6 +68,7 @@ impl Hello {
             name: "hello".to_owned(),
             version: Some("1.2.3".to_owned()),
             about: Some("Says hello.".to_owned()),
+            has_own_logger: false,
         }
     }
 
@@ -307,7 +314,8 @@ fn variables_have_two_underscores_between_levels() {
         max_size: Option<u8>,
     }
     let command = Sized::augment_args(Command::new("options"));
-    let mut section = Section { kind: Owner::Loop, name: "io-2".to_owned(), command, defaults: Vec::new() };
+    let mut section =
+        Section { kind: Owner::Loop, name: "io-2".to_owned(), command, built: Vec::new(), defaults: Vec::new() };
     let variable = |section: &Section| Flag::all("side-by-side", Some(0), section).remove(0).variable;
     assert_eq!(variable(&section), "SIDE_BY_SIDE__IO_2__MAX_SIZE");
     section.kind = Owner::Service;
@@ -802,7 +810,7 @@ fn what_a_hand_written_reader_says_becomes_one_line() {
 fn the_common_command_is_sound_for_clap() {
     let hello =
         task::<Shapes>("http").code("tags", "a,b").and::<Http>(Owner::Service, "").and::<Needy>(Owner::Loop, "l");
-    let core = CoreOptions::section(&[]);
+    let core = CoreOptions::section(&Hello::about(), &[]);
     let sections = [(None, &core)].into_iter().chain((0..).map(Some).zip(&hello.sections));
     let plans: Vec<_> = sections.map(|(place, section)| Plan::new("hello", place, section.clone()).unwrap()).collect();
     for required in [Required::Never, Required::AsDeclared] {
@@ -858,10 +866,128 @@ fn variables_that_are_of_no_option_are_told_with_the_one_that_is_meant() {
         ]),
         [
             "environment variable HELLO__HTPT__PORT is not known to any option; did you mean HELLO__HTTP__PORT?",
-            "environment variable HELLO__HTTP__PRT_FILE is not known to any option; did you mean HELLO__HTTP__PORT_FILE?",
-            "environment variable HELLO__HTTP__VERBOSE_FILE is not known to any option; did you mean HELLO__HTTP__VERBOSE?",
+            "environment variable HELLO__HTTP__PRT_FILE is not known to any option; \
+             did you mean HELLO__HTTP__PORT_FILE?",
+            "environment variable HELLO__HTTP__VERBOSE_FILE is not known to any option; \
+             did you mean HELLO__HTTP__VERBOSE?",
             "environment variable HELLO__X is not known to any option",
             "environment variable hello__http__port is not known to any option; did you mean HELLO__HTTP__PORT?",
         ]
     );
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+struct Told {
+    /// Where to listen; 0 is any port (default: 8000)
+    #[arg(long)]
+    port: Option<u16>,
+    /// For whom
+    #[arg(long, value_delimiter = ',')]
+    host: Vec<String>,
+    /// How long to wait (default: 5s)
+    #[arg(long)]
+    patience: Option<String>,
+}
+
+#[test]
+fn what_an_owner_has_from_code_is_a_default_that_help_and_dry_run_show() {
+    let bare = || Hello::default().and::<Told>(Owner::Task, "http");
+    let in_a_line = |help: String| help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let help = in_a_line(bare().help());
+    assert!(help.contains("Where to listen; 0 is any port [default: 8000]"), "{help}");
+    let hello = || bare().built("port", "8020").built("host", "a").built("host", "b");
+    let help = in_a_line(hello().help());
+    assert!(help.contains("Where to listen; 0 is any port [default: 8020]"), "{help}");
+    assert!(help.contains("For whom [default: a b]") && help.contains("How long to wait [default: 5s]"), "{help}");
+    let parsed = hello().parse([""; 0]).unwrap();
+    let shown = parsed.show();
+    assert!(shown.contains("# port = 8020 # code\n# host = [\"a\", \"b\"] # code\n# patience is not set"), "{shown}");
+    let told: Told = parsed.options(0).unwrap();
+    assert_eq!(told, Told { port: Some(8020), host: vec!["a".into(), "b".into()], patience: None });
+    // What is set beside it replaces it, lists too; and so does whatever is stronger.
+    let told: Told = hello().code("host", "c").code("port", "1").first("--http-patience 1s").unwrap();
+    assert_eq!(told, Told { port: Some(1), host: vec!["c".into()], patience: Some("1s".into()) });
+    let told: Told = hello().first("--http-host d --http-port 2").unwrap();
+    assert_eq!(told, Told { port: Some(2), host: vec!["d".into()], patience: None });
+    let wrong = bare().built("port", "many").parse([""; 0]).unwrap_err();
+    assert!(
+        matches!(&wrong, Stop::Config(why) if why.contains("task http: option port, set in code: invalid value")),
+        "{wrong:?}"
+    );
+}
+
+#[test]
+fn the_options_for_logging_are_not_there_where_the_program_has_a_logger() {
+    let about = ServiceAbout { has_own_logger: true, ..Hello::about() };
+    let parsed = |words: &[&str], defaults: &[(String, String)]| {
+        let words = words.iter().map(OsString::from).collect();
+        let env = std::sync::Arc::new(|name: &str| (name == "HELLO__LOG_LEVEL").then(|| "debug".into()));
+        parse(&about, Vec::new(), defaults, words, env)
+    };
+    let Err(Stop::Asked(help)) = parsed(&["--help"], &[]) else { panic!("no help") };
+    assert!(help.contains("--drain-delay") && !help.contains("--log-"), "{help}");
+    let why = "it is not there, since the program has a logger of its own";
+    for option in ["log-level", "log-file", "log-format"] {
+        let typed = parsed(&[&format!("--{option}"), "x"], &[]).unwrap_err();
+        assert_eq!(typed, usage(&format!("hello: --{option}: {why}")));
+        let in_code = parsed(&[], &[(option.to_owned(), "x".to_owned())]).unwrap_err();
+        assert_eq!(in_code, config(&format!("hello: option {option}, set in code: {why}")));
+    }
+    let told = parsed(&[], &[]).unwrap().unknown_variables([OsString::from("HELLO__LOG_LEVEL")]);
+    assert_eq!(told, [format!("environment variable HELLO__LOG_LEVEL is of no option: {why}")]);
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+struct Early {
+    #[arg(long, short, value_delimiter = ',')]
+    greet: Vec<String>,
+    #[arg(long)]
+    loud: bool,
+    #[arg(long, num_args = 2)]
+    pair: Vec<u8>,
+}
+
+#[test]
+fn the_service_s_own_options_are_read_among_words_that_are_not_known_yet() {
+    let early = |words: &str, env: &[(&str, &str)]| {
+        let command = Early::augment_args(Command::new("options"));
+        let own =
+            Section { kind: Owner::Service, name: String::new(), command, built: Vec::new(), defaults: Vec::new() };
+        let words = words.split_whitespace().map(OsString::from).collect::<Vec<_>>();
+        let env = env.iter().map(|(name, value)| (name.to_string(), OsString::from(value))).collect::<HashMap<_, _>>();
+        let env = std::sync::Arc::new(move |name: &str| env.get(name).cloned());
+        let matches = parse_own(&Hello::about(), own, &[], &words, env)?;
+        Ok(<Early as clap::FromArgMatches>::from_arg_matches(&matches).unwrap())
+    };
+    let is = |greet: &[&str], loud, pair: &[u8]| {
+        Ok::<_, Stop>(Early { greet: greet.iter().map(|s| s.to_string()).collect(), loud, pair: pair.to_vec() })
+    };
+    assert_eq!(early("", &[]), is(&[], false, &[]));
+    assert_eq!(
+        early("--http-port 80 --greet a,b --http-loud --loud --drain-delay 1s", &[]),
+        is(&["a", "b"], true, &[])
+    );
+    assert_eq!(early("--help -V --greet=a --http=1 --pair 1 2 --x", &[]), is(&["a"], false, &[1, 2]));
+    assert_eq!(early("-ga -g b -- --loud", &[]), is(&["a", "b"], false, &[]));
+    assert_eq!(early("--tasks x", &[("HELLO__GREET", "c"), ("HELLO__LOUD", "true")]), is(&["c"], true, &[]));
+    let wrong: Result<Early, Stop> = early("--pair 1 x --http-port many", &[]);
+    assert!(matches!(&wrong, Err(Stop::Usage(why)) if why.contains("--pair")), "{wrong:?}");
+}
+
+#[cfg(feature = "config")]
+#[test]
+fn the_service_s_own_options_are_read_from_a_file_that_has_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hello.toml");
+    std::fs::write(&path, "greet = [\"tea\"]\nother = 1\n[http]\nport = 80\n").unwrap();
+    let own = Section {
+        kind: Owner::Service,
+        name: String::new(),
+        command: Early::augment_args(Command::new("options")),
+        built: Vec::new(),
+        defaults: Vec::new(),
+    };
+    let words = ["--http-x", "--config", path.to_str().unwrap()].map(OsString::from);
+    let matches = parse_own(&Hello::about(), own, &[], &words, std::sync::Arc::new(|_: &str| None)).unwrap();
+    assert_eq!(<Early as clap::FromArgMatches>::from_arg_matches(&matches).unwrap().greet, ["tea"]);
 }

@@ -2,7 +2,7 @@
 
 use std::{any::TypeId, ffi::OsString, fmt, sync::mpsc};
 
-use clap::{Args, Command};
+use clap::{ArgMatches, Args, Command};
 
 use super::{
     choice::Choice,
@@ -10,7 +10,7 @@ use super::{
     settings::{LoopEntry, LoopEntrySettings, LoopSettings, TaskSettings},
 };
 use crate::{
-    EventLoop, Remote, ServiceHandle, Slot, Task,
+    Defaults, EventLoop, Remote, ServiceHandle, Slot, Task,
     channel::shared::Shared,
     control::events::{Events, Told},
     kit::clock::Clock,
@@ -33,6 +33,22 @@ use crate::{
 ///     service.run()
 /// }
 /// ```
+///
+/// # Ways to add a task
+///
+/// | the task | add it by |
+/// |---|---|
+/// | an async closure, on one kind of loop | [`task(name, task_fn::<Thread>(async \|cx\| ..))`](Self::task), with [`task_fn`](crate::task_fn) |
+/// | a type that names its loop, `impl Task<Glib> for Ui` | [`task(name, Ui)`](Self::task) |
+/// | a type for any loop, `impl<L: EventLoop> Task<L> for Echo`, as all built-in tasks and servers are; here on tokio | [`task_on::<Tokio>(name, Echo)`](Self::task_on) |
+/// | the same; `--{task}-loop` says which of these loops | [`task_any::<(Tokio, Glib)>(name, Echo)`](Self::task_any) |
+/// | any of these, to be [restarted](TaskSettings::restart): a closure makes a fresh one each time | [`task_with::<Tokio>(name, move \|\| Echo)`](Self::task_with) |
+/// | the last two together | [`task_any_with::<(Tokio, Glib)>(name, move \|\| Echo)`](Self::task_any_with) |
+///
+/// Each returns [`TaskSettings`]: what the task [requires](TaskSettings::requires), its [options](TaskSettings::set),
+/// its time limits. Each kind of loop has one thread for all its tasks (a [`Thread`](crate::Thread) has one for each
+/// task); others are planned by [`event_loop`](Self::event_loop), and tasks are put [`on`](TaskSettings::on) them by
+/// name. What tasks there are may depend on options: [`configure`](Self::configure).
 pub struct Service {
     pub(super) about: ServiceAbout,
     pub(super) handle: ServiceHandle,
@@ -41,12 +57,17 @@ pub struct Service {
     pub(super) loops: Vec<LoopEntry>,
     pub(super) own_options: Option<Command>,
     pub(super) own_check: Check,
+    /// Puts it together once its own options are known.
+    pub(super) build: Option<Build>,
     pub(super) defaults: Vec<(String, String)>,
     pub(super) arguments: Vec<OsString>,
     /// What was found wrong while it was put together; told by `run` and `start`.
     pub(super) problems: Vec<String>,
     pub(super) unstarted: Unstarted,
 }
+
+/// Is called with the matches of the service's own options.
+type Build = Box<dyn FnOnce(&mut Service, &ArgMatches) -> crate::Result + Send>;
 
 /// Dropped with a service that was never started, it tells whoever waits for it.
 pub(super) struct Unstarted(pub(super) Option<ServiceHandle>);
@@ -78,12 +99,13 @@ impl Service {
         Self {
             unstarted: Unstarted(Some(handle.clone())),
             handle,
-            about: ServiceAbout { name, version: None, about: None },
+            about: ServiceAbout { name, version: None, about: None, has_own_logger: false },
             messages,
             tasks: Vec::new(),
             loops: Vec::new(),
             own_options: None,
             own_check: |_| Ok(()),
+            build: None,
             defaults: Vec::new(),
             arguments: Vec::new(),
             problems: Vec::new(),
@@ -106,6 +128,56 @@ impl Service {
     pub fn options<O: Args>(&mut self) -> &mut Self {
         self.own_options = Some(O::augment_args(Command::new(self.about.name.clone())));
         self.own_check = |matches| O::from_arg_matches(matches).map(drop);
+        self
+    }
+
+    /// Declares options of the service's own, as [`options`](Self::options) does, and has this called with them,
+    /// parsed, before the service starts: by [`run`](Self::run) and [`start`](Self::start), first of all. So they can
+    /// say which tasks there are, or how these are built. `build` is called for `--help` and `--dry-run` too, so it
+    /// only puts the service together.
+    ///
+    /// They come from wherever options come from. Positional arguments among them should stand behind `--`, if tasks
+    /// have options too: what an option of theirs takes is not known yet. If they are wrong, `build` is not called, and
+    /// the service doesn't start.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use interloop::{Service, Thread, clap, tasks::Periodic};
+    ///
+    /// #[derive(clap::Args)]
+    /// struct Options {
+    ///     /// Greet these
+    ///     #[arg(long, value_delimiter = ',', default_value = "world")]
+    ///     greet: Vec<String>,
+    /// }
+    ///
+    /// # fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    /// let mut service = Service::new("hello");
+    /// service.configure(|service, options: Options| {
+    ///     for name in options.greet {
+    ///         let task = format!("greet-{name}");
+    ///         let every = Periodic::new(Duration::from_secs(1), move || println!("hello, {name}"));
+    ///         service.task_on::<Thread>(task, every);
+    ///     }
+    ///     Ok(())
+    /// });
+    /// service.arguments(["--greet", "tea,coffee", "--greet-tea-interval", "5s"]);
+    /// let running = service.start()?;
+    /// assert_eq!(running.status().tasks.len(), 2);
+    /// running.stop();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What `build` returns ends the start, with this line and 78.
+    pub fn configure<O: Args>(
+        &mut self,
+        build: impl FnOnce(&mut Self, O) -> crate::Result + Send + 'static,
+    ) -> &mut Self {
+        self.options::<O>();
+        self.build = Some(Box::new(move |service, matches| build(service, O::from_arg_matches(matches)?)));
         self
     }
 
@@ -139,7 +211,8 @@ impl Service {
 
     /// Adds a task whose type says which loop it runs on.
     pub fn task<L: EventLoop, T: Task<L>>(&mut self, name: impl Into<String>, task: T) -> &mut TaskSettings {
-        self.add(name).on_loop::<L>().task(task)
+        let (offer, defaults) = (task.offer(), task.defaults());
+        self.add_once(name.into(), task, (offer, defaults), |make| vec![choice::<L, T>(make)], T::Options::augment_args)
     }
 
     /// Adds a task that can run on any loop, on a loop of kind `L`.
@@ -150,9 +223,40 @@ impl Service {
     /// Adds a task that is recreated for each incarnation, so that it can be [restarted](TaskSettings::restart). `make` is
     /// called on the loop's thread. A handle that all of them share must be [offered](TaskSettings::offers).
     ///
-    /// If the task can run on any loop: `service.task_with::<Thread>("echo", || Echo)`.
-    pub fn task_with<L: EventLoop>(&mut self, name: impl Into<String>, make: impl TaskFactory<L>) -> &mut TaskSettings {
-        self.add(name).on_loop::<L>().task_with(make)
+    /// Where the task can run on any loop: `service.task_with::<Thread>("echo", || Echo)`.
+    ///
+    /// `make` is called more than once, so what the task takes with it is cloned each time; else the compiler says that
+    /// it can't be moved out of the closure (E0507). A [slot](Self::slot) is such a thing: each incarnation fills the
+    /// same one, and calls that come between two of them wait.
+    ///
+    /// ```
+    /// use std::{cell::Cell, time::Duration};
+    /// use interloop::{RestartPolicy, Service, Thread, task_fn};
+    ///
+    /// # fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    /// let mut service = Service::new("counter");
+    /// let (slot, count) = service.slot::<Cell<u64>>("count");
+    /// let keeper = move || {
+    ///     let slot = slot.clone();
+    ///     task_fn::<Thread>(async move |cx| {
+    ///         cx.fill(slot, Cell::new(7));
+    ///         Ok(cx.until_shutdown().await)
+    ///     })
+    /// };
+    /// service.task_with::<Thread>("keeper", keeper).restart(RestartPolicy::on_failure());
+    /// let running = service.start()?;
+    /// assert_eq!(count.call(Cell::get).wait_timeout(Duration::from_secs(10)), Ok(7));
+    /// running.stop();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn task_with<L: EventLoop, T: Task<L>>(
+        &mut self,
+        name: impl Into<String>,
+        make: impl FnMut() -> T + Send + 'static,
+    ) -> &mut TaskSettings {
+        let choices = vec![choice::<L, T>(Make::anew(make))];
+        self.add(name.into(), true, choices, T::Options::augment_args)
     }
 
     /// Adds a task that runs on one of several kinds of loop, chosen by `--{task}-loop`; the first is the default.
@@ -167,8 +271,13 @@ impl Service {
     /// # let mut service = Service::new("echo");
     /// service.task_any::<(Thread,)>("echo", Echo);
     /// ```
-    pub fn task_any<S>(&mut self, name: impl Into<String>, task: impl AnyLoopTask<S>) -> &mut TaskSettings {
-        self.add(name).on_any::<S>().task(task)
+    pub fn task_any<S: LoopSet<T>, T: Send + 'static>(
+        &mut self,
+        name: impl Into<String>,
+        task: T,
+    ) -> &mut TaskSettings {
+        let said = (S::offer(&task), S::defaults(&task));
+        self.add_once(name.into(), task, said, choices_of::<S, T>, command_of::<S, T>)
     }
 
     /// As [`task_any`](Self::task_any), of a task that is recreated for each incarnation, as by
@@ -181,12 +290,13 @@ impl Service {
         &mut self,
         name: String,
         task: T,
-        offer: Option<Offer>,
+        (offer, defaults): (Option<Offer>, Defaults),
         choices: impl FnOnce(Make<T>) -> Vec<Choice>,
         command: impl FnOnce(Command) -> Command,
     ) -> &mut TaskSettings {
         let mut task = Some(task);
-        let settings = self.add_task(name, false, choices(Make::once(move || task.take())), command);
+        let settings = self.add(name, false, choices(Make::once(move || task.take())), command);
+        settings.built = defaults;
         if let Some(offer) = offer {
             settings.offer(offer);
         }

@@ -3,7 +3,7 @@
 use clap::{Args, Command};
 
 use crate::{
-    EventLoop, Task,
+    Defaults, EventLoop, Task,
     task::{
         Offer,
         erased::{AnyTask, LoopSpec, Make, TaskOf},
@@ -20,6 +20,8 @@ pub trait LoopSet<T>: sealed::Sealed {
     fn augment(command: Command) -> Command;
     #[doc(hidden)]
     fn offer(task: &T) -> Option<Offer>;
+    #[doc(hidden)]
+    fn defaults(task: &T) -> Defaults;
     #[doc(hidden)]
     fn task(index: usize, make: Make<T>) -> AnyTask;
 }
@@ -43,6 +45,10 @@ macro_rules! loop_set {
 
             fn offer(task: &T) -> Option<Offer> {
                 <T as Task<A>>::offer(task)
+            }
+
+            fn defaults(task: &T) -> Defaults {
+                <T as Task<A>>::defaults(task)
             }
 
             fn task(index: usize, make: Make<T>) -> AnyTask {

@@ -21,6 +21,7 @@ use crate::{
         status_board::{LoopRow, TaskRow},
         task_info::TaskInfo,
     },
+    kit::panics::catch,
     lifecycle::planning,
     options::{self, Check, LOOP_ID, Live, OptionCell, Owner, Parsed, Section, ServiceAbout, Stop},
     task::erased::LoopSpec,
@@ -37,6 +38,7 @@ impl Service {
         environment: options::Env,
         variables: Vec<OsString>,
     ) -> Result<Prepared, Stop> {
+        let unbuilt = self.build_by_options(&arguments, &environment)?;
         // Instances first by what code says; a task that chooses at run time is asked below.
         let sections = self.sections();
         if let Some(problem) = self.problems.first() {
@@ -46,6 +48,9 @@ impl Service {
         let version = self.about.version.clone().unwrap_or_else(|| "(no version)".to_owned());
         let about = ServiceAbout { version: Some(version), ..self.about.clone() };
         let parsed = options::parse(&about, sections, &self.defaults, arguments, environment)?;
+        if let Some(stop) = unbuilt {
+            return Err(stop);
+        }
         let service = self.about.name.clone();
         let config = |text: String| Stop::Config(format!("{service}: {text}"));
         let chosen = self.choose(&parsed).map_err(config)?;
@@ -83,6 +88,33 @@ impl Service {
         Ok(prepared)
     }
 
+    /// Has the service put together by its own options, if it is to be. If they are wrong, this is why; all options
+    /// together may have a better word for it.
+    fn build_by_options(&mut self, arguments: &[OsString], environment: &options::Env) -> Result<Option<Stop>, Stop> {
+        let Some(build) = self.build.take() else { return Ok(None) };
+        let own = self.own_section(self.own_options.clone());
+        let matches = match options::parse_own(&self.about, own, &self.defaults, arguments, environment.clone()) {
+            Ok(matches) => matches,
+            Err(stop) => return Ok(Some(stop)),
+        };
+        let name = self.about.name.clone();
+        let refuse = |why: String| Stop::Config(format!("{name}: {why}"));
+        match catch(|| build(self, &matches).map_err(|error| error.to_string())) {
+            Ok(built) => built.map(|()| None).map_err(refuse),
+            Err(panic) => Err(refuse(format!("what puts the service together panicked: {panic}"))),
+        }
+    }
+
+    fn own_section(&self, options: Option<Command>) -> Section {
+        Section {
+            kind: Owner::Service,
+            name: String::new(),
+            command: options.unwrap_or_else(|| Command::new(self.about.name.clone())),
+            built: Vec::new(),
+            defaults: Vec::new(),
+        }
+    }
+
     /// The options of the service, of the loops that code names, and of the tasks; then of the loops that tasks bring along.
     fn sections(&mut self) -> Vec<Section> {
         self.check_instances();
@@ -95,23 +127,21 @@ impl Service {
                 }
             }
         }
-        let own = Section {
-            kind: Owner::Service,
-            name: String::new(),
-            command: self.own_options.take().unwrap_or_else(|| Command::new(self.about.name.clone())),
-            defaults: Vec::new(),
-        };
+        let own = self.own_options.take();
+        let own = self.own_section(own);
         let tasks = self.tasks.iter().map(|task| Section {
             kind: Owner::Task,
             name: task.settings.name.clone(),
             command: task.command.clone(),
-            defaults: task.settings.options.clone().into_entries(),
+            built: task.settings.built.0.clone(),
+            defaults: task.settings.options.0.clone(),
         });
         let loops = self.loops.iter().map(|entry| Section {
             kind: Owner::Loop,
             name: entry.settings.name.clone(),
             command: entry.runner.command(Command::new(entry.settings.name.clone())),
-            defaults: entry.runner.defaults().and(&entry.settings.options).into_entries(),
+            built: Vec::new(),
+            defaults: entry.settings.options.0.clone(),
         });
         std::iter::once(own).chain(tasks).chain(loops).collect()
     }

@@ -64,6 +64,11 @@ fn run_with(signals: &SignalThread, mut service: Service) -> Result<ExitCode, St
     super::signals::heed_children().map_err(|error| Stop::Config(format!("{name}: can't heed SIGCHLD: {error}")))?;
     #[cfg(feature = "logging")]
     let handle = service.handle.clone();
+    #[cfg(feature = "logging")]
+    {
+        // Where it has one of its own, ours can't be told anything.
+        service.about.has_own_logger = !crate::logging::claim();
+    }
     let mut arguments = std::mem::take(&mut service.arguments);
     let mut prepared = if cfg!(feature = "cli") {
         arguments.extend(std::env::args_os().skip(1));
@@ -103,16 +108,12 @@ fn run_with(signals: &SignalThread, mut service: Service) -> Result<ExitCode, St
 #[cfg(feature = "logging")]
 fn logging(name: &str, prepared: &Prepared) -> Result<crate::logging::Logger, String> {
     let core = &prepared.core;
-    let logger = crate::logging::init(crate::logging::LogSettings {
+    crate::logging::init(crate::logging::LogSettings {
         service: name.to_owned(),
         levels: core.log_level.clone(),
         file: core.log_file.clone(),
         format: core.log_format,
-    })?;
-    if let Some(note) = logger.note() {
-        prepared.supervisor.outside().log(log::Level::Warn, name, || note.to_owned());
-    }
-    Ok(logger)
+    })
 }
 
 /// Says why the service doesn't run. A stream that is closed is no reason to panic.

@@ -3,7 +3,7 @@
 use std::{any::type_name, fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use crate::{
-    EventLoop, Remote, RestartPolicy, ServiceHandle,
+    Defaults, EventLoop, Remote, RestartPolicy, ServiceHandle,
     channel::{address::Address, shared::Shared},
     options::OptionDefaults,
     task::{
@@ -32,7 +32,9 @@ pub struct TaskSettings {
     /// None: the default.
     pub(super) stop_timeout: Option<Duration>,
     pub(super) restart: RestartPolicy,
-    pub(super) options: OptionDefaults,
+    /// What the task itself was told in code.
+    pub(super) built: Defaults,
+    pub(super) options: InCode,
 }
 
 impl TaskSettings {
@@ -50,7 +52,8 @@ impl TaskSettings {
             start_timeout: START_TIMEOUT,
             stop_timeout: None,
             restart: RestartPolicy::never(),
-            options: OptionDefaults::default(),
+            built: Defaults::new(),
+            options: InCode::default(),
         }
     }
 

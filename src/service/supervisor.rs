@@ -817,7 +817,8 @@ impl Supervisor {
         let target = self.tasks[id].info.target();
         let log = |level, text: std::fmt::Arguments<'_>| self.outside.log(level, target, || text.to_string());
         match (to, cause) {
-            // The panic hook has logged it, with its place; it may be that of a thread, or of a call, whose error the task has returned.
+            // The panic hook has logged it, with its place; it may be that of a thread, or of a call, whose error the
+            // task has returned.
             (State::Failed, Cause::Panicked(text) | Cause::Error(text)) if self.outside.take_panic(text) => {
                 log(Level::Debug, format_args!("task {task}: {cause}"));
             }

@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, marker::PhantomData};
 
-use crate::{Context, EventLoop, NoOptions, Result, task::Offer};
+use crate::{Context, Defaults, EventLoop, NoOptions, Result, task::Offer};
 
 /// One unit of work with a lifecycle, on a loop of kind `L`.
 ///
@@ -42,6 +42,47 @@ pub trait Task<L: EventLoop>: Send + 'static {
     /// The [handle](crate::task::TaskHandle) by which others use it, if it has one. Asked once, when it is added to a service.
     fn offer(&self) -> Option<Offer> {
         None
+    }
+
+    /// Tells which of its options its code has set, by whatever methods have built it: `--help` shows these as the
+    /// options' defaults, a dry run and [`Options`](crate::options::Options) as coming from code, and
+    /// [`cx.options()`](Context::options) has them where nothing stronger says otherwise. Asked once, when the task is
+    /// added to a service; a task that is made anew for each incarnation is not asked, since there is none yet.
+    ///
+    /// ```
+    /// use interloop::{Context, Defaults, EventLoop, Result, Service, Task, Thread, clap};
+    ///
+    /// #[derive(clap::Args)]
+    /// struct EchoOptions {
+    ///     /// Listen on this port (default: 7)
+    ///     #[arg(long)]
+    ///     port: Option<u16>,
+    /// }
+    ///
+    /// struct Echo {
+    ///     port: Option<u16>, // set by a method `port`
+    /// }
+    ///
+    /// impl<L: EventLoop> Task<L> for Echo {
+    ///     type Options = EchoOptions;
+    ///
+    ///     async fn run(&mut self, cx: Context<L, EchoOptions>) -> Result {
+    ///         let port = cx.options().port.unwrap_or(7); // that of the code too
+    ///         # let _ = port;
+    ///         Ok(cx.until_shutdown().await)
+    ///     }
+    ///
+    ///     fn defaults(&self) -> Defaults {
+    ///         Defaults::new().set_some("port", self.port)
+    ///     }
+    /// }
+    ///
+    /// let mut service = Service::new("echo");
+    /// service.task_on::<Thread>("echo", Echo { port: Some(7000) });
+    /// // --echo-port <PORT>  Listen on this port [default: 7000]
+    /// ```
+    fn defaults(&self) -> Defaults {
+        Defaults::new()
     }
 
     /// Looks at what can be wrong before anything starts, such as files that the options name. Called once, on the thread that starts the service, if the

@@ -29,7 +29,7 @@ pub use self::{
     run::Command,
 };
 use self::{core::Core, thread::Crew};
-use crate::{Context, Error, Reason, Reply, Result, Task, event_loop::Timers, task::Offer};
+use crate::{Context, Defaults, Error, Reason, Reply, Result, Task, event_loop::Timers, task::Offer};
 
 /// Between TERM and KILL, unless something else is said.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -239,9 +239,9 @@ impl Args for CommandsOptions {
     fn augment_args(command: clap::Command) -> clap::Command {
         let max_running = Arg::new("max_running").long("max-running").value_name("CHILDREN");
         let max_running = max_running.value_parser(clap::value_parser!(usize));
-        command.arg(kill_timeout()).arg(max_running.help(
-            "How many children may run at once, 0 for any number; others wait. The program's own number by default",
-        ))
+        command
+            .arg(kill_timeout())
+            .arg(max_running.help("How many children may run at once, 0 for any number; others wait"))
     }
 
     fn augment_args_for_update(command: clap::Command) -> clap::Command {
@@ -252,11 +252,15 @@ impl Args for CommandsOptions {
 fn kill_timeout() -> Arg {
     let timeout =
         Arg::new("kill_timeout").long("kill-timeout").value_name("DURATION").value_parser(crate::options::duration);
-    timeout.help("How long children may take to end before they are killed; the program's own time by default")
+    timeout.help("How long children may take to end before they are killed")
 }
 
 impl<L: Timers> Task<L> for Process {
     type Options = ProcessOptions;
+
+    fn defaults(&self) -> Defaults {
+        Defaults::new().set_duration("kill-timeout", Some(self.kill_timeout))
+    }
 
     async fn run(&mut self, cx: Context<L, ProcessOptions>) -> Result {
         let run = self.run.take().expect("a task value runs once").log_to(cx.target());
@@ -276,6 +280,11 @@ impl<L: Timers> Task<L> for Process {
 
 impl<L: Timers> Task<L> for Commands {
     type Options = CommandsOptions;
+
+    fn defaults(&self) -> Defaults {
+        let defaults = Defaults::new().set_duration("kill-timeout", Some(self.kill_timeout.unwrap_or(KILL_TIMEOUT)));
+        defaults.set("max-running", self.max_running)
+    }
 
     async fn run(&mut self, cx: Context<L, CommandsOptions>) -> Result {
         let options = cx.options();

@@ -37,7 +37,7 @@ use super::{
     work::{AsyncClosure, Closure, Outcome},
 };
 use crate::{
-    CallError, Context, EventLoop, NoOptions, Result, Task,
+    CallError, Context, Defaults, EventLoop, NoOptions, Result, Task,
     counters::Counter,
     event_loop::Timers,
     task::{Offer, TaskRef},
@@ -255,13 +255,9 @@ impl Args for WatcherOptions {
         let poll_interval = duration("poll_interval", "poll-interval").value_parser(runner::period);
         let poll = Arg::new("poll").long("poll").action(ArgAction::SetTrue);
         command
-            .arg(path.help("The folder to watch; the program's own by default"))
-            .arg(debounce.help(
-                "For how long there is to be silence before changes are told of; 100ms if the program says nothing else",
-            ))
-            .arg(poll_interval.help(
-                "How often to look where the file system tells of no changes; 2s if the program says nothing else",
-            ))
+            .arg(path.help("The folder to watch"))
+            .arg(debounce.help("For how long there is to be silence before changes are told of"))
+            .arg(poll_interval.help("How often to look where the file system tells of no changes"))
             .arg(poll.help("Look every so often, whatever the file system tells"))
     }
 
@@ -300,6 +296,13 @@ impl Figures {
 
 impl<L: Timers, W: OnChange<L>> Task<L> for DirectoryWatcher<W> {
     type Options = WatcherOptions;
+
+    fn defaults(&self) -> Defaults {
+        let interval = Some(self.poll_interval).filter(|interval| !interval.is_zero());
+        let defaults = Defaults::new().set_duration("debounce", Some(self.debounce));
+        let path = self.path.to_str();
+        defaults.set_duration("poll-interval", interval).set_some("path", path.filter(|path| !path.is_empty()))
+    }
 
     async fn run(&mut self, cx: Context<L, WatcherOptions>) -> Result {
         let options = cx.options();

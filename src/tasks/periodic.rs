@@ -11,7 +11,7 @@ use super::{
     work::{AsyncClosure, Blocking, Closure, Outcome},
 };
 use crate::{
-    Context, Remote, Reply, Result, Task,
+    Context, Defaults, Remote, Reply, Result, Task,
     event_loop::Timers,
     task::{Offer, TaskHandle, TaskRef},
 };
@@ -21,8 +21,9 @@ use crate::{
 /// has missed is to be chosen.
 ///
 /// The work is a closure, an [async one](Self::new_async), or [something of yours](Self::of). It runs on the loop, and on a loop that is shared it must not
-/// block: [`blocking`](Self::blocking) gives it a thread. When it returns an error, or panics, the task fails; but [`TryLater`](super::TryLater) has it tried
-/// again after some time. A run that is in progress when the task is asked to stop goes on to its end, or the task's deadline.
+/// block: [`blocking`](Self::blocking) gives it a thread. When it returns an error, or panics, the task fails; but
+/// errors can be [counted](Self::count_failures) instead, and [`TryLater`](super::TryLater) has it tried again after
+/// some time. A run that is in progress when the task is asked to stop goes on to its end, or the task's deadline.
 ///
 /// Its [handle](Self::handle) asks for a run between whiles. A clone has the same handle: for [`task_with`](crate::Service::task_with), which makes
 /// a fresh one an incarnation.
@@ -56,6 +57,7 @@ use crate::{
 pub struct Periodic<W> {
     work: W,
     timing: Timing,
+    on_error: OnError,
     door: Door<()>,
     task: TaskRef,
 }
@@ -71,8 +73,8 @@ impl<F> Periodic<Closure<F>> {
 
     /// Calls it on a thread of its own, which is named for the task: it may block.
     pub fn blocking(self) -> Periodic<Blocking<F>> {
-        let Self { work, timing, door, task } = self;
-        Periodic { work: work.blocking(), timing, door, task }
+        let Self { work, timing, on_error, door, task } = self;
+        Periodic { work: work.blocking(), timing, on_error, door, task }
     }
 }
 
@@ -102,7 +104,7 @@ impl<W> Periodic<W> {
     /// Does `work` every `interval`: for work that needs its [`Context`], or has options.
     pub fn of(interval: Duration, work: W) -> Self {
         let timing = Timing::every(interval, FirstRun::AfterInterval);
-        Self { work, timing, door: Door::new(), task: TaskRef::default() }
+        Self { work, timing, on_error: OnError::Fail, door: Door::new(), task: TaskRef::default() }
     }
 
     /// When the first run is: after one interval, if nothing is said.
@@ -123,6 +125,25 @@ impl<W> Periodic<W> {
     #[must_use]
     pub fn jitter(mut self, most: Duration) -> Self {
         self.timing.jitter = most;
+        self
+    }
+
+    /// A run that returns an error is counted, by the counter `failures`, and logged as a warning; the next one is at
+    /// its time, and the task goes on. By default an error fails the task. A panic fails it in any case. It is the same
+    /// word as [`Queue::count_failures`](super::Queue::count_failures).
+    ///
+    /// ```
+    /// use std::{fs, time::Duration};
+    /// use interloop::{Service, Thread, tasks::Periodic};
+    ///
+    /// let sweep = Periodic::new(Duration::from_secs(60), || fs::remove_dir_all("/tmp/house/dust")).count_failures();
+    /// let mut service = Service::new("house");
+    /// service.task_on::<Thread>("sweep", sweep); // the counter is sweep.failures
+    /// ```
+    #[doc(alias = "keep_going")]
+    #[doc(alias = "on_error")]
+    pub fn count_failures(mut self) -> Self {
+        self.on_error = OnError::GoOn;
         self
     }
 
@@ -153,7 +174,11 @@ impl<L: Timers, W: Work<L, Output = ()>> Task<L> for Periodic<W> {
     async fn run(&mut self, cx: Context<L, Self::Options>) -> Result {
         let asks = self.door.open(&cx);
         let work = &mut self.work;
-        runner::run(&cx, &self.timing, OnError::Fail, &asks, async |cx| work.run(cx).await).await
+        runner::run(&cx, &self.timing, self.on_error, &asks, async |cx| work.run(cx).await).await
+    }
+
+    fn defaults(&self) -> Defaults {
+        runner::defaults(&self.timing)
     }
 
     fn offer(&self) -> Option<Offer> {
@@ -164,7 +189,7 @@ impl<L: Timers, W: Work<L, Output = ()>> Task<L> for Periodic<W> {
 impl<W: Clone> Clone for Periodic<W> {
     fn clone(&self) -> Self {
         let (work, timing) = (self.work.clone(), self.timing.clone());
-        Self { work, timing, door: self.door.clone(), task: self.task.clone() }
+        Self { work, timing, on_error: self.on_error, door: self.door.clone(), task: self.task.clone() }
     }
 }
 

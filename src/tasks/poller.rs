@@ -22,7 +22,7 @@ use super::{
     work::{AsyncClosure, Blocking, Closure},
 };
 use crate::{
-    CallError, Context, EventLoop, Remote, Reply, Result, Slot, Task,
+    CallError, Context, Defaults, EventLoop, Remote, Reply, Result, Slot, Task,
     channel::Promise,
     event_loop::Timers,
     task::{Offer, TaskHandle, TaskRef},
@@ -207,6 +207,10 @@ where
             Ok(new)
         };
         runner::run(&cx, &self.timing, self.on_error, &asks, once).await
+    }
+
+    fn defaults(&self) -> Defaults {
+        runner::defaults(&self.timing)
     }
 
     fn offer(&self) -> Option<Offer> {

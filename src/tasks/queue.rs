@@ -32,7 +32,7 @@ use self::{
     work::Hire,
     worker::{Policy, Shift, Worker},
 };
-use crate::{Context, Error, EventLoop, Reason, Reply, Result, Task, event_loop::Timers, task::Offer};
+use crate::{Context, Defaults, Error, EventLoop, Reason, Reply, Result, Task, event_loop::Timers, task::Offer};
 
 /// How long workers may go on when another's failure has ended the task.
 const LINGER: Duration = Duration::from_secs(10);
@@ -327,9 +327,9 @@ impl Args for QueueOptions {
         let max_items = number("max_items", "max-items").value_parser(clap::value_parser!(NonZeroUsize));
         let attempts = number("attempts", "attempts").value_parser(clap::value_parser!(NonZeroU32));
         command
-            .arg(workers.help("How many items are in work at once; the program's own number by default"))
-            .arg(max_items.help("How many items may wait; the program's own limit by default"))
-            .arg(attempts.help("How often an item is tried; the program's own number by default"))
+            .arg(workers.help("How many items are in work at once"))
+            .arg(max_items.help("How many items may wait (default: any number)"))
+            .arg(attempts.help("How often an item is tried"))
     }
 
     fn augment_args_for_update(command: clap::Command) -> clap::Command {
@@ -339,6 +339,11 @@ impl Args for QueueOptions {
 
 impl<L: Timers, T: Send + 'static, R: Send + 'static> Task<L> for Queue<L, T, R> {
     type Options = QueueOptions;
+
+    fn defaults(&self) -> Defaults {
+        let defaults = Defaults::new().set("workers", self.workers).set_some("max-items", self.max_items);
+        defaults.set("attempts", self.policy.attempts)
+    }
 
     async fn run(&mut self, cx: Context<L, QueueOptions>) -> Result {
         let options = cx.options();

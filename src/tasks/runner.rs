@@ -23,7 +23,9 @@ use super::{
     ticks::{Ticks, Timing},
     work::{RunError, TryLater},
 };
-use crate::{Context, Error, Remote, Reply, Result, Slot, channel::Promise, counters::Counter, event_loop::Timers};
+use crate::{
+    Context, Defaults, Error, Remote, Reply, Result, Slot, channel::Promise, counters::Counter, event_loop::Timers,
+};
 
 /// What comes of a run that was asked for.
 pub(super) type Ran<T> = std::result::Result<T, RunError>;
@@ -65,7 +67,7 @@ impl<O: Args> FromArgMatches for RunnerOptions<O> {
 impl<O: Args> Args for RunnerOptions<O> {
     fn augment_args(command: Command) -> Command {
         let interval = Arg::new("interval").long("interval").value_name("DURATION").value_parser(period);
-        let command = command.arg(interval.help("How often to do it; the program's own interval by default"));
+        let command = command.arg(interval.help("How often to do it"));
         #[cfg(feature = "cron")]
         let command = super::cron::ByCron::augment_args(command);
         O::augment_args(command)
@@ -92,6 +94,10 @@ impl<O: Args> RunnerOptions<O> {
         let mut timing = Timing { interval: self.interval.unwrap_or(said.interval), ..said.clone() };
         #[cfg(feature = "cron")]
         match (self.interval, &self.by.cron) {
+            // The expression is that of the code, and somebody has said an interval.
+            (Some(_), Some(cron)) if !self.by.given && said.cron.as_ref().is_some_and(|said| said == cron) => {
+                timing.cron = None;
+            }
             (_, Some(cron)) => timing.cron = Some(cron.clone()),
             (Some(_), None) => timing.cron = None,
             (None, None) => {}
@@ -104,6 +110,16 @@ impl<O: Args> fmt::Debug for RunnerOptions<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunnerOptions").field("interval", &self.interval).finish_non_exhaustive()
     }
+}
+
+/// The timing, as options.
+pub(super) fn defaults(said: &Timing) -> Defaults {
+    #[cfg(feature = "cron")]
+    if let Some(cron) = &said.cron {
+        return Defaults::new().set("cron", cron);
+    }
+    // Of one that can't work it is told where it runs.
+    Defaults::new().set_duration("interval", Some(said.interval).filter(|interval| !interval.is_zero()))
 }
 
 // --- Those who ask ---

@@ -1,12 +1,14 @@
 //! What a panic of somebody else's library means here: the runtime that it looks for on its thread is on another loop.
 //!
-//! It is recognised by its message alone: the core knows no runtime. A test of each loop's crate (`loops/tests`) holds this against the library.
+//! It is recognised by its message alone: the core knows no runtime. A test of each loop's crate (`loops/tests`) holds
+//! this against the library.
 
 /// A part of the message of a panic, and what to do about it.
 const HINTS: [(&str, &str); 5] = [
     (
         "must be called from the context of a Tokio 1.x runtime",
-        "this loop is not tokio's: give the future tokio's context by `interloop_tokio::with_tokio`, or put the task on a Tokio loop",
+        "this loop is not tokio's: give the future tokio's context by `interloop_tokio::with_tokio`, \
+         or put the task on a Tokio loop",
     ),
     ("called from outside of a `task::LocalSet`", "use `cx.spawn_local`, which works on every loop"),
     ("not in a compio runtime", "this loop is not compio's: put the task on a Compio loop"),

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 /// How many names a list shows at most.
 const MOST: usize = 12;
-/// How alike two names are, from 0 to 1, if one is taken for a misspelling of the other. It is clap's threshold for options.
+/// How alike two names are, from 0 to 1, if one is taken for a misspelling of the other. It is clap's threshold for
+/// options.
 const ALIKE: f64 = 0.7;
 
 /// `a, b and 7 more`: the first ones, in their order.

@@ -494,3 +494,52 @@ fn what_was_shared_is_dropped_behind_the_jobs_that_were_accepted_for_it() {
         assert_eq!(shared.call(|_| ()).wait_timeout(SOON), Err(CallError::Stopped));
     });
 }
+
+#[derive(clap::Args)]
+struct Places {
+    #[arg(long, value_delimiter = ',')]
+    place: Vec<String>,
+    #[arg(long)]
+    refuse: bool,
+}
+
+fn placed() -> Service {
+    let mut service = Service::new("test");
+    service.configure(|service, options: Places| {
+        if options.refuse {
+            return Err(interloop::Error::new("there is no such place"));
+        }
+        for place in options.place {
+            service.task(place, crate::util::quiet_resident::<Thread>());
+        }
+        Ok(())
+    });
+    service
+}
+
+#[test]
+fn the_service_s_own_options_say_which_tasks_there_are() {
+    watched(|| {
+        let start = |words: &[&str]| {
+            let mut service = placed();
+            service.arguments(words);
+            service.start()
+        };
+        let running = start(&["--tasks", "barn,mill", "--place", "barn,mill,shed"]).unwrap();
+        let tasks = running.status().tasks.into_iter().map(|task| task.name).collect::<Vec<_>>();
+        assert_eq!(tasks, ["barn", "mill"]);
+        assert_eq!(running.own_options::<Places>().unwrap().place.len(), 3);
+        assert_eq!(running.stop().code, 0);
+        let stopped = |words: &[&str]| {
+            let stop = start(words).map(drop).unwrap_err();
+            (stop.code(), stop.to_string())
+        };
+        assert_eq!(stopped(&["--refuse"]), (78, "test: there is no such place".into()));
+        let (code, tasks) = stopped(&["--place", "barn", "--list-tasks"]);
+        assert!(code == 0 && tasks.contains("barn"), "{tasks}");
+        let (code, wrong) = stopped(&["--place", "barn", "--barn-x"]);
+        assert!(code == 2 && wrong.contains("--barn-x"), "{wrong}");
+        let (code, wrong) = stopped(&["--place"]);
+        assert!(code == 2 && wrong.contains("--place"), "{wrong}");
+    });
+}

@@ -413,3 +413,22 @@ fn a_first_run_at_once_is_one_run() {
         runs.end();
     });
 }
+
+#[test]
+fn a_run_by_cron_that_fails_is_counted_and_the_next_is_at_its_time() {
+    watched(|| {
+        let hourly = Periodic::new(Duration::from_secs(60), || -> std::result::Result<(), interloop::Error> {
+            Err(interloop::Error::new("no dust"))
+        });
+        let hourly = hourly.cron("0 * * * * UTC".parse().unwrap()).count_failures();
+        let mut service = Service::new("test");
+        service.task_on::<Thread>("work", hourly);
+        let mut test = TestService::new(service);
+        let clock = test.fake_clock();
+        let test = test.start();
+        clock.advance(Duration::from_secs(3 * 3600));
+        assert_eq!(test.counter("work.failures"), 3);
+        assert_eq!(test.counter("work.iterations"), 0);
+        test.stop().assert_clean();
+    });
+}

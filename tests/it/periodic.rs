@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::util::{Latch, Log, SOON, alone, cause_of, state_of, threads, up, watched};
+use crate::util::{Latch, Log, SOON, alone, cause_of, state_of, threads, up, warnings, watched};
 use interloop::{
     CallError, Cause, Context, Error, EventLoop, Remote, RestartPolicy, Result, Running, Service, State, Thread, clap,
     task_fn,
@@ -630,5 +630,48 @@ fn finish_waits_for_all_that_was_accepted_and_drop_gives_up_what_nobody_has_begu
             assert_eq!(busy.await, Ok(false));
             Ok(())
         });
+    });
+}
+
+#[test]
+fn failures_are_counted_by_choice_and_the_next_run_is_at_its_time() {
+    alone(|| {
+        let lines = warnings();
+        let (count, fails) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(true)));
+        let (counts, failing) = (count.clone(), fails.clone());
+        let work = move || -> std::result::Result<(), Error> {
+            counts.fetch_add(1, Ordering::AcqRel);
+            if failing.load(Ordering::Acquire) { Err(Error::new("no dust")) } else { Ok(()) }
+        };
+        let hourly = Periodic::new(Duration::from_secs(3600), work).count_failures();
+        let handle = hourly.handle();
+        let mut service = Service::new("test");
+        service.task_on::<Thread>("work", hourly);
+        let running = up(service);
+        for number in 1..=3 {
+            // Whoever asks is told, and the task goes on.
+            assert_eq!(handle.run_now().wait_timeout(SOON), Ok(Err(RunError::Failed("no dust".into()))));
+            assert_eq!(count.load(Ordering::Acquire), number);
+        }
+        fails.store(false, Ordering::Release);
+        assert_eq!(handle.run_now().wait_timeout(SOON), Ok(Ok(())));
+        let counters = running.status().tasks[0].counters.clone();
+        assert_eq!((counters["failures"], counters["iterations"]), (3, 1));
+        assert_eq!(*lines.lock().unwrap(), ["WARN test.work: failed, and goes on: no dust"; 3]);
+        assert_eq!(running.stop().code, 0);
+    });
+}
+
+#[test]
+fn a_panic_fails_a_task_that_counts_its_failures() {
+    watched(|| {
+        let spark: fn() = || panic!("a spark");
+        let work = Periodic::new(Duration::from_secs(3600), spark).count_failures();
+        let handle = work.handle();
+        let mut service = Service::new("test");
+        service.task_on::<Thread>("work", work.blocking());
+        let running = up(service);
+        assert_eq!(handle.run_now().wait_timeout(SOON), Err(CallError::Panicked("a spark".into())));
+        assert_eq!(cause_of(&running.join(), "work"), Cause::Panicked("a spark".into()));
     });
 }

@@ -6,7 +6,8 @@ use interloop::{EventLoop, Service, task_fn};
 
 use crate::LONG;
 
-/// Runs this as a task on a loop of kind `L`, beside whatever else is in the service: it panics, and its failure line says this at its end.
+/// Runs this as a task on a loop of kind `L`, beside whatever else is in the service: it panics, and its failure line
+/// says this at its end.
 pub fn fails_with_hint<L: EventLoop, F: Future<Output = ()>>(
     mut service: Service,
     misuse: impl FnOnce() -> F + Send + 'static,

@@ -1,9 +1,10 @@
 //! Loops that are blocked while the service runs: told once in the log.
 //!
-//! Nobody watches a loop that is at rest. What starts a look is a question, for the status or for a sign of life, that finds it blocked; or a poster that
-//! finds it busy ([`Bell::on_busy`](crate::channel::queue::Bell::on_busy)). While a look is planned no poster starts another. The first comes soon: after
-//! a burst the loop has come to rest by then, and the supervisor too. Where looks follow each other they come further apart, up to a second: so a busy
-//! loop wakes the supervisor twice a second at most, and an idle one never.
+//! Nobody watches a loop that is at rest. What starts a look is a question, for the status or for a sign of life, that
+//! finds it blocked; or a poster that finds it busy ([`Bell::on_busy`](crate::channel::queue::Bell::on_busy)). While a
+//! look is planned no poster starts another. The first comes soon: after a burst the loop has come to rest by then, and
+//! the supervisor too. Where looks follow each other they come further apart, up to a second: so a busy loop wakes the
+//! supervisor twice a second at most, and an idle one never.
 
 use std::time::{Duration, Instant};
 

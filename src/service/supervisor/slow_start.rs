@@ -1,7 +1,8 @@
 //! Starts that hang in silence: a task that has forgotten `cx.ready()`, and a slot that nobody fills.
 //!
-//! Each is told once, by the service's clock. A task has a timer for that only while it starts; slots are looked at once, and only if one is still
-//! unfilled when all tasks have started. So a service that has started, and is idle, does not wake up for it.
+//! Each is told once, by the service's clock. A task has a timer for that only while it starts; slots are looked at
+//! once, and only if one is still unfilled when all tasks have started. So a service that has started, and is idle,
+//! does not wake up for it.
 
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ use crate::{
 const UNFILLED: Duration = Duration::from_secs(5);
 
 impl Supervisor {
-    /// Warns of a task that has been starting for `time`: names it, the tasks that wait for it, and what keeps it, as far as that shows.
+    /// Warns of a task that has been starting for `time`: names it, the tasks that wait for it, and what keeps it, as
+    /// far as that shows.
     pub(super) fn tell_slow_start(&self, id: TaskId, time: Duration, waiting: &[TaskId]) {
         let task = &self.tasks[id];
         let target = task.info.target();

@@ -3,7 +3,7 @@
 //! What is wrong with how it is written is told where it was written: on a command line that's bad usage. An expression that is well written and can't
 //! work, here or ever, is a configuration that can't work: so it is refused a step later, when the task's options are made.
 
-use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, error::ErrorKind};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, error::ErrorKind, parser::ValueSource};
 
 use super::{Cron, CronError};
 
@@ -11,12 +11,20 @@ use super::{Cron, CronError};
 #[derive(Clone, Debug)]
 pub(crate) struct ByCron {
     pub(crate) cron: Option<Cron>,
+    /// Whether it was said outside of the code.
+    pub(crate) given: bool,
 }
 
 /// Two expressions are the same if they are written in the same way.
+impl PartialEq for Cron {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
 impl PartialEq for ByCron {
     fn eq(&self, other: &Self) -> bool {
-        self.cron.as_ref().map(|cron| &cron.text) == other.cron.as_ref().map(|cron| &cron.text)
+        self.cron == other.cron
     }
 }
 
@@ -30,7 +38,8 @@ fn read(text: &str) -> Result<Result<Cron, CronError>, CronError> {
 impl FromArgMatches for ByCron {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let cron = matches.get_one::<Result<Cron, CronError>>("cron").cloned().transpose();
-        Ok(Self { cron: cron.map_err(|error| clap::Error::raw(ErrorKind::ValueValidation, error))? })
+        let given = matches.value_source("cron").is_some_and(|source| source != ValueSource::DefaultValue);
+        Ok(Self { given, cron: cron.map_err(|error| clap::Error::raw(ErrorKind::ValueValidation, error))? })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

@@ -27,11 +27,12 @@ pub struct DbusOptions {
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) address: Option<String>,
 
-    /// Refuse calls while so many are being answered, and those of one caller while a quarter of it are its; 1024 by default
+    /// Refuse calls while so many are being answered, and those of one caller while a quarter of it are its (default:
+    /// 1024)
     #[arg(long, value_name = "N")]
     pub(crate) max_calls: Option<usize>,
 
-    /// Give a bus up that takes longer to let us in; 25s by default
+    /// Give a bus up that takes longer to let us in (default: 25s)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) connect_timeout: Option<Duration>,
 }

@@ -12,7 +12,7 @@ use futures_util::{
     StreamExt,
     future::{Either, LocalBoxFuture, select},
 };
-use interloop::{Context, Error, Result, Task, counters::Gauge, net::Net};
+use interloop::{Context, Defaults, Error, Result, Task, counters::Gauge, net::Net};
 use zbus::{
     Connection, ObjectPath,
     connection::Builder,
@@ -232,7 +232,9 @@ impl DbusService {
         if let Some(name) = &options.bus_name {
             self.name.clone_from(name);
         }
-        if let Some(address) = &options.address {
+        // The address may be the code's own: then the option for the system's bus goes before it.
+        let is_ours = |address: &String| matches!(&self.bus, Bus::Address(ours) if ours == address);
+        if let Some(address) = options.address.as_ref().filter(|address| !(options.system_bus && is_ours(address))) {
             self.bus = Bus::Address(address.clone());
         } else if options.system_bus {
             self.bus = Bus::System;
@@ -246,6 +248,24 @@ impl DbusService {
 
 impl<L: Net> Task<L> for DbusService {
     type Options = DbusOptions;
+
+    fn defaults(&self) -> Defaults {
+        let mut defaults = Defaults::new()
+            .set("bus-name", &self.name)
+            .set("max-calls", self.max_calls)
+            .set_duration("connect-timeout", Some(self.connect_timeout));
+        for (option, is_set) in
+            [("replace", self.replace), ("queue", self.queue), ("system-bus", matches!(self.bus, Bus::System))]
+        {
+            if is_set {
+                defaults = defaults.set(option, true);
+            }
+        }
+        match &self.bus {
+            Bus::Address(address) => defaults.set("address", address),
+            _ => defaults,
+        }
+    }
 
     async fn run(&mut self, cx: Context<L, DbusOptions>) -> Result {
         self.configure(cx.options());

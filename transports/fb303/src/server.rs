@@ -1,6 +1,6 @@
 //! The task that is there for fb303 alone.
 
-use interloop::{Context, Result, Task, clap, net::Net};
+use interloop::{Context, Defaults, Result, Task, clap, net::Net};
 use interloop_thrift::{Addresses, Listen, ThriftOptions, ThriftServer};
 use thrift::{
     protocol::{TInputProtocol, TOutputProtocol},
@@ -143,6 +143,11 @@ impl<L: Net> Task<L> for Fb303Server {
             Fb303::new(cx.service().clone()).allow_control(self.control || *allow_control).allow_profiles(profiles);
         self.fb303.0.get_or_init(|| fb303);
         self.server.serve(&cx, thrift).await
+    }
+
+    fn defaults(&self) -> Defaults {
+        let defaults = self.server.defaults();
+        if self.control { defaults.set("allow-control", true) } else { defaults }
     }
 
     fn check(&self, options: &Fb303Options) -> Result {

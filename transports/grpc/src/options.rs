@@ -13,7 +13,7 @@ pub struct GrpcOptions {
 }
 
 const MAX_BODY_SIZE: &str = "End calls whose messages are longer than this all together, as they are sent, with \
-    RESOURCE_EXHAUSTED; any length by default. One message may be 4MiB long, unless its service's code says otherwise";
+    RESOURCE_EXHAUSTED. One message may be 4MiB long, unless its service's code says otherwise (default: any length)";
 
 #[cfg(test)]
 mod tests {

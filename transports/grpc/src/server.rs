@@ -3,7 +3,7 @@
 use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
 use http::{Request, Response};
-use interloop::{Context, Result, Task, net::Net};
+use interloop::{Context, Defaults, Result, Task, net::Net};
 use interloop_http::{Addresses, HttpServer, Listen};
 use tonic::{body::Body, server::NamedService};
 use tower_service::Service;
@@ -189,6 +189,10 @@ impl GrpcServer {
 
 impl<L: Net> Task<L> for GrpcServer {
     type Options = GrpcOptions;
+
+    fn defaults(&self) -> Defaults {
+        self.http.defaults().without("max-body-size").set_some("max-body-size", self.max_body_size)
+    }
 
     async fn run(&mut self, cx: Context<L, GrpcOptions>) -> Result {
         let mut routes = self.routes.clone();

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use interloop::{
-    Context, Error, Reply, Result, Service, ServiceHandle, State, Task, clap,
+    Context, Defaults, Error, Reply, Result, Service, ServiceHandle, State, Task, clap,
     net::Net,
     options::duration,
     service::{BlockedLoop, Phase, TaskSettings},
@@ -65,8 +65,8 @@ fn add<L: Net>(service: &mut Service) -> &mut TaskSettings {
 
 /// Health checks for whoever supervises the process: a task for any loop with sockets, best on one of its own, [`last`](TaskSettings::last) to stop: see [`health()`].
 ///
-/// * `/livez`: 200 if every loop answers a heartbeat through its own mailbox within 5 s; 503 names those that don't, and what [blocks](interloop::service::BlockedLoop)
-///   them, if that is known. The log is told, too, once.
+/// * `/livez`: 200 if every loop answers a heartbeat through its own mailbox within 5 s; 503 names those that don't, and
+///   what [blocks](interloop::service::BlockedLoop) them, if that is known. The log is told, too, once.
 /// * `/readyz`: 200 if all tasks run and no stop was requested; 503 names those that don't run.
 /// * `/startupz`: 200 once the start is through.
 /// * `/metrics` (feature `metrics`): all [counters](interloop::counters::Counters) of the service, in Prometheus' text format, or as OpenMetrics for those who prefer
@@ -149,7 +149,7 @@ pub struct HealthOptions {
     #[arg(long, value_name = "HOST", value_delimiter = ',', value_parser = allowed_host)]
     allow_host: Vec<String>,
 
-    /// How long a loop may take to answer a heartbeat; 5s by default
+    /// How long a loop may take to answer a heartbeat (default: 5s)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     heartbeat_timeout: Option<Duration>,
 }
@@ -176,6 +176,12 @@ impl<L: Net> Task<L> for Health {
             Checks(Arc::new(Inner { service, task, target, timeout, timers: timers.clone(), hosts, refused }))
         };
         server::serve(&cx, settings, checks, &self.addresses).await
+    }
+
+    fn defaults(&self) -> Defaults {
+        let defaults =
+            self.listen.defaults(cfg!(feature = "tls")).set_duration("heartbeat-timeout", Some(self.heartbeat_timeout));
+        self.allow_host.iter().fold(defaults, |defaults, host| defaults.set("allow-host", host))
     }
 
     fn check(&self, options: &HealthOptions) -> Result {

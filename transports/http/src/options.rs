@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use interloop::{clap, options::duration};
+use interloop::{Defaults, clap, options::duration};
 use interloop_listen::{ListenOptions, size};
 
 /// The options of an [`HttpServer`](crate::HttpServer), each with the task's name before it: `--http-port`.
@@ -15,37 +15,49 @@ pub struct HttpOptions {
     #[command(flatten)]
     pub(crate) tls: interloop_listen::TlsOptions,
 
-    /// Refuse requests whose head is longer, with 431; 64KiB by default, 8KiB at least
+    /// Refuse requests whose head is longer, with 431; 8KiB at least (default: 64KiB)
     #[arg(long, value_name = "SIZE", value_parser = header_size)]
     pub(crate) max_header_size: Option<usize>,
 
-    /// Refuse requests whose body is longer, with 413; 2MiB by default
+    /// Refuse requests whose body is longer, with 413 (default: 2MiB)
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) max_body_size: Option<usize>,
 
-    /// Close connections that stand idle between two requests for so long; 60s by default, 0 is never. It also bounds how
-    /// far a client may fall behind the least rate
+    /// Close connections that stand idle between two requests for so long; 0 is never. It also bounds how far a client
+    /// may fall behind the least rate (default: 60s)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) idle_timeout: Option<Duration>,
 
-    /// Close connections that take longer to send a request's head; 15s by default, 0 is never
+    /// Close connections that take longer to send a request's head; 0 is never (default: 15s)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) header_timeout: Option<Duration>,
 
-    /// Let an HTTP/2 connection have so many requests open at once; further ones wait at the client; 200 by default
+    /// Let an HTTP/2 connection have so many requests open at once; further ones wait at the client (default: 200)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_streams: Option<u32>,
 
-    /// Ping HTTP/2 clients that have requests open, after so long a silence; 60s by default, 0 is never
+    /// Ping HTTP/2 clients that have requests open, after so long a silence; 0 is never (default: 60s)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) ping_interval: Option<Duration>,
 
-    /// Close HTTP/2 connections whose client leaves a ping unanswered for so long; 20s by default
+    /// Close HTTP/2 connections whose client leaves a ping unanswered for so long (default: 20s)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) ping_timeout: Option<Duration>,
 }
 
 impl HttpOptions {
+    /// These but for those of listening, as values that code has set.
+    pub(crate) fn defaults(&self) -> Defaults {
+        Defaults::new()
+            .set_some("max-header-size", self.max_header_size)
+            .set_some("max-body-size", self.max_body_size)
+            .set_duration("idle-timeout", self.idle_timeout)
+            .set_duration("header-timeout", self.header_timeout)
+            .set_some("max-streams", self.max_streams)
+            .set_duration("ping-interval", self.ping_interval)
+            .set_duration("ping-timeout", self.ping_timeout)
+    }
+
     /// Takes the limit of bodies away, if one was set: for transports that are built on this one, and hold clients to it themselves.
     pub fn take_max_body_size(&mut self) -> Option<usize> {
         self.max_body_size.take()

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
-use interloop::{Context, Result, Task, net::Net};
+use interloop::{Context, Defaults, Result, Task, net::Net};
 use interloop_listen::{Addresses, Ends, Listen, Permit, Permits, Place, Spare};
 use tower_service::Service;
 
@@ -262,6 +262,11 @@ impl<S> HttpServer<S> {
         serve(cx, settings, service, &self.addresses).await
     }
 
+    /// [`Task::defaults`] for such a task: what the code has said of these options.
+    pub fn defaults(&self) -> Defaults {
+        self.listen.defaults(cfg!(feature = "tls")).and(self.code.defaults())
+    }
+
     /// [`Task::check`] for such a task: whether the files that these options, or the code, name for TLS will do.
     ///
     /// # Errors
@@ -292,6 +297,10 @@ where
     async fn run(&mut self, cx: Context<L, HttpOptions>) -> Result {
         let service = self.service.clone();
         self.serve_with(&cx, cx.options(), |_| service).await
+    }
+
+    fn defaults(&self) -> Defaults {
+        self.defaults()
     }
 
     fn check(&self, options: &HttpOptions) -> Result {

@@ -4,7 +4,7 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 #[cfg(unix)]
 use std::{os::unix::net::UnixListener, path::PathBuf};
 
-use interloop::{Result, net::Bound};
+use interloop::{Defaults, Result};
 
 use crate::{ListenOptions, Pace, Place, handed};
 #[cfg(feature = "tls")]
@@ -212,6 +212,18 @@ impl Listen {
         self.listeners.extend(later.listeners);
         #[cfg(feature = "tls")]
         self.tls.merge(later.tls);
+    }
+
+    /// What is said here, as values of the options of a server that has [`ListenOptions`] in its own, and, if
+    /// `with_tls`, [`TlsOptions`](crate::TlsOptions): for its [`Task::defaults`](interloop::Task::defaults).
+    pub fn defaults(&self, with_tls: bool) -> Defaults {
+        let defaults = self.said.defaults();
+        #[cfg(feature = "tls")]
+        if with_tls {
+            return defaults.and(self.tls.defaults());
+        }
+        let _ = with_tls;
+        defaults
     }
 
     /// Where to listen, and for how many connections: the options first, then this, then the defaults.

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::{sync::Arc, time::Duration};
 
-use interloop::{clap, net::Bound, options::duration};
+use interloop::{Defaults, clap, options::duration};
 
 use crate::{Pace, size};
 #[cfg(unix)]
@@ -21,11 +21,11 @@ const RATE_GRACE: Duration = Duration::from_secs(20);
 /// Options to flatten into those of a server: they go before what its code says by a [`Listen`](crate::Listen).
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct ListenOptions {
-    /// Listen on these addresses or host names; 127.0.0.1, unless there is a Unix socket
+    /// Listen on these addresses or host names (default: 127.0.0.1, unless there is a Unix socket)
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     pub host: Vec<String>,
 
-    /// Listen on this port; 0, the default, is any free one
+    /// Listen on this port; 0 is any free one (default: 0)
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
 
@@ -34,8 +34,7 @@ pub struct ListenOptions {
     #[arg(long, value_name = "PATH")]
     pub unix: Option<PathBuf>,
 
-    /// The Unix socket's permissions, octal; 0660 by default
-    #[cfg(unix)]
+    /// The Unix socket's permissions, octal (default: 0660)
     #[arg(long, value_name = "MODE", value_parser = mode)]
     pub unix_mode: Option<u32>,
 
@@ -44,22 +43,22 @@ pub struct ListenOptions {
     #[arg(long, value_name = "GROUP")]
     pub unix_group: Option<String>,
 
-    /// Serve so many connections at once, others wait; 0, the default, is any number
+    /// Serve so many connections at once, others wait; 0 is any number (default: 0)
     #[arg(long, value_name = "N")]
     pub max_connections: Option<usize>,
 
     /// Let the system ask a silent client, after so long, whether it is still there, and close the connection if it hasn't
-    /// answered after twice the time; whole seconds; 60s by default, 0 is never
+    /// answered after twice the time; whole seconds; 0 is never (default: 60s)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub tcp_keepalive: Option<Duration>,
 
     /// Cut off clients that send the rest of what they have begun, or take what they are sent, at less than so many bytes
-    /// a second; 500 by default, 0 asks only for some progress
+    /// a second; 0 asks only for some progress (default: 500)
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub min_rate: Option<usize>,
 
-    /// Let clients fall behind the least rate by so long, or by the idle timeout if that is shorter; 20s by default, 0 is
-    /// any time
+    /// Let clients fall behind the least rate by so long, or by the idle timeout if that is shorter; 0 is any time
+    /// (default: 20s)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub rate_grace: Option<Duration>,
 }
@@ -123,6 +122,20 @@ impl ListenOptions {
         let grace = unless_zero(self.rate_grace.or(code.rate_grace).unwrap_or(RATE_GRACE));
         let pace = Pace { grace, rate: self.min_rate.or(code.min_rate).unwrap_or(MIN_RATE) };
         pace.within(idle)
+    }
+
+    /// These, as values that code has set.
+    pub(crate) fn defaults(&self) -> Defaults {
+        let defaults = self.host.iter().fold(Defaults::new(), |defaults, host| defaults.set("host", host));
+        defaults
+            .set_some("port", self.port)
+            .set_some("unix", self.unix.as_ref().and_then(|path| path.to_str()))
+            .set_some("unix-mode", self.unix_mode.map(|mode| format!("{mode:04o}")))
+            .set_some("unix-group", self.unix_group.as_ref())
+            .set_some("max-connections", self.max_connections)
+            .set_duration("tcp-keepalive", self.tcp_keepalive)
+            .set_some("min-rate", self.min_rate)
+            .set_duration("rate-grace", self.rate_grace)
     }
 
     /// What is said later goes before; hosts are added.

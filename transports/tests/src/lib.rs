@@ -8,7 +8,7 @@ pub mod http2;
 
 use std::{sync::mpsc, thread, time::Duration};
 
-use interloop::{EventLoop, clap};
+use interloop::{EventLoop, Service};
 #[doc(hidden)]
 pub use interloop_own_process::own_process_of_thread;
 
@@ -29,6 +29,44 @@ pub fn watchdog() -> mpsc::Sender<()> {
         }
     });
     over
+}
+
+/// What a service prints that is asked for something, `--help` or `--dry-run`.
+///
+/// # Panics
+///
+/// When it starts instead, or is refused.
+#[track_caller]
+pub fn printed(mut service: Service, word: &str) -> String {
+    service.arguments([word]);
+    let stop = service.start().map(drop).expect_err("it prints something, and ends");
+    assert_eq!(stop.code(), 0, "{stop}");
+    stop.to_string()
+}
+
+/// That the values which the code of this service has set are defaults in its help, and that a dry run says where they
+/// come from: of the options with these names, these values.
+///
+/// # Panics
+///
+/// When one is not.
+#[track_caller]
+pub fn shows_what_code_has_set(make: impl Fn() -> Service, task: &str, values: &[(&str, &str)]) {
+    let (help, dry) = (printed(make(), "--help"), printed(make(), "--dry-run"));
+    let mut section = dry.lines().skip_while(|line| *line != format!("[{task}]")).skip(1);
+    let section = section.by_ref().take_while(|line| !line.starts_with('[')).collect::<Vec<_>>();
+    for (option, value) in values {
+        let flag = format!("--{task}-{option}");
+        let (_, rest) =
+            help.split_once(&format!("{flag} ")).or_else(|| help.split_once(&format!("{flag}\n"))).expect(&flag);
+        let (told, _) = rest.split_once("\n\n  ").map_or((rest, ""), |(text, rest)| (text, rest));
+        let next = rest.find("      --").unwrap_or(rest.len());
+        assert!(rest[..next].contains(&format!("[default: {value}]")), "{flag}: {told}");
+        assert_eq!(rest[..next].matches("default").count(), 1, "{flag} tells of two defaults: {told}");
+        let line =
+            section.iter().find(|line| line.starts_with(&format!("# {option} = "))).expect("a line in the dry run");
+        assert!(line.ends_with(" # code"), "{line}");
+    }
 }
 
 /// Waits for something that has no event of its own.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use interloop::{clap, options::duration};
+use interloop::{Defaults, clap, options::duration};
 use interloop_listen::{ListenOptions, size};
 
 /// The options of a [`ThriftServer`](crate::ThriftServer), each with the task's name before it: `--thrift-port`.
@@ -15,34 +15,48 @@ pub struct ThriftOptions {
     #[command(flatten)]
     pub(crate) tls: interloop_listen::TlsOptions,
 
-    /// Call handlers on so many threads; 0, the default, is on the loop's
+    /// Call handlers on so many threads; 0 is on the loop's (default: 0)
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<usize>,
 
-    /// Refuse frames, and unframed messages, that are longer; 16MiB by default
+    /// Refuse frames, and unframed messages, that are longer (default: 16MiB)
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) max_frame_size: Option<usize>,
 
-    /// Refuse strings that are longer; as the frame by default
+    /// Refuse strings that are longer (default: as the frame)
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) max_string_size: Option<usize>,
 
-    /// Refuse lists, sets and maps of more elements; 1000000 by default
+    /// Refuse lists, sets and maps of more elements (default: 1000000)
     #[arg(long, value_name = "N")]
     pub(crate) max_container_size: Option<usize>,
 
-    /// Refuse structs and containers that are nested deeper; 64 by default
+    /// Refuse structs and containers that are nested deeper (default: 64)
     #[arg(long, value_name = "N")]
     pub(crate) max_nesting: Option<usize>,
 
-    /// Close connections that stand idle between two calls for so long; 10min by default, 0 is never. It also bounds how
-    /// far a client may fall behind the least rate
+    /// Close connections that stand idle between two calls for so long; 0 is never. It also bounds how far a client may
+    /// fall behind the least rate (default: 10min)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) idle_timeout: Option<Duration>,
 
-    /// Close connections that take longer to send a call, from its first byte to its last; 30s by default, 0 is never
+    /// Close connections that take longer to send a call, from its first byte to its last; 0 is never (default: 30s)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) read_timeout: Option<Duration>,
+}
+
+impl ThriftOptions {
+    /// These but for those of listening, as values that code has set.
+    pub(crate) fn defaults(&self) -> Defaults {
+        Defaults::new()
+            .set_some("workers", self.workers)
+            .set_some("max-frame-size", self.max_frame_size)
+            .set_some("max-string-size", self.max_string_size)
+            .set_some("max-container-size", self.max_container_size)
+            .set_some("max-nesting", self.max_nesting)
+            .set_duration("idle-timeout", self.idle_timeout)
+            .set_duration("read-timeout", self.read_timeout)
+    }
 }
 
 #[cfg(test)]

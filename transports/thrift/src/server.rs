@@ -15,7 +15,7 @@ use std::{
 };
 
 use interloop::{
-    Context, Error, Result, Task,
+    Context, Defaults, Error, Result, Task,
     net::{Accept, Address, Bound, Net, Socket},
     tasks::Workers,
 };
@@ -175,6 +175,11 @@ impl ThriftServer {
         self
     }
 
+    /// [`Task::defaults`] for such a task: what the code has said of these options.
+    pub fn defaults(&self) -> Defaults {
+        self.listen.defaults(cfg!(feature = "tls")).and(self.code.defaults())
+    }
+
     /// [`Task::check`] for such a task: whether the files that these options, or the code, name for TLS will do.
     ///
     /// # Errors
@@ -208,6 +213,10 @@ impl<L: Net> Task<L> for ThriftServer {
 
     async fn run(&mut self, cx: Context<L, ThriftOptions>) -> Result {
         self.serve(&cx, cx.options()).await
+    }
+
+    fn defaults(&self) -> Defaults {
+        self.defaults()
     }
 
     fn check(&self, options: &ThriftOptions) -> Result {

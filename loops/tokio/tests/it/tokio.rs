@@ -326,8 +326,8 @@ fn a_guest_without_a_host_is_told() {
 }
 
 /// What a task on another loop is told that calls tokio's own.
-const WITH_TOKIO: &str = "; this loop is not tokio's: give the future tokio's context by `interloop_tokio::with_tokio`, \
-                          or put the task on a Tokio loop";
+const WITH_TOKIO: &str = "; this loop is not tokio's: give the future tokio's context by \
+                          `interloop_tokio::with_tokio`, or put the task on a Tokio loop";
 
 #[test]
 fn tokios_own_calls_on_another_loop_fail_with_what_to_do() {

@@ -57,3 +57,40 @@ fn what_a_panic_says_is_there_before_what_its_thread_logs_next() {
         assert!(at("the barn is on fire") < at("stopping: task barn failed"), "{stderr}");
     });
 }
+
+/// With a logger of the program's own, that is, `tracing-subscriber`'s bridge, say.
+fn surroundings(word: Option<&str>, variable: Option<&str>) -> (Option<i32>, String, String) {
+    let mut command = Command::new(binary("surroundings"));
+    command.args(word).envs([("LOGGER", "none"), ("BURNS", "1")]).env_remove("RUST_BACKTRACE").stdin(Stdio::null());
+    command.envs(variable.map(|name| (name, "debug")));
+    let output = command.output().expect("it runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn options_for_logging_are_not_there_where_the_program_has_its_own_logger() {
+    watched(|| {
+        let (code, help, _) = surroundings(Some("--help"), None);
+        assert_eq!(code, Some(0));
+        assert!(help.contains("--drain-delay") && !help.contains("--log-"), "{help}");
+        for option in ["--log-level=debug", "--log-file=/tmp/x", "--log-format=json"] {
+            let (code, _, said) = surroundings(Some(option), None);
+            let name = option.split('=').next().unwrap();
+            let why = format!("surroundings: {name}: it is not there, since the program has a logger of its own");
+            assert!(code == Some(2) && said.lines().any(|line| line == why), "{option}: {code:?} {said}");
+        }
+        let (_, _, said) = surroundings(None, Some("SURROUNDINGS__LOG_LEVEL"));
+        let why = "surroundings: environment variable SURROUNDINGS__LOG_LEVEL is of no option: it is not there, \
+                   since the program has a logger of its own";
+        assert!(said.lines().any(|line| line == why), "{said}");
+    });
+}
+
+#[test]
+fn a_logger_of_the_program_s_own_costs_no_warning_at_the_start() {
+    watched(|| {
+        let (_, stdout, stderr) = run(&[("LOGGER", "none"), ("BURNS", "1")]);
+        assert!(!stderr.contains("already installed") && !stderr.contains("no effect"), "{stdout} {stderr}");
+    });
+}

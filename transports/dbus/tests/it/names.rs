@@ -180,3 +180,28 @@ fn options_come_before_the_code() {
     assert_eq!(running.stop().code, 0);
     assert_eq!(first.stop().code, 0);
 }
+
+#[test]
+fn help_and_dry_run_show_what_the_code_has_set() {
+    use interloop_dbus::{Bus, DbusService};
+    let service = |bus: Bus| {
+        let mut service = interloop::Service::new("told");
+        let object = DbusService::new("org.example.Told").bus(bus).replace(true).queue(true).max_calls(5);
+        service.task_on::<interloop::Thread>("dbus", object.connect_timeout(std::time::Duration::from_secs(60)));
+        service
+    };
+    let values = [
+        ("bus-name", "org.example.Told"),
+        ("replace", "true"),
+        ("queue", "true"),
+        ("max-calls", "5"),
+        ("connect-timeout", "1m"),
+    ];
+    for (bus, value) in [
+        (Bus::System, ("system-bus", "true")),
+        (Bus::Address("unix:path=/run/told".into()), ("address", "unix:path=/run/told")),
+    ] {
+        let values = values.into_iter().chain([value]).collect::<Vec<_>>();
+        interloop_transport_tests::shows_what_code_has_set(|| service(bus.clone()), "dbus", &values);
+    }
+}

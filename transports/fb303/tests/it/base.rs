@@ -191,3 +191,19 @@ fn it_is_reinitialized_with_what_its_files_say_now() {
     assert_eq!(base.option("open-tills").as_deref(), Ok("3"));
     test.stop().assert_clean();
 }
+
+#[test]
+fn help_and_dry_run_show_what_the_code_has_set() {
+    let service = || {
+        let mut service = interloop::Service::new("told");
+        service.task_on::<interloop::Thread>("fb303", interloop_fb303::Fb303Server::new().port(8020).allow_control());
+        service
+    };
+    let printed = interloop_transport_tests::printed;
+    interloop_transport_tests::shows_what_code_has_set(
+        service,
+        "fb303",
+        &[("port", "8020"), ("allow-control", "true")],
+    );
+    assert!(printed(service(), "--dry-run").contains("# allow-control = true # code"));
+}

@@ -483,25 +483,41 @@ crate::util::on_each_loop! {
     wrong_values_are_refused_before_the_start,
 }
 
-/// On loops with sockets of their own, and with the core's.
-mod bound_already {
-    use super::{
-        a_listener_of_std_will_do, a_restarted_server_has_the_same_socket_and_refuses_no_client,
-        a_socket_that_does_not_listen_ends_the_start, sockets_that_are_bound_already_are_served,
+#[test]
+fn help_and_dry_run_show_what_the_code_has_set() {
+    use interloop_http::{Health, HttpServer, Listen};
+    let minute = std::time::Duration::from_secs(60);
+    let service = || {
+        let mut service = interloop::Service::new("told");
+        let listen = Listen::port(8020).host("127.0.0.1").host("::1").unix("/run/told.sock").unix_mode(0o600);
+        let listen =
+            listen.unix_group("www").max_connections(7).min_rate(9).rate_grace(minute).tcp_keepalive(2 * minute);
+        let server = HttpServer::new(axum::Router::new()).listen(listen).max_header_size(9000).max_body_size(5);
+        let server = server.idle_timeout(minute).header_timeout(minute).ping(minute, minute).max_streams(3);
+        service.task_on::<interloop::Thread>("http", server);
+        let health = Health::new().port(8021).heartbeat_timeout(minute).allow_host("a.example").allow_host("b.example");
+        service.task_on::<interloop::Thread>("health", health);
+        service
     };
-
-    interloop_transport_tests::on_loops! {
-        {
-            on_tokio: interloop_tokio::Tokio,
-            on_smol: interloop_smol::Smol,
-            on_glib: interloop_glib::Glib,
-            on_thread: interloop::Thread
-        }
-        {
-            sockets_that_are_bound_already_are_served,
-            a_listener_of_std_will_do,
-            a_restarted_server_has_the_same_socket_and_refuses_no_client,
-            a_socket_that_does_not_listen_ends_the_start,
-        }
-    }
+    let values = [
+        ("host", "127.0.0.1 ::1"),
+        ("port", "8020"),
+        ("unix", "/run/told.sock"),
+        ("unix-mode", "0600"),
+        ("unix-group", "www"),
+        ("max-connections", "7"),
+        ("tcp-keepalive", "2m"),
+        ("min-rate", "9"),
+        ("rate-grace", "1m"),
+        ("max-header-size", "9000"),
+        ("max-body-size", "5"),
+        ("idle-timeout", "1m"),
+        ("header-timeout", "1m"),
+        ("max-streams", "3"),
+        ("ping-interval", "1m"),
+        ("ping-timeout", "1m"),
+    ];
+    interloop_transport_tests::shows_what_code_has_set(service, "http", &values);
+    let values = [("port", "8021"), ("heartbeat-timeout", "1m"), ("allow-host", "a.example b.example")];
+    interloop_transport_tests::shows_what_code_has_set(service, "health", &values);
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use interloop::{Result, clap, options::duration};
+use interloop::{Defaults, Result, clap, options::duration};
 
 use super::files::TlsFiles;
 use crate::unless_zero;
@@ -26,11 +26,11 @@ pub struct TlsOptions {
     #[arg(long, value_name = "FILE")]
     pub tls_client_ca: Option<PathBuf>,
 
-    /// Close connections that take longer for the TLS handshake; 10s by default, 0 is never
+    /// Close connections that take longer for the TLS handshake; 0 is never (default: 10s)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub tls_handshake_timeout: Option<Duration>,
 
-    /// Work on so many TLS handshakes at once, others wait; 1000 by default, 0 is any number
+    /// Work on so many TLS handshakes at once, others wait; 0 is any number (default: 1000)
     #[arg(long, value_name = "N")]
     pub tls_max_handshakes: Option<usize>,
 }
@@ -47,6 +47,17 @@ pub struct TlsSettings {
 }
 
 impl TlsOptions {
+    /// These, as values that code has set.
+    pub(crate) fn defaults(&self) -> Defaults {
+        let path = |path: &'_ Option<PathBuf>| path.as_ref().and_then(|path| path.to_str()).map(str::to_owned);
+        Defaults::new()
+            .set_some("tls-cert", path(&self.tls_cert))
+            .set_some("tls-key", path(&self.tls_key))
+            .set_some("tls-client-ca", path(&self.tls_client_ca))
+            .set_duration("tls-handshake-timeout", self.tls_handshake_timeout)
+            .set_some("tls-max-handshakes", self.tls_max_handshakes)
+    }
+
     /// These first, then what the code says, then the defaults. None where neither has a certificate.
     pub(crate) fn settings(&self, code: &Self) -> Result<Option<TlsSettings>> {
         let either = |options: &Option<PathBuf>, code: &Option<PathBuf>| options.as_ref().or(code.as_ref()).cloned();

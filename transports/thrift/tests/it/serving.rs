@@ -250,3 +250,30 @@ fn without_the_feature_it_refuses_to_speak_in_the_clear_where_tls_is_asked_for()
     let said = service.start().expect_err("it can't serve").to_string();
     assert!(said.contains("it is to speak TLS, but its crate was built without the feature `tls`"), "{said}");
 }
+
+#[test]
+fn help_and_dry_run_show_what_the_code_has_set() {
+    let minute = std::time::Duration::from_secs(60);
+    let service = || {
+        let mut service = interloop::Service::new("told");
+        let server = ThriftServer::new(CalculatorSyncProcessor::new(Handler::default()))
+            .port(8020)
+            .max_frame_size(100)
+            .max_string_size(10)
+            .max_container_size(5)
+            .max_nesting(4);
+        service.task_on::<interloop::Thread>("thrift", server.workers(2).idle_timeout(minute).read_timeout(minute));
+        service
+    };
+    let values = [
+        ("port", "8020"),
+        ("workers", "2"),
+        ("max-frame-size", "100"),
+        ("max-string-size", "10"),
+        ("max-container-size", "5"),
+        ("max-nesting", "4"),
+        ("idle-timeout", "1m"),
+        ("read-timeout", "1m"),
+    ];
+    interloop_transport_tests::shows_what_code_has_set(service, "thrift", &values);
+}
