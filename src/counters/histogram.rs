@@ -135,64 +135,34 @@ impl Totals {
         self.merge(&Self { count: 1, sum: value, min: value, max: value });
     }
 
-    fn merge(&mut self, other: &Self) {
-        if other.count == 0 {
-            return;
-        }
-        if self.count == 0 {
-            *self = *other;
-            return;
-        }
-        self.count += other.count;
-        self.sum += other.sum;
-        self.min = self.min.min(other.min);
-        self.max = self.max.max(other.max);
-    }
-
-    /// The average, the minimum, the maximum.
-    fn figures(&self) -> [Option<f64>; 3] {
-        let some = |value| (self.count > 0).then_some(value);
-        [some(self.sum / self.count as f64), some(self.min), some(self.max)]
-    }
-}
-
-impl Window {
-    fn new(length: Duration) -> Self {
-        let width = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX) / PARTS;
-        Self { length, width, parts: Vec::new() }
-    }
-
-    /// The number of the part that `now` is in.
-    fn number(&self, now: Duration) -> u64 {
-        // 64 bits of nanoseconds last for 584 years, and are divided several times as fast as 128.
-        now.as_nanos() as u64 / self.width
-    }
-
-    fn take(&mut self, value: f64, now: Duration) {
-        let number = self.number(now);
-        if self.parts.is_empty() {
-            self.parts.resize_with(PARTS as usize, Part::default);
-        }
-        let part = &mut self.parts[(number % PARTS) as usize];
-        if part.number != number {
-            part.number = number;
-            part.totals = Totals::default();
-            // Its memory is kept for what comes.
-            part.buckets.iter_mut().for_each(Buckets::reset);
-        }
-        part.totals.take(value);
-        let whole = (value * SCALE).min(MOST) as u64;
-        part.buckets.get_or_insert_default().record(whole);
-    }
-
-    fn read(&self, now: Duration) -> WindowReading {
-        let last = self.number(now);
-        let mut totals = Totals::default();
-        let mut merged = Buckets::default();
-        for part in self.parts.iter().filter(|part| part.number <= last && last - part.number < PARTS) {
-            totals.merge(&part.totals);
-            if let Some(buckets) = part.buckets.as_ref().filter(|_| part.totals.count > 0) {
-                merged.add(buckets);
+    proptest! {
+        #[test]
+        fn it_says_what_hdrhistogram_says(
+            first in prop::collection::vec(number(), 1..200),
+            second in prop::collection::vec(number(), 0..200),
+            quantiles in prop::collection::vec(0.000_001..=1.0, 1..20),
+        ) {
+            let (mut ours, mut theirs) = (Histogram::default(), hdrhistogram::Histogram::<u32>::new(2).unwrap());
+            theirs.auto(true);
+            let (mut more, mut theirs_more) = (Histogram::default(), theirs.clone());
+            // What was forgotten leaves no trace.
+            second.iter().for_each(|&number| ours.record(number));
+            ours.reset();
+            for &number in &first {
+                ours.record(number);
+                theirs.record(number).unwrap();
+            }
+            for &number in &second {
+                more.record(number);
+                theirs_more.record(number).unwrap();
+            }
+            ours.add(&more);
+            theirs.add(&theirs_more).unwrap();
+            for quantile in quantiles {
+                // After a merge the greatest number that theirs knows is one less.
+                let least = |number: u64| number.min(u64::MAX - 1);
+                let (ours, theirs) = (ours.quantile(quantile).map(least), least(theirs.value_at_quantile(quantile)));
+                prop_assert_eq!(ours, Some(theirs), "{}", quantile);
             }
         }
         let [average, min, max] = totals.figures();
