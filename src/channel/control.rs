@@ -38,6 +38,7 @@ impl Control {
         self.waker.wake();
     }
 
+    #[inline]
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire)
     }

@@ -9,7 +9,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use pin_project_lite::pin_project;
@@ -31,7 +31,10 @@ pin_project! {
         inner: Option<F>,
         end: Option<E>,
         control: Arc<Control>,
-        label: this_thread::Label,
+        // Lent to the thread while it is polled.
+        label: Option<this_thread::Label>,
+        // The last one that was registered.
+        waker: Option<Waker>,
         span: Span,
         loop_: Arc<Shared>,
         wakes: Wakes,
@@ -57,13 +60,14 @@ impl<F: Future, E: FnOnce(Ended<F::Output>)> Hosted<F, E> {
     ) -> Self {
         loop_.future_begins();
         let wakes = Wakes::new(loop_.clock());
-        Self { inner: Some(inner), end: Some(end), control, label, span, loop_, wakes }
+        Self { inner: Some(inner), end: Some(end), control, label: Some(label), waker: None, span, loop_, wakes }
     }
 
     fn finish(self: Pin<&mut Self>, ended: Ended<F::Output>) {
         let mut this = self.project();
         let Some(end) = this.end.take() else { return };
-        let _entered = this_thread::enter(this.label, this.loop_);
+        *this.waker = None;
+        let _entered = this_thread::enter_with(this.label, this.loop_);
         // A panic in a Drop outweighs how the future ended; `set` has put the None in place even then.
         let span = std::mem::replace(this.span, Span::none());
         let ended = match catch_unwind(AssertUnwindSafe(|| span.run(|| this.inner.set(None)))) {
@@ -79,15 +83,18 @@ impl<F: Future, E: FnOnce(Ended<F::Output>)> Hosted<F, E> {
 
     fn poll_inner(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.as_mut().project();
-        // Register, then look: a cancel in between finds the waker.
-        this.control.register(cx.waker());
+        // Register, then look: a cancel in between finds the waker. It takes it only once it has been marked: so one that is registered stays so.
+        if !this.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            this.control.register(cx.waker());
+            *this.waker = Some(cx.waker().clone());
+        }
         let Some(inner) = this.inner.as_pin_mut() else { return Poll::Ready(()) };
         if this.control.is_cancelled() {
             self.finish(Ended::Cancelled);
             return Poll::Ready(());
         }
         let output = {
-            let _entered = this_thread::enter(this.label, this.loop_);
+            let _entered = this_thread::enter_with(this.label, this.loop_);
             catch_unwind(AssertUnwindSafe(|| this.span.in_scope(|| inner.poll(cx))))
         };
         match output {

@@ -5,6 +5,7 @@
 //! to abort the process.
 
 use std::{
+    borrow::BorrowMut,
     cell::{Cell, RefCell},
     marker::PhantomData,
     rc::Rc,
@@ -84,24 +85,37 @@ impl Drop for Stay {
 
 /// Marks that this code runs until the guard is dropped.
 pub(crate) fn enter(label: &Label, loop_: &Arc<Shared>) -> impl Drop {
-    struct Guard<'a> {
-        before: Option<Label>,
+    enter_with(Some(label.clone()), loop_)
+}
+
+/// Marks that the code with this label runs until the guard is dropped. The label can be lent: until then it is not in its place.
+pub(crate) fn enter_with<'a>(label: impl BorrowMut<Option<Label>> + 'a, loop_: &'a Arc<Shared>) -> impl Drop + 'a {
+    struct Guard<'a, P: BorrowMut<Option<Label>>> {
+        /// Of what runs outside of the guard's life; in it, of what ran before.
+        label: P,
         number: usize,
         loop_: Option<&'a Arc<Shared>>,
     }
-    impl Drop for Guard<'_> {
+    impl<P: BorrowMut<Option<Label>>> Guard<'_, P> {
+        fn swap(&mut self) {
+            let _ = LABEL.try_with(|label| std::mem::swap(&mut *label.borrow_mut(), self.label.borrow_mut()));
+        }
+    }
+    impl<P: BorrowMut<Option<Label>>> Drop for Guard<'_, P> {
         fn drop(&mut self) {
             if let Some(loop_) = self.loop_ {
                 loop_.set_polling(self.number);
             }
-            let _ = LABEL.try_with(|label| label.replace(self.before.take()));
+            self.swap();
         }
     }
-    let before = LABEL.try_with(|current| current.replace(Some(label.clone()))).ok().flatten();
     // A worker of the runtime is not what the loop's thread is at.
-    let on_loop = is_on(loop_);
-    let number = if on_loop { loop_.set_polling(label.number) } else { 0 };
-    Guard { before, number, loop_: on_loop.then_some(loop_) }
+    let on_loop = is_on(loop_).then_some(loop_);
+    let number = label.borrow().as_ref().map_or(0, |label| label.number);
+    let number = on_loop.map_or(0, |loop_| loop_.set_polling(number));
+    let mut guard = Guard { label, number, loop_: on_loop };
+    guard.swap();
+    guard
 }
 
 /// The names of the task and of the loop whose code this thread runs, where there are any.

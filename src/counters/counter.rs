@@ -17,7 +17,7 @@ const CELLS: usize = 16;
 
 /// A number that only goes up. `Clone` gives the same counter; any thread may use it.
 ///
-/// Adding is one atomic add, however many threads do it: they add to different cells, and reading sums these. Who reads twice never finds less the second
+/// Adding is one atomic add at most, however many threads do it: they add to different cells, and reading sums these. Who reads twice never finds less the second
 /// time, but for a [reset](crate::counters::Counters::reset).
 ///
 /// ```
@@ -48,7 +48,7 @@ impl Counter {
     /// Adds; wraps around at the end.
     #[inline]
     pub fn add(&self, n: u64) {
-        self.0.cell().fetch_add(n, Ordering::Relaxed);
+        self.0.add(n);
     }
 
     /// The number now.
@@ -66,13 +66,30 @@ impl Counter {
 }
 
 impl Cells {
-    fn cell(&self) -> &AtomicU64 {
+    #[inline]
+    fn add(&self, n: u64) {
         let thread = thread();
-        match self.owner.load(Ordering::Relaxed) {
-            owner if owner == thread => &self.first.0,
-            0 if self.owner.compare_exchange(0, thread, Ordering::Relaxed, Ordering::Relaxed).is_ok() => &self.first.0,
-            _ => &self.others.get_or_init(Box::default)[thread % CELLS].0,
+        if self.owner.load(Ordering::Relaxed) == thread {
+            self.add_as_owner(n);
+        } else {
+            self.add_as_other(n, thread);
         }
+    }
+
+    /// Adds without a locked instruction: nobody but the owner writes the first cell, and no two threads have one number.
+    fn add_as_owner(&self, n: u64) {
+        let before = self.first.0.load(Ordering::Relaxed);
+        self.first.0.store(before.wrapping_add(n), Ordering::Relaxed);
+    }
+
+    #[inline(never)]
+    fn add_as_other(&self, n: u64, thread: usize) {
+        let becomes_owner = self.owner.load(Ordering::Relaxed) == 0
+            && self.owner.compare_exchange(0, thread, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if becomes_owner {
+            return self.add_as_owner(n);
+        }
+        self.others.get_or_init(Box::default)[thread % CELLS].0.fetch_add(n, Ordering::Relaxed);
     }
 
     fn sum(&self) -> u64 {
@@ -82,6 +99,7 @@ impl Cells {
 }
 
 /// This thread's number, from 1.
+#[inline]
 fn thread() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(1);
     thread_local!(static NUMBER: Cell<usize> = const { Cell::new(0) });
