@@ -18,7 +18,7 @@ type Loops = (Tokio, AsyncStd, Smol, Compio, Glib, Calloop, Mio, Thread);
 
 fn main() -> ExitCode {
     let mut service = Service::new("hello-on");
-    let router = Router::new().route("/", get(async || "Hello, world"));
+    let router = Router::new().route("/", get(async || "Hello, world")).with_state(());
     service.task_any::<Loops>("http", HttpServer::new(router));
     service.run()
 }

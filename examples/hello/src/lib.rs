@@ -10,7 +10,7 @@ use interloop_tokio::Tokio;
 /// The service, not started yet.
 pub fn service() -> Service {
     let mut service = Service::new("hello");
-    let router = Router::new().route("/", get(async || "Hello, world"));
+    let router = Router::new().route("/", get(async || "Hello, world")).with_state(());
     service.task_on::<Tokio>("http", HttpServer::new(router));
     service
 }
