@@ -135,14 +135,17 @@ impl Activity {
     /// A request's head is there.
     #[inline]
     pub(crate) fn begin(self: &Arc<Self>, version: Version, span: Span) -> Open {
-        let open = add(&self.open, 1) + 1;
+        let before = add(&self.open, 1);
         self.in_head.store(false, Relaxed);
         if add(&self.begun, 1) == 0 {
             self.multiplexed.store(version == Version::HTTP_2, Relaxed);
         }
-        if open >= self.server.limits.streams && version == Version::HTTP_2 {
+        #[cfg(feature = "http2")]
+        if before + 1 >= self.server.limits.streams && version == Version::HTTP_2 {
             self.server.has_no_streams_left(&self.peer);
         }
+        #[cfg(not(feature = "http2"))]
+        let _ = before;
         self.mark();
         Open { activity: self.clone(), began: Began::now(), span }
     }

@@ -25,8 +25,7 @@ use crate::{
     line::Found,
     net::Stream,
     peer::Peer,
-    pings::Pings,
-    settings::{LOOKS, SEND_BUFFER, SHORTEST_LOOK},
+    settings::{LOOKS, SHORTEST_LOOK},
     shared::Server,
     streams::{Inbox, Streams},
     timers::Timer,
@@ -137,17 +136,24 @@ fn builder(inbox: Inbox, activity: &Arc<Activity>) -> Builder<Inbox> {
     builder.http1().header_read_timeout(None).max_buf_size(limits.header_size);
     // hyper would take a client that has finished for one that has left. Where the end is looked for by ourselves, it need not.
     builder.http1().half_close(cfg!(target_os = "linux"));
+    #[cfg(feature = "http2")]
+    set_up_http2(&mut builder, activity);
+    builder
+}
+
+#[cfg(feature = "http2")]
+fn set_up_http2(builder: &mut Builder<Inbox>, activity: &Arc<Activity>) {
+    let limits = &activity.server.limits;
     let header_size = u32::try_from(limits.header_size).unwrap_or(u32::MAX);
     // Without extended CONNECT, which browsers would use for WebSockets where it is offered: they open a connection of HTTP/1.1 instead.
     builder
         .http2()
         .max_header_list_size(header_size)
         .max_concurrent_streams(limits.streams)
-        .max_send_buf_size(SEND_BUFFER)
-        .timer(Pings::new(activity))
+        .max_send_buf_size(crate::settings::SEND_BUFFER)
+        .timer(crate::pings::Pings::new(activity))
         .keep_alive_interval(limits.ping)
         .keep_alive_timeout(limits.pong);
-    builder
 }
 
 /// What a connection is told.

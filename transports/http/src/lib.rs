@@ -20,6 +20,7 @@ mod metrics_text;
 mod net;
 mod options;
 mod peer;
+#[cfg(feature = "http2")]
 mod pings;
 mod room;
 #[cfg(feature = "tls")]

@@ -32,15 +32,18 @@ pub struct HttpOptions {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) header_timeout: Option<Duration>,
 
-    /// Let an HTTP/2 connection have so many requests open at once; further ones wait at the client (default: 200)
+    #[cfg(feature = "http2")]
+    /// Let an HTTP/2 connection have so many requests open at once; further ones wait at the client; 200 by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_streams: Option<u32>,
 
-    /// Ping HTTP/2 clients that have requests open, after so long a silence; 0 is never (default: 60s)
+    #[cfg(feature = "http2")]
+    /// Ping HTTP/2 clients that have requests open, after so long a silence; 60s by default, 0 is never
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) ping_interval: Option<Duration>,
 
-    /// Close HTTP/2 connections whose client leaves a ping unanswered for so long (default: 20s)
+    #[cfg(feature = "http2")]
+    /// Close HTTP/2 connections whose client leaves a ping unanswered for so long; 20s by default
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) ping_timeout: Option<Duration>,
 }

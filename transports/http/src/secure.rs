@@ -27,7 +27,10 @@ use crate::{
     timers::{Timer, Timers},
 };
 
+#[cfg(feature = "http2")]
 const PROTOCOLS: &[&str] = &["h2", "http/1.1"];
+#[cfg(not(feature = "http2"))]
+const PROTOCOLS: &[&str] = &["http/1.1"];
 
 /// The server's TLS, if it has any.
 pub(crate) fn open<L: EventLoop, O>(cx: &Context<L, O>, settings: Option<&TlsSettings>) -> Result<Option<Tls>> {

@@ -1,15 +1,6 @@
 //! The server: a task that listens, hands connections out, and sees them to their end.
 
-mod from_fn;
-
-use std::{
-    cell::Cell,
-    fmt,
-    future::poll_fn,
-    sync::{Arc, atomic::AtomicBool},
-    task::Context as Poller,
-    time::Duration,
-};
+use std::{cell::Cell, fmt, future::poll_fn, sync::Arc, task::Context as Poller, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -34,7 +25,7 @@ use crate::{
     timers::{Clock, Timers},
 };
 
-/// An HTTP server: a task that serves any tower service, such as an axum `Router`, over HTTP/1.1 and HTTP/2, in the clear or, with the feature `tls`, over TLS.
+/// An HTTP server: a task that serves any tower service, such as an axum `Router`, over HTTP/1.1 and, with the feature `http2`, HTTP/2, in the clear or, with the feature `tls`, over TLS.
 ///
 /// It runs on any loop with sockets. On tokio it uses tokio's own without a detour, and the workers, if there are some, serve; on all others handlers run
 /// on the loop's thread, and what they block, they block for all. A connection that a handler upgrades works on that thread alone; elsewhere each
@@ -60,6 +51,9 @@ use crate::{
 /// to the end of its response, in seconds. Exported: `address`.
 ///
 /// With the feature `tracing` each request is a span, `request`, in which its handler runs, and the body of its response.
+///
+/// An axum `Router` allocates less a request after [`with_state(())`](https://docs.rs/axum/latest/axum/struct.Router.html#a-note-about-performance), which
+/// `axum::serve` calls itself.
 ///
 /// With axum, mind that its extractors have [a limit of their own](https://docs.rs/axum/latest/axum/extract/struct.DefaultBodyLimit.html) of 2 MB: to
 /// allow more than that, lift it too.
@@ -152,6 +146,7 @@ impl<S> HttpServer<S> {
 
     /// An HTTP/2 client that has requests open gets a ping after `interval` of silence, and its connection is closed when it leaves that unanswered for
     /// `timeout`: 60 s and 20 s by default. An interval of zero is never. Connections without open requests are left alone.
+    #[cfg(feature = "http2")]
     #[must_use]
     pub fn ping(self, interval: Duration, timeout: Duration) -> Self {
         self.ping_interval(interval).ping_timeout(timeout)
@@ -174,6 +169,7 @@ impl<S> HttpServer<S> {
 
     /// How many requests an HTTP/2 connection may have open at once: 200 by default, 1 at least. Further ones wait at the client, which is told how many
     /// there may be.
+    #[cfg(feature = "http2")]
     #[must_use]
     pub fn max_streams(mut self, requests: u32) -> Self {
         self.code.max_streams = Some(requests);
@@ -376,7 +372,8 @@ where
         #[cfg(feature = "websocket")]
         handlers: handlers(cx),
         cut_off: CutOff::default(),
-        has_told: AtomicBool::new(false),
+        #[cfg(feature = "http2")]
+        has_told: std::sync::atomic::AtomicBool::new(false),
     });
     let permits = Permits::new(settings.place.connections, server.counts.open_connections.clone());
     #[cfg(feature = "tls")]

@@ -30,10 +30,13 @@ pub(crate) struct Limits {
     pub(crate) header: Option<Duration>,
     /// Of the rest of a request's body, and of what is taken of a response.
     pub(crate) pace: Pace,
+    #[cfg(feature = "http2")]
     /// Requests at once of an HTTP/2 connection.
     pub(crate) streams: u32,
+    #[cfg(feature = "http2")]
     /// After how long a silence an HTTP/2 client with open requests is pinged; None is never.
     pub(crate) ping: Option<Duration>,
+    #[cfg(feature = "http2")]
     /// How long its answer may take.
     pub(crate) pong: Duration,
 }
@@ -55,9 +58,13 @@ pub(crate) const MAX_HEADER_SIZE: usize = 64 << 10;
 pub(crate) const MAX_BODY_SIZE: usize = 2 << 20;
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+#[cfg(feature = "http2")]
 pub(crate) const MAX_STREAMS: u32 = 200;
+#[cfg(feature = "http2")]
 pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(60);
+#[cfg(feature = "http2")]
 pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(20);
+#[cfg(feature = "http2")]
 /// How much of a response hyper may hold for a stream whose client doesn't take it.
 pub(crate) const SEND_BUFFER: usize = 64 << 10;
 
@@ -78,8 +85,11 @@ impl Settings {
             idle,
             header: unless_zero(options.header_timeout.or(code.header_timeout).unwrap_or(HEADER_TIMEOUT)),
             pace: listen.pace(&options.listen, idle),
+            #[cfg(feature = "http2")]
             streams: options.max_streams.or(code.max_streams).unwrap_or(MAX_STREAMS).max(1),
+            #[cfg(feature = "http2")]
             ping: unless_zero(options.ping_interval.or(code.ping_interval).unwrap_or(PING_INTERVAL)),
+            #[cfg(feature = "http2")]
             pong: options.ping_timeout.or(code.ping_timeout).unwrap_or(PING_TIMEOUT),
         };
         Ok(Self {

@@ -2,7 +2,6 @@
 
 use std::{
     any::Any,
-    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -11,13 +10,7 @@ use interloop_listen::EndsHandle;
 #[cfg(feature = "websocket")]
 use interloop_listen::Permits;
 
-use crate::{
-    counts::Counts,
-    cut_off::CutOff,
-    peer::{Peer, PeerExtensions},
-    settings::Limits,
-    timers::Timers,
-};
+use crate::{counts::Counts, cut_off::CutOff, settings::Limits, timers::Timers};
 
 /// What the connections of a server share.
 pub(crate) struct Server {
@@ -31,7 +24,8 @@ pub(crate) struct Server {
     pub(crate) ends: EndsHandle,
     pub(crate) counts: Counts,
     /// It was said that a connection has as many requests open as it may.
-    pub(crate) has_told: AtomicBool,
+    #[cfg(feature = "http2")]
+    pub(crate) has_told: std::sync::atomic::AtomicBool,
     /// Handlers of WebSockets, of which some have outlived their socket.
     #[cfg(feature = "websocket")]
     pub(crate) handlers: Permits,
@@ -52,8 +46,9 @@ impl Server {
     }
 
     /// A connection has as many requests open as it may: said once.
-    pub(crate) fn has_no_streams_left(&self, peer: &Peer) {
-        if !self.has_told.swap(true, Ordering::Relaxed) {
+    #[cfg(feature = "http2")]
+    pub(crate) fn has_no_streams_left(&self, peer: &crate::peer::Peer) {
+        if !self.has_told.swap(true, std::sync::atomic::Ordering::Relaxed) {
             let most = self.limits.streams;
             log::warn!(target: &self.target, "the client {peer} has {most} requests open on one connection, as many as it may (max-streams): further ones wait at the client");
         }

@@ -9,18 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::util::{PATIENCE, block_on, connect, eventually, hi, host, watchdog};
+use crate::util::{PATIENCE, connect, eventually, hi, host, watchdog};
 use axum::{Extension, Router, body::Body, routing::get};
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
 use interloop::{Shutdown, State, net::Net};
 use interloop_http::HttpServer;
 use tokio::sync::Semaphore;
 
 /// `/slow` answers once a permit is there.
-fn slow() -> (Router, Arc<Semaphore>) {
+pub(crate) fn slow() -> (Router, Arc<Semaphore>) {
     let gate = Arc::new(Semaphore::new(0));
     let passes = gate.clone();
     let slow = async move || {
@@ -113,52 +109,6 @@ fn a_long_response_ends_itself_by_the_shutdown<L: Net>() {
     assert_eq!(client.closed(), "3\r\nbye\r\n0\r\n\r\n");
 }
 
-fn http2_streams_are_finished_and_new_ones_refused<L: Net>() {
-    let _watchdog = watchdog();
-    let (router, gate) = slow();
-    let hosting = host::<L, _>(HttpServer::new(router), &[]);
-    block_on(async {
-        let stream = tokio::net::TcpStream::connect(hosting.port()).await.expect("it listens");
-        let executor = hyper_util::rt::TokioExecutor::new();
-        let (mut client, connection) =
-            hyper::client::conn::http2::handshake(executor, TokioIo::new(stream)).await.expect("it speaks HTTP/2");
-        let connection = tokio::spawn(connection);
-        let get =
-            |path: &str| Request::get(format!("http://test{path}")).body(Full::<Bytes>::default()).expect("a request");
-        let answer = tokio::spawn(client.send_request(get("/slow")));
-        while hosting.counter("requests") < 1 {
-            tokio::task::yield_now().await;
-        }
-        hosting.running.request_shutdown("test");
-        // The goodbye may take its way; from then on there is nothing to be had.
-        while client.send_request(get("/")).await.is_ok() {}
-        gate.add_permits(1);
-        let answer: Response<_> = answer.await.expect("no panic").expect("an answer");
-        assert_eq!(answer.into_body().collect().await.expect("a body").to_bytes(), "slow");
-        connection.await.expect("no panic").expect("a clean end");
-    });
-    assert_eq!(hosting.running.join().code, 0);
-}
-
-fn an_idle_http2_connection_is_closed_at_once<L: Net>() {
-    let _watchdog = watchdog();
-    let hosting = host::<L, _>(HttpServer::new(hi()), &[]);
-    block_on(async {
-        let stream = tokio::net::TcpStream::connect(hosting.port()).await.expect("it listens");
-        let executor = hyper_util::rt::TokioExecutor::new();
-        let (mut client, connection) =
-            hyper::client::conn::http2::handshake(executor, TokioIo::new(stream)).await.expect("it speaks HTTP/2");
-        let connection = tokio::spawn(connection);
-        let request = Request::get("http://test/").body(Full::<Bytes>::default()).expect("a request");
-        assert_eq!(client.send_request(request).await.expect("an answer").status(), 200);
-        let begin = Instant::now();
-        hosting.running.request_shutdown("test");
-        connection.await.expect("no panic").expect("a clean end");
-        assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
-    });
-    assert_eq!(hosting.running.join().code, 0);
-}
-
 fn past_the_deadline_open_requests_are_dropped<L: Net>() {
     let _watchdog = watchdog();
     struct Dropped(Arc<AtomicBool>);
@@ -167,7 +117,7 @@ fn past_the_deadline_open_requests_are_dropped<L: Net>() {
             self.0.store(true, Ordering::SeqCst);
         }
     }
-    for http2 in [false, true] {
+    for http2 in [false, cfg!(feature = "http2")] {
         let dropped = Arc::new(AtomicBool::new(false));
         let held = dropped.clone();
         let never = async move || {
@@ -205,6 +155,4 @@ crate::util::on_each_loop! {
     what_was_sent_before_the_stop_is_answered,
     a_client_that_stops_in_the_middle_of_a_head_does_not_hold_it_up,
     a_long_response_ends_itself_by_the_shutdown,
-    http2_streams_are_finished_and_new_ones_refused,
-    an_idle_http2_connection_is_closed_at_once,
 }

@@ -329,7 +329,11 @@ fn curl_asks_over_http_2_and_a_unix_socket<L: Net>() {
     let (running, addresses) = checked::<L>(Health::new(), &[]);
     let port = addresses.tcp().expect("a port").port();
     for (host, status) in [("localhost", 200), ("evil.example", 421), ("127.0.0.1", 200)] {
-        for (http, version) in [("--http2-prior-knowledge", "2"), ("--http1.1", "1.1")] {
+        for (http, version) in [
+            ("--http1.1", "1.1"),
+            #[cfg(feature = "http2")]
+            ("--http2-prior-knowledge", "2"),
+        ] {
             let (resolve, url) = (format!("{host}:{port}:127.0.0.1"), format!("http://{host}:{port}/status"));
             assert_eq!(curl(&[http, "--resolve", &resolve, &url]), format!("{version} {status}"), "{host}");
         }

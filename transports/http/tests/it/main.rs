@@ -7,19 +7,24 @@ mod browser;
 mod cut_off;
 mod descriptors;
 mod drain;
+#[cfg(feature = "http2")]
 mod ends;
 #[cfg(feature = "websocket")]
 mod events;
+#[cfg(feature = "http2")]
 mod floods;
 mod from_fn;
 mod health;
+#[cfg(feature = "http2")]
 mod hostile;
-mod layers;
+#[cfg(feature = "http2")]
+mod http2;
 mod limits;
 mod listening;
 mod methods;
 mod metrics;
 mod serving;
+#[cfg(feature = "http2")]
 mod slow;
 mod sockets_alone;
 #[cfg(feature = "tls")]
@@ -30,3 +35,5 @@ mod upgrades;
 mod util;
 #[cfg(feature = "websocket")]
 mod websocket;
+#[cfg(not(feature = "http2"))]
+mod without_http2;

@@ -5,41 +5,13 @@ use std::{
     net::{Shutdown as Half, TcpStream},
 };
 
-use crate::util::{Handler, Hosting, block_on, connect, eventually, hi, host, watchdog};
-use axum::{
-    Extension, Router,
-    body::Bytes,
-    routing::{get, post},
-};
-use http::{Request, Version};
+use crate::util::{Handler, block_on, connect, eventually, hi, host, watchdog};
+use axum::{Extension, Router, body::Bytes, routing::get};
+use http::Request;
 use http_body_util::{BodyExt, Empty, Full};
-use hyper_util::rt::TokioIo;
 use interloop::{Shutdown, net::Net};
 use interloop_http::{HttpServer, Peer};
 use interloop_tokio::Tokio;
-
-/// A client of HTTP/2, on this thread, for one connection.
-async fn h2(hosting: &Hosting) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
-    let stream = tokio::net::TcpStream::connect(hosting.port()).await.expect("it listens");
-    let (sender, connection) =
-        hyper::client::conn::http2::handshake(Spawn, TokioIo::new(stream)).await.expect("it speaks HTTP/2");
-    tokio::spawn(connection);
-    sender
-}
-
-#[derive(Clone)]
-struct Spawn;
-
-impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Spawn {
-    fn execute(&self, future: F) {
-        tokio::spawn(future);
-    }
-}
-
-fn request(path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
-    let uri = format!("http://test{path}");
-    Request::post(uri).body(Full::new(body.into())).expect("a request")
-}
 
 fn several_requests_share_a_connection<L: Net>() {
     let _watchdog = watchdog();
@@ -73,29 +45,6 @@ fn requests_and_connections_are_counted<L: Net>() {
     drop(second);
     eventually("no connection is open", || hosting.counter("open_connections") == 0);
     hosting.stop();
-}
-
-fn http2_is_spoken_to_those_who_know<L: Net>() {
-    let _watchdog = watchdog();
-    for arguments in crate::util::variants::<L>() {
-        let router = Router::new().route("/echo", post(async |body: Bytes| body));
-        let hosting = host::<L, _>(HttpServer::new(router), arguments);
-        block_on(async {
-            let mut client = h2(&hosting).await;
-            let mut answers = Vec::new();
-            for number in 0..100 {
-                answers.push((number, client.send_request(request("/echo", number.to_string()))));
-            }
-            for (number, answer) in answers {
-                let answer = answer.await.expect("an answer");
-                assert_eq!((answer.status().as_u16(), answer.version()), (200, Version::HTTP_2));
-                let body = answer.into_body().collect().await.expect("a body").to_bytes();
-                assert_eq!(body, number.to_string());
-            }
-        });
-        assert_eq!((hosting.counter("requests"), hosting.counter("connections")), (100, 1));
-        hosting.stop();
-    }
 }
 
 #[test]
@@ -151,7 +100,7 @@ impl http_body::Body for Rotten {
     }
 }
 
-fn panicking() -> Router {
+pub(crate) fn panicking() -> Router {
     let rotten = async || http::Response::new(axum::body::Body::new(Rotten));
     Router::new().route("/", get(async || "hi")).route("/panic", get(panic_at_once)).route("/rotten", get(rotten))
 }
@@ -176,25 +125,6 @@ fn a_panic_in_a_responses_body_ends_that_response<L: Net>() {
     client.closed();
     assert_eq!(hosting.counter("panics"), 1);
     assert_eq!(connect(hosting.port()).get("/").body, "hi");
-    hosting.stop();
-}
-
-fn a_panic_in_one_http2_stream_leaves_the_others<L: Net>() {
-    let _watchdog = watchdog();
-    let hosting = host::<L, _>(HttpServer::new(panicking()), &[]);
-    block_on(async {
-        let mut client = h2(&hosting).await;
-        let get = |path: &str| Request::get(format!("http://test{path}")).body(Full::default()).expect("a request");
-        let (panicked, rotten) = (client.send_request(get("/panic")), client.send_request(get("/rotten")));
-        let fine = client.send_request(get("/"));
-        assert_eq!(panicked.await.expect("an answer").status(), 500);
-        // Its head may get lost in the reset.
-        if let Ok(rotten) = rotten.await {
-            assert!(rotten.into_body().collect().await.is_err());
-        }
-        assert_eq!(fine.await.expect("an answer").status(), 200);
-    });
-    assert_eq!(hosting.counter("panics"), 2);
     hosting.stop();
 }
 
@@ -261,12 +191,10 @@ fn a_body_can_be_made_for_tests() {
 crate::util::on_each_loop! {
     several_requests_share_a_connection,
     requests_and_connections_are_counted,
-    http2_is_spoken_to_those_who_know,
     a_request_carries_its_peer_and_the_shutdown,
     a_service_without_a_router_is_served_too,
     a_panic_in_a_handler_is_a_500_and_nothing_else,
     a_panic_in_a_responses_body_ends_that_response,
-    a_panic_in_one_http2_stream_leaves_the_others,
     a_service_that_fails_is_a_500,
     clients_that_speak_no_http_or_go_away_do_no_harm,
     ten_thousand_requests_leave_nothing_open,
