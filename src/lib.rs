@@ -163,22 +163,8 @@ pub use crate::{
     channel::{remote::Remote, reply::Reply, slot::Slot},
     control::{handle::ServiceHandle, report::Report, status::Status},
     event_loop::{
-        contract::{EventLoop, NoOptions, Timers},
-        foreign::{Foreign, ForeignHandle},
-        mailbox::{Mailbox, Turn},
-        thread::{Thread, ThreadNative},
-    },
-    kit::panics::panic_message,
-    options::{
-        Applied, Defaults, OnReload, OptionChange, OptionChanges, OptionError, OptionKind, OptionValue, Origin,
-        Reloaded, Secret, duration,
-    },
-    reactor::timers::{TimerQueue, TimerSleep},
-    service::{
-        builder::Service,
-        loop_set::LoopSet,
-        running::{Running, StartError},
-        settings::{LoopSettings, TaskSettings},
+        contract::{EventLoop, NoOptions},
+        thread::Thread,
     },
     service::{builder::Service, running::Running},
     task::{

@@ -53,7 +53,7 @@ mod wording;
 pub use self::{
     cell::Applied,
     changes::OptionChanges,
-    defaults::Defaults,
+    defaults::OptionDefaults,
     duration::duration,
     flag::OptionKind,
     live::{OptionChange, OptionError, OptionValue, Reloaded},

@@ -99,7 +99,10 @@ mod tests {
             ours.add(&more);
             theirs.add(&theirs_more).unwrap();
             for quantile in quantiles {
-                prop_assert_eq!(ours.quantile(quantile), Some(theirs.value_at_quantile(quantile)), "{}", quantile);
+                // After a merge the greatest number that theirs knows is one less.
+                let least = |number: u64| number.min(u64::MAX - 1);
+                let (ours, theirs) = (ours.quantile(quantile).map(least), least(theirs.value_at_quantile(quantile)));
+                prop_assert_eq!(ours, Some(theirs), "{}", quantile);
             }
         }
 

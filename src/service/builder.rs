@@ -10,11 +10,11 @@ use super::{
     settings::{LoopEntry, LoopEntrySettings, LoopSettings, TaskSettings},
 };
 use crate::{
-    Defaults, EventLoop, Remote, ServiceHandle, Slot, Task,
+    EventLoop, Remote, ServiceHandle, Slot, Task,
     channel::shared::Shared,
     control::events::{Events, Told},
     kit::clock::Clock,
-    options::{Check, ServiceAbout},
+    options::{Check, OptionDefaults, ServiceAbout},
     task::{
         Offer,
         erased::{LoopOf, LoopSpec, Make},
@@ -44,6 +44,8 @@ use crate::{
 /// | the same; `--{task}-loop` says which of these loops | [`task_any::<(Tokio, Glib)>(name, Echo)`](Self::task_any) |
 /// | any of these, to be [restarted](TaskSettings::restart): a closure makes a fresh one each time | [`task_with::<Tokio>(name, move \|\| Echo)`](Self::task_with) |
 /// | the last two together | [`task_any_with::<(Tokio, Glib)>(name, move \|\| Echo)`](Self::task_any_with) |
+///
+/// All are short for [`add`](Self::add), which asks for the loop and the task one after the other.
 ///
 /// Each returns [`TaskSettings`]: what the task [requires](TaskSettings::requires), its [options](TaskSettings::set),
 /// its time limits. Each kind of loop has one thread for all its tasks (a [`Thread`](crate::Thread) has one for each
@@ -211,8 +213,7 @@ impl Service {
 
     /// Adds a task whose type says which loop it runs on.
     pub fn task<L: EventLoop, T: Task<L>>(&mut self, name: impl Into<String>, task: T) -> &mut TaskSettings {
-        let (offer, defaults) = (task.offer(), task.defaults());
-        self.add_once(name.into(), task, (offer, defaults), |make| vec![choice::<L, T>(make)], T::Options::augment_args)
+        self.add(name).on_loop::<L>().task(task)
     }
 
     /// Adds a task that can run on any loop, on a loop of kind `L`.
@@ -223,7 +224,7 @@ impl Service {
     /// Adds a task that is recreated for each incarnation, so that it can be [restarted](TaskSettings::restart). `make` is
     /// called on the loop's thread. A handle that all of them share must be [offered](TaskSettings::offers).
     ///
-    /// Where the task can run on any loop: `service.task_with::<Thread>("echo", || Echo)`.
+    /// If the task can run on any loop: `service.task_with::<Thread>("echo", || Echo)`.
     ///
     /// `make` is called more than once, so what the task takes with it is cloned each time; else the compiler says that
     /// it can't be moved out of the closure (E0507). A [slot](Self::slot) is such a thing: each incarnation fills the
@@ -250,13 +251,8 @@ impl Service {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn task_with<L: EventLoop, T: Task<L>>(
-        &mut self,
-        name: impl Into<String>,
-        make: impl FnMut() -> T + Send + 'static,
-    ) -> &mut TaskSettings {
-        let choices = vec![choice::<L, T>(Make::anew(make))];
-        self.add(name.into(), true, choices, T::Options::augment_args)
+    pub fn task_with<L: EventLoop>(&mut self, name: impl Into<String>, make: impl TaskFactory<L>) -> &mut TaskSettings {
+        self.add(name).on_loop::<L>().task_with(make)
     }
 
     /// Adds a task that runs on one of several kinds of loop, chosen by `--{task}-loop`; the first is the default.
@@ -271,13 +267,8 @@ impl Service {
     /// # let mut service = Service::new("echo");
     /// service.task_any::<(Thread,)>("echo", Echo);
     /// ```
-    pub fn task_any<S: LoopSet<T>, T: Send + 'static>(
-        &mut self,
-        name: impl Into<String>,
-        task: T,
-    ) -> &mut TaskSettings {
-        let said = (S::offer(&task), S::defaults(&task));
-        self.add_once(name.into(), task, said, choices_of::<S, T>, command_of::<S, T>)
+    pub fn task_any<S>(&mut self, name: impl Into<String>, task: impl AnyLoopTask<S>) -> &mut TaskSettings {
+        self.add(name).on_any::<S>().task(task)
     }
 
     /// As [`task_any`](Self::task_any), of a task that is recreated for each incarnation, as by
@@ -290,12 +281,12 @@ impl Service {
         &mut self,
         name: String,
         task: T,
-        (offer, defaults): (Option<Offer>, Defaults),
+        (offer, defaults): (Option<Offer>, OptionDefaults),
         choices: impl FnOnce(Make<T>) -> Vec<Choice>,
         command: impl FnOnce(Command) -> Command,
     ) -> &mut TaskSettings {
         let mut task = Some(task);
-        let settings = self.add(name, false, choices(Make::once(move || task.take())), command);
+        let settings = self.add_task(name, false, choices(Make::once(move || task.take())), command);
         settings.built = defaults;
         if let Some(offer) = offer {
             settings.offer(offer);

@@ -3,7 +3,8 @@
 use clap::{Args, Command};
 
 use crate::{
-    Defaults, EventLoop, Task,
+    EventLoop, Task,
+    options::OptionDefaults,
     task::{
         Offer,
         erased::{AnyTask, LoopSpec, Make, TaskOf},
@@ -21,7 +22,7 @@ pub trait LoopSet<T>: sealed::Sealed {
     #[doc(hidden)]
     fn offer(task: &T) -> Option<Offer>;
     #[doc(hidden)]
-    fn defaults(task: &T) -> Defaults;
+    fn defaults(task: &T) -> OptionDefaults;
     #[doc(hidden)]
     fn task(index: usize, make: Make<T>) -> AnyTask;
 }
@@ -47,7 +48,7 @@ macro_rules! loop_set {
                 <T as Task<A>>::offer(task)
             }
 
-            fn defaults(task: &T) -> Defaults {
+            fn defaults(task: &T) -> OptionDefaults {
                 <T as Task<A>>::defaults(task)
             }
 

@@ -87,8 +87,8 @@ impl<'s> NewTask<'s> {
 impl<'s, L: EventLoop> NewTask<'s, OnLoop<L>> {
     /// Adds this task: see [`Service::task_on`].
     pub fn task<T: Task<L>>(self, task: T) -> &'s mut TaskSettings {
-        let offer = task.offer();
-        self.service.add_once(self.name, task, offer, |make| vec![choice::<L, T>(make)], T::Options::augment_args)
+        let said = (task.offer(), task.defaults());
+        self.service.add_once(self.name, task, said, |make| vec![choice::<L, T>(make)], T::Options::augment_args)
     }
 
     /// Adds what `make` makes, on the loop's thread, for each incarnation: see [`Service::task_with`].
@@ -145,8 +145,8 @@ pub trait AnyLoopTask<S> {
 
 impl<S: LoopSet<T>, T: Send + 'static> AnyLoopTask<S> for T {
     fn add_to(self, service: &mut Service, name: String) -> &mut TaskSettings {
-        let offer = S::offer(&self);
-        service.add_once(name, self, offer, choices_of::<S, T>, command_of::<S, T>)
+        let said = (S::offer(&self), S::defaults(&self));
+        service.add_once(name, self, said, choices_of::<S, T>, command_of::<S, T>)
     }
 }
 

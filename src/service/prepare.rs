@@ -133,15 +133,15 @@ impl Service {
             kind: Owner::Task,
             name: task.settings.name.clone(),
             command: task.command.clone(),
-            built: task.settings.built.0.clone(),
-            defaults: task.settings.options.0.clone(),
+            built: task.settings.built.clone().into_entries(),
+            defaults: task.settings.options.clone().into_entries(),
         });
         let loops = self.loops.iter().map(|entry| Section {
             kind: Owner::Loop,
             name: entry.settings.name.clone(),
             command: entry.runner.command(Command::new(entry.settings.name.clone())),
-            built: Vec::new(),
-            defaults: entry.settings.options.0.clone(),
+            built: entry.runner.defaults().into_entries(),
+            defaults: entry.settings.options.clone().into_entries(),
         });
         std::iter::once(own).chain(tasks).chain(loops).collect()
     }

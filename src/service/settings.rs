@@ -3,7 +3,7 @@
 use std::{any::type_name, fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use crate::{
-    Defaults, EventLoop, Remote, RestartPolicy, ServiceHandle,
+    EventLoop, Remote, RestartPolicy, ServiceHandle,
     channel::{address::Address, shared::Shared},
     options::OptionDefaults,
     task::{
@@ -33,8 +33,8 @@ pub struct TaskSettings {
     pub(super) stop_timeout: Option<Duration>,
     pub(super) restart: RestartPolicy,
     /// What the task itself was told in code.
-    pub(super) built: Defaults,
-    pub(super) options: InCode,
+    pub(super) built: OptionDefaults,
+    pub(super) options: OptionDefaults,
 }
 
 impl TaskSettings {
@@ -52,8 +52,8 @@ impl TaskSettings {
             start_timeout: START_TIMEOUT,
             stop_timeout: None,
             restart: RestartPolicy::never(),
-            built: Defaults::new(),
-            options: InCode::default(),
+            built: OptionDefaults::new(),
+            options: OptionDefaults::new(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, marker::PhantomData};
 
-use crate::{Context, Defaults, EventLoop, NoOptions, Result, task::Offer};
+use crate::{Context, EventLoop, NoOptions, Result, options::OptionDefaults, task::Offer};
 
 /// One unit of work with a lifecycle, on a loop of kind `L`.
 ///
@@ -50,7 +50,7 @@ pub trait Task<L: EventLoop>: Send + 'static {
     /// added to a service; a task that is made anew for each incarnation is not asked, since there is none yet.
     ///
     /// ```
-    /// use interloop::{Context, Defaults, EventLoop, Result, Service, Task, Thread, clap};
+    /// use interloop::{Context, EventLoop, Result, Service, Task, Thread, clap, options::OptionDefaults};
     ///
     /// #[derive(clap::Args)]
     /// struct EchoOptions {
@@ -72,8 +72,8 @@ pub trait Task<L: EventLoop>: Send + 'static {
     ///         Ok(cx.until_shutdown().await)
     ///     }
     ///
-    ///     fn defaults(&self) -> Defaults {
-    ///         Defaults::new().set_some("port", self.port)
+    ///     fn defaults(&self) -> OptionDefaults {
+    ///         OptionDefaults::new().with_some("port", self.port)
     ///     }
     /// }
     ///
@@ -81,8 +81,8 @@ pub trait Task<L: EventLoop>: Send + 'static {
     /// service.task_on::<Thread>("echo", Echo { port: Some(7000) });
     /// // --echo-port <PORT>  Listen on this port [default: 7000]
     /// ```
-    fn defaults(&self) -> Defaults {
-        Defaults::new()
+    fn defaults(&self) -> OptionDefaults {
+        OptionDefaults::new()
     }
 
     /// Looks at what can be wrong before anything starts, such as files that the options name. Called once, on the thread that starts the service, if the

@@ -29,7 +29,7 @@ pub use self::{
     run::Command,
 };
 use self::{core::Core, thread::Crew};
-use crate::{Context, Defaults, Error, Reason, Reply, Result, Task, event_loop::Timers, task::Offer};
+use crate::{Context, Error, Reason, Reply, Result, Task, event_loop::Timers, options::OptionDefaults, task::Offer};
 
 /// Between TERM and KILL, unless something else is said.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -258,8 +258,8 @@ fn kill_timeout() -> Arg {
 impl<L: Timers> Task<L> for Process {
     type Options = ProcessOptions;
 
-    fn defaults(&self) -> Defaults {
-        Defaults::new().set_duration("kill-timeout", Some(self.kill_timeout))
+    fn defaults(&self) -> OptionDefaults {
+        OptionDefaults::new().with_duration("kill-timeout", Some(self.kill_timeout))
     }
 
     async fn run(&mut self, cx: Context<L, ProcessOptions>) -> Result {
@@ -281,9 +281,10 @@ impl<L: Timers> Task<L> for Process {
 impl<L: Timers> Task<L> for Commands {
     type Options = CommandsOptions;
 
-    fn defaults(&self) -> Defaults {
-        let defaults = Defaults::new().set_duration("kill-timeout", Some(self.kill_timeout.unwrap_or(KILL_TIMEOUT)));
-        defaults.set("max-running", self.max_running)
+    fn defaults(&self) -> OptionDefaults {
+        let defaults =
+            OptionDefaults::new().with_duration("kill-timeout", Some(self.kill_timeout.unwrap_or(KILL_TIMEOUT)));
+        defaults.with("max-running", self.max_running)
     }
 
     async fn run(&mut self, cx: Context<L, CommandsOptions>) -> Result {

@@ -37,9 +37,10 @@ use super::{
     work::{AsyncClosure, Closure, Outcome},
 };
 use crate::{
-    CallError, Context, Defaults, EventLoop, NoOptions, Result, Task,
+    CallError, Context, EventLoop, NoOptions, Result, Task,
     counters::Counter,
     event_loop::Timers,
+    options::OptionDefaults,
     task::{Offer, TaskRef},
 };
 
@@ -297,11 +298,11 @@ impl Figures {
 impl<L: Timers, W: OnChange<L>> Task<L> for DirectoryWatcher<W> {
     type Options = WatcherOptions;
 
-    fn defaults(&self) -> Defaults {
+    fn defaults(&self) -> OptionDefaults {
         let interval = Some(self.poll_interval).filter(|interval| !interval.is_zero());
-        let defaults = Defaults::new().set_duration("debounce", Some(self.debounce));
+        let defaults = OptionDefaults::new().with_duration("debounce", Some(self.debounce));
         let path = self.path.to_str();
-        defaults.set_duration("poll-interval", interval).set_some("path", path.filter(|path| !path.is_empty()))
+        defaults.with_duration("poll-interval", interval).with_some("path", path.filter(|path| !path.is_empty()))
     }
 
     async fn run(&mut self, cx: Context<L, WatcherOptions>) -> Result {

@@ -11,8 +11,9 @@ use super::{
     work::{AsyncClosure, Blocking, Closure, Outcome},
 };
 use crate::{
-    Context, Defaults, Remote, Reply, Result, Task,
+    Context, Remote, Reply, Result, Task,
     event_loop::Timers,
+    options::OptionDefaults,
     task::{Offer, TaskHandle, TaskRef},
 };
 
@@ -177,7 +178,7 @@ impl<L: Timers, W: Work<L, Output = ()>> Task<L> for Periodic<W> {
         runner::run(&cx, &self.timing, self.on_error, &asks, async |cx| work.run(cx).await).await
     }
 
-    fn defaults(&self) -> Defaults {
+    fn defaults(&self) -> OptionDefaults {
         runner::defaults(&self.timing)
     }
 

@@ -22,9 +22,10 @@ use super::{
     work::{AsyncClosure, Blocking, Closure},
 };
 use crate::{
-    CallError, Context, Defaults, EventLoop, Remote, Reply, Result, Slot, Task,
+    CallError, Context, EventLoop, Remote, Reply, Result, Slot, Task,
     channel::Promise,
     event_loop::Timers,
+    options::OptionDefaults,
     task::{Offer, TaskHandle, TaskRef},
 };
 
@@ -209,7 +210,7 @@ where
         runner::run(&cx, &self.timing, self.on_error, &asks, once).await
     }
 
-    fn defaults(&self) -> Defaults {
+    fn defaults(&self) -> OptionDefaults {
         runner::defaults(&self.timing)
     }
 

@@ -32,7 +32,9 @@ use self::{
     work::Hire,
     worker::{Policy, Shift, Worker},
 };
-use crate::{Context, Defaults, Error, EventLoop, Reason, Reply, Result, Task, event_loop::Timers, task::Offer};
+use crate::{
+    Context, Error, EventLoop, Reason, Reply, Result, Task, event_loop::Timers, options::OptionDefaults, task::Offer,
+};
 
 /// How long workers may go on when another's failure has ended the task.
 const LINGER: Duration = Duration::from_secs(10);
@@ -340,9 +342,9 @@ impl Args for QueueOptions {
 impl<L: Timers, T: Send + 'static, R: Send + 'static> Task<L> for Queue<L, T, R> {
     type Options = QueueOptions;
 
-    fn defaults(&self) -> Defaults {
-        let defaults = Defaults::new().set("workers", self.workers).set_some("max-items", self.max_items);
-        defaults.set("attempts", self.policy.attempts)
+    fn defaults(&self) -> OptionDefaults {
+        let defaults = OptionDefaults::new().with("workers", self.workers).with_some("max-items", self.max_items);
+        defaults.with("attempts", self.policy.attempts)
     }
 
     async fn run(&mut self, cx: Context<L, QueueOptions>) -> Result {

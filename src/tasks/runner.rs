@@ -24,7 +24,8 @@ use super::{
     work::{RunError, TryLater},
 };
 use crate::{
-    Context, Defaults, Error, Remote, Reply, Result, Slot, channel::Promise, counters::Counter, event_loop::Timers,
+    Context, Error, Remote, Reply, Result, Slot, channel::Promise, counters::Counter, event_loop::Timers,
+    options::OptionDefaults,
 };
 
 /// What comes of a run that was asked for.
@@ -113,13 +114,13 @@ impl<O: Args> fmt::Debug for RunnerOptions<O> {
 }
 
 /// The timing, as options.
-pub(super) fn defaults(said: &Timing) -> Defaults {
+pub(super) fn defaults(said: &Timing) -> OptionDefaults {
     #[cfg(feature = "cron")]
     if let Some(cron) = &said.cron {
-        return Defaults::new().set("cron", cron);
+        return OptionDefaults::new().with("cron", cron);
     }
     // Of one that can't work it is told where it runs.
-    Defaults::new().set_duration("interval", Some(said.interval).filter(|interval| !interval.is_zero()))
+    OptionDefaults::new().with_duration("interval", Some(said.interval).filter(|interval| !interval.is_zero()))
 }
 
 // --- Those who ask ---

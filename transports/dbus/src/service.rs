@@ -12,7 +12,7 @@ use futures_util::{
     StreamExt,
     future::{Either, LocalBoxFuture, select},
 };
-use interloop::{Context, Defaults, Error, Result, Task, counters::Gauge, net::Net};
+use interloop::{Context, Error, Result, Task, counters::Gauge, net::Net, options::OptionDefaults};
 use zbus::{
     Connection, ObjectPath,
     connection::Builder,
@@ -249,20 +249,20 @@ impl DbusService {
 impl<L: Net> Task<L> for DbusService {
     type Options = DbusOptions;
 
-    fn defaults(&self) -> Defaults {
-        let mut defaults = Defaults::new()
-            .set("bus-name", &self.name)
+    fn defaults(&self) -> OptionDefaults {
+        let mut defaults = OptionDefaults::new()
+            .with("bus-name", &self.name)
             .set("max-calls", self.max_calls)
-            .set_duration("connect-timeout", Some(self.connect_timeout));
+            .with_duration("connect-timeout", Some(self.connect_timeout));
         for (option, is_set) in
             [("replace", self.replace), ("queue", self.queue), ("system-bus", matches!(self.bus, Bus::System))]
         {
             if is_set {
-                defaults = defaults.set(option, true);
+                defaults = defaults.with(option, true);
             }
         }
         match &self.bus {
-            Bus::Address(address) => defaults.set("address", address),
+            Bus::Address(address) => defaults.with("address", address),
             _ => defaults,
         }
     }

@@ -1,6 +1,6 @@
 //! The task that is there for fb303 alone.
 
-use interloop::{Context, Defaults, Result, Task, clap, net::Net};
+use interloop::{Context, Result, Task, clap, net::Net, options::OptionDefaults};
 use interloop_thrift::{Addresses, Listen, ThriftOptions, ThriftServer};
 use thrift::{
     protocol::{TInputProtocol, TOutputProtocol},
@@ -145,9 +145,9 @@ impl<L: Net> Task<L> for Fb303Server {
         self.server.serve(&cx, thrift).await
     }
 
-    fn defaults(&self) -> Defaults {
+    fn defaults(&self) -> OptionDefaults {
         let defaults = self.server.defaults();
-        if self.control { defaults.set("allow-control", true) } else { defaults }
+        if self.control { defaults.with("allow-control", true) } else { defaults }
     }
 
     fn check(&self, options: &Fb303Options) -> Result {

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
 use http::{Request, Response};
-use interloop::{Context, Defaults, Result, Task, net::Net};
+use interloop::{Context, Result, Task, net::Net, options::OptionDefaults};
 use interloop_http::{Addresses, HttpServer, Listen};
 use tonic::{body::Body, server::NamedService};
 use tower_service::Service;
@@ -190,8 +190,8 @@ impl GrpcServer {
 impl<L: Net> Task<L> for GrpcServer {
     type Options = GrpcOptions;
 
-    fn defaults(&self) -> Defaults {
-        self.http.defaults().without("max-body-size").set_some("max-body-size", self.max_body_size)
+    fn defaults(&self) -> OptionDefaults {
+        self.http.defaults().without("max-body-size").with_some("max-body-size", self.max_body_size)
     }
 
     async fn run(&mut self, cx: Context<L, GrpcOptions>) -> Result {

@@ -17,9 +17,9 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use interloop::{
-    Context, Defaults, Error, Reply, Result, Service, ServiceHandle, State, Task, clap,
+    Context, Error, Reply, Result, Service, ServiceHandle, State, Task, clap,
     net::Net,
-    options::duration,
+    options::{OptionDefaults, duration},
     service::{BlockedLoop, Phase, TaskSettings},
 };
 use interloop_listen::{Addresses, Listen, ListenOptions};
@@ -178,10 +178,12 @@ impl<L: Net> Task<L> for Health {
         server::serve(&cx, settings, checks, &self.addresses).await
     }
 
-    fn defaults(&self) -> Defaults {
-        let defaults =
-            self.listen.defaults(cfg!(feature = "tls")).set_duration("heartbeat-timeout", Some(self.heartbeat_timeout));
-        self.allow_host.iter().fold(defaults, |defaults, host| defaults.set("allow-host", host))
+    fn defaults(&self) -> OptionDefaults {
+        let defaults = self
+            .listen
+            .defaults(cfg!(feature = "tls"))
+            .with_duration("heartbeat-timeout", Some(self.heartbeat_timeout));
+        self.allow_host.iter().fold(defaults, |defaults, host| defaults.with("allow-host", host))
     }
 
     fn check(&self, options: &HealthOptions) -> Result {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use interloop::{Defaults, clap, options::duration};
+use interloop::{
+    clap,
+    options::{OptionDefaults, duration},
+};
 use interloop_listen::{ListenOptions, size};
 
 /// The options of an [`HttpServer`](crate::HttpServer), each with the task's name before it: `--http-port`.
@@ -50,15 +53,15 @@ pub struct HttpOptions {
 
 impl HttpOptions {
     /// These but for those of listening, as values that code has set.
-    pub(crate) fn defaults(&self) -> Defaults {
-        Defaults::new()
-            .set_some("max-header-size", self.max_header_size)
-            .set_some("max-body-size", self.max_body_size)
-            .set_duration("idle-timeout", self.idle_timeout)
-            .set_duration("header-timeout", self.header_timeout)
-            .set_some("max-streams", self.max_streams)
-            .set_duration("ping-interval", self.ping_interval)
-            .set_duration("ping-timeout", self.ping_timeout)
+    pub(crate) fn defaults(&self) -> OptionDefaults {
+        OptionDefaults::new()
+            .with_some("max-header-size", self.max_header_size)
+            .with_some("max-body-size", self.max_body_size)
+            .with_duration("idle-timeout", self.idle_timeout)
+            .with_duration("header-timeout", self.header_timeout)
+            .with_some("max-streams", self.max_streams)
+            .with_duration("ping-interval", self.ping_interval)
+            .with_duration("ping-timeout", self.ping_timeout)
     }
 
     /// Takes the limit of bodies away, if one was set: for transports that are built on this one, and hold clients to it themselves.

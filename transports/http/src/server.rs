@@ -1,10 +1,12 @@
 //! The server: a task that listens, hands connections out, and sees them to their end.
 
+mod from_fn;
+
 use std::{cell::Cell, fmt, future::poll_fn, sync::Arc, task::Context as Poller, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use interloop::{Context, Defaults, Result, Task, net::Net};
+use interloop::{Context, Result, Task, net::Net, options::OptionDefaults};
 use interloop_listen::{Addresses, Ends, Listen, Permit, Permits, Place, Spare};
 use tower_service::Service;
 
@@ -77,7 +79,7 @@ pub struct HttpServer<S> {
     service: S,
     listen: Listen,
     pub(crate) code: HttpOptions,
-    with_peers: bool,
+    peers: PeerExtensions,
     addresses: Addresses,
 }
 
@@ -259,7 +261,7 @@ impl<S> HttpServer<S> {
     }
 
     /// [`Task::defaults`] for such a task: what the code has said of these options.
-    pub fn defaults(&self) -> Defaults {
+    pub fn defaults(&self) -> OptionDefaults {
         self.listen.defaults(cfg!(feature = "tls")).and(self.code.defaults())
     }
 
@@ -295,7 +297,7 @@ where
         self.serve_with(&cx, cx.options(), |_| service).await
     }
 
-    fn defaults(&self) -> Defaults {
+    fn defaults(&self) -> OptionDefaults {
         self.defaults()
     }
 

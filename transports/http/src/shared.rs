@@ -10,7 +10,7 @@ use interloop_listen::EndsHandle;
 #[cfg(feature = "websocket")]
 use interloop_listen::Permits;
 
-use crate::{counts::Counts, cut_off::CutOff, settings::Limits, timers::Timers};
+use crate::{counts::Counts, cut_off::CutOff, peer::PeerExtensions, settings::Limits, timers::Timers};
 
 /// What the connections of a server share.
 pub(crate) struct Server {

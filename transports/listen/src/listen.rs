@@ -4,7 +4,7 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 #[cfg(unix)]
 use std::{os::unix::net::UnixListener, path::PathBuf};
 
-use interloop::{Defaults, Result};
+use interloop::{Result, net::Bound, options::OptionDefaults};
 
 use crate::{ListenOptions, Pace, Place, handed};
 #[cfg(feature = "tls")]
@@ -216,7 +216,7 @@ impl Listen {
 
     /// What is said here, as values of the options of a server that has [`ListenOptions`] in its own, and, if
     /// `with_tls`, [`TlsOptions`](crate::TlsOptions): for its [`Task::defaults`](interloop::Task::defaults).
-    pub fn defaults(&self, with_tls: bool) -> Defaults {
+    pub fn defaults(&self, with_tls: bool) -> OptionDefaults {
         let defaults = self.said.defaults();
         #[cfg(feature = "tls")]
         if with_tls {
@@ -282,7 +282,7 @@ impl Listen {
     }
 }
 
-/// The short ways of a server that has a method `listen(self, Listen) -> Self`: a method for each option of [`ListenOptions`], by
+/// The short ways of a server that has a method `listen(self, impl Into<Listen>) -> Self`: a method for each option of [`ListenOptions`], by
 /// its name, and, where its crate has the feature `tls`, for those of TLS. In an `impl` of its own methods, where the name `Listen`
 /// is known.
 #[macro_export]

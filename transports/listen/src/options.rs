@@ -4,7 +4,10 @@
 use std::path::PathBuf;
 use std::{sync::Arc, time::Duration};
 
-use interloop::{Defaults, clap, options::duration};
+use interloop::{
+    clap,
+    options::{OptionDefaults, duration},
+};
 
 use crate::{Pace, size};
 #[cfg(unix)]
@@ -125,17 +128,17 @@ impl ListenOptions {
     }
 
     /// These, as values that code has set.
-    pub(crate) fn defaults(&self) -> Defaults {
-        let defaults = self.host.iter().fold(Defaults::new(), |defaults, host| defaults.set("host", host));
+    pub(crate) fn defaults(&self) -> OptionDefaults {
+        let defaults = self.host.iter().fold(OptionDefaults::new(), |defaults, host| defaults.with("host", host));
         defaults
-            .set_some("port", self.port)
-            .set_some("unix", self.unix.as_ref().and_then(|path| path.to_str()))
-            .set_some("unix-mode", self.unix_mode.map(|mode| format!("{mode:04o}")))
-            .set_some("unix-group", self.unix_group.as_ref())
-            .set_some("max-connections", self.max_connections)
-            .set_duration("tcp-keepalive", self.tcp_keepalive)
-            .set_some("min-rate", self.min_rate)
-            .set_duration("rate-grace", self.rate_grace)
+            .with_some("port", self.port)
+            .with_some("unix", self.unix.as_ref().and_then(|path| path.to_str()))
+            .with_some("unix-mode", self.unix_mode.map(|mode| format!("{mode:04o}")))
+            .with_some("unix-group", self.unix_group.as_ref())
+            .with_some("max-connections", self.max_connections)
+            .with_duration("tcp-keepalive", self.tcp_keepalive)
+            .with_some("min-rate", self.min_rate)
+            .with_duration("rate-grace", self.rate_grace)
     }
 
     /// What is said later goes before; hosts are added.

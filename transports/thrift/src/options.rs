@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use interloop::{Defaults, clap, options::duration};
+use interloop::{
+    clap,
+    options::{OptionDefaults, duration},
+};
 use interloop_listen::{ListenOptions, size};
 
 /// The options of a [`ThriftServer`](crate::ThriftServer), each with the task's name before it: `--thrift-port`.
@@ -47,15 +50,15 @@ pub struct ThriftOptions {
 
 impl ThriftOptions {
     /// These but for those of listening, as values that code has set.
-    pub(crate) fn defaults(&self) -> Defaults {
-        Defaults::new()
-            .set_some("workers", self.workers)
-            .set_some("max-frame-size", self.max_frame_size)
-            .set_some("max-string-size", self.max_string_size)
-            .set_some("max-container-size", self.max_container_size)
-            .set_some("max-nesting", self.max_nesting)
-            .set_duration("idle-timeout", self.idle_timeout)
-            .set_duration("read-timeout", self.read_timeout)
+    pub(crate) fn defaults(&self) -> OptionDefaults {
+        OptionDefaults::new()
+            .with_some("workers", self.workers)
+            .with_some("max-frame-size", self.max_frame_size)
+            .with_some("max-string-size", self.max_string_size)
+            .with_some("max-container-size", self.max_container_size)
+            .with_some("max-nesting", self.max_nesting)
+            .with_duration("idle-timeout", self.idle_timeout)
+            .with_duration("read-timeout", self.read_timeout)
     }
 }
 

@@ -15,8 +15,9 @@ use std::{
 };
 
 use interloop::{
-    Context, Defaults, Error, Result, Task,
+    Context, Error, Result, Task,
     net::{Accept, Address, Bound, Net, Socket},
+    options::OptionDefaults,
     tasks::Workers,
 };
 use interloop_listen::{Addresses, Listen, Permits, Place, QUEUED, Rests, is_of_one_client, poll_in_turn};
@@ -176,7 +177,7 @@ impl ThriftServer {
     }
 
     /// [`Task::defaults`] for such a task: what the code has said of these options.
-    pub fn defaults(&self) -> Defaults {
+    pub fn defaults(&self) -> OptionDefaults {
         self.listen.defaults(cfg!(feature = "tls")).and(self.code.defaults())
     }
 
@@ -215,7 +216,7 @@ impl<L: Net> Task<L> for ThriftServer {
         self.serve(&cx, cx.options()).await
     }
 
-    fn defaults(&self) -> Defaults {
+    fn defaults(&self) -> OptionDefaults {
         self.defaults()
     }
 

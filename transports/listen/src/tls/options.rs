@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use interloop::{Defaults, Result, clap, options::duration};
+use interloop::{
+    Result, clap,
+    options::{OptionDefaults, duration},
+};
 
 use super::files::TlsFiles;
 use crate::unless_zero;
@@ -48,14 +51,14 @@ pub struct TlsSettings {
 
 impl TlsOptions {
     /// These, as values that code has set.
-    pub(crate) fn defaults(&self) -> Defaults {
+    pub(crate) fn defaults(&self) -> OptionDefaults {
         let path = |path: &'_ Option<PathBuf>| path.as_ref().and_then(|path| path.to_str()).map(str::to_owned);
-        Defaults::new()
-            .set_some("tls-cert", path(&self.tls_cert))
-            .set_some("tls-key", path(&self.tls_key))
-            .set_some("tls-client-ca", path(&self.tls_client_ca))
-            .set_duration("tls-handshake-timeout", self.tls_handshake_timeout)
-            .set_some("tls-max-handshakes", self.tls_max_handshakes)
+        OptionDefaults::new()
+            .with_some("tls-cert", path(&self.tls_cert))
+            .with_some("tls-key", path(&self.tls_key))
+            .with_some("tls-client-ca", path(&self.tls_client_ca))
+            .with_duration("tls-handshake-timeout", self.tls_handshake_timeout)
+            .with_some("tls-max-handshakes", self.tls_max_handshakes)
     }
 
     /// These first, then what the code says, then the defaults. None where neither has a certificate.
