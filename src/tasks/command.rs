@@ -167,7 +167,7 @@ impl Commands {
 
     /// It is the task of this handle.
     #[must_use]
-    pub fn with(mut self, handle: &CommandHandle) -> Self {
+    pub fn with_handle(mut self, handle: &CommandHandle) -> Self {
         self.handle = handle.clone();
         self
     }

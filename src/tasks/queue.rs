@@ -198,7 +198,7 @@ impl<L: EventLoop, T: Send + 'static, R: Send + 'static> Queue<L, T, R> {
 
     /// It is the queue of this handle, with its store. To be said before anything about duplicates, order and room, which are the handle's from then on.
     #[must_use]
-    pub fn with(mut self, handle: &QueueHandle<T, R>) -> Self {
+    pub fn with_handle(mut self, handle: &QueueHandle<T, R>) -> Self {
         self.handle = handle.clone();
         self
     }

@@ -252,7 +252,7 @@ impl<L: Net> Task<L> for DbusService {
     fn defaults(&self) -> OptionDefaults {
         let mut defaults = OptionDefaults::new()
             .with("bus-name", &self.name)
-            .set("max-calls", self.max_calls)
+            .with("max-calls", self.max_calls)
             .with_duration("connect-timeout", Some(self.connect_timeout));
         for (option, is_set) in
             [("replace", self.replace), ("queue", self.queue), ("system-bus", matches!(self.bus, Bus::System))]

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use interloop::{
     clap,
+    net::Bound,
     options::{OptionDefaults, duration},
 };
 

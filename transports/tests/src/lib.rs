@@ -8,7 +8,7 @@ pub mod http2;
 
 use std::{sync::mpsc, thread, time::Duration};
 
-use interloop::{EventLoop, Service};
+use interloop::{EventLoop, Service, clap};
 #[doc(hidden)]
 pub use interloop_own_process::own_process_of_thread;
 
