@@ -12,9 +12,11 @@ use std::{
 
 use futures_util::io::{AsyncRead, AsyncWrite};
 use hyper::rt::{Read, ReadBufCursor, Write};
+#[cfg(target_os = "linux")]
+use interloop::net::{Interest, Watch};
 use interloop::{
     Context, Remote,
-    net::{Accept, Address, Bound, Interest, Net, Socket, SocketRef, Watch},
+    net::{Accept, Address, Bound, Net, Socket, SocketRef},
 };
 use send_wrapper::SendWrapper;
 use socket2::SockRef;
