@@ -89,7 +89,7 @@
 //! A panic that can't unwind (`panic = "abort"`, a panic in a C callback) ends the process. What lives on a thread that was left behind is leaked, never
 //! dropped elsewhere. A future that runs a nested main loop blocks its loop's mailbox. What a task hands to its runtime directly, past its [`Context`],
 //! is that runtime's business. Who calls a slot that its task, made by [`task_with`](Service::task_with), never filled before it ended with `Ok` waits
-//! until the service stops.
+//! until the service stops; the log tells of it, once.
 //!
 //! # Tests
 //!

@@ -202,7 +202,7 @@ impl Shared {
         self.count_dropped(jobs.len());
         let name = self.name.clone();
         self.discards.add(jobs, move |panic| {
-            crate::kit::panics::say(format_args!("loop {name}: the drop of a queued job panicked"), &panic)
+            crate::kit::panics::say(format_args!("loop {name}: the drop of a queued job panicked"), panic)
         });
     }
 

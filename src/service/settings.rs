@@ -106,7 +106,9 @@ impl TaskSettings {
         Ok(())
     }
 
-    /// It runs on this [instance](crate::Service::event_loop) of its loop, instead of the default one.
+    /// It runs on this [instance](crate::Service::event_loop) of its loop, instead of the default one. Another task's default
+    /// loop is known by its name too: that of its kind, or of the task where each has a thread. A name of no loop is refused,
+    /// with 78.
     pub fn on(&mut self, event_loop: impl Into<String>) -> &mut Self {
         self.instance = Some(event_loop.into());
         self

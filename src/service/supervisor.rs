@@ -604,7 +604,7 @@ impl Supervisor {
                 let wakers = self.handle.board().set_phase(Phase::Running);
                 self.wake_waiters(wakers);
                 // One that has panicked by now is told to have, and its end is on its way.
-                let level = if self.outside.has_panic_of_task() { Level::Debug } else { Level::Info };
+                let level = if self.outside.has_fresh_panic_of_task() { Level::Debug } else { Level::Info };
                 self.log(level, || "all tasks started".to_owned());
                 self.note_unfilled_slots();
             }
@@ -817,9 +817,12 @@ impl Supervisor {
         let target = self.tasks[id].info.target();
         let log = |level, text: std::fmt::Arguments<'_>| self.outside.log(level, target, || text.to_string());
         match (to, cause) {
-            // The panic hook has logged it, with its place; it may be that of a thread, or of a call, whose error the
-            // task has returned.
-            (State::Failed, Cause::Panicked(text) | Cause::Error(text)) if self.outside.take_panic(text) => {
+            // The panic hook has logged it, with its place.
+            (State::Failed, Cause::Panicked(said)) if self.outside.take_panic_of(&format!("task {task}"), said) => {
+                log(Level::Debug, format_args!("task {task}: {cause}"));
+            }
+            // And that of a thread, or of a call, whose error the task has returned.
+            (State::Failed, Cause::Error(error)) if self.outside.take_panic_in(error) => {
                 log(Level::Debug, format_args!("task {task}: {cause}"));
             }
             // Its loop's death has been told, with all tasks that were on it.
@@ -835,7 +838,8 @@ impl Supervisor {
     /// Tells once why a loop has died: its tasks have the same cause.
     fn tell_loop_died(&self, id: LoopId, why: &str, tasks: &[TaskId], restart: Option<Duration>) {
         let name = self.loops[id].shared.name();
-        let panicked = why.starts_with(PANICKED) && self.outside.take_panic(why);
+        let panicked =
+            why.strip_prefix(PANICKED).is_some_and(|said| self.outside.take_panic_of(&format!("loop {name}"), said));
         // One that was left behind has been told as stuck.
         let is_told = panicked || self.stuck.iter().any(|stuck| stuck.name == *name);
         self.log(if is_told { Level::Info } else { Level::Error }, || {

@@ -55,6 +55,8 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(50);
 pub(super) const STUCK: Duration = Duration::from_millis(500);
 /// How long a panic waits for its line.
 const LINE: Duration = Duration::from_millis(10);
+/// How long the end of a task that has panicked may take to be heard of.
+const FRESH: Duration = Duration::from_secs(1);
 /// How many panics are kept that the panic hook has logged.
 const MOST_PANICS: usize = 32;
 /// How many threads are left behind at most.
@@ -118,11 +120,18 @@ struct Shared {
     board: Arc<StatusBoard>,
     state: Mutex<State>,
     /// Whose panics the panic hook has logged lately, and with what words.
-    logged: Mutex<VecDeque<(String, String)>>,
+    logged: Mutex<VecDeque<LoggedPanic>>,
     /// For the hand: there is something to do, or it is closed.
     work: Condvar,
     /// For who waits until all is done.
     rests: Condvar,
+}
+
+/// A panic that the panic hook has logged.
+struct LoggedPanic {
+    of: String,
+    said: String,
+    at: Instant,
 }
 
 #[derive(Default)]
@@ -225,26 +234,38 @@ impl Outside {
     }
 
     /// The panic hook has logged a panic of this, `task http` or `loop io`, with its place.
-    pub(crate) fn note_panic(&self, of: String, message: &str) {
-        let mut logged = self.0.logged.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn note_panic(&self, of: String, said: &str) {
+        let mut logged = self.logged();
         // Those that the task itself has caught are never asked for.
         if logged.len() == MOST_PANICS {
             logged.pop_front();
         }
-        logged.push_back((of, message.to_owned()));
+        logged.push_back(LoggedPanic { of, said: said.to_owned(), at: Instant::now() });
     }
 
-    /// Whether a panic is in the log already that this text is, or ends with; once.
-    pub(super) fn take_panic(&self, text: &str) -> bool {
-        let mut logged = self.0.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = logged.iter().position(|(_, said)| text.ends_with(&**said));
+    /// Whether the panic of this that has said so is in the log already; once.
+    pub(super) fn take_panic_of(&self, of: &str, said: &str) -> bool {
+        self.take_panic(|panic| panic.of == of && panic.said == said)
+    }
+
+    /// Whether this is the error of a call, or of a thread, whose panic is in the log already; once.
+    pub(super) fn take_panic_in(&self, error: &str) -> bool {
+        self.take_panic(|panic| error.strip_suffix(&*panic.said).is_some_and(|text| text.ends_with("panicked: ")))
+    }
+
+    fn take_panic(&self, is_meant: impl Fn(&LoggedPanic) -> bool) -> bool {
+        let mut logged = self.logged();
+        let found = logged.iter().position(is_meant);
         found.is_some_and(|found| logged.remove(found).is_some())
     }
 
-    /// Whether a panic of a task is in the log that the supervisor has not heard of yet.
-    pub(super) fn has_panic_of_task(&self) -> bool {
-        let logged = self.0.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        logged.iter().any(|(who, _)| who.starts_with("task "))
+    /// Whether a task has panicked just now, by the log, and the supervisor has not heard of it yet.
+    pub(super) fn has_fresh_panic_of_task(&self) -> bool {
+        self.logged().iter().any(|panic| panic.of.starts_with("task ") && panic.at.elapsed() < FRESH)
+    }
+
+    fn logged(&self) -> MutexGuard<'_, VecDeque<LoggedPanic>> {
+        self.0.logged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has the logger write what it holds back.

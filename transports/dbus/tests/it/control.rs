@@ -25,7 +25,8 @@ fn tasks_options_and_uptime_are_told_and_shutdown_stops_the_service() {
     assert_eq!(ask(&daemon, "ListTasks", &[]), "([('dbus', 'running', uint32 1)],)");
     assert!(ask(&daemon, "ListOptions", &[]).contains("'dbus-bus-name'"));
     assert_eq!(ask(&daemon, "GetOption", &["dbus-replace"]), "('false',)");
-    assert_eq!(ask(&daemon, "GetOption", &["dbus-bus-name"]), "('__None__',)");
+    assert_eq!(ask(&daemon, "GetOption", &["dbus-bus-name"]), format!("('{NAME}',)"));
+    assert_eq!(ask(&daemon, "GetOption", &["config"]), "('__None__',)");
     assert!(ask(&daemon, "GetOptions", &[]).contains("'dbus-queue': 'false'"));
     assert!(ask(&daemon, "GetOption", &["nonsense"]).contains("no option nonsense"));
     assert!(ask(&daemon, "SetOption", &["nonsense", "1"]).contains("InvalidArgs"));
