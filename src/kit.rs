@@ -9,5 +9,6 @@ pub(crate) mod clock;
 pub(crate) mod coalesced;
 pub(crate) mod discard;
 pub(crate) mod panics;
+pub(crate) mod proc;
 pub(crate) mod sync;
 pub(crate) mod trace;

@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-use clap::{ArgMatches, Command, error::ContextValue};
+use clap::{Arg, ArgMatches, error::ContextValue};
 
 use super::{
     flag::{Flag, Shape},
@@ -26,6 +26,7 @@ pub(super) fn matches(plan: &Plan) -> Result<ArgMatches, Fault> {
         .arg_required_else_help(false);
     let mut mentions = Vec::new();
     let mut elsewhere = Vec::new();
+    let mut known = Vec::with_capacity(plan.flags.len());
     for (flag, given) in plan.effective() {
         let occurrences = match given {
             Some(given) => given.occurrences(flag).map_err(|why| match given.place(flag) {
@@ -38,9 +39,14 @@ pub(super) fn matches(plan: &Plan) -> Result<ArgMatches, Fault> {
             elsewhere.push((flag, given));
         }
         let style = Style::of(flag, &occurrences);
-        command = prepare(command, flag, given.is_none(), style);
+        known.push((flag, given.is_none(), style));
         mentions.extend(occurrences.into_iter().map(|occurrence| (flag, style, occurrence)));
     }
+    // All in one pass: to take one out by its name and put it back is to move all others.
+    command = command.mut_args(|arg| match known.iter().find(|(flag, ..)| flag.declared.get_id() == arg.get_id()) {
+        Some((flag, from_code, style)) => prepare(arg, flag, *from_code, *style),
+        None => arg,
+    });
     // Stable: what has no order of its own stays in the order of declaration.
     mentions.sort_by_key(|(_, _, occurrence)| occurrence.at);
 
@@ -55,22 +61,20 @@ pub(super) fn matches(plan: &Plan) -> Result<ArgMatches, Fault> {
 }
 
 /// Gives an option its name in the common command and, where no layer has it, its value set in code.
-fn prepare(command: Command, flag: &Flag, from_code: bool, style: Style) -> Command {
-    command.mut_arg(flag.declared.get_id(), |mut arg| {
-        if let Some(long) = &flag.long {
-            arg = arg.long(long.clone()).alias(None::<&'static str>);
+fn prepare(mut arg: Arg, flag: &Flag, from_code: bool, style: Style) -> Arg {
+    if let Some(long) = &flag.long {
+        arg = arg.long(long.clone()).alias(None::<&'static str>);
+    }
+    if from_code && !flag.code.is_empty() {
+        arg = arg.required(false).default_values_os(flag.code.iter().cloned());
+    }
+    match style {
+        Style::Plain => arg,
+        Style::Joined { delimiter, widen } => {
+            let arg = arg.value_delimiter(delimiter);
+            if widen { arg.num_args(flag.num_args().min_values().min(1)..) } else { arg }
         }
-        if from_code && !flag.code.is_empty() {
-            arg = arg.required(false).default_values_os(flag.code.iter().cloned());
-        }
-        match style {
-            Style::Plain => arg,
-            Style::Joined { delimiter, widen } => {
-                let arg = arg.value_delimiter(delimiter);
-                if widen { arg.num_args(flag.num_args().min_values().min(1)..) } else { arg }
-            }
-        }
-    })
+    }
 }
 
 /// How the values of an option's occurrences are written.

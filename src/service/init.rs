@@ -88,7 +88,7 @@ fn obstacle() -> Option<String> {
         return Some(format!("can't find this program at {IMAGE} ({error})"));
     }
     // They would go on in here, beside those of the child.
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = crate::kit::proc::read("/proc/self/status").unwrap_or_default();
     let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")).map_or("1", str::trim);
     (threads != "1").then(|| format!("{threads} threads run before Service::run"))
 }
@@ -176,7 +176,7 @@ fn terminal() -> Terminal {
         return Terminal::None;
     }
     // By the numbers of /proc, which has one for groups from outside of the namespace too, if it is from there itself.
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let stat = crate::kit::proc::read("/proc/self/stat").unwrap_or_default();
     let mut fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace().skip(2);
     let (group, foreground) = (fields.next(), fields.nth(2));
     if group == foreground && !matches!(group, None | Some("0")) { Terminal::Ours } else { Terminal::Shared }

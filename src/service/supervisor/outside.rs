@@ -224,9 +224,9 @@ impl Outside {
         if state.closed {
             return false;
         }
-        let refused = state.put(item, &self.0.work);
+        let put = state.put(item);
         drop(state);
-        drop(refused);
+        put.told(&self.0.work);
         if HAND.try_with(Cell::get).is_ok_and(|hand| hand.is_none()) {
             let _ = tells.recv_timeout(if cfg!(panic = "abort") { STUCK } else { LINE });
         }
@@ -279,9 +279,9 @@ impl Outside {
 
     fn put(&self, lane: Lane, label: Label, deed: Deed, bytes: usize) {
         let item = self.item(lane, label, deed, bytes);
-        let refused = self.0.lock().put(item, &self.0.work);
-        // A line, if anything: its text is ours.
-        drop(refused);
+        // Without the lock: the hand that is told of it needs that.
+        let put = self.0.lock().put(item);
+        put.told(&self.0.work);
     }
 
     /// Looks after the hands; says when to look again, if there is something to be done still.
@@ -337,23 +337,38 @@ impl Outside {
     }
 }
 
+/// What has come of an item.
+#[must_use = "the hand is to be told"]
+struct Put {
+    /// A line, if anything: its text is ours.
+    refused: Option<Item>,
+    wakes: bool,
+}
+
+impl Put {
+    /// Wakes the hand if it waits for work; drops what was refused.
+    fn told(self, work: &Condvar) {
+        if self.wakes {
+            work.notify_one();
+        }
+        drop(self.refused);
+    }
+}
+
 impl State {
     /// Takes it in; gives it back when it is a line for which there is no room.
-    fn put(&mut self, item: Item, work: &Condvar) -> Option<Item> {
+    fn put(&mut self, item: Item) -> Put {
         let Some(behind) = self.behind.get_mut(&item.lane) else {
             self.queue.push_back(item);
-            if std::mem::take(&mut self.idle) {
-                work.notify_one();
-            }
-            return None;
+            return Put { refused: None, wakes: std::mem::take(&mut self.idle) };
         };
         if item.bytes > 0 && self.bytes + item.bytes > MOST_LINES {
             self.lost += 1;
-            return Some(item);
+            return Put { refused: Some(item), wakes: false };
         }
         self.bytes += item.bytes;
         behind.push_back(item);
-        None
+        Put { refused: None, wakes: false }
     }
 
     /// Whether there are threads that will end soon.
@@ -476,7 +491,7 @@ impl Shared {
         let busy = self.board.clock().busy();
         let item = Item { lane: Lane::Log, label: Label::new("the log"), deed: Box::new(deed), bytes, busy };
         // Without room it is counted.
-        drop(state.put(item, &self.work));
+        state.put(item).told(&self.work);
     }
 
     /// What a hand does: the deeds in their order; once it was left behind, those of its lane.

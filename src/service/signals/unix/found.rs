@@ -1,11 +1,10 @@
 //! What the process was given by who started it: looked at once, before anything is changed.
 
-use std::{
-    fs,
-    io::{self, IsTerminal},
-};
+use std::io::{self, IsTerminal};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+
+use crate::kit::proc;
 
 /// How signals are disposed of. Linux tells; elsewhere all count as default.
 #[derive(Debug, Default)]
@@ -21,7 +20,7 @@ impl Found {
 
     /// None where the system doesn't tell.
     fn told() -> Option<Self> {
-        Self::parse(&fs::read_to_string("/proc/self/status").ok()?)
+        Self::parse(&proc::read("/proc/self/status").ok()?)
     }
 
     fn parse(status: &str) -> Option<Self> {
@@ -73,7 +72,7 @@ impl Terminal {
 }
 
 fn has_controlling_terminal() -> bool {
-    fs::read_to_string("/proc/self/stat").is_ok_and(|stat| controlling_terminal(&stat).is_some_and(|tty| tty != 0))
+    proc::read("/proc/self/stat").is_ok_and(|stat| controlling_terminal(&stat).is_some_and(|tty| tty != 0))
 }
 
 /// The field tty_nr of proc(5). The field before the state, the program's name in parentheses, may contain anything.
