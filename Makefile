@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-gtk demo-chat lint fmt clippy rustdoc tests-run rooms guests test build-all nextest doctest loom fuzz conformance suites features generate deny bench clean
+.PHONY: help demo demo-gtk demo-chat lint fmt clippy rustdoc tests-run rooms guests packages package test build-all nextest doctest loom fuzz conformance suites features generate deny bench clean
 
 # What a program of the demos gets: make demo ARGS='--http-port 8001'
 ARGS ?=
@@ -33,7 +33,7 @@ demo-chat: ## a chat of web pages and a GTK window, with notifications by D-Bus:
 	cargo build -p chat
 	scripts/with-display cargo run --quiet -p chat -- $(or $(ARGS),--http-host 127.0.0.1 --http-port 8000)
 
-lint: fmt clippy rustdoc tests-run rooms guests ## rustfmt, clippy and rustdoc, warnings denied; no test where none is run; the rooms of src/ and their picture; built-in tasks on the public API alone
+lint: fmt clippy rustdoc tests-run rooms guests packages ## rustfmt, clippy and rustdoc, warnings denied; no test where none is run; the rooms of src/ and their picture; built-in tasks on the public API alone; crates that can be published
 
 fmt:
 	cargo fmt --all --check
@@ -57,6 +57,14 @@ rooms:
 
 guests:
 	scripts/tasks-as-guests
+
+packages:
+	@scripts/setup rooms
+	scripts/packages
+
+package: ## what a release does, but for the upload: packs each crate, and builds it from its package (needs the network)
+	@scripts/setup demo-gtk
+	cargo publish --workspace --dry-run
 
 test: nextest doctest loom ## every test: units, properties, end to end, documentation, loom
 

@@ -115,6 +115,7 @@
 //!   [`docs/releasing.md`](https://docs.rs/crate/interloop/latest/source/docs/releasing.md) lists what else may.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 // The rooms, from the ground up: kit, words, logging, reactor, counters, lifecycle, options, channel, control, event_loop, net, task, service; and above all
 // of them tasks and testing. A room uses rooms before it in this list, never after it; its head says which.

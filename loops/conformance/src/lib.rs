@@ -27,6 +27,7 @@
 //! [`check_all`] runs them all and makes a [`Table`] of what they say. Loopback only. Linux.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod base;
 pub mod beat;

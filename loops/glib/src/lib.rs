@@ -54,6 +54,7 @@
 
 // One module has to do with sources what the bindings can't.
 #![deny(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod attach;
 #[cfg(feature = "gtk4")]
