@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-gtk demo-chat lint fmt clippy rustdoc tests-run rooms guests packages package test build-all nextest doctest loom fuzz conformance suites features generate deny bench clean
+.PHONY: help demo demo-gtk demo-chat lint fmt clippy rustdoc tests-run rooms guests packages decisions public-api api package test build-all nextest doctest loom fuzz conformance suites features generate deny bench clean
 
 # What a program of the demos gets: make demo ARGS='--http-port 8001'
 ARGS ?=
@@ -33,7 +33,7 @@ demo-chat: ## a chat of web pages and a GTK window, with notifications by D-Bus:
 	cargo build -p chat
 	scripts/with-display cargo run --quiet -p chat -- $(or $(ARGS),--http-host 127.0.0.1 --http-port 8000)
 
-lint: fmt clippy rustdoc tests-run rooms guests packages ## rustfmt, clippy and rustdoc, warnings denied; no test where none is run; the rooms of src/ and their picture; built-in tasks on the public API alone; crates that can be published
+lint: fmt clippy rustdoc tests-run rooms guests packages decisions public-api ## rustfmt, clippy and rustdoc, warnings denied; and the checks that CONTRIBUTING.md lists
 
 fmt:
 	cargo fmt --all --check
@@ -45,7 +45,7 @@ clippy:
 
 rustdoc:
 	@scripts/setup demo-gtk
-	RUSTDOCFLAGS="$$RUSTDOCFLAGS -D warnings" cargo doc --workspace --no-deps
+	RUSTDOCFLAGS="$$RUSTDOCFLAGS -D warnings" cargo doc --workspace --no-deps --all-features
 
 tests-run:
 	scripts/tests-run
@@ -61,6 +61,20 @@ guests:
 packages:
 	@scripts/setup rooms
 	scripts/packages
+
+decisions:
+	scripts/decisions
+
+# After rustdoc: it builds nothing that is there already.
+public-api:
+	@scripts/setup demo-gtk
+	@scripts/setup rooms
+	scripts/public-api --check
+
+api: ## the public items of each crate, into docs/api; make lint says when they have changed
+	@scripts/setup demo-gtk
+	@scripts/setup rooms
+	scripts/public-api
 
 package: ## what a release does, but for the upload: packs each crate, and builds it from its package (needs the network)
 	@scripts/setup demo-gtk
