@@ -321,7 +321,9 @@ fn the_calls_of_another_loop_s_library_fail_with_what_to_do() {
         let hint = "; this loop is not glib's default one: put the task on a Glib loop, or post to one by a Remote";
         let mut service = Service::new("misuse");
         service.remote_to::<Glib>();
-        let ticks = async || drop(glib::timeout_add_local(Duration::from_secs(1), || ControlFlow::Break));
+        let ticks = async || {
+            glib::timeout_add_local(Duration::from_secs(1), || ControlFlow::Break);
+        };
         fails_with_hint::<Thread, _>(service, ticks, hint);
         let hint = "use `cx.spawn_local`, or put the task on a Glib loop";
         let mut service = Service::new("misuse");
