@@ -143,6 +143,7 @@ impl<W> Periodic<W> {
     /// ```
     #[doc(alias = "keep_going")]
     #[doc(alias = "on_error")]
+    #[must_use]
     pub fn count_failures(mut self) -> Self {
         self.on_error = OnError::GoOn;
         self

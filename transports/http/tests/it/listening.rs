@@ -521,3 +521,26 @@ fn help_and_dry_run_show_what_the_code_has_set() {
     let values = [("port", "8021"), ("heartbeat-timeout", "1m"), ("allow-host", "a.example b.example")];
     interloop_transport_tests::shows_what_code_has_set(service, "health", &values);
 }
+
+/// On loops with sockets of their own, and with the core's.
+mod bound_already {
+    use super::{
+        a_listener_of_std_will_do, a_restarted_server_has_the_same_socket_and_refuses_no_client,
+        a_socket_that_does_not_listen_ends_the_start, sockets_that_are_bound_already_are_served,
+    };
+
+    interloop_transport_tests::on_loops! {
+        {
+            on_tokio: interloop_tokio::Tokio,
+            on_smol: interloop_smol::Smol,
+            on_glib: interloop_glib::Glib,
+            on_thread: interloop::Thread
+        }
+        {
+            sockets_that_are_bound_already_are_served,
+            a_listener_of_std_will_do,
+            a_restarted_server_has_the_same_socket_and_refuses_no_client,
+            a_socket_that_does_not_listen_ends_the_start,
+        }
+    }
+}

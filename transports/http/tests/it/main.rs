@@ -19,6 +19,7 @@ mod health;
 mod hostile;
 #[cfg(feature = "http2")]
 mod http2;
+mod layers;
 mod limits;
 mod listening;
 mod methods;
