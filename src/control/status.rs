@@ -95,7 +95,7 @@ pub struct TaskStatus {
     pub counters: BTreeMap<String, u64>,
     /// Its [gauges](crate::Context::gauge).
     pub gauges: BTreeMap<String, f64>,
-    /// Its [histograms](crate::Context::histogram).
+    /// Its [histogram](crate::Context::histogram).
     #[cfg(feature = "metrics")]
     pub histograms: BTreeMap<String, HistogramReading>,
     /// Its [children](crate::Context::spawn) that live.

@@ -103,7 +103,7 @@ const LINGER: Duration = Duration::from_secs(10);
 ///
 /// # Restart
 ///
-/// A queue that is made anew for each incarnation is made [with](Self::with) the same handle:
+/// A queue that is made anew for each incarnation is made [with](Self::with_handle) the same handle:
 ///
 /// ```
 /// use interloop::{RestartPolicy, Service, Thread, tasks::{Queue, QueueHandle}};

@@ -11,7 +11,7 @@ use crate::task::{TaskHandle, TaskRef};
 pub struct CommandHandle(pub(super) Arc<Core>);
 
 impl CommandHandle {
-    /// Of a task to come, [made with](super::Commands::with) it: needed for one that is made anew for each incarnation.
+    /// Of a task to come, [made with](super::Commands::with_handle) it: needed for one that is made anew for each incarnation.
     pub fn new() -> Self {
         Self::default()
     }

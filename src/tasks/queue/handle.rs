@@ -19,7 +19,7 @@ use crate::{
 pub struct QueueHandle<T, R = ()>(pub(super) Arc<Core<T, R>>);
 
 impl<T: Send + 'static, R: Send + 'static> QueueHandle<T, R> {
-    /// Of a queue to come, [made with](super::Queue::with) it: needed for one that is made anew for each incarnation. Its store is in memory.
+    /// Of a queue to come, [made with](super::Queue::with_handle) it: needed for one that is made anew for each incarnation. Its store is in memory.
     pub fn new() -> Self {
         Self::kept_in(InProcess::new())
     }
