@@ -15,6 +15,81 @@ use crate::{
     task::{erased::Make, task_trait::Task},
 };
 
+/// How tasks are added.
+impl Service {
+    /// Begins to add a task: on which loop, and whether it is recreated at a restart, one after the other. The five
+    /// methods below are short for it.
+    pub fn add(&mut self, name: impl Into<String>) -> NewTask<'_> {
+        NewTask::new(self, name.into())
+    }
+
+    /// Adds a task whose type says which loop it runs on.
+    pub fn task<L: EventLoop, T: Task<L>>(&mut self, name: impl Into<String>, task: T) -> &mut TaskSettings {
+        self.add(name).on_loop::<L>().task(task)
+    }
+
+    /// Adds a task that can run on any loop, on a loop of kind `L`.
+    pub fn task_on<L: EventLoop>(&mut self, name: impl Into<String>, task: impl Task<L>) -> &mut TaskSettings {
+        self.add(name).on_loop::<L>().task(task)
+    }
+
+    /// Adds a task that is recreated for each incarnation, so that it can be [restarted](TaskSettings::restart). `make` is
+    /// called on the loop's thread. A handle that all of them share must be [offered](TaskSettings::offers).
+    ///
+    /// If the task can run on any loop: `service.task_with::<Thread>("echo", || Echo)`.
+    ///
+    /// `make` is called more than once, so what the task takes with it is cloned each time; else the compiler says that
+    /// it can't be moved out of the closure (E0507). A [slot](Self::slot) is such a thing: each incarnation fills the
+    /// same one, and calls that come between two of them wait.
+    ///
+    /// ```
+    /// use std::{cell::Cell, time::Duration};
+    /// use interloop::{RestartPolicy, Service, Thread, task_fn};
+    ///
+    /// # fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    /// let mut service = Service::new("counter");
+    /// let (slot, count) = service.slot::<Cell<u64>>("count");
+    /// let keeper = move || {
+    ///     let slot = slot.clone();
+    ///     task_fn::<Thread>(async move |cx| {
+    ///         cx.fill(slot, Cell::new(7));
+    ///         Ok(cx.until_shutdown().await)
+    ///     })
+    /// };
+    /// service.task_with::<Thread>("keeper", keeper).restart(RestartPolicy::on_failure());
+    /// let running = service.start()?;
+    /// assert_eq!(count.call(Cell::get).wait_timeout(Duration::from_secs(10)), Ok(7));
+    /// running.stop();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn task_with<L: EventLoop>(&mut self, name: impl Into<String>, make: impl TaskFactory<L>) -> &mut TaskSettings {
+        self.add(name).on_loop::<L>().task_with(make)
+    }
+
+    /// Adds a task that runs on one of several kinds of loop, chosen by `--{task}-loop`; the first is the default.
+    ///
+    /// ```
+    /// # use interloop::{Context, EventLoop, NoOptions, Result, Service, Task, Thread};
+    /// # struct Echo;
+    /// # impl<L: EventLoop> Task<L> for Echo {
+    /// #     type Options = NoOptions;
+    /// #     async fn run(&mut self, cx: Context<L>) -> Result { Ok(cx.until_shutdown().await) }
+    /// # }
+    /// # let mut service = Service::new("echo");
+    /// service.task_any::<(Thread,)>("echo", Echo);
+    /// ```
+    pub fn task_any<S>(&mut self, name: impl Into<String>, task: impl AnyLoopTask<S>) -> &mut TaskSettings {
+        self.add(name).on_any::<S>().task(task)
+    }
+
+    /// As [`task_any`](Self::task_any), of a task that is recreated for each incarnation, as by
+    /// [`task_with`](Self::task_with).
+    pub fn task_any_with<S>(&mut self, name: impl Into<String>, make: impl AnyLoopTaskFactory<S>) -> &mut TaskSettings {
+        self.add(name).on_any::<S>().task_with(make)
+    }
+}
+
 /// A task that is being added to a service: made by [`Service::add`].
 ///
 /// First which loop it runs on: [`on_loop`](Self::on_loop), [`on_any`](Self::on_any), or neither if the task's type says
