@@ -14,12 +14,14 @@ mod matrix;
 mod memory;
 mod posts;
 mod queues;
+mod size;
 mod thrift;
 mod tls;
 
 use crate::suite::Suite;
 
 pub use hosting::Hosted;
+pub use size::register as register_sizes;
 
 /// Adds ours to the comparisons that the baselines have opened, and those that only Interloop answers.
 pub fn register(suite: &mut Suite) {

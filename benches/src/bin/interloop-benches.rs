@@ -42,6 +42,7 @@ fn main() -> ExitCode {
     let mut suite = Suite::default();
     baseline::register(&mut suite);
     ours::register(&mut suite);
+    ours::register_sizes(&mut suite);
     suite.keep(&only);
     if list {
         for comparison in suite.comparisons() {
