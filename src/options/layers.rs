@@ -30,6 +30,7 @@ pub(super) struct Sources {
     /// The file of `--config`.
     pub(super) file: Option<PathBuf>,
     /// Not all sections are there: what the file has for others is left alone.
+    #[cfg_attr(not(feature = "config"), expect(dead_code, reason = "it is about the file"))]
     pub(super) in_part: bool,
 }
 
