@@ -92,6 +92,8 @@ use tokio::runtime::{Builder, Handle};
 
 use crate::source::Source;
 
+pub use tokio;
+
 pub use crate::{
     net::{TokioListener, TokioStream, TokioWatch},
     with_tokio::{WithTokio, with_tokio},
