@@ -83,7 +83,8 @@ impl<F: Future, E: FnOnce(Ended<F::Output>)> Hosted<F, E> {
 
     fn poll_inner(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.as_mut().project();
-        // Register, then look: a cancel in between finds the waker. It takes it only once it has been marked: so one that is registered stays so.
+        // Register, then look: a cancel in between finds the waker. It takes the waker only after it
+        // has marked this as cancelled: so one that is registered stays so.
         if !this.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             this.control.register(cx.waker());
             *this.waker = Some(cx.waker().clone());

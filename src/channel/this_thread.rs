@@ -88,7 +88,8 @@ pub(crate) fn enter(label: &Label, loop_: &Arc<Shared>) -> impl Drop {
     enter_with(Some(label.clone()), loop_)
 }
 
-/// Marks that the code with this label runs until the guard is dropped. The label can be lent: until then it is not in its place.
+/// Marks that the code with this label runs until the guard is dropped. The label can be lent: it is
+/// back in its place after that.
 pub(crate) fn enter_with<'a>(label: impl BorrowMut<Option<Label>> + 'a, loop_: &'a Arc<Shared>) -> impl Drop + 'a {
     struct Guard<'a, P: BorrowMut<Option<Label>>> {
         /// Of what runs outside of the guard's life; in it, of what ran before.

@@ -76,7 +76,8 @@ impl Cells {
         }
     }
 
-    /// Adds without a locked instruction: nobody but the owner writes the first cell, and no two threads have one number.
+    /// Adds without a locked instruction: only the owner writes the first cell, and no two threads
+    /// have one number.
     fn add_as_owner(&self, n: u64) {
         let before = self.first.0.load(Ordering::Relaxed);
         self.first.0.store(before.wrapping_add(n), Ordering::Relaxed);

@@ -54,8 +54,9 @@ use crate::{
 ///
 /// With the feature `tracing` each request is a span, `request`, in which its handler runs, and the body of its response.
 ///
-/// An axum `Router` allocates less a request after [`with_state(())`](https://docs.rs/axum/latest/axum/struct.Router.html#a-note-about-performance), which
-/// `axum::serve` calls itself.
+/// An axum `Router` allocates less a request after [`with_state(())`], which `axum::serve` calls itself.
+///
+/// [`with_state(())`]: https://docs.rs/axum/latest/axum/struct.Router.html#a-note-about-performance
 ///
 /// With axum, mind that its extractors have [a limit of their own](https://docs.rs/axum/latest/axum/extract/struct.DefaultBodyLimit.html) of 2 MB: to
 /// allow more than that, lift it too.
