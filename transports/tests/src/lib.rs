@@ -57,12 +57,13 @@ pub fn shows_what_code_has_set(make: impl Fn() -> Service, task: &str, values: &
     let section = section.by_ref().take_while(|line| !line.starts_with('[')).collect::<Vec<_>>();
     for (option, value) in values {
         let flag = format!("--{task}-{option}");
-        let (_, rest) =
-            help.split_once(&format!("{flag} ")).or_else(|| help.split_once(&format!("{flag}\n"))).expect(&flag);
-        let (told, _) = rest.split_once("\n\n  ").map_or((rest, ""), |(text, rest)| (text, rest));
+        // Not where the last sentence has it as its example.
+        let place = [" ", "\n"].iter().find_map(|end| help.find(&format!("\n      {flag}{end}"))).expect(&flag);
+        let rest = &help[place + 7 + flag.len()..];
         let next = rest.find("      --").unwrap_or(rest.len());
-        assert!(rest[..next].contains(&format!("[default: {value}]")), "{flag}: {told}");
-        assert_eq!(rest[..next].matches("default").count(), 1, "{flag} tells of two defaults: {told}");
+        let told = &rest[..next];
+        assert!(told.contains(&format!("[default: {value}]")), "{flag}: {told}");
+        assert_eq!(told.matches("default").count(), 1, "{flag} tells of two defaults: {told}");
         let line =
             section.iter().find(|line| line.starts_with(&format!("# {option} = "))).expect("a line in the dry run");
         assert!(line.ends_with(" # code"), "{line}");
