@@ -111,7 +111,7 @@ const LINGER: Duration = Duration::from_secs(10);
 /// let mut service = Service::new("mail");
 /// let mails = QueueHandle::<String>::new();
 /// let queue = mails.clone();
-/// let make = move || Queue::<Thread, _, _>::new(async |mail: &String, _| Ok(println!("{mail}"))).with(&queue);
+/// let make = move || Queue::<Thread, _, _>::new(async |mail: &String, _| Ok(println!("{mail}"))).with_handle(&queue);
 /// service.task_with("mailer", make).offers(&mails).restart(RestartPolicy::on_failure());
 /// ```
 ///

@@ -5,11 +5,8 @@ mod wheel;
 
 use std::{cell::OnceCell, future::Future, mem::MaybeUninit, rc::Rc, time::Duration};
 
-use interloop::net::ReactorLoop;
-use interloop::{
-    EventLoop, NoOptions, Result,
-    event_loop::{Mailbox, Timers, Turn},
-};
+use interloop::event_loop::{Mailbox, Timers, Turn};
+use interloop::{EventLoop, NoOptions, Result, net::ReactorLoop};
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 
 pub use wheel::Wheel;
