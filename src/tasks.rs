@@ -1,7 +1,7 @@
-//! Ready-made tasks, for any loop; and what they are made of.
+//! Built-in tasks for any loop, and the types they are made of.
 //!
-//! They stand on the public API alone: what one needs of the rooms below is public, for all tasks, or it has its own. `scripts/tasks-as-guests` has the
-//! compiler see to that.
+//! They use the public API alone: anything they need from the rooms below is public for all tasks, or the task has its
+//! own version. `scripts/tasks-as-guests` has the compiler check that.
 //!
 //! May use: kit, words, counters, options, channel, control, event_loop, task.
 

@@ -1,32 +1,33 @@
-//! What is to be chosen about ticks, by an interval or by a cron expression.
+//! Choices about ticks, for an interval and for a cron expression.
 
 use std::time::Duration;
 
-/// When the first run is.
+/// Says when the first run takes place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FirstRun {
     /// As soon as the task has started.
     AtOnce,
-    /// One interval after the start; by a cron expression: at its next time.
+    /// One interval after the start; with a cron expression, at its next time.
     AfterInterval,
 }
 
-/// What becomes of the ticks that were missed because a run, or the loop, took too long. However it is, a tick that is late is made up for at once, and
-/// there is never more than one run at a time. The words are tokio's.
+/// Says what happens to ticks that were missed because a run, or the loop, took too long.
+///
+/// In every case a late tick runs at once, and there is never more than one run at a time. The names are tokio's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MissedTicks {
-    /// They are left out: the next one is on the grid of times that the first run has set.
+    /// Missed ticks are skipped: the next one is on the schedule that the first run has set.
     #[default]
     Skip,
-    /// They are made up for, one after the other, until the grid is caught up with.
+    /// Missed ticks are made up for, one after the other, until the schedule is caught up with.
     Burst,
-    /// They are left out, and the grid begins anew, with one interval after the late tick.
+    /// Missed ticks are skipped, and the schedule restarts with the next tick one interval after the late one.
     Delay,
 }
 
-/// What somebody has chosen.
+/// The user's choices.
 #[cfg(feature = "cron")]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Choices {
@@ -35,7 +36,7 @@ pub(super) struct Choices {
     pub(super) jitter: Duration,
 }
 
-/// Somewhat, at most this.
+/// Returns a random duration, at most this long.
 pub(super) fn by_chance(most: Duration) -> Duration {
     if most.is_zero() { most } else { most.mul_f64(fastrand::f64()) }
 }

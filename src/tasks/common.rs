@@ -1,4 +1,5 @@
-//! Small things that several built-in tasks need, made of std and public crates: a task of yours would have its own.
+//! Small helpers that several built-in tasks need, made of std and public crates. A task outside this crate would have
+//! its own.
 
 use std::{
     fmt,
@@ -9,17 +10,17 @@ use std::{
 
 use crate::task::panic_message;
 
-/// Locks, also after a panic under the lock: no invariant here spans user code.
+/// Locks the mutex, even if a thread has panicked while it held the lock: no invariant here spans user code.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs something of the user's; what it said if it panicked.
+/// Runs user code; if it panics, returns the panic's message.
 pub(super) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(f)).map_err(panic_message)
 }
 
-/// A duration as people read it: `30 s`, `250 ms`.
+/// A duration in readable form: `30 s`, `250 ms`.
 pub(super) struct Seconds(pub(super) Duration);
 
 impl fmt::Display for Seconds {
@@ -35,7 +36,7 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// The span in which somebody asked for something; without the feature `tracing` it is nothing.
+/// The span in which a caller asked for something; it is empty without the feature `tracing`.
 #[derive(Clone, Debug)]
 pub(super) struct Span(#[cfg(feature = "tracing")] tracing::Span);
 
@@ -47,7 +48,7 @@ impl Span {
         )
     }
 
-    /// That in which this is called.
+    /// Returns the current span.
     pub(super) fn current() -> Self {
         Self(
             #[cfg(feature = "tracing")]
@@ -55,7 +56,7 @@ impl Span {
         )
     }
 
-    /// Runs this in it.
+    /// Runs this in the span.
     pub(super) fn in_scope<R>(&self, f: impl FnOnce() -> R) -> R {
         #[cfg(feature = "tracing")]
         return self.0.in_scope(f);
@@ -63,7 +64,7 @@ impl Span {
         f()
     }
 
-    /// Runs this in it, and lets go of it.
+    /// Runs this in the span, and lets go of the span.
     pub(super) fn run<R>(self, f: impl FnOnce() -> R) -> R {
         self.in_scope(f)
     }

@@ -1,4 +1,4 @@
-//! Times by the calendar.
+//! Cron expressions: times by the calendar.
 
 mod fields;
 mod option;
@@ -19,26 +19,31 @@ pub(super) use self::{
     ticks::{CronTicks, Now},
 };
 
-/// Times given by a cron expression in a time zone: minute, hour, day of the month, month, day of the week, and the zone.
+/// Times given by a cron expression in a time zone.
 ///
-/// * A field is `*`, a value, a range (`1-5`), one of these with a step (`*/15`, `0-30/10`; `5/20` is `5-59/20`), or a list of them. Months and days of the
-///   week have names: `JAN`, `mon`. Sunday is 0 and 7. Ranges don't wrap around.
-/// * A day of the month may be `L`, the last one, or `15W`, the day from Monday to Friday that is nearest to the 15th in the same month; a day of the week
-///   `5L`, the last Friday of the month, or `5#2`, the second.
-/// * As in cron, if neither of the two day fields begins with `*`, a day has to match only one of them; otherwise both.
-/// * `@hourly`, `@daily` (`@midnight`), `@weekly`, `@monthly` and `@yearly` (`@annually`) stand for five fields: `@daily Europe/Berlin`.
+/// The expression has five fields, minute, hour, day of the month, month and day of the week, followed by the zone.
+///
+/// * A field is `*`, a value, a range (`1-5`), one of these with a step (`*/15`, `0-30/10`; `5/20` is `5-59/20`), or a
+///   list of them. Months and days of the week have names: `JAN`, `mon`. Sunday is 0 and 7. Ranges don't wrap around.
+/// * A day of the month may be `L`, the last one, or `15W`, the weekday (Monday to Friday) nearest to the 15th in the
+///   same month. A day of the week may be `5L`, the last Friday of the month, or `5#2`, the second.
+/// * As in cron, if neither of the two day fields begins with `*`, a day must match only one of them; otherwise both.
+/// * `@hourly`, `@daily` (`@midnight`), `@weekly`, `@monthly` and `@yearly` (`@annually`) stand for five fields:
+///   `@daily Europe/Berlin`.
 /// * The zone is a name of the tz database, `UTC`, or an offset such as `+05:30`. There is no default.
 ///
 /// # When the clocks change
 ///
-/// It is as cron(8) has it. A **wildcard** has a `*` in its minute or hour field, or all values of the field: `0 * * * *`, `*/15 * * * *`. It goes on by
-/// real time: it comes whenever the zone's clock shows a time that matches, which in an hour that comes twice is twice, and in an hour that is skipped never.
+/// The rules are those of cron(8). A **wildcard** has a `*` in its minute or hour field, or all values of the field: `0
+/// * * * *`, `*/15 * * * *`. It follows real time: it fires whenever the zone's clock shows a matching time. So it
+/// fires twice in an hour that occurs twice, and never in an hour that is skipped.
 ///
-/// Everything else has **fixed times**, such as `30 2 * * *`, and each of them comes once on each day that matches. If the clocks are put forward past it,
-/// it comes right after the gap; several times in one gap come as one. If the clocks are put back, so that it is there twice, it comes the first time. If a zone
-/// skips a whole day, nothing of that day comes.
+/// All other expressions have **fixed times**, such as `30 2 * * *`, and each of these fires once on each matching day.
+/// If the clocks are put forward past it, it fires right after the gap; several times in one gap fire as one. If the
+/// clocks are put back, so that it occurs twice, it fires the first time. If a zone skips a whole day, nothing of that
+/// day fires.
 ///
-/// The rules of the zone are those of the moment when the expression was read: a process has to be restarted for newer ones.
+/// The zone's rules are read together with the expression: a process must be restarted to see newer ones.
 ///
 /// # When the system's clock is set
 ///
@@ -63,12 +68,13 @@ pub struct Cron {
 }
 
 impl Cron {
-    /// Returns the first of its times that is later than this one. None: the calendar ends before (with the year 9999).
+    /// Returns the first of its times that is later than this one; None if the calendar ends before (with the year
+    /// 9999).
     pub fn after(&self, time: SystemTime) -> Option<SystemTime> {
         self.next(Timestamp::try_from(time).ok()?).map(SystemTime::from)
     }
 
-    /// Goes through the stretches of time in which the zone's offset is the same: in each of them it is plain arithmetic.
+    /// Goes through the periods in which the zone's offset is constant: within each of them plain arithmetic will do.
     fn next(&self, time: Timestamp) -> Option<Timestamp> {
         let mut offset = self.zone.to_offset(time);
         let mut from = offset.to_datetime(time).checked_add(1.nanosecond()).ok()?;
@@ -94,10 +100,10 @@ impl Cron {
         }
     }
 
-    /// Until when fixed times have been there before in this stretch of time: what the clocks showed when it began.
+    /// Returns the time up to which fixed times have already occurred: what the clocks showed when this period began.
     fn shown_before(&self, time: Timestamp, offset: Offset) -> Option<DateTime> {
         let changes = self.zone.preceding(time.checked_add(1.nanosecond()).ok()?);
-        // It doesn't reach farther: no clock was ever put back by more than a day.
+        // There is no need to look farther back: no clock was ever put back by more than a day.
         let mut near = changes.take_while(|change| time.duration_since(change.timestamp()).as_hours() < 48);
         near.find_map(|change| {
             let before = self.zone.to_offset(change.timestamp().checked_sub(1.nanosecond()).ok()?);
@@ -105,7 +111,7 @@ impl Cron {
         })
     }
 
-    /// Whether one of these times, which the clocks of the zone don't show, is on a day that they do show.
+    /// Whether one of these times, which the zone's clocks don't show, is on a day that they do show.
     fn is_skipped(&self, begin: DateTime, end: DateTime) -> bool {
         let mut from = begin;
         while let Some(time) = self.fields.first(from).filter(|time| *time < end) {
@@ -142,7 +148,7 @@ impl FromStr for Cron {
     }
 }
 
-/// As part of one line.
+/// Returns the text in a form that fits into one line.
 fn shown(text: &str) -> String {
     text.replace(char::is_control, "\u{fffd}")
 }
@@ -160,7 +166,7 @@ fn named(name: &str) -> Option<[&'static str; 5]> {
 
 fn zone_of(name: &str) -> Result<TimeZone, Why> {
     static PARSER: DateTimeParser = DateTimeParser::new();
-    // What needs no database.
+    // These zones need no database.
     if ["UTC", "Etc/UTC", "GMT", "Etc/GMT", "Z", "Zulu"].iter().any(|utc| utc.eq_ignore_ascii_case(name)) {
         return Ok(TimeZone::UTC);
     }
@@ -183,7 +189,9 @@ impl fmt::Debug for Cron {
     }
 }
 
-/// A text that is no [`Cron`] expression, or one that can't work: its day never comes, or its time zone needs a tz database and there is none.
+/// The error for a text that is no valid [`Cron`] expression, or for one that can't work.
+///
+/// An expression can't work if its day never comes, or if its time zone needs a tz database and there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CronError {
     text: Box<str>,
@@ -195,7 +203,7 @@ enum Why {
     Count(usize),
     Name,
     NoZone,
-    /// In whole words.
+    /// A description in whole words.
     Field(String),
     UnknownZone(String),
     NoDatabase(String),
@@ -203,7 +211,7 @@ enum Why {
 }
 
 impl CronError {
-    /// Whether nothing is wrong with how it is written.
+    /// Whether the expression is written correctly.
     pub(super) fn is_well_formed(&self) -> bool {
         matches!(self.why, Why::NoDatabase(_) | Why::Never)
     }

@@ -1,4 +1,4 @@
-//! How long things took.
+//! Measured durations.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use crate::Context;
 #[cfg(feature = "metrics")]
 use crate::counters::Histogram;
 
-/// Over how long they are shown: a minute, and four.
+/// The windows over which they are shown: one minute, and four.
 #[cfg(feature = "metrics")]
 const WINDOWS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(240)];
 
-/// How long each of something took. Without the feature `metrics` nothing is kept.
+/// Records how long each operation of a kind took. Without the feature `metrics` nothing is kept.
 #[derive(Debug)]
 pub(super) struct Durations(#[cfg(feature = "metrics")] Histogram);
 
 impl Durations {
-    /// As samples of the task's, with this name.
+    /// Records samples of the task's under this name.
     pub(super) fn of<L: crate::EventLoop, O>(cx: &Context<L, O>, name: &str) -> Self {
         #[cfg(not(feature = "metrics"))]
         let _ = (cx, name);
@@ -25,7 +25,7 @@ impl Durations {
         )
     }
 
-    /// One took this long.
+    /// Records that one operation took this long.
     pub(super) fn took(&self, duration: Duration) {
         #[cfg(feature = "metrics")]
         self.0.record_duration(duration);

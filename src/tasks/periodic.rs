@@ -1,4 +1,4 @@
-//! A task that does something every so often.
+//! A task that does something at regular intervals.
 
 use std::{fmt, time::Duration};
 
@@ -17,22 +17,26 @@ use crate::{
     task::{Offer, TaskHandle, TaskRef},
 };
 
-/// Does something every so often, by the clock: the times don't drift. The first time is one interval after the start, unless
-/// [something else](Self::first_run) is wanted; there is never more than one run at a time, and [what becomes of ticks](Self::missed_ticks) that a slow run
-/// has missed is to be chosen.
+/// Does something at regular intervals, by the clock, without drift.
 ///
-/// The work is a closure, an [async one](Self::new_async), or [something of yours](Self::of). It runs on the loop, and on a loop that is shared it must not
-/// block: [`blocking`](Self::blocking) gives it a thread. When it returns an error, or panics, the task fails; but
-/// errors can be [counted](Self::count_failures) instead, and [`TryLater`](super::TryLater) has it tried again after
-/// some time. A run that is in progress when the task is asked to stop goes on to its end, or the task's deadline.
+/// The first run is one interval after the start, unless [`first_run`](Self::first_run) says otherwise. There is never
+/// more than one run at a time; [`missed_ticks`](Self::missed_ticks) sets what happens to ticks that a slow run has
+/// missed.
 ///
-/// Its [handle](Self::handle) asks for a run between whiles. A clone has the same handle: for [`task_with`](crate::Service::task_with), which makes
-/// a fresh one an incarnation.
+/// The work is a closure, an [async closure](Self::new_async), or [a type of yours](Self::of). It runs on the loop, and
+/// must not block a loop that is shared: [`blocking`](Self::blocking) gives it a thread. If it returns an error or
+/// panics, the task fails; but errors can be [counted](Self::count_failures) instead, and [`TryLater`](super::TryLater)
+/// has the run tried again after some time. If a run is in progress when the task is asked to stop, it continues to its
+/// end, or to the task's deadline.
 ///
-/// Options: `--{task}-interval`, such as `1.5s`; with the feature `cron`, `--{task}-cron`. They, and those of the work, can be
-/// [set](crate::options::Options::set) while it runs. Counters: `iterations` (runs that were done),
-/// `slow_iterations` (that took longer than the interval), `missed` (ticks that were left out), `try_later`, `failures`; and, with the
-/// feature `metrics`, the samples `execute_duration` of all runs, however they ended, in seconds, over 60 s and 240 s.
+/// The [handle](Self::handle) asks for runs in between. A clone has the same handle: pass clones to
+/// [`task_with`](crate::Service::task_with), which makes a fresh value for each incarnation.
+///
+/// Options: `--{task}-interval`, such as `1.5s`; with the feature `cron`, `--{task}-cron`. These, and those of the
+/// work, can be [set](crate::options::Options::set) while the task runs. Counters: `iterations` (completed runs),
+/// `slow_iterations` (runs that took longer than the interval), `missed` (ticks that were skipped), `try_later`,
+/// `failures`; and, with the feature `metrics`, the samples `execute_duration` of all runs, however they ended, in
+/// seconds, over 60 s and 240 s.
 ///
 /// ```
 /// use std::time::Duration;
@@ -42,7 +46,7 @@ use crate::{
 /// service.task_on::<Thread>("tick", Periodic::new(Duration::from_secs(1), || println!("tick")));
 /// ```
 ///
-/// Restarted when it fails, at once at the start, at most 5 s late by chance:
+/// This one is restarted when it fails, runs at once at the start, and each tick is delayed at random by at most 5 s:
 ///
 /// ```
 /// use std::{fs, time::Duration};
@@ -64,7 +68,7 @@ pub struct Periodic<W> {
 }
 
 impl<F> Periodic<Closure<F>> {
-    /// Calls `work` every `interval`. It returns nothing, or a [`Result`].
+    /// Calls `work` every `interval`. `work` returns nothing, or a [`Result`].
     pub fn new<R: Outcome<Value = ()>>(interval: Duration, work: F) -> Self
     where
         F: FnMut() -> R + Send + 'static,
@@ -72,7 +76,7 @@ impl<F> Periodic<Closure<F>> {
         Self::of(interval, Closure(work))
     }
 
-    /// Calls it on a thread of its own, which is named for the task: it may block.
+    /// Calls the closure on a thread of its own, which is named for the task: the closure may block.
     pub fn blocking(self) -> Periodic<Blocking<F>> {
         let Self { work, timing, on_error, door, task } = self;
         Periodic { work: work.blocking(), timing, on_error, door, task }
@@ -80,7 +84,7 @@ impl<F> Periodic<Closure<F>> {
 }
 
 impl<F> Periodic<AsyncClosure<F>> {
-    /// Calls and awaits `work` every `interval`. It returns nothing, or a [`Result`].
+    /// Calls and awaits `work` every `interval`. `work` returns nothing, or a [`Result`].
     ///
     /// ```
     /// use std::{cell::Cell, time::Duration};
@@ -108,30 +112,34 @@ impl<W> Periodic<W> {
         Self { work, timing, on_error: OnError::Fail, door: Door::new(), task: TaskRef::default() }
     }
 
-    /// When the first run is: after one interval, if nothing is said.
+    /// Sets when the first run takes place; one interval after the start by default.
     #[must_use]
     pub fn first_run(mut self, first: FirstRun) -> Self {
         self.timing.first = first;
         self
     }
 
-    /// What becomes of missed ticks: they are skipped, if nothing is said.
+    /// Sets what happens to missed ticks; they are skipped by default.
     #[must_use]
     pub fn missed_ticks(mut self, missed: MissedTicks) -> Self {
         self.timing.missed = missed;
         self
     }
 
-    /// Each tick comes later than its time by somewhat, at most this: so that many processes don't do it all at once. A first run at once is at once.
+    /// Delays each tick by a random amount up to this; the schedule doesn't drift.
+    ///
+    /// This keeps many processes from doing the work all at once. A first run at once is not delayed.
     #[must_use]
     pub fn jitter(mut self, most: Duration) -> Self {
         self.timing.jitter = most;
         self
     }
 
-    /// A run that returns an error is counted, by the counter `failures`, and logged as a warning; the next one is at
-    /// its time, and the task goes on. By default an error fails the task. A panic fails it in any case. It is the same
-    /// word as [`Queue::count_failures`](super::Queue::count_failures).
+    /// Counts failed runs, instead of failing the task.
+    ///
+    /// A run that returns an error is counted by the counter `failures` and logged as a warning; the next run is at its
+    /// time, and the task continues. By default an error fails the task. A panic fails it in any case.
+    /// [`Queue::count_failures`](super::Queue::count_failures) means the same for a queue.
     ///
     /// ```
     /// use std::{fs, time::Duration};
@@ -149,14 +157,16 @@ impl<W> Periodic<W> {
         self
     }
 
-    /// Runs at these times, and not by the interval, unless `--{task}-interval` is given.
+    /// Runs at these times instead of by the interval, unless `--{task}-interval` is given.
     ///
-    /// If the system's clock is set, this is noticed when a run is due, and within an hour otherwise; the same holds for a machine that slept.
+    /// If the system's clock is set, the task notices it when a run is due, and within an hour otherwise; the same
+    /// holds for a machine that slept.
     ///
-    /// * Set forward: what the clock has jumped over comes once, at once, also with [`MissedTicks::Burst`].
-    /// * Set back: a time that the task has run at comes again only if half an interval has gone by since the last run, and, if it is a
-    ///   [fixed time](Cron#when-the-clocks-change), three hours. So a job at noon doesn't run again when the clock is set back from one minute past twelve
-    ///   to eleven, one that runs every 15 minutes goes on doing so, and after a day back neither rests for a day.
+    /// * Set forward: all times that the clock has jumped over run once, at once, also with [`MissedTicks::Burst`].
+    /// * Set back: a time that the task has already run at runs again only if half an interval has passed since the
+    ///   last run, and, if it is a [fixed time](Cron#when-the-clocks-change), three hours. So a job at noon doesn't run
+    ///   again when the clock is set back from one minute past twelve to eleven; a job that runs every 15 minutes
+    ///   continues to do so; and after a step back by a day neither pauses for a day.
     #[cfg(feature = "cron")]
     #[must_use]
     pub fn cron(mut self, cron: Cron) -> Self {
@@ -164,7 +174,7 @@ impl<W> Periodic<W> {
         self
     }
 
-    /// The way to it, from any thread.
+    /// Returns a handle to this task, for any thread.
     pub fn handle(&self) -> PeriodicHandle {
         PeriodicHandle { task: self.task.clone(), asks: self.door.remote().clone() }
     }
@@ -201,7 +211,8 @@ impl<W> fmt::Debug for Periodic<W> {
     }
 }
 
-/// The way to a [`Periodic`], from any thread. It survives restarts: what is asked between two incarnations waits for the next.
+/// A handle to a [`Periodic`], for any thread. It survives restarts: a run asked for between two incarnations waits for
+/// the next.
 #[derive(Clone, Debug)]
 pub struct PeriodicHandle {
     task: TaskRef,
@@ -209,8 +220,9 @@ pub struct PeriodicHandle {
 }
 
 impl PeriodicHandle {
-    /// Asks for a run now, besides those by the clock; it brings back how that ended. When a run is in progress, it is one more after that: the same for all
-    /// who ask meanwhile.
+    /// Asks for a run now, in addition to the scheduled ones; the reply brings how that run ended.
+    ///
+    /// If a run is in progress, one further run is queued; callers in the meantime share it.
     ///
     /// ```
     /// # use std::time::Duration;

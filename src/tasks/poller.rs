@@ -1,4 +1,4 @@
-//! A task that fetches a value every so often, and tells when it changes.
+//! A task that fetches a value at regular intervals, and reports changes.
 
 use std::{
     cell::RefCell,
@@ -29,16 +29,20 @@ use crate::{
     task::{Offer, TaskHandle, TaskRef},
 };
 
-/// Fetches a value every so often, keeps the latest, and tells when it has changed: in [`on_change`](Self::on_change), and to whoever
-/// [watches](PollerHandle::watch), on any loop. The first fetch is at once, unless [something else](Self::first_run) is wanted.
+/// Fetches a value at regular intervals, keeps the latest, and reports when it has changed.
 ///
-/// To fetch is a closure, an [async one](Self::new_async), or [something of yours](Self::of). It runs on the loop, and on a loop that is shared it must not
-/// block: [`blocking`](Self::blocking) gives it a thread. When it returns an error, that is counted and logged, and the value stays as it was; or the task
-/// [fails](Self::fail_on_error). [`TryLater`](super::TryLater) has it tried again after some time. A panic fails the task.
+/// Changes are reported to [`on_change`](Self::on_change), and to all who [watch](PollerHandle::watch), on any loop.
+/// The first fetch is at once, unless [`first_run`](Self::first_run) says otherwise.
 ///
-/// Ticks, clones and restarts are those of [`Periodic`](super::Periodic); through a restart the latest value stays.
+/// The fetch is a closure, an [async closure](Self::new_async), or [a type of yours](Self::of). It runs on the loop,
+/// and must not block a loop that is shared: [`blocking`](Self::blocking) gives it a thread. If it returns an error,
+/// the error is counted and logged, and the value stays; or the task [fails](Self::fail_on_error).
+/// [`TryLater`](super::TryLater) has the fetch tried again after some time. A panic fails the task.
 ///
-/// Options: `--{task}-interval`, such as `1.5s`; with the feature `cron`, `--{task}-cron`. Counters: those of `Periodic`, and `changes`.
+/// Ticks, clones and restarts work as for [`Periodic`](super::Periodic); the latest value survives a restart.
+///
+/// Options: `--{task}-interval`, such as `1.5s`; with the feature `cron`, `--{task}-cron`. Counters: those of
+/// `Periodic`, and `changes`.
 ///
 /// ```
 /// use std::{fs, time::Duration};
@@ -72,10 +76,10 @@ pub struct Poller<W, T: Clone + Send + 'static> {
     task: TaskRef,
 }
 
-/// Called with the old value, if any, and the new one.
+/// Receives the old value, if any, and the new one.
 type OnChange<T> = Arc<Mutex<Box<dyn FnMut(Option<&T>, &T) + Send>>>;
 
-/// What has been fetched last, and how many values there were before it that differed.
+/// The latest value, and the number of changes so far.
 struct Latest<T> {
     value: Option<T>,
     version: u64,
@@ -90,7 +94,7 @@ impl<F, T: Clone + Send + 'static> Poller<Closure<F>, T> {
         Self::of(interval, Closure(fetch))
     }
 
-    /// Calls it on a thread of its own, which is named for the task: it may block.
+    /// Calls the closure on a thread of its own, which is named for the task: the closure may block.
     pub fn blocking(self) -> Poller<Blocking<F>, T> {
         let Self { fetch, timing, on_error, on_change, door, watchers, latest, task } = self;
         Poller { fetch: fetch.blocking(), timing, on_error, on_change, door, watchers, latest, task }
@@ -108,7 +112,7 @@ impl<F, T: Clone + Send + 'static> Poller<AsyncClosure<F>, T> {
 }
 
 impl<W, T: Clone + Send + 'static> Poller<W, T> {
-    /// Fetches what comes of this work, every `interval`: for work that needs its [`Context`], or has options.
+    /// Fetches the output of this work every `interval`: for work that needs its [`Context`], or has options.
     pub fn of(interval: Duration, fetch: W) -> Self {
         Self {
             fetch,
@@ -122,42 +126,47 @@ impl<W, T: Clone + Send + 'static> Poller<W, T> {
         }
     }
 
-    /// Calls this, on the loop, when the value has changed, before anybody else sees it; also for the first: then there is no old one.
+    /// Calls this, on the loop, when the value has changed, before anybody else sees the new value.
+    ///
+    /// It is also called for the first value: then there is no old one.
     #[must_use]
     pub fn on_change(mut self, f: impl FnMut(Option<&T>, &T) + Send + 'static) -> Self {
         self.on_change = Some(Arc::new(Mutex::new(Box::new(f))));
         self
     }
 
-    /// When a fetch returns an error, the task fails.
+    /// Fails the task when a fetch returns an error.
     #[must_use]
     pub fn fail_on_error(mut self) -> Self {
         self.on_error = OnError::Fail;
         self
     }
 
-    /// When the first fetch is: at once, if nothing is said.
+    /// Sets when the first fetch takes place; at once by default.
     #[must_use]
     pub fn first_run(mut self, first: FirstRun) -> Self {
         self.timing.first = first;
         self
     }
 
-    /// What becomes of missed ticks: they are skipped, if nothing is said.
+    /// Sets what happens to missed ticks; they are skipped by default.
     #[must_use]
     pub fn missed_ticks(mut self, missed: MissedTicks) -> Self {
         self.timing.missed = missed;
         self
     }
 
-    /// Each tick comes later than its time by somewhat, at most this: so that many processes don't ask all at once. A first fetch at once is at once.
+    /// Delays each tick by a random amount up to this; the schedule doesn't drift.
+    ///
+    /// This keeps many processes from asking all at once. A first fetch at once is not delayed.
     #[must_use]
     pub fn jitter(mut self, most: Duration) -> Self {
         self.timing.jitter = most;
         self
     }
 
-    /// Fetches at these times, and not by the interval, unless `--{task}-interval` is given. See [`Periodic::cron`](crate::tasks::Periodic::cron).
+    /// Fetches at these times instead of by the interval, unless `--{task}-interval` is given. See
+    /// [`Periodic::cron`](crate::tasks::Periodic::cron).
     #[cfg(feature = "cron")]
     #[must_use]
     pub fn cron(mut self, cron: Cron) -> Self {
@@ -165,7 +174,7 @@ impl<W, T: Clone + Send + 'static> Poller<W, T> {
         self
     }
 
-    /// The way to it, from any thread.
+    /// Returns a handle to this task, for any thread.
     pub fn handle(&self) -> PollerHandle<T> {
         PollerHandle {
             task: self.task.clone(),
@@ -220,7 +229,7 @@ where
 }
 
 impl<W, T: Clone + Send + 'static> Poller<W, T> {
-    /// Whoever watches is heard from now on.
+    /// Serves watchers from now on.
     fn watch_out<L: EventLoop, O>(&self, cx: &Context<L, O>) -> std::rc::Rc<Watchers<T>> {
         let (slot, remote) = &self.watchers;
         let watchers = Watchers { waiting: RefCell::default(), latest: self.latest.clone(), watchers: remote.clone() };
@@ -249,29 +258,30 @@ impl<W, T: Clone + Send + 'static> fmt::Debug for Poller<W, T> {
     }
 }
 
-/// Those who wait for a newer value, each with the version that they know. At the end of an incarnation they go on to the next one.
+/// The watchers that wait for a newer value, each with the version that it knows. At the end of an incarnation they
+/// move on to the next one.
 struct Watchers<T: Clone + Send + 'static> {
     waiting: RefCell<Vec<(u64, Promise<Newer<T>>)>>,
     latest: Arc<Mutex<Latest<T>>>,
     watchers: Remote<Self>,
 }
 
-/// A value, and its version.
+/// A version and its value.
 type Newer<T> = (u64, T);
 
 impl<T: Clone + Send + 'static> Watchers<T> {
     fn add(&self, seen: u64, promise: Promise<Newer<T>>) {
         {
             let mut waiting = self.waiting.borrow_mut();
-            // Who has gone away is forgotten, or those who look again and again would pile up between two changes.
+            // Forget watchers that have gone away: watchers that ask again and again would pile up between two changes.
             waiting.retain(|(_, promise)| promise.is_awaited());
             waiting.push((seen, promise));
         }
-        // It may have changed on the way here.
+        // The value may have changed on the way here.
         self.tell();
     }
 
-    /// Tells those who know less than the latest.
+    /// Sends the latest value to those that know an older version.
     fn tell(&self) {
         let latest = {
             let latest = lock(&self.latest);
@@ -297,7 +307,7 @@ fn newer<T: Clone + Send + 'static>(watchers: &Remote<Watchers<T>>, seen: u64) -
     watchers.ask(move |watchers, promise| watchers.add(seen, promise))
 }
 
-/// The way to a [`Poller`], from any thread. It survives restarts.
+/// A handle to a [`Poller`], for any thread. It survives restarts.
 pub struct PollerHandle<T: Clone + Send + 'static> {
     task: TaskRef,
     asks: Remote<Asks<T>>,
@@ -306,17 +316,18 @@ pub struct PollerHandle<T: Clone + Send + 'static> {
 }
 
 impl<T: Clone + Send + 'static> PollerHandle<T> {
-    /// The latest value, if there is one. It stays when the task has stopped.
+    /// Returns the latest value, if there is one. The value stays after the task has stopped.
     pub fn value(&self) -> Option<T> {
         lock(&self.latest).value.clone()
     }
 
-    /// The latest value; if there is none yet, blocks this thread until there is. To await it there is [`ValueWatch::next`].
+    /// Returns the latest value; if there is none yet, blocks this thread until there is. To await it, use
+    /// [`ValueWatch::next`].
     ///
     /// # Errors
     ///
-    /// [`TimedOut`](CallError::TimedOut) after `timeout`; [`Stopped`](CallError::Stopped) when the task has stopped without one;
-    /// [`WouldBlock`](CallError::WouldBlock) where [`Reply::wait`] says so.
+    /// [`TimedOut`](CallError::TimedOut) after `timeout`; [`Stopped`](CallError::Stopped) if the task has stopped
+    /// without a value; [`WouldBlock`](CallError::WouldBlock) where [`Reply::wait`] says so.
     pub fn value_timeout(&self, timeout: Duration) -> std::result::Result<T, CallError> {
         match self.value() {
             Some(value) => Ok(value),
@@ -324,13 +335,14 @@ impl<T: Clone + Send + 'static> PollerHandle<T> {
         }
     }
 
-    /// Waits for values from here on: for the latest first, if there is one.
+    /// Returns a watch that brings the values from here on: first the latest, if there is one.
     pub fn watch(&self) -> ValueWatch<T> {
         ValueWatch { watchers: self.watchers.clone(), latest: self.latest.clone(), seen: 0, asked: None }
     }
 
-    /// Asks for a fetch now, besides those by the clock; it brings back the value. When a fetch is in progress, it is one more after that: the same for all
-    /// who ask meanwhile.
+    /// Asks for a fetch now, in addition to the scheduled ones; the reply brings the value.
+    ///
+    /// If a fetch is in progress, one further fetch is queued; callers in the meantime share it.
     pub fn poll_now(&self) -> Reply<std::result::Result<T, RunError>> {
         runner::ask(&self.asks)
     }
@@ -359,22 +371,24 @@ impl<T: Clone + Send + 'static> fmt::Debug for PollerHandle<T> {
     }
 }
 
-/// Waits for the values of a [`Poller`], on any executor: made by [`PollerHandle::watch`]. The latest wins: who is slow doesn't see those between.
+/// A watch on the values of a [`Poller`], for any executor: made by [`PollerHandle::watch`].
+///
+/// The latest value wins: a slow reader doesn't see the values in between.
 pub struct ValueWatch<T: Clone + Send + 'static> {
     watchers: Remote<Watchers<T>>,
     latest: Arc<Mutex<Latest<T>>>,
     seen: u64,
-    /// For a newer one than that.
+    /// The request for a value newer than that.
     asked: Option<Reply<(u64, T)>>,
 }
 
 impl<T: Clone + Send + 'static> ValueWatch<T> {
-    /// Waits for the latest value that this watch has not brought yet; None when the task has stopped, and none will
-    /// come.
+    /// Waits for the latest value that this watch has not brought yet; returns None once the task has stopped and no
+    /// value will come.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when it is dropped: the next call brings it.
+    /// Dropping the future loses nothing: the next call brings the value.
     pub async fn next(&mut self) -> Option<T> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }

@@ -1,7 +1,8 @@
-//! What runs work by the clock, and between whiles for those who ask: the machinery of [`Periodic`](super::Periodic) and [`Poller`](super::Poller).
+//! Runs work by the clock, and on request in between: the machinery of [`Periodic`](super::Periodic) and
+//! [`Poller`](super::Poller).
 //!
-//! It waits for whichever comes first: the stop, a tick, somebody who asks. One run at a time: who asks while one is in progress waits for the one after
-//! it, and so do all others who ask meanwhile.
+//! It waits for the first of these: the stop, a tick, a request. There is one run at a time: requests made during a run
+//! share the run after it.
 
 use std::{
     cell::RefCell,
@@ -28,12 +29,12 @@ use crate::{
     options::OptionDefaults,
 };
 
-/// What comes of a run that was asked for.
+/// The result of a run that was asked for.
 pub(super) type Ran<T> = std::result::Result<T, RunError>;
 
 // --- Options ---
 
-/// An interval as people write it.
+/// Parses an interval as people write it.
 pub(super) fn period(text: &str) -> std::result::Result<Duration, String> {
     let period = crate::options::duration(text)?;
     if period.is_zero() { Err(NO_INTERVAL.into()) } else { Ok(period) }
@@ -41,7 +42,7 @@ pub(super) fn period(text: &str) -> std::result::Result<Duration, String> {
 
 pub(super) const NO_INTERVAL: &str = "the interval must not be zero";
 
-/// When to run, and the work's own options.
+/// The timing of runs, and the work's own options.
 pub struct RunnerOptions<O: Args> {
     interval: Option<Duration>,
     #[cfg(feature = "cron")]
@@ -80,7 +81,7 @@ impl<O: Args> Args for RunnerOptions<O> {
 }
 
 impl<O: Args> RunnerOptions<O> {
-    /// Whether another timing is wanted.
+    /// Whether the timing differs from the earlier one.
     fn is_retimed(&self, before: &Self) -> bool {
         #[cfg(feature = "cron")]
         if self.by != before.by {
@@ -89,13 +90,13 @@ impl<O: Args> RunnerOptions<O> {
         self.interval != before.interval
     }
 
-    /// What was said in code, unless something else is said here.
+    /// Returns the timing set in code, except where these options override it.
     fn timing(&self, said: &Timing) -> Timing {
         #[allow(unused_mut, reason = "the feature cron")]
         let mut timing = Timing { interval: self.interval.unwrap_or(said.interval), ..said.clone() };
         #[cfg(feature = "cron")]
         match (self.interval, &self.by.cron) {
-            // The expression is that of the code, and somebody has said an interval.
+            // The expression comes from the code, and the options give an interval.
             (Some(_), Some(cron)) if !self.by.given && said.cron.as_ref().is_some_and(|said| said == cron) => {
                 timing.cron = None;
             }
@@ -113,19 +114,19 @@ impl<O: Args> fmt::Debug for RunnerOptions<O> {
     }
 }
 
-/// The timing, as options.
+/// Returns the timing as options.
 pub(super) fn defaults(said: &Timing) -> OptionDefaults {
     #[cfg(feature = "cron")]
     if let Some(cron) = &said.cron {
         return OptionDefaults::new().with("cron", cron);
     }
-    // Of one that can't work it is told where it runs.
+    // An interval that can't work is reported where it runs.
     OptionDefaults::new().with_duration("interval", Some(said.interval).filter(|interval| !interval.is_zero()))
 }
 
-// --- Those who ask ---
+// --- Requests ---
 
-/// The way to a runner, from any thread, and the place where it will be.
+/// The way to a runner, from any thread, and the place where the runner will be.
 pub(super) struct Door<T: Send + 'static> {
     slot: Slot<Asks<T>>,
     asks: Remote<Asks<T>>,
@@ -141,7 +142,7 @@ impl<T: Send + 'static> Door<T> {
         &self.asks
     }
 
-    /// Whoever asks is heard from now on.
+    /// Serves requests from now on.
     pub(super) fn open<L: crate::EventLoop, O>(&self, cx: &Context<L, O>) -> Rc<Asks<T>> {
         let asks = Asks { pending: RefCell::default(), waker: RefCell::default(), asks: self.asks.clone() };
         cx.fill(self.slot.clone(), asks)
@@ -154,7 +155,7 @@ impl<T: Send + 'static> Clone for Door<T> {
     }
 }
 
-/// Those who have asked for a run that has not begun. At the end of an incarnation they ask the next one.
+/// The requests for a run that has not begun. At the end of an incarnation they are passed on to the next one.
 pub(super) struct Asks<T: Send + 'static> {
     pending: RefCell<Vec<Promise<Ran<T>>>>,
     waker: RefCell<Option<Waker>>,
@@ -175,7 +176,7 @@ impl<T: Send + 'static> Asks<T> {
         }
     }
 
-    /// Those who still want it.
+    /// Takes the requests that are still wanted.
     fn take(&self) -> Vec<Promise<Ran<T>>> {
         let mut asks = self.pending.take();
         asks.retain(|promise| !promise.is_cancelled());
@@ -215,16 +216,18 @@ impl Figures {
     }
 }
 
-/// What an error, other than [`TryLater`], does to the task.
+/// Says what an error, other than [`TryLater`], does to the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OnError {
     Fail,
-    /// It is counted and logged.
+    /// The error is counted and logged.
     GoOn,
 }
 
-/// Runs until the task is asked to stop, or fails. Options that are changed while it runs hold from then on: a new timing begins with one interval, and the
-/// next run has the work's new options.
+/// Runs until the task is asked to stop, or fails.
+///
+/// Options that change in the meantime hold from then on: a new timing begins with one interval, and the next run has
+/// the work's new options.
 pub(super) async fn run<L: Timers, O: Args + 'static, T: Clone + Send + 'static>(
     cx: &Context<L, RunnerOptions<O>>,
     said: &Timing,
@@ -242,7 +245,7 @@ pub(super) async fn run<L: Timers, O: Args + 'static, T: Clone + Send + 'static>
     let figures = Figures::of(cx);
     let mut stop = pin!(cx.until_shutdown());
     let mut ticks = Ticks::begin(&timing, &cx.clock());
-    // Until when nothing is tried again, unless somebody asks.
+    // Until then nothing is tried again, unless there is a request.
     let mut retry: Option<Option<Instant>> = None;
     loop {
         let rest = match retry {
@@ -250,7 +253,7 @@ pub(super) async fn run<L: Timers, O: Args + 'static, T: Clone + Send + 'static>
             None => ticks.rest(),
         };
         if rest == Some(Duration::ZERO) {
-            // Others on this loop have their turn, whatever there is to make up for.
+            // Let others on this loop have their turn, however many ticks must be made up for.
             yield_once().await;
         }
         let mut sleep = pin!(rest.map(|rest| cx.sleep(rest)));
@@ -290,7 +293,7 @@ pub(super) async fn run<L: Timers, O: Args + 'static, T: Clone + Send + 'static>
         };
         let asked = asks.take();
         if !is_due && asked.is_empty() {
-            // The clock was set back, or who asked has changed their mind.
+            // The clock was set back, or the request was cancelled.
             continue;
         }
         if is_due && retry.is_none() {
@@ -311,7 +314,8 @@ pub(super) async fn run<L: Timers, O: Args + 'static, T: Clone + Send + 'static>
     }
 }
 
-/// Counts how a run has ended, and tells those who have asked for it. After how long it is to be tried again, if it is; an error is the task's.
+/// Counts how a run has ended, and answers the requests for it. Returns after how long to try again, if at all; an
+/// error is the task's.
 fn conclude<L: Timers, O: Args + 'static, T: Clone + Send + 'static>(
     cx: &Context<L, RunnerOptions<O>>,
     figures: &Figures,
@@ -342,14 +346,14 @@ fn conclude<L: Timers, O: Args + 'static, T: Clone + Send + 'static>(
         Err(panic) => {
             let all = asked.into_iter();
             all.for_each(|promise| promise.fail(crate::CallError::Panicked(panic.clone())));
-            // The hook has been called where it happened.
+            // The panic hook has already been called where it happened.
             resume_unwind(Box::new(panic));
         }
     }
     Ok(None)
 }
 
-/// What the runner waits for.
+/// An event that the runner waits for.
 enum Event<O: Args> {
     Stop,
     Changed(Rc<RunnerOptions<O>>),
@@ -360,7 +364,7 @@ fn tell<T: Send + 'static>(asked: Vec<Promise<Ran<T>>>, why: &RunError) {
     asked.into_iter().for_each(|promise| promise.fulfil(Err(why.clone())));
 }
 
-/// What comes of it; what it said if it panicked.
+/// Awaits the future; if it panics, returns the panic's message.
 async fn caught<F: Future>(future: F) -> std::result::Result<F::Output, String> {
     let mut future = pin!(future);
     poll_fn(|cx| match catch(|| future.as_mut().poll(cx)) {

@@ -1,4 +1,4 @@
-//! When it is time.
+//! Ticks: when each run is due.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::task::ServiceClock;
 
-/// How somebody wants their ticks.
+/// The user's timing.
 #[derive(Clone, Debug)]
 pub(super) struct Timing {
     pub(super) interval: Duration,
@@ -60,7 +60,7 @@ impl Ticks {
         Self { kind: Kind::Grid(Grid::begin(timing, clock.now())), clock }
     }
 
-    /// How long to wait for the next one, at most; zero: it has come; None: there is none.
+    /// Returns how long to wait for the next tick, at most: zero if it is due, None if there is none.
     pub(super) fn rest(&mut self) -> Option<Duration> {
         match &mut self.kind {
             Kind::Grid(grid) => grid.rest(self.clock.now()),
@@ -69,7 +69,7 @@ impl Ticks {
         }
     }
 
-    /// It has come: goes on to the next one. Returns how many are left out.
+    /// Handles a tick that is due, and moves on to the next one. Returns how many were skipped.
     pub(super) fn fire(&mut self) -> u64 {
         match &mut self.kind {
             Kind::Grid(grid) => grid.fire(self.clock.now()),
@@ -78,7 +78,7 @@ impl Ticks {
         }
     }
 
-    /// Whether a run that took this long, until now, took too long.
+    /// Whether a run that has just ended, after this long, took too long.
     pub(super) fn is_slow(&mut self, took: Duration) -> bool {
         match &self.kind {
             Kind::Grid(grid) => took > grid.period,
@@ -93,20 +93,20 @@ fn now(clock: &ServiceClock) -> Now {
     Now { time: clock.now(), time_of_day: clock.time_of_day() }
 }
 
-/// Ticks a period apart.
+/// Ticks at a fixed period.
 #[derive(Debug)]
 pub(super) struct Grid {
     period: Duration,
     missed: MissedTicks,
-    /// The most that a tick comes later than its place on the grid.
+    /// The maximal delay of a tick behind its place in the schedule.
     jitter: Duration,
-    /// None: beyond the end of the clock.
+    /// None if it is beyond the end of the clock.
     next: Option<Instant>,
-    /// By how much the next one comes later.
+    /// The delay of the next tick.
     delay: Duration,
 }
 
-/// As late as this a tick may be without being called late: timers are not that exact.
+/// The lateness below which a tick still counts as on time: timers are not that exact.
 const TOLERANCE: Duration = Duration::from_millis(5);
 
 impl Grid {
@@ -146,7 +146,7 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
-    /// Ticks every second from the start on; what is said of each of these late looks, in seconds.
+    /// Ticks every second from the start; returns what each of these late looks sees, in seconds.
     fn seen(missed: MissedTicks, looks: &[f64]) -> Vec<(u64, f64)> {
         let start = Instant::now();
         let timing = Timing { missed, ..Timing::every(S, FirstRun::AtOnce) };

@@ -1,4 +1,4 @@
-//! What is done each time: closures of several kinds, or a type of the user's.
+//! The work of a run: closures of several kinds, or a type of the user's.
 
 use std::{
     fmt,
@@ -13,10 +13,13 @@ use super::{
 };
 use crate::{CallError, Context, Error, EventLoop, NoOptions, Result};
 
-/// What a [`Periodic`](crate::tasks::Periodic) does, or a [`Poller`](crate::tasks::Poller) fetches, each time: for work that needs its
-/// [`Context`](crate::Context), or has options and counters of its own. For the rest a closure will do.
+/// The work of a [`Periodic`](crate::tasks::Periodic) or the fetch of a [`Poller`](crate::tasks::Poller).
 ///
-/// As a [`Task`](crate::Task), it is generic over the loop. Its options stand beside the task's `interval` (and `cron`), so it can't have one of that name.
+/// Implement it for work that needs its [`Context`](crate::Context), or has options and counters of its own. Otherwise
+/// a closure will do.
+///
+/// Like a [`Task`](crate::Task), it is generic over the loop. Its options stand beside the task's `interval` (and
+/// `cron`), so it can't have one of that name.
 ///
 /// ```
 /// use std::time::Duration;
@@ -46,17 +49,18 @@ use crate::{CallError, Context, Error, EventLoop, NoOptions, Result};
 /// service.task_on::<Thread>("sweeper", Periodic::of(Duration::from_secs(60), Sweeper));
 /// ```
 pub trait Work<L: EventLoop>: Send + 'static {
-    /// Its flags: `--{task name}-{option}`. [`NoOptions`] if it has none.
+    /// The options of the work: `--{task name}-{option}`. Use [`NoOptions`] if it has none.
     type Options: clap::Args + 'static;
 
-    /// What comes of it.
+    /// The result of a run.
     type Output;
 
-    /// Does it once. It is awaited to its end, also when the task is asked to stop meanwhile; past the task's deadline it is dropped.
+    /// Does the work once. The future is awaited to its end, also if the task is asked to stop in the meantime; past
+    /// the task's deadline it is dropped.
     fn run(&mut self, cx: Context<L, Self::Options>) -> impl Future<Output = Result<Self::Output>>;
 }
 
-/// Try it later: as the error of a run, it is no failure.
+/// The error of a run that must be tried again later: it doesn't count as a failure.
 ///
 /// ```
 /// use std::time::Duration;
@@ -69,12 +73,12 @@ pub trait Work<L: EventLoop>: Send + 'static {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TryLater {
-    /// After how long.
+    /// The time until the next try.
     pub after: Duration,
 }
 
 impl TryLater {
-    /// If this error is one.
+    /// Returns it if the error is one.
     pub(super) fn of(error: &Error) -> Option<Self> {
         error.source()?.downcast_ref().copied()
     }
@@ -88,13 +92,13 @@ impl fmt::Display for TryLater {
 
 impl std::error::Error for TryLater {}
 
-/// How a run ended that was [asked for](crate::tasks::PeriodicHandle::run_now) and not done.
+/// Says why a run that was [asked for](crate::tasks::PeriodicHandle::run_now) has brought no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RunError {
-    /// It will be tried again.
+    /// The run will be tried again.
     TryLater(TryLater),
-    /// It returned an error that says this.
+    /// The run returned an error with this message.
     Failed(Arc<str>),
 }
 
@@ -109,12 +113,12 @@ impl fmt::Display for RunError {
 
 impl std::error::Error for RunError {}
 
-/// What a closure may return.
+/// The types that a closure may return.
 pub trait Outcome {
-    /// What comes of it.
+    /// The value of a successful run.
     type Value;
 
-    /// As a result.
+    /// Converts it into a result.
     fn into_result(self) -> Result<Self::Value>;
 }
 
@@ -186,10 +190,10 @@ where
             None => self.workers.insert(Workers::start(&cx, 1)?),
         };
         let f = self.f.clone();
-        // One at a time: nobody else has the lock.
+        // There is one call at a time: nobody else has the lock.
         match workers.run(move || lock(&f)().into_result()).await {
             Ok(result) => result,
-            // It has been told about where it happened.
+            // The panic has already been reported where it happened.
             Err(CallError::Panicked(message)) => resume_unwind(Box::new(message)),
             Err(error) => Err(error.into()),
         }

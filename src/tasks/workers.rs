@@ -1,4 +1,4 @@
-//! A few threads for work that blocks.
+//! A few threads for blocking work.
 
 use std::{
     collections::VecDeque,
@@ -13,11 +13,14 @@ use crate::{
     task::{Busy, ServiceClock, TaskThread},
 };
 
-/// A fixed number of threads for work that blocks, which belong to a task and are named for it. What is [asked](Self::run) of them is awaited from any loop.
+/// A fixed number of threads for blocking work, which belong to a task and are named for it.
 ///
-/// Dropped, it takes nothing more and gives up what nobody has begun; idle threads are gone when the drop returns, and one that works ends with that work.
-/// To wait for all that was accepted there is [`finish`](Self::finish). So a task that is asked to stop awaits what it has asked for, and drops the
-/// workers; past its deadline they are dropped with it, and a thread whose work goes on is [left behind](Context::thread), by name.
+/// [`run`](Self::run) hands them work; its reply can be awaited on any loop.
+///
+/// Once dropped, it accepts nothing more and abandons the work that no thread has begun. Idle threads are gone when the
+/// drop returns; a busy thread ends with its work. To wait for all accepted work, use [`finish`](Self::finish). So a
+/// task that is asked to stop awaits the work that it has asked for, and then drops the workers. Past its deadline they
+/// are dropped with it, and a thread whose work continues is [left behind](Context::thread), by name.
 ///
 /// ```
 /// use interloop::{CallError, Service, Thread, task_fn, tasks::Workers};
@@ -44,7 +47,7 @@ pub struct Workers {
 
 struct Pool {
     clock: ServiceClock,
-    /// For the log.
+    /// The target of log lines.
     target: String,
     state: Mutex<State>,
     changed: Condvar,
@@ -52,22 +55,22 @@ struct Pool {
 
 struct State {
     queue: VecDeque<(Job, Busy)>,
-    /// Nothing is accepted any more; who finds the queue empty ends.
+    /// Nothing more is accepted; a thread that finds the queue empty ends.
     closed: bool,
-    /// By thread: whether it works.
+    /// For each thread, whether it is busy.
     busy: Vec<bool>,
 }
 
-/// Does the work, and returns what tells of it.
+/// Does the work, and returns the closure that reports the result.
 type Job = Box<dyn FnOnce() -> Tell + Send>;
 type Tell = Box<dyn FnOnce() + Send>;
 
 impl Workers {
-    /// So many threads, one at least, for this task.
+    /// Starts this many threads, at least one, for this task.
     ///
     /// # Errors
     ///
-    /// When there can be no thread.
+    /// If a thread can't be started.
     pub fn start<L: EventLoop, O>(cx: &Context<L, O>, count: usize) -> Result<Self> {
         let count = count.max(1);
         let state = State { queue: VecDeque::new(), closed: false, busy: vec![false; count] };
@@ -76,14 +79,15 @@ impl Workers {
         let mut workers = Self { pool, threads: Vec::new() };
         for number in 0..count {
             let pool = workers.pool.clone();
-            // Should it fail, those that are there already end with the drop.
+            // If this fails, the drop ends the threads started so far.
             workers.threads.push(cx.thread(&format!("{}", number + 1), move || pool.work(number))?);
         }
         Ok(workers)
     }
 
-    /// Calls `work` on the first thread that is free; what was asked before comes before. A panic is in the reply; a reply that is cancelled in time means
-    /// that it isn't called.
+    /// Calls `work` on the first free thread, in the order of the calls.
+    ///
+    /// A panic of `work` is in the reply. If the reply is cancelled before `work` begins, `work` isn't called.
     pub fn run<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> Reply<R> {
         let (promise, reply) = promise();
         let span = Span::current();
@@ -102,11 +106,11 @@ impl Workers {
         reply
     }
 
-    /// Waits until all that was accepted is done and the threads are gone.
+    /// Waits until all accepted work is done and the threads are gone.
     ///
     /// # Cancel safety
     ///
-    /// To drop it is to drop the workers.
+    /// Dropping the future drops the workers.
     pub async fn finish(mut self) {
         let _busy = self.pool.clock.busy();
         self.pool.lock().closed = true;
@@ -129,15 +133,16 @@ fn work_and_tell<R: Send + 'static>(work: impl FnOnce() -> R, mut promise: Promi
 
 impl Pool {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // The user's code never runs under the lock.
+        // User code never runs under the lock.
         lock(&self.state)
     }
 
-    /// What a thread does.
+    /// The main function of a thread.
     fn work(&self, number: usize) {
         while let Some((job, _busy)) = self.next(number) {
             let tell = job();
-            // Free before anybody hears of it: who then drops the workers finds this thread idle, and waits for its end.
+            // The thread is idle before anybody hears of the result: a caller that then drops the workers waits for its
+            // end.
             self.lock().busy[number] = false;
             if let Err(panic) = catch(tell) {
                 log::error!(target: &self.target, "panicked at the end of blocking work: {panic}");
@@ -155,7 +160,7 @@ impl Pool {
             if state.closed {
                 return None;
             }
-            // The jobs are counted, whoever waits for one isn't.
+            // Jobs count as busy; a thread that waits for one doesn't.
             state = TaskThread::idle(|| self.changed.wait(state)).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -170,7 +175,7 @@ impl Drop for Workers {
         };
         self.pool.changed.notify_all();
         unused.into_iter().for_each(|job| drop(catch(|| drop(job))));
-        // An idle thread begins nothing any more: to wait for it takes no time. The others are left to end by themselves.
+        // An idle thread begins nothing more, so waiting for it takes no time. Busy threads end by themselves.
         for (thread, _) in std::mem::take(&mut self.threads).into_iter().zip(busy).filter(|(_, busy)| !busy) {
             let _ = thread.join();
         }
