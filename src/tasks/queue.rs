@@ -1,4 +1,4 @@
-//! A queue: items come in from anywhere, workers work on them.
+//! A queue: items come in from anywhere, and workers work on them.
 
 mod core;
 mod handle;
@@ -36,11 +36,12 @@ use crate::{
     Context, Error, EventLoop, Reason, Reply, Result, Task, event_loop::Timers, options::OptionDefaults, task::Offer,
 };
 
-/// How long workers may go on when another's failure has ended the task.
+/// How long the workers may continue when the failure of another one has ended the task.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// A queue: [handles](QueueHandle) put items in, from any thread or loop, and workers work on them. Each item's result, or failure, comes by its
-/// [`Reply`].
+/// A queue whose [handles](QueueHandle) submit items from any thread or loop, and whose workers work on them.
+///
+/// The result or failure of each item comes through its [`Reply`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -69,41 +70,45 @@ const LINGER: Duration = Duration::from_secs(10);
 ///
 /// # Workers
 ///
-/// As many as `--{task}-workers` says, one by default; so many items are in work at once. The work is an async closure on the task's loop
-/// ([`new`](Self::new)); or one whose futures are `Send`, on the workers of a runtime that has some ([`on_workers`](Self::on_workers)); or a closure that
-/// may block, on threads named `{task}-1` and so on ([`blocking`](Self::blocking)). They wake when there is something to do, and never else.
+/// `--{task}-workers` sets the number of workers, one by default, and thereby how many items are in work at once. The
+/// work is an async closure on the task's loop ([`new`](Self::new)); or one whose futures are `Send`, on the workers of
+/// a runtime that has some ([`on_workers`](Self::on_workers)); or a closure that may block, on threads named `{task}-1`
+/// and so on ([`blocking`](Self::blocking)). Workers wake only if there is something to do.
 ///
 /// # Order
 ///
-/// The first in is the first out; or the highest [priority](Self::priority). An item that is tried again goes behind those of its priority. While an item
-/// of the same [key](Self::refuse_duplicates) waits or is in work, another is refused, or [joins](Self::join_duplicates) it.
+/// Items go first in, first out; or by [priority](Self::priority). A retried item goes behind the others of its
+/// priority. While an item of the same [key](Self::refuse_duplicates) waits or is in work, a further one is refused, or
+/// [joins](Self::join_duplicates) it.
 ///
 /// # Ends of an item
 ///
 /// | the work | the reply | counted | the item |
 /// |---|---|---|---|
-/// | returns a value | has it | `completed` | is done |
-/// | says [`later`](WorkError::later) | waits on | `try_later` | is tried again after a pause |
-/// | says so at its last attempt | [`Failed`](crate::CallError::Failed) | `dead_letters` | is a dead letter |
-/// | fails, and somebody holds the reply | [`Failed`](crate::CallError::Failed) | `failed` | is done |
-/// | fails, and nobody does | | `failed`, `unhandled`, `dead_letters` | is a dead letter; the task fails, and so stops the service, or [not](Self::count_failures) |
-/// | fails, and the reply is dropped unread | | `failed`, `unhandled` | is done; the task fails likewise |
-/// | panics | [`Panicked`](crate::CallError::Panicked) | `failed`, `unhandled` | as if it had failed |
-/// | is [cancelled](Reply::cancel) by all who wait for it | [`Cancelled`](crate::CallError::Cancelled) | `cancelled` | is done |
-/// | is cut short by the task's deadline, or with its loop | [`Cancelled`](crate::CallError::Cancelled) | `cancelled` | is a dead letter |
-/// | never begins | [`Stopped`](crate::CallError::Stopped) | `given_back` | is [given back](QueueHandle::take_left) |
+/// | returns a value | brings it | `completed` | is done |
+/// | says [`later`](WorkError::later) | continues to wait | `try_later` | is retried after a pause |
+/// | says so at the last attempt | [`Failed`] | `dead_letters` | is a dead letter |
+/// | fails, and a reply is held | [`Failed`] | `failed` | is done |
+/// | fails, and no reply is held | | `failed`, `unhandled`, `dead_letters` | is a dead letter; the task fails |
+/// | fails, and the reply is dropped unread | | `failed`, `unhandled` | is done; the task fails |
+/// | panics | [`Panicked`] | `failed`, `unhandled` | is treated as if the work had failed |
+/// | is [cancelled](Reply::cancel) by all who wait for it | [`Cancelled`] | `cancelled` | is done |
+/// | is cut short by the task's deadline, or with its loop | [`Cancelled`] | `cancelled` | is a dead letter |
+/// | never begins | [`Stopped`] | `given_back` | is [given back](QueueHandle::take_left) |
 ///
-/// When a failure ends the task, the other workers finish what they are at, for up to ten seconds.
+/// With [`count_failures`](Self::count_failures) the task doesn't fail, and so doesn't stop the service. If a failure
+/// ends the task, the other workers finish their current items, within ten seconds.
 ///
 /// # Stop
 ///
-/// From then on nothing is taken in, and who waits for room gets the item back. What waits is worked on until shortly before the task's deadline, items
-/// that are tried again included if they are due by then, and what is left is given back; or all is, [at once](Self::give_back_at_stop). What is in work
-/// has until the deadline. A thread that blocks beyond that is not waited for.
+/// Once the task is asked to stop, the queue accepts nothing more, and callers that wait for room get their items back.
+/// The workers work on waiting items until shortly before the task's deadline, including retries that are due by then;
+/// what is left is given back. Or all waiting items are given back [at once](Self::give_back_at_stop). Items in work
+/// have until the deadline. A thread that blocks beyond that is not waited for.
 ///
 /// # Restart
 ///
-/// A queue that is made anew for each incarnation is made [with](Self::with_handle) the same handle:
+/// To recreate a queue for each incarnation, make it [with](Self::with_handle) the same handle:
 ///
 /// ```
 /// use interloop::{RestartPolicy, Service, Thread, tasks::{Queue, QueueHandle}};
@@ -115,20 +120,26 @@ const LINGER: Duration = Duration::from_secs(10);
 /// service.task_with("mailer", make).offers(&mails).restart(RestartPolicy::on_failure());
 /// ```
 ///
-/// What waits then, waits for the next incarnation. What was in work and was cut short is, with the store in memory,
-/// not run again, as no job of a [`Remote`](crate::Remote) is: nobody knows how far it came. Its reply says
+/// Waiting items wait for the next incarnation. An item that was in work and was cut short is not run again by the
+/// store in memory, as no job of a [`Remote`](crate::Remote) is: nobody knows how far the work came. Its reply says
 /// `Cancelled`, and the item is a dead letter. A store of one's own (feature `unstable-store`) that delivers again
-/// promises the opposite, at least once: there the reply waits on, for the result of the next run. A stop that begins a
-/// restart drains nothing.
+/// promises the opposite, at least once: there the reply continues to wait, for the result of the next run. A stop that
+/// begins a restart drains nothing.
 ///
 /// # Options
 ///
-/// `--{task}-workers`, `--{task}-max-items` (how many may wait; without it there is no limit), `--{task}-attempts` (5 by default).
+/// `--{task}-workers`, `--{task}-max-items` (how many items may wait; no limit by default), `--{task}-attempts` (5 by
+/// default).
 ///
 /// # Counters
 ///
-/// Those above; `discarded`, duplicates; `store_errors`; the gauge `depth`, how many wait; and, with the feature `metrics`, the samples `wait_duration` and
-/// `execute_duration`, in seconds, over 60 s and 240 s.
+/// Those in the table; `discarded` (duplicates); `store_errors`; the gauge `depth`, the number of waiting items; and,
+/// with the feature `metrics`, the samples `wait_duration` and `execute_duration`, in seconds, over 60 s and 240 s.
+///
+/// [`Failed`]: crate::CallError::Failed
+/// [`Panicked`]: crate::CallError::Panicked
+/// [`Cancelled`]: crate::CallError::Cancelled
+/// [`Stopped`]: crate::CallError::Stopped
 pub struct Queue<L: EventLoop, T, R = ()> {
     handle: QueueHandle<T, R>,
     hire: Option<Hire<L, T, R>>,
@@ -155,7 +166,8 @@ impl<L: EventLoop, T: Send + 'static, R: Send + 'static> Queue<L, T, R> {
         }
     }
 
-    /// Works on the loop's thread: what the work holds need not be `Send`, and it must not block a loop that is shared.
+    /// Makes a queue whose work runs on the loop's thread: what the work holds need not be `Send`, and the work must
+    /// not block a loop that is shared.
     pub fn new<F>(work: F) -> Self
     where
         F: AsyncFn(&T, WorkContext<L>) -> std::result::Result<R, WorkError> + Send + 'static,
@@ -163,7 +175,8 @@ impl<L: EventLoop, T: Send + 'static, R: Send + 'static> Queue<L, T, R> {
         Self::of(work::on_loop(work))
     }
 
-    /// Works on the [workers](Context::spawn) of a runtime that has some; on the loop's thread elsewhere. Each attempt gets a clone of the item.
+    /// Makes a queue whose work runs on the [workers](Context::spawn) of a runtime that has some, and elsewhere on the
+    /// loop's thread. Each attempt gets a clone of the item.
     ///
     /// ```
     /// use interloop::{Thread, tasks::Queue};
@@ -178,7 +191,7 @@ impl<L: EventLoop, T: Send + 'static, R: Send + 'static> Queue<L, T, R> {
         Self::of(work::on_workers(work))
     }
 
-    /// Works on threads of its own, one a worker, on which it may block.
+    /// Makes a queue whose work runs on threads of its own, one for each worker, and may block.
     ///
     /// ```
     /// use interloop::{Thread, tasks::Queue};
@@ -191,34 +204,36 @@ impl<L: EventLoop, T: Send + 'static, R: Send + 'static> Queue<L, T, R> {
         Self::of(work::on_threads(work))
     }
 
-    /// The way to it.
+    /// Returns a handle to this queue.
     pub fn handle(&self) -> QueueHandle<T, R> {
         self.handle.clone()
     }
 
-    /// It is the queue of this handle, with its store. To be said before anything about duplicates, order and room, which are the handle's from then on.
+    /// Makes this the queue of the given handle, with its store. Call this first: the handle then owns the settings for
+    /// duplicates, order and capacity.
     #[must_use]
     pub fn with_handle(mut self, handle: &QueueHandle<T, R>) -> Self {
         self.handle = handle.clone();
         self
     }
 
-    /// How many items are in work at once, unless the options say otherwise. 1 by default.
+    /// Sets how many items are in work at once, unless the options say otherwise; 1 by default.
     ///
     /// # Panics
     ///
-    /// When it is zero.
+    /// If it is zero.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = NonZeroUsize::new(workers).expect("a queue has one worker at least");
         self
     }
 
-    /// How many items may wait, unless the options say otherwise: [`submit`](QueueHandle::submit) waits for room. Without a limit by default.
+    /// Sets how many items may wait, unless the options say otherwise; no limit by default. When the queue is full,
+    /// [`submit`](QueueHandle::submit) waits for room.
     ///
     /// # Panics
     ///
-    /// When it is zero.
+    /// If it is zero.
     #[must_use]
     pub fn max_items(mut self, items: usize) -> Self {
         self.max_items = Some(NonZeroUsize::new(items).expect("a queue has room for one item at least"));
@@ -226,18 +241,20 @@ impl<L: EventLoop, T: Send + 'static, R: Send + 'static> Queue<L, T, R> {
         self
     }
 
-    /// How often an item that says [`later`](WorkError::later) is tried, unless the options say otherwise. 5 by default.
+    /// Sets how often an item that says [`later`](WorkError::later) is tried, unless the options say otherwise; 5 by
+    /// default.
     ///
     /// # Panics
     ///
-    /// When it is zero.
+    /// If it is zero.
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.policy.attempts = NonZeroU32::new(attempts).expect("an item is tried once at least").get();
         self
     }
 
-    /// The pause before the second attempt, and the longest; each is twice the one before. 100 ms and 10 s by default.
+    /// Sets the pause before the second attempt, and the longest pause; each pause is twice the one before. 100 ms and
+    /// 10 s by default.
     #[must_use]
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.policy.first = first;
@@ -245,20 +262,22 @@ impl<L: EventLoop, T: Send + 'static, R: Send + 'static> Queue<L, T, R> {
         self
     }
 
-    /// The items of the highest priority go first.
+    /// Has items of the highest priority go first.
     #[must_use]
     pub fn priority(self, priority: impl Fn(&T) -> i64 + Send + Sync + 'static) -> Self {
         self.handle.0.change_rules(|rules| rules.priority = Some(std::sync::Arc::new(priority)));
         self
     }
 
-    /// While an item of the same key is not done, another is [refused](SubmitError::Duplicate), and counted.
+    /// Refuses duplicates: while an item is not done, a further one of the same key is
+    /// [refused](SubmitError::Duplicate), and counted.
     #[must_use]
     pub fn refuse_duplicates<K: Into<String>>(self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> Self {
         self.unique(key, None)
     }
 
-    /// While an item of the same key is not done, another is dropped, and counted; its reply brings a copy of the first's result.
+    /// Joins duplicates: while an item is not done, a further one of the same key is dropped, and counted. Its reply
+    /// brings a copy of the first item's result.
     ///
     /// ```
     /// use interloop::{Thread, tasks::Queue};
@@ -284,14 +303,15 @@ impl<L: EventLoop, T: Send + 'static, R: Send + 'static> Queue<L, T, R> {
         self
     }
 
-    /// A failure of which nobody is told, since nobody holds the reply, is counted and logged; by default it fails the task.
+    /// Counts and logs failures for which nobody holds the reply; by default such a failure fails the task.
     #[must_use]
     pub fn count_failures(mut self) -> Self {
         self.policy.stops = false;
         self
     }
 
-    /// At the stop, what waits is [given back](QueueHandle::take_left) at once; by default it is worked on, until shortly before the deadline.
+    /// [Gives back](QueueHandle::take_left) the waiting items at once when the task is asked to stop; by default the
+    /// workers work on them until shortly before the deadline.
     #[must_use]
     pub fn give_back_at_stop(mut self) -> Self {
         self.drains = false;
@@ -376,7 +396,7 @@ impl<L: Timers, T: Send + 'static, R: Send + 'static> Task<L> for Queue<L, T, R>
         });
         if !stops.await {
             shift.end(false, None);
-            // A stop meanwhile has its own deadline.
+            // A stop that comes in the meantime has a deadline of its own.
             let _ = cx.timeout(LINGER, crew.ended()).await;
             return crew.result();
         }
@@ -409,7 +429,7 @@ struct Crew {
 }
 
 impl Crew {
-    /// Ready when all have ended.
+    /// Ready when all workers have ended.
     fn poll(&mut self, context: &mut std::task::Context<'_>) -> Poll<()> {
         self.at_work.retain_mut(|worker| match Pin::new(worker).poll(context) {
             Poll::Pending => true,
@@ -422,7 +442,7 @@ impl Crew {
         if self.at_work.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Ready when one has failed.
+    /// Ready when a worker has failed.
     fn poll_failed(&mut self, context: &mut std::task::Context<'_>) -> Poll<()> {
         let _ = self.poll(context);
         if self.failure.is_some() { Poll::Ready(()) } else { Poll::Pending }

@@ -1,11 +1,12 @@
-//! What the handles and the workers of a queue share: the store, and who waits for which item, and submitted it in which span.
+//! The state that handles and workers of a queue share: the store, and for each item the replies to it and the span in
+//! which it was submitted.
 //!
 //! Invariants:
-//! 1. An item's list of replies is there before the item is in the store, and goes after the item has left it. So who joins a duplicate, and finds no
-//!    list, knows that the first is done.
-//! 2. `ended` is set, and read by who adds a list, under one lock: no reply is added after all were resolved.
+//! 1. The list of replies exists before the item is in the store, and is removed after the item has left it. So a
+//!    caller that joins a duplicate, and finds no list, knows that the first item is done.
+//! 2. `ended` is set, and read by those who add a list, under one lock: no reply is added after all were resolved.
 //!
-//! No code of the user's runs under the lock, but for a store's `depth`, and what a subscriber does when a span is cloned.
+//! No user code runs under the lock, except a store's `depth`, and what a subscriber does when a span is cloned.
 
 use std::{
     collections::BTreeMap,
@@ -35,7 +36,7 @@ use crate::{
 pub(super) struct Core<T, R> {
     pub(super) task: TaskRef,
     pub(super) store: Box<dyn AnyStore<T>>,
-    /// Where the workers are: for replies, which are told when that loop is left behind.
+    /// The loop of the workers: replies are told when that loop is left behind.
     place: (Slot<()>, Remote<()>),
     target: OnceLock<String>,
     origin: u64,
@@ -46,7 +47,7 @@ pub(super) struct Core<T, R> {
     unread: Mutex<UnreadFailure>,
 }
 
-/// A failure that nobody read, and who waits for that: the task.
+/// A failure that nobody has read, and the waker of the task, which waits for one.
 #[derive(Default)]
 struct UnreadFailure {
     why: Option<String>,
@@ -54,10 +55,10 @@ struct UnreadFailure {
 }
 
 type Replies<R> = Vec<Promise<R>>;
-/// The reply of an item, if one was asked for.
+/// The reply to an item, if one was asked for.
 type Maybe<R> = Option<Reply<R>>;
 
-/// Who waits for an item, and the span in which it was submitted.
+/// The replies to an item, and the span in which it was submitted.
 struct Asked<R> {
     replies: Replies<R>,
     span: Span,
@@ -69,11 +70,11 @@ struct Inner<R> {
     figures: Arc<Figures>,
 }
 
-/// What order and identity items have.
+/// The rules for the order and identity of items.
 pub(super) struct Rules<T, R> {
     pub(super) priority: Option<Rule<T, i64>>,
     pub(super) key: Option<Rule<T, String>>,
-    /// How a duplicate gets the first's result; without it, it is refused.
+    /// Copies the first item's result for a duplicate; without this, a duplicate is refused.
     pub(super) join: Option<fn(&R) -> R>,
 }
 
@@ -93,13 +94,13 @@ impl<T, R> Clone for Rules<T, R> {
 
 macro_rules! figures {
     ($($name:ident),*) => {
-        /// What the task counts; until it begins, where nobody sees it.
+        /// The task's counters; until the task begins, they are not published.
         #[derive(Default)]
         pub(super) struct Figures {
             $(pub(super) $name: Counter,)*
-            /// How many items wait.
+            /// The number of waiting items.
             depth: Gauge,
-            /// How long items waited, and work on them took: from the task's begin on.
+            /// How long items waited, and how long work on them took; recorded once the task has begun.
             wait_duration: Option<Durations>,
             execute_duration: Option<Durations>,
         }
@@ -114,7 +115,7 @@ macro_rules! figures {
                 }
             }
 
-            /// Takes over what was counted before.
+            /// Adds what was counted before.
             fn add(&self, before: &Self) {
                 $(self.$name.add(before.$name.get());)*
             }
@@ -158,7 +159,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         *rules = Arc::new(changed);
     }
 
-    /// An incarnation begins.
+    /// Begins an incarnation.
     pub(super) fn begin<L: EventLoop, O>(&self, cx: &Context<L, O>) {
         cx.fill(self.place.0.clone(), ());
         let first = self.target.set(cx.target().to_owned()).is_ok();
@@ -185,11 +186,11 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
 
     pub(super) fn note_depth(&self) {
         let inner = lock(&self.inner);
-        // Under the lock: else an older figure could be noted last.
+        // This is done under the lock: otherwise an older figure could be noted last.
         inner.figures.depth.set(self.store.current_depth() as f64);
     }
 
-    // --- Who submits ---
+    // --- Submitting ---
 
     fn entry(&self, item: T) -> Entry<T> {
         let rules = lock(&self.rules).clone();
@@ -199,7 +200,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         Entry { id, item, key, priority }
     }
 
-    /// Puts it in, and gives the reply if one is asked for.
+    /// Puts the item in, and returns the reply if one is asked for.
     pub(super) async fn put(self: Arc<Self>, item: T, replies: bool) -> Result<Maybe<R>, SubmitError<T>> {
         let (mut entry, mut first) = (self.entry(item), None);
         loop {
@@ -232,7 +233,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         }
     }
 
-    /// A list of replies for a new item, taken away when the guard is dropped; None after the end.
+    /// Adds a list of replies for a new item; dropping the guard removes it. Returns None after the end.
     fn list(self: &Arc<Self>, id: ItemId, replies: bool) -> Option<(Maybe<R>, Listed<T, R>)> {
         let (promise, reply) = replies.then(|| self.place.1.promise()).unzip();
         let asked = Asked { replies: promise.into_iter().collect(), span: Span::current() };
@@ -251,7 +252,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         reply
     }
 
-    /// What comes of it; or the entry, to try once more.
+    /// Returns the result of the submission; or the entry, to try once more.
     fn refused(
         &self,
         refused: Refused<T>,
@@ -268,7 +269,8 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         let joins = lock(&self.rules).join.is_some();
         let joined = if joins { self.join(original, replies) } else { None };
         if joins && joined.is_none() && original.origin == self.origin && *first != Some(original) {
-            // Done in between (invariant 1). If it is there still, its replies were resolved before, and there is none to join.
+            // The original was done in between (invariant 1). If it is still there, its replies were resolved before,
+            // and there is none to join.
             *first = Some(original);
             return Err(entry);
         }
@@ -284,9 +286,9 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         Some(reply)
     }
 
-    // --- Who works ---
+    // --- Working ---
 
-    /// Leases the next item; its error is the store's.
+    /// Leases the next item; the error is the store's.
     pub(super) async fn take(self: &Arc<Self>, clock: &Clock) -> crate::Result<Held<T, R>> {
         let lease = self.store.begin_take(clock).await?;
         self.note_depth();
@@ -294,31 +296,31 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         Ok(Held { core: self.clone(), lease: Some(lease) })
     }
 
-    /// Each ready when one of those that wait for it cancels it.
+    /// Returns a future for each reply to the item, ready when that reply is cancelled.
     pub(super) fn cancels(&self, id: ItemId) -> Vec<Cancelled> {
         let inner = lock(&self.inner);
         inner.asked.get(&id).into_iter().flat_map(|asked| &asked.replies).map(Promise::cancelled).collect()
     }
 
-    /// The span in which it was submitted: none if it came from another process.
+    /// Returns the span in which the item was submitted: none if it came from another process.
     pub(super) fn span(&self, id: ItemId) -> Span {
         lock(&self.inner).asked.get(&id).map_or_else(Span::none, |asked| asked.span.clone())
     }
 
-    /// Whether everybody who waited for it has cancelled it.
+    /// Whether all who waited for the item have cancelled it.
     pub(super) fn is_cancelled(&self, id: ItemId) -> bool {
         let inner = lock(&self.inner);
         let replies = inner.asked.get(&id).map(|asked| &asked.replies);
         replies.is_some_and(|replies| !replies.is_empty() && replies.iter().all(Promise::is_cancelled))
     }
 
-    /// Whether anybody holds a reply for it.
+    /// Whether anybody holds a reply to the item.
     pub(super) fn is_awaited(&self, id: ItemId) -> bool {
         lock(&self.inner).asked.get(&id).is_some_and(|asked| asked.replies.iter().any(Promise::is_awaited))
     }
 
     fn take_replies(&self, id: ItemId) -> Replies<R> {
-        // The span goes before anybody hears of the item's end, and outside the lock.
+        // The span is dropped before anybody hears of the item's end, and outside the lock.
         let asked = lock(&self.inner).asked.remove(&id);
         asked.map(|asked| asked.replies).unwrap_or_default()
     }
@@ -327,7 +329,8 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         self.take_replies(id).into_iter().for_each(|reply| reply.fail(error.clone()));
     }
 
-    /// As [`fail`](Self::fail), for a failure that somebody has to hear of: those that wait, or else the task.
+    /// Like [`fail`](Self::fail), for a failure that must not go unread: it goes to the holders of replies, or else to
+    /// the task.
     pub(super) fn fail_aloud(self: &Arc<Self>, id: ItemId, error: &CallError) {
         let replies = self.take_replies(id);
         if replies.is_empty() {
@@ -337,7 +340,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         for reply in replies {
             let (core, why, unread) = (self.clone(), error.clone(), unread.clone());
             reply.fail_or(error.clone(), move || {
-                // The last of them: nobody has read it.
+                // This is the last of them: nobody has read the failure.
                 if unread.fetch_add(1, Ordering::AcqRel) + 1 == all {
                     core.note_unread(id, &why);
                 }
@@ -345,9 +348,9 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         }
     }
 
-    /// Who held a reply has dropped it, with a failure in it.
+    /// Notes that the holder of a reply has dropped it with a failure in it.
     fn note_unread(&self, id: ItemId, error: &CallError) {
-        // A panic was counted already.
+        // A panic has already been counted.
         if !matches!(error, CallError::Panicked(_)) {
             self.figures().unhandled.add(1);
         }
@@ -362,7 +365,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         }
     }
 
-    /// A failure that nobody has read; until there is one, this is woken by it.
+    /// Takes a failure that nobody has read; until there is one, keeps the waker for it.
     pub(super) fn poll_unread(&self, waker: &Waker) -> Option<String> {
         let mut unread = lock(&self.unread);
         unread.waker = Some(waker.clone());
@@ -372,7 +375,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
     pub(super) fn complete(&self, id: ItemId, value: R) {
         let mut replies = self.take_replies(id);
         let last = replies.pop();
-        // More than one only where there is a way to copy.
+        // There is more than one reply only if results can be copied.
         let copy = lock(&self.rules).join;
         for reply in replies {
             let copied = copy.map(|copy| catch(|| copy(&value)));
@@ -384,19 +387,19 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         }
         match last {
             Some(last) => last.fulfil(value),
-            // Dropping it is the user's code.
+            // Dropping the value runs user code.
             None => self.discard(value),
         }
     }
 
-    /// Drops something of the user's.
+    /// Drops a value of the user's.
     pub(super) fn discard<V>(&self, value: V) {
         if let Err(panic) = catch(|| drop(value)) {
             log::error!(target: self.target(), "a drop in the queue panicked: {panic}");
         }
     }
 
-    /// The work was cut short.
+    /// Handles work that was cut short.
     fn abandon(&self, lease: Lease<T>) {
         let id = lease.id;
         if self.store.abandon_lease(lease) {
@@ -410,7 +413,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
 
     // --- The end ---
 
-    /// Nothing will work on what waits still: it is kept for whoever asks.
+    /// Keeps the items that still wait, for those who ask for them: nobody will work on them.
     pub(super) fn give_back(&self) {
         let entries = self.store.rest();
         if entries.is_empty() {
@@ -425,7 +428,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         ids.into_iter().for_each(|id| self.fail(id, &CallError::Stopped));
     }
 
-    /// The task has ended, and nothing but an operator starts it again. On any thread.
+    /// Ends the queue: the task has ended, and only an operator can start it again. Called on any thread.
     pub(super) fn end(&self) {
         let asked = {
             let mut inner = lock(&self.inner);
@@ -434,7 +437,8 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
         };
         self.store.shut();
         self.give_back();
-        // Those that the end of the work would have resolved: a store that keeps its items may bring them back, in another process.
+        // These replies would have been resolved at the end of the work: a store that keeps its items may deliver them
+        // again, in another process.
         for reply in asked.into_values().flat_map(|asked| asked.replies) {
             reply.fail(CallError::Stopped);
         }
@@ -449,7 +453,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
     }
 }
 
-/// Takes a list of replies away again if the item is not accepted.
+/// Removes a list of replies if the item is not accepted.
 struct Listed<T: Send + 'static, R: Send + 'static> {
     core: Option<Arc<Core<T, R>>>,
     id: ItemId,
@@ -469,7 +473,7 @@ impl<T: Send + 'static, R: Send + 'static> Drop for Listed<T, R> {
     }
 }
 
-/// An item that is being worked on. Dropped with it, the work was cut short.
+/// An item in work. If it is dropped before [`release`](Self::release), the work was cut short.
 pub(super) struct Held<T: Send + 'static, R: Send + 'static> {
     core: Arc<Core<T, R>>,
     lease: Option<Lease<T>>,
@@ -488,7 +492,7 @@ impl<T: Send + 'static, R: Send + 'static> Held<T, R> {
         &self.lease().item
     }
 
-    /// The work has ended: the lease is the caller's to give up.
+    /// Returns the lease once the work has ended: the caller must then give it up.
     pub(super) fn release(mut self) -> Lease<T> {
         self.lease.take().expect("it is there until the end of the work is told")
     }

@@ -1,4 +1,4 @@
-//! The way to a queue, from any thread.
+//! The handle to a queue, for any thread.
 
 use std::{fmt, future::Future, sync::Arc};
 
@@ -12,19 +12,20 @@ use crate::{
     task::{TaskHandle, TaskRef},
 };
 
-/// Puts items into a [`Queue`](super::Queue), from any thread or loop: `Clone + Send + Sync`.
+/// A handle that submits items to a [`Queue`](super::Queue), from any thread or loop: `Clone + Send + Sync`.
 ///
-/// It is there before the service starts: what is submitted waits. It survives restarts of the task. After the task's end it says
-/// [`Stopped`](SubmitError::Stopped), and gives the item back.
+/// It can be used before the service starts: submitted items wait. It survives restarts of the task. After the task's
+/// end it returns [`Stopped`](SubmitError::Stopped), and gives the item back.
 pub struct QueueHandle<T, R = ()>(pub(super) Arc<Core<T, R>>);
 
 impl<T: Send + 'static, R: Send + 'static> QueueHandle<T, R> {
-    /// Of a queue to come, [made with](super::Queue::with_handle) it: needed for one that is made anew for each incarnation. Its store is in memory.
+    /// Makes a handle for a queue that is later made [with](super::Queue::with_handle) it. This is needed for a queue
+    /// that is recreated for each incarnation. The store is in memory.
     pub fn new() -> Self {
         Self::kept_in(InProcess::new())
     }
 
-    /// As [`new`](Self::new), with this store.
+    /// Like [`new`](Self::new), with this store.
     ///
     /// **Unstable**: see [`Store`].
     #[cfg(feature = "unstable-store")]
@@ -36,17 +37,19 @@ impl<T: Send + 'static, R: Send + 'static> QueueHandle<T, R> {
         Self(Core::new(Box::new(store)))
     }
 
-    /// Submits an item; waits for room, in the order of those that wait. What it then gives is the reply of the work. Dropped, the work goes on, and
-    /// if it fails, or has failed, nobody is told: that is the service's business. For an item without a reply there is [`post`](Self::post).
+    /// Submits an item; waits for room, in the order of the callers. Returns the reply of the work.
+    ///
+    /// If the reply is dropped, the work continues; if it fails, or has failed, nobody is told, and the failure is the
+    /// service's. To submit an item without a reply, use [`post`](Self::post).
     ///
     /// # Errors
     ///
-    /// The item comes back when the queue has stopped, when it is a duplicate that is refused, or when the store failed.
+    /// The item comes back if the queue has stopped, if the item is a duplicate and refused, or if the store failed.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is ready, it drops the item, which was not submitted as far as that is in the store's power,
-    /// and nobody else's turn is lost.
+    /// Dropping the future before it is ready drops the item. The item was then not submitted, as far as that is in the
+    /// store's power, and nobody else loses their turn.
     pub fn submit(&self, item: T) -> impl Future<Output = Result<Reply<R>, SubmitError<T>>> + Send + use<T, R> {
         let core = self.0.clone();
         async move { core.put(item, true).await.map(replied) }
@@ -61,7 +64,8 @@ impl<T: Send + 'static, R: Send + 'static> QueueHandle<T, R> {
         self.0.try_put(item, true).map(replied)
     }
 
-    /// Submits an item without a reply; waits for room, in the order of those that wait. Nobody holds a reply, so its failure is the service's.
+    /// Submits an item without a reply; waits for room, in the order of the callers. Nobody holds a reply, so a failure
+    /// of the work is the service's.
     ///
     /// # Errors
     ///
@@ -84,12 +88,12 @@ impl<T: Send + 'static, R: Send + 'static> QueueHandle<T, R> {
         self.0.try_put(item, false).map(drop)
     }
 
-    /// Submits all, in order, and waits for the results, in the same order. At most as many as there is room for are on their way at a time, and those in
-    /// work.
+    /// Submits all items, in order, and waits for the results, in the same order. Besides the items in work, at most as
+    /// many as there is room for are submitted at a time.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it submits no more; what was submitted goes on, unheld.
+    /// If the future is dropped, it submits no more; the items already submitted continue without a reply.
     pub fn map<I>(&self, items: I) -> impl Future<Output = Vec<Result<R, MapError<T>>>> + use<I, T, R>
     where
         I: IntoIterator<Item = T>,
@@ -111,18 +115,21 @@ impl<T: Send + 'static, R: Send + 'static> QueueHandle<T, R> {
         }
     }
 
-    /// How many items wait, as far as the store knows.
+    /// Returns how many items wait, as far as the store knows.
     pub fn depth(&self) -> usize {
         self.0.store.current_depth()
     }
 
-    /// Takes out what was [given back](super::Queue::give_back_at_stop) at the end: what nobody worked on, in the order in which it would have been.
+    /// Takes out the items that were [given back](super::Queue::give_back_at_stop) at the end because nobody worked on
+    /// them, in the order in which they would have been worked on.
     pub fn take_left(&self) -> Vec<T> {
         self.0.take_left()
     }
 
-    /// Takes out the dead letters, the oldest first: what was given up after its last attempt, what failed with nobody holding the reply, and what was
-    /// cancelled while it was worked on. A store may keep them elsewhere.
+    /// Takes out the dead letters, the oldest first.
+    ///
+    /// These are the items that were given up after their last attempt, that failed with nobody holding the reply, or
+    /// that were cancelled while in work. A store may keep them elsewhere.
     pub fn take_dead_letters(&self) -> Vec<DeadLetter<T>> {
         self.0.take_dead_letters()
     }
@@ -163,7 +170,7 @@ impl<T, R> fmt::Debug for QueueHandle<T, R> {
     }
 }
 
-/// Why an item was not submitted; it comes back.
+/// Says why an item was not submitted, and gives the item back.
 #[non_exhaustive]
 pub enum SubmitError<T> {
     /// The queue is stopping, or has ended, or will never start.
@@ -177,7 +184,7 @@ pub enum SubmitError<T> {
 }
 
 impl<T> SubmitError<T> {
-    /// The item that was not submitted.
+    /// Returns the item that was not submitted.
     pub fn into_inner(self) -> T {
         match self {
             Self::Stopped(item) | Self::Full(item) | Self::Duplicate(item) | Self::Store(item, _) => item,
@@ -214,10 +221,10 @@ impl<T> fmt::Display for SubmitError<T> {
 
 impl<T> std::error::Error for SubmitError<T> {}
 
-/// Why an item of a [`map`](QueueHandle::map) has no result.
+/// Says why an item of a [`map`](QueueHandle::map) has no result.
 #[non_exhaustive]
 pub enum MapError<T> {
-    /// It was not submitted.
+    /// The item was not submitted.
     Refused(SubmitError<T>),
     /// The work had no result.
     Failed(CallError),

@@ -1,13 +1,14 @@
 //! The store in memory.
 //!
 //! Invariants:
-//! 1. Who waits for room goes in by the order of tickets: only the first may enter, and wakes the next while there is room. Whoever makes room, or
-//!    leaves the row, wakes the first.
-//! 2. While an item is ready, a taker that waits has been woken: whoever puts one in wakes the first, and whoever takes one, or goes away, wakes the next
-//!    if there is more.
-//! 3. While an item is due later and a taker waits, one of them, the timekeeper, has the clock set to the earliest.
+//! 1. Callers that wait for room enter by the order of tickets: only the first may enter, and it wakes the next while
+//!    there is room. Whoever makes room, or leaves the row, wakes the first.
+//! 2. While an item is ready, a waiting taker has been woken: whoever puts an item in wakes the first taker, and a
+//!    taker that takes one, or goes away, wakes the next if there are more.
+//! 3. While an item is due later and a taker waits, one of the takers, the timekeeper, has the clock set to the
+//!    earliest.
 //!
-//! Wakers are called outside the lock; no code of the user's runs under it.
+//! Wakers are called outside the lock; no user code runs under it.
 
 #![cfg_attr(not(feature = "unstable-store"), allow(unreachable_pub))]
 
@@ -28,17 +29,17 @@ use super::{
 };
 use crate::Result;
 
-/// How many dead letters are kept: the newest.
+/// How many dead letters are kept, the newest ones.
 const DEAD_LETTERS: usize = 1000;
 
-/// The store in memory: the default. What waits survives restarts of the task, not the process.
+/// The default store, in memory. Waiting items survive restarts of the task, but not of the process.
 ///
-/// It never delivers again: what was being worked on when the task died becomes a dead letter, and its reply is
+/// It never delivers an item again: an item that was in work when the task died becomes a dead letter, and its reply is
 /// [`Cancelled`](crate::CallError::Cancelled). The newest 1000 dead letters are kept.
 pub struct InProcess<T>(Mutex<Inner<T>>);
 
 struct Inner<T> {
-    /// The queue's, once it has taken something.
+    /// The queue's clock, once the queue has taken an item.
     clock: Clock,
     closed: bool,
     max: usize,
@@ -47,7 +48,7 @@ struct Inner<T> {
     later: BTreeMap<(Instant, u64), Waiting<T>>,
     leased: BTreeMap<ItemId, (Option<String>, i64)>,
     keys: BTreeMap<String, ItemId>,
-    /// Who waits for room, by ticket.
+    /// The callers that wait for room, by ticket.
     row: BTreeMap<u64, Waker>,
     takers: BTreeMap<u64, Waker>,
     timekeeper: Option<u64>,
@@ -80,7 +81,7 @@ impl<T> Default for InProcess<T> {
 }
 
 impl<T> InProcess<T> {
-    /// An empty one.
+    /// Makes an empty store.
     pub fn new() -> Self {
         Self::default()
     }
@@ -100,12 +101,12 @@ impl<T> Inner<T> {
         self.depth() < self.max
     }
 
-    /// The first of the row, if it may enter.
+    /// Returns the first of the row, if it may enter.
     fn first_of_row(&self) -> Option<Waker> {
         self.row.first_key_value().filter(|_| self.has_room()).map(|(_, waker)| waker.clone())
     }
 
-    /// A taker that has to look.
+    /// Returns a taker that must look, if there is one.
     fn taker(&self) -> Option<Waker> {
         let wanted = !self.ready.is_empty() || (!self.later.is_empty() && self.timekeeper.is_none());
         self.takers.first_key_value().filter(|_| wanted).map(|(_, waker)| waker.clone())
@@ -159,7 +160,7 @@ impl<T> Inner<T> {
         }
     }
 
-    /// A dead letter more; returned is the one that is too many.
+    /// Adds a dead letter; returns the oldest if there are too many.
     fn bury(&mut self, lease: Lease<T>, why: String) -> Option<DeadLetter<T>> {
         self.end(lease.id);
         let Lease { id, item, attempt, .. } = lease;
@@ -207,7 +208,7 @@ impl<T: Send + 'static> Store<T> for InProcess<T> {
         let waker = {
             let mut inner = lock(&self.0);
             let now = inner.clock.now();
-            // A time too far for the clock is a year.
+            // A time beyond the clock counts as a year from now.
             let due = now.checked_add(after).unwrap_or(now + Duration::from_secs(31_536_000));
             let (key, priority) = inner.leased.remove(&lease.id).unwrap_or_default();
             let entry = Entry { id: lease.id, item: lease.item, key, priority };
@@ -296,7 +297,7 @@ struct Put<'a, T> {
     ticket: Option<u64>,
 }
 
-/// Nothing of it is pinned.
+/// Nothing in it is pinned.
 impl<T> Unpin for Put<'_, T> {}
 
 impl<T> Future for Put<'_, T> {
@@ -380,7 +381,7 @@ impl<T> Future for Take<'_, T> {
 }
 
 impl<T> Inner<T> {
-    /// A taker takes no more.
+    /// Removes a taker.
     fn leave(&mut self, taker: Option<u64>) {
         let Some(id) = taker else { return };
         self.takers.remove(&id);

@@ -1,6 +1,6 @@
-//! Where a queue keeps its items: a trait, and the object-safe twin by which the queue holds one.
+//! The storage of a queue: a trait, and the object-safe twin through which the queue holds a store.
 //!
-//! But for [`ItemId`] and [`DeadLetter`], it is public with the feature `unstable-store` alone.
+//! All of it but [`ItemId`] and [`DeadLetter`] is public only with the feature `unstable-store`.
 
 #![cfg_attr(not(feature = "unstable-store"), allow(unreachable_pub))]
 
@@ -15,19 +15,19 @@ use std::{
 use super::super::common::lock;
 use crate::{Error, Result, task::ServiceClock};
 
-/// Which item: unique among all processes that share a store.
+/// The identity of an item, unique among all processes that share a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct ItemId {
-    /// Of the handle that it was submitted by: a random number.
+    /// A random number of the handle that submitted the item.
     pub origin: u64,
-    /// Counts what that handle submitted.
+    /// The number of the item among those that this handle submitted.
     pub number: u64,
 }
 
 #[cfg(feature = "unstable-store")]
 impl ItemId {
-    /// That of an item which a store has kept elsewhere.
+    /// Makes the id of an item that a store has kept elsewhere.
     pub fn new(origin: u64, number: u64) -> Self {
         Self { origin, number }
     }
@@ -43,31 +43,31 @@ impl fmt::Display for ItemId {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Entry<T> {
-    /// Which one.
+    /// The id of the item.
     pub id: ItemId,
-    /// What was submitted.
+    /// The submitted item.
     pub item: T,
-    /// While an item with this key is not done, another one is a [duplicate](Refusal::Duplicate).
+    /// While an item with this key is not done, a further one is a [duplicate](Refusal::Duplicate).
     pub key: Option<String>,
-    /// The higher goes first; among equals, the older.
+    /// The priority: higher goes first, and among equals the older.
     pub priority: i64,
 }
 
 #[cfg(feature = "unstable-store")]
 impl<T> Entry<T> {
-    /// One without a key, of priority 0.
+    /// Makes an entry without a key, of priority 0.
     pub fn new(id: ItemId, item: T) -> Self {
         Self { id, item, key: None, priority: 0 }
     }
 
-    /// With this key.
+    /// Sets the key.
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// With this priority.
+    /// Sets the priority.
     #[must_use]
     pub fn priority(mut self, priority: i64) -> Self {
         self.priority = priority;
@@ -75,28 +75,28 @@ impl<T> Entry<T> {
     }
 }
 
-/// An item that was taken, and is somebody's to work on until it is given up by one of the store's methods.
+/// A taken item: its holder works on it, and gives it up by one of the store's methods.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Lease<T> {
-    /// Which one.
+    /// The id of the item.
     pub id: ItemId,
-    /// What was submitted.
+    /// The submitted item.
     pub item: T,
-    /// How often it has been taken, this time included. With the id it names the lease.
+    /// How often the item has been taken, including this time. Together with the id it names the lease.
     pub attempt: u32,
-    /// How long it waited for this, if the store knows.
+    /// How long the item waited for this, if the store knows.
     pub waited: Duration,
 }
 
 #[cfg(feature = "unstable-store")]
 impl<T> Lease<T> {
-    /// One of an item that nobody knows to have waited. Attempts are counted from 1.
+    /// Makes a lease whose waiting time is unknown. Attempts are counted from 1.
     pub fn new(id: ItemId, item: T, attempt: u32) -> Self {
         Self { id, item, attempt, waited: Duration::ZERO }
     }
 
-    /// It has waited so long.
+    /// Sets how long the item has waited.
     #[must_use]
     pub fn waited(mut self, time: Duration) -> Self {
         self.waited = time;
@@ -108,58 +108,59 @@ impl<T> Lease<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetter<T> {
-    /// Which one.
+    /// The id of the item.
     pub id: ItemId,
-    /// What was submitted.
+    /// The submitted item.
     pub item: T,
-    /// How often it was tried.
+    /// How often the item was tried.
     pub attempts: u32,
-    /// Why it was given up.
+    /// The reason why the item was given up.
     pub why: String,
 }
 
 #[cfg(feature = "unstable-store")]
 impl<T> DeadLetter<T> {
-    /// One that a store has kept.
+    /// Makes a dead letter that a store has kept.
     pub fn new(id: ItemId, item: T, attempts: u32, why: impl Into<String>) -> Self {
         Self { id, item, attempts, why: why.into() }
     }
 }
 
-/// What a store did not put in.
+/// An entry that a store has refused.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Refused<T> {
-    /// It comes back.
+    /// The entry, given back.
     pub entry: Entry<T>,
-    /// Why.
+    /// The reason.
     pub why: Refusal,
 }
 
 #[cfg(feature = "unstable-store")]
 impl<T> Refused<T> {
-    /// This was not put in, for that reason.
+    /// Makes a refusal of this entry, for this reason.
     pub fn new(entry: Entry<T>, why: Refusal) -> Self {
         Self { entry, why }
     }
 }
 
-/// Why a store did not put something in.
+/// Says why a store has refused an entry.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// It holds as many items as it may.
+    /// The store holds as many items as it may.
     Full,
-    /// It was [closed](Store::close).
+    /// The store was [closed](Store::close).
     Closed,
     /// An item of the same key is not done yet: this one.
     Duplicate(ItemId),
-    /// The store could not do it.
+    /// The store has failed.
     #[cfg_attr(not(feature = "unstable-store"), expect(dead_code, reason = "memory does not fail"))]
     Failed(Error),
 }
 
-/// By which a store that knows when its next item is due, and has no timers, has its [`take`](Store::take) polled again then.
+/// A clock for stores without timers: a store that knows when its next item is due has its [`take`](Store::take) polled
+/// again at that time.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     time: ServiceClock,
@@ -171,12 +172,12 @@ impl Clock {
         Self { time, due: Arc::default() }
     }
 
-    /// The time, by the service's clock: the system's, unless a test has put a fake in its place.
+    /// Returns the time by the service's clock: the system's, unless a test has replaced it with a fake one.
     pub fn now(&self) -> Instant {
         self.time.now()
     }
 
-    /// Has the future polled again at this time. Said anew at each poll that is pending; the last word counts.
+    /// Has the future polled again at this time. A store must say so at each poll that is pending; the last call wins.
     pub fn wake_at(&self, time: Instant) {
         *lock(&self.due) = Some(time);
     }
@@ -186,79 +187,87 @@ impl Clock {
     }
 }
 
-/// Where a [`Queue`](crate::tasks::Queue) keeps its items. [`InProcess`](super::InProcess) is the default; a store that keeps them elsewhere lets them
-/// outlive the process, and machines share them.
+/// The storage of a [`Queue`](crate::tasks::Queue)'s items.
 ///
-/// **Unstable**: it is there with the feature `unstable-store` alone, and may change in any release, minor ones
-/// included.
+/// [`InProcess`](super::InProcess) is the default; a store that keeps the items elsewhere lets them outlive the
+/// process, and lets machines share them.
+///
+/// **Unstable**: it is available only with the feature `unstable-store`, and may change in any release, including minor
+/// ones.
 ///
 /// # The contract
 ///
-/// An item is put in once, and is in the store until it is acknowledged or made a dead letter. To take it is to lease it: nobody else gets it meanwhile.
-/// A lease ends by [`ack`](Self::ack), [`retry_later`](Self::retry_later), [`dead_letter`](Self::dead_letter) or [`abandon`](Self::abandon), or, where
-/// the holder has died, by a time that the store sets; then the item is *delivered again*, with a higher `attempt`.
+/// An item is put in once, and stays in the store until it is acknowledged or made a dead letter. To take an item is to
+/// lease it: nobody else gets it in the meantime. A lease ends by [`ack`](Self::ack),
+/// [`retry_later`](Self::retry_later), [`dead_letter`](Self::dead_letter) or [`abandon`](Self::abandon); or, if the
+/// holder has died, after a time that the store sets. Then the item is *delivered again*, with a higher `attempt`.
 ///
-/// The queue acknowledges after the work is done, never before: so each item is worked on **at least once**, and more than once when a lease ran out, an
-/// `ack` failed, or the process died in between. Work for a store that delivers again has to bear that. An item that was taken more often than the
-/// queue's limit says becomes a dead letter without being tried: it may be what the process dies of.
+/// The queue acknowledges an item after the work is done, never before. So each item is worked on **at least once**,
+/// and more than once if a lease ran out, an `ack` failed, or the process died in between. Work for a store that
+/// delivers again must cope with that. An item that was taken more often than the queue's limit becomes a dead letter
+/// without being tried: it may be the cause of the process's deaths.
 ///
-/// `put` is polled by whoever submits, on any executor and thread; `take`, `ack`, `retry_later` and `dead_letter` on the queue's loop, several at a time.
-/// So all futures are neutral: a store that needs a runtime has a task of its own on that, and talks to it. The methods that return no future must not
-/// block.
+/// `put` is polled by those who submit, on any executor and thread; `take`, `ack`, `retry_later` and `dead_letter` are
+/// polled on the queue's loop, several at a time. So all futures must be independent of a runtime: a store that needs
+/// one has a task of its own on it, and talks to that task. The methods that return no future must not block.
 pub trait Store<T: Send + 'static>: Send + Sync + 'static {
-    /// Puts an item in, and waits for room where there is none: in the order of those that wait.
+    /// Puts an item in; if there is no room, waits for it, in the order of the callers.
     ///
-    /// Dropped before it is ready, it leaves no trace, as far as that is in the store's power.
+    /// If the future is dropped before it is ready, it leaves no trace, as far as that is in the store's power.
     fn put(&self, entry: Entry<T>) -> impl Future<Output = std::result::Result<(), Refused<T>>> + Send;
 
-    /// Puts an item in, at once or not at all. By default it is [full](Refusal::Full), for a store that can't say at once.
+    /// Puts an item in, at once or not at all. By default it returns [`Full`](Refusal::Full), for stores that can't say
+    /// at once.
     ///
     /// # Errors
     ///
-    /// What was not put in.
+    /// The entry that was not put in, with the reason.
     fn try_put(&self, entry: Entry<T>) -> std::result::Result<(), Refused<T>> {
         Err(Refused { entry, why: Refusal::Full })
     }
 
-    /// Waits for an item that is due, and leases it. Dropped before it is ready, it leases nothing. Its error fails the task.
+    /// Waits for an item that is due, and leases it. If the future is dropped before it is ready, it leases nothing. An
+    /// error fails the task.
     fn take(&self, clock: &Clock) -> impl Future<Output = Result<Lease<T>>> + Send;
 
-    /// The item of this lease is done. Its key is free.
+    /// Acknowledges a lease: the item is done, and its key is free.
     fn ack(&self, id: ItemId, attempt: u32) -> impl Future<Output = Result> + Send;
 
-    /// The item is due again, in this time. It is put back whether there is room or not.
+    /// Makes the item due again after this time. The item is put back whether there is room or not.
     fn retry_later(&self, lease: Lease<T>, after: Duration) -> impl Future<Output = Result> + Send;
 
-    /// The item is given up, and kept where people find it. Its key is free.
+    /// Gives the item up, and keeps it where people find it. The item's key is free.
     fn dead_letter(&self, lease: Lease<T>, why: String) -> impl Future<Output = Result> + Send;
 
-    /// How many items wait, those that are due later included, as far as the store knows.
+    /// Returns how many items wait, as far as the store knows; it includes items that are due later.
     fn depth(&self) -> usize;
 
-    /// The work on this item was cancelled: past the deadline, or by the end of its loop. Says whether the item will be delivered again; true by default,
-    /// for a store whose leases run out.
+    /// Ends a lease whose work was cancelled: past the deadline, or by the end of its loop. Returns whether the item
+    /// will be delivered again; true by default, for stores whose leases run out.
     fn abandon(&self, lease: Lease<T>) -> bool {
         drop(lease);
         true
     }
 
-    /// How many items may wait; all, if there is no limit. By default nothing happens.
+    /// Sets how many items may wait; None removes the limit. Does nothing by default.
     fn bound(&self, max: Option<usize>) {
         let _ = max;
     }
 
-    /// Items may be put in again: the task begins, maybe anew.
+    /// Reopens the store: the task begins, possibly after a restart.
     fn open(&self) {}
 
-    /// From now on nothing is put in: who waits for room is [refused](Refusal::Closed). Taking goes on.
+    /// Closes the store: from now on nothing is put in, and callers that wait for room are [refused](Refusal::Closed).
+    /// Items can still be taken.
     fn close(&self) {}
 
-    /// Takes out what waits still, since nobody will work on it. Nothing by default: a store that outlives the process keeps it.
+    /// Takes out the items that still wait, since nobody will work on them. Returns none by default: a store that
+    /// outlives the process keeps them.
     fn give_back(&self) -> Vec<Entry<T>> {
         Vec::new()
     }
 
-    /// Takes out the dead letters, if they are here. None by default.
+    /// Takes out the dead letters that are held here; none by default.
     fn take_dead_letters(&self) -> Vec<DeadLetter<T>> {
         Vec::new()
     }
@@ -266,7 +275,7 @@ pub trait Store<T: Send + 'static>: Send + Sync + 'static {
 
 pub(super) type Boxed<'a, R> = Pin<Box<dyn Future<Output = R> + Send + 'a>>;
 
-/// A store, whatever its type.
+/// A store of any type.
 pub(super) trait AnyStore<T>: Send + Sync {
     fn begin_put(&self, entry: Entry<T>) -> Boxed<'_, std::result::Result<(), Refused<T>>>;
     fn put_now(&self, entry: Entry<T>) -> std::result::Result<(), Refused<T>>;

@@ -1,4 +1,5 @@
-//! The work on an item: what it sees, how it ends, and where it runs: on the loop, on the runtime's workers, on threads of its own.
+//! The work on an item: what it sees, how it ends, and where it runs (on the loop, on the runtime's workers, or on
+//! threads of its own).
 
 use std::{
     fmt,
@@ -24,7 +25,9 @@ use crate::{
     task::{ServiceClock, TaskThread},
 };
 
-/// How the work on an item ends when it has no result. Any error becomes one through `?`; [`TryLater`] does too, and is no failure: the item is tried again.
+/// The error of work on an item. Any error becomes one through `?`.
+///
+/// [`TryLater`] becomes one too, and is no failure: the item is tried again.
 ///
 /// ```
 /// use std::time::Duration;
@@ -48,12 +51,13 @@ enum Kind {
 }
 
 impl WorkError {
-    /// Not a failure: the item is to be tried again, for this reason, after the queue's [backoff](super::Queue::backoff).
+    /// Makes an error that is no failure: the item must be tried again, for this reason, after the queue's
+    /// [backoff](super::Queue::backoff).
     pub fn later(why: impl Into<String>) -> Self {
         Self(Kind::Later { why: why.into(), after: None })
     }
 
-    /// After this time instead. Of a failure it changes nothing.
+    /// Sets the time until the next try, instead of the backoff. It has no effect on a failure.
     #[must_use]
     pub fn after(mut self, time: Duration) -> Self {
         if let Kind::Later { after, .. } = &mut self.0 {
@@ -73,7 +77,7 @@ impl<E: Into<Error>> From<E> for WorkError {
     }
 }
 
-/// What the work sees of its item's history. `Clone + Send`, unlike [`WorkContext`].
+/// What the work sees of its item's history. Unlike [`WorkContext`], it is `Clone + Send`.
 #[derive(Clone, Debug)]
 pub struct Attempt {
     pub(super) id: ItemId,
@@ -83,35 +87,35 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Which item: the same at each attempt.
+    /// Returns the id of the item, which is the same at each attempt.
     pub fn id(&self) -> ItemId {
         self.id
     }
 
-    /// The how-manieth attempt this is; 1 is the first.
+    /// Returns the number of this attempt, counted from 1.
     pub fn number(&self) -> u32 {
         self.number
     }
 
-    /// Whether the item won't be tried again after this.
+    /// Whether this is the last attempt.
     pub fn is_last(&self) -> bool {
         self.number >= self.limit
     }
 
-    /// The signal that the task is asked to stop: for work that blocks, and can end early.
+    /// Returns the signal that asks the task to stop: for blocking work that can end early.
     pub fn shutdown(&self) -> &Shutdown {
         &self.shutdown
     }
 }
 
-/// What the work on an item sees of its surroundings: the task's [`Context`], and which [`Attempt`] it is.
+/// The surroundings of the work on an item: the task's [`Context`], and the [`Attempt`].
 pub struct WorkContext<L: EventLoop> {
     cx: Context<L, QueueOptions>,
     attempt: Attempt,
 }
 
 impl<L: EventLoop> WorkContext<L> {
-    /// Which attempt this is.
+    /// Returns the attempt.
     pub fn attempt(&self) -> &Attempt {
         &self.attempt
     }
@@ -131,7 +135,7 @@ impl<L: EventLoop> fmt::Debug for WorkContext<L> {
     }
 }
 
-/// How the work ended.
+/// Says how the work ended.
 pub(super) enum Outcome<R> {
     Done(R),
     Failed(String),
@@ -154,22 +158,22 @@ impl<R> From<Result<R, WorkError>> for Outcome<R> {
 pub(super) type Worked<T, R> = (Option<Held<T, R>>, Outcome<R>);
 pub(super) type LocalBoxed<R> = Pin<Box<dyn Future<Output = R>>>;
 
-/// One worker's way to do the work.
+/// Does the work for one worker.
 pub(super) trait Executor<T: Send + 'static, R: Send + 'static> {
     fn execute(&self, held: Held<T, R>, attempt: Attempt) -> LocalBoxed<Worked<T, R>>;
 
-    /// Awaits the end of what it has of its own, once it has no more to do.
+    /// Awaits the end of the executor's own threads, once it has no more to do.
     fn end(self: Box<Self>) -> LocalBoxed<()> {
         Box::pin(std::future::ready(()))
     }
 }
 
-/// So many workers, when the task begins.
+/// Makes this many executors, when the task begins.
 pub(super) type Hire<L, T, R> =
     Box<dyn FnOnce(&Context<L, QueueOptions>, usize) -> io::Result<Vec<Box<dyn Executor<T, R>>>> + Send>;
 
-/// Polls the work, in the span of whoever submitted the item, until it ends, panics, or everybody who waits for it has cancelled it; then it is dropped,
-/// there and then.
+/// Polls the work, in the span in which the item was submitted, until it ends, panics, or all who wait for it have
+/// cancelled it. Then drops the work at once.
 async fn supervise<T: Send + 'static, R: Send + 'static>(
     core: Arc<Core<T, R>>,
     id: ItemId,
@@ -178,14 +182,14 @@ async fn supervise<T: Send + 'static, R: Send + 'static>(
     let (mut cancels, span) = (core.cancels(id), core.span(id));
     let mut work = pin!(Some(work));
     poll_fn(|cx| {
-        // Each is polled, so that each wakes this.
+        // Each one is polled, so that each wakes this future.
         let some =
             cancels.iter_mut().map(|cancel| Pin::new(cancel).poll(cx).is_ready()).fold(false, |some, one| some | one);
         let cancelled = some && core.is_cancelled(id);
         let outcome = match work.as_mut().as_pin_mut() {
             _ if cancelled => Outcome::Cancelled,
             None => Outcome::Cancelled,
-            // To show an error is the user's code too.
+            // Formatting an error is user code too.
             Some(work) => match catch(|| span.in_scope(|| work.poll(cx).map(Outcome::from))) {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(outcome)) => outcome,
@@ -200,7 +204,7 @@ async fn supervise<T: Send + 'static, R: Send + 'static>(
     .await
 }
 
-/// On the loop's thread.
+/// Runs the work on the loop's thread.
 struct OnLoop<L: EventLoop, F> {
     work: Rc<F>,
     cx: Context<L, QueueOptions>,
@@ -237,7 +241,7 @@ where
     }
 }
 
-/// On the workers of a runtime that has some.
+/// Runs the work on the workers of a runtime that has some.
 struct OnWorkers<L: EventLoop, F> {
     work: Arc<F>,
     cx: Context<L, QueueOptions>,
@@ -281,7 +285,7 @@ where
     }
 }
 
-/// On a thread of its own.
+/// A thread for one worker's jobs.
 struct OnThread {
     clock: ServiceClock,
     jobs: mpsc::Sender<Box<dyn FnOnce() + Send>>,
@@ -315,7 +319,7 @@ impl OnThread {
     fn start<L: EventLoop>(cx: &Context<L, QueueOptions>, name: &str) -> io::Result<Self> {
         let (jobs, todo) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
         let thread = cx.thread(name, move || {
-            // The jobs are counted, whoever waits for one isn't.
+            // Jobs count as busy; a thread that waits for one doesn't.
             while let Ok(job) = TaskThread::idle(|| todo.recv()) {
                 job();
             }
@@ -333,7 +337,7 @@ where
     fn execute(&self, held: Held<T, R>, attempt: Attempt) -> LocalBoxed<Worked<T, R>> {
         let (promise, reply) = promise();
         let work = self.work.clone();
-        // It owns the item: if nobody waits for the end of this any more, the item is let go of there.
+        // The job owns the item: if nobody waits for its end any more, the job releases the item.
         let busy = self.thread.clock.busy();
         let job = move || {
             let (_busy, span) = (busy, held.core().span(attempt.id));

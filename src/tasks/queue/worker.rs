@@ -1,4 +1,4 @@
-//! One worker: takes an item, has the work done, and says what becomes of the item.
+//! A worker: takes an item, has the work done, and settles the item.
 
 use std::{
     cell::{Cell, RefCell},
@@ -18,13 +18,13 @@ use super::{
 };
 use crate::{CallError, Context, Error, Result, event_loop::Timers, task::ServiceClock};
 
-/// How the workers of one incarnation are told to end.
+/// Tells the workers of one incarnation to end.
 pub(super) struct Shift {
     clock: ServiceClock,
     ends: Ends,
-    /// What waits is worked on first.
+    /// Waiting items are worked on first.
     drains: Cell<bool>,
-    /// Nothing more is begun after this.
+    /// After this time nothing more is begun.
     cutoff: Cell<Option<Instant>>,
 }
 
@@ -33,11 +33,11 @@ impl Shift {
         Rc::new(Self { clock, ends: Ends::default(), drains: Cell::new(false), cutoff: Cell::new(None) })
     }
 
-    /// They end: with what they are at, or, if they drain, when nothing waits any more.
+    /// Ends the workers: after their current items, or, if they drain, when nothing waits any more.
     pub(super) fn end(&self, drains: bool, deadline: Option<Instant>) {
         self.drains.set(drains);
         let now = self.clock.now();
-        // A little earlier than the deadline, so that what is left is given back in good order.
+        // This is a little earlier than the deadline, so that what is left is given back in good order.
         self.cutoff.set(deadline.map(|deadline| {
             let rest = deadline.saturating_duration_since(now);
             now + rest - (rest / 10).min(Duration::from_millis(500))
@@ -54,7 +54,7 @@ impl Shift {
     }
 }
 
-/// Told once, to all workers, on the loop's thread.
+/// A signal that is given once, to all workers, on the loop's thread.
 #[derive(Default)]
 struct Ends {
     told: Cell<bool>,
@@ -67,7 +67,7 @@ impl Ends {
         self.wakers.take().into_iter().for_each(Waker::wake);
     }
 
-    /// If not, this is woken when it is.
+    /// Whether the signal was given; if not, keeps the waker for it.
     fn is_told(&self, cx: &task::Context<'_>) -> bool {
         if !self.told.get() && !self.wakers.borrow().iter().any(|waker| waker.will_wake(cx.waker())) {
             let waker = cx.waker().clone();
@@ -77,7 +77,7 @@ impl Ends {
     }
 }
 
-/// When, and how often, an item is tried again, and what becomes of failures.
+/// Says when, and how often, an item is tried again, and what happens to failures.
 #[derive(Clone)]
 pub(super) struct Policy {
     pub(super) attempts: u32,
@@ -87,7 +87,7 @@ pub(super) struct Policy {
 }
 
 impl Policy {
-    /// How long an item rests after this attempt.
+    /// Returns the pause after this attempt.
     fn pause(&self, attempt: u32) -> Duration {
         let doublings = attempt.saturating_sub(1).min(30);
         self.first.saturating_mul(1 << doublings).min(self.longest)
@@ -103,7 +103,7 @@ pub(super) struct Worker<L: Timers, T: Send + 'static, R: Send + 'static> {
 }
 
 impl<L: Timers, T: Send + 'static, R: Send + 'static> Worker<L, T, R> {
-    /// Works until the shift is over. Its error is the task's.
+    /// Works until the shift is over. An error is the task's.
     pub(super) async fn run(self) -> Result {
         let worked = self.work().await;
         self.executor.end().await;
@@ -117,7 +117,7 @@ impl<L: Timers, T: Send + 'static, R: Send + 'static> Worker<L, T, R> {
         Ok(())
     }
 
-    /// The next item; None when the shift is over.
+    /// Returns the next item; None when the shift is over.
     async fn next(&self) -> Option<Result<Held<T, R>>> {
         if self.shift.is_over() {
             return None;
@@ -128,7 +128,7 @@ impl<L: Timers, T: Send + 'static, R: Send + 'static> Worker<L, T, R> {
         poll_fn(|cx| {
             let ends = self.shift.ends.is_told(cx);
             if !ends && stop.is_requested() {
-                // The task is about to say how the shift ends: nothing more is begun before.
+                // The task is about to say how the shift ends: nothing more is begun before that.
                 return Poll::Pending;
             }
             if ends && self.shift.is_over() {
@@ -167,7 +167,7 @@ impl<L: Timers, T: Send + 'static, R: Send + 'static> Worker<L, T, R> {
             return self.finish(held, Outcome::Cancelled).await;
         }
         if number > self.policy.attempts {
-            // Delivered again and again: it may be what the process dies of.
+            // The item was delivered again and again: it may be the cause of the process's deaths.
             let why = format!("it was taken {number} times and never done");
             self.give_up(held.release(), why).await;
             return Ok(());
@@ -196,7 +196,7 @@ impl<L: Timers, T: Send + 'static, R: Send + 'static> Worker<L, T, R> {
                 figures.cancelled.add(1);
                 core.fail(id, &CallError::Cancelled);
             }
-            // Cut short, by the end of the task.
+            // The work was cut short by the end of the task.
             Outcome::Cancelled => drop(held),
             Outcome::Later { why, after } => {
                 let attempt = held.lease().attempt;
@@ -217,12 +217,12 @@ impl<L: Timers, T: Send + 'static, R: Send + 'static> Worker<L, T, R> {
         Ok(())
     }
 
-    /// A failure is the business of who holds the reply; if nobody does, of the service.
+    /// Reports a failure to the holders of replies; if nobody holds one, the failure is the service's.
     async fn failed(&self, held: Held<T, R>, error: CallError) -> Result {
         let (core, figures) = (&self.core, self.core.figures());
         let id = held.lease().id;
         if core.is_cancelled(id) {
-            // Work that blocks went on; nobody wants to hear of it.
+            // Blocking work continued after the cancellation: nobody wants its result.
             self.done(held).await;
             figures.cancelled.add(1);
             core.fail(id, &CallError::Cancelled);
@@ -246,7 +246,7 @@ impl<L: Timers, T: Send + 'static, R: Send + 'static> Worker<L, T, R> {
         if self.policy.stops { Err(Error::new(format!("item {id}, which nobody waits for: {error}"))) } else { Ok(()) }
     }
 
-    /// The item is done: it leaves the store, and is dropped.
+    /// Finishes the item: it leaves the store, and is dropped.
     async fn done(&self, held: Held<T, R>) {
         let lease = held.release();
         let acknowledged = self.core.store.begin_ack(lease.id, lease.attempt).await;
@@ -263,7 +263,7 @@ impl<L: Timers, T: Send + 'static, R: Send + 'static> Worker<L, T, R> {
         self.core.fail(id, &CallError::Failed(why));
     }
 
-    /// What a store could not do: the lease runs out, and the item is delivered again.
+    /// Reports what a store could not do: the lease then runs out, and the item is delivered again.
     fn stored(&self, id: ItemId, what: &str, result: Result) {
         if let Err(error) = result {
             self.core.figures().store_errors.add(1);
