@@ -1,4 +1,4 @@
-//! Child processes: one as a task, and many that other tasks ask for.
+//! Child processes: a single one as a task, and many on behalf of other tasks.
 
 mod child;
 mod core;
@@ -31,24 +31,25 @@ pub use self::{
 use self::{core::Core, thread::Crew};
 use crate::{Context, Error, Reason, Reply, Result, Task, event_loop::Timers, options::OptionDefaults, task::Offer};
 
-/// Between TERM and KILL, unless something else is said.
+/// The default time between TERM and KILL.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
-/// How much of the time to the task's deadline is kept for the end itself, at most.
+/// How much of the time until the task's deadline is kept for the end itself, at most.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// What children are held to.
+/// The limits on children.
 #[derive(Clone, Copy)]
 struct Bounds {
-    /// Between TERM and KILL.
+    /// The time between TERM and KILL.
     patience: Duration,
-    /// How many there may be at once; 0: any number.
+    /// How many children there may be at once; 0 means any number.
     most: usize,
 }
 
 /// A program as a task: a child process that runs until the service stops.
 ///
-/// It is ready when the child has been started. When the child exits with 0, the task has ended; with anything else, or by a signal, it has failed, so a
-/// [restart policy](crate::service::TaskSettings::restart) applies. What the child says is logged, line by line, unless [callbacks](Command::on_stdout_line) hear it.
+/// The task is ready once the child has been started. If the child exits with 0, the task ends; if it exits with
+/// anything else, or by a signal, the task fails, and its [restart policy](crate::service::TaskSettings::restart)
+/// applies. The child's output is logged, line by line, unless [callbacks](Command::on_stdout_line) receive it.
 ///
 /// ```
 /// use interloop::{RestartPolicy, Service, Thread, tasks::command::{Process, Command}};
@@ -58,8 +59,9 @@ struct Bounds {
 /// service.task_with::<Thread>("www", serve).restart(RestartPolicy::on_failure());
 /// ```
 ///
-/// A child that is ended by HUP, INT, TERM or KILL, or exits with 128 + one of these, may have been hit by what stops the service: systemd, for one, sends
-/// TERM to every process of it. If the service is asked to stop within 200 ms, the task has stopped; else it has failed, 200 ms later.
+/// A child that is ended by HUP, INT, TERM or KILL, or exits with 128 plus one of these, may have been hit by the cause
+/// of the service's own stop: systemd, for example, sends TERM to every process of a service. If the service is asked
+/// to stop within 200 ms, the task counts as stopped; otherwise it fails, 200 ms later.
 ///
 /// Groups, stop, counters and the kill timeout are those of [`Commands`].
 pub struct Process {
@@ -68,12 +70,12 @@ pub struct Process {
 }
 
 impl Process {
-    /// Of this program: a path or a name, or a [`Command`] with arguments and more.
+    /// Makes a task that runs this program: a path or a name, or a [`Command`] with arguments and more.
     pub fn new(run: impl Into<Command>) -> Self {
         Self { run: Some(run.into()), kill_timeout: KILL_TIMEOUT }
     }
 
-    /// The time between TERM and KILL at the stop, unless the options say otherwise; 10 s by default.
+    /// Sets the time between TERM and KILL at the stop, unless the options say otherwise; 10 s by default.
     #[must_use]
     pub fn kill_timeout(mut self, timeout: Duration) -> Self {
         self.kill_timeout = timeout;
@@ -111,75 +113,83 @@ impl Process {
 ///
 /// # Groups
 ///
-/// Each child is in a process group of its own, so that a terminal's `^C` is the service's alone. A run is over when the child has ended and nobody is left
-/// in its group: if others still hold the child's outputs, the group gets TERM, and KILL after the kill timeout; else whoever is left gets KILL at once.
+/// Each child is in a process group of its own, so that a terminal's `^C` reaches the service alone. A run is over when
+/// the child has ended and its group is empty. If other members of the group still hold the child's outputs, the group
+/// gets TERM, and KILL after the kill timeout; otherwise the remaining members get KILL at once.
 ///
-/// The group is led by a guard, a small `/bin/sh` script in `ps` as `interloop-guard`: when the service is gone, by KILL too, it kills the group. So
-/// nothing outlives the service, but for these: a process that has left the group by `setsid` or `setpgid` and is not the child itself; one of another user
-/// (set-user-ID), which the guard may not signal; and a group whose guard somebody has killed, or stopped for good. No child is started where there is no
-/// `/bin/sh`.
+/// The group is led by a guard, a small `/bin/sh` script that `ps` shows as `interloop-guard`: when the service is
+/// gone, also by KILL, the guard kills the group. So nothing outlives the service, with these exceptions: a process
+/// that has left the group by `setsid` or `setpgid` and is not the child itself; a process of another user
+/// (set-user-ID), which the guard may not signal; and a group whose guard somebody has killed, or stopped for good. No
+/// child is started on a system without `/bin/sh`.
 ///
-/// Children are started and watched by one thread, named `{task}-children`, by their descriptors (pidfd, Linux 5.3). A handler of
-/// `SIGCHLD` tells it of those that are stopped; it is an addition to others that the program has. No other children are reaped, but for what a child has left in
-/// its group, where this process is the one to do so: as PID 1 without an init, or as a child subreaper.
+/// One thread, named `{task}-children`, starts the children and watches them by their descriptors (pidfd, Linux 5.3). A
+/// handler of `SIGCHLD` tells it of stopped children; the handler coexists with others in the program. No other
+/// children are reaped, except what a child has left in its group, and only where that falls to this process: as PID 1
+/// without an init, or as a child subreaper.
 ///
 /// # Stop
 ///
-/// Tasks that [use](crate::service::TaskSettings::uses) it stop before it. They need not wait for their children: what they drop runs until this task is asked too.
+/// Tasks that [use](crate::service::TaskSettings::uses) this task stop before it. They need not wait for their
+/// children: a child that they drop runs until this task is asked to stop too.
 ///
-/// From then on nothing is started: who asks, or waits, is told [`Stopped`](CommandError::Stopped). All groups get TERM; what is left gets KILL after
-/// `--{task}-kill-timeout`, or shortly before the task's deadline, if that is earlier; then the task ends. Past its deadline, or when its loop has died, all
-/// groups are killed at once. A restart ends the children too; what waits to be started then waits for the next incarnation.
+/// From then on nothing is started: callers that ask, or wait, get [`Stopped`](CommandError::Stopped). All groups get
+/// TERM; what is left gets KILL after `--{task}-kill-timeout`, or shortly before the task's deadline if that is
+/// earlier; then the task ends. Past its deadline, or if its loop has died, all groups are killed at once. A restart
+/// ends the children too; commands that are still to be started then wait for the next incarnation.
 ///
-/// If a child is hit by what stops the service, as with [`Process`], a task that returns an error within 200 ms of being told of its end, be that by its
-/// status, the end of an output or a broken pipe, has stopped too, not failed.
+/// A child may be hit by the cause of the service's own stop, as with [`Process`]. A task that returns an error within
+/// 200 ms of learning of the child's end (by its status, the end of an output or a broken pipe) then counts as stopped,
+/// not as failed.
 ///
 /// # Outputs
 ///
-/// Of each output 64 KiB, and what the system's pipe holds, wait for whoever reads them; then the child waits.
+/// Up to 64 KiB of each output, and what the system's pipe holds, wait for a reader; beyond that the child waits.
 ///
 /// # Options
 ///
-/// `--{task}-kill-timeout`; `--{task}-max-running`: how many children there may be at once, 0 for any number. Those that are too many wait, and are started in
-/// the order in which they were asked for.
+/// `--{task}-kill-timeout`; `--{task}-max-running`: how many children there may be at once, 0 for any number. Further
+/// commands wait, and are started in the order in which they were asked for.
 ///
 /// # Counters
 ///
-/// `started`; `finished`; `spawn_failures`; `killed`: those who got KILL; `stopped`: how often one was; `running` and `waiting`, gauges.
+/// `started`; `finished`; `spawn_failures`; `killed` (children that got KILL); `stopped` (how often a child was
+/// stopped); `running` and `waiting`, gauges.
 #[derive(Default)]
 pub struct Commands {
     handle: CommandHandle,
     kill_timeout: Option<Duration>,
-    /// 0: any number.
+    /// 0 means any number.
     max_running: usize,
 }
 
 impl Commands {
-    /// A task that runs nothing by itself.
+    /// Makes a task that runs nothing by itself.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The way to it.
+    /// Returns a handle to this task.
     pub fn handle(&self) -> CommandHandle {
         self.handle.clone()
     }
 
-    /// It is the task of this handle.
+    /// Makes this the task of the given handle.
     #[must_use]
     pub fn with_handle(mut self, handle: &CommandHandle) -> Self {
         self.handle = handle.clone();
         self
     }
 
-    /// The time between TERM and KILL, unless the options say otherwise; 10 s by default.
+    /// Sets the time between TERM and KILL, unless the options say otherwise; 10 s by default.
     #[must_use]
     pub fn kill_timeout(mut self, timeout: Duration) -> Self {
         self.kill_timeout = Some(timeout);
         self
     }
 
-    /// How many children there may be at once, unless the options say otherwise; 0, the default, is any number. What is too much waits.
+    /// Sets how many children there may be at once, unless the options say otherwise; 0, the default, means any number.
+    /// Further commands wait.
     #[must_use]
     pub fn max_running(mut self, children: usize) -> Self {
         self.max_running = children;
@@ -305,7 +315,7 @@ impl<L: Timers> Task<L> for Commands {
     }
 }
 
-/// Runs what is asked for until the task is asked to stop, or `until` is ready; then ends all children.
+/// Runs commands until the task is asked to stop, or `until` is ready; then ends all children.
 async fn serve<L: Timers, O>(
     cx: &Context<L, O>,
     core: &Arc<Core>,
@@ -329,7 +339,7 @@ async fn serve<L: Timers, O>(
     let Some(result) = ended.await else {
         return Err(Error::new("the thread that watches the children has ended"));
     };
-    // Whoever waits in there waits no more.
+    // The future in there waits no more.
     drop(until);
     let shutdown = cx.shutdown();
     let comes_again = matches!(shutdown.reason(), Some(Reason::Restart | Reason::Dependency(_)));
@@ -343,7 +353,7 @@ async fn serve<L: Timers, O>(
     crew.stop(rest.map_or(patience, |rest| rest.min(patience)));
     poll_fn(|context| {
         jobs.host(context);
-        // Once it is at its end it makes no more jobs.
+        // Once the thread has ended it makes no more jobs.
         Pin::new(&mut crew.end).poll(context).map(|_| jobs.host(context))
     })
     .await;
@@ -351,7 +361,7 @@ async fn serve<L: Timers, O>(
     result
 }
 
-/// What runs on the loop for children.
+/// Runs the children's jobs on the loop.
 struct Jobs<'a, L: Timers, O> {
     cx: &'a Context<L, O>,
     core: &'a Core,
@@ -369,7 +379,7 @@ impl<L: Timers, O> Jobs<'_, L, O> {
         }
     }
 
-    /// Ready when all that are awaited have ended.
+    /// Ready when all awaited jobs have ended.
     fn poll_awaited(&mut self, context: &mut Polled<'_>) -> Poll<()> {
         self.awaited.retain_mut(|reply| Pin::new(reply).poll(context).is_pending());
         if self.awaited.is_empty() { Poll::Ready(()) } else { Poll::Pending }

@@ -1,4 +1,4 @@
-//! A task that tells what happens to the files of a folder.
+//! A task that reports what happens to the files of a folder.
 
 mod ears;
 mod entry;
@@ -44,31 +44,39 @@ use crate::{
     task::{Offer, TaskRef},
 };
 
-/// How long notify's thread may go on at the end.
+/// How long notify's thread may continue at the end.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Tells what happens to the files of a folder: each [`Change`] to its callback, and to whoever [follows](WatcherHandle::changes), on any loop.
+/// Reports what happens to the files of a folder: each [`Change`] goes to a callback, and to all who
+/// [follow](WatcherHandle::changes), on any loop.
 ///
-/// The callback is a closure, an [async one](Self::new_async), or [something of yours](Self::of). It runs on the loop, one change at a time, and on a loop
-/// that is shared it must not block. When it returns an error, or panics, the task fails. The task is ready when all that happens from then on is seen. What
-/// is there at the start is [told of](Self::existing), or not; folders in the folder are [looked into](Self::recursive), or not; not behind symbolic links.
+/// The callback is a closure, an [async closure](Self::new_async), or [a type of yours](Self::of). It runs on the loop,
+/// one change at a time, and must not block a loop that is shared. If it returns an error or panics, the task fails.
+/// The task is ready once it sees all that happens from then on. By default it doesn't report what
+/// [exists](Self::existing) at the start, and doesn't look into [subfolders](Self::recursive). It never looks behind
+/// symbolic links.
 ///
-/// The system's events only say where to look: what is found is compared with what was known, so that nothing is lost, whatever the events were. They
-/// are waited for until there are none for `--{task}-debounce` (100 ms by default), ten times that at most: what happens to a file meanwhile is one change.
-/// When the system has dropped events, all is looked at anew. Where there are no events, on file systems of other machines or when the system has no more of
-/// what they need (a [warning](crate::counters::Warning) `events`), it is looked at every `--{task}-poll-interval` (2 s by default).
+/// The system's events only say where to look: the task compares what it finds with what it knew, so that nothing is
+/// lost, whatever the events were. It waits until no event has come for `--{task}-debounce` (100 ms by default), at
+/// most ten times that: all that happens to a file in the meantime is one change. If the system has dropped events, the
+/// task looks at everything again. If there are no events, because the file system is remote or because the system has
+/// no more of what they need (then there is a [warning](crate::counters::Warning) `events`), the task looks every
+/// `--{task}-poll-interval` (2 s by default).
 ///
-/// The folder may be missing, at the start or later, and come back: as long as it is missing, there is the [warning](crate::counters::Warning) `folder`, and its files
-/// are deleted. Not seen is: a folder above it that is renamed, or a file system that is mounted over it, until something else happens in it.
+/// The folder may be missing, at the start or later, and come back. While it is missing, there is the
+/// [warning](crate::counters::Warning) `folder`, and its files count as deleted. Two things go unseen until something
+/// else happens in the folder: that a folder above it is renamed, and that a file system is mounted over it.
 ///
-/// It has two threads besides the loop's: `{task}-1`, which looks, and one of the crate notify. Both end with the task. Nothing wakes up when nothing
-/// happens, but where it polls.
+/// The task has two threads besides the loop's: `{task}-1`, which looks, and one of the crate notify. Both end with the
+/// task. Nothing wakes up while nothing happens, except for polling.
 ///
-/// Its [handle](Self::handle) is for others. A clone has the same handle: for [`task_with`](crate::Service::task_with), which makes a fresh one an
-/// incarnation. What happens between two incarnations, and what was not reported before a failure, is reported by the next.
+/// Other tasks use its [handle](Self::handle). A clone has the same handle: pass clones to
+/// [`task_with`](crate::Service::task_with), which makes a fresh value for each incarnation. Changes that happen
+/// between two incarnations, or were not reported before a failure, are reported by the next incarnation.
 ///
-/// Options: `--{task}-path`, `--{task}-debounce`, `--{task}-poll-interval`, `--{task}-poll` (it polls, whatever the file system). Counters: `created`,
-/// `changed`, `deleted`, `rescans` (all was looked at anew), `overflows` (the system has dropped events). Exported: `watches`.
+/// Options: `--{task}-path`, `--{task}-debounce`, `--{task}-poll-interval`, `--{task}-poll` (poll whatever the file
+/// system). Counters: `created`, `changed`, `deleted`, `rescans` (times when all was looked at again), `overflows`
+/// (times when the system has dropped events). Exported: `watches`.
 ///
 /// ```
 /// use interloop::{Service, Thread, tasks::{Change, DirectoryWatcher}};
@@ -97,7 +105,9 @@ pub struct DirectoryWatcher<W> {
     task: TaskRef,
 }
 
-/// What is done with each change that a [`DirectoryWatcher`] sees: for what needs its [`Context`]. For the rest a closure will do.
+/// The action for each change that a [`DirectoryWatcher`] sees.
+///
+/// Implement it for an action that needs its [`Context`]. Otherwise a closure will do.
 ///
 /// ```
 /// use interloop::{Context, EventLoop, Result, Service, Thread, tasks::{Change, DirectoryWatcher, OnChange}};
@@ -115,7 +125,8 @@ pub struct DirectoryWatcher<W> {
 /// service.task_on::<Thread>("sources", DirectoryWatcher::of("src", Count));
 /// ```
 pub trait OnChange<L: EventLoop>: Send + 'static {
-    /// Does it. It is awaited to its end, also when the task is asked to stop meanwhile; past the task's deadline it is dropped.
+    /// Handles one change. The future is awaited to its end, also if the task is asked to stop in the meantime; past
+    /// the task's deadline it is dropped.
     fn changed(&mut self, cx: Context<L>, change: Change) -> impl Future<Output = Result>;
 }
 
@@ -134,7 +145,7 @@ impl<L: EventLoop, R: Outcome<Value = ()>, F: AsyncFnMut(Change) -> R + Send + '
 }
 
 impl<F> DirectoryWatcher<Closure<F>> {
-    /// Watches this folder, and calls `on_change` with each change. It returns nothing, or a [`Result`].
+    /// Watches this folder, and calls `on_change` with each change. `on_change` returns nothing, or a [`Result`].
     pub fn new<R: Outcome<Value = ()>>(path: impl Into<PathBuf>, on_change: F) -> Self
     where
         F: FnMut(Change) -> R + Send + 'static,
@@ -144,7 +155,8 @@ impl<F> DirectoryWatcher<Closure<F>> {
 }
 
 impl<F> DirectoryWatcher<AsyncClosure<F>> {
-    /// Watches this folder, and calls and awaits `on_change` with each change. It returns nothing, or a [`Result`].
+    /// Watches this folder, and calls and awaits `on_change` with each change. `on_change` returns nothing, or a
+    /// [`Result`].
     pub fn new_async<R: Outcome<Value = ()>>(path: impl Into<PathBuf>, on_change: F) -> Self
     where
         F: AsyncFnMut(Change) -> R + Send + 'static,
@@ -154,7 +166,7 @@ impl<F> DirectoryWatcher<AsyncClosure<F>> {
 }
 
 impl<W> DirectoryWatcher<W> {
-    /// Watches this folder, and does this with each change: for what needs its [`Context`].
+    /// Watches this folder, and does this with each change: for an action that needs its [`Context`].
     pub fn of(path: impl Into<PathBuf>, work: W) -> Self {
         Self {
             path: path.into(),
@@ -171,49 +183,51 @@ impl<W> DirectoryWatcher<W> {
         }
     }
 
-    /// Looks into folders in the folder too, however deep.
+    /// Looks into subfolders too, however deep.
     #[must_use]
     pub fn recursive(mut self) -> Self {
         self.recursive = true;
         self
     }
 
-    /// What is there at the start is reported, as created.
+    /// Reports what exists at the start, as created.
     #[must_use]
     pub fn existing(mut self) -> Self {
         self.existing = true;
         self
     }
 
-    /// Only what this says yes to is there. A folder that it says no to is not looked into. It is called on the thread that looks.
+    /// Ignores everything for which the filter returns false; the task doesn't look into an ignored folder. The filter
+    /// runs on the thread that looks.
     #[must_use]
     pub fn filter(mut self, filter: impl Fn(&Entry) -> bool + Send + Sync + 'static) -> Self {
         self.filter = Some(Arc::new(filter));
         self
     }
 
-    /// For how long there is to be silence before a change is reported, unless the options say otherwise.
+    /// Sets how long there must be silence before a change is reported, unless the options say otherwise; 100 ms by
+    /// default.
     #[must_use]
     pub fn debounce(mut self, silence: Duration) -> Self {
         self.debounce = silence;
         self
     }
 
-    /// Looks every so often, [`poll_interval`](Self::poll_interval), whatever the file system tells, as `--{task}-poll` does.
+    /// Looks every [`poll_interval`](Self::poll_interval), whatever the file system reports, as `--{task}-poll` does.
     #[must_use]
     pub fn poll(mut self) -> Self {
         self.poll = true;
         self
     }
 
-    /// How often to look where there are no events, unless the options say otherwise.
+    /// Sets how often to look where there are no events, unless the options say otherwise; 2 s by default.
     #[must_use]
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.poll_interval = interval;
         self
     }
 
-    /// The way to it, from any thread.
+    /// Returns a handle to this task, for any thread.
     pub fn handle(&self) -> WatcherHandle {
         WatcherHandle { task: self.task.clone(), board: self.board().clone() }
     }
@@ -331,7 +345,8 @@ impl<L: Timers, W: OnChange<L>> Task<L> for DirectoryWatcher<W> {
         let Watch { workers, scout, .. } = watch;
         // Its last owner ends notify's thread: here, or at the end of a look that is in progress.
         drop(scout);
-        // It reads what there is first; where files are written to without a pause, that may be without an end.
+        // The thread first reads the pending events; where files are written to without a pause, that may take for
+        // ever.
         let _ = cx.timeout(LINGER, inbox.deaf()).await;
         workers.finish().await;
         ended
@@ -342,7 +357,7 @@ impl<L: Timers, W: OnChange<L>> Task<L> for DirectoryWatcher<W> {
     }
 }
 
-/// One incarnation.
+/// The state of one incarnation.
 struct Watch<L: EventLoop> {
     cx: Context<L, WatcherOptions>,
     workers: Workers,
@@ -354,7 +369,7 @@ struct Watch<L: EventLoop> {
 }
 
 impl<W> DirectoryWatcher<W> {
-    /// Until the task is asked to stop, or fails.
+    /// Watches until the task is asked to stop, or fails.
     async fn watch<L: Timers>(&mut self, watch: &Watch<L>) -> Result
     where
         W: OnChange<L>,
@@ -370,7 +385,7 @@ impl<W> DirectoryWatcher<W> {
             let polls = watch.tell_state(&root, polls);
             let is_known = {
                 let mut known = lock(&self.known);
-                // What nobody could read is not known yet.
+                // A folder that could not be read is not known yet.
                 let is_known = known.begun;
                 known.begun |= !matches!(root, Root::Unreadable(_));
                 is_known
@@ -405,7 +420,7 @@ impl<W> DirectoryWatcher<W> {
 }
 
 impl<L: Timers> Watch<L> {
-    /// Looks, on the thread for that; None when the task is asked to stop meanwhile.
+    /// Looks, on the thread for that; None if the task is asked to stop in the meantime.
     async fn look(&self, look: Look) -> Result<Option<View>> {
         let scout = self.scout.clone();
         let mut reply = self.workers.run(move || lock(&scout).look(look));
@@ -414,13 +429,13 @@ impl<L: Timers> Watch<L> {
         match view {
             None => Ok(None),
             Some(Ok(view)) => Ok(Some(view)),
-            // The filter. It has been told about where it happened.
+            // The filter panicked. The panic has already been reported where it happened.
             Some(Err(CallError::Panicked(message))) => resume_unwind(Box::new(message)),
             Some(Err(error)) => Err(error.into()),
         }
     }
 
-    /// What comes of it, unless the first is ready before.
+    /// Returns the future's output; None if `stop` is ready before.
     async fn or<F: Future>(&self, stop: impl Future<Output = ()>, future: F) -> Option<F::Output> {
         let (mut stop, mut future) = (pin!(stop), pin!(future));
         poll_fn(|context| match stop.as_mut().poll(context) {
@@ -430,7 +445,7 @@ impl<L: Timers> Watch<L> {
         .await
     }
 
-    /// Says how it is with the folder and the events; and whether it has to look by the clock.
+    /// Reports the state of the folder and the events. Returns whether it must look by the clock.
     fn tell_state(&self, root: &Root, polls: Option<Polls>) -> bool {
         match root {
             Root::There => {
@@ -459,7 +474,7 @@ impl<L: Timers> Watch<L> {
         self.cx.warn("folder", format_args!("{}: {why}", self.inbox.root().display()));
     }
 
-    /// Waits for what there is to look at next; None when the task is asked to stop.
+    /// Waits for the next place to look at; None if the task is asked to stop.
     async fn next(&self, polls: bool) -> Option<Look> {
         let mut stop = pin!(self.cx.shutdown().requested());
         let mut clock = pin!(polls.then(|| self.cx.sleep(self.poll_interval)));

@@ -1,4 +1,4 @@
-//! A child, as whoever asked for it sees it.
+//! A child, as seen by the caller that asked for it.
 
 use std::{
     collections::VecDeque,
@@ -21,29 +21,32 @@ use super::{
 };
 use crate::CallError;
 
-/// What has become of a command.
+/// The result of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
-    /// How it ended.
+    /// The exit status.
     pub status: ExitStatus,
-    /// What it wrote on its standard output, if nothing else [heard](super::Command::on_stdout) or [took](Child::take_stdout) it.
+    /// The standard output, unless it was [heard](super::Command::on_stdout) by a callback or
+    /// [taken](Child::take_stdout).
     pub stdout: Vec<u8>,
-    /// What it wrote on its standard error, likewise.
+    /// The standard error, likewise.
     pub stderr: Vec<u8>,
 }
 
-/// A command that was [asked for](super::CommandHandle::run): it waits for the task, runs, or has ended. For any thread, on any executor.
+/// A command that was [asked for](super::CommandHandle::run): it waits for the task, runs, or has ended. It can be used
+/// on any thread and any executor.
 ///
-/// What nobody reads of its outputs makes the child wait, once 64 KiB have come: [take](Self::take_stdout) them, or wait for the [output](Self::output),
-/// which collects them, or for the [status](Self::status), which drops them.
+/// Output that nobody reads makes the child wait, once 64 KiB have come: [take](Self::take_stdout) the outputs, or wait
+/// for the [output](Self::output), which collects them, or for the [status](Self::status), which drops them.
 ///
-/// Dropped, the child goes on, and what it says is dropped; unless it was to be [killed](super::Command::kill_on_drop) then.
+/// If this is dropped, the child continues, and its output is dropped; unless the command was to be
+/// [killed](super::Command::kill_on_drop) then.
 pub struct Child {
     life: Arc<Life>,
     stdin: Option<ChildInput>,
     outputs: [Option<ChildOutput>; 2],
     limit: usize,
-    /// Dropped last: nobody misses what the child says when it is killed.
+    /// This is dropped last: by the time the child is killed, nobody misses its output.
     kill: Option<KillOnDrop>,
 }
 
@@ -67,50 +70,50 @@ impl Child {
         Self { life, stdin, outputs, limit, kill }
     }
 
-    /// Its number, once it has been started. It may have ended since.
+    /// Returns the process id, once the child has been started. The child may have ended since.
     pub fn id(&self) -> Option<u32> {
         self.life.pid()
     }
 
-    /// Waits until it has been started; then its number.
+    /// Waits until the child has been started, and returns the process id.
     ///
     /// # Errors
     ///
-    /// When it could not be.
+    /// If the child could not be started.
     pub fn started(&self) -> impl Future<Output = Result<u32, CommandError>> + Send + use<> {
         let life = self.life.clone();
         poll_fn(move |cx| life.poll_started(cx))
     }
 
-    /// Waits until it has ended, and nothing of its group is left, and its callbacks have heard everything. What nobody has taken of its outputs is dropped,
-    /// and its input ends.
+    /// Waits until the child has ended, nothing of its group is left, and its callbacks have heard everything. Outputs
+    /// that were not taken are dropped, and the input ends.
     ///
     /// # Errors
     ///
-    /// When there was no child.
+    /// If there was no child.
     ///
     /// # Cancel safety
     ///
-    /// To drop it is to drop the child.
+    /// Dropping the future drops the child.
     pub fn status(mut self) -> impl Future<Output = Result<ExitStatus, CommandError>> + Send + use<> {
         self.stdin = None;
         self.outputs = [None, None];
         async move {
-            // All of it, so that it is dropped with the future.
+            // The future takes all of it, so that it is dropped with the future.
             let child = self;
             poll_fn(|cx| child.life.poll_ended(cx)).await
         }
     }
 
-    /// Waits as [`status`](Self::status) does, and collects what it says. Its input ends with what it was given.
+    /// Waits as [`status`](Self::status) does, and collects the outputs. The input ends after what it was given.
     ///
     /// # Errors
     ///
-    /// When there was no child, or it said more than the [limit](super::Command::limit).
+    /// If there was no child, or if an output was longer than the [limit](super::Command::limit).
     ///
     /// # Cancel safety
     ///
-    /// To drop it is to drop the child.
+    /// Dropping the future drops the child.
     pub fn output(mut self) -> impl Future<Output = Result<Output, CommandError>> + Send + use<> {
         self.stdin = None;
         async move {
@@ -141,12 +144,14 @@ impl Child {
         }
     }
 
-    /// Blocks this thread until it has ended, and collects what it says: see [`output`](Self::output). When it takes longer than this it is killed.
+    /// Blocks this thread until the child has ended, and collects the outputs: see [`output`](Self::output). If that
+    /// takes longer than `timeout`, the child is killed.
     ///
     /// # Errors
     ///
-    /// Those of [`output`](Self::output); [`TimedOut`](CommandError::TimedOut) after `timeout`; [`WouldBlock`](CommandError::WouldBlock), at once, on the
-    /// thread of a loop, but for a task's on the reference loop [`Thread`](crate::Thread), which may wait for a task that is not on its own.
+    /// Those of [`output`](Self::output); [`TimedOut`](CommandError::TimedOut) after `timeout`;
+    /// [`WouldBlock`](CommandError::WouldBlock), at once, on the thread of a loop. The exception is a task on the
+    /// reference loop [`Thread`](crate::Thread), which may wait for a task that is not on its own loop.
     pub fn output_timeout(mut self, timeout: Duration) -> Result<Output, CommandError> {
         self.kill.get_or_insert_with(|| KillOnDrop(self.life.clone()));
         let place = self.life.place().clone();
@@ -155,27 +160,28 @@ impl Child {
         })
     }
 
-    /// What it reads, if it is [piped](super::Command::stdin_piped), and once.
+    /// Takes the child's standard input, if it is [piped](super::Command::stdin_piped) and not yet taken.
     pub fn take_stdin(&mut self) -> Option<ChildInput> {
         self.stdin.take()
     }
 
-    /// What it writes on its standard output, if no callback hears it, and once.
+    /// Takes the child's standard output, if no callback receives it and it is not yet taken.
     pub fn take_stdout(&mut self) -> Option<ChildOutput> {
         self.outputs[0].take()
     }
 
-    /// What it writes on its standard error, if no callback hears it, and once.
+    /// Takes the child's standard error, if no callback receives it and it is not yet taken.
     pub fn take_stderr(&mut self) -> Option<ChildOutput> {
         self.outputs[1].take()
     }
 
-    /// Asks it, and its group, to end: TERM, and KILL after the task's kill timeout. Before it was started, it will not be.
+    /// Asks the child and its group to end: by TERM, and by KILL after the task's kill timeout. A child that has not
+    /// been started yet won't be.
     pub fn terminate(&self) {
         self.life.order(Order::Terminate);
     }
 
-    /// Kills it, and its group. Before it was started, it will not be.
+    /// Kills the child and its group. A child that has not been started yet won't be.
     pub fn kill(&self) {
         self.life.order(Order::Kill);
     }
@@ -187,9 +193,10 @@ impl fmt::Debug for Child {
     }
 }
 
-/// What a child writes: in pieces, by lines, or as an [`AsyncRead`]; on any executor. It ends when the child's group has ended.
+/// An output of a child, read in pieces, by lines, or as an [`AsyncRead`]; on any executor. It ends when the child's
+/// group has ended.
 ///
-/// Dropped, what comes is dropped.
+/// If this is dropped, further output is dropped too.
 pub struct ChildOutput {
     life: Arc<Life>,
     output: usize,
@@ -200,11 +207,11 @@ impl ChildOutput {
         Self { life: life.clone(), output }
     }
 
-    /// What has come since the last piece, as soon as there is something; None at the end.
+    /// Waits for output, and returns all that has come since the last piece; None at the end.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when it is dropped.
+    /// Dropping the future loses nothing.
     pub async fn chunk(&mut self) -> Option<Vec<u8>> {
         poll_fn(|cx| {
             self.life.poll_output(self.output, cx, |bytes, more| match (bytes.is_empty(), more) {
@@ -216,11 +223,12 @@ impl ChildOutput {
         .await
     }
 
-    /// The next line, without its end; None after the last. What is not UTF-8 is replaced; a line longer than 64 KiB comes in parts.
+    /// Returns the next line, without its end; None after the last. Invalid UTF-8 is replaced; a line longer than 64
+    /// KiB comes in parts.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when it is dropped.
+    /// Dropping the future loses nothing.
     pub async fn line(&mut self) -> Option<String> {
         poll_fn(|cx| self.life.poll_output(self.output, cx, take_line)).await
     }
@@ -281,7 +289,7 @@ impl fmt::Debug for ChildOutput {
     }
 }
 
-/// What a child reads: an [`AsyncWrite`], on any executor. Dropped, it ends there.
+/// The standard input of a child: an [`AsyncWrite`], on any executor. Dropping it ends the input.
 pub struct ChildInput {
     life: Arc<Life>,
     complete: bool,
@@ -296,11 +304,11 @@ impl ChildInput {
     ///
     /// # Errors
     ///
-    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) when the child reads no more.
+    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the child reads no more.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, a part may have been written.
+    /// If the future is dropped, a part may have been written.
     pub async fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let taken = poll_fn(|cx| self.poll_take(cx, bytes)).await?;
@@ -328,7 +336,7 @@ impl AsyncWrite for ChildInput {
         self.poll_take(cx, bytes)
     }
 
-    /// The thread of the task's does that.
+    /// The task's thread flushes the input.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

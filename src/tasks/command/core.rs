@@ -1,7 +1,7 @@
-//! What the handles of a task, the task, and its thread share: what is to be done.
+//! The state that the handles of a task, the task, and its thread share: the pending work.
 //!
-//! Invariant: who adds a command looks at `shut` under the lock under which it is set. So a command is taken by a thread, or waits for the next one, or has
-//! been told that the task has stopped.
+//! Invariant: `shut` is set, and read by those who add a command, under one lock. So each command is taken by a thread,
+//! or waits for the next one, or has been told that the task has stopped.
 
 use std::{
     os::fd::OwnedFd,
@@ -23,7 +23,7 @@ use crate::{Context, EventLoop, Remote, Slot, task::TaskRef};
 
 pub(super) struct Core {
     pub(super) task: TaskRef,
-    /// Where the task is.
+    /// The task's loop.
     place: (Slot<()>, Remote<()>),
     next: AtomicU64,
     inner: Mutex<Inner>,
@@ -31,20 +31,20 @@ pub(super) struct Core {
 
 #[derive(Default)]
 struct Inner {
-    /// Nothing is accepted any more.
+    /// Nothing more is accepted.
     shut: bool,
     orders: Vec<Order>,
     /// Wakes the thread, if there is one.
     bell: Option<Arc<OwnedFd>>,
     jobs: Vec<Job>,
-    /// Of the task, which takes the jobs.
+    /// The waker of the task, which takes the jobs.
     waker: Option<Waker>,
 }
 
-/// What the thread is to do.
+/// An order for the thread.
 pub(super) enum Order {
     Start(Box<Start>),
-    /// Something of this child's can be read or written again.
+    /// This child's pipes can be read or written again.
     Look(u64),
     Terminate(u64),
     Kill(u64),
@@ -54,22 +54,22 @@ pub(super) enum Order {
 pub(super) struct Start {
     pub(super) life: Arc<Life>,
     pub(super) prepared: Prepared,
-    /// For when it has been started.
+    /// The jobs to run once the child has been started.
     pub(super) jobs: Vec<Job>,
 }
 
 impl Drop for Start {
     fn drop(&mut self) {
-        // Whoever waits hears it, unless it was started, or has heard of something else.
+        // Tell those who wait, unless the child was started, or they have been told something else.
         if self.life.pid().is_none() {
             self.life.end(Err(CommandError::Stopped));
         }
     }
 }
 
-/// What the task runs on its loop for a child.
+/// A future that the task runs on its loop for a child.
 pub(super) struct Job {
-    /// Whether the task waits for it at its end.
+    /// Whether the task waits for the job at its end.
     pub(super) is_awaited: bool,
     pub(super) make: Box<dyn FnOnce() -> Work + Send>,
 }
@@ -128,7 +128,7 @@ impl Core {
         drop(refused);
     }
 
-    /// Has the thread do this, if it is worth doing.
+    /// Gives the thread this order, unless it is pointless.
     pub(super) fn order(&self, order: Order) {
         let never_started = {
             let mut inner = lock(&self.inner);
@@ -149,9 +149,9 @@ impl Core {
         &self.place.1
     }
 
-    // --- Of the task and its thread ---
+    // --- For the task and its thread ---
 
-    /// A thread comes, which this bell wakes.
+    /// Registers a thread, which this bell wakes.
     pub(super) fn open<L: EventLoop, O>(&self, bell: &Arc<OwnedFd>, cx: &Context<L, O>) {
         cx.fill(self.place.0.clone(), ());
         let mut inner = lock(&self.inner);
@@ -160,7 +160,7 @@ impl Core {
         inner.ring();
     }
 
-    /// The thread with this bell goes: what there is to start waits for the next one.
+    /// Removes the thread with this bell: pending starts wait for the next one.
     pub(super) fn close(&self, bell: &Arc<OwnedFd>) {
         let mut inner = lock(&self.inner);
         if inner.bell.as_ref().is_some_and(|current| Arc::ptr_eq(current, bell)) {
@@ -169,7 +169,7 @@ impl Core {
         }
     }
 
-    /// What this thread is to do, with no more starts than this: what else there is to start waits.
+    /// Takes the orders for this thread, with at most `starts` starts: further ones wait.
     pub(super) fn take(&self, bell: &Arc<OwnedFd>, starts: usize) -> Vec<Order> {
         let mut inner = lock(&self.inner);
         if !inner.bell.as_ref().is_some_and(|current| Arc::ptr_eq(current, bell)) {
@@ -187,12 +187,12 @@ impl Core {
         taken.collect()
     }
 
-    /// How many there are to start.
+    /// Returns how many starts are pending.
     pub(super) fn waiting(&self) -> usize {
         lock(&self.inner).orders.iter().filter(|order| matches!(order, Order::Start(_))).count()
     }
 
-    /// What was not begun waits for the next thread, if one may come.
+    /// Puts back a start that was not begun: it waits for the next thread, if there may be one.
     pub(super) fn put_back(&self, start: Box<Start>) {
         let refused = {
             let mut inner = lock(&self.inner);
@@ -208,7 +208,7 @@ impl Core {
         drop(refused);
     }
 
-    /// These are to run on the loop.
+    /// Adds jobs to run on the loop.
     pub(super) fn add_jobs(&self, jobs: &mut Vec<Job>) {
         let waker = {
             let mut inner = lock(&self.inner);
@@ -218,7 +218,7 @@ impl Core {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    /// Accepts nothing more; what waits is told.
+    /// Closes the task for commands, and tells those that wait.
     pub(super) fn shut(&self) {
         let unused = {
             let mut inner = lock(&self.inner);
@@ -228,13 +228,13 @@ impl Core {
         drop(unused);
     }
 
-    /// Nobody will run anything for these children.
+    /// Drops the jobs: nothing will run for these children.
     pub(super) fn drop_jobs(&self) {
         let unused = std::mem::take(&mut lock(&self.inner).jobs);
         drop(unused);
     }
 
-    /// What is to run on the loop; if there is nothing, this is woken when there is.
+    /// Takes the jobs to run on the loop; if there are none, keeps the waker for them.
     pub(super) fn jobs(&self, context: &task::Context<'_>) -> Vec<Job> {
         let mut inner = lock(&self.inner);
         inner.waker = Some(context.waker().clone());
@@ -252,11 +252,11 @@ impl Inner {
 
 /// Wakes the thread that waits for this bell.
 pub(super) fn ring(bell: &OwnedFd) {
-    // Full, it has been rung.
+    // If the counter is full, the bell has already been rung.
     let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
 }
 
-/// Dropped, a callback has heard what it will hear.
+/// Dropping this says that a callback has heard all that it will hear.
 struct Heard(Arc<Life>);
 
 impl Drop for Heard {

@@ -1,34 +1,35 @@
-//! Why a child brought nothing.
+//! The errors of commands.
 
 use std::{fmt, io};
 
 use crate::task::TooLate;
 
-/// Why there is no [`Output`](super::Output), or no exit status.
+/// Says why there is no [`Output`](super::Output), or no exit status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CommandError {
     /// The program could not be started.
     NotStarted {
-        /// As it was asked for.
+        /// The program, as it was asked for.
         program: String,
-        /// Of the system's error.
+        /// The kind of the system's error.
         kind: io::ErrorKind,
-        /// What it says.
+        /// The error's message.
         why: String,
     },
     /// The task is stopping, has ended, or will never start: there was no child.
     Stopped,
-    /// There was more output than [may be collected](super::Command::limit); the child was killed.
+    /// An output was longer than [may be collected](super::Command::limit); the child was killed.
     TooMuchOutput {
-        /// As it was asked for.
+        /// The program, as it was asked for.
         program: String,
-        /// In bytes, of each of the two outputs.
+        /// The limit for each of the two outputs, in bytes.
         limit: usize,
     },
     /// [`output_timeout`](super::Child::output_timeout) ran out of time. The child was killed.
     TimedOut,
-    /// [`output_timeout`](super::Child::output_timeout) on the thread of a loop, which it would block. The child was killed.
+    /// [`output_timeout`](super::Child::output_timeout) was called on the thread of a loop, and would block it. The
+    /// child was killed.
     WouldBlock,
 }
 

@@ -1,4 +1,4 @@
-//! SIGCHLD, as the thread that watches the children hears it.
+//! SIGCHLD, for the thread that watches the children.
 
 use std::{
     io::{self, Read},
@@ -7,7 +7,7 @@ use std::{
 
 use signal_hook::{SigId, consts::SIGCHLD, low_level};
 
-/// Becomes readable when something has happened to a child of this process, until dropped.
+/// A stream that becomes readable when something has happened to a child of this process.
 #[derive(Debug)]
 pub(super) struct ChildEvents {
     pub(super) stream: UnixStream,

@@ -1,11 +1,13 @@
-//! What holds a child's process group: a process that leads it, and kills it when the service is gone.
+//! The guard of a child's process group: a process that leads the group, and kills it when the service is gone.
 //!
 //! Invariants:
-//! 1. The guard leads the group, and is reaped last: until then the group's number is nobody else's.
-//! 2. A child is in the group before it is the program that it is to be: it is put there between fork and exec.
-//! 3. The leash is a pipe that ends when the service has ended, however that was. It is closed at exec, so a child that the service was about to start
-//!    holds it too, until it is in the group. So whoever is to be killed is there when the guard learns that the service is gone.
-//! 4. No child is started before its guard has said that it heeds no signal: the group's TERM is none for it.
+//! 1. The guard leads the group, and is reaped last: until then nobody else can get the group's number.
+//! 2. A child is in the group before it becomes the program that it will run: it is put there between fork and exec.
+//! 3. The leash is a pipe that ends when the service has ended, in whichever way. It is closed at exec, so a child that
+//!    the service was about to start holds it too, until the child is in the group. So all processes to be killed exist
+//!    when the guard learns that the service is gone.
+//! 4. No child is started before its guard has reported that it ignores signals: a TERM to the group doesn't end the
+//!    guard.
 
 use std::{
     fs,
@@ -27,12 +29,13 @@ use rustix::{
     },
 };
 
-/// How long those that are killed may take to be gone, where they have to be reaped.
+/// How long killed processes may take to be gone, if this process must reap them.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 const SHELL: &str = "/bin/sh";
 
-/// Says that it is ready, then reads the child's number until the leash ends. The group that it kills is its own.
+/// The guard's script. It reports that it is ready, then reads the child's number until the leash ends. The group that
+/// it kills is its own.
 const SCRIPT: &str = "\
 trap '' HUP INT QUIT ALRM TERM USR1 USR2 PIPE TSTP TTIN TTOU
 echo; exec >&-
@@ -40,7 +43,7 @@ while read -r line; do child=$line; done
 [ -z \"$child\" ] || kill -KILL \"$child\"
 kill -KILL 0";
 
-/// Dropped, it kills what is left of the group, and is reaped.
+/// The guard process. When this is dropped, it kills the rest of the group, and is reaped.
 #[derive(Debug)]
 pub(super) struct Guard {
     process: Child,
@@ -60,12 +63,12 @@ impl Guard {
         Ok(Self { process, leash, ready })
     }
 
-    /// Readable when the guard is ready.
+    /// Returns a descriptor that is readable when the guard is ready.
     pub(super) fn ready_fd(&self) -> Option<BorrowedFd<'_>> {
         self.ready.as_ref().map(AsFd::as_fd)
     }
 
-    /// Takes its word that it is ready.
+    /// Reads the guard's report that it is ready.
     pub(super) fn hear_ready(&mut self) -> io::Result<()> {
         let Some(mut ready) = self.ready.take() else { return Ok(()) };
         match ready.read(&mut [0])? {
@@ -90,13 +93,14 @@ impl Guard {
         }
     }
 
-    /// The child is about to be reaped: its number is not the guard's business any more.
+    /// Tells the guard that the child is about to be reaped: its number may then go to another process.
     pub(super) fn forget_child(&mut self) {
         self.tell("");
     }
 
     fn tell(&mut self, child: &str) {
-        // A guard that somebody has killed hears nothing. Then the group is killed at the end as ever, if the service is there to see it.
+        // A guard that somebody has killed hears nothing. The group is then killed at the end as usual, if the service
+        // is still there.
         let _ = self.leash.write_all(format!("{child}\n").as_bytes());
     }
 
@@ -104,15 +108,15 @@ impl Guard {
         Pid::from_child(&self.process)
     }
 
-    /// Signals the group; and the child, if it has left the group.
+    /// Signals the group, and the child if it has left the group.
     pub(super) fn signal(&self, child: Option<&Child>, signal: Signal) {
-        // Not reaped yet, so its number is its own.
+        // The child is not reaped yet, so the number is its own.
         let child = child.map(Pid::from_child);
         let outside = child.filter(|child| getpgid(Some(*child)).is_ok_and(|group| group != self.group()));
-        // Who was stopped hears a TERM when it goes on.
+        // A stopped process receives TERM only once it continues.
         let signals = if signal == Signal::TERM { &[signal, Signal::CONT][..] } else { &[signal] };
         for signal in signals {
-            // Nobody there, or somebody of another user's: nothing to be done about it.
+            // The group is empty, or belongs to another user: there is nothing to do.
             let _ = kill_process_group(self.group(), *signal);
             if let Some(child) = outside {
                 let _ = kill_process(child, *signal);
@@ -120,11 +124,12 @@ impl Guard {
         }
     }
 
-    /// Those in the group that live, but for the guard; each becomes readable when it ends.
+    /// Returns the living members of the group, except the guard; each descriptor becomes readable when its process
+    /// ends.
     pub(super) fn members(&self) -> Vec<OwnedFd> {
         let (guard, group) = (self.process.id(), self.group().as_raw_pid());
         let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-        // That of another PID namespace has other numbers.
+        // The `/proc` of another PID namespace has other numbers.
         if fs::read_link("/proc/self").is_ok_and(|own| own.as_os_str() != &*process::id().to_string()) {
             return Vec::new();
         }
@@ -135,14 +140,14 @@ impl Guard {
                 return None;
             }
             let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
-            // The number may have become somebody else's.
+            // The number may have gone to another process.
             is_in(pid, group).then_some(pidfd)
         };
         others.filter_map(member).collect()
     }
 }
 
-/// Whether what loses its parent in a group becomes a child of this process.
+/// Whether a member of a group that loses its parent becomes a child of this process.
 fn inherits_orphans() -> bool {
     process::id() == 1 || child_subreaper().is_ok_and(|reaper| reaper.is_some())
 }
@@ -150,15 +155,15 @@ fn inherits_orphans() -> bool {
 /// Whether this process lives, in this group.
 fn is_in(pid: i32, group: i32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    // The name, in brackets, may hold anything. Behind it are the state, the parent, the group.
+    // The name, in brackets, may hold anything. It is followed by the state, the parent and the group.
     let Some((_, fields)) = stat.rsplit_once(')') else { return false };
     let mut fields = fields.split_whitespace();
     let lives = !matches!(fields.next(), Some("Z" | "X"));
     lives && fields.nth(1).and_then(|field| field.parse().ok()) == Some(group)
 }
 
-/// Reaps all of a group that has been killed which are children of this process: they are nobody else's. The child has been reaped before, and the guard is
-/// one of them; while there is one, the group's number is its own.
+/// Reaps all members of a killed group that are children of this process: nobody else reaps them. The child has been
+/// reaped before, and the guard is one of the members; while there is one, the group's number is its own.
 fn reap(group: Pid) {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -175,7 +180,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         self.signal(None, Signal::KILL);
         if inherits_orphans() {
-            // So that mostly one look is enough.
+            // After this, one look is usually enough.
             let _ = waitid(WaitId::Pid(self.group()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
             return reap(self.group());
         }

@@ -1,23 +1,27 @@
-//! The way to a task that runs commands, from any thread.
+//! The handle to a task that runs commands, for any thread.
 
 use std::{fmt, sync::Arc};
 
 use super::{Child, Command, core::Core};
 use crate::task::{TaskHandle, TaskRef};
 
-/// Has [`Commands`](super::Commands) run commands, from any thread or loop: `Clone + Send + Sync`. It is there before the service starts, and survives
-/// restarts.
+/// A handle that has [`Commands`](super::Commands) run commands, from any thread or loop: `Clone + Send + Sync`.
+///
+/// It can be used before the service starts, and survives restarts.
 #[derive(Clone, Default)]
 pub struct CommandHandle(pub(super) Arc<Core>);
 
 impl CommandHandle {
-    /// Of a task to come, [made with](super::Commands::with_handle) it: needed for one that is made anew for each incarnation.
+    /// Makes a handle for a task that is later made [with](super::Commands::with_handle) it. This is needed for a task
+    /// that is recreated for each incarnation.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Has this run, at once; before the task's start, or between two of its incarnations, it waits. Once the task is stopping nothing is started: whoever
-    /// waits is told [`Stopped`](super::CommandError::Stopped).
+    /// Runs a command, at once. Before the task's start, or between two of its incarnations, the command waits.
+    ///
+    /// Once the task is stopping nothing is started: commands that wait end with
+    /// [`Stopped`](super::CommandError::Stopped).
     pub fn run(&self, run: impl Into<Command>) -> Child {
         self.0.run(run.into())
     }

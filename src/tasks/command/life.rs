@@ -1,6 +1,7 @@
-//! What a child's owner and the thread that watches it share: the three pipes' ends, and how it goes.
+//! The state that a child's owner and the thread that watches it share: the ends of the three pipes, and the child's
+//! progress.
 //!
-//! An output is read as long as there is room for it; whoever takes something out of a full one rings the thread.
+//! An output is read as long as there is room for it; a reader that takes something out of a full one rings the thread.
 
 use std::{
     collections::VecDeque,
@@ -16,15 +17,15 @@ use super::{
 };
 use crate::{Remote, task::ProgramEnd};
 
-/// How much of an output waits for whoever reads it, before the child has to wait; and how much input waits for the child.
+/// How much of an output waits for a reader before the child must wait; and how much input waits for the child.
 pub(super) const ROOM: usize = 64 * 1024;
 
 pub(super) struct Life {
     core: Arc<Core>,
     pub(super) id: u64,
-    /// As it was asked for.
+    /// The program, as it was asked for.
     pub(super) program: String,
-    /// How the child has ended, before its group has.
+    /// How the child has ended; its group may still live.
     end: ProgramEnd,
     inner: Mutex<Inner>,
 }
@@ -33,14 +34,14 @@ pub(super) struct Life {
 struct Inner {
     pid: Option<u32>,
     ended: Option<Result<ExitStatus, CommandError>>,
-    /// How many callbacks have not heard everything.
+    /// The number of callbacks that have not heard everything.
     unheard: usize,
     waiting: Vec<Waker>,
     outputs: [Held; 2],
     input: Feed,
 }
 
-/// What a child has said and nobody has read.
+/// An output of a child that nobody has read.
 #[derive(Default)]
 struct Held {
     bytes: VecDeque<u8>,
@@ -51,11 +52,11 @@ struct Held {
     reader: Option<Waker>,
 }
 
-/// What a child has not read.
+/// Input that a child has not read.
 #[derive(Default)]
 struct Feed {
     bytes: VecDeque<u8>,
-    /// There will be no more.
+    /// There will be no more input.
     complete: bool,
     /// The child reads no more.
     broken: bool,
@@ -68,7 +69,7 @@ impl Life {
         Arc::new(Self { core: core.clone(), id, program, end: ProgramEnd::default(), inner: Mutex::new(inner) })
     }
 
-    // --- Of the thread ---
+    // --- For the thread ---
 
     pub(super) fn started(&self, pid: u32) {
         let waiting = {
@@ -79,12 +80,12 @@ impl Life {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// The child has ended like this; its group may live.
+    /// Notes how the child has ended; its group may still live.
     pub(super) fn exited(&self, status: ExitStatus) {
         self.end.exited(status);
     }
 
-    /// It is over; the first word counts.
+    /// Ends it; the first result counts.
     pub(super) fn end(&self, ended: Result<ExitStatus, CommandError>) {
         let wakers = {
             let mut inner = lock(&self.inner);
@@ -101,7 +102,7 @@ impl Life {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// How much of an output may be read; without room, whoever makes some is to ring.
+    /// Returns how much of an output may be read. If there is no room, a reader that makes some must ring.
     pub(super) fn room(&self, output: usize) -> usize {
         let output = &mut lock(&self.inner).outputs[output];
         let room = if output.unwanted { ROOM } else { ROOM.saturating_sub(output.bytes.len()) };
@@ -109,7 +110,7 @@ impl Life {
         room
     }
 
-    /// This was read.
+    /// Adds bytes that were read from an output.
     pub(super) fn said(&self, output: usize, bytes: &[u8]) {
         let reader = {
             let output = &mut lock(&self.inner).outputs[output];
@@ -131,7 +132,8 @@ impl Life {
         reader.into_iter().for_each(Waker::wake);
     }
 
-    /// Has `write` take some of the input, as long as it takes any; what it returns then. `Ok`: all that there will be.
+    /// Has `write` take some of the input, as long as it takes any; returns the last result of `write`. `Ok` means that
+    /// all input was taken.
     pub(super) fn feed<E>(&self, mut write: impl FnMut(&[u8]) -> Result<usize, E>) -> Option<Result<(), E>> {
         let (result, writer) = {
             let feed = &mut lock(&self.inner).input;
@@ -152,7 +154,7 @@ impl Life {
         result
     }
 
-    /// The child reads no more.
+    /// Notes that the child reads no more.
     pub(super) fn break_input(&self) {
         let writer = {
             let feed = &mut lock(&self.inner).input;
@@ -163,13 +165,13 @@ impl Life {
         writer.into_iter().for_each(Waker::wake);
     }
 
-    // --- Of the owner ---
+    // --- For the owner ---
 
     pub(super) fn pid(&self) -> Option<u32> {
         lock(&self.inner).pid
     }
 
-    /// The loop of the task.
+    /// Returns the task's loop.
     pub(super) fn place(&self) -> &Remote<()> {
         self.core.place()
     }
@@ -202,7 +204,7 @@ impl Life {
         Poll::Ready(ended)
     }
 
-    /// One callback has heard everything, or will hear no more.
+    /// Notes that one callback has heard everything, or will hear no more.
     pub(super) fn heard(&self) {
         let waiting = {
             let mut inner = lock(&self.inner);
@@ -212,7 +214,8 @@ impl Life {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// Has `take` take something out of what there is; it gets the bytes, and whether more may come, and has nothing while it waits for more.
+    /// Has `take` take something out of an output. `take` gets the bytes, and whether more may come; it returns nothing
+    /// while it waits for more.
     pub(super) fn poll_output<R>(
         &self,
         output: usize,
@@ -239,7 +242,7 @@ impl Life {
         Poll::Ready(taken)
     }
 
-    /// Nobody reads it: what comes is dropped.
+    /// Drops an output, now and in future: nobody reads it.
     pub(super) fn unwanted(&self, output: usize) {
         let rings = {
             let output = &mut lock(&self.inner).outputs[output];
@@ -252,7 +255,7 @@ impl Life {
         }
     }
 
-    /// Takes as much input as there is room for; None: the child reads no more.
+    /// Takes as much input as there is room for; None if the child reads no more.
     pub(super) fn poll_input(&self, cx: &Context<'_>, bytes: &[u8]) -> Poll<Option<usize>> {
         let taken = {
             let feed = &mut lock(&self.inner).input;
@@ -275,7 +278,7 @@ impl Life {
         Poll::Ready(Some(taken))
     }
 
-    /// There will be no more input than this.
+    /// Ends the input after this rest.
     pub(super) fn complete_input(&self, rest: Vec<u8>) {
         {
             let feed = &mut lock(&self.inner).input;

@@ -1,4 +1,4 @@
-//! What is to be run.
+//! Commands: what to run, and how.
 
 use std::{
     ffi::OsStr,
@@ -18,20 +18,22 @@ use super::{
 };
 use crate::tasks::runner::yield_once;
 
-/// How much output is collected, unless [something else](Command::limit) is said.
+/// How much output is collected unless a [limit](Command::limit) is set.
 const LIMIT: usize = 16 * 1024 * 1024;
 
 /// How many lines a callback hears before others on the loop have their turn.
 const LINES_AT_A_TIME: u64 = 64;
 
-/// A program to run, with its arguments and surroundings. Its environment is the service's, unless something else is said here.
+/// A program to run, with its arguments and surroundings. Its environment is the service's, except for the changes made
+/// here.
 ///
-/// What no system takes, a NUL somewhere or a variable without a name, is an [error](super::CommandError::NotStarted) when it is run. `Debug` shows no
-/// arguments and no values of variables.
+/// A string that no system accepts, such as one with a NUL or a variable without a name, is an
+/// [error](super::CommandError::NotStarted) when the command is run. `Debug` shows no arguments and no values of
+/// variables.
 pub struct Command {
     pub(super) command: process::Command,
     directory: Option<PathBuf>,
-    /// What no system takes.
+    /// The error for a string that no system accepts.
     fault: Option<String>,
     pub(super) input: Source,
     pub(super) hearers: [Option<Hearer>; 2],
@@ -40,7 +42,7 @@ pub struct Command {
     foreground: bool,
 }
 
-/// Where a child's input comes from.
+/// The source of a child's input.
 pub(super) enum Source {
     Nothing,
     Bytes(Vec<u8>),
@@ -55,7 +57,7 @@ impl Source {
     }
 }
 
-/// Is told what a child says.
+/// The callback for an output.
 pub(super) enum Hearer {
     Bytes(OnBytes),
     Lines(OnLine),
@@ -64,11 +66,11 @@ pub(super) enum Hearer {
 type OnBytes = Box<dyn FnMut(&[u8]) + Send>;
 type OnLine = Box<dyn FnMut(&str) + Send>;
 
-/// Runs on the task's loop, for a child.
+/// A future for a child, which runs on the task's loop.
 pub(super) type Work = Pin<Box<dyn Future<Output = ()>>>;
 
 impl Command {
-    /// This program: a path, or a name that is looked for in `PATH`.
+    /// Makes a command for this program: a path, or a name that is looked up in `PATH`.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let run = Self {
             command: process::Command::new(&program),
@@ -83,7 +85,7 @@ impl Command {
         run.sound(&program, || "its name".to_owned())
     }
 
-    /// One argument more.
+    /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
         let number = self.command.get_args().len() + 1;
@@ -91,13 +93,13 @@ impl Command {
         self.sound(&argument, || format!("argument {number}"))
     }
 
-    /// These arguments more.
+    /// Adds arguments.
     #[must_use]
     pub fn args<S: AsRef<OsStr>>(self, arguments: impl IntoIterator<Item = S>) -> Self {
         arguments.into_iter().fold(self, Self::arg)
     }
 
-    /// Sets a variable of its environment.
+    /// Sets a variable of the environment.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         let shown = || format!("variable {}", name.as_ref().display());
@@ -108,21 +110,21 @@ impl Command {
         self.sound(&name, shown).sound(&value, shown)
     }
 
-    /// Takes a variable out of its environment.
+    /// Removes a variable from the environment.
     #[must_use]
     pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
         self.command.env_remove(name);
         self
     }
 
-    /// Takes all variables out of its environment that are there so far.
+    /// Removes all variables from the environment, inherited or set so far.
     #[must_use]
     pub fn env_clear(mut self) -> Self {
         self.command.env_clear();
         self
     }
 
-    /// Where it runs; the service's own directory if nothing is said.
+    /// Sets the working directory; the service's own by default.
     #[must_use]
     pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Self {
         self.command.current_dir(&directory);
@@ -130,7 +132,7 @@ impl Command {
         self.sound(directory.as_ref().as_os_str(), || "its directory".to_owned())
     }
 
-    /// Notes what is wrong with a string that the system is to be given.
+    /// Notes what is wrong with a string that the system will be given.
     fn sound(mut self, text: impl AsRef<OsStr>, what: impl Fn() -> String) -> Self {
         if text.as_ref().as_encoded_bytes().contains(&0) {
             self.fault.get_or_insert_with(|| format!("there is a NUL in {}", what().escape_debug()));
@@ -138,47 +140,51 @@ impl Command {
         self
     }
 
-    /// What it reads; nothing, if nothing is said. A child that doesn't read it all is as good as one that does.
+    /// Sets the bytes of the standard input; it is empty by default. A child that doesn't read it all is not treated as
+    /// an error.
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = Source::Bytes(bytes.into());
         self
     }
 
-    /// What it reads is read from here, on the task's loop, at the child's pace.
+    /// Reads the standard input from here, on the task's loop, at the child's pace.
     #[must_use]
     pub fn stdin_from(mut self, from: impl AsyncRead + Send + 'static) -> Self {
         self.input = Source::Stream(Box::new(move |input| Box::pin(copy(from, input))));
         self
     }
 
-    /// What it reads is [written](super::Child::take_stdin) while it runs.
+    /// Pipes the standard input: it is [written](super::Child::take_stdin) while the child runs.
     #[must_use]
     pub fn stdin_piped(mut self) -> Self {
         self.input = Source::Piped;
         self
     }
 
-    /// Calls this with each line on its standard output, without the line's end, on the task's loop, which it must not block. What is not UTF-8 is
-    /// replaced; a line longer than 64 KiB comes in parts.
+    /// Calls this with each line of the standard output, without the line's end.
+    ///
+    /// The callback runs on the task's loop, which it must not block. Invalid UTF-8 is replaced; a line longer than 64
+    /// KiB comes in parts.
     #[must_use]
     pub fn on_stdout_line(self, f: impl FnMut(&str) + Send + 'static) -> Self {
         self.heard(0, Hearer::Lines(Box::new(f)))
     }
 
-    /// As [`on_stdout_line`](Self::on_stdout_line), of its standard error.
+    /// Does the same as [`on_stdout_line`](Self::on_stdout_line) for the standard error.
     #[must_use]
     pub fn on_stderr_line(self, f: impl FnMut(&str) + Send + 'static) -> Self {
         self.heard(1, Hearer::Lines(Box::new(f)))
     }
 
-    /// Calls this with what comes on its standard output, as it comes, on the task's loop, which it must not block.
+    /// Calls this with the bytes of the standard output, as they come. It runs on the task's loop, which it must not
+    /// block.
     #[must_use]
     pub fn on_stdout(self, f: impl FnMut(&[u8]) + Send + 'static) -> Self {
         self.heard(0, Hearer::Bytes(Box::new(f)))
     }
 
-    /// As [`on_stdout`](Self::on_stdout), of its standard error.
+    /// Does the same as [`on_stdout`](Self::on_stdout) for the standard error.
     #[must_use]
     pub fn on_stderr(self, f: impl FnMut(&[u8]) + Send + 'static) -> Self {
         self.heard(1, Hearer::Bytes(Box::new(f)))
@@ -189,34 +195,39 @@ impl Command {
         self
     }
 
-    /// How many bytes of each output [`Child::output`](super::Child::output) collects at most; 16 MiB, if nothing is said. A child that says more is
-    /// killed.
+    /// Sets how many bytes of each output [`Child::output`](super::Child::output) collects at most; 16 MiB by default.
+    /// A child that writes more is killed.
     #[must_use]
     pub fn limit(mut self, bytes: usize) -> Self {
         self.limit = bytes;
         self
     }
 
-    /// Nobody waits any more, so it is killed: when the [`Child`](super::Child), or the future that it has become, is dropped. Otherwise it goes on.
+    /// Kills the child when the [`Child`](super::Child), or the future made of it, is dropped. By default the child
+    /// continues.
     #[must_use]
     pub fn kill_on_drop(mut self) -> Self {
         self.kill_on_drop = true;
         self
     }
 
-    /// Gives it the service's terminal while it runs: for a program that asks for a password there, or has a screen of its own. Without this, a program that
-    /// reads from `/dev/tty` is stopped until it is killed, as all are that are not in the terminal's foreground; a warning in the log says so.
+    /// Gives the child the service's terminal while it runs: for a program that asks for a password there, or has a
+    /// screen of its own.
     ///
-    /// What is typed is the program's then, `^C` too. The terminal is the service's again when the program has ended or is stopped (`^Z`); its modes are put
-    /// back if a signal has ended the program. Where there is no terminal, nothing is given. A terminal that is not the service's to give, because the
-    /// service is in the background or another program has it, is an [error](super::CommandError::NotStarted).
+    /// Without this, a program that reads from `/dev/tty` is stopped until it is killed, as all processes are that are
+    /// not in the terminal's foreground; a warning in the log says so.
+    ///
+    /// With it, the program gets all that is typed, including `^C`. The terminal returns to the service when the
+    /// program has ended or is stopped (`^Z`); its modes are restored if a signal has ended the program. If there is no
+    /// terminal, nothing is given. If the terminal is not the service's to give, because the service is in the
+    /// background or another program has the terminal, that is an [error](super::CommandError::NotStarted).
     #[must_use]
     pub fn foreground(mut self) -> Self {
         self.foreground = true;
         self
     }
 
-    /// Logs what nobody else hears.
+    /// Logs the outputs that nothing else receives.
     pub(super) fn log_to(mut self, target: &str) -> Self {
         for hearer in &mut self.hearers {
             let target = target.to_owned();
@@ -225,12 +236,12 @@ impl Command {
         self
     }
 
-    /// As it is called in messages.
+    /// Returns the program's name for messages.
     pub(super) fn program(&self) -> String {
         self.command.get_program().to_string_lossy().into_owned()
     }
 
-    /// What the child is started from.
+    /// Prepares the command for its start.
     pub(super) fn into_prepared(mut self, has_input: bool) -> Prepared {
         let input = if has_input { Stdio::piped() } else { Stdio::null() };
         self.command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -248,7 +259,7 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// An error, if no system could start it.
+    /// Returns an error if no system could start it.
     pub(super) fn possible(&self) -> io::Result<()> {
         match &self.fault {
             Some(fault) => Err(io::Error::new(io::ErrorKind::InvalidInput, fault.clone())),
@@ -256,14 +267,14 @@ impl Prepared {
         }
     }
 
-    /// What it means for whoever asked for it that the system says this.
+    /// Converts the system's error into one for the caller.
     pub(super) fn refused(&self, error: &io::Error) -> CommandError {
         let missing = self.directory.as_ref().filter(|directory| !directory.is_dir());
         let program = self.command.get_program().to_string_lossy().into_owned();
         let why = match (error.kind(), missing) {
             (io::ErrorKind::InvalidInput, _) if self.fault.is_some() => error.to_string(),
             (_, Some(directory)) => format!("there is no directory {}", directory.display()),
-            // The system says the same of a script whose `#!` names nothing.
+            // The system reports the same error for a script whose `#!` line names no program.
             (io::ErrorKind::NotFound, None) if Path::new(&program).is_absolute() && Path::new(&program).is_file() => {
                 "the program that is to interpret it is missing".to_owned()
             }
@@ -274,7 +285,7 @@ impl Prepared {
     }
 }
 
-/// Writes what there is to read, until either end has had enough.
+/// Copies until either end has had enough.
 async fn copy(from: impl AsyncRead, mut to: ChildInput) {
     let (mut from, mut buffer) = (pin!(from), vec![0; 16 * 1024]);
     loop {
@@ -294,7 +305,7 @@ async fn copy(from: impl AsyncRead, mut to: ChildInput) {
 }
 
 impl Hearer {
-    /// Tells all that comes. A child that says something without end has others on the loop have their turn.
+    /// Hands all output to the callback. If a child writes without end, others on the loop still have their turn.
     pub(super) async fn hear(self, mut output: ChildOutput) {
         match self {
             Self::Bytes(mut f) => {

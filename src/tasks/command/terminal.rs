@@ -1,6 +1,7 @@
 //! The terminal, while a child has it.
 //!
-//! Children are in process groups of their own, and the terminal serves one group: the others are stopped when they ask for it.
+//! Children are in process groups of their own, and the terminal serves one group: a process of another group that asks
+//! for it is stopped.
 
 use std::{
     fs::{File, OpenOptions},
@@ -14,18 +15,18 @@ use rustix::{
     termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp},
 };
 
-/// Dropped, it is the service's again.
+/// The terminal, lent to a child. When this is dropped, the terminal returns to the service.
 #[derive(Debug)]
 pub(super) struct Terminal {
     file: File,
     ours: Pid,
     group: Pid,
-    /// As it was.
+    /// The modes before the child had it.
     modes: Option<Termios>,
 }
 
 impl Terminal {
-    /// Gives it to this group; None when the service has none.
+    /// Gives the terminal to this group; None if the service has none.
     pub(super) fn give(group: Pid) -> io::Result<Option<Self>> {
         let file = match OpenOptions::new().read(true).write(true).open("/dev/tty") {
             Ok(file) => file,
@@ -33,7 +34,8 @@ impl Terminal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        // Its own number is 0 if its group is from outside of the PID namespace; that of the foreground is an error then.
+        // The group's own number is 0 if it is from outside of the PID namespace; reading the foreground's is an error
+        // then.
         let ours = tcgetpgrp(&file).ok().filter(|group| group.as_raw_pid() == nix::unistd::getpgrp().as_raw());
         let Some(ours) = ours else {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, "the terminal is not the service's to give"));
@@ -43,7 +45,7 @@ impl Terminal {
         Ok(Some(Self { file, ours, group, modes }))
     }
 
-    /// What the child has made of it stays: it has ended well.
+    /// Keeps the modes that the child has set: it has ended well.
     pub(super) fn keep_modes(&mut self) {
         self.modes = None;
     }
@@ -51,11 +53,11 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // Somebody else may have it by now.
+        // Another process may have it by now.
         if tcgetpgrp(&self.file).is_ok_and(|group| group != self.group) {
             return;
         }
-        // Who takes it from the background is stopped, unless it blocks that.
+        // A process that takes the terminal from the background is stopped, unless it blocks that signal.
         let mut stop = SigSet::empty();
         stop.add(Signal::SIGTTOU);
         let before = stop.thread_block();

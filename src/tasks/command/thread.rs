@@ -1,9 +1,12 @@
-//! The thread that starts the children of a task, watches them, and reads and writes their pipes: one for all of them, on any loop.
+//! The thread that starts a task's children, watches them, and reads and writes their pipes: one thread for all of
+//! them, on any loop.
 //!
-//! A child's stages: its guard gets ready; it runs; it has ended, and those that it left in its group end. When nobody is left, what is in its pipes is read,
-//! its guard is killed, whoever waits is told, and it is forgotten.
+//! A child's stages: its guard gets ready; it runs; it has ended, and the processes that it left in its group end. When
+//! the group is empty, the thread reads the rest of the pipes, kills the guard, tells those who wait, and forgets the
+//! child.
 //!
-//! What a child says is read while there is room for it. Without room the pipe is not watched, until whoever reads it rings the bell.
+//! A child's output is read while there is room for it. Without room the pipe is not watched, until a reader rings the
+//! bell.
 
 use std::{
     collections::BTreeMap,
@@ -40,15 +43,15 @@ use crate::{
 
 /// How much is read at a time.
 const PIECE: usize = 16 * 1024;
-/// How often one pipe is read or written before it is others' turn.
+/// How often one pipe is read or written before others have their turn.
 const TURNS: u32 = 4;
-/// The most that a pipe holds, unless somebody privileged wants more.
+/// The most that a pipe holds, unless a privileged process has enlarged it.
 const PIPE: usize = 1024 * 1024;
 
-/// What a look for stopped children is for.
+/// The options of a look for stopped children.
 const STOPS: WaitIdOptions = WaitIdOptions::STOPPED.union(WaitIdOptions::CONTINUED).union(WaitIdOptions::NOHANG);
 
-/// What a key is of, beside the child's number.
+/// The kind of a key, added to the child's number.
 const GUARD: u64 = 0;
 const CHILD: u64 = 1;
 const STDOUT: u64 = 2;
@@ -57,13 +60,13 @@ const STDIN: u64 = 4;
 const MEMBER: u64 = 5;
 const KINDS: u64 = 8;
 const BELL: u64 = u64::MAX;
-/// Something has happened to a child, which may be that it was stopped.
+/// Something has happened to a child; it may have been stopped.
 const EVENTS: u64 = u64::MAX - 1;
 
-/// What the task tells its thread. Dropped, all children are killed.
+/// The task's side of the thread. When this is dropped, all children are killed.
 pub(super) struct Crew {
     wish: Arc<Wish>,
-    /// Ready when the thread is at its end.
+    /// Ready when the thread has ended.
     pub(super) end: TaskThread,
 }
 
@@ -74,9 +77,9 @@ struct Wish {
 
 #[derive(Clone, Copy, Default)]
 struct Wanted {
-    /// The children are to end; how long they may take.
+    /// The children must end, and may take this long.
     stop: Option<Duration>,
-    /// At once.
+    /// The children must end at once.
     abort: bool,
 }
 
@@ -93,10 +96,10 @@ impl Crew {
         let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let wish = Arc::new(Wish { bell: bell.clone(), inner: Mutex::default() });
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        // Each ring is an edge: it need never be read.
+        // Each ring is an edge: the bell need never be read.
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&epoll, &bell, epoll::EventData::new_u64(BELL), flags)?;
-        // A pidfd tells of the end alone.
+        // A pidfd only tells of the end.
         let events = ChildEvents::listen()?;
         epoll::add(&epoll, &events.stream, epoll::EventData::new_u64(EVENTS), epoll::EventFlags::IN)?;
         let watch = Watch {
@@ -122,7 +125,7 @@ impl Crew {
         }
     }
 
-    /// Has the children end, by TERM, and by KILL after this time; starts no more.
+    /// Ends the children by TERM, and by KILL after this time; starts no more.
     pub(super) fn stop(&self, patience: Duration) {
         self.wish.change(|wanted| wanted.stop = Some(patience));
     }
@@ -156,7 +159,7 @@ impl Figures {
     }
 }
 
-/// What the thread has.
+/// The state of the thread.
 struct Watch {
     core: Arc<Core>,
     wish: Arc<Wish>,
@@ -164,7 +167,7 @@ struct Watch {
     events: ChildEvents,
     entries: BTreeMap<u64, Entry>,
     shutdown: Shutdown,
-    /// For the log.
+    /// The target of log lines.
     target: String,
     bounds: Bounds,
     stops: bool,
@@ -172,8 +175,8 @@ struct Watch {
     figures: Figures,
 }
 
-/// A child, from its guard's start until nothing is left. Its guard is dropped first, but for the terminal: nothing is left of it when whoever waits is
-/// told.
+/// A child, from its guard's start until nothing is left. Its guard is dropped first, except for the terminal: nothing
+/// is left of the guard when those who wait are told.
 struct Entry {
     terminal: Option<Terminal>,
     wants_terminal: bool,
@@ -194,7 +197,7 @@ enum Stage {
         child: Child,
         _pidfd: OwnedFd,
     },
-    /// Those that are left, whose ends are watched.
+    /// The child has ended; the rest of its group is watched.
     Ended {
         status: io::Result<ExitStatus>,
         _members: Vec<OwnedFd>,
@@ -209,13 +212,13 @@ struct Pipe {
 }
 
 impl Watch {
-    /// What the thread does.
+    /// The main function of the thread.
     fn run(mut self) {
         if let Err(panic) = catch(|| self.watch()) {
             log::error!(target: &self.target, "the thread that watches the children panicked: {panic}");
         }
         self.core.close(&self.wish.bell);
-        // Those that are left are killed, with its drop.
+        // The remaining children are killed when this is dropped.
     }
 
     fn watch(&mut self) {
@@ -274,7 +277,7 @@ impl Watch {
                     Order::Kill(id) => self.kill(id),
                 }
             }
-            // Who could not be started, or was killed before, has made room, which no event tells of.
+            // A child that could not be started, or was killed before, has made room, and no event tells of that.
             if self.bounds.most == 0 || self.room() == 0 || self.core.waiting() == 0 {
                 return;
             }
@@ -285,7 +288,8 @@ impl Watch {
         !self.stops && !self.shutdown.is_requested()
     }
 
-    /// How many more may be started now. Whoever ends makes room; its end is an event, and this is asked again then.
+    /// Returns how many more children may be started now. A child that ends makes room; its end is an event, after
+    /// which this is asked again.
     fn room(&self) -> usize {
         match self.bounds.most {
             _ if !self.may_start() => 0,
@@ -301,7 +305,7 @@ impl Watch {
 
     // --- Starts ---
 
-    /// Has a guard get ready.
+    /// Starts a guard.
     fn guard(&mut self, start: Box<Start>) {
         let life = start.life.clone();
         let guarded = start.prepared.possible().and_then(|()| Guard::start()).and_then(|guard| {
@@ -335,7 +339,7 @@ impl Watch {
         start.life.end(Err(start.prepared.refused(error)));
     }
 
-    /// Its guard is ready: starts it, unless it is too late.
+    /// Starts the child, whose guard is ready, unless it is too late.
     fn spawn(&mut self, id: u64) {
         let may_start = self.may_start();
         let Some(entry) = self.entries.get_mut(&id) else { return };
@@ -347,7 +351,7 @@ impl Watch {
         }
         let command = &mut start.prepared.command;
         let spawned = entry.guard.hear_ready().and_then(|()| {
-            // Before it can ask for it.
+            // The child must have the terminal before it can ask for it.
             if entry.wants_terminal {
                 entry.terminal = Terminal::give(entry.guard.group())?;
             }
@@ -395,7 +399,7 @@ impl Watch {
 
     // --- Pipes ---
 
-    /// Reads and writes what can be, and watches what can't be now.
+    /// Reads and writes what it can, and watches the pipes that would block.
     fn pump(&mut self, id: u64) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         if matches!(entry.stage, Stage::Guarded(_)) {
@@ -412,13 +416,13 @@ impl Watch {
 
     // --- Ends ---
 
-    /// TERM, and KILL later.
+    /// Sends TERM, and KILL later.
     fn terminate(&mut self, id: u64) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         if let Stage::Guarded(start) = &mut entry.stage {
             let start = start.take();
             self.entries.remove(&id);
-            // The task stops, not the child: it may have its turn after a restart.
+            // The task stops, not the child: the child may have its turn after a restart.
             if let (Some(start), true) = (start, self.stops) {
                 self.core.put_back(start);
             }
@@ -471,7 +475,7 @@ impl Watch {
         }
         entry.terminal = None;
         entry.stage = Stage::Ended { status, _members: Vec::new() };
-        // Whoever is left, and keeps quiet, is not worth a look.
+        // Remaining processes that hold no output are not worth a look.
         if !entry.is_asked && entry.outputs.iter().all(|output| output.fd.is_none()) {
             return self.finish(id);
         }
@@ -480,7 +484,7 @@ impl Watch {
 
     // --- Stops ---
 
-    /// Something has happened to a child of this process.
+    /// Looks for stopped children: something has happened to a child of this process.
     fn look_for_stops(&mut self) {
         self.events.take();
         // One look at all of them, which takes nothing: most have ended, not stopped.
@@ -489,7 +493,7 @@ impl Watch {
         }
     }
 
-    /// A child that was stopped is told of: whoever waits for it waits for ever.
+    /// Reports a stopped child: otherwise its callers would wait for ever.
     fn look_whether_stopped(&mut self, id: u64) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let Stage::Running { child, .. } = &entry.stage else { return };
@@ -501,7 +505,7 @@ impl Watch {
         let (program, pid) = (&entry.life.program, child.id());
         let asks = matches!(signal, Some(SIGTTIN | SIGTTOU));
         if entry.wants_terminal && !entry.is_asked && entry.terminal.is_none() && (signal.is_none() || asks) {
-            // It goes on, and may have asked before it was given the terminal again.
+            // The child continues, and may have asked for the terminal before it got it back.
             match Terminal::give(entry.guard.group()) {
                 Ok(terminal) => {
                     entry.terminal = terminal;
@@ -512,7 +516,7 @@ impl Watch {
         }
         let Some(signal) = signal else { return };
         self.figures.stopped.add(1);
-        // So that the service hears what is typed.
+        // The service must receive what is typed.
         entry.terminal = None;
         let why = match asks {
             true => {
@@ -524,7 +528,7 @@ impl Watch {
         log::warn!(target: &self.target, "{program} (process {pid}) {why}");
     }
 
-    /// The child has ended: watches those in its group that have not; if there is nobody, that is its end.
+    /// Watches the living members of the group, whose child has ended; if there are none, finishes the child.
     fn look_for_members(&mut self, id: u64) {
         let Some(entry) = self.entries.get(&id) else { return };
         if !matches!(entry.stage, Stage::Ended { .. }) {
@@ -545,7 +549,7 @@ impl Watch {
         }
     }
 
-    /// Nobody is left.
+    /// Finishes a child of whose group nothing is left.
     fn finish(&mut self, id: u64) {
         let Some(entry) = self.entries.remove(&id) else { return };
         let Entry { life, stage, mut outputs, guard, .. } = entry;
@@ -581,7 +585,7 @@ impl Drop for Watch {
 }
 
 impl Stage {
-    /// The child, while it is not reaped.
+    /// Returns the child, while it is not reaped.
     fn child(&self) -> Option<&Child> {
         match self {
             Self::Running { child, .. } => Some(child),
@@ -591,7 +595,8 @@ impl Stage {
 }
 
 impl Pipe {
-    /// Reads as long as there is room, and it isn't others' turn; whether there is room, and it is worth waiting for more.
+    /// Reads as long as there is room, and until others must have their turn. Returns whether there is room, and it is
+    /// worth waiting for more.
     fn read(&mut self, life: &Life, output: usize) -> bool {
         let (mut piece, mut turns) = ([0; PIECE], TURNS);
         while let Some(fd) = &self.fd {
@@ -613,7 +618,7 @@ impl Pipe {
         false
     }
 
-    /// Reads what there is, whether there is room for it or not: nobody is left who writes.
+    /// Reads all there is, whether there is room for it or not: no writer is left.
     fn read_rest(&mut self, life: &Life, output: usize) {
         let (mut piece, mut rest) = ([0; PIECE], PIPE);
         while let Some(fd) = &self.fd {
@@ -633,7 +638,8 @@ impl Pipe {
         life.close(output);
     }
 
-    /// Writes as long as the child reads, and it isn't others' turn; whether it is worth waiting for it.
+    /// Writes as long as the child reads, and until others must have their turn. Returns whether it is worth waiting
+    /// for the child.
     fn write(&mut self, life: &Life) -> bool {
         let Some(fd) = &self.fd else { return false };
         let mut turns = TURNS;
@@ -660,7 +666,7 @@ impl Pipe {
         }
     }
 
-    /// Watches it, or not: closed by the other end, it would tell of that without end.
+    /// Starts or stops watching the pipe: a pipe closed by the other end would report that without end.
     fn watch(&mut self, epoll: &OwnedFd, wanted: bool, key: u64, flags: epoll::EventFlags) {
         let Some(fd) = self.fd.as_ref().filter(|_| wanted != self.is_watched) else { return };
         let done = if wanted {

@@ -1,10 +1,11 @@
-//! The five fields of a cron expression: what they may say, and which dates and times of day they match. Of time zones it knows nothing.
+//! The five fields of a cron expression: their syntax, and the dates and times of day that they match. They know
+//! nothing of time zones.
 
 use std::ops::RangeInclusive;
 
 use jiff::civil::{Date, DateTime, Time, Weekday};
 
-/// Five fields, read. Sets are bits: bit `n` stands for the value `n`.
+/// Five parsed fields. Sets are bits: bit `n` stands for the value `n`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fields {
     minutes: u64,
@@ -12,9 +13,9 @@ pub(super) struct Fields {
     months: u64,
     days: DaysOfMonth,
     weekdays: DaysOfWeek,
-    /// A day has to match only one of its two fields: cron's rule where neither of them begins with `*`.
+    /// A day must match only one of its two fields: cron's rule if neither of them begins with `*`.
     either_day: bool,
-    /// Goes on by real time when the clocks change: its minute or hour is a wildcard.
+    /// Follows real time when the clocks change: its minute or hour is a wildcard.
     pub(super) is_wildcard: bool,
 }
 
@@ -37,11 +38,11 @@ struct DaysOfWeek {
     nth: [u64; 5],
 }
 
-/// What a field is called, its values and their names.
+/// A field's name, its values and their names.
 struct Field {
     name: &'static str,
     range: RangeInclusive<u8>,
-    /// The first stands for the first value of the range.
+    /// The first name stands for the first value of the range.
     names: &'static [&'static str],
 }
 
@@ -69,14 +70,14 @@ impl Fields {
         })
     }
 
-    /// Whether there is a day, in any year, that matches.
+    /// Whether any day, in any year, matches.
     pub(super) fn ever(&self) -> bool {
-        // Each kind of year, leap or not and beginning on any day of the week, comes once in 28 years.
+        // Each kind of year, leap or not and beginning on any day of the week, occurs once in 28 years.
         let days = std::iter::successors(Some(Date::constant(2000, 1, 1)), |day| day.tomorrow().ok());
         days.take_while(|day| day.year() < 2028).any(|day| self.matches(day))
     }
 
-    /// The first time that matches, from this on.
+    /// Returns the first matching time, from this on.
     pub(super) fn first(&self, from: DateTime) -> Option<DateTime> {
         let mut from = from;
         loop {
@@ -93,7 +94,7 @@ impl Fields {
         }
     }
 
-    /// The first time of day that matches, from this on.
+    /// Returns the first matching time of day, from this on.
     fn time(&self, from: Time) -> Option<Time> {
         let is_later = from.second() > 0 || from.subsec_nanosecond() > 0;
         let minute = from.minute() + i8::from(is_later);
@@ -135,7 +136,7 @@ impl DaysOfMonth {
             || self.nearest_weekday != 0 && self.is_nearest_weekday(date)
     }
 
-    /// Whether it is the day from Monday to Friday that is nearest to one of those asked for, in the same month.
+    /// Whether the date is the weekday (Monday to Friday) nearest to one of the given days, in the same month.
     fn is_nearest_weekday(&self, date: Date) -> bool {
         let last = date.days_in_month();
         (1..=last).filter(|day| self.nearest_weekday & bit(*day) != 0).any(|day| {
@@ -185,7 +186,7 @@ impl Field {
         text.split(',').try_fold(0, |all, item| Ok(all | self.item(item)?))
     }
 
-    /// One item of a list: `*`, `5`, `1-5`, each with a step or without.
+    /// Parses one item of a list: `*`, `5`, `1-5`, each with a step or without.
     fn item(&self, item: &str) -> Result<u64, String> {
         let (first, last) = (*self.range.start(), *self.range.end());
         let (values, step) = match item.split_once('/') {
@@ -222,13 +223,13 @@ impl Field {
         })
     }
 
-    /// Whether it says "any": by a `*`, or by all the values there are.
+    /// Whether the field means "any": by a `*`, or by all its values.
     fn is_wildcard(&self, text: &str, values: u64) -> bool {
         text.contains('*') || self.range.clone().all(|value| values & bit(value) != 0)
     }
 }
 
-/// Digits only: no sign.
+/// Parses digits only: no sign.
 fn number(text: &str) -> Option<u8> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
@@ -237,7 +238,7 @@ fn bit(value: impl TryInto<u32>) -> u64 {
     value.try_into().map_or(0, |value| 1 << value)
 }
 
-/// The least of a set from this value on.
+/// Returns the least value of a set from this one on.
 fn next_in(set: u64, from: i8) -> Option<i8> {
     let left = set >> from << from;
     (left != 0).then(|| left.trailing_zeros() as i8)
@@ -252,7 +253,7 @@ mod tests {
         Fields::read(fields.try_into().expect("five fields"))
     }
 
-    /// The first few days, from the start of 2024 on, that match.
+    /// Returns the first few matching days, from the start of 2024 on.
     fn days(day: &str, month: &str, weekday: &str) -> Vec<String> {
         let fields = fields(&format!("0 0 {day} {month} {weekday}")).expect("it is right");
         let first = |from: &DateTime| fields.first(*from);

@@ -1,17 +1,18 @@
 //! The option `--{task}-cron`.
 //!
-//! What is wrong with how it is written is told where it was written: on a command line that's bad usage. An expression that is well written and can't
-//! work, here or ever, is a configuration that can't work: so it is refused a step later, when the task's options are made.
+//! A syntax error is reported where the expression was written: on a command line that is bad usage. An expression that
+//! is well-formed and can't work, here or ever, is a configuration that can't work: it is refused one step later, when
+//! the task's options are made.
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, error::ErrorKind, parser::ValueSource};
 
 use super::{Cron, CronError};
 
-/// By which times something is done, if options say so.
+/// The times that the options set, if any.
 #[derive(Clone, Debug)]
 pub(crate) struct ByCron {
     pub(crate) cron: Option<Cron>,
-    /// Whether it was said outside of the code.
+    /// Whether the expression came from outside of the code.
     pub(crate) given: bool,
 }
 

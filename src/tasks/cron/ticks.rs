@@ -1,8 +1,10 @@
-//! The ticks of a cron expression, by two clocks: the system's says which time it is, and may be set; the other one says how much time has gone by.
+//! The ticks of a cron expression, by two clocks: the system's clock says which time it is, and may be set; the other
+//! one says how much time has passed.
 //!
-//! At each look the two are compared. If the clock was set back, the next tick is looked for anew: what would have come next by the old time may be far
-//! away by the new one. A time that has been there is then left out if too little time has gone by since the last tick; so nothing runs twice, and nothing
-//! rests for as long as the clock was set back by. If the clock was set forward, what it jumped over comes once.
+//! Each look compares the two. If the system's clock was set back, the next tick is recomputed: by the new time, the
+//! old next tick may be far away. A time that has already occurred is then skipped if too little time has passed since
+//! the last tick; so nothing runs twice, and nothing pauses for as long as the clock was set back by. If the clock was
+//! set forward, the times that it jumped over run once.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,7 +19,7 @@ pub(crate) struct Now {
 }
 
 impl Now {
-    /// What the system's clock would have shown `at` that moment, if it had been set then as it is now.
+    /// Returns what the system's clock would have shown at that moment, had it been set then as it is now.
     fn time_of_day_at(&self, at: Instant) -> Option<SystemTime> {
         self.time_of_day.checked_sub(self.time.saturating_duration_since(at))
     }
@@ -29,25 +31,26 @@ pub(crate) struct CronTicks {
     cron: Cron,
     missed: MissedTicks,
     jitter: Duration,
-    /// None: there is none any more.
+    /// None if there is no further tick.
     next: Option<SystemTime>,
-    /// By how much the next one comes later.
+    /// The delay of the next tick.
     delay: Duration,
     /// The latest tick, by the calendar and by the clock that is not set.
     last: Option<(SystemTime, Instant)>,
-    /// When the clocks were compared.
+    /// The times at which the clocks were last compared.
     seen: Now,
     /// The system's clock was set forward since the latest tick.
     leapt: bool,
 }
 
-/// So many missed ticks are counted.
+/// Missed ticks are counted up to this number.
 const MOST: u64 = 10_000;
-/// The clocks are looked at as often as this, while nothing is due: timers know nothing of a clock that is set, nor of a machine that slept.
+/// How often the clocks are compared while nothing is due: timers notice neither a clock that is set nor a machine that
+/// slept.
 const LOOK: Duration = Duration::from_secs(3600);
-/// As far as this the clocks may drift apart between two looks without having been set.
+/// How far the clocks may drift apart between two looks without counting as set.
 const DRIFT: Duration = Duration::from_secs(1);
-/// Fixed times that have been there don't come again before so much time has gone by: cron(8)'s three hours.
+/// Fixed times that have already occurred don't repeat within this time: cron(8)'s three hours.
 const REPEAT: Duration = Duration::from_secs(3 * 3600);
 
 impl CronTicks {
@@ -60,7 +63,7 @@ impl CronTicks {
         Self { cron, missed, jitter, next, delay, last: None, seen: now, leapt: false }
     }
 
-    /// How long to wait before the next look; zero: it is due.
+    /// Returns how long to wait before the next look; zero if a tick is due.
     pub(crate) fn rest(&mut self, now: Now) -> Option<Duration> {
         self.look(now);
         Some(self.due()?.duration_since(now.time_of_day).unwrap_or_default().min(LOOK))
@@ -99,11 +102,11 @@ impl CronTicks {
         }
     }
 
-    /// The first tick after this time that is not one that has just been there.
+    /// Returns the first tick after this time that has not already occurred.
     fn after_step_back(&self, time: SystemTime, now: Now) -> Option<SystemTime> {
         let mut next = self.cron.after(time)?;
         let Some((last, fired)) = self.last else { return Some(next) };
-        // The same moment, by the clock as it is set now.
+        // This is the same moment, by the clock as it is set now.
         let Some(fired) = now.time_of_day_at(fired) else { return Some(next) };
         while next <= last {
             let following = self.cron.after(next)?;
@@ -129,12 +132,12 @@ mod tests {
     const HOUR: u64 = 60 * MINUTE;
     const DAY: u64 = 24 * HOUR;
 
-    /// Two clocks and a schedule; what was run is noted by the time that really went by, in seconds.
+    /// Two clocks and a schedule; runs are noted by the time that has really passed, in seconds.
     struct Bench {
         ticks: CronTicks,
         began: Instant,
         gone: u64,
-        /// What the system's clock shows, in seconds.
+        /// The time that the system's clock shows, in seconds.
         shown: u64,
         ran: Vec<u64>,
     }
@@ -232,7 +235,7 @@ mod tests {
             let mut bench = Bench::new("0 12 * * * UTC", NOON - 10, MissedTicks::Skip);
             bench.go(10 + later);
             let shown = bench.shown;
-            // Also to just before yesterday's noon.
+            // The second one is just before yesterday's noon.
             for back in [DAY, DAY + later + 1] {
                 bench.set(shown - back);
                 bench.go(3 * DAY - later);
@@ -286,12 +289,12 @@ mod tests {
         assert_eq!(bench.ran(), [HOUR, HOUR + DAY, HOUR + 2 * DAY]);
     }
 
-    /// Ticks each ten minutes, from half a minute after the epoch on.
+    /// Makes ticks every ten minutes, from half a minute after the epoch on.
     fn ticks(missed: MissedTicks, first: FirstRun) -> Bench {
         Bench::with("*/10 * * * * UTC", 30, Choices { first, missed, jitter: Duration::ZERO })
     }
 
-    /// Fires after the loop was busy until this time; what was missed, and when the next one is.
+    /// Fires after the loop was busy until this time; returns how many ticks were missed, and when the next one is.
     fn fire(bench: &mut Bench, at: u64) -> (u64, Option<u64>) {
         (bench.gone, bench.shown) = (at - 30, at);
         let missed = bench.ticks.fire(bench.now());

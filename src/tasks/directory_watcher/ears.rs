@@ -1,4 +1,5 @@
-//! What the system's events say: where to look. Nothing more is taken from them, so it does no harm when they come late, twice, or for nothing.
+//! The system's events, which say where to look. Nothing more is taken from them, so it does no harm if they come late,
+//! twice, or for nothing.
 
 use std::{
     collections::BTreeMap,
@@ -18,18 +19,18 @@ use notify::{
 
 use super::super::common::lock;
 
-/// Of more places than this none is remembered: all is looked at.
+/// If there are more places than this, all is looked at, and none is remembered.
 const MOST: usize = 10_000;
 
 /// Where to look.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Look {
     Everywhere,
-    /// At these paths; and whether they were written to.
+    /// At these paths, each with whether it was written to.
     At(BTreeMap<PathBuf, bool>),
 }
 
-/// Where the events are collected.
+/// Collects the events.
 pub(super) struct Inbox {
     root: PathBuf,
     heard: Mutex<Heard>,
@@ -41,9 +42,9 @@ struct Heard {
     paths: BTreeMap<PathBuf, bool>,
     everywhere: bool,
     overflows: u64,
-    /// How much has been heard so far.
+    /// The number of events so far.
     count: u64,
-    /// So many threads listen.
+    /// The number of threads that listen.
     listening: usize,
     waker: Option<Waker>,
 }
@@ -63,7 +64,7 @@ impl Inbox {
         &self.root
     }
 
-    /// Nobody wants to know any more.
+    /// Ends it: nobody wants to know any more.
     pub(super) fn end(&self) {
         self.over.store(true, Ordering::Release);
     }
@@ -72,7 +73,7 @@ impl Inbox {
         self.over.load(Ordering::Acquire)
     }
 
-    /// Ready when there is something to look at; says how much was heard so far.
+    /// Ready when there is something to look at; returns the number of events so far.
     pub(super) fn poll(&self, context: &Context<'_>) -> Poll<u64> {
         let mut heard = lock(&self.heard);
         if heard.is_empty() {
@@ -82,12 +83,12 @@ impl Inbox {
         Poll::Ready(heard.count)
     }
 
-    /// How much was heard so far.
+    /// Returns the number of events so far.
     pub(super) fn count(&self) -> u64 {
         lock(&self.heard).count
     }
 
-    /// Where to look, and how often the system's queue has overflowed.
+    /// Takes where to look, and how often the system's queue has overflowed.
     pub(super) fn take(&self) -> (Look, u64) {
         let mut heard = lock(&self.heard);
         let (paths, overflows) = (std::mem::take(&mut heard.paths), std::mem::take(&mut heard.overflows));
@@ -95,7 +96,7 @@ impl Inbox {
         (if everywhere { Look::Everywhere } else { Look::At(paths) }, overflows)
     }
 
-    /// Waits until the threads that listen are at their end.
+    /// Waits until the threads that listen have ended.
     pub(super) async fn deaf(&self) {
         poll_fn(|context| {
             let mut heard = lock(&self.heard);
@@ -122,7 +123,7 @@ impl Inbox {
     fn note(&self, path: &Path, written: bool) {
         let is_inside = path.starts_with(&self.root) && path != self.root;
         if !is_inside && !self.root.starts_with(path) {
-            // It happened beside the way to the folder.
+            // The event is not on the way to the folder.
             return;
         }
         self.change(|heard| {
@@ -137,7 +138,7 @@ impl Inbox {
         });
     }
 
-    /// Something was not heard.
+    /// Notes that something was not heard.
     fn missed(&self, overflows: u64) {
         self.change(|heard| {
             heard.count += 1;
@@ -147,21 +148,21 @@ impl Inbox {
         });
     }
 
-    /// For tests: nothing is heard as long as this is held.
+    /// Holds up all events until the guard is dropped, for tests.
     #[cfg(test)]
     pub(super) fn hold(&self) -> impl Drop + '_ {
         lock(&self.heard)
     }
 }
 
-/// What notify's thread calls; dropped at that thread's end.
+/// The handler that notify's thread calls; it is dropped at that thread's end.
 pub(super) struct Ears {
     inbox: Arc<Inbox>,
     _alive: Arc<()>,
 }
 
 impl Ears {
-    /// And by what can be seen whether they are there.
+    /// Makes a handler, and a weak reference that shows whether it still exists.
     pub(super) fn new(inbox: Arc<Inbox>) -> (Self, Weak<()>) {
         lock(&inbox.heard).listening += 1;
         let alive = Arc::new(());

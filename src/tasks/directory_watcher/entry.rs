@@ -1,4 +1,4 @@
-//! What is known of a file, and how that changes.
+//! The known facts about a file, and their changes.
 
 use std::{
     fmt,
@@ -7,17 +7,18 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// What is known of a file or a folder. Of a symbolic link: what is known of the file that it leads to, if there is one.
+/// The known facts about a file or a folder. For a symbolic link they are those of the file that it leads to, if there
+/// is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
-    /// Where it is: absolute.
+    /// The absolute path.
     pub path: PathBuf,
-    /// In bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// When it was written last.
+    /// When it was last written.
     pub modified: SystemTime,
-    /// Its number in its file system, where there are such.
+    /// The inode number in its file system, where there are such numbers.
     pub inode: u64,
     /// Whether it is a folder.
     pub is_dir: bool,
@@ -38,31 +39,31 @@ impl Entry {
         }
     }
 
-    /// Whether it is as it was. A folder is, whatever becomes of what is in it.
+    /// Whether it is unchanged. A folder is, whatever happens to its contents.
     pub(super) fn is_as(&self, old: &Self) -> bool {
         if self.is_dir && old.is_dir { self.inode == old.inode } else { self == old }
     }
 }
 
-/// What has become of a file or a folder.
+/// A change of a file or a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
-    /// It is there now.
+    /// It has come to exist.
     Created(Entry),
     /// It has been written to, or replaced. A folder is only ever replaced.
     Changed {
-        /// As it was.
+        /// The facts before the change.
         old: Entry,
-        /// As it is.
+        /// The facts after the change.
         new: Entry,
     },
-    /// It is gone; so it was.
+    /// It is gone; these are its last known facts.
     Deleted(Entry),
 }
 
 impl Change {
-    /// From what it was to what it is.
+    /// Returns the change from the old facts to the new ones.
     pub(super) fn between(old: Option<Entry>, new: Option<Entry>) -> Option<Self> {
         match (old, new) {
             (None, Some(new)) => Some(Self::Created(new)),
@@ -72,14 +73,14 @@ impl Change {
         }
     }
 
-    /// Where.
+    /// Returns the path.
     pub fn path(&self) -> &Path {
         match self {
             Self::Created(entry) | Self::Changed { new: entry, .. } | Self::Deleted(entry) => &entry.path,
         }
     }
 
-    /// As it was, if it was there.
+    /// Returns the facts before the change, if it existed.
     pub fn before(&self) -> Option<&Entry> {
         match self {
             Self::Created(_) => None,
@@ -87,7 +88,7 @@ impl Change {
         }
     }
 
-    /// As it is, if it is there.
+    /// Returns the facts after the change, if it exists.
     pub fn after(&self) -> Option<&Entry> {
         match self {
             Self::Created(new) | Self::Changed { new, .. } => Some(new),
@@ -96,7 +97,7 @@ impl Change {
     }
 }
 
-/// `created /etc/motd`
+/// Formats it as `created /etc/motd`.
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self {

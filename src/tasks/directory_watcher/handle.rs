@@ -1,4 +1,4 @@
-//! The way to a watcher, and the streams of changes.
+//! The handle to a watcher, and the streams of changes.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use futures_core::Stream;
 use super::{super::common::lock, Change, Entry};
 use crate::task::{TaskHandle, TaskRef};
 
-/// The way to a [`DirectoryWatcher`](super::DirectoryWatcher), from any thread. It survives restarts.
+/// A handle to a [`DirectoryWatcher`](super::DirectoryWatcher), for any thread. It survives restarts.
 #[derive(Clone)]
 pub struct WatcherHandle {
     pub(super) task: TaskRef,
@@ -23,7 +23,7 @@ pub struct WatcherHandle {
 }
 
 impl WatcherHandle {
-    /// The changes from here on.
+    /// Returns a stream of the changes from here on.
     pub fn changes(&self) -> Changes {
         Changes(self.board.subscribe())
     }
@@ -45,21 +45,24 @@ impl fmt::Debug for WatcherHandle {
     }
 }
 
-/// The changes that a [`DirectoryWatcher`](super::DirectoryWatcher) sees, on any executor: made by [`WatcherHandle::changes`]. Nothing is lost on who is
-/// slow, and no more is kept for him than there are files: what happens to a file meanwhile becomes one change.
+/// A stream of the changes that a [`DirectoryWatcher`](super::DirectoryWatcher) sees, for any executor: made by
+/// [`WatcherHandle::changes`].
+///
+/// A slow reader loses nothing, and no more is kept for it than there are files: all that happens to a file in the
+/// meantime becomes one change.
 pub struct Changes(Arc<Mutex<Pending>>);
 
 impl Changes {
-    /// Waits for the next change; None when the task has stopped, and none will come.
+    /// Waits for the next change; returns None once the task has stopped and no change will come.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when it is dropped: the next call brings it.
+    /// Dropping the future loses nothing: the next call brings the change.
     pub async fn next(&mut self) -> Option<Change> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    /// The next change, if there is one already.
+    /// Returns the next change, if there is one already.
     pub fn try_next(&mut self) -> Option<Change> {
         lock(&self.0).pop()
     }
@@ -87,10 +90,10 @@ impl fmt::Debug for Changes {
     }
 }
 
-/// What one stream has not brought yet.
+/// The changes that one stream has not brought yet.
 #[derive(Default)]
 struct Pending {
-    /// Numbered by the time of the first change.
+    /// The paths, numbered by the time of their first change.
     order: BTreeMap<u64, PathBuf>,
     next: u64,
     files: BTreeMap<PathBuf, Meanwhile>,
@@ -98,7 +101,7 @@ struct Pending {
     waker: Option<Waker>,
 }
 
-/// What a file was at first, and what it is.
+/// A file before its first pending change, and after the latest.
 struct Meanwhile {
     number: u64,
     first: Option<Entry>,
@@ -130,7 +133,7 @@ impl Pending {
     }
 }
 
-/// All streams of one task, whatever its incarnation.
+/// All streams of one task, across its incarnations.
 #[derive(Default)]
 pub(super) struct Board(Mutex<Streams>);
 
@@ -169,7 +172,7 @@ impl Board {
         }
     }
 
-    /// An incarnation begins.
+    /// Begins an incarnation.
     pub(super) fn begin(&self) {
         self.for_each(false, |_| ());
     }
@@ -183,7 +186,7 @@ impl Board {
     }
 }
 
-/// Held by all that may become an incarnation: with the last of them nothing more will come.
+/// Held by all values that may become an incarnation: after the last of them nothing more will come.
 pub(super) struct Life(pub(super) Arc<Board>);
 
 impl Drop for Life {

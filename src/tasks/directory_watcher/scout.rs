@@ -1,7 +1,8 @@
-//! What looks at the file system, on a thread that may block.
+//! The part that looks at the file system, on a thread that may block.
 //!
-//! A folder is watched before it is read: what happens after the reading is an event. So each change is seen by one of the two, or by both, and what is
-//! seen is compared with what is known. The known is brought up to date by who reports the changes, one by one.
+//! A folder is watched before it is read: what happens after the reading is an event. So each change is seen by one of
+//! the two, or by both, and the findings are compared with what is known. The task updates what is known as it reports
+//! the changes, one by one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,24 +20,25 @@ use super::{
     ears::{Ears, Inbox, Look},
 };
 
-/// A file that was written to so shortly before it was looked at may be written to again without a new time.
+/// A file that was last written to this shortly before the look may be written to again without a new modification
+/// time.
 const GRAIN: Duration = Duration::from_millis(20);
 
 /// Whether a file or a folder is wanted.
 pub(super) type Filter = Arc<dyn Fn(&Entry) -> bool + Send + Sync>;
 
-/// What was there, as far as it has been reported.
+/// What exists, as far as it has been reported.
 #[derive(Default)]
 pub(super) struct Known {
     entries: BTreeMap<PathBuf, Entry>,
-    /// Those that were looked at within the [`GRAIN`].
+    /// The files that were looked at within [`GRAIN`] of their last write.
     fresh: BTreeSet<PathBuf>,
     /// The folder has been looked at.
     pub(super) begun: bool,
 }
 
 impl Known {
-    /// It is reported.
+    /// Notes a change that is reported.
     pub(super) fn apply(&mut self, change: &Change) {
         match change.after() {
             Some(new) => self.entries.insert(new.path.clone(), new.clone()),
@@ -47,18 +49,18 @@ impl Known {
         };
     }
 
-    /// A path and all that is below it.
+    /// Returns the entry of a path, and all entries below it.
     fn below<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = (&'a PathBuf, &'a Entry)> {
         self.entries.range(path.to_owned()..).take_while(move |(known, _)| known.starts_with(path))
     }
 }
 
-/// What came of a look.
+/// The findings of a look.
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) changes: Vec<Change>,
     pub(super) root: Root,
-    /// Why there are no events, if so.
+    /// Why there are no events, if there are none.
     pub(super) polls: Option<Polls>,
     pub(super) whole: bool,
 }
@@ -67,14 +69,14 @@ pub(super) struct View {
 pub(super) enum Root {
     There,
     Missing(&'static str),
-    /// Nothing can be said of what is in it.
+    /// Nothing can be said about its contents.
     Unreadable(String),
 }
 
-/// Why it is looked at by the clock.
+/// Says why the folder is looked at by the clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Polls {
-    /// It was asked for, or is the nature of the file system.
+    /// The user has asked for it, or the file system requires it.
     Meant(String),
     /// The system has no more of what events need.
     Fallback(String),
@@ -88,7 +90,7 @@ pub(super) struct Scout {
     filter: Option<Filter>,
     known: Arc<Mutex<Known>>,
     inbox: Arc<Inbox>,
-    /// And by what can be seen whether its thread is there.
+    /// The weak reference shows whether its thread still exists.
     events: Option<(RecommendedWatcher, Weak<()>)>,
     polls: Option<Polls>,
 }
@@ -106,7 +108,7 @@ impl Scout {
         Self { root, recursive, filter, known, inbox, events: None, polls }
     }
 
-    /// Looks, and says what has changed, where it is as it is now: nothing is reported yet.
+    /// Looks, and returns the changes and the present state: nothing is reported yet.
     pub(super) fn look(&mut self, look: Look) -> View {
         if let Look::At(paths) = look
             && let Some(changes) = self.look_at(paths)
@@ -114,7 +116,7 @@ impl Scout {
             return View { changes, root: Root::There, polls: self.polls.clone(), whole: false };
         }
         let (changes, root) = self.look_everywhere();
-        // What was read in part is not to be believed.
+        // A partial reading can't be relied on.
         let changes = if self.inbox.is_over() { Vec::new() } else { changes };
         View { changes, root, polls: self.polls.clone(), whole: true }
     }
@@ -143,7 +145,7 @@ impl Scout {
         (changes, root)
     }
 
-    /// Looks at these paths, and below them; None: to look everywhere is needed.
+    /// Looks at these paths, and below them; None if it must look everywhere.
     fn look_at(&mut self, paths: BTreeMap<PathBuf, bool>) -> Option<Vec<Change>> {
         let mut changes = Vec::new();
         let mut done: Option<PathBuf> = None;
@@ -154,7 +156,7 @@ impl Scout {
             let was_fresh = lock(&self.known).fresh.contains(&path);
             let mut now = Entries::new();
             match self.see(&path) {
-                // What other links lead to through it may be elsewhere by now.
+                // Other links that lead through this one may lead elsewhere by now.
                 Ok(Some((entry, Kind::Link))) if entry.is_dir => return None,
                 Ok(Some((entry, kind))) => {
                     now.insert(path.clone(), entry);
@@ -188,13 +190,13 @@ impl Scout {
             {
                 changes.push(Change::Changed { old: old.clone(), new: new.clone() });
             }
-            // With all below it.
+            // All below this path is done too.
             done = Some(path);
         }
         Some(changes)
     }
 
-    /// All below this folder, which is watched from now on.
+    /// Collects all below this folder, and watches it from now on.
     fn walk(&mut self, top: &Path, now: &mut Entries) -> io::Result<()> {
         let mut folders = vec![top.to_owned()];
         while let Some(folder) = folders.pop() {
@@ -214,7 +216,7 @@ impl Scout {
     fn list(&mut self, folder: &Path, now: &mut Entries, folders: &mut Vec<PathBuf>) -> io::Result<()> {
         self.watch(folder)?;
         if folder == self.root && fs::symlink_metadata(folder)?.is_symlink() {
-            // It may come to lead elsewhere.
+            // The link may come to lead elsewhere.
             folder.parent().map_or(Ok(()), |parent| self.watch(parent))?;
         }
         for item in fs::read_dir(folder)? {
@@ -234,7 +236,7 @@ impl Scout {
         Ok(())
     }
 
-    /// What can't be read now is as it was.
+    /// Keeps the last known entries for what can't be read now.
     fn unread(&self, path: &Path, error: &io::Error, now: &mut Entries) {
         log::warn!("{} can't be read, and is taken to be as it was: {error}", path.display());
         for (path, entry) in lock(&self.known).below(path) {
@@ -242,7 +244,7 @@ impl Scout {
         }
     }
 
-    /// What is there, if it is wanted.
+    /// Returns what is there, if it is wanted.
     fn see(&self, path: &Path) -> io::Result<Option<(Entry, Kind)>> {
         let own = fs::symlink_metadata(path)?;
         let is_link = own.is_symlink();
@@ -269,7 +271,7 @@ impl Scout {
 
     // --- Events ---
 
-    /// Begins to listen anew, unless it is to poll: what notify takes to be where it was before goes with it.
+    /// Starts to listen afresh, unless it must poll: what notify remembers of earlier places is dropped.
     fn listen(&mut self) {
         self.hush();
         if self.polls.is_none() && has_no_events(&self.root) {
@@ -294,12 +296,13 @@ impl Scout {
         if let Some((events, alive)) = self.events.take()
             && alive.strong_count() == 0
         {
-            // Its thread is gone, and to drop it is to send it a message: a panic.
+            // Its thread is gone, and the drop would send that thread a message, which is a panic.
             std::mem::forget(events);
         }
     }
 
-    /// Has events of this folder from now on. Said anew of one that is watched: another may be in its place.
+    /// Asks for events of this folder from now on. A folder that is already watched is watched afresh: another one may
+    /// be in its place.
     fn watch(&mut self, folder: &Path) -> io::Result<()> {
         let Some((events, alive)) = &mut self.events else { return Ok(()) };
         if alive.strong_count() == 0 {
@@ -316,7 +319,8 @@ impl Scout {
         })
     }
 
-    /// The folder is missing: has events of where the way to it ends. Says whether it is missing still.
+    /// Asks for events of the last existing folder on the way to the missing one. Returns whether the folder is still
+    /// missing.
     fn look_out(&mut self) -> bool {
         let mut missing = self.root.clone();
         while let Some(parent) = missing.parent().map(Path::to_owned) {
@@ -346,7 +350,8 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// From one to the other: what is gone, the innermost first; then the rest, the outermost first.
+/// Returns the changes from one to the other: first the deletions, the innermost first; then the rest, the outermost
+/// first.
 fn compare(before: &Entries, now: &Entries) -> Vec<Change> {
     let other_kind = |old: &Entry, new: &Entry| old.is_dir != new.is_dir;
     let mut changes = Vec::new();
@@ -366,7 +371,7 @@ fn compare(before: &Entries, now: &Entries) -> Vec<Change> {
     changes
 }
 
-/// Whether files here may change without a word: by another machine, or by a program that makes the file system up.
+/// Whether files here may change without an event: by another machine, or by a program that provides the file system.
 #[cfg(target_os = "linux")]
 fn has_no_events(path: &Path) -> bool {
     // NFS, SMB (three of them), AFS, Coda, NCP, Ceph, 9P, FUSE: linux/magic.h.

@@ -1,4 +1,4 @@
-//! What only the inside can bring about: queues that overflow, times that are too coarse.
+//! What can only be brought about from inside: queues that overflow, and times that are too coarse.
 
 use std::{
     fs,
@@ -31,7 +31,7 @@ impl Eye {
         Self { scout, inbox, known }
     }
 
-    /// Looks, and takes what it sees as told.
+    /// Looks, and marks all findings as reported.
     fn look(&mut self, look: Look) -> Vec<Change> {
         let view = self.scout.look(look);
         assert_eq!(view.root, Root::There);
@@ -55,7 +55,7 @@ fn what_the_system_has_dropped_is_found() {
     assert_eq!(eye.look(Look::Everywhere), []);
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("it is Linux");
     let limit: usize = limit.trim().parse().expect("a number");
-    // The ears are stuck with the first event; each file is three more.
+    // The handler is stuck with the first event; each file causes three more.
     let deaf = eye.inbox.hold();
     let count = limit / 2;
     for number in 0..count {
@@ -93,7 +93,7 @@ fn a_file_that_is_written_to_within_the_same_moment_has_changed() {
     eye.look(Look::Everywhere);
     let look = |written| Look::At([(path.clone(), written)].into());
     fs::write(&path, "").expect("there is room");
-    // Later than now: it can't be told from what comes next.
+    // This is later than now, so it can't be told from what comes next.
     let now = fs::File::options().write(true).open(&path).expect("it is there");
     now.set_modified(std::time::SystemTime::now()).expect("it may");
     assert_eq!(eye.look(look(true)).len(), 1);
