@@ -13,29 +13,29 @@ use metrics::{Label, Unit, counter, describe_counter, describe_gauge, gauge};
 
 /// Hands the readings of a service to the recorder of the `metrics` facade: [at each call](Self::export), or as a task.
 ///
-/// As a task it does so at its start, every so often (`--{task}-interval`), and at its stop; it is to be marked
-/// [`last`](interloop::service::TaskSettings::last), so that this comes when all others have ended.
+/// The task exports at its start, at regular intervals (`--{task}-interval`), and at its stop. It must be marked
+/// [`last`](interloop::service::TaskSettings::last), so that its last export comes after all other tasks have ended.
 ///
-/// A service has one exporter at a time: two would both add what its counters have gone up by.
+/// A service may have one exporter at a time: two would both add the increments of its counters.
 #[derive(Debug)]
 pub struct Exporter {
     counters: Counters,
     interval: Duration,
-    /// What each counter was at the last export.
+    /// The value of each counter at the last export.
     told: HashMap<(String, Vec<Label>), u64>,
 }
 
 impl Exporter {
-    /// Of this service.
+    /// Makes an exporter for this service.
     pub fn new(service: &ServiceHandle) -> Self {
         Self { counters: service.counters(), interval: Duration::from_secs(10), told: HashMap::new() }
     }
 
-    /// How often the task exports, unless its options say otherwise: 10 s by default.
+    /// Sets how often the task exports, unless its options say otherwise; 10 s by default.
     ///
     /// # Panics
     ///
-    /// When it is zero.
+    /// If it is zero.
     #[must_use]
     pub fn interval(mut self, interval: Duration) -> Self {
         assert!(!interval.is_zero(), "{NO_INTERVAL}");
@@ -43,7 +43,8 @@ impl Exporter {
         self
     }
 
-    /// Reads all, and tells the recorder: the process's, or, on this thread, one of `metrics::with_local_recorder`.
+    /// Reads all metrics, and tells the recorder: the process's, or, on this thread, one of
+    /// `metrics::with_local_recorder`.
     pub fn export(&mut self) {
         for measurement in self.counters.measurements() {
             let Measurement { name, labels, unit, help, reading, .. } = measurement;
@@ -51,7 +52,7 @@ impl Exporter {
             let family = Family { name, unit: Unit::from_string(&unit), help };
             match reading {
                 Reading::Counter(value) => self.count(family, labels, value),
-                // It was asked, and panicked.
+                // The gauge was asked for its value, and panicked.
                 Reading::Gauge(value) if value.is_nan() => {}
                 Reading::Gauge(value) => family.show(labels, value),
                 Reading::Histogram(samples) => self.histogram(&family, &labels, &samples),
@@ -60,7 +61,7 @@ impl Exporter {
         }
     }
 
-    /// Adds what has come since the last export; all of it, if the counter has begun anew.
+    /// Adds the increment since the last export; if the counter has restarted, the whole value.
     fn count(&mut self, family: Family, labels: Vec<Label>, value: u64) {
         let Family { name, unit, help } = family;
         if let Some(unit) = unit {
@@ -84,7 +85,7 @@ impl Exporter {
                 ("p99", window.p99),
             ];
             for (stat, value) in figures {
-                // Of a window in which nothing came there are none: the last ones don't stay.
+                // A window without samples has no values: the last ones don't stay.
                 let of = [Label::new("window", window.window.to_string()), Label::from_static_parts("stat", stat)];
                 family.with("window").show([labels, &of].concat(), value.unwrap_or(f64::NAN));
             }
@@ -94,7 +95,7 @@ impl Exporter {
 
 const NO_INTERVAL: &str = "the interval must not be zero";
 
-/// What all of one name have in common.
+/// The common properties of all readings of one name.
 struct Family {
     name: String,
     unit: Option<Unit>,

@@ -1,4 +1,4 @@
-//! What a recorder of the facade is told.
+//! Tests of what a recorder of the facade is told.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ fn watchdog() -> mpsc::Sender<()> {
     over
 }
 
-/// What came since the last look, by name and labels; gauges as they are.
+/// Returns the increments since the last look, by name and labels, and the values of gauges.
 fn look(snapshotter: &Snapshotter) -> BTreeMap<String, (f64, String)> {
     let told = snapshotter.snapshot().into_vec().into_iter().map(|(key, unit, help, value)| {
         let mut labels = key.key().labels().map(|l| format!("{}={}", l.key(), l.value())).collect::<Vec<_>>();
@@ -84,7 +84,7 @@ fn counters_gauges_and_samples_are_told_with_names_labels_units_and_words() {
     assert_eq!(value("interloop_ready service=shop"), 1.0);
     assert!(value("interloop_loop_turns kind=thread loop=till service=shop") > 0.0);
 
-    // Only what was added since; and all of it, when the counter has begun anew.
+    // Only the increment is added; and the whole value, once the counter has restarted.
     let sold = running.meter().counter("sold");
     for (adds, resets) in [(3, false), (2, false), (0, false), (1, true)] {
         if resets {
@@ -122,7 +122,7 @@ fn as_a_task_it_exports_every_so_often_and_once_more_when_all_others_have_ended(
         rounds
     };
     let begun = Instant::now();
-    // A recorder makes no event that could be waited for.
+    // A recorder provides no event to wait for.
     while look() < 1.0 {
         assert!(begun.elapsed() < SOON, "nothing was exported");
         thread::yield_now();

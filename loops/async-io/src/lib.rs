@@ -1,8 +1,8 @@
-//! The sockets of [async-io](async_io), for the event loops of Interloop that stand on it: smol and async-std.
+//! The sockets of [async-io](async_io), for the event loops of Interloop that are built on it: smol and async-std.
 //!
-//! An adapter implements [`Net`](interloop::net::Net) and [`WatchFd`](interloop::net::WatchFd) by these types. One
-//! thread of the process, `async-io`, is started by the first such loop and never ends: it waits for the system when no
-//! loop on async-io does. Idle, it sleeps.
+//! An adapter implements [`Net`](interloop::net::Net) and [`WatchFd`](interloop::net::WatchFd) by these types. The
+//! first such loop starts one thread for the process, `async-io`, which never ends: it waits for the system when no
+//! loop on async-io does. While idle, it sleeps.
 
 #![forbid(unsafe_code)]
 
@@ -21,10 +21,11 @@ use interloop::net::{Accept, Address, Bound, SocketFile};
 
 pub use async_io;
 
-/// Starts the thread `async-io` now, if it doesn't run yet: else async-io does so at some time of its own choice, which looks like a thread that leaks. To be
-/// called before the loop is driven.
+/// Starts the thread `async-io` now, if it doesn't run yet. Call this before the loop is driven.
+///
+/// Otherwise async-io starts the thread at a time of its own choice, which looks like a leaked thread.
 pub fn start() {
-    // It is started by the end of the first such call, at the latest.
+    // The thread is started by the end of the first such call, at the latest.
     async_io::block_on(std::future::ready(()));
 }
 
@@ -43,11 +44,11 @@ enum Kind {
 }
 
 impl AsyncIoListener {
-    /// Takes a listening socket in.
+    /// Wraps a listening socket.
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// The system's error.
     pub fn new(socket: Bound) -> io::Result<Self> {
         let address = socket.address()?;
         let (kind, file) = match socket {

@@ -20,8 +20,9 @@ use interloop::net::{Address, Socket};
 
 /// A connection: TCP, without delay, or a Unix stream.
 ///
-/// It remembers whether another try is worth it: after a read or a write that moved less than was asked, the system is not asked in vain, and async-io told at
-/// once to wait. async-io's own streams find that out by an operation that would block, one or two a request.
+/// It remembers whether another try is worthwhile: after a read or a write that moved less than was asked, it doesn't
+/// try again in vain, but has async-io wait at once. async-io's own streams find that out by an operation that would
+/// block, one or two for each request.
 #[derive(Debug)]
 pub struct AsyncIoStream {
     kind: Either<Async<TcpStream>, Async<UnixStream>>,
@@ -30,11 +31,11 @@ pub struct AsyncIoStream {
 }
 
 impl AsyncIoStream {
-    /// Takes a connected socket in.
+    /// Wraps a connected socket.
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// The system's error.
     pub fn new(socket: Socket) -> io::Result<Self> {
         match socket {
             Socket::Tcp(stream) => Async::new(stream).map(Self::tcp),
@@ -47,7 +48,7 @@ impl AsyncIoStream {
         Self { kind, readable: true, writable: true }
     }
 
-    /// The client may be gone already: that shows at the first read.
+    /// The client may be gone already: the first read shows that.
     pub(crate) fn tcp(stream: Async<TcpStream>) -> Self {
         let _ = stream.get_ref().set_nodelay(true);
         Self::new_kind(Either::Left(stream))
@@ -57,15 +58,15 @@ impl AsyncIoStream {
         Self::new_kind(Either::Right(stream))
     }
 
-    /// Connects.
+    /// Connects to the address.
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// The system's error.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it closes the socket.
+    /// Dropping the future closes the socket.
     pub async fn connect(address: Address) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => Async::<TcpStream>::connect(address).await.map(Self::tcp),
@@ -74,7 +75,7 @@ impl AsyncIoStream {
         }
     }
 
-    /// async-io's own, from which smol's can be made: `smol::net::TcpStream::from(..)`.
+    /// Returns async-io's own stream, which converts into smol's: `smol::net::TcpStream::from(..)`.
     pub fn into_inner(self) -> Either<Async<TcpStream>, Async<UnixStream>> {
         self.kind
     }
@@ -112,7 +113,8 @@ impl AsyncIoStream {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 read => {
-                    // async-io waits for the state, not for its change: what has come in the meantime, the end too, is told.
+                    // async-io waits for the state, not for its change: it reports what has come in the meantime,
+                    // including the end.
                     self.readable = !read.as_ref().is_ok_and(|read| (1..asked).contains(read));
                     return Poll::Ready(read);
                 }
@@ -183,14 +185,15 @@ impl AsyncWrite for AsyncIoStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends no more, which async-io's own doesn't do: the other end reads to the end, and may go on sending.
+    /// Ends the sending half, which async-io's own streams don't do: the other end reads to the end, and may still
+    /// send.
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let closed = match &self.kind {
             Either::Left(stream) => stream.get_ref().shutdown(Shutdown::Write),
             Either::Right(stream) => stream.get_ref().shutdown(Shutdown::Write),
         };
         Poll::Ready(match closed {
-            // It is closed already.
+            // The connection is closed already.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             done => done,
         })

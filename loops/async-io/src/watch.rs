@@ -1,4 +1,4 @@
-//! Readiness of any descriptor.
+//! The readiness of any descriptor.
 
 use std::{
     cell::OnceCell,
@@ -13,11 +13,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// A descriptor whose readiness is watched.
 ///
-/// What is ready is asked of the system each time: async-io tells only that something has happened since it was asked to look.
+/// It asks the system each time which readiness there is: async-io only reports that something has happened since it
+/// was asked to look.
 #[derive(Debug)]
 pub struct AsyncIoWatch {
     fd: Async<OwnedFd>,
-    /// async-io doesn't know urgent data: an epoll instance of our own does, which can be read once there is some.
+    /// async-io doesn't know urgent data: an epoll instance of our own does, and becomes readable once there is some.
     urgent: OnceCell<Async<OwnedFd>>,
 }
 
@@ -26,7 +27,7 @@ impl AsyncIoWatch {
     ///
     /// # Errors
     ///
-    /// The system's: some descriptors, such as regular files, can't be watched.
+    /// The system's error: some descriptors, such as regular files, can't be watched.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         Ok(Self { fd: Async::new(fd)?, urgent: OnceCell::new() })
     }
@@ -68,11 +69,11 @@ impl Watch for AsyncIoWatch {
         Poll::Ready(Ok(()))
     }
 
-    /// It is found out anew in any case.
+    /// Does nothing: readiness is checked afresh in any case.
     fn clear(&self, _: Interest) {}
 }
 
-/// Closed, by an error too, counts as ready: the system says so unasked.
+/// Whether the descriptor is ready. A closed one counts as ready, also after an error: the system says so unasked.
 fn is_ready(fd: &OwnedFd, flags: PollFlags) -> io::Result<bool> {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     Ok(poll(&mut [PollFd::new(fd, flags)], Some(&now))? > 0)

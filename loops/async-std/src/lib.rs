@@ -1,7 +1,9 @@
-//! async-std, which is discontinued (RUSTSEC-2025-0052), as an event loop of Interloop: the bridge for leaving it. Its heir is smol.
+//! async-std, which is discontinued (RUSTSEC-2025-0052), as an event loop of Interloop: a bridge for leaving it. Its
+//! successor is smol.
 //!
-//! [`AsyncStd`] is [`async_std::task::block_on`] on a thread of its own, so that all of async-std works in its tasks. They stay on that thread and may be
-//! `!Send`; what [`Context::spawn`](interloop::Context::spawn) is given goes to async-std's global pool.
+//! [`AsyncStd`] runs [`async_std::task::block_on`] on a thread of its own, so that all of async-std works in its tasks.
+//! Tasks stay on that thread and may be `!Send`; futures given to [`Context::spawn`](interloop::Context::spawn) go to
+//! async-std's global pool.
 //!
 //! ```
 //! use std::time::Duration;
@@ -42,8 +44,8 @@
 //!
 //! # Limits
 //!
-//! async-std's threads are the process's and never end: see the README. A bare `async_std::task::spawn` doesn't belong to a task: neither its deadline nor its
-//! failure; no service stops it.
+//! async-std's threads belong to the process and never end: see the README. A bare `async_std::task::spawn` doesn't
+//! belong to a task, so neither the task's deadline nor its failure handling applies to it; no service stops it.
 
 #![forbid(unsafe_code)]
 
@@ -61,7 +63,7 @@ pub use async_std;
 
 /// async-std on a thread of its own.
 ///
-/// Its name is `async-std`. See the [crate's documentation](crate).
+/// The loop's name is `async-std`. See the [crate's documentation](crate).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct AsyncStd {}
@@ -69,7 +71,7 @@ pub struct AsyncStd {}
 impl EventLoop for AsyncStd {
     const NAME: &'static str = "async-std";
     type Options = NoOptions;
-    /// Nothing: all of async-std is functions.
+    /// This is empty: all of async-std is functions.
     type Native = ();
 
     fn drive(self, _: NoOptions, mailbox: Mailbox<Self>, started: impl FnOnce(&Mailbox<Self>, ())) -> Result {

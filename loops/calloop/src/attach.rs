@@ -1,4 +1,4 @@
-//! A mailbox on a loop that somebody else runs.
+//! A mailbox on a loop that other code runs.
 
 use std::{cell::RefCell, fmt, io, rc::Rc};
 
@@ -11,10 +11,13 @@ use interloop::{
     event_loop::{Foreign, ForeignHandle, Mailbox, Turn},
 };
 
-/// Gives other threads a way into a calloop loop that somebody else runs, whatever its data: a Wayland compositor's, say, that no service owns. `value`, which
-/// may be `!Send`, is what they reach; it stays on this thread, which has to be the loop's.
+/// Gives other threads access to a calloop loop that other code runs, whatever its data: that of a Wayland compositor,
+/// for example, which no service owns.
 ///
-/// The loop then takes a turn whenever it was woken, of at most 1 ms; what is left goes on after the other sources have had theirs.
+/// Other threads reach `value`, which may be `!Send`; it stays on this thread, which must be the loop's.
+///
+/// Whenever it is woken, the loop then runs the mailbox for at most 1 ms; what is left continues after the other
+/// sources have had their turn.
 ///
 /// ```
 /// use std::{cell::Cell, thread, time::Duration};
@@ -40,7 +43,7 @@ use interloop::{
 ///
 /// # Errors
 ///
-/// The system's, when it has no descriptor for the wake.
+/// The system's error, if it has no descriptor for the wake.
 pub fn attach<T: 'static, D>(handle: &LoopHandle<'_, D>, name: &str, value: T) -> io::Result<(Attached, Remote<T>)> {
     let (ping, source) = make_ping()?;
     let mailbox = Mailbox::<Foreign>::attach(name);
@@ -53,7 +56,8 @@ pub fn attach<T: 'static, D>(handle: &LoopHandle<'_, D>, name: &str, value: T) -
     Ok((Attached { guest, handle: end }, remote))
 }
 
-/// The mailbox, and what wakes the loop for it. calloop removes the source of a ping once all its senders are gone: so both go at the same time.
+/// The mailbox, and the ping that wakes the loop for it. calloop removes the source of a ping once all its senders are
+/// gone: so both are dropped at the same time.
 struct Guest {
     /// Borrowed while it takes a turn.
     mailbox: RefCell<Option<Mailbox<Foreign>>>,
@@ -64,7 +68,7 @@ struct Guest {
 impl Guest {
     fn turn(&self) {
         let turn = {
-            // Borrowed: this is a loop inside of a job. The turn that goes on around it looks at everything before it ends.
+            // It is borrowed if this is a loop inside of a job. The outer turn looks at everything before it ends.
             let Ok(mut mailbox) = self.mailbox.try_borrow_mut() else { return };
             let Some(mailbox) = mailbox.as_mut() else { return };
             mailbox.turn()
@@ -83,19 +87,20 @@ impl Guest {
         }
     }
 
-    /// Drops the mailbox, if it is not in use right now; or else after its turn.
+    /// Drops the mailbox, at once if it is not in use, or else after its turn.
     fn detach(&self) {
         self.ping.take();
-        // Outside the borrow: drops are users' code.
+        // The drop is outside the borrow: it runs user code.
         let mailbox = self.mailbox.try_borrow_mut().ok().and_then(|mut mailbox| mailbox.take());
         drop(mailbox);
     }
 }
 
-/// A mailbox on a loop that somebody else runs: see [`attach`].
+/// A mailbox on a loop that other code runs: see [`attach`].
 ///
-/// Dropped, it is detached: what was not begun by then is given up, its replies resolve as [`Stopped`](interloop::CallError::Stopped), and what lives
-/// there is dropped. To be dropped on its thread, as it can't leave it.
+/// Dropping it detaches the mailbox: jobs that have not begun are abandoned, their replies resolve as
+/// [`Stopped`](interloop::CallError::Stopped), and the value is dropped. It can't leave its thread, and so is dropped
+/// there.
 #[must_use = "dropping it detaches the mailbox"]
 pub struct Attached {
     guest: Rc<Guest>,
@@ -103,7 +108,7 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// Ends it in order, from any thread: what was accepted runs first.
+    /// Returns a handle that ends it in order, from any thread: accepted jobs run first.
     pub fn handle(&self) -> ForeignHandle {
         self.handle.clone()
     }
@@ -111,7 +116,7 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        // By a job of its own, perhaps: then the turn that goes on takes no other.
+        // A job of the mailbox may be the caller: the turn that is in progress then takes no further job.
         self.handle.detach();
         self.guest.detach();
     }

@@ -1,8 +1,9 @@
 //! calloop as an event loop of Interloop.
 //!
-//! [`Calloop`] drives a [`calloop::EventLoop`] on a thread of its own. Tasks see its [`LoopHandle`]: timers, channels, descriptors and signals are inserted there
-//! as in any calloop program. The loop's data is `()`; what sources share, they share by `Rc`. Tasks that run on any loop (`interloop::net`) get their
-//! sockets from the core's reactor, which is one more source.
+//! [`Calloop`] drives a [`calloop::EventLoop`] on a thread of its own. Tasks see its [`LoopHandle`], and insert timers,
+//! channels, descriptors and signals there as in any calloop program. The loop's data is `()`; sources share state by
+//! `Rc`. Tasks that run on any loop (`interloop::net`) get their sockets from the core's reactor, which is one more
+//! source.
 //!
 //! ```
 //! use std::{cell::Cell, rc::Rc, time::Duration};
@@ -32,17 +33,18 @@
 //! # }
 //! ```
 //!
-//! # A loop that somebody else runs
+//! # A loop that other code runs
 //!
-//! [`attach`] gives other threads a [`Remote`](interloop::Remote) into it, without a service that owns it.
+//! [`attach`] gives other threads a [`Remote`](interloop::Remote) into it, without a service that owns the loop.
 //!
 //! # The end
 //!
-//! Sources that tasks have left in the loop are dropped with it, on its thread; one whose callback keeps a clone of the handle never is.
+//! Sources that tasks have left in the loop are dropped with it, on its thread. A source whose callback keeps a clone
+//! of the handle is never dropped.
 //!
 //! # Limits
 //!
-//! A callback that panics, or a source that fails, ends the loop. Sockets of `interloop::net` need Linux.
+//! If a callback panics, or a source fails, the loop ends. Sockets of `interloop::net` need Linux.
 
 #![forbid(unsafe_code)]
 
@@ -62,12 +64,12 @@ pub use crate::attach::{Attached, attach};
 
 /// A [`calloop::EventLoop`] on a thread of its own.
 ///
-/// Its name is `calloop`. See the [crate's documentation](crate).
+/// The loop's name is `calloop`. See the [crate's documentation](crate).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Calloop {}
 
-/// What tasks see of their calloop loop: its handle, by `Deref`.
+/// A task's view of its calloop loop: the loop's handle, by `Deref`.
 #[derive(Clone, Debug)]
 pub struct CalloopNative {
     handle: LoopHandle<'static, ()>,
@@ -94,7 +96,7 @@ impl EventLoop for Calloop {
         started: impl FnOnce(&Mailbox<Self>, CalloopNative),
     ) -> Result {
         let mut event_loop = calloop::EventLoop::<()>::try_new()?;
-        // Whatever happens below, it is dropped before the loop is.
+        // Whatever happens below, the mailbox is dropped before the loop.
         let mut mailbox = mailbox;
         let signal: LoopSignal = event_loop.get_signal();
         mailbox.set_notify(move || signal.wakeup());
@@ -113,7 +115,7 @@ impl EventLoop for Calloop {
     }
 }
 
-/// The loop takes the reactor's turns, once a task has sockets.
+/// Has the loop take the reactor's turns once a task has sockets.
 #[cfg(target_os = "linux")]
 fn give_sockets(mailbox: &Mailbox<Calloop>, handle: LoopHandle<'static, ()>) {
     use calloop::{Interest, Mode, PostAction, RegistrationToken, generic::Generic};

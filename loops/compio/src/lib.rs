@@ -1,7 +1,8 @@
 //! compio, whose operations complete rather than become ready, as an event loop of Interloop.
 //!
-//! [`Compio`] drives a [`Runtime`] on a thread of its own: by io_uring where the system permits it, else by polling. All of compio works in its tasks;
-//! they, their children and what they spawn share that thread and may be `!Send`.
+//! [`Compio`] drives a [`Runtime`] on a thread of its own: by io_uring where the system permits it, otherwise by
+//! polling. All of compio works in its tasks. Tasks, their children and what they spawn share that thread and may be
+//! `!Send`.
 //!
 //! ```
 //! use std::time::Duration;
@@ -42,12 +43,13 @@
 //!
 //! # Tasks that run on any loop
 //!
-//! `interloop::net` reads into buffers that belong to the caller, which a completion can't: its streams receive into a buffer of their own, and copy; large
-//! transfers are read directly. They send without waiting where there is room, and accept and connect as compio does.
+//! `interloop::net` reads into buffers that belong to the caller, which a completion can't do: its streams receive into
+//! a buffer of their own, and copy; large transfers are read directly. They send without waiting if there is room, and
+//! accept and connect as compio does.
 //!
 //! # The end
 //!
-//! What was spawned on the runtime directly is dropped with it, on the loop's thread.
+//! Futures spawned on the runtime directly are dropped with it, on the loop's thread.
 
 #![forbid(unsafe_code)]
 
@@ -83,7 +85,7 @@ pub use crate::{
 
 /// A compio runtime on a thread of its own.
 ///
-/// Its name, and so the prefix of its options, is `compio`. See the [crate's documentation](crate).
+/// The loop's name, and so the prefix of its options, is `compio`. See the [crate's documentation](crate).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Compio {
@@ -91,8 +93,8 @@ pub struct Compio {
 }
 
 impl Compio {
-    /// Stands on this, instead of [`Driver::Auto`]. The option `--compio-driver` goes before. Where the system doesn't
-    /// permit it, the loop fails to start.
+    /// Sets the driver; [`Driver::Auto`] by default. The option `--compio-driver` takes precedence. If the system
+    /// doesn't permit the driver, the loop fails to start.
     ///
     /// ```
     /// # use interloop::{Service, task_fn};
@@ -119,7 +121,7 @@ impl Compio {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct CompioOptions {
-    /// What it stands on
+    /// The driver of the runtime.
     pub driver: Driver,
 }
 
@@ -145,16 +147,16 @@ impl Args for CompioOptions {
     }
 }
 
-/// What a compio runtime stands on. As a text it is what `--compio-driver` takes: `auto`, `io-uring` or `poll`.
+/// The driver of a compio runtime. `--compio-driver` takes it as text: `auto`, `io-uring` or `poll`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Driver {
-    /// io_uring where the system permits it, else polling
+    /// io_uring where the system permits it, otherwise polling.
     #[default]
     Auto,
-    /// io_uring
+    /// io_uring.
     IoUring,
-    /// epoll
+    /// epoll.
     Poll,
 }
 
@@ -191,14 +193,15 @@ impl FromStr for Driver {
     }
 }
 
-/// What tasks see of their compio loop.
+/// A task's view of its compio loop.
 #[derive(Clone)]
 pub struct CompioNative {
     runtime: Weak<Runtime>,
 }
 
 impl CompioNative {
-    /// The runtime: to spawn on it, past the task, say. None once the loop has ended; who keeps it keeps its futures alive.
+    /// Returns the runtime, for example to spawn on it directly; None once the loop has ended. A caller that keeps it
+    /// keeps its futures alive.
     pub fn runtime(&self) -> Option<Rc<Runtime>> {
         self.runtime.upgrade()
     }
@@ -245,7 +248,7 @@ impl EventLoop for Compio {
     }
 }
 
-/// Ready the next time: the runtime has looked at its completions in between.
+/// Ready at the next poll: in between, the runtime has looked at its completions.
 async fn yield_now() {
     let mut yielded = false;
     poll_fn(|cx| {
@@ -264,7 +267,7 @@ impl Timers for Compio {
         async move {
             match deadline {
                 Some(deadline) => compio::time::sleep_until(deadline).await,
-                // A time too far for the clock is never.
+                // A time beyond the clock never comes.
                 None => pending().await,
             }
         }

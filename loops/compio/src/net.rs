@@ -62,7 +62,7 @@ impl WatchFd for Compio {
     type Watch = CompioWatch;
 
     fn watch(_: &CompioNative, fd: OwnedFd) -> io::Result<CompioWatch> {
-        // Poll requests take what epoll does not, and answer at once.
+        // Poll requests accept descriptors that epoll doesn't, and answer at once.
         let probe = rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC)?;
         let none = rustix::event::epoll::EventFlags::empty();
         rustix::event::epoll::add(&probe, &fd, rustix::event::epoll::EventData::new_u64(0), none)?;
@@ -102,7 +102,7 @@ impl Accept for CompioListener {
     }
 }
 
-/// Empty for a client's, which has no name.
+/// Returns the address; it is empty for a client's socket, which has no name.
 fn unix(from: &SockAddr) -> Address {
     Address::Unix(from.as_pathname().map(Into::into).unwrap_or_default())
 }
@@ -113,11 +113,11 @@ impl fmt::Debug for CompioListener {
     }
 }
 
-/// A descriptor whose readiness is watched. What is ready is asked of the system each time.
+/// A descriptor whose readiness is watched. It asks the system each time which readiness there is.
 #[derive(Debug)]
 pub struct CompioWatch {
     fd: PollFd<OwnedFd>,
-    /// compio doesn't ask for urgent data: an epoll instance of our own does, which can be read once there is some.
+    /// compio doesn't ask for urgent data: an epoll instance of our own does, and becomes readable once there is some.
     urgent: OnceCell<PollFd<OwnedFd>>,
 }
 
@@ -153,11 +153,11 @@ impl Watch for CompioWatch {
         Poll::Ready(Ok(()))
     }
 
-    /// It is found out anew in any case.
+    /// Does nothing: readiness is checked afresh in any case.
     fn clear(&self, _: Interest) {}
 }
 
-/// Closed, by an error too, counts as ready: the system says so unasked.
+/// Whether the descriptor is ready. A closed one counts as ready, also after an error: the system says so unasked.
 fn is_ready(fd: &PollFd<OwnedFd>, flags: PollFlags) -> io::Result<bool> {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     Ok(poll(&mut [rustix::event::PollFd::new(fd, flags)], Some(&now))? > 0)

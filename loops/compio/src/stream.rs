@@ -1,7 +1,8 @@
-//! Connections, as futures-io has them: received by completions, sent at once where there is room.
+//! Connections, as futures-io defines them: received by completions, and sent at once if there is room.
 //!
-//! A completion writes into a buffer that the system owns until then, so a reader's own won't do. Small reads, as of requests, are received into a buffer of
-//! the stream's and copied; while more comes than fits, the reader's buffer is filled directly, without a copy, until that finds nothing.
+//! A completion writes into a buffer that the system owns until then, so a reader's own buffer won't do. Small reads,
+//! as of requests, are received into a buffer of the stream's and copied. While more comes than fits, the reader's
+//! buffer is filled directly, without a copy, until there is nothing left to read.
 
 use std::{
     fmt,
@@ -29,24 +30,25 @@ const BUFFER: usize = 8 * 1024;
 pub struct CompioStream {
     socket: PollFd<RawSocket>,
     receiving: Option<Submit<Recv<Vec<u8>, SharedFd<RawSocket>>>>,
-    /// What was received, from `begin` to `end`; empty while the system has it.
+    /// The received bytes, from `begin` to `end`; empty while the system has it.
     buffer: Vec<u8>,
     begin: usize,
     end: usize,
-    /// Whether there is probably more than a buffer of it.
+    /// Whether there is probably more than one buffer of data.
     direct: bool,
 }
 
 impl CompioStream {
     pub(crate) fn new(socket: PollFd<RawSocket>) -> Self {
-        // The driver that polls tries first, on this thread. io_uring would take a nonblocking socket at its word instead of waiting.
+        // The driver that polls tries first, on this thread. io_uring would take a nonblocking socket at its word
+        // instead of waiting.
         if Runtime::with_current(|runtime| runtime.driver_type().is_polling()) {
             let _ = socket.set_nonblocking(true);
         }
         Self { socket, receiving: None, buffer: Vec::new(), begin: 0, end: 0, direct: false }
     }
 
-    /// The client may be gone already: that shows at the first read.
+    /// The client may be gone already: the first read shows that.
     pub(crate) fn tcp(socket: PollFd<RawSocket>) -> Self {
         let _ = socket.set_tcp_nodelay(true);
         Self::new(socket)
@@ -92,7 +94,7 @@ impl AsyncRead for CompioStream {
                         (this.begin, this.end) = (0, length);
                         this.direct = length == this.buffer.len();
                     }
-                    // Somebody has made the socket nonblocking, which io_uring takes at its word.
+                    // Other code has made the socket nonblocking, which io_uring takes at its word.
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         ready!(this.socket.poll_read_ready(cx))?;
                         this.direct = true;
@@ -110,7 +112,7 @@ impl AsyncRead for CompioStream {
                 }
             } else {
                 let mut buffer = std::mem::take(&mut this.buffer);
-                // All of it is written before, so that its length needs no trust.
+                // All of it has been written before, so its length can be relied on.
                 buffer.resize(BUFFER, 0);
                 this.receiving = Some(submit(Recv::new(this.socket.to_shared_fd(), buffer, RecvFlags::empty())));
             }
@@ -135,10 +137,10 @@ impl AsyncWrite for CompioStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends no more: the other end reads to the end, and may go on sending.
+    /// Ends the sending half: the other end reads to the end, and may still send.
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(match self.socket.shutdown(Shutdown::Write) {
-            // It is closed already.
+            // The connection is closed already.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             done => done,
         })

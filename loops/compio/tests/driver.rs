@@ -1,10 +1,10 @@
-//! What a runtime stands on: by its plan, and by the option.
+//! The driver of a runtime, set by its plan and by the option.
 
 use interloop::{Service, clap::ValueEnum};
 use interloop_compio::{Compio, Driver};
 use interloop_loop_tests::{LONG, defaults::are_defaults_of_the_option, down, up, watchdog};
 
-/// Whether the loop of this plan polls, with these words of a command line.
+/// Whether the loop of this plan polls, with these command-line arguments.
 fn polls(plan: Compio, words: Option<&str>) -> bool {
     let mut service = Service::new("driver");
     let compio = service.event_loop("compio", plan).remote();

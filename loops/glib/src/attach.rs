@@ -1,4 +1,4 @@
-//! A mailbox on a context that somebody else drives.
+//! A mailbox on a context that other code drives.
 
 use std::io;
 
@@ -10,11 +10,13 @@ use interloop::{
 
 use crate::{pump::Pump, wake::Wake};
 
-/// Gives other threads a way into a context that somebody else drives: a GTK application's, say, that no service owns. `value`, which may be `!Send`, is
-/// what they reach; it stays on this thread.
+/// Gives other threads access to a context that other code drives: that of a GTK application, for example, which no
+/// service owns.
 ///
-/// To be called on the thread that drives the context. The context then takes turns as it does for [`Glib`](crate::Glib): at the default priority for at
-/// most 1 ms, then behind layout and redraw.
+/// Other threads reach `value`, which may be `!Send`; it stays on this thread.
+///
+/// It must be called on the thread that drives the context. The context then takes turns as it does for
+/// [`Glib`](crate::Glib): at the default priority for at most 1 ms, then behind layout and redraw.
 ///
 /// ```
 /// use std::{cell::Cell, thread, time::Duration};
@@ -38,7 +40,7 @@ use crate::{pump::Pump, wake::Wake};
 ///
 /// # Errors
 ///
-/// `ResourceBusy` when another thread drives the context; the system's, when it has no descriptor for the wake.
+/// `ResourceBusy` if another thread drives the context; the system's error, if it has no descriptor for the wake.
 pub fn attach<T: 'static>(context: &MainContext, name: &str, value: T) -> io::Result<(Attached, Remote<T>)> {
     let owner = context.acquire().map_err(|_| {
         io::Error::new(io::ErrorKind::ResourceBusy, format!("{name}: the context is driven by another thread"))
@@ -51,10 +53,11 @@ pub fn attach<T: 'static>(context: &MainContext, name: &str, value: T) -> io::Re
     Ok((Attached { _pump: pump, handle }, remote))
 }
 
-/// A mailbox on a context that somebody else drives: see [`attach`].
+/// A mailbox on a context that other code drives: see [`attach`].
 ///
-/// Dropped, it is detached: what was not begun by then is given up, its replies resolve as [`Stopped`](interloop::CallError::Stopped), and what lives
-/// there is dropped. To be dropped on its thread, as it can't leave it.
+/// Dropping it detaches the mailbox: jobs that have not begun are abandoned, their replies resolve as
+/// [`Stopped`](interloop::CallError::Stopped), and the value is dropped. It can't leave its thread, and so is dropped
+/// there.
 #[must_use = "dropping it detaches the mailbox"]
 pub struct Attached {
     _pump: Pump<Foreign>,
@@ -62,7 +65,7 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// Ends it in order, from any thread: what was accepted runs first.
+    /// Returns a handle that ends it in order, from any thread: accepted jobs run first.
     pub fn handle(&self) -> ForeignHandle {
         self.handle.clone()
     }
@@ -70,7 +73,7 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        // By a job of its own, perhaps: then the turn that goes on takes no other.
+        // A job of the mailbox may be the caller: the turn that is in progress then takes no further job.
         self.handle.detach();
     }
 }

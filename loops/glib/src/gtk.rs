@@ -17,12 +17,13 @@ use crate::{DEFAULT_CONTEXT, pump::Pump, timer, wake::Wake};
 
 /// GTK 4, on the main thread: a new [`Application`] each time it is driven.
 ///
-/// Its tasks start when the application is first activated. The application runs until the last of them has ended, window or not; then what is left of its
-/// windows is destroyed. When the last window is removed the service is asked to stop, with the reason `last window closed`; so is it by `quit()`
-/// of the application, with the reason `application quit`: its tasks still have their time to end.
+/// Its tasks start when the application is first activated. The application runs until the last of them has ended, with
+/// or without windows; then the remaining windows are destroyed. When the last window is removed, the service is asked
+/// to stop, with the reason `last window closed`. The application's `quit()` asks for a stop too, with the reason
+/// `application quit`: the tasks still have their time to end.
 ///
-/// GTK can only be used from one thread: the main one, which only [`Service::run`](interloop::Service::run) can give it. The loss of the display
-/// ends the process (exit code 1), inside GTK.
+/// GTK can only be used from one thread: the main one, which only [`Service::run`](interloop::Service::run) can give
+/// it. If the display is lost, GTK ends the process (exit code 1).
 #[derive(Clone, Debug)]
 pub struct Gtk {
     application_id: Option<String>,
@@ -37,27 +38,27 @@ impl Default for Gtk {
 }
 
 impl Gtk {
-    /// The application's id: `org.example.Counter`. None by default.
+    /// Sets the application's id, such as `org.example.Counter`; none by default.
     #[must_use]
     pub fn application_id(self, id: impl Into<String>) -> Self {
         Self { application_id: Some(id.into()), ..self }
     }
 
-    /// One process an application id and session: a second one fails to start, after it has shown the window of the first. Needs an
-    /// [id](Self::application_id) and a session bus.
+    /// Allows one process for each application id and session: a second one shows the window of the first, and then
+    /// fails to start. This needs an [id](Self::application_id) and a session bus.
     #[must_use]
     pub fn unique(self) -> Self {
         Self { unique: true, ..self }
     }
 
-    /// The service goes on when the last window is closed.
+    /// Keeps the service running when the last window is closed.
     #[must_use]
     pub fn stay_without_windows(self) -> Self {
         Self { stop_with_last_window: false, ..self }
     }
 }
 
-/// What tasks see of GTK's loop.
+/// A task's view of GTK's loop.
 #[derive(Clone, Debug)]
 pub struct GtkNative {
     application: Application,
@@ -65,12 +66,12 @@ pub struct GtkNative {
 }
 
 impl GtkNative {
-    /// The application, for one's windows: `ApplicationWindow::new(cx.native().application())`.
+    /// Returns the application, for making windows: `ApplicationWindow::new(cx.native().application())`.
     pub fn application(&self) -> &Application {
         &self.application
     }
 
-    /// glib's default context.
+    /// Returns glib's default context.
     pub fn context(&self) -> &MainContext {
         &self.context
     }
@@ -120,7 +121,7 @@ impl EventLoop for Gtk {
             let (waiting, pump, context) = (waiting.clone(), pump.clone(), context.clone());
             move |application| {
                 let Some((wake, mailbox, started)) = waiting.take() else {
-                    // A second process asked for its window.
+                    // A second process has asked for its window.
                     if let Some(window) = application.active_window() {
                         window.present();
                     }
@@ -140,7 +141,7 @@ impl EventLoop for Gtk {
                 pump.set(Some(Pump::attach(&context, wake, mailbox, on_stop)));
             }
         });
-        // No arguments: those of the process are the service's.
+        // GTK gets no arguments: the process's arguments are the service's.
         let _ = application.run_with_args::<&str>(&[]);
 
         if waiting.take().is_some() {

@@ -1,8 +1,9 @@
 //! glib's main loop, and GTK's, as event loops of Interloop.
 //!
-//! [`Glib`] drives the process's default `MainContext`, on a thread of its own: `glib::timeout_add_local`, `idle_add_local`, gio and all that is built on them
-//! work in its tasks as they do in any glib program. [`Glib::private()`] drives a context of its own beside it. With the feature `gtk4`, `Gtk` runs a
-//! `gtk4::Application` on the main thread.
+//! [`Glib`] drives the process's default `MainContext`, on a thread of its own: `glib::timeout_add_local`,
+//! `idle_add_local`, gio and all that is built on them work in its tasks as they do in any glib program.
+//! [`Glib::private()`] drives a context of its own beside it. With the feature `gtk4`, `Gtk` runs a `gtk4::Application`
+//! on the main thread.
 //!
 //! ```
 //! use std::{cell::Cell, rc::Rc, time::Duration};
@@ -32,27 +33,30 @@
 //! # }
 //! ```
 //!
-//! # Who goes first
+//! # Priorities
 //!
-//! Jobs and futures of Interloop run at glib's default priority, for at most 1 ms; what is left goes on at idle priority, behind GTK's layout and redraw. Where
-//! those leave no idle moment, it gets 2 ms in every 20 all the same, so that a stop is heard in time.
+//! Jobs and futures of Interloop run at glib's default priority, for at most 1 ms; what is left continues at idle
+//! priority, behind GTK's layout and redraw. If those leave no idle moment, Interloop still gets 2 ms in every 20, so
+//! that a stop is heard in time.
 //!
 //! # The end
 //!
-//! What tasks attach to the default context themselves (timeouts, idle sources, `spawn_local`) is theirs to remove: the context outlives the loop. A
-//! source left behind there would be run by whoever drives the context next; made by a `_local` function, on another thread, that ends the process. A
-//! private context is cleared by its loop: all its sources are destroyed on its thread.
+//! Tasks must remove what they attach to the default context themselves (timeouts, idle sources, `spawn_local`): the
+//! context outlives the loop. A source left behind there would be run by whichever thread drives the context next; if
+//! the source was made by a `_local` function, on another thread, that ends the process. A private context is cleared
+//! by its loop: all its sources are destroyed on its thread.
 //!
-//! # A context that somebody else drives
+//! # A context that other code drives
 //!
-//! [`attach`] gives other threads a [`Remote`](interloop::Remote) into it, without a service that owns it.
+//! [`attach`] gives other threads a [`Remote`](interloop::Remote) into it, without a service that owns the context.
 //!
 //! # Limits
 //!
-//! glib ends the process when a closure that it was given directly panics, in its call or its drop, and when a `JoinHandle` of its `spawn_local` is dropped last on
-//! another thread. While a job or a future runs a main loop of its own (`MainLoop::run`, `MainContext::block_on`), the mailbox waits.
+//! glib ends the process when a closure that was given to it directly panics, in its call or its drop, and when a
+//! `JoinHandle` of its `spawn_local` is dropped last on another thread. While a job or a future runs a main loop of its
+//! own (`MainLoop::run`, `MainContext::block_on`), the mailbox waits.
 
-// One module has to do with sources what the bindings can't.
+// One module does with sources what the bindings can't.
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -81,13 +85,13 @@ pub use gtk4;
 
 use crate::{pump::Pump, wake::Wake};
 
-/// What only one loop of a process can drive.
+/// A resource that only one loop of a process can drive.
 const DEFAULT_CONTEXT: &str = "glib's default main context";
 
 /// glib's main loop, on a thread of its own.
 ///
-/// By default it drives the process's default `MainContext`, of which there is one: a service can have one such loop. [`private`](Self::private) makes
-/// further ones. See the [crate's documentation](crate).
+/// By default it drives the process's default `MainContext`, of which there is one: a service can have one such loop.
+/// [`private`](Self::private) makes further ones. See the [crate's documentation](crate).
 #[derive(Clone, Debug, Default)]
 pub struct Glib {
     private: bool,
@@ -95,20 +99,20 @@ pub struct Glib {
 }
 
 impl Glib {
-    /// A loop with a `MainContext` of its own, which is the thread-default one on its thread.
+    /// Makes a loop with a `MainContext` of its own, which is the thread-default one on its thread.
     ///
-    /// These ignore it, and always use the **default** context, where they never fire if nobody drives that: `glib::timeout_add*`, `timeout_add_local*`,
-    /// `timeout_add_seconds*`, `idle_add*`, `idle_add_local*`, `child_watch_add*` and `SourceId::remove`; glib-unix's `unix_fd_add*` and `unix_signal_add*`;
-    /// all of GTK.
+    /// These ignore it, and always use the **default** context, where they never fire if nothing drives that context:
+    /// `glib::timeout_add*`, `timeout_add_local*`, `timeout_add_seconds*`, `idle_add*`, `idle_add_local*`,
+    /// `child_watch_add*` and `SourceId::remove`; glib-unix's `unix_fd_add*` and `unix_signal_add*`; all of GTK.
     ///
-    /// These use it, on its thread: `glib::spawn_future_local`, `timeout_future` and gio's asynchronous functions; `spawn_local` of the loop's
-    /// [`native`](interloop::Context::native) context; `Source::attach` to that; [`Context::sleep`](interloop::Context::sleep) and
-    /// [`interval`](interloop::Context::interval).
+    /// These use it, on its thread: `glib::spawn_future_local`, `timeout_future` and gio's asynchronous functions;
+    /// `spawn_local` of the loop's [`native`](interloop::Context::native) context; `Source::attach` to that context;
+    /// [`Context::sleep`](interloop::Context::sleep) and [`interval`](interloop::Context::interval).
     pub fn private() -> Self {
         Self { private: true, main_thread: false }
     }
 
-    /// The same, driven by the process's main thread, which [`Service::run`](interloop::Service::run) gives it.
+    /// Has the process's main thread drive this loop: [`Service::run`](interloop::Service::run) gives it that thread.
     #[must_use]
     pub fn on_main_thread(self) -> Self {
         Self { main_thread: true, ..self }
@@ -130,10 +134,11 @@ impl EventLoop for Glib {
 
     fn drive(self, _: NoOptions, mailbox: Mailbox<Self>, started: impl FnOnce(&Mailbox<Self>, MainContext)) -> Result {
         let context = if self.private { MainContext::new() } else { MainContext::default() };
-        // Before anything can fail after `started`.
+        // This comes before anything can fail after `started`.
         let wake = Wake::new()?;
         let driven = context.with_thread_default(|| {
-            // Dropped last, whatever happens below: nothing of this thread's may be left to whoever drops the context.
+            // This is dropped last, whatever happens below: nothing of this thread's may be left to another thread that
+            // drops the context.
             let _clear = self.private.then(|| sources::Clear(&context));
             started(&mailbox, context.clone());
             let pump = Pump::attach(&context, wake, mailbox, || {});

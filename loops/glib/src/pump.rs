@@ -1,13 +1,15 @@
-//! Takes the mailbox's turns from sources of a main context.
+//! Runs the mailbox's turns from sources of a main context.
 //!
-//! Not as a glib future, though the mailbox could be one: while a glib future is polled, a nested main loop that polls another ends the process.
+//! The mailbox could be a glib future, but isn't: while a glib future is polled, a nested main loop that polls another
+//! one ends the process.
 //!
-//! Three sources call for turns: the descriptor that a ring makes readable, at the default priority; when there is more than a turn may take, an idle source, behind
-//! everything that the context has to do, GTK's redraw before all; and a timer, for when that never rests. A fourth, once a task has sockets, watches the
-//! core's reactor.
+//! Three sources call for turns. The first is the descriptor that a ring makes readable, at the default priority. If
+//! there is more than a turn may take, the second is an idle source, behind everything that the context must do, above
+//! all GTK's redraw; and the third is a timer, in case the context never rests. A fourth source, once a task has
+//! sockets, watches the core's reactor.
 //!
-//! Invariant: while `behind` is set the idle source and the timer are attached, and rings are only noted: the mailbox looks at everything in
-//! any turn.
+//! Invariant: while `behind` is set the idle source and the timer are attached, and rings are only noted: the mailbox
+//! looks at everything in any turn.
 
 use std::{
     cell::{Cell, RefCell},
@@ -26,18 +28,18 @@ use crate::{sources, wake::Wake};
 
 /// How long turns may take, together, before the context's own work comes first.
 const SHARE: Duration = Duration::from_millis(1);
-/// How long that may keep the mailbox from its next turns ...
+/// How long that work may keep the mailbox from its next turns ...
 const PATIENCE: Duration = Duration::from_millis(20);
 /// ... and how long these may then take together: a tenth of the thread's time.
 const LATE_SHARE: Duration = Duration::from_millis(2);
 
-/// The sources and the mailbox. Dropped, both are gone; the mailbox is dropped as soon as it says stop.
+/// The sources and the mailbox; dropping this drops both. The mailbox is dropped as soon as it says stop.
 pub(crate) struct Pump<L: EventLoop>(Rc<Inner<L>>);
 
 struct Inner<L: EventLoop> {
     context: MainContext,
     ring: Source,
-    /// None once it has said stop. Borrowed while it takes a turn.
+    /// None once the mailbox has said stop. Borrowed while it takes a turn.
     mailbox: RefCell<Option<Mailbox<L>>>,
     on_stop: RefCell<Option<Box<dyn FnOnce()>>>,
     taken: Cell<Duration>,
@@ -47,7 +49,8 @@ struct Inner<L: EventLoop> {
 }
 
 impl<L: EventLoop> Pump<L> {
-    /// From now on the context takes the mailbox's turns, on this thread, which must own it; and calls `on_stop` there, after the last.
+    /// Has the context take the mailbox's turns from now on, on this thread, which must own the context. Calls
+    /// `on_stop` there, after the last turn.
     pub(crate) fn attach(
         context: &MainContext,
         wake: Wake,
@@ -106,7 +109,7 @@ impl<L: EventLoop> Inner<L> {
         }
     }
 
-    /// Once a task has sockets, the context takes the reactor's turns, at the default priority.
+    /// Has the context take the reactor's turns, at the default priority, once a task has sockets.
     #[cfg(target_os = "linux")]
     fn give_sockets(&self, mailbox: &Mailbox<L>) {
         struct Watched(Source);
@@ -132,10 +135,10 @@ impl<L: EventLoop> Inner<L> {
     #[cfg(not(target_os = "linux"))]
     fn give_sockets(&self, _: &Mailbox<L>) {}
 
-    /// Takes a turn; says whether there is more to do.
+    /// Takes a turn; returns whether there is more to do.
     fn turn(self: &Rc<Self>) -> bool {
         let turn = {
-            // Borrowed: this is a main loop inside of a job. The turn that goes on around it looks at everything before it ends.
+            // It is borrowed if this is a main loop inside of a job. The outer turn looks at everything before it ends.
             let Ok(mut mailbox) = self.mailbox.try_borrow_mut() else { return false };
             let Some(mailbox) = mailbox.as_mut() else { return false };
             let began = Instant::now();
@@ -177,7 +180,7 @@ impl<L: EventLoop> Inner<L> {
         self.timer.set(Some(timer));
     }
 
-    /// The context has nothing else to do.
+    /// Called when the context has nothing else to do.
     fn idle(self: &Rc<Self>) -> ControlFlow {
         self.taken.set(Duration::ZERO);
         self.behind.set(false);
@@ -190,7 +193,7 @@ impl<L: EventLoop> Inner<L> {
         ControlFlow::Break
     }
 
-    /// The context has not been idle for long.
+    /// Called when the context has not been idle for long.
     fn due(self: &Rc<Self>) -> ControlFlow {
         let begun = Instant::now();
         loop {
@@ -207,7 +210,7 @@ impl<L: EventLoop> Inner<L> {
         self.ring.destroy();
         destroy(&self.idle);
         destroy(&self.timer);
-        // Outside the borrow: drops are users' code, and may run a main loop.
+        // The drop is outside the borrow: it runs user code, which may run a main loop.
         let mailbox = self.mailbox.try_borrow_mut().ok().and_then(|mut mailbox| mailbox.take());
         drop(mailbox);
     }

@@ -1,4 +1,5 @@
-//! What glib can do with sources and its bindings can't: to leave a descriptor in its poll, and to clear a private context.
+//! Operations on sources that glib offers and its bindings don't: leaving a descriptor in its poll, and clearing a
+//! private context.
 #![allow(unsafe_code)]
 
 use std::{
@@ -13,16 +14,17 @@ use glib::{
     translate::{FromGlib, IntoGlib, ToGlibPtr, from_glib_full},
 };
 
-/// A source that calls this whenever the descriptor is readable, in a main loop within its own call too.
+/// Makes a source that calls `readable` whenever the descriptor is readable, also in a main loop within that call.
 ///
-/// The bindings' own costs a write, a read and a poll more at each dispatch: glib takes the descriptor out of its poll meanwhile, and wakes itself when it puts
-/// it back. (A source without a descriptor, made ready by its time, makes a poster write under the context's lock, which the woken thread then waits for.)
+/// The source of the bindings costs one more write, read and poll for each dispatch: glib takes the descriptor out of
+/// its poll in the meantime, and wakes itself when it puts the descriptor back. (A source without a descriptor, made
+/// ready by its time, makes a poster write under the context's lock, which the woken thread then waits for.)
 pub(crate) fn watch<T: AsFd + 'static>(fd: T, readable: impl Fn(&T) + 'static) -> Source {
     let number = fd.as_fd().as_raw_fd();
     let source = source(move || readable(&fd));
     let raw: *mut GSource = source.to_glib_none().0;
-    // SAFETY: the source is valid and not attached yet. The descriptor is open whenever glib polls it: the callback owns it, and is dropped
-    // by the thread that polls, with the source.
+    // SAFETY: the source is valid and not attached yet. The descriptor is open whenever glib polls it: the callback
+    // owns the descriptor, and is dropped by the thread that polls, with the source.
     unsafe {
         ffi::g_source_add_unix_fd(raw, number, IOCondition::IN.into_glib());
         ffi::g_source_set_can_recurse(raw, glib::ffi::GTRUE);
@@ -30,7 +32,7 @@ pub(crate) fn watch<T: AsFd + 'static>(fd: T, readable: impl Fn(&T) + 'static) -
     source
 }
 
-/// Without `prepare` and `check`, its descriptor alone makes it ready.
+/// Without `prepare` and `check`, only the descriptor makes the source ready.
 static WATCH: GSourceFuncs = GSourceFuncs {
     prepare: None,
     check: None,
@@ -40,11 +42,13 @@ static WATCH: GSourceFuncs = GSourceFuncs {
     closure_marshal: None,
 };
 
-/// Belongs to this thread: called elsewhere it panics, which ends the process, as for the bindings' own sources.
+/// Makes a source that belongs to this thread: called elsewhere it panics, which ends the process, as for the bindings'
+/// own sources.
 fn source<F: Fn() + 'static>(ready: F) -> Source {
     let callback = Box::into_raw(Box::new(ThreadGuard::new(ready)));
-    // SAFETY: glib only reads the functions, which are static, and wants the size of what it is to allocate, which is nothing of ours. The reference that it
-    // returns becomes the `Source`'s. `call` and `free` are given what `callback` points to, of type `F`; `free` once, when glib is done with it.
+    // SAFETY: glib only reads the functions, which are static, and wants the size of what it must allocate, which is
+    // nothing of ours. The reference that it returns becomes the `Source`'s. `call` and `free` are given what
+    // `callback` points to, of type `F`; `free` once, when glib is done with it.
     unsafe {
         let raw = ffi::g_source_new((&raw const WATCH).cast_mut(), size_of::<GSource>() as u32);
         ffi::g_source_set_callback(raw, Some(call::<F>), callback.cast(), Some(free::<F>));
@@ -72,10 +76,10 @@ unsafe extern "C" fn dispatch(_: *mut GSource, callback: GSourceFunc, data: gpoi
     }
 }
 
-/// Dropped, it destroys all sources of a context, on this thread.
+/// Destroys all sources of a context when it is dropped, on this thread.
 ///
-/// A context destroys its sources when its last reference is dropped, on whichever thread that is; a source with something that is not `Send` in it then
-/// ends the process. Clones of a context may be anywhere.
+/// A context destroys its sources when its last reference is dropped, on whichever thread that is; a source that holds
+/// something `!Send` then ends the process. Clones of a context may be anywhere.
 pub(crate) struct Clear<'a>(pub(crate) &'a MainContext);
 
 impl Drop for Clear<'_> {
@@ -88,7 +92,7 @@ impl Drop for Clear<'_> {
             newest.destroy();
             let found = (done + 1..last).filter(|&number| destroy(self.0, number)).count();
             done = last;
-            // What was in them may have attached more when it was dropped.
+            // The values in them may have attached more sources when they were dropped.
             if found == 0 {
                 return;
             }
@@ -96,10 +100,10 @@ impl Drop for Clear<'_> {
     }
 }
 
-/// Says whether there was one.
+/// Destroys the source of this number; returns whether there was one.
 fn destroy(context: &MainContext, number: u32) -> bool {
-    // SAFETY: a `SourceId` is a number that isn't 0, which `number` isn't: it counts from 1. It is only looked up, in the context that gives these numbers
-    // out; where there is no such source (any more), nothing is found.
+    // SAFETY: a `SourceId` is a number other than 0, and `number` isn't 0: it counts from 1. It is only looked up, in
+    // the context that assigns these numbers; if there is no such source (any more), nothing is found.
     let id = unsafe { SourceId::from_glib(number) };
     context.find_source_by_id(&id).map(|source| source.destroy()).is_some()
 }

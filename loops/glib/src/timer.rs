@@ -10,9 +10,10 @@ use std::{
 
 use glib::{ControlFlow, MainContext, Priority, Source, thread_guard::ThreadGuard};
 
-/// A future that is ready once `duration` has passed, by a timeout at the default priority. glib counts in milliseconds: rounded up, it is never early.
+/// Returns a future that is ready once `duration` has passed, by a timeout at the default priority. glib counts in
+/// milliseconds: the duration is rounded up, so the future is never early.
 pub(crate) fn sleep(context: &MainContext, duration: Duration) -> impl Future<Output = ()> + 'static {
-    // A time too far for the clock is never.
+    // A time beyond the clock never comes.
     let deadline = Instant::now().checked_add(duration);
     let mut timeout = Timeout { context: context.clone(), source: None, waker: Rc::default() };
     poll_fn(move |cx| {
@@ -37,7 +38,7 @@ struct Timeout {
 
 impl Timeout {
     fn wake_after(&mut self, rest: Duration, waker: Waker) {
-        // Empty: it has fired, by its own clock or at the end of its range.
+        // It is empty if the timeout has fired, by its own clock or at the end of its range.
         let fired = self.waker.replace(Some(waker)).is_none();
         if fired || self.source.is_none() {
             self.stop_source();

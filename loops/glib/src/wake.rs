@@ -1,6 +1,8 @@
-//! A descriptor that is readable once somebody rang: what wakes a main context from another thread with one write, and without an allocation.
+//! A descriptor that is readable once somebody has rung: it wakes a main context from another thread with one write,
+//! and without an allocation.
 //!
-//! `MainContext::invoke` makes a source a wake, and a glib future takes two writes and two polls a wake: one of each to reset itself.
+//! `MainContext::invoke` makes a source for each wake, and a glib future takes two writes and two polls for each wake:
+//! one of each to reset itself.
 
 use std::{
     io,
@@ -23,7 +25,7 @@ mod fd {
         }
 
         pub(super) fn ring(&self) {
-            // Would block: the count is full, so it is readable.
+            // If the write would block, the count is full, so the descriptor is readable.
             let _ = rustix::io::write(&self.read, &1_u64.to_ne_bytes());
         }
 
@@ -54,7 +56,7 @@ mod fd {
         }
 
         pub(super) fn ring(&self) {
-            // Would block: it is full, so it is readable.
+            // If the write would block, the pipe is full, so the descriptor is readable.
             let _ = (&self.write).write(&[1]);
         }
 
@@ -72,12 +74,12 @@ impl Wake {
         fd::Fds::new().map(Self)
     }
 
-    /// From any thread; never blocks.
+    /// Rings, from any thread; never blocks.
     pub(crate) fn ring(&self) {
         self.0.ring();
     }
 
-    /// To be called before one looks at what the ring was for.
+    /// Clears the ring; call this before looking at what the ring was for.
     pub(crate) fn clear(&self) {
         self.0.clear();
     }

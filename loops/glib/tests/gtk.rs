@@ -1,4 +1,5 @@
-//! GTK on the main thread, which libtest doesn't give its tests: this is a program of its own, that starts itself once more under an Xvfb of its own.
+//! GTK on the main thread, which libtest doesn't give its tests: this is a program of its own, which starts itself once
+//! more under an Xvfb of its own.
 
 use std::{
     cell::Cell,
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Ended by its pid when dropped.
+/// A process that is ended by its pid when this is dropped.
 struct Killed(std::process::Child);
 
 impl Drop for Killed {
@@ -61,7 +62,7 @@ impl Drop for Killed {
 }
 
 fn xvfb() -> Option<(String, Killed)> {
-    // It picks a free display and says which on its standard output.
+    // Xvfb picks a free display and prints it on its standard output.
     let child = Command::new("Xvfb")
         .args(["-displayfd", "1", "-screen", "0", "640x400x24", "-nolisten", "tcp"])
         .stdout(Stdio::piped())
@@ -92,7 +93,7 @@ fn under(display: &str, name: &str) -> std::result::Result<(), String> {
             Ok(Some(status)) if status.success() => return Ok(()),
             Ok(Some(status)) => return Err(status.to_string()),
             Ok(None) if Instant::now() > deadline => return Err("it did not end within 30 s".into()),
-            // Polling: std can't wait for a child with a timeout.
+            // This polls: std can't wait for a child with a timeout.
             Ok(None) => thread::sleep(Duration::from_millis(10)),
             Err(error) => return Err(error.to_string()),
         }
@@ -110,7 +111,7 @@ fn child(name: &str) -> ExitCode {
             task_fn::<Thread>(async move |cx| {
                 cx.ready();
                 if closes_itself {
-                    // What a click on the window's close button does.
+                    // A click on the window's close button does the same.
                     gtk.call(|gtk| gtk.application().windows().iter().for_each(|window| window.close())).await?;
                 } else {
                     cx.service().request_shutdown("enough");
@@ -168,8 +169,11 @@ impl Task<Gtk> for Window {
     }
 }
 
-/// A GTK program as people write it, with an application of its own: it starts a service in `activate`, whose task reaches the windows through a
-/// Remote, and stops it after the application's end. With a dialog, the service's calls come while a button's callback waits in a main loop of its own.
+/// A GTK program as people write it, with an application of its own.
+///
+/// It starts a service in `activate`, whose task reaches the windows through a Remote, and stops it after the
+/// application's end. With a dialog, the service's calls come while a button's callback waits in a main loop of its
+/// own.
 fn embedded(with_dialog: bool) -> ExitCode {
     let application = gtk4::Application::new(None::<&str>, gtk4::gio::ApplicationFlags::NON_UNIQUE);
     let running = Rc::new(Cell::new(None::<Running>));
@@ -208,7 +212,7 @@ fn embedded(with_dialog: bool) -> ExitCode {
             if with_dialog {
                 let modal = gtk4::Window::builder().transient_for(&window).modal(true).build();
                 modal.present();
-                // As a callback of a button would: a main loop within the application's.
+                // A button's callback would do the same: this is a main loop within the application's.
                 dialog.run();
                 modal.destroy();
             }

@@ -1,7 +1,9 @@
-//! mio as an event loop of Interloop: what is closest to the system, for those who read and write their sockets themselves.
+//! mio as an event loop of Interloop: the loop closest to the system, for programs that read and write their sockets
+//! themselves.
 //!
-//! [`Mio`] drives a [`mio::Poll`] on a thread of its own. A task [registers](MioNative::register) its sources, each with a handler that is called there when
-//! something has happened to it. Tasks that run on any loop (`interloop::net`) get their sockets from the core's reactor, which the poll watches.
+//! [`Mio`] drives a [`mio::Poll`] on a thread of its own. A task [registers](MioNative::register) its sources, each
+//! with a handler that is called there when something has happened to the source. Tasks that run on any loop
+//! (`interloop::net`) get their sockets from the core's reactor, which the poll watches.
 //!
 //! ```
 //! use std::{cell::RefCell, io::Read, ops::ControlFlow, rc::Rc, time::Duration};
@@ -42,11 +44,13 @@
 //!
 //! # The end
 //!
-//! Sources that are still registered when the loop has ended are deregistered and dropped, with their handlers, on its thread.
+//! Sources that are still registered when the loop has ended are deregistered and dropped, with their handlers, on the
+//! loop's thread.
 //!
 //! # Limits
 //!
-//! mio waits in milliseconds: a sleep is never early, and up to 1 ms late. A handler that panics ends the loop. Sockets of `interloop::net` need Linux.
+//! mio waits in milliseconds: a sleep is never early, and up to 1 ms late. A handler that panics ends the loop. Sockets
+//! of `interloop::net` need Linux.
 
 #![forbid(unsafe_code)]
 
@@ -65,12 +69,12 @@ pub use mio;
 pub use crate::native::{MioNative, Registration};
 use crate::native::{SOCKETS, WAKE};
 
-/// How many events a look fetches. What is left comes with the next.
+/// How many events one poll fetches. The rest comes with the next one.
 const EVENTS: usize = 256;
 
 /// A [`mio::Poll`] on a thread of its own.
 ///
-/// Its name is `mio`. See the [crate's documentation](crate).
+/// The loop's name is `mio`. See the [crate's documentation](crate).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Mio {}
@@ -91,7 +95,7 @@ impl EventLoop for Mio {
         let timers = TimerQueue::default();
         let native = MioNative::new(poll.registry().try_clone()?, timers.clone());
         let sources = native.sources();
-        // Whatever happens below, it is dropped before the sources are.
+        // Whatever happens below, the mailbox is dropped before the sources.
         let mut mailbox = mailbox;
         sources.give_sockets(&mailbox);
         started(&mailbox, native);

@@ -1,8 +1,8 @@
-//! What tasks see of a mio loop: sources, each with its handler.
+//! A task's view of a mio loop: sources, each with its handler.
 //!
 //! Invariants:
-//! 1. A token is never given twice, so that an event fetched before its source left is nobody's.
-//! 2. A source is deregistered before it is dropped: its descriptor may be somebody else's a moment later.
+//! 1. A token is never reused, so an event that was fetched before its source left reaches no other source.
+//! 2. A source is deregistered before it is dropped: another source may get its descriptor a moment later.
 //! 3. No handler runs, and nothing of the user's is dropped, while the table is borrowed.
 
 use std::{
@@ -22,7 +22,7 @@ use mio::{Interest, Registry, Token, event::Event, event::Source};
 pub(crate) const WAKE: Token = Token(usize::MAX);
 pub(crate) const SOCKETS: Token = Token(usize::MAX - 1);
 
-/// What tasks see of their mio loop. It stays on the loop's thread.
+/// A task's view of its mio loop. It stays on the loop's thread.
 #[derive(Clone)]
 pub struct MioNative {
     table: Rc<Table>,
@@ -55,13 +55,15 @@ impl MioNative {
         Sources(self.table.clone())
     }
 
-    /// Has the handler called, on this thread, whenever something has happened to the source: until it says `Break`, or the registration is dropped.
+    /// Calls the handler, on this thread, whenever something has happened to the source, until the handler returns
+    /// `Break` or the registration is dropped.
     ///
-    /// mio tells of edges: it doesn't repeat itself, so a handler goes on until it would block. A panic of it ends the loop.
+    /// mio reports edges, and doesn't repeat itself: a handler must continue until its operation would block. If a
+    /// handler panics, the loop ends.
     ///
     /// # Errors
     ///
-    /// The system's; and when the loop has ended.
+    /// The system's error; also if the loop has ended.
     pub fn register<S: Source + 'static>(
         &self,
         mut source: S,
@@ -94,7 +96,7 @@ impl fmt::Debug for MioNative {
     }
 }
 
-/// The loop's side of the table. Dropped, all sources are.
+/// The loop's side of the table; dropping it drops all sources.
 pub(crate) struct Sources(Rc<Table>);
 
 impl Sources {
@@ -147,7 +149,7 @@ impl Sources {
 
 impl Drop for Sources {
     fn drop(&mut self) {
-        // Nothing new from here on, not even by what is dropped now.
+        // Nothing new is registered from here on, not even by the values that are dropped now.
         let registry = self.0.registry.take();
         let handlers = std::mem::take(&mut *self.0.handlers.borrow_mut());
         drop(handlers);
@@ -163,7 +165,7 @@ struct Registered<S: Source> {
 impl<S: Source> Registered<S> {
     fn deregister(&mut self) {
         if let Some(registry) = std::mem::take(&mut self.registry).upgrade() {
-            // It is registered: this can't fail but for a descriptor that its owner has closed under us.
+            // The source is registered: this can only fail if its owner has closed the descriptor behind our back.
             let _ = registry.deregister(&mut self.source);
         }
     }
@@ -175,8 +177,9 @@ impl<S: Source> Drop for Registered<S> {
     }
 }
 
-/// A source on a mio loop: see [`MioNative::register`]. Dropped, its handler is not called any more, and both are dropped: at once, or after the handler if
-/// that is what drops it.
+/// A source on a mio loop: see [`MioNative::register`].
+///
+/// Dropping it ends the calls to the handler, and drops both: at once, or after the handler if the handler drops it.
 #[must_use = "dropping it ends the registration"]
 pub struct Registration<S: Source> {
     source: Rc<RefCell<Registered<S>>>,
@@ -186,29 +189,29 @@ pub struct Registration<S: Source> {
 }
 
 impl<S: Source> Registration<S> {
-    /// Does something with the source: writes to it, say.
+    /// Calls `f` with the source, for example to write to it.
     ///
     /// # Panics
     ///
-    /// Within its own handler, which has it already; and within itself.
+    /// Within the source's own handler, which already has the source; and within `f`.
     pub fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R {
         f(&mut self.source.borrow_mut().source)
     }
 
-    /// What it is watched for.
+    /// Returns the interest that the source is watched for.
     pub fn interest(&self) -> Interest {
         self.interest.get()
     }
 
-    /// Has it watched for something else. What is ready already is told anew.
+    /// Changes the interest that the source is watched for. Existing readiness is reported again.
     ///
     /// # Errors
     ///
-    /// The system's; and when its handler has said `Break`, or the loop has ended.
+    /// The system's error; also if the source's handler has returned `Break`, or the loop has ended.
     ///
     /// # Panics
     ///
-    /// Within its own handler.
+    /// Within the source's own handler.
     pub fn set_interest(&self, interest: Interest) -> io::Result<()> {
         let mut registered = self.source.borrow_mut();
         let registry = registered.registry.upgrade();
@@ -218,7 +221,7 @@ impl<S: Source> Registration<S> {
         Ok(())
     }
 
-    /// Leaves it registered until its handler says `Break`, or the loop ends.
+    /// Leaves the source registered until its handler returns `Break`, or the loop ends.
     pub fn detach(mut self) {
         self.table = Weak::new();
     }

@@ -1,8 +1,9 @@
 //! smol as an event loop of Interloop.
 //!
-//! [`Smol`] drives a [`LocalExecutor`] on a thread of its own, by [`smol::block_on`], so that all of smol works in its tasks: sockets,
-//! timers, files, processes. Tasks, their children and what they [spawn](SmolNative::spawn) share that thread and may be `!Send`; with
-//! `--smol-worker-threads N` further threads run what [`Context::spawn`](interloop::Context::spawn) is given.
+//! [`Smol`] drives a [`LocalExecutor`] on a thread of its own, by [`smol::block_on`], so that all of smol works in its
+//! tasks: sockets, timers, files, processes. Tasks, their children and what they [spawn](SmolNative::spawn) share that
+//! thread and may be `!Send`. With `--smol-worker-threads N` further threads run the futures that
+//! [`Context::spawn`](interloop::Context::spawn) is given.
 //!
 //! ```
 //! use std::time::Duration;
@@ -43,12 +44,13 @@
 //!
 //! # The end
 //!
-//! What was spawned on the executor directly is dropped with it, on the loop's thread. Threads of its own smol has for the process as a whole, and they never
-//! end: see the README.
+//! Futures spawned on the executor directly are dropped with it, on the loop's thread. smol's own threads belong to the
+//! process as a whole, and never end: see the README.
 //!
 //! # Limits
 //!
-//! A bare `smol::spawn` doesn't belong to a task: neither its deadline nor its failure; it runs on threads that no service stops.
+//! A bare `smol::spawn` doesn't belong to a task, so neither the task's deadline nor its failure handling applies to
+//! it; it runs on threads that no service stops.
 
 #![forbid(unsafe_code)]
 
@@ -79,7 +81,7 @@ use crate::workers::Workers;
 
 /// smol's executor on a thread of its own.
 ///
-/// Its name, and so the prefix of its options, is `smol`. See the [crate's documentation](crate).
+/// The loop's name, and so the prefix of its options, is `smol`. See the [crate's documentation](crate).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Smol {
@@ -87,8 +89,8 @@ pub struct Smol {
 }
 
 impl Smol {
-    /// Adds so many threads beside the loop's own that run what is [spawned](interloop::Context::spawn); 0, the default:
-    /// all runs on the loop's own. The option `--smol-worker-threads` goes before.
+    /// Adds this many threads beside the loop's own, which run [spawned](interloop::Context::spawn) futures; with 0,
+    /// the default, they all run on the loop's own. The option `--smol-worker-threads` takes precedence.
     ///
     /// ```
     /// # use interloop::{Service, task_fn};
@@ -115,7 +117,7 @@ impl Smol {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct SmolOptions {
-    /// Threads beside the loop's own that run what is spawned; 0: all runs on the loop's own
+    /// The number of threads beside the loop's own that run spawned futures; with 0 they all run on the loop's own.
     pub worker_threads: usize,
 }
 
@@ -143,15 +145,15 @@ impl Args for SmolOptions {
     }
 }
 
-/// What tasks see of their smol loop: its executor.
+/// A task's view of its smol loop: the loop's executor.
 #[derive(Clone)]
 pub struct SmolNative {
     executor: Weak<LocalExecutor<'static>>,
 }
 
 impl SmolNative {
-    /// Runs a future, which may be `!Send`, on the loop's thread, past the task: its end and its failure are the caller's business. When the loop has ended,
-    /// the future is dropped.
+    /// Runs a future, which may be `!Send`, on the loop's thread, independently of the task: its end and its failure
+    /// are the caller's business. When the loop has ended, the future is dropped.
     pub fn spawn<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> Task<T> {
         match self.executor.upgrade() {
             Some(executor) => executor.spawn(future),

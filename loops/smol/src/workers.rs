@@ -1,4 +1,4 @@
-//! Threads that run what may go to any thread.
+//! Threads that run futures which may go to any thread.
 
 use std::{
     io,
@@ -10,15 +10,16 @@ use std::{
 use interloop::{EventLoop, Shutdown, event_loop::Mailbox};
 use smol::{Executor, channel};
 
-/// How long, at most, the threads' ends are waited for; and never for more than half of what is left until the loop's deadline.
+/// How long, at most, to wait for the threads' ends; in any case not more than half of the time until the loop's
+/// deadline.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The threads. Dropped, they end; one that is stuck in a future that blocks is left behind.
+/// The threads. Dropping this ends them; a thread that is stuck in a blocking future is left behind.
 pub(crate) struct Workers {
     threads: Vec<thread::JoinHandle<()>>,
-    /// Closed, it ends them.
+    /// Closing this ends the threads.
     stop: Option<channel::Sender<()>>,
-    /// Closed once all have ended.
+    /// Closed once all threads have ended.
     ended: mpsc::Receiver<()>,
     shutdown: Shutdown,
     name: String,

@@ -1,10 +1,10 @@
-//! What the builder methods of a plan say, of every loop that has some.
+//! The builder methods of a plan, for every loop that has some.
 
 use interloop::{EventLoop, Service, options::Origin, task_fn};
 
 use crate::{down, up};
 
-/// The plan's code gives this option this value, which is its default; the command line goes before.
+/// Checks that the plan's code gives this option this value as its default, and that the command line takes precedence.
 pub fn are_defaults_of_the_option<L: EventLoop>(plan: &L, option: &str, value: &str, other: &str) {
     let service = |words: Option<String>| {
         let mut service = Service::new("defaults");

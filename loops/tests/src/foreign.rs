@@ -1,4 +1,4 @@
-//! A service inside of a program whose main is a runtime's own: what the tests of tokio, smol and async-std share.
+//! A service inside of a program whose main is a runtime's own: shared by the tests of tokio, smol and async-std.
 
 use std::{cell::Cell, future::Future, thread};
 
@@ -11,7 +11,8 @@ use interloop::{
 
 use crate::LONG;
 
-/// To be awaited in that main. The service's task reaches into the main's thread, by a mailbox that is one more future there.
+/// The test body, to be awaited in that main. The service's task reaches the main's thread by a mailbox that is one
+/// more future there.
 pub async fn a_service_inside<Y: Future<Output = ()>>(yield_now: impl FnMut() -> Y) {
     let mailbox = Mailbox::<Foreign>::attach("main");
     let (count, end) = (mailbox.share(Cell::new(0)), mailbox.handle());
@@ -31,7 +32,7 @@ pub async fn a_service_inside<Y: Future<Output = ()>>(yield_now: impl FnMut() ->
     });
     service.task("counter", task);
     let running = service.start().expect("the configuration works");
-    // Nobody blocks the main's thread by waiting for itself.
+    // The main's thread can't block by waiting for itself.
     assert_eq!(own.call(Cell::get).wait_timeout(LONG), Err(CallError::WouldBlock));
     let over = async {
         let report = running.ended().await;

@@ -1,4 +1,4 @@
-//! A runtime's own calls, on a loop that is not that runtime's: how the task's failure reads.
+//! Calls of a runtime on a loop that is not that runtime's: how the task's failure reads.
 
 use std::future::Future;
 
@@ -6,8 +6,8 @@ use interloop::{EventLoop, Service, task_fn};
 
 use crate::LONG;
 
-/// Runs this as a task on a loop of kind `L`, beside whatever else is in the service: it panics, and its failure line
-/// says this at its end.
+/// Runs this as a task on a loop of kind `L`, beside the other tasks of the service. It panics, and its failure line
+/// ends with `hint`.
 pub fn fails_with_hint<L: EventLoop, F: Future<Output = ()>>(
     mut service: Service,
     misuse: impl FnOnce() -> F + Send + 'static,

@@ -1,4 +1,4 @@
-//! What the tests of all loops call, and, in modules, the tests that several of them have.
+//! Helpers for the tests of all loops, and, in modules, the tests that several of them share.
 
 #![forbid(unsafe_code)]
 
@@ -18,10 +18,11 @@ use std::{
 
 use interloop::{Running, Service};
 
-/// More than anything here takes, however slow the machine is.
+/// Longer than anything here takes, however slow the machine is.
 pub const LONG: Duration = Duration::from_secs(20);
 
-/// One test at a time in this process: they count threads, and glib's default context is there once. Ends the process when the test hangs.
+/// Allows one test at a time in this process: tests count threads, and there is one default context of glib. Ends the
+/// process if the test hangs.
 #[derive(Debug)]
 pub struct Watchdog {
     _alone: MutexGuard<'static, ()>,
@@ -29,7 +30,7 @@ pub struct Watchdog {
     thread: Option<thread::JoinHandle<()>>,
 }
 
-/// Watches the test that calls it, until it is dropped.
+/// Watches the test that calls it, until the guard is dropped.
 pub fn watchdog() -> Watchdog {
     static ALONE: Mutex<()> = Mutex::new(());
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,23 +54,23 @@ impl Drop for Watchdog {
     }
 }
 
-/// Starts it, and waits until it is up.
+/// Starts the service, and waits until it is up.
 pub fn up(service: Service) -> Running {
     let running = service.start().expect("the configuration works");
     assert!(running.wait_started_timeout(LONG), "{}", running.status());
     running
 }
 
-/// Stops it, and sees that nothing was wrong.
+/// Stops the service, and checks that nothing was wrong.
 pub fn down(running: Running) {
     let report = running.stop();
     assert_eq!(report.code, 0, "{report}");
 }
 
-/// Where each was dropped.
+/// The threads on which witnesses were dropped.
 pub type Drops = Arc<Mutex<Vec<ThreadId>>>;
 
-/// Not `Send`: it is to be dropped on the thread that made it.
+/// A `!Send` value: it must be dropped on the thread that made it.
 #[derive(Debug)]
 pub struct Witness {
     made_on: ThreadId,
@@ -78,7 +79,7 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// Tells there where it is dropped.
+    /// Makes a witness that notes there on which thread it is dropped.
     pub fn new(drops: &Drops) -> Self {
         Self { made_on: thread::current().id(), drops: drops.clone(), not_send: PhantomData }
     }

@@ -1,4 +1,4 @@
-//! The ready-made tasks, as they run on every loop: what the tests of tokio and glib share.
+//! The built-in tasks, as they run on every loop: shared by the tests of tokio and glib.
 
 use std::{
     sync::{
@@ -22,7 +22,7 @@ use crate::{LONG, down, up};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Inline, async and blocking work on one loop; who asks is on another thread.
+/// Inline, async and blocking work on one loop, asked for from another thread.
 pub fn periodic_runs_on<L: Timers>() {
     let mut service = Service::new("periodic");
     let here = |expected: fn(&str) -> bool| {
@@ -132,7 +132,7 @@ pub fn a_folder_is_watched_on<L: Timers>() {
     down(running);
 }
 
-/// A day by a fake clock, with a loop beside it that shares the clock; words for the command line.
+/// A day by a fake clock, with a loop beside it that shares the clock; `words` are command-line arguments.
 pub fn a_day_has_24_hours_on<L: Timers>(words: &[&str]) {
     let mut service = Service::new("day");
     service.task_on::<L>("inline", Periodic::new(HOUR, || ()));
@@ -173,7 +173,7 @@ pub fn a_day_has_24_hours_on<L: Timers>(words: &[&str]) {
     clock.advance(HOUR / 2);
     assert_eq!((test.counter("children.hours"), test.counter("inline.iterations")), (24, 24));
     test.request_shutdown("enough");
-    // It does not look at the stop, and is cancelled past its deadline.
+    // It ignores the stop, and is cancelled past its deadline.
     clock.advance(Duration::from_secs(10));
     test.join().assert_code(124);
 }

@@ -1,8 +1,10 @@
 //! tokio as an event loop of Interloop.
 //!
-//! [`Tokio`] drives a runtime on a thread of its own: the current-thread one by default, so that tasks, their children and what they spawn share that
-//! thread; with `--tokio-worker-threads N`, or [`worker_threads(n)`](Tokio::worker_threads), the multi-thread one, whose workers run what [`Context::spawn`](interloop::Context::spawn) and `tokio::spawn` are
-//! given. Tasks may be `!Send` in both. What tasks see as their [`native`](interloop::Context::native) loop is tokio's own [`Handle`].
+//! [`Tokio`] drives a runtime on a thread of its own. By default it is the current-thread runtime, so that tasks, their
+//! children and what they spawn share that thread. With `--tokio-worker-threads N`, or
+//! [`worker_threads(n)`](Tokio::worker_threads), it is the multi-thread one, whose workers run the futures that
+//! [`Context::spawn`](interloop::Context::spawn) and `tokio::spawn` are given. Tasks may be `!Send` in both. The
+//! [`native`](interloop::Context::native) loop of a task is tokio's own [`Handle`].
 //!
 //! ```
 //! use std::time::Duration;
@@ -32,7 +34,8 @@
 //!
 //! # tokio's libraries on another loop
 //!
-//! [`with_tokio`] gives a future on any other loop the context of a [`Tokio`] loop: its timers and sockets then work there.
+//! [`with_tokio`] gives a future on any other loop the context of a [`Tokio`] loop: its timers and sockets then work
+//! there.
 //!
 //! # Where the runtime comes from
 //!
@@ -41,38 +44,40 @@
 //! | [`Tokio::default()`] | is the runtime's only one | there | the runtime is shut down |
 //! | [`worker_threads(n)`](Tokio::worker_threads) | runs tasks and mailbox | on the workers | the runtime is shut down |
 //! | [`from_builder`](Tokio::from_builder) | either, by the builder's kind | either | the runtime is shut down |
-//! | [`from_handle`](Tokio::from_handle) | runs tasks and mailbox | on that runtime | the runtime goes on |
+//! | [`from_handle`](Tokio::from_handle) | runs tasks and mailbox | on that runtime | the runtime continues |
 //!
-//! `tokio::task::spawn_local` works in tasks and in what they spawn by `cx.spawn_local`; inside a `tokio::spawn` it works
-//! on the runtime of [`Tokio::default()`] alone, and panics on the others.
+//! `tokio::task::spawn_local` works in tasks and in what they spawn by `cx.spawn_local`. Inside a `tokio::spawn` it
+//! works on the runtime of [`Tokio::default()`] alone, and panics on the others.
 //!
 //! # On a runtime that is already there
 //!
-//! A loop [`from_handle`](Tokio::from_handle) has a thread of its own all the same: its mailbox and its tasks run there, inside the
-//! runtime's context, so that they may be `!Send`, and so that a busy runtime doesn't hold up a stop. What they
-//! [spawn](interloop::Context::spawn), by `cx.spawn` or `tokio::spawn`, runs on the runtime; its sockets and timers are the
-//! runtime's. What differs:
+//! A loop [`from_handle`](Tokio::from_handle) still has a thread of its own: its mailbox and its tasks run there,
+//! inside the runtime's context, so that they may be `!Send`, and so that a busy runtime doesn't hold up a stop. What
+//! they [spawn](interloop::Context::spawn), by `cx.spawn` or `tokio::spawn`, runs on the runtime; its sockets and
+//! timers are the runtime's. These are the differences:
 //!
-//! * The runtime is not shut down with the loop: what was given to it by `tokio::spawn` goes on. It needs I/O and time
+//! * The runtime is not shut down with the loop: futures given to it by `tokio::spawn` continue. It needs I/O and time
 //!   enabled, as in `#[tokio::main]`.
-//! * If it is shut down, or dropped, before the loop has ended, the loop ends with an error that says so, and its tasks
-//!   with it: end the service first. A task that is using a timer or a socket at that very moment may fail
+//! * If the runtime is shut down, or dropped, before the loop has ended, the loop ends with an error that says so, and
+//!   its tasks with it: end the service first. A task that is using a timer or a socket at that very moment may fail
 //!   first, by tokio's own panic or error, which says the same.
 //! * A current-thread runtime works only while a thread is inside its `block_on`: a main that blocks that thread, by
-//!   `running.join()` say, stops its sockets and timers. Await [`running.ended()`](interloop::Running::ended) there.
-//! * `--tokio-worker-threads` can't be had.
-//! * The loop can be restarted as any other, but not on a runtime that is gone: each start ends with that error.
+//!   `running.join()` for example, stops its sockets and timers. Await [`running.ended()`](interloop::Running::ended)
+//!   there.
+//! * `--tokio-worker-threads` is not available.
+//! * The loop can be restarted like any other, but not on a runtime that is gone: each start then ends with that error.
 //!
 //! # The end
 //!
-//! When the last task has ended, what was given to the runtime directly (`tokio::spawn`, `spawn_local`) is dropped on the loop's thread, or on the workers,
-//! inside the runtime's context. Closures of `spawn_blocking` can't be dropped: they get half of what is left until the loop's deadline, at most one
-//! second. One that still runs then (a read from the terminal, say) is left behind, with a warning.
+//! When the last task has ended, the futures given to the runtime directly (`tokio::spawn`, `spawn_local`) are dropped
+//! on the loop's thread, or on the workers, inside the runtime's context. Closures of `spawn_blocking` can't be
+//! dropped: they get half of the time that is left until the loop's deadline, at most one second. A closure that still
+//! runs then (a read from the terminal, for example) is left behind, with a warning.
 //!
 //! # Limits
 //!
-//! A bare `tokio::spawn` doesn't belong to a task: neither its deadline nor its failure. [`Context::spawn`](interloop::Context::spawn) does. `block_in_place`
-//! panics on the loop's thread.
+//! A bare `tokio::spawn` doesn't belong to a task, so neither the task's deadline nor its failure handling applies to
+//! it. They do apply to [`Context::spawn`](interloop::Context::spawn). `block_in_place` panics on the loop's thread.
 
 #![forbid(unsafe_code)]
 
@@ -101,7 +106,7 @@ pub use crate::{
 
 /// A tokio runtime on a thread of its own.
 ///
-/// Its name, and so the prefix of its options, is `tokio`. See the [crate's documentation](crate).
+/// The loop's name, and so the prefix of its options, is `tokio`. See the [crate's documentation](crate).
 #[derive(Clone, Debug, Default)]
 pub struct Tokio {
     defaults: OptionDefaults,
@@ -109,8 +114,9 @@ pub struct Tokio {
 }
 
 impl Tokio {
-    /// Adds so many workers, which run what is [spawned](interloop::Context::spawn): then the runtime is a multi-thread
-    /// one. 0, the default: all runs on the loop's thread. The option `--tokio-worker-threads` goes before.
+    /// Adds this many workers, which run [spawned](interloop::Context::spawn) futures: the runtime is then a
+    /// multi-thread one. With 0, the default, everything runs on the loop's thread. The option `--tokio-worker-threads`
+    /// takes precedence.
     ///
     /// ```
     /// # use interloop::{Service, task_fn};
@@ -131,13 +137,14 @@ impl Tokio {
         Self { defaults: self.defaults.with("worker-threads", threads), ..self }
     }
 
-    /// Drives a runtime that this builder makes, of either kind. `make` is called on the loop's thread, again at each
-    /// restart of the loop; drivers of I/O and time are enabled in any case, and `--tokio-worker-threads`, if it isn't 0,
-    /// goes before the builder's own number.
+    /// Drives a runtime that this builder makes, of either kind.
     ///
-    /// The runtime is the loop's own: it is shut down at the loop's end. All else is as the builder says, such as names
-    /// of threads, hooks and `event_interval`. If the builder is a current-thread one, [`worker_threads`] other than 0
-    /// are an error of the loop's start; so is an error of the builder.
+    /// `make` is called on the loop's thread, again at each restart of the loop. Drivers of I/O and time are enabled in
+    /// any case, and `--tokio-worker-threads`, unless it is 0, takes precedence over the builder's own number.
+    ///
+    /// The runtime is the loop's own: it is shut down at the loop's end. Everything else is as the builder says, such
+    /// as names of threads, hooks and `event_interval`. If the builder is a current-thread one, [`worker_threads`]
+    /// other than 0 make the loop's start fail; so does an error of the builder.
     ///
     /// [`worker_threads`]: Self::worker_threads
     ///
@@ -168,7 +175,7 @@ impl Tokio {
         Self { source: Source::builder(make), ..Self::default() }
     }
 
-    /// Runs on a runtime that is already there: that of `#[tokio::main]`, say. See [the crate's
+    /// Runs on an existing runtime, such as that of `#[tokio::main]`. See [the crate's
     /// documentation](crate#on-a-runtime-that-is-already-there).
     ///
     /// ```
@@ -200,7 +207,7 @@ impl Tokio {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct TokioOptions {
-    /// Threads beside the loop's own that run what is spawned; 0: all runs on the loop's own
+    /// The number of threads beside the loop's own that run spawned futures; with 0 they all run on the loop's own.
     pub worker_threads: usize,
 }
 

@@ -106,7 +106,7 @@ async fn connect(address: Address) -> io::Result<TokioStream> {
     }
 }
 
-/// The client may be gone already: that shows at the first read.
+/// The client may be gone already: the first read shows that.
 fn tcp(stream: TcpStream) -> TokioStream {
     let _ = stream.set_nodelay(true);
     Either::Left(stream).compat()
@@ -157,7 +157,7 @@ type Urgent = Pin<Box<dyn Future<Output = io::Result<()>>>>;
 /// A descriptor whose readiness is watched.
 pub struct TokioWatch {
     fd: Rc<AsyncFd<OwnedFd>>,
-    /// tokio shows this kind of readiness to futures alone.
+    /// tokio shows this kind of readiness only to futures.
     urgent: RefCell<Option<Urgent>>,
 }
 

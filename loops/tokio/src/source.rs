@@ -1,4 +1,4 @@
-//! Where a loop's runtime comes from, and how each kind is driven.
+//! The sources of a loop's runtime, and how each kind is driven.
 
 use std::{
     fmt,
@@ -18,15 +18,15 @@ use tokio::{
 
 use crate::Tokio;
 
-/// Where the runtime of an incarnation comes from.
+/// The source of an incarnation's runtime.
 #[derive(Clone, Default)]
 pub(crate) enum Source {
-    /// It is made as the options say.
+    /// The runtime is made as the options say.
     #[default]
     Own,
-    /// A builder of the program's makes it.
+    /// A builder of the program's makes the runtime.
     Built(Arc<dyn Fn() -> Builder + Send + Sync>),
-    /// It is there already, and stays.
+    /// The runtime already exists, and stays.
     Given(Handle),
 }
 
@@ -86,11 +86,14 @@ fn has_workers(handle: &Handle) -> bool {
     handle.runtime_flavor() != RuntimeFlavor::CurrentThread
 }
 
-/// How many tasks run at most before sockets are looked at. With tokio's own 61 a few that always have something to do, such as connections that are flooded
-/// with requests, keep what others have sent waiting for as many of their turns.
+/// How many tasks run at most before sockets are looked at.
+///
+/// With tokio's own 61, a few tasks that always have something to do, such as connections that are flooded with
+/// requests, keep other senders waiting for that many of their turns.
 const TURN: u32 = 8;
 
-/// The thread does it all. The runtime takes `!Send` futures itself: one poll less on the way than through a `LocalSet`.
+/// Drives everything on this thread. The runtime takes `!Send` futures itself: that saves one poll compared with a
+/// `LocalSet`.
 fn drive_alone(mailbox: Mailbox<Tokio>, started: impl FnOnce(&Mailbox<Tokio>, Handle)) -> Result {
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -98,7 +101,7 @@ fn drive_alone(mailbox: Mailbox<Tokio>, started: impl FnOnce(&Mailbox<Tokio>, Ha
         .thread_name(format!("{}-blocking", mailbox.name()))
         .build_local(LocalOptions::default())?;
     let runtime = Rc::new(runtime);
-    // Weak: the runtime has to be ours alone when it is shut down.
+    // This is weak: the runtime must have a single owner when it is shut down.
     let spawner = Rc::downgrade(&runtime);
     mailbox.set_spawner(move |future| {
         if let Some(runtime) = spawner.upgrade() {
@@ -107,14 +110,15 @@ fn drive_alone(mailbox: Mailbox<Tokio>, started: impl FnOnce(&Mailbox<Tokio>, Ha
     });
     started(&mailbox, runtime.handle().clone());
     let end = End::of(&mailbox);
-    // Unconstrained: jobs run in here, and none may find tokio's budget used up by those before it.
+    // This is unconstrained: jobs run in here, and none may find tokio's budget used up by those before it.
     runtime.block_on(task::unconstrained(mailbox.drive(task::yield_now)));
     let runtime = Rc::into_inner(runtime).expect("the spawner went with the mailbox, and only lent it");
     end.shut_down(|patience| runtime.shutdown_timeout(patience));
     Ok(())
 }
 
-/// The thread runs the mailbox and the `!Send` futures; the workers, if there are some, run the others, the sockets and the timers.
+/// Runs the mailbox and the `!Send` futures on this thread; the workers, if there are some, run the other futures, the
+/// sockets and the timers.
 fn drive_runtime(runtime: Runtime, mailbox: Mailbox<Tokio>, started: impl FnOnce(&Mailbox<Tokio>, Handle)) -> Result {
     let local = local_set(&mailbox);
     if has_workers(runtime.handle()) {
@@ -129,7 +133,7 @@ fn drive_runtime(runtime: Runtime, mailbox: Mailbox<Tokio>, started: impl FnOnce
     Ok(())
 }
 
-/// The thread runs the mailbox and the `!Send` futures; all else is the runtime's, as long as that is there.
+/// Runs the mailbox and the `!Send` futures on this thread; everything else runs on the runtime, as long as it exists.
 fn drive_given(runtime: &Handle, mailbox: Mailbox<Tokio>, started: impl FnOnce(&Mailbox<Tokio>, Handle)) -> Result {
     let mut life = Life::of(runtime);
     let local = local_set(&mailbox);
@@ -138,7 +142,8 @@ fn drive_given(runtime: &Handle, mailbox: Mailbox<Tokio>, started: impl FnOnce(&
     started(&mailbox, runtime.clone());
     let driven = async {
         let mut driven = pin!(mailbox.drive(task::yield_now));
-        // The mailbox first: a stop that came before the runtime's end is one. Tasks are polled after both.
+        // The mailbox comes first: a stop that came before the runtime's end counts as a stop. Tasks are polled after
+        // both.
         poll_fn(|cx| match driven.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Ok(())),
             Poll::Pending => Pin::new(&mut life.0).poll(cx).map(|_| Err(gone())),
@@ -154,7 +159,8 @@ fn gone() -> Error {
     Error::new("the tokio runtime that it runs on has been shut down")
 }
 
-/// Ends when the runtime is shut down: that drops all that was spawned there. Dropped, it is gone from there.
+/// Ends when the runtime is shut down, since that drops all that was spawned there. Dropping this removes it from
+/// there.
 struct Life(JoinHandle<()>);
 
 impl Life {
@@ -169,7 +175,7 @@ impl Drop for Life {
     }
 }
 
-/// Where the loop's thread has its `!Send` futures.
+/// Makes the place for the `!Send` futures of the loop's thread.
 fn local_set(mailbox: &Mailbox<Tokio>) -> Rc<LocalSet> {
     let local = Rc::new(LocalSet::new());
     let spawner = Rc::downgrade(&local);
@@ -181,13 +187,14 @@ fn local_set(mailbox: &Mailbox<Tokio>) -> Rc<LocalSet> {
     local
 }
 
-/// What lives in there may look for the runtime when it is dropped.
+/// Drops the set inside the runtime: its futures may look for the runtime when they are dropped.
 fn drop_inside(runtime: &Handle, local: Rc<LocalSet>) {
     let _entered = runtime.enter();
     drop(local);
 }
 
-/// The end of a runtime: closures of `spawn_blocking` can't be cancelled, and dropping the runtime would wait for them for ever.
+/// The end of a runtime: closures of `spawn_blocking` can't be cancelled, and dropping the runtime would wait for them
+/// for ever.
 struct End {
     name: String,
     shutdown: Shutdown,
@@ -196,7 +203,7 @@ struct End {
 impl End {
     const PATIENCE: Duration = Duration::from_secs(1);
 
-    /// To be made while there is a mailbox.
+    /// Makes it; this must be called while there is a mailbox.
     fn of(mailbox: &Mailbox<Tokio>) -> Self {
         Self { name: mailbox.name().to_owned(), shutdown: mailbox.shutdown() }
     }
@@ -205,7 +212,7 @@ impl End {
         let begun = Instant::now();
         let rest =
             self.shutdown.deadline().map_or(Self::PATIENCE, |deadline| deadline.saturating_duration_since(begun));
-        // Past the deadline the thread is given up: half of the rest keeps well clear of that.
+        // Past the deadline the thread is abandoned: half of the rest keeps well clear of that.
         let patience = (rest / 2).min(Self::PATIENCE);
         shut_down(patience);
         if !patience.is_zero() && begun.elapsed() >= patience {

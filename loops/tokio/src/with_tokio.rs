@@ -14,11 +14,14 @@ use tokio::{
     task::{Unconstrained, unconstrained},
 };
 
-/// Gives a future on any other loop the context of a [`Tokio`](crate::Tokio) loop: tokio's timers, sockets and `tokio::spawn` then work in it, while it is
-/// polled, and stays, where it is. It may be `!Send`.
+/// Gives a future on any other loop the context of a [`Tokio`](crate::Tokio) loop.
 ///
-/// The runtime is asked for once, by a call, when the future is first polled. From then on it is polled, and dropped, inside
-/// [`Handle::enter`]; and unconstrained, since tokio's cooperative budget means nothing to a foreign loop: the future would come to a halt in mid-stream.
+/// tokio's timers, sockets and `tokio::spawn` then work in the future. It is polled, and stays, where it is, and may be
+/// `!Send`.
+///
+/// The runtime is asked for once, by a call, when the future is first polled. From then on the future is polled, and
+/// dropped, inside [`Handle::enter`]. It is also unconstrained, since tokio's cooperative budget means nothing to a
+/// foreign loop: the future would come to a halt in mid-stream.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -38,11 +41,11 @@ use tokio::{
 ///
 /// # Errors
 ///
-/// Those of the call, when there is no runtime any more.
+/// Those of the call, if there is no runtime any more.
 ///
 /// # Cancel safety
 ///
-/// As the future's own.
+/// That of the future.
 pub fn with_tokio<F: Future>(remote: &Remote<Handle>, future: F) -> WithTokio<F> {
     WithTokio { state: State::Asleep { remote: remote.clone() }, future: Some(unconstrained(future)) }
 }
@@ -85,9 +88,11 @@ impl<F> WithTokio<F> {
 impl<F: Future> Future for WithTokio<F> {
     type Output = Result<F::Output, CallError>;
 
+    /// Polls the future.
+    ///
     /// # Panics
     ///
-    /// When polled after it was ready.
+    /// If it is polled after it was ready.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let output = loop {
             let this = self.as_mut().project();

@@ -26,7 +26,7 @@ struct State {
     ticks: u32,
 }
 
-/// Runs the program's loop until this has been done on another thread.
+/// Runs the program's loop until `other` is done on another thread.
 fn run_beside<R: Send + 'static>(
     event_loop: &mut EventLoop<'_, State>,
     other: impl FnOnce() -> R + Send + 'static,
@@ -72,7 +72,7 @@ fn a_flood_of_posts_starves_no_timer_of_the_program() {
     let enough = over.clone();
     let flood = thread::spawn(move || {
         while !over.load(Ordering::Acquire) {
-            // Full, now and then: it is faster than the loop.
+            // The mailbox is full now and then: this is faster than the loop.
             let _ = flooded.post(|()| ());
         }
     });
@@ -110,7 +110,7 @@ fn dropped_it_answers_everyone_and_leaves_the_loop_as_it_was() {
     let queued = value.call(|_| ());
     drop(attached);
     assert_eq!(*drops.lock().unwrap(), [thread::current().id()]);
-    // The loop goes on without it, and takes another.
+    // The loop continues without it, and takes another one.
     let (_again, other) = attach(&event_loop.handle(), "ui", 7).unwrap();
     let found =
         run_beside(&mut event_loop, move || (queued.wait_timeout(LONG), other.call(|seven| *seven).wait_timeout(LONG)));
@@ -131,7 +131,7 @@ fn it_can_be_dropped_by_a_job_of_its_own() {
     assert_eq!(found, (Ok(()), Err(CallError::Stopped)));
 }
 
-/// What is dropped with the mailbox may use the loop.
+/// Values that are dropped with the mailbox may use the loop.
 #[test]
 fn a_value_may_use_the_loop_when_it_is_dropped() {
     struct Inserts(calloop::LoopHandle<'static, State>);

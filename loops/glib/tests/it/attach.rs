@@ -1,4 +1,4 @@
-//! A mailbox on a context that the program drives itself: what a GTK application without a service has.
+//! A mailbox on a context that the program drives itself, as in a GTK application without a service.
 
 use std::{
     cell::{Cell, RefCell},
@@ -18,13 +18,13 @@ use interloop::{CallError, channel::PostError};
 use interloop_glib::{Attached, attach};
 use interloop_loop_tests::{Drops, LONG, Witness, watchdog};
 
-/// Runs a main loop of the program's own until this has been done on another thread.
+/// Runs a main loop of the program's own until `other` is done on another thread.
 fn run_beside<R: Send + 'static>(context: &MainContext, other: impl FnOnce() -> R + Send + 'static) -> R {
     let main_loop = MainLoop::new(Some(context), false);
     let quit = main_loop.clone();
     let other = thread::spawn(move || {
         let result = other();
-        // In the loop itself: a quit before it runs would be forgotten.
+        // The quit runs in the loop itself: a quit before the loop runs would be forgotten.
         quit.context().invoke(move || quit.quit());
         result
     });
@@ -72,7 +72,7 @@ fn a_flood_of_posts_starves_no_timer_of_the_program() {
     source.attach(Some(&context));
     let flood = thread::spawn(move || {
         while !over.load(Ordering::Acquire) {
-            // Full, now and then: it is faster than the loop.
+            // The mailbox is full now and then: this is faster than the loop.
             let _ = flooded.post(|()| ());
         }
     });
@@ -106,7 +106,7 @@ fn dropped_it_answers_everyone_and_leaves_the_loop_as_it_was() {
     let queued = value.call(|_| ());
     drop(attached);
     assert_eq!(*drops.lock().unwrap(), [thread::current().id()]);
-    // The loop goes on without it, and takes another.
+    // The loop continues without it, and takes another one.
     let (_again, other) = attach(&context, "ui", 7).unwrap();
     let found =
         run_beside(&context, move || (queued.wait_timeout(LONG), other.call(|seven| *seven).wait_timeout(LONG)));
@@ -152,7 +152,7 @@ fn nobody_blocks_the_loop_by_waiting_on_it() {
     assert_eq!(within, Ok(Err(CallError::WouldBlock)));
 }
 
-/// A dialog, say: a callback of the program's, not a job, runs a main loop inside the one that runs.
+/// A callback of the program's (a dialog, for example), not a job, runs a main loop inside the one that runs.
 #[test]
 fn calls_are_answered_in_a_nested_main_loop() {
     let _watchdog = watchdog();

@@ -1,4 +1,5 @@
-//! The ready-made tasks for child processes on glib, asked from tokio: callbacks on the loop's thread, which watches no descriptor for them.
+//! The built-in tasks for child processes on glib, asked from tokio: callbacks run on the loop's thread, which watches
+//! no descriptor for them.
 #![cfg(target_os = "linux")]
 
 use interloop_own_process::own_process;

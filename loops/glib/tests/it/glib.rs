@@ -1,4 +1,4 @@
-//! What only glib has: its contexts, sources and priorities, and guests of tokio.
+//! The features that only glib has: its contexts, sources and priorities, and guests of tokio.
 
 use interloop_own_process::own_process;
 use std::{
@@ -157,7 +157,7 @@ fn a_private_context_is_cleared_on_its_thread_whoever_holds_it() {
             assert_eq!(drops.len(), 3);
             assert!(drops.iter().all(|thread| *thread == drops[0] && *thread != thread::current().id()));
         }
-        // The last reference.
+        // This is the last reference.
         drop(context);
     });
 }
@@ -171,7 +171,7 @@ fn flood(remote: interloop::Remote<MainContext>, over: Arc<AtomicBool>) -> threa
     })
 }
 
-/// GDK's own, at which GTK draws.
+/// GDK's own priority, at which GTK draws.
 const REDRAW: i32 = 120;
 
 #[test]
@@ -188,7 +188,7 @@ fn a_flood_of_posts_starves_neither_timeouts_nor_the_redraw() {
                 let (ticks, frames) = counted;
                 let ticking = glib::timeout_add_local(Duration::from_millis(1), move || {
                     ticks.fetch_add(1, Ordering::Relaxed);
-                    // As GTK asks for a redraw: an idle source at its priority.
+                    // GTK asks for a redraw like this: by an idle source at its priority.
                     let frames = frames.clone();
                     glib::idle_add_local_full(Priority::from(REDRAW), move || {
                         frames.fetch_add(1, Ordering::Relaxed);
@@ -231,7 +231,7 @@ fn a_context_that_never_rests_still_hears_posts_and_the_stop() {
             }),
         );
         let running = up(service);
-        // More than a turn's worth, so that what is left waits for an idle moment that never comes.
+        // This is more than a turn's worth, so that the rest waits for an idle moment that never comes.
         (0..10_000).for_each(|_| remote.post(|_| ()).unwrap());
         assert_eq!(remote.call(|_| ()).wait_timeout(LONG), Ok(()));
         down(running);
@@ -246,7 +246,8 @@ fn a_main_loop_inside_of_a_job_runs_other_sources() {
         let remote = service.remote_to::<Glib>();
         let running = up(service);
         let nested = remote.call(|context| {
-            // A glib future in it: polled in a nested loop inside of another glib future it would end the process.
+            // There is a glib future in it: polled in a nested loop inside of another glib future it would end the
+            // process.
             let inner = glib::MainLoop::new(Some(context), false);
             let quit = inner.clone();
             let done = Rc::new(Cell::new(false));
@@ -259,7 +260,7 @@ fn a_main_loop_inside_of_a_job_runs_other_sources() {
             inner.run();
             done.get()
         });
-        // It waits until that has ended, and is not lost.
+        // The call waits until that has ended, and is not lost.
         let after = remote.call(|_| 7);
         assert_eq!(nested.wait_timeout(LONG), Ok(true));
         assert_eq!(after.wait_timeout(LONG), Ok(7));

@@ -1,4 +1,4 @@
-//! The ready-made queue on glib, filled from tokio: work on the loop's thread, by glib's own futures.
+//! The built-in queue on glib, filled from tokio: work runs on the loop's thread, by glib's own futures.
 
 use interloop_own_process::own_process;
 use std::{cell::Cell, rc::Rc, time::Duration};

@@ -1,4 +1,4 @@
-//! The ready-made tasks on glib.
+//! The built-in tasks on glib.
 
 use interloop_glib::Glib;
 use interloop_loop_tests::{ready_made, watchdog};

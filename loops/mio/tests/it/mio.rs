@@ -1,4 +1,4 @@
-//! What only mio has: sources with handlers.
+//! The features that only mio has: sources with handlers.
 
 use std::{
     cell::{Cell, RefCell},
@@ -49,7 +49,7 @@ fn a_handler_is_told_until_it_breaks_and_the_source_can_be_written_to_besides() 
                 look(&cx).await;
             }
         }
-        // It has said Break: nothing is told any more, but the source is there.
+        // The handler has returned Break: it is not called any more, but the source still exists.
         theirs.write_all(&[4]).unwrap();
         look(&cx).await;
         assert_eq!(told.get(), 3);
@@ -104,7 +104,7 @@ fn a_handler_may_drop_its_own_registration_and_register_others() {
             look(&cx).await;
         }
         assert!(slot.borrow().is_none());
-        // Ours is gone, with its descriptor.
+        // Our end is gone, with its descriptor.
         assert!(theirs.write_all(b"!").is_err());
     });
 }
@@ -112,7 +112,7 @@ fn a_handler_may_drop_its_own_registration_and_register_others() {
 #[test]
 fn an_event_of_a_source_that_left_is_nobodys() {
     on_loop(&Subject::new(Mio::default()), async |cx: Context<Mio>| {
-        // Both are ready in the same look; whoever is told first takes the other's place.
+        // Both are ready in the same poll; the handler that is called first takes the other's place.
         let told = Rc::new(Cell::new(0));
         let slots = [Rc::new(RefCell::new(None)), Rc::new(RefCell::new(None))];
         let mut peers = Vec::new();
@@ -165,7 +165,7 @@ fn sources_that_are_left_are_dropped_on_their_thread_at_the_end() {
     let running = interloop_loop_tests::up(service);
     let mut theirs = ended.recv_timeout(LONG).unwrap();
     interloop_loop_tests::down(running);
-    // The Witness itself looks whose thread it is.
+    // The Witness itself checks on which thread it is dropped.
     let drops = drops.lock().unwrap();
     assert_eq!(drops.len(), 1);
     assert_ne!(drops[0], thread::current().id());

@@ -1,4 +1,4 @@
-//! What only smol has: its executor, workers, and threads of the process's own.
+//! The features that only smol has: its executor, workers, and threads of the process's own.
 
 use interloop_own_process::own_process;
 use std::{
@@ -12,7 +12,7 @@ use interloop::{Service, task_fn};
 use interloop_loop_tests::{Drops, LONG, Witness, defaults::are_defaults_of_the_option, down, up, watchdog};
 use interloop_smol::{Smol, SmolNative, smol};
 
-/// The threads of this process and how often each has gone to rest.
+/// Returns the threads of this process and how often each has gone to rest.
 fn threads() -> BTreeMap<String, u64> {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
     let read = |task: std::fs::DirEntry| {
@@ -32,7 +32,7 @@ fn workers_run_what_is_spawned_and_end_with_the_loop() {
         service.task(
             "spawns",
             task_fn::<Smol>(async |cx| {
-                // Both at once: each waits for the other.
+                // Both run at once: each waits for the other.
                 let both = Arc::new(Barrier::new(2));
                 let waits = || {
                     let both = both.clone();
@@ -117,7 +117,7 @@ fn what_is_spawned_on_the_executor_is_dropped_there_at_the_end() {
             struct AtEnd(SmolNative, Drops);
             impl Drop for AtEnd {
                 fn drop(&mut self) {
-                    // The loop has ended: what is spawned is dropped at once.
+                    // The loop has ended: spawned futures are dropped at once.
                     let witness = Witness::new(&self.1);
                     self.0.spawn(async move { drop(witness) }).detach();
                 }
@@ -143,7 +143,7 @@ fn what_is_spawned_on_the_executor_is_dropped_there_at_the_end() {
     assert_eq!(drops.lock().unwrap().len(), 2);
 }
 
-/// What the README says of the threads that smol leaves in the process.
+/// The README's statement about the threads that smol leaves in the process.
 #[test]
 fn one_thread_is_left_and_sleeps() {
     own_process(|| {

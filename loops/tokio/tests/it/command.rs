@@ -1,4 +1,4 @@
-//! The ready-made tasks for child processes on tokio: callbacks, streams, the stop.
+//! The built-in tasks for child processes on tokio: callbacks, streams, the stop.
 #![cfg(target_os = "linux")]
 
 use std::{os::unix::process::ExitStatusExt, time::Duration};
@@ -25,7 +25,7 @@ fn commands_run_on_tokio_and_are_awaited_there() {
         let (says, mut said) = tokio::sync::mpsc::unbounded_channel();
         let run = Command::new("sh").args(["-c", "cat; echo end >&2"]).stdin_piped();
         let mut child = asks.run(run.on_stdout_line(move |line| {
-            // On tokio: it may use what needs it.
+            // This runs on tokio, and may use what needs it.
             tokio::runtime::Handle::current();
             drop(says.send(line.to_owned()));
         }));

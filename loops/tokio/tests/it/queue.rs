@@ -1,4 +1,4 @@
-//! The ready-made queue on tokio: on its thread, on its workers, on threads of its own.
+//! The built-in queue on tokio: on its thread, on its workers, and on threads of its own.
 
 use std::{
     collections::BTreeSet,

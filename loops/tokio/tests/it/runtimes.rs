@@ -1,4 +1,4 @@
-//! Runtimes of the program's own: by a builder, and one that is already there.
+//! Runtimes of the program's own: made by a builder, and existing ones.
 
 use std::{
     future::pending,
@@ -44,7 +44,7 @@ fn runtime(workers: usize) -> Runtime {
     builder(workers).enable_all().build().unwrap()
 }
 
-/// A service with this loop, and these words of a command line.
+/// Makes a service with this loop, and these command-line arguments.
 fn with(plan: Tokio, words: Option<&str>) -> Service {
     let mut service = Service::new("test");
     service.event_loop("tokio", plan);
@@ -52,7 +52,7 @@ fn with(plan: Tokio, words: Option<&str>) -> Service {
     service
 }
 
-/// A task that waits for its end.
+/// Makes a task that waits for its end.
 fn waits() -> impl Task<Tokio> {
     task_fn::<Tokio>(async |cx| {
         cx.until_shutdown().await;
@@ -60,7 +60,7 @@ fn waits() -> impl Task<Tokio> {
     })
 }
 
-/// A timer, a socket, a child there and one here.
+/// Uses a timer, a socket, a child there and one here.
 async fn uses_all(cx: &Context<Tokio>, spawned_on: &str) -> Result {
     assert_eq!(here(), "tokio");
     cx.sleep(Duration::from_millis(1)).await;
@@ -84,7 +84,7 @@ async fn uses_all(cx: &Context<Tokio>, spawned_on: &str) -> Result {
 fn task_that_uses_all(spawned_on: &'static str) -> impl Task<Tokio> {
     task_fn::<Tokio>(async move |cx| {
         uses_all(&cx, spawned_on).await?;
-        // Cancelled, and awaited, at the end of the task.
+        // It is cancelled, and awaited, at the end of the task.
         cx.spawn(pending::<()>()).detach();
         cx.until_shutdown().await;
         Ok(())
@@ -188,14 +188,14 @@ fn a_loop_that_is_restarted_has_a_new_runtime_of_its_builder() {
     let running = up(service);
     said.recv_timeout(LONG).unwrap();
     dies.store(true, Ordering::SeqCst);
-    // It parks again after this.
+    // The thread parks again after this.
     let _ = tokio.call(|_| ()).wait_timeout(LONG);
     said.recv_timeout(LONG).expect("the task is back, on another runtime");
     assert_eq!(made.load(Ordering::SeqCst), 2);
     down(running);
 }
 
-// --- A runtime that is already there ---
+// --- An existing runtime ---
 
 #[test]
 fn a_loop_runs_on_a_runtime_that_is_there_and_leaves_it_there() {
@@ -221,7 +221,7 @@ fn a_loop_runs_on_a_runtime_that_is_there_and_leaves_it_there() {
             .unwrap();
         down(running);
     }
-    // What was given to the runtime itself outlives the loops, and nothing of theirs does.
+    // Futures given to the runtime itself outlive the loops, and nothing of the loops' does.
     assert_eq!(stayed.recv_timeout(LONG).as_deref(), Ok("mine"));
     assert_eq!(stayed.recv_timeout(LONG).as_deref(), Ok("mine"));
     let begun = Instant::now();
@@ -239,14 +239,14 @@ fn a_main_of_tokio_runs_a_service_on_its_own_runtime_and_awaits_its_end() {
         service.task("uses", task_that_uses_all(spawned_on));
         let running = service.start().unwrap();
         assert!(running.started().await);
-        // Nobody's thread is blocked by this: not even the only one of a runtime.
+        // This blocks no thread: not even the only one of a runtime.
         running.request_shutdown("enough");
         running.ended().await
     }
 
     #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
     async fn multi_thread() -> Report {
-        // On the one worker, which would be blocked by a `join`.
+        // This runs on the one worker, which a `join` would block.
         tokio::spawn(main("tokio-rt-worker")).await.unwrap()
     }
 
@@ -262,7 +262,7 @@ fn a_main_of_tokio_runs_a_service_on_its_own_runtime_and_awaits_its_end() {
     }
 }
 
-/// What a service is at when its runtime goes.
+/// The state of a service when its runtime goes.
 #[derive(Clone, Copy, Debug)]
 enum At {
     Rest,
@@ -271,7 +271,7 @@ enum At {
     Children,
 }
 
-/// Shuts the runtime down under a service that is at this; what becomes of that.
+/// Shuts the runtime down under a service in this state; returns what becomes of the service.
 fn without_its_runtime(runtime: Runtime, at: At, shut_down: impl FnOnce(Runtime)) -> Report {
     let mut service = with(Tokio::from_handle(runtime.handle().clone()), None);
     let tokio = service.remote_to::<Tokio>();
@@ -297,7 +297,7 @@ fn without_its_runtime(runtime: Runtime, at: At, shut_down: impl FnOnce(Runtime)
         }),
     );
     let running = up(service);
-    // A turn after the one in which it was ready: it waits by now.
+    // This is a turn after the one in which it was ready: it waits by now.
     tokio.call(|_| ()).wait_timeout(LONG).unwrap();
     shut_down(runtime);
     let report = running.join_timeout(LONG).unwrap_or_else(|running| panic!("{at:?}: {}", running.status()));

@@ -1,4 +1,4 @@
-//! The ready-made tasks on tokio.
+//! The built-in tasks on tokio.
 
 use interloop_loop_tests::{ready_made, watchdog};
 use interloop_tokio::Tokio;

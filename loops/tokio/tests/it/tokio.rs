@@ -1,4 +1,4 @@
-//! What only tokio has: workers, sockets, blocking closures, guests on other loops.
+//! The features that only tokio has: workers, sockets, blocking closures, guests on other loops.
 
 use std::{
     future::Future,
@@ -70,7 +70,7 @@ fn workers_run_what_is_send_and_the_loops_thread_the_rest() {
             assert_eq!(cx.spawn_local(async move { not_send() }).await?, "tokio");
             assert_eq!(tokio::task::spawn_local(async { here() }).await?, "tokio");
             cx.sleep(Duration::from_millis(1)).await;
-            // Cancelled, and awaited, at the end of the task.
+            // It is cancelled, and awaited, at the end of the task.
             cx.spawn(std::future::pending::<()>()).detach();
             cx.until_shutdown().await;
             Ok(())
@@ -172,7 +172,7 @@ fn a_blocking_closure_that_is_stuck_does_not_hold_up_the_end() {
     a_blocking_closure_does_not_hold_up_the_end(with_workers());
 }
 
-/// Answers each byte.
+/// Sends each byte back.
 async fn echo(listener: TcpListener) -> interloop::Result {
     loop {
         let (mut stream, _) = listener.accept().await?;
@@ -325,7 +325,7 @@ fn a_guest_without_a_host_is_told() {
     assert_eq!(report.code, 0, "{report}");
 }
 
-/// What a task on another loop is told that calls tokio's own.
+/// The hint for a task on another loop that calls tokio's own functions.
 const WITH_TOKIO: &str = "; this loop is not tokio's: give the future tokio's context by \
                           `interloop_tokio::with_tokio`, or put the task on a Tokio loop";
 
