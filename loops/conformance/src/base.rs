@@ -1,4 +1,5 @@
-//! The contract of an event loop: start, stop, calls, panics, drops, timers, restarts, rest. The names of the checks are what they say.
+//! The contract of an event loop: start, stop, calls, panics, drops, timers, restarts, rest. Each check's name says
+//! what it checks.
 
 #![allow(missing_docs, reason = "the names are sentences")]
 

@@ -1,5 +1,5 @@
-//! Loops that wake by nature, each beat of their own: those that [say so](Subject::with_beat). The names of the checks are
-//! what they say.
+//! Loops that wake by nature, at a beat of their own: those that [say so](Subject::with_beat). Each check's name says
+//! what it checks.
 
 #![allow(missing_docs, reason = "the names are sentences")]
 
@@ -12,8 +12,8 @@ use crate::{
     scene::{Subject, down, expect, up, waits, watchdog},
 };
 
-/// Calls from another thread come right after a beat, once the loop rests. One that is woken answers at once; one that looks
-/// at its mailbox when it beats, after a whole beat.
+/// Checks calls from another thread that come right after a beat, once the loop rests. A loop that is woken answers at
+/// once; a loop that looks at its mailbox only when it beats answers after a whole beat.
 pub fn a_call_does_not_wait_for_the_beat<L: EventLoop>(subject: &Subject<L>) {
     const CALLS: usize = 15;
     let (_watchdog, long) = (watchdog(), subject.patience());
@@ -30,7 +30,7 @@ pub fn a_call_does_not_wait_for_the_beat<L: EventLoop>(subject: &Subject<L>) {
         expect(remote.call(|_| 1).wait_timeout(long), Ok(1), "the loop does not answer");
         begun.elapsed()
     };
-    // On a machine that is busy some are late.
+    // On a busy machine some calls are late.
     let middle = || {
         let mut took = std::array::from_fn::<_, CALLS, _>(|_| call());
         took.sort_unstable();

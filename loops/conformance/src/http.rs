@@ -15,12 +15,12 @@ use interloop::net::Net;
 use self::{client::text, server::host};
 use crate::{Subject, scene::watchdog};
 
-/// A head as a client sends it.
+/// Returns a head as a client sends it.
 fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: conformance\r\n\r\n")
 }
 
-/// One connection, request after request: each is answered, and the connection stays.
+/// Checks that one connection serves request after request: each is answered, and the connection stays.
 pub fn a_kept_connection_serves_request_after_request<L: Net>(subject: &Subject<L>) {
     let _watchdog = watchdog();
     let hosting = host(subject);
@@ -35,7 +35,7 @@ pub fn a_kept_connection_serves_request_after_request<L: Net>(subject: &Subject<
     hosting.stop();
 }
 
-/// Many requests in one write are answered one after the other, each with its own answer.
+/// Checks that many requests in one write are answered one after the other, each with its own answer.
 pub fn pipelined_requests_are_answered_in_order<L: Net>(subject: &Subject<L>) {
     const REQUESTS: usize = 50;
     let _watchdog = watchdog();
@@ -56,7 +56,8 @@ pub fn pipelined_requests_are_answered_in_order<L: Net>(subject: &Subject<L>) {
     hosting.stop();
 }
 
-/// A body of unknown length goes to the server in chunks of all sizes while it comes back in others: 1 MiB, each byte in its place.
+/// Checks a body of unknown length: it goes to the server in chunks of all sizes while it comes back in others, 1 MiB,
+/// each byte in its place.
 pub fn a_chunked_body_comes_and_goes_whole<L: Net>(subject: &Subject<L>) {
     const LENGTH: usize = 1 << 20;
     let _watchdog = watchdog();
@@ -74,7 +75,7 @@ pub fn a_chunked_body_comes_and_goes_whole<L: Net>(subject: &Subject<L>) {
         rest = others;
     }
     chunked.extend_from_slice(b"0\r\n\r\n");
-    // The answer comes while the request is on its way: who only wrote would be waited for.
+    // The answer comes while the request is still being sent: a client that only wrote would block.
     let sending = client.send_from_thread(chunked);
     let answer = client.receive("a chunked body");
     assert!(answer.is_ok(), "a chunked body is answered by {}", answer.head);
@@ -87,14 +88,15 @@ pub fn a_chunked_body_comes_and_goes_whole<L: Net>(subject: &Subject<L>) {
     hosting.stop();
 }
 
-/// A client that knows of HTTP/2 beforehand sends eight bodies at once in one connection, 2 MiB together, more than the flow control lets through at once;
-/// each comes back. The client runs on the loop, too.
+/// Checks a client that knows of HTTP/2 beforehand and sends eight bodies at once in one connection. Together they are
+/// 2 MiB, more than the flow control lets through at once; each comes back. The client runs on the loop too.
 pub fn streams_of_http2_share_a_connection<L: Net>(subject: &Subject<L>) {
     let _watchdog = watchdog();
     http2::share_a_connection(subject);
 }
 
-/// Asked to stop, the server answers what it has begun, says that the connection closes, and closes it, as it does idle ones; nobody gets in any more.
+/// Checks the stop of a server: it answers the requests that it has begun, says that the connection closes, and closes
+/// it, as it does idle connections. New clients are refused.
 pub fn a_request_in_flight_is_answered_at_a_stop<L: Net>(subject: &Subject<L>) {
     let _watchdog = watchdog();
     let hosting = host(subject);
@@ -115,7 +117,7 @@ pub fn a_request_in_flight_is_answered_at_a_stop<L: Net>(subject: &Subject<L>) {
     assert!(is_refused(address, patience), "a server that has stopped still takes connections");
 }
 
-/// A moment may pass until the system has closed what the loop has.
+/// A moment may pass until the system has closed what the loop has closed.
 fn is_refused(address: std::net::SocketAddr, patience: Duration) -> bool {
     let begun = Instant::now();
     while begun.elapsed() < patience {
@@ -127,7 +129,8 @@ fn is_refused(address: std::net::SocketAddr, patience: Duration) -> bool {
     false
 }
 
-/// Status line, headers but the date, body, and where the chunks begin: the same router answers in the same bytes, whatever its loop.
+/// Checks that the same router answers in the same bytes on every loop: status line, headers except the date, body, and
+/// where the chunks begin.
 pub fn an_answer_has_the_same_bytes_on_every_loop<L: Net>(subject: &Subject<L>) {
     const EXPECTED: &str = "HTTP/1.1 200 OK\r\n\
         content-type: text/plain\r\n\

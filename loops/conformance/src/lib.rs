@@ -1,4 +1,4 @@
-//! Proves an event loop of Interloop right: checks that every loop has to pass, those of this project and yours.
+//! Checks that every event loop of Interloop must pass: those of this project and yours.
 //!
 //! ```ignore
 //! // tests/conformance.rs
@@ -6,8 +6,9 @@
 //! interloop_conformance::http!(MyLoop::default());   // HTTP on its sockets; with the feature `http`
 //! ```
 //!
-//! makes one `#[test]` of each check: start, stop, calls, drops, timers, restarts, rest, and sockets. [`base!`] is for a loop without sockets, [`net!`]
-//! for these alone; [`partners!`] has two loops use each other. Options are set behind the plan, and then the loop's own timer:
+//! makes one `#[test]` of each check: start, stop, calls, drops, timers, restarts, rest, and sockets. [`base!`] is for
+//! a loop without sockets, [`net!`] for the sockets alone; [`partners!`] has two loops use each other. Options follow
+//! the plan, and then the loop's own timer:
 //!
 //! ```ignore
 //! conformance!(Tokio::default(), "worker-threads" = 2, native_timer: |_, time, fire| drop(tokio::task::spawn_local(async move {
@@ -16,15 +17,16 @@
 //! })));
 //! ```
 //!
-//! A loop that wakes by nature, such as one that draws 60 frames a second, says so last. Then checks of rest allow it its
-//! beat, and one more sees to it that calls don't wait for that:
+//! A loop that wakes by nature, such as one that draws 60 frames a second, says so last. Checks of rest then allow the
+//! loop its beat, and a further check ensures that calls don't wait for the beat:
 //!
 //! ```ignore
 //! conformance!(Game::default(), beat: Duration::from_secs(1) / 60);
 //! ```
 //!
-//! A check is a function of a [`Subject`]; it panics with a message of its own when the loop fails it, and has a watchdog, so that it ends in any case.
-//! [`check_all`] runs them all and makes a [`Table`] of what they say. Loopback only. Linux.
+//! A check is a function of a [`Subject`]. It panics with a message of its own if the loop fails it, and has a
+//! watchdog, so that it ends in any case. [`check_all`] runs all checks and returns a [`Table`] of the results. The
+//! checks use loopback only, and need Linux.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -189,8 +191,9 @@ macro_rules! with_http {
 /// Makes a test of each check of a loop with [`Net`](interloop::net::Net) and [`WatchFd`](interloop::net::WatchFd):
 /// `conformance!(MyLoop::default(), "option" = value);`
 ///
-/// With `native_timer: |native, time, fire| ..` behind these, also of those of the loop's [own timer](Subject::with_native_timer); with
-/// `beat: period` last, of a loop that [wakes by nature](Subject::with_beat).
+/// With `native_timer: |native, time, fire| ..` after these, it adds the checks of the loop's [own
+/// timer](Subject::with_native_timer); with `beat: period` last, those of a loop that [wakes by
+/// nature](Subject::with_beat).
 #[macro_export]
 macro_rules! conformance {
     ($plan:expr $(, $option:literal = $value:expr)* $(, native_timer: $timer:expr)? $(, beat: $beat:expr)? $(,)?) => {
@@ -199,7 +202,8 @@ macro_rules! conformance {
     };
 }
 
-/// Makes a test of each check of a loop with [`Timers`](interloop::event_loop::Timers), and without sockets: otherwise as [`conformance!`].
+/// Makes a test of each check of a loop with [`Timers`](interloop::event_loop::Timers), and without sockets. Otherwise
+/// it works like [`conformance!`].
 #[macro_export]
 macro_rules! base {
     ($plan:expr $(, $option:literal = $value:expr)* $(, native_timer: $timer:expr)? $(, beat: $beat:expr)? $(,)?) => {
@@ -211,10 +215,10 @@ macro_rules! base {
     };
 }
 
-/// Makes a test of each check of the sockets of a loop, and of the descriptors that it watches:
+/// Makes a test of each check of a loop's sockets, and of the descriptors that the loop watches:
 /// `net!(MyLoop::default(), "option" = value);`
 ///
-/// A loop with [`Net`](interloop::net::Net) alone is checked by [`net_checks`].
+/// For a loop that has only [`Net`](interloop::net::Net), use [`net_checks`].
 #[macro_export]
 macro_rules! net {
     ($plan:expr $(, $option:literal = $value:expr)* $(, beat: $beat:expr)? $(,)?) => {
@@ -223,7 +227,8 @@ macro_rules! net {
     };
 }
 
-/// Makes a test of each check of HTTP on a loop with [`Net`](interloop::net::Net): `http!(MyLoop::default(), "option" = value);`
+/// Makes a test of each check of HTTP on a loop with [`Net`](interloop::net::Net): `http!(MyLoop::default(), "option" =
+/// value);`
 #[cfg(feature = "http")]
 #[macro_export]
 macro_rules! http {
@@ -232,7 +237,9 @@ macro_rules! http {
     };
 }
 
-/// Makes a test of each check of two loops that use each other, which need to have nothing else: `partners!(MyLoop::default(), Other::default());`
+/// Makes a test of each check of two loops that use each other: `partners!(MyLoop::default(), Other::default());`
+///
+/// The loops need nothing else.
 #[macro_export]
 macro_rules! partners {
     ($here:expr, $there:expr $(,)?) => {
@@ -240,7 +247,7 @@ macro_rules! partners {
     };
 }
 
-/// Makes a test of each check of the loop's own timer, if that is given.
+/// Makes a test of each check of the loop's own timer, if it is given.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! native_tests {
@@ -281,18 +288,18 @@ macro_rules! tests {
 /// A check of a loop.
 #[derive(Clone, Copy, Debug)]
 pub struct Check<L: EventLoop> {
-    /// Its name: a sentence, with underscores.
+    /// The name of the check: a sentence, with underscores.
     pub name: &'static str,
-    /// Panics when the loop fails it.
+    /// The check, which panics if the loop fails it.
     pub run: fn(&Subject<L>),
 }
 
 /// A check of two loops.
 #[derive(Clone, Copy, Debug)]
 pub struct PartnerCheck<L: EventLoop, M: EventLoop> {
-    /// Its name: a sentence, with underscores.
+    /// The name of the check: a sentence, with underscores.
     pub name: &'static str,
-    /// Panics when one fails it.
+    /// The check, which panics if one of the loops fails it.
     pub run: fn(&Subject<L>, &Subject<M>),
 }
 
@@ -308,37 +315,37 @@ macro_rules! list_partners {
     };
 }
 
-/// The checks that [`base!`] makes tests of.
+/// Returns the checks that [`base!`] makes tests of.
 pub fn base_checks<L: interloop::event_loop::Timers>() -> Vec<Check<L>> {
     with_base!([list])
 }
 
-/// The checks of a loop's [own timer](Subject::with_native_timer).
+/// Returns the checks of a loop's [own timer](Subject::with_native_timer).
 pub fn native_checks<L: EventLoop>() -> Vec<Check<L>> {
     with_native!([list])
 }
 
-/// The checks of a loop that [wakes by nature](Subject::with_beat).
+/// Returns the checks of a loop that [wakes by nature](Subject::with_beat).
 pub fn beat_checks<L: EventLoop>() -> Vec<Check<L>> {
     with_beat!([list])
 }
 
-/// The checks that [`net!`] makes tests of.
+/// Returns the checks of sockets that [`net!`] makes tests of.
 pub fn net_checks<L: interloop::net::Net>() -> Vec<Check<L>> {
     with_net!([list])
 }
 
-/// The checks of watched descriptors that [`net!`] makes tests of.
+/// Returns the checks of watched descriptors that [`net!`] makes tests of.
 pub fn watch_fd_checks<L: interloop::net::WatchFd>() -> Vec<Check<L>> {
     with_watch_fd!([list])
 }
 
-/// The checks that [`partners!`] makes tests of.
+/// Returns the checks that [`partners!`] makes tests of.
 pub fn partner_checks<L: EventLoop, M: EventLoop>() -> Vec<PartnerCheck<L, M>> {
     with_partners!([list_partners])
 }
 
-/// The checks that [`http!`] makes tests of.
+/// Returns the checks that [`http!`] makes tests of.
 #[cfg(feature = "http")]
 pub fn http_checks<L: interloop::net::Net>() -> Vec<Check<L>> {
     with_http!([list])

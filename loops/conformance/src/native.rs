@@ -1,4 +1,4 @@
-//! The loop's own timer, which its adapter [gives](Subject::with_native_timer). The names of the checks are what they say.
+//! The loop's own timer, which its adapter [gives](Subject::with_native_timer). Each check's name says what it checks.
 
 #![allow(missing_docs, reason = "the names are sentences")]
 
@@ -13,7 +13,7 @@ use crate::scene::{Flood, Subject, down, up, watchdog};
 
 const TIME: Duration = Duration::from_millis(20);
 
-/// Sets the loop's own timer; after what time it fired.
+/// Sets the loop's own timer; returns after what time it fired.
 fn fires<L: EventLoop>(subject: &Subject<L>, remote: &Remote<L::Native>) -> Option<Duration> {
     let timer = subject.native_timer().expect("the subject has a native timer");
     let (fired, fires) = mpsc::channel();
@@ -35,7 +35,7 @@ pub fn a_native_timer_fires<L: EventLoop>(subject: &Subject<L>) {
     let running = up(service, subject.patience());
     for _ in 0..3 {
         let fired = fires(subject, &remote).expect("the loop's own timer does not fire");
-        // A millisecond less is good enough for some.
+        // For some timers a millisecond less is good enough.
         assert!(fired + Duration::from_millis(1) >= TIME, "the loop's own timer of {TIME:?} fires after {fired:?}");
     }
     down(running);

@@ -31,12 +31,12 @@ use crate::{
     trial::{Trial, ended, on},
 };
 
-/// A byte that depends on its place in the stream.
+/// Returns a byte that depends on its place in the stream.
 fn byte(place: usize) -> u8 {
     (place ^ (place >> 8) ^ (place >> 16)) as u8
 }
 
-/// Sends so many bytes, then no more.
+/// Sends `length` bytes, then ends the sending half.
 async fn send(mut writer: impl AsyncWrite + Unpin, length: usize) -> io::Result<()> {
     let mut sent = 0;
     while sent < length {
@@ -47,7 +47,7 @@ async fn send(mut writer: impl AsyncWrite + Unpin, length: usize) -> io::Result<
     writer.close().await
 }
 
-/// Receives so many bytes, and the end.
+/// Receives `length` bytes, and the end.
 async fn receive<L: Net>(trial: &Trial<L>, mut reader: impl AsyncRead + Unpin, length: usize, who: &str) {
     let (mut received, mut buffer) = (0, vec![0; 64 * 1024]);
     loop {
@@ -64,7 +64,7 @@ async fn receive<L: Net>(trial: &Trial<L>, mut reader: impl AsyncRead + Unpin, l
     assert!(received == length, "the {who} gets {received} of {length} bytes, and the end");
 }
 
-/// Each end sends and receives at the same time, by two children of their own.
+/// Has each end send and receive at the same time, by two children of its own.
 async fn both_ways<L: Net>(trial: &Trial<L>, mut listener: L::Listener, address: Address) {
     let length = sized(4 << 20, 64 << 20);
     let both = try_join(trial.cx.connect(address), listener.accept());
@@ -79,7 +79,8 @@ async fn both_ways<L: Net>(trial: &Trial<L>, mut listener: L::Listener, address:
     }
 }
 
-/// 64 MiB (4 at CI's size) go both ways at once between two tasks of the loop, and arrive in order, each byte.
+/// Checks that 64 MiB (4 at CI's size) go both ways at once between two tasks of the loop, and that each byte arrives
+/// in order.
 pub fn a_stream_of_tcp_carries_every_byte_both_ways<L: Net>(subject: &Subject<L>) {
     on(subject, async |trial: Trial<L>| {
         let (listener, address) = trial.listen();
@@ -87,7 +88,7 @@ pub fn a_stream_of_tcp_carries_every_byte_both_ways<L: Net>(subject: &Subject<L>
     });
 }
 
-/// The same by a Unix socket; its file is gone at the end.
+/// Checks the same for a Unix socket, whose file is gone at the end.
 pub fn a_unix_stream_carries_every_byte_both_ways<L: Net>(subject: &Subject<L>) {
     let folder = tempfile::tempdir().expect("a folder for the socket");
     let path = folder.path().join("socket");
@@ -102,7 +103,8 @@ pub fn a_unix_stream_carries_every_byte_both_ways<L: Net>(subject: &Subject<L>) 
     assert!(!path.exists(), "the Unix socket's file is left");
 }
 
-/// Who has closed the sending half gets the answer that comes after: first the peer, then the loop's own end.
+/// Checks that an end that has closed its sending half gets the answer that comes after: first the peer, then the
+/// loop's own end.
 pub fn who_stops_sending_still_receives<L: Net>(subject: &Subject<L>) {
     on(subject, async |trial: Trial<L>| {
         let (mut listener, address) = trial.listen();
@@ -121,7 +123,7 @@ pub fn who_stops_sending_still_receives<L: Net>(subject: &Subject<L>) {
         let (mut stream, _) = trial.must("a client is not accepted", listener.accept()).await;
         trial.must("a stream can't be written to", stream.write_all(b"hello")).await;
         trial.must("a stream does not close", stream.close()).await;
-        // The peer answers once it has heard the end, while this end is open to read.
+        // The peer answers once it has heard the end, while this end can still read.
         let mut answer = String::new();
         trial.must("a stream that has been closed gets no answer", stream.read_to_string(&mut answer)).await;
         assert_heard(client);
@@ -131,7 +133,7 @@ pub fn who_stops_sending_still_receives<L: Net>(subject: &Subject<L>) {
 
 type Conversation = thread::JoinHandle<io::Result<String>>;
 
-/// A client that says hello and stops sending, first or once it has heard the other to the end.
+/// Runs a client that says hello and stops sending, either first or once it has heard the other to the end.
 fn converse(address: SocketAddr, patience: Duration, is_first: bool) -> Conversation {
     thread::spawn(move || {
         let mut stream = TcpStream::connect(address)?;
@@ -156,7 +158,7 @@ fn assert_heard(client: Conversation) {
     }
 }
 
-/// A connection that the peer resets in the middle is an error.
+/// Checks that a connection that the peer resets in the middle ends with an error.
 pub fn a_reset_by_the_peer_is_an_error_and_not_an_end<L: Net>(subject: &Subject<L>) {
     on(subject, async |trial: Trial<L>| {
         let (mut listener, address) = trial.listen();
@@ -175,9 +177,9 @@ pub fn a_reset_by_the_peer_is_an_error_and_not_an_end<L: Net>(subject: &Subject<
     });
 }
 
-/// A thousand (200 at CI's size) clients are connected at the same time, and each is answered.
+/// Checks that a thousand clients (200 at CI's size) are connected at the same time, and that each is answered.
 pub fn a_thousand_connections_at_once_are_all_served<L: Net>(subject: &Subject<L>) {
-    // Two descriptors a connection, in one process.
+    // Each connection takes two descriptors in this one process.
     let clients = sized(200, 1000);
     on(subject, async move |trial: Trial<L>| {
         let (mut listener, address) = trial.listen();
@@ -213,10 +215,10 @@ pub fn a_thousand_connections_at_once_are_all_served<L: Net>(subject: &Subject<L
     });
 }
 
-/// A connect to a port where nobody listens says so, as does one to a Unix socket that is not there.
+/// Checks that a connect to a port where nobody listens is refused, as is one to a Unix socket that doesn't exist.
 pub fn where_nobody_listens_a_connect_is_refused<L: Net>(subject: &Subject<L>) {
     on(subject, async |trial: Trial<L>| {
-        // Bound, so that nobody else gets it; and it does not listen.
+        // The socket is bound, so that nobody else gets the port; and it does not listen.
         let silent = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         silent.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
         let port = silent.local_addr().ok().and_then(|address| address.as_socket()).expect("it is bound");
@@ -235,7 +237,8 @@ pub fn where_nobody_listens_a_connect_is_refused<L: Net>(subject: &Subject<L>) {
     });
 }
 
-/// An `accept` that was polled, and dropped, takes no connection along: before a client is there, once it is, and when the loop has seen it.
+/// Checks that an `accept` that was polled, and dropped, takes no connection along: before a client is there, once it
+/// is, and when the loop has seen it.
 pub fn an_accept_that_is_dropped_loses_no_connection<L: Net>(subject: &Subject<L>) {
     on(subject, async |trial: Trial<L>| {
         let (mut listener, address) = trial.listen();
@@ -258,7 +261,7 @@ pub fn an_accept_that_is_dropped_loses_no_connection<L: Net>(subject: &Subject<L
     });
 }
 
-/// Polls an `accept` so often, each time that it wakes, and drops it.
+/// Polls an `accept` `polls` times, each time it wakes, and drops it.
 async fn accept_in_polls<L: Net>(trial: &Trial<L>, listener: &mut L::Listener, polls: u32) -> Option<L::Stream> {
     let (mut accept, mut polled) = (pin!(listener.accept()), 0);
     let accepted = poll_fn(|cx| {
@@ -272,7 +275,7 @@ async fn accept_in_polls<L: Net>(trial: &Trial<L>, listener: &mut L::Listener, p
     trial.must("an accept does not wake for a client that is there", accepted).await.map(|(stream, _)| stream)
 }
 
-/// The loop is held while 400 sockets get something to read: then all are read.
+/// Checks that the loop, held while 400 sockets get something to read, then reads them all.
 pub fn four_hundred_sockets_ready_at_once_are_all_seen<L: Net>(subject: &Subject<L>) {
     const SOCKETS: usize = 400;
     on(subject, async |trial: Trial<L>| {
@@ -284,7 +287,7 @@ pub fn four_hundred_sockets_ready_at_once_are_all_seen<L: Net>(subject: &Subject
             peers.push(theirs);
             readers.push(trial.cx.spawn_local(async move { stream.read_exact(&mut [0; 1]).await }));
         }
-        // All wait by now; and from here on the loop looks at nothing until all have something.
+        // All wait by now; from here on the loop looks at nothing until all have something.
         trial.let_others_run().await;
         for peer in &mut peers {
             peer.write_all(&[1]).expect("there is room");
@@ -296,7 +299,8 @@ pub fn four_hundred_sockets_ready_at_once_are_all_seen<L: Net>(subject: &Subject
     });
 }
 
-/// The last bytes and the end arrive together: whoever reads the bytes, fewer than fit, still hears of the end.
+/// Checks the last bytes and the end that arrive together: a reader that reads the bytes, fewer than fit, still hears
+/// of the end.
 pub fn a_reader_is_told_of_the_end_that_came_with_the_last_bytes<L: Net>(subject: &Subject<L>) {
     on(subject, async |trial: Trial<L>| {
         let (mut listener, address) = trial.listen();
@@ -316,10 +320,11 @@ pub fn a_reader_is_told_of_the_end_that_came_with_the_last_bytes<L: Net>(subject
     });
 }
 
-/// A pipe is ready to be written until it is full, and again when it is read; and ready to be read when something is in it.
+/// Checks that a pipe is ready for writing until it is full, and again when it is read; and ready for reading when
+/// there is something in it.
 pub fn a_watched_pipe_says_when_it_can_be_read_and_written<L: WatchFd>(subject: &Subject<L>) {
     on(subject, async |trial: Trial<L>| {
-        // As good as a pipe, and std can make it nonblocking.
+        // This is as good as a pipe, and std can make it nonblocking.
         let (mut reader, mut writer) = UnixStream::pair().expect("a pair of sockets");
         reader.set_nonblocking(true).expect("nonblocking");
         writer.set_nonblocking(true).expect("nonblocking");
@@ -364,7 +369,7 @@ fn fill(writer: &mut UnixStream) -> usize {
     }
 }
 
-/// TCP's out-of-band byte is told as urgent.
+/// Checks that TCP's out-of-band byte is reported as urgent.
 pub fn urgent_data_is_told<L: WatchFd>(subject: &Subject<L>) {
     on(subject, async |trial: Trial<L>| {
         let (mut ours, theirs) = tcp_pair();
@@ -378,8 +383,11 @@ pub fn urgent_data_is_told<L: WatchFd>(subject: &Subject<L>) {
     });
 }
 
-/// A server learns how its clients end their connections while nobody reads them: by `Ends` of interloop-listen, an epoll instance in the loop. That one has
-/// finished is told, as is that one is gone, each once and whenever it comes; what clients send is not.
+/// Checks that a server learns how its clients end their connections while nobody reads them: by `Ends` of
+/// interloop-listen, an epoll instance in the loop.
+///
+/// It is told of each client that has finished, and of each that is gone, once each and whenever that happens. It is
+/// not told of what clients send.
 pub fn the_ends_of_connections_that_nobody_reads_are_told<L: Net>(subject: &Subject<L>) {
     if !cfg!(target_os = "linux") {
         return;
@@ -416,7 +424,7 @@ pub fn the_ends_of_connections_that_nobody_reads_are_told<L: Net>(subject: &Subj
     });
 }
 
-/// Comes to an end once this holds, of what is told.
+/// Polls the ends until this condition holds.
 async fn told(ends: &Ends, mut holds: impl FnMut() -> bool) -> io::Result<()> {
     poll_fn(|cx| {
         ends.poll(cx)?;
@@ -448,10 +456,11 @@ fn tcp_pair() -> (TcpStream, TcpStream) {
     (listener.accept().expect("a client").0, client)
 }
 
-/// Timers of a loop that has nothing else to do: in the order of their times, none early, a later one set before an earlier one.
+/// Checks timers of a loop that has nothing else to do: they fire in the order of their times, none early, also one
+/// that was set later for an earlier time.
 pub fn a_timer_wakes_a_loop_at_rest<L: Net>(subject: &Subject<L>) {
     on(subject, async |trial: Trial<L>| {
-        // A listening socket, so that the sockets' side of the loop is there too.
+        // This is a listening socket, so that the sockets' side of the loop is there too.
         let _listener = trial.listen();
         let begun = Instant::now();
         let times = [60, 20, 40].map(Duration::from_millis);
@@ -473,7 +482,7 @@ pub fn a_timer_wakes_a_loop_at_rest<L: Net>(subject: &Subject<L>) {
     });
 }
 
-/// While sockets are busy, a timer is neither lost nor early.
+/// Checks that a timer is neither lost nor early while sockets are busy.
 pub fn timers_run_beside_sockets<L: Net>(subject: &Subject<L>) {
     on(subject, async |trial: Trial<L>| {
         let (client, server) = trial.pair().await;
@@ -492,7 +501,7 @@ pub fn timers_run_beside_sockets<L: Net>(subject: &Subject<L>) {
     });
 }
 
-/// While jobs post themselves again, so that the loop's queue is never empty, bytes come and go.
+/// Checks that bytes come and go while jobs post themselves again, so that the loop's queue is never empty.
 pub fn a_flood_of_posts_starves_no_socket<L: Net>(subject: &Subject<L>) {
     on(subject, async move |trial: Trial<L>| {
         let (mut client, mut server) = trial.pair().await;
@@ -509,7 +518,7 @@ pub fn a_flood_of_posts_starves_no_socket<L: Net>(subject: &Subject<L>) {
                 client.read_exact(&mut [0; 1]).await
             };
             trial.must("a ball is not played", ball).await;
-            // The flood gives up by itself: a loop that starves its sockets might starve its timers, too.
+            // The flood gives up by itself: a loop that starves its sockets might starve its timers too.
             assert!(Instant::now() < flood.until, "a flood of posts starves the sockets: in round {round}");
         }
         flood.is_over.store(true, Ordering::Release);
@@ -530,7 +539,7 @@ fn repost(remote: Remote<()>, flood: Arc<Flood>) {
     let _ = remote.post(move |()| repost(next, flood));
 }
 
-/// With a listening socket and open connections on which nothing happens, the loop's thread is not woken.
+/// Checks that the loop's thread is not woken by a listening socket and open connections on which nothing happens.
 pub fn open_sockets_cost_no_wakeups<L: Net>(subject: &Subject<L>) {
     const WATCHED: Duration = Duration::from_millis(700);
     let allowed = {
@@ -547,7 +556,7 @@ pub fn open_sockets_cost_no_wakeups<L: Net>(subject: &Subject<L>) {
             let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut *stream).poll_read(cx, &mut [0; 1]))).await;
             assert!(polled.is_pending(), "a stream says {polled:?} where nothing was sent");
         }
-        // Counted on a thread, which tells the loop of its end through a socket: the loop has nothing to do until then.
+        // A thread counts, and tells the loop of its end through a socket: the loop has nothing to do until then.
         let (told, mut tell) = UnixStream::pair().expect("a pair of sockets");
         let mut told = trial.cx.stream(told).unwrap_or_else(|error| panic!("a socket is not taken: {error}"));
         let this = fs::read_link("/proc/thread-self").expect("Linux");
@@ -555,7 +564,7 @@ pub fn open_sockets_cost_no_wakeups<L: Net>(subject: &Subject<L>) {
         let counting = thread::spawn(move || {
             let begun = Instant::now();
             let mut before = Rest::look(&status);
-            // Until it has come to rest, unless it never does.
+            // Wait until it has come to rest, unless it never does.
             let rests = loop {
                 thread::sleep(Duration::from_millis(20));
                 let now = Rest::look(&status);
@@ -564,7 +573,8 @@ pub fn open_sockets_cost_no_wakeups<L: Net>(subject: &Subject<L>) {
                     break is_at_rest;
                 }
             };
-            // It is time itself that is watched here: twice at most, since io_uring may wake a thread within the system, which the loop never hears of.
+            // The wait is for time itself. It is done twice at most, since io_uring may wake a thread within the
+            // system, which the loop never hears of.
             let watch = || {
                 let (watched, before) = (Instant::now(), Rest::look(&status));
                 thread::sleep(WATCHED);
@@ -575,7 +585,7 @@ pub fn open_sockets_cost_no_wakeups<L: Net>(subject: &Subject<L>) {
             tell.write_all(&[1]).expect("the loop is there");
             (rests, woken)
         });
-        // Not by a timer: that would be a wakeup of the check's own.
+        // A timer would be a wakeup of the check's own.
         told.read_exact(&mut [0; 1]).await.unwrap_or_else(|error| panic!("a stream broke: {error}"));
         let (rests, woken) = counting.join().expect("no panic");
         assert!(woken == 0, "open sockets wake the loop: {woken} times within {WATCHED:?}");
@@ -584,7 +594,7 @@ pub fn open_sockets_cost_no_wakeups<L: Net>(subject: &Subject<L>) {
     });
 }
 
-/// What the system says of a thread: whether it is at rest now, and how often it has gone to rest so far.
+/// The system's view of a thread: whether it is at rest now, and how often it has gone to rest so far.
 #[derive(Clone, Copy, PartialEq)]
 struct Rest {
     rests: bool,
@@ -600,13 +610,14 @@ impl Rest {
     }
 }
 
-/// Service after service opens sockets on its loop, and leaves some to their task's end: no descriptor is left.
+/// Checks that no descriptor is left when service after service opens sockets on its loop, and leaves some to their
+/// task's end.
 pub fn what_was_opened_is_closed_at_the_end<L: Net>(subject: &Subject<L>) {
     const RUNS: usize = 20;
     let run = || {
         on(subject, async |trial: Trial<L>| {
             let (mut ours, theirs) = trial.pair().await;
-            // It waits for ever, and holds both.
+            // The child waits for ever, and holds both.
             let wait = async move {
                 let _theirs = theirs;
                 ours.read(&mut [0; 1]).await

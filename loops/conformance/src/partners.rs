@@ -1,4 +1,4 @@
-//! Two loops that use each other: this one, and a partner of any kind. The names of the checks are what they say.
+//! Two loops that use each other: this one, and a partner of any kind. Each check's name says what it checks.
 
 #![allow(missing_docs, reason = "the names are sentences")]
 
@@ -13,7 +13,7 @@ use crate::{
     scene::{Subject, up, watchdog},
 };
 
-/// A service with both.
+/// A service with both loops.
 struct Pair {
     running: Running,
     here: Remote<()>,
@@ -39,7 +39,7 @@ fn pair<L: EventLoop, M: EventLoop>(here: &Subject<L>, there: &Subject<M>) -> Pa
     Pair { running, here: here_is, there: there_is, thread, long }
 }
 
-/// A task on this instance, which others reach.
+/// Adds a task on this instance, which others reach.
 fn fills<L: EventLoop>(service: &mut Service, instance: &str, slot: Slot<()>) {
     let fills = task_fn::<L>(async move |cx| {
         cx.fill(slot, ());

@@ -1,4 +1,4 @@
-//! What the system counts of this process: threads, descriptors, memory, sleeps.
+//! The system's figures about this process: threads, descriptors, memory, sleeps.
 
 use std::{
     ffi::OsString,
@@ -8,22 +8,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Within this a loop that has nothing to do comes to rest, however busy the machine is.
+/// A loop that has nothing to do comes to rest within this time, however busy the machine is.
 pub(crate) const REST: Duration = Duration::from_secs(3);
 
 fn tasks() -> impl Iterator<Item = PathBuf> {
     fs::read_dir("/proc/self/task").into_iter().flatten().flatten().map(|task| task.path())
 }
 
-/// The fields of a thread's line behind its name, which is in brackets and may hold anything.
+/// Returns the fields of a thread's line after its name, which is in brackets and may hold anything.
 fn fields(task: &Path) -> Option<Vec<String>> {
     let stat = fs::read_to_string(task.join("stat")).ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
     Some(fields.split_whitespace().map(str::to_owned).collect())
 }
 
-/// The threads of this process that have not ended. One that is on its way out counts as gone, as it does for `join`, which returns a moment before the
-/// kernel has taken it off its list.
+/// Returns the number of this process's threads that have not ended. A thread that is on its way out counts as gone, as
+/// it does for `join`, which returns a moment before the kernel has taken the thread off its list.
 pub(crate) fn threads() -> usize {
     const PF_EXITING: u64 = 4;
     let lives = |fields: &Vec<String>| {
@@ -41,7 +41,7 @@ pub(crate) fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
 }
 
-/// The memory of this process that is there, in bytes.
+/// Returns the resident memory of this process, in bytes.
 pub(crate) fn resident() -> usize {
     const PAGE: usize = 4096;
     let pages = fs::read_to_string("/proc/self/statm").ok();
@@ -54,14 +54,15 @@ fn switches(task: &Path) -> Option<u64> {
     count.trim().parse().ok()
 }
 
-/// How often this process's threads, but for this one, went to sleep.
+/// Returns how often this process's threads, except this one, went to sleep.
 pub(crate) fn sleeps() -> u64 {
     let own = own_id();
     let others = tasks().filter(|task| task.file_name().map(ToOwned::to_owned) != own);
     others.filter_map(|task| switches(&task)).sum()
 }
 
-/// How long this process's threads, but for this one, were busy so far, or would have been had there been a processor for them.
+/// Returns how long this process's threads, except this one, were busy so far, or would have been had there been a
+/// processor for them.
 pub(crate) fn busy() -> Duration {
     let own = own_id();
     let others = tasks().filter(|task| task.file_name().map(ToOwned::to_owned) != own);
@@ -86,7 +87,8 @@ impl SystemThread {
         Self { task: Path::new("/proc/self/task").join(own_id().unwrap_or_default()), has_beat: false }
     }
 
-    /// That of a loop which has a beat, if it has one: it may wake between two looks, and is at rest all the same.
+    /// Sets whether the thread's loop has a beat: such a thread may wake between two looks, and still counts as at
+    /// rest.
     pub(crate) fn with(self, beat: Option<Duration>) -> Self {
         Self { has_beat: beat.is_some(), ..self }
     }
@@ -95,18 +97,19 @@ impl SystemThread {
         self.task.file_name().and_then(|id| id.to_str()?.parse().ok()).unwrap_or(0)
     }
 
-    /// Waits until it sleeps, and has done so for a while, or is gone.
+    /// Waits until the thread sleeps, and has done so for a while, or is gone.
     ///
     /// # Panics
     ///
-    /// If it does neither for so long, but for [`REST`] at most: the check can't go on, and says so, long before the watchdog ends it and all others.
+    /// If it does neither within this time, or within [`REST`] if that is shorter: the check can't continue, and says
+    /// so long before the watchdog ends it and all others.
     #[track_caller]
     pub(crate) fn wait_for_rest(&self, long: Duration) {
         let long = long.min(REST);
         assert!(self.comes_to_rest(long), "the loop does not come to rest within {long:?}");
     }
 
-    /// Whether it does so in this time.
+    /// Whether the thread comes to rest within this time.
     pub(crate) fn comes_to_rest(&self, long: Duration) -> bool {
         let begun = Instant::now();
         let mut before = None;
@@ -120,7 +123,7 @@ impl SystemThread {
                 return false;
             }
             before = now;
-            // There is no event for this: the system has to be asked again.
+            // There is no event for this: the system must be asked again.
             thread::sleep(Duration::from_millis(3));
         }
     }

@@ -1,4 +1,4 @@
-//! What checks are made of: the loop that is checked, services with it, watchdogs, witnesses.
+//! The parts that checks are made of: the loop that is checked, services with it, watchdogs, witnesses.
 
 use std::{
     env, fmt,
@@ -15,22 +15,22 @@ use std::{
 
 use interloop::{CallError, Context, EventLoop, Remote, Running, Service, service::LoopSettings, task_fn};
 
-/// More than anything here takes, however slow the machine is.
+/// Longer than anything here takes, however slow the machine is.
 const LONG: Duration = Duration::from_secs(20);
 
-/// Whether the checks run at full size: the environment says `INTERLOOP_CONFORMANCE=full`.
+/// Whether the checks run at full size, which the environment variable `INTERLOOP_CONFORMANCE=full` asks for.
 pub fn is_full_size() -> bool {
     env::var_os("INTERLOOP_CONFORMANCE").is_some_and(|size| size == "full")
 }
 
-/// A small number, or at full size a large one.
+/// Returns `small`, or `full` at full size.
 pub(crate) fn sized(small: usize, full: usize) -> usize {
     if is_full_size() { full } else { small }
 }
 
-/// What a loop's own timer is to call.
+/// The callback of a loop's own timer.
 pub type Fire = Box<dyn FnOnce() + Send>;
-/// Has something called after a time, by a timer of the loop's own, past Interloop.
+/// Calls the callback after a time, by a timer of the loop's own, past Interloop.
 type NativeTimer<N> = Arc<dyn Fn(&N, Duration, Fire) + Send + Sync>;
 
 /// A loop to be checked: a plan, and options for it.
@@ -43,19 +43,20 @@ pub struct Subject<L: EventLoop> {
 }
 
 impl<L: EventLoop> Subject<L> {
-    /// The loop that this plans.
+    /// Makes a subject of the loop of this plan.
     pub fn new(plan: L) -> Self {
         Self { plan, options: Vec::new(), patience: LONG, native_timer: None, beat: None }
     }
 
-    /// With this option of it set, by its long name without the prefix.
+    /// Sets an option of the loop, by its long name without the prefix.
     #[must_use]
     pub fn set(mut self, option: impl Into<String>, value: impl fmt::Display) -> Self {
         self.options.push((option.into(), value.to_string()));
         self
     }
 
-    /// With the timer that programs on this loop use most: has `fire` called after `time`, past Interloop. It is called on the loop's thread.
+    /// Sets the timer that programs on this loop use most: it calls `fire` after `time`, past Interloop. The function
+    /// is called on the loop's thread.
     ///
     /// ```ignore
     /// Subject::new(Glib::default()).with_native_timer(|_, time, fire| {
@@ -68,16 +69,18 @@ impl<L: EventLoop> Subject<L> {
         self
     }
 
-    /// With checks that give up what they wait for after so long, 20 s by default: for loops that are known to be broken.
+    /// Sets how long checks wait before they give up; 20 s by default. This is for loops that are known to be broken.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// It wakes by nature, with nothing else to do: once in each such period, as a loop that draws frames. Checks of rest
-    /// then find that it wakes no more often than that, and is busy for less than half of the time; all others are what they
-    /// are for loops that rest.
+    /// Says that the loop wakes by nature, with nothing else to do, once in each such period, as a loop that draws
+    /// frames does.
+    ///
+    /// Checks of rest then find that the loop wakes no more often than that, and is busy for less than half of the
+    /// time. All other checks are the same as for loops that rest.
     ///
     /// ```ignore
     /// Subject::new(Game::default()).with_beat(Duration::from_secs(1) / 60);
@@ -97,9 +100,9 @@ impl<L: EventLoop> Subject<L> {
         self.beat
     }
 
-    /// How often it may wake by itself in this time.
+    /// Returns how often the loop may wake by itself in this time.
     pub(crate) fn beats_in(&self, time: Duration) -> u64 {
-        // One that was due before, and one that is due at its very end.
+        // This includes one that was due before, and one that is due at the very end.
         self.beat.map_or(0, |beat| (time.as_nanos() / beat.as_nanos()) as u64 + 2)
     }
 
@@ -111,12 +114,12 @@ impl<L: EventLoop> Subject<L> {
         self.native_timer.clone()
     }
 
-    /// A service with the loop in it, by the name of its kind.
+    /// Makes a service with the loop in it, by the name of its kind.
     pub(crate) fn service(&self) -> Service {
         self.service_with(|_| ())
     }
 
-    /// A service with the loop in it, and more said of that.
+    /// Makes a service with the loop in it, and with further settings of the loop.
     pub(crate) fn service_with(&self, say: impl FnOnce(&mut LoopSettings<'_, L>)) -> Service {
         let mut service = self.empty_service(None);
         let mut settings = self.plan_in(&mut service, L::NAME);
@@ -124,7 +127,7 @@ impl<L: EventLoop> Subject<L> {
         service
     }
 
-    /// A service with the loop in it, of which a stop may take so long.
+    /// Makes a service with the loop in it, whose stop may take this long.
     pub(crate) fn service_within(&self, shutdown_timeout: Duration) -> Service {
         let mut service = self.empty_service(Some(shutdown_timeout));
         self.plan_in(&mut service, L::NAME);
@@ -140,7 +143,7 @@ impl<L: EventLoop> Subject<L> {
         service
     }
 
-    /// An instance of the loop, by this name, in the service.
+    /// Adds an instance of the loop to the service, by this name.
     pub(crate) fn plan_in<'a>(&self, service: &'a mut Service, name: &str) -> LoopSettings<'a, L> {
         let mut settings = service.event_loop(name, self.plan.clone());
         settings.start_timeout(self.patience);
@@ -169,11 +172,11 @@ impl<L: EventLoop> fmt::Debug for Subject<L> {
     }
 }
 
-/// Runs this in a task on the loop, in a service of its own, and returns what it returns once the service has ended.
+/// Runs this in a task on the loop, in a service of its own, and returns its result once the service has ended.
 ///
 /// # Panics
 ///
-/// With the panic of the check, or when it does not end.
+/// With the panic of the check, or if the check does not end.
 pub fn on_loop<L: EventLoop, R: Send + 'static>(
     subject: &Subject<L>,
     check: impl AsyncFnOnce(Context<L>) -> R + Send + 'static,
@@ -198,7 +201,8 @@ pub fn on_loop<L: EventLoop, R: Send + 'static>(
     }
 }
 
-/// One check at a time in this process: they count threads and descriptors, and glib's default context is there once. Ends the process when one hangs.
+/// Allows one check at a time in this process: checks count threads and descriptors, and there is one default context
+/// of glib. Ends the process if a check hangs.
 pub(crate) struct Watchdog {
     _alone: MutexGuard<'static, ()>,
     done: Option<mpsc::Sender<()>>,
@@ -218,9 +222,9 @@ pub(crate) fn watchdog() -> Watchdog {
             std::process::abort();
         }
     };
-    // Without a thread there is no watchdog, and the check goes on all the same.
+    // Without a thread there is no watchdog, and the check still runs.
     let thread = thread::Builder::new().name("watchdog".into()).spawn(watch).ok();
-    // A check that looks at the threads of this process finds it with its name.
+    // The thread has its name by now, for checks that look at the threads of this process.
     let _ = begun.recv();
     Watchdog { _alone: alone, done: Some(done), thread }
 }
@@ -245,7 +249,7 @@ pub(crate) fn down(running: Running) {
     assert_eq!(report.code, 0, "the service does not stop in order: {report}");
 }
 
-/// A task that waits for its stop.
+/// Makes a task that waits for its stop.
 pub(crate) fn waits<L: EventLoop>() -> impl interloop::Task<L, Options = interloop::NoOptions> {
     task_fn::<L>(async |cx| {
         cx.until_shutdown().await;
@@ -253,7 +257,7 @@ pub(crate) fn waits<L: EventLoop>() -> impl interloop::Task<L, Options = interlo
     })
 }
 
-/// The reply is to say this; if it says something else, the loop is at fault in these words.
+/// Checks that a reply is as expected; if not, the check fails with these words.
 #[track_caller]
 pub(crate) fn expect<R: PartialEq + fmt::Debug>(
     said: Result<R, CallError>,
@@ -267,7 +271,7 @@ pub(crate) fn expect<R: PartialEq + fmt::Debug>(
 pub(crate) struct Hold(Option<mpsc::Sender<()>>);
 
 impl Hold {
-    /// It is held when this returns.
+    /// Holds the loop; it is held when this returns.
     pub(crate) fn of<T: 'static>(remote: &Remote<T>, long: Duration) -> Self {
         let (release, released) = mpsc::channel::<()>();
         let (entered, holds) = mpsc::channel();
@@ -280,14 +284,14 @@ impl Hold {
         Self(Some(release))
     }
 
-    /// Lets it go. The turn that it was held in is longer than any turn may be.
+    /// Releases the loop. The turn in which it was held is longer than any turn may be.
     pub(crate) fn release(mut self) {
         thread::sleep(Duration::from_millis(3));
         self.0.take();
     }
 }
 
-/// Jobs that post themselves anew, so that the loop's mailbox is never empty, until dropped.
+/// Jobs that post themselves again, so that the loop's mailbox is never empty, until this is dropped.
 pub(crate) struct Flood(Arc<AtomicBool>);
 
 impl Flood {
@@ -302,7 +306,7 @@ impl Flood {
 fn repost<T: 'static>(remote: Remote<T>, over: Arc<AtomicBool>) {
     if !over.load(Ordering::Acquire) {
         let again = remote.clone();
-        // Refused at the end alone.
+        // It is refused only at the end.
         let _ = remote.post(move |_| repost(again, over));
     }
 }
@@ -313,7 +317,7 @@ impl Drop for Flood {
     }
 }
 
-/// Where each was dropped: on the thread that had made it, or not.
+/// Notes for each witness whether it was dropped on the thread that had made it.
 #[derive(Clone, Default)]
 pub(crate) struct Drops(Arc<Mutex<Vec<bool>>>);
 
@@ -326,7 +330,7 @@ impl Drops {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// So many were dropped, each on its thread.
+    /// Checks that this many were dropped, each on its thread.
     #[track_caller]
     pub(crate) fn check(&self, count: usize) {
         let all = self.all();
@@ -343,7 +347,7 @@ impl Drops {
     }
 }
 
-/// Not `Send`: it is to be dropped on the thread that made it.
+/// A `!Send` value: it must be dropped on the thread that made it.
 pub(crate) struct Witness {
     made_on: ThreadId,
     drops: Drops,

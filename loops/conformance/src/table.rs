@@ -1,4 +1,4 @@
-//! All checks of a loop at once, and what came of them.
+//! All checks of a loop at once, and their results.
 
 use std::{
     fmt, thread,
@@ -9,29 +9,29 @@ use interloop::{EventLoop, event_loop::Timers, net::WatchFd, task::panic_message
 
 use crate::{Subject, base_checks, beat_checks, native_checks, net_checks, partner_checks, watch_fd_checks};
 
-/// A check of what it is about.
+/// A check, bound to its subject.
 type Job = Box<dyn FnOnce() + Send>;
 
-/// What came of the checks of a loop: a row for each. As text, a line for each.
+/// The results of the checks of a loop, with a row for each. As text it has a line for each.
 #[derive(Clone, Debug)]
 pub struct Table {
-    /// One a check, in their order.
+    /// The rows, in the order of the checks.
     pub rows: Vec<Row>,
 }
 
-/// What came of a check.
+/// The result of a check.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// The check's name.
+    /// The name of the check.
     pub name: &'static str,
-    /// What the loop is at fault in, if the check found something.
+    /// The loop's fault, if the check has found one.
     pub result: Result<(), String>,
-    /// The time it took.
+    /// The time that the check took.
     pub took: Duration,
 }
 
 impl Table {
-    /// Whether the loop passed all.
+    /// Whether the loop has passed all checks.
     pub fn is_passed(&self) -> bool {
         self.rows.iter().all(|row| row.result.is_ok())
     }
@@ -39,7 +39,7 @@ impl Table {
     fn of(checks: impl Iterator<Item = (&'static str, Job)>) -> Self {
         let run = |(name, check): (&'static str, Job)| {
             let begun = Instant::now();
-            // A thread of its name, which its watchdog says.
+            // The thread has the check's name, which its watchdog prints.
             let thread = thread::Builder::new().name(name.to_owned()).spawn(check);
             let result = match thread.map(thread::JoinHandle::join) {
                 Ok(ended) => ended.map_err(panic_message),

@@ -1,4 +1,4 @@
-//! What checks of sockets are made of: a task on the loop, with little patience and words for each thing that may go wrong.
+//! The parts of checks of sockets: a task on the loop, with little patience and words for each thing that may go wrong.
 
 use std::{
     future::Future,
@@ -22,7 +22,7 @@ use interloop::{
 
 use crate::{Subject, on_loop};
 
-/// After which what should have happened has not: well before the check as a whole is given up.
+/// Returns the time after which something overdue counts as missing: well before the check as a whole is given up.
 pub(crate) fn soon<L: EventLoop>(subject: &Subject<L>) -> Duration {
     subject.patience() / 2
 }
@@ -43,18 +43,19 @@ pub(crate) struct Trial<L: Net> {
 }
 
 impl<L: Net> Trial<L> {
-    /// What this comes to: soon, and without an error. Else the loop fails the check in these words.
+    /// Returns the output of this future, if it comes soon and without an error. Otherwise the loop fails the check
+    /// with these words.
     pub(crate) async fn must<T>(&self, wrong: &str, future: impl Future<Output = io::Result<T>>) -> T {
         let begun = Instant::now();
         match self.cx.timeout(self.soon, future).await {
             Ok(Err(error)) => panic!("{wrong}: {error}"),
-            // What is there only when the timeout has it looked at is late: its wake was lost.
+            // An output that is there only because the timeout has the future polled is late: its wake was lost.
             Ok(Ok(value)) if begun.elapsed() < self.soon => value,
             _ => panic!("{wrong} within {:?}", self.soon),
         }
     }
 
-    /// A socket that listens on a port, in the loop.
+    /// Makes a socket that listens on a port, in the loop.
     pub(crate) fn listen(&self) -> (L::Listener, SocketAddr) {
         let bound = Bound::tcp((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
         let listener = self.cx.listen(bound).unwrap_or_else(|error| panic!("a listening socket is not taken: {error}"));
@@ -62,7 +63,7 @@ impl<L: Net> Trial<L> {
         (listener, address)
     }
 
-    /// Both ends of a connection, in the loop.
+    /// Makes both ends of a connection, in the loop.
     pub(crate) async fn pair(&self) -> (L::Stream, L::Stream) {
         let (mut listener, address) = self.listen();
         let both = try_join(self.cx.connect(address), listener.accept());
@@ -70,13 +71,13 @@ impl<L: Net> Trial<L> {
         (client, server)
     }
 
-    /// Lets the children that were spawned before come to where they wait.
+    /// Lets the children that were spawned before run until they wait.
     pub(crate) async fn let_others_run(&self) {
         let child = self.cx.spawn_local(async {});
         self.must("a child does not end", ended(child)).await;
     }
 
-    /// Sleeps; how long it took. Whether a timer got lost is found out without one.
+    /// Sleeps; returns how long it took. A lost timer is detected without a timer.
     pub(crate) async fn sleep(&self, time: Duration) -> Duration {
         let begun = Instant::now();
         self.unless_lost(time, self.cx.sleep(time)).await;
@@ -85,7 +86,7 @@ impl<L: Net> Trial<L> {
         took
     }
 
-    /// Waits for what comes of a timer, with an alarm that is none.
+    /// Awaits a future that depends on a timer, with an alarm that uses none.
     pub(crate) async fn unless_lost<T>(&self, time: Duration, future: impl Future<Output = T>) -> T {
         let (begun, mut alarm) = (Instant::now(), Alarm::new(self));
         match select(pin!(future), pin!(alarm.rings())).await {
@@ -95,12 +96,12 @@ impl<L: Net> Trial<L> {
     }
 }
 
-/// What a child came to.
+/// Returns the output of a child.
 pub(crate) async fn ended<T>(child: Reply<T>) -> io::Result<T> {
     child.await.map_err(io::Error::other)
 }
 
-/// Rings by a thread and a socket.
+/// An alarm that rings by a thread and a socket.
 struct Alarm<S> {
     stream: S,
     over: Option<mpsc::Sender<()>>,

@@ -41,9 +41,9 @@
 //!
 //! | | the loop's thread | `cx.spawn` runs | at the loop's end |
 //! |---|---|---|---|
-//! | [`Tokio::default()`] | is the runtime's only one | there | the runtime is shut down |
-//! | [`worker_threads(n)`](Tokio::worker_threads) | runs tasks and mailbox | on the workers | the runtime is shut down |
-//! | [`from_builder`](Tokio::from_builder) | either, by the builder's kind | either | the runtime is shut down |
+//! | [`Tokio::default()`] | is the runtime's only one | there | the runtime shuts down |
+//! | [`worker_threads(n)`](Tokio::worker_threads) | runs tasks and mailbox | on the workers | the runtime shuts down |
+//! | [`from_builder`](Tokio::from_builder) | either, by the builder's kind | either | the runtime shuts down |
 //! | [`from_handle`](Tokio::from_handle) | runs tasks and mailbox | on that runtime | the runtime continues |
 //!
 //! `tokio::task::spawn_local` works in tasks and in what they spawn by `cx.spawn_local`. Inside a `tokio::spawn` it

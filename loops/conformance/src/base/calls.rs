@@ -57,13 +57,13 @@ pub fn posts_calls_and_futures_come_from_other_threads<L: EventLoop>(subject: &S
     let thread = thread.with(subject.beat());
     for round in 0..100 {
         if round < 10 {
-            // It is at rest, at least before these.
+            // The loop is at rest, at least before these.
             thread.wait_for_rest(long);
         }
         let count = list.call(|list| list.borrow().len()).wait_timeout(long);
         expect(count, Ok(1000), "a call from another thread is not answered");
     }
-    // A future that is not `Send`, and goes to sleep between two looks.
+    // This future is not `Send`, and goes to sleep between two looks.
     let later = list.spawn(|list: Rc<RefCell<Vec<u32>>>| async move {
         let mut polled = false;
         poll_fn(|cx| {
@@ -91,7 +91,7 @@ pub fn a_call_from_the_loop_to_itself_is_answered<L: EventLoop>(subject: &Subjec
     let sum = remote.spawn(move |_| async move {
         let (inner, innermost) = (itself.clone(), itself.clone());
         let called = itself.call(|_| 1).await?;
-        // A call within a call, and one within a future of a future.
+        // This is a call within a call, and one within a future of a future.
         let nested = itself.call(move |_| inner.call(|_| 2)).await?.await?;
         let spawned = itself.spawn(move |_| async move { innermost.call(|_| 4).await }).await??;
         let post = move |_: &L::Native| {
@@ -184,7 +184,7 @@ pub fn ten_thousand_futures_are_spawned_and_woken<L: EventLoop>(subject: &Subjec
     let all: Vec<_> = (0..FUTURES).map_while(|_| woken.recv_timeout(long).ok()).collect();
     assert_eq!(all.len(), FUTURES, "of 10,000 futures some are never polled");
     go.store(true, Ordering::Release);
-    // Each twice: a wake too many does no harm.
+    // Each is woken twice: a wake too many does no harm.
     all.iter().for_each(std::task::Waker::wake_by_ref);
     all.into_iter().for_each(std::task::Waker::wake);
     for (number, reply) in replies.into_iter().enumerate() {

@@ -1,4 +1,5 @@
-//! What is not `Send` lives and dies on the loop's thread, whoever holds Remotes, Replies and wakers elsewhere, and for however long.
+//! Values that are not `Send` live and die on the loop's thread, whoever holds Remotes, Replies and wakers elsewhere,
+//! and for however long.
 
 use std::{
     any::Any,
@@ -14,12 +15,12 @@ use interloop::{CallError, Context, EventLoop, Remote, State, task_fn};
 use super::leaks::until;
 use crate::scene::{Drops, Subject, Witness, down, expect, up, watchdog};
 
-/// Wakers of futures that are on a loop, or were: held by the check's thread.
+/// Collects the wakers of futures that are on a loop, or were: the check's thread holds them.
 #[derive(Clone)]
 struct Wakers(mpsc::Sender<Waker>);
 
 impl Wakers {
-    /// Waits for ever, and has its waker held elsewhere.
+    /// Returns a future that waits for ever, and whose waker is held elsewhere.
     fn pending(&self) -> impl Future<Output = ()> + use<> {
         let wakers = self.0.clone();
         poll_fn(move |cx| {
@@ -29,7 +30,8 @@ impl Wakers {
     }
 }
 
-/// Children, values and futures that are not `Send`, in a task; a Context of it is kept beyond its end, by the thread.
+/// Holds children, values and futures that are not `Send`, in a task. The thread keeps a Context of the task beyond the
+/// task's end.
 async fn holds<L: EventLoop>(cx: Context<L>, drops: Drops, wakers: Wakers, shared: mpsc::Sender<Remote<Witness>>) {
     thread_local!(static KEPT: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) });
     KEPT.with(|kept| kept.borrow_mut().push(Box::new(cx.clone())));
@@ -42,7 +44,7 @@ async fn holds<L: EventLoop>(cx: Context<L>, drops: Drops, wakers: Wakers, share
     let _ = shared.send(cx.share(Witness::new(&drops)));
     let in_task = Witness::new(&drops);
     cx.until_shutdown().await;
-    // Used, where it was made.
+    // The value is used where it was made.
     let _ = in_task.is_at_home();
 }
 
@@ -71,7 +73,7 @@ fn drops_on_the_loop<L: EventLoop>(
         )
         .stop_timeout(if code == 124 { Duration::from_millis(100) } else { long });
     let running = up(service, long);
-    // Held here, beyond the end of all.
+    // The Remote is held here, beyond the end of all.
     let remote = shared.recv_timeout(long).expect("the task is ready, and has shared it before");
     let (in_future, pending) = (drops.clone(), wakers.pending());
     drop(wakers);
@@ -88,7 +90,7 @@ fn drops_on_the_loop<L: EventLoop>(
     assert_eq!(report.code, code, "{report}");
     expect(reply.wait_timeout(long), Err(CallError::Cancelled), "the Reply of a future that is gone is not told so");
     assert!(remote.post(|_| ()).is_err(), "a value that is gone took a post");
-    // Whoever wakes what is gone wakes nothing.
+    // Waking a future that is gone has no effect.
     woken.try_iter().for_each(Waker::wake);
     drops.check(HELD);
 }
@@ -97,7 +99,7 @@ pub fn what_is_not_send_is_dropped_on_its_thread_at_a_stop<L: EventLoop>(subject
     drops_on_the_loop::<L>(subject, None, async |_| Ok(()), 0);
 }
 
-/// A task that doesn't obey.
+/// A task that ignores the stop.
 async fn disobeys<L: EventLoop>(_: Context<L>) -> interloop::Result {
     std::future::pending().await
 }
@@ -106,7 +108,7 @@ pub fn what_is_not_send_is_dropped_on_its_thread_at_a_cancel<L: EventLoop>(subje
     drops_on_the_loop::<L>(subject, None, disobeys, 124);
 }
 
-/// No time at all: everything is cancelled at once, as by a second signal.
+/// Checks a stop that leaves no time: everything is cancelled at once, as by a second signal.
 pub fn what_is_not_send_is_dropped_on_its_thread_at_a_hard_stop<L: EventLoop>(subject: &Subject<L>) {
     drops_on_the_loop::<L>(subject, Some(Duration::from_millis(1)), disobeys, 124);
 }

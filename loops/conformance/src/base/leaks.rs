@@ -1,4 +1,4 @@
-//! Restarts: what goes on, and what must not be left behind.
+//! Restarts: what continues, and what must not be left behind.
 
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,7 @@ pub fn a_remote_survives_the_restart_of_its_task<L: EventLoop>(subject: &Subject
     down(running);
 }
 
-/// What a process has at one moment that can be left behind.
+/// The resources of a process at one moment that can be left behind.
 struct Belongings {
     threads: usize,
     descriptors: usize,
@@ -61,7 +61,7 @@ struct Belongings {
 }
 
 impl Belongings {
-    /// What an allocator may keep for itself, however often something is done.
+    /// How much memory an allocator may keep for itself, however often something is done.
     const KEPT: usize = 16 << 20;
 
     fn now() -> Self {
@@ -90,7 +90,7 @@ pub fn starts_leave_no_thread_no_descriptor_and_no_memory<L: EventLoop>(subject:
         expect(remote.call(|_| 1).wait_timeout(long), Ok(1), "the loop does not answer");
         down(running);
     };
-    // What is made once a process is made now.
+    // What is made once for a process is made now.
     once();
     let before = Belongings::now();
     for _ in 0..sized(20, 100) {

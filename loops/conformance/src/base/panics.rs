@@ -1,4 +1,4 @@
-//! Panics: whose they are, and who lives on.
+//! Panics: which task or loop they belong to, and which ones live on.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub fn a_panic_in_a_job_comes_back_and_the_loop_lives<L: EventLoop>(subject: &Su
     down(running);
 }
 
-/// Two tasks on one loop, one of which is to panic.
+/// Runs two tasks on one loop, one of which panics.
 fn beside<L: EventLoop>(
     subject: &Subject<L>,
     falls: impl AsyncFnOnce(interloop::Context<L>) + Send + 'static,

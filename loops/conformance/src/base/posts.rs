@@ -1,4 +1,4 @@
-//! Posts: in order, none lost, at the end too.
+//! Posts: in order, with none lost, also at the end.
 
 use std::{
     cell::RefCell,
@@ -29,7 +29,7 @@ pub fn posts_of_eight_senders_all_run_each_senders_in_order<L: EventLoop>(subjec
         }),
     );
     let running = up(service, long);
-    // The loop begins with what a turn can't do at once.
+    // The loop begins with more than a turn can do at once.
     let (hold, half) = (Hold::of(&lasts, long), Arc::new(Barrier::new(SENDERS + 1)));
     let senders = (0..SENDERS).map(|sender| {
         let (lasts, half) = (lasts.clone(), half.clone());

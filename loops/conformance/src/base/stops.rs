@@ -15,7 +15,7 @@ use crate::{
     scene::{Hold, Subject, down, expect, up, waits, watchdog},
 };
 
-/// The thread of this task: its loop's, or its own.
+/// Returns the name of this task's thread: its loop's, or its own.
 fn thread_of<L: EventLoop>(task: &'static str) -> &'static str {
     if L::THREAD_A_TASK { task } else { L::NAME }
 }
@@ -35,7 +35,7 @@ pub fn it_starts_gets_ready_and_stops<L: EventLoop>(subject: &Subject<L>) {
     let running = up(service, long);
     let (name, thread) = sees.recv_timeout(long).expect("it has started");
     assert_eq!(name.as_deref(), Some(thread_of::<L>("waits")), "its thread has another name");
-    // A loop that can't be at rest shows it now.
+    // A loop that can't be at rest is found now.
     thread.with(subject.beat()).wait_for_rest(long);
     if !running.is_ready() {
         panic!("the service does not stay ready: {}", running.stop());
@@ -43,7 +43,8 @@ pub fn it_starts_gets_ready_and_stops<L: EventLoop>(subject: &Subject<L>) {
     down(running);
 }
 
-/// Whoever asks before the loop takes turns is heard by the first one, which some loops don't take before they were woken.
+/// Checks that the first turn hears a stop that was asked for before the loop takes turns. Some loops don't take their
+/// first turn before they are woken.
 pub fn a_stop_from_before_the_first_turn_is_heard<L: EventLoop>(subject: &Subject<L>) {
     let _watchdog = watchdog();
     let mut service = subject.service();
@@ -56,7 +57,7 @@ pub fn a_stop_from_before_the_first_turn_is_heard<L: EventLoop>(subject: &Subjec
         let mut service = subject.service();
         let _remote = service.remote_to::<L>();
         let running = service.start().expect("the configuration works");
-        // Asked any earlier, it would not be started.
+        // If it were asked any earlier, the loop would not be started.
         let begun = Instant::now();
         while !has_thread(L::NAME) && begun.elapsed() < subject.patience() {
             thread::yield_now();
@@ -73,7 +74,7 @@ pub fn a_stop_during_the_start_is_heard<L: EventLoop>(subject: &Subject<L>) {
     let (begins, begun) = mpsc::channel();
     let starts = task_fn::<L>(async move |cx| {
         let _ = begins.send(());
-        // It never gets ready.
+        // This task never gets ready.
         cx.shutdown().requested().await;
         Ok(())
     });
@@ -102,7 +103,7 @@ pub fn a_stop_from_the_loop_itself_and_another_are_one<L: EventLoop>(subject: &S
     assert_eq!(said, (0, "from the loop".to_owned()), "a stop from the loop itself is not one: {report}");
 }
 
-/// A service with a task that waits, and a loop that sleeps.
+/// Starts a service with a task that waits, and a loop that sleeps.
 fn asleep<L: EventLoop>(subject: &Subject<L>) -> (Running, SystemThread) {
     let long = subject.patience();
     let mut service = subject.service();
@@ -124,7 +125,8 @@ pub fn a_stop_wakes_a_sleeping_loop<L: EventLoop>(subject: &Subject<L>) {
     assert_eq!(report.code, 0, "a stop does not end a sleeping loop in order: {report}");
 }
 
-/// The signal comes to the loop's own thread, whose wait it interrupts; a thread of its own forwards it, as in a service that is a process.
+/// Checks that a signal to the loop's own thread, whose wait it interrupts, stops the service. A thread of its own
+/// forwards the signal, as in a service that is a process.
 pub fn a_signal_interrupts_no_loop_and_stops_it<L: EventLoop>(subject: &Subject<L>) {
     let _watchdog = watchdog();
     let (running, thread) = asleep(subject);
@@ -202,7 +204,7 @@ pub fn a_loop_that_blocks_is_left_behind_in_time<L: EventLoop>(subject: &Subject
     assert!(!has_thread(L::NAME), "the thread that was left behind never ends, though nothing holds it");
 }
 
-/// What was accepted is answered; what can't be any more says why.
+/// Checks that every accepted request is answered; one that can no longer be done is told why.
 pub fn every_reply_resolves<L: EventLoop>(subject: &Subject<L>) {
     let (_watchdog, long) = (watchdog(), subject.patience());
     let mut service = subject.service();

@@ -35,7 +35,7 @@ pub fn a_sleep_is_never_early<L: Timers>(subject: &Subject<L>) {
     assert_eq!(report.code, 0, "{report}");
 }
 
-/// Timers set in another order than they fire in: how late the latest was, and in which order they came.
+/// Sets timers in another order than they fire in; returns how late the latest was, and in which order they fired.
 fn some_timers<L: Timers>(remote: &Remote<L::Native>, long: Duration) -> (Duration, Vec<u64>) {
     let fired = Arc::new(Mutex::new(Vec::new()));
     let timers = [50, 10, 40, 20, 30].map(|milliseconds| {
@@ -61,7 +61,7 @@ pub fn timers_fire_on_time_and_in_order<L: Timers>(subject: &Subject<L>) {
     let mut service = subject.service();
     let remote = service.remote_to::<L>();
     let running = up(service, long);
-    // On a machine that is busy they are late now and then, and those that are due at once come in any order.
+    // On a busy machine they are late now and then, and those that are due at the same time fire in any order.
     let tries: Vec<_> = (0..4).map(|_| some_timers::<L>(&remote, long)).collect();
     let late = tries.iter().map(|(late, _)| *late).min().unwrap_or_default();
     assert!(late < LATE, "a timer is late each time, by {late:?} at least");

@@ -25,7 +25,7 @@ fn turns(running: &Running) -> u64 {
 
 pub fn a_storm_of_wakes_is_one<L: EventLoop>(subject: &Subject<L>) {
     const THREADS: usize = 4;
-    /// Those that begin before the storm, and those that end it.
+    /// The number of posts before the storm, and of those after it.
     const FEW: usize = 10;
     let (_watchdog, long) = (watchdog(), subject.patience());
     let wakes = sized(10_000, 100_000);
@@ -55,7 +55,7 @@ pub fn a_storm_of_wakes_is_one<L: EventLoop>(subject: &Subject<L>) {
         .collect();
     storms.into_iter().for_each(|storm| storm.join().expect("no panic"));
     hold.release();
-    // Behind all that the storm has left to do.
+    // This comes behind all that the storm has left to do.
     let after = remote.spawn(|_| async {});
     expect(after.wait_timeout(long), Ok(()), "the loop does not go on after a storm of wakes");
     done.store(true, Ordering::Release);
@@ -76,11 +76,11 @@ pub fn idle_means_idle<L: EventLoop>(subject: &Subject<L>) {
     service.task("waits", waits::<L>());
     let running = up(service, long);
     expect(remote.call(|_| 1).wait_timeout(long), Ok(1), "the loop does not answer");
-    // The first time they may still be on their way to sleep.
+    // The first time, threads may still be on their way to sleep.
     let found: Vec<_> = (0..3)
         .map(|_| {
             let (begun, before) = (Instant::now(), (sleeps(), busy()));
-            // What is looked for is that nothing happens in a time.
+            // The check is that nothing happens for this time.
             thread::sleep(window);
             let (sleeps, busy) = (sleeps().saturating_sub(before.0), busy().saturating_sub(before.1));
             (sleeps.saturating_sub(subject.beats_in(begun.elapsed())), busy)
@@ -88,7 +88,8 @@ pub fn idle_means_idle<L: EventLoop>(subject: &Subject<L>) {
         .collect();
     let woken = found.iter().map(|(woken, _)| *woken).min();
     let busy = found.iter().map(|(_, busy)| *busy).min().unwrap_or_default();
-    // First who goes back to sleep, which takes a while where processors are few; who spins never does.
+    // Sleeps are checked first: a thread goes back to sleep, which takes a while with few processors; a thread that
+    // spins never does.
     match subject.beat() {
         None => assert_eq!(woken, Some(0), "an idle loop wakes up"),
         Some(beat) => assert_eq!(woken, Some(0), "an idle loop wakes up more often than once in {beat:?}"),

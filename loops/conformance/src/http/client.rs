@@ -1,4 +1,4 @@
-//! A client of HTTP/1.1, by hand: what it gets is what the server wrote.
+//! A client of HTTP/1.1, by hand: it gets exactly what the server wrote.
 
 use std::{
     io::{self, Read, Write},
@@ -13,7 +13,7 @@ pub(super) struct Client {
     read: Vec<u8>,
 }
 
-/// What an answer is made of, its chunks put together.
+/// The parts of an answer, with its chunks put together.
 pub(super) struct Answer {
     pub(super) head: String,
     pub(super) body: Vec<u8>,
@@ -25,7 +25,7 @@ impl Answer {
     }
 }
 
-/// Bytes in a message.
+/// Formats bytes for a message.
 pub(super) fn text(bytes: &[u8]) -> String {
     bytes.escape_ascii().to_string()
 }
@@ -47,7 +47,7 @@ impl Client {
         thread::spawn(move || stream.write_all(&bytes))
     }
 
-    /// Reads the answer to this.
+    /// Reads the answer to this request.
     pub(super) fn receive(&mut self, what: &str) -> Answer {
         let head = self.take_until(b"\r\n\r\n", what);
         let head = String::from_utf8_lossy(&head).into_owned();
@@ -79,7 +79,7 @@ impl Client {
         std::mem::take(&mut self.read)
     }
 
-    /// The server has nothing more to say, and closes the connection.
+    /// Checks that the server has nothing more to say, and closes the connection.
     pub(super) fn expect_end(mut self, what: &str) {
         let rest = self.receive_to_end(what);
         assert!(rest.is_empty(), "{what} gets more than its answer: {}", text(&rest));

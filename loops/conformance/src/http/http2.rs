@@ -29,7 +29,7 @@ use crate::{
 const STREAMS: usize = 8;
 const LENGTH: usize = 256 << 10;
 
-/// A service of two tasks on the loop, a server and its client; it ends when the client has.
+/// Runs a service of two tasks on the loop, a server and its client; it ends when the client has ended.
 pub(super) fn share_a_connection<L: Net>(subject: &Subject<L>) {
     let server = HttpServer::new(Answers::new());
     let addresses = server.addresses();
@@ -93,7 +93,7 @@ async fn exchange<L: Net>(trial: &Trial<L>, stream: L::Stream) {
 
 type Child = Pin<Box<dyn Future<Output = ()>>>;
 
-/// Hyper's further futures, as children of the task.
+/// Runs hyper's further futures as children of the task.
 #[derive(Clone)]
 struct Spawn<S>(S);
 
@@ -103,7 +103,7 @@ impl<S: Fn(Child), F: Future<Output = ()> + 'static> Executor<F> for Spawn<S> {
     }
 }
 
-/// A stream of the loop in hyper's words.
+/// Adapts a stream of the loop to hyper's traits.
 struct Io<S>(S);
 
 impl<S: AsyncRead + Unpin> hyper::rt::Read for Io<S> {

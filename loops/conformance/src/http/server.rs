@@ -1,4 +1,4 @@
-//! The server that is checked: no router, so that the kit needs none.
+//! The server that is checked: without a router, so that the kit needs none.
 
 use std::{
     convert::Infallible,
@@ -23,7 +23,7 @@ use crate::{
     trial::soon,
 };
 
-/// A running service with the server in it.
+/// A running service that contains the server.
 pub(super) struct Hosting {
     pub(super) running: Running,
     pub(super) address: SocketAddr,
@@ -47,7 +47,7 @@ impl Hosting {
         Client::connect(self.address, self.patience)
     }
 
-    /// Waits until a request that is answered at the stop only has come to its handler.
+    /// Waits until a request that is answered only at the stop has reached its handler.
     pub(super) fn wait_until_begun(&self) {
         let begun = self.begun.recv_timeout(self.patience);
         assert!(begun.is_ok(), "a request does not come to its handler within {:?}", self.patience);
@@ -58,14 +58,14 @@ impl Hosting {
     }
 }
 
-/// What the server answers.
+/// The answers of the server.
 #[derive(Clone)]
 pub(super) struct Answers {
     begin: mpsc::Sender<()>,
 }
 
 impl Answers {
-    /// For checks in which no request has to be waited for.
+    /// Makes answers for checks in which no request must be waited for.
     pub(super) fn new() -> Self {
         Self { begin: mpsc::channel().0 }
     }

@@ -1,4 +1,4 @@
-//! The checks themselves: not generic, so that all pairs of loops cost no more to build than one.
+//! The checks themselves. They are not generic, so all pairs of loops cost no more to build than one.
 
 use std::{
     future::poll_fn,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 const ROUNDS: usize = 100;
-/// So often the loop is surely found at rest; in the other rounds it may be, or not.
+/// The number of rounds in which the loop is surely found at rest; in the other rounds it may be, or not.
 const AT_REST: usize = 3;
 
 pub(super) fn calls_posts_and_futures_come_from_another_loop(pair: Pair) {
@@ -45,7 +45,8 @@ pub(super) fn calls_posts_and_futures_come_from_another_loop(pair: Pair) {
     down(running);
 }
 
-/// Its Reply goes to the other loop, which sleeps when the answer comes; and a panic comes as an answer.
+/// Checks that a Reply can be sent to the other loop, which sleeps when the answer comes; and that a panic comes as an
+/// answer.
 pub(super) fn a_reply_is_awaited_on_another_loop(pair: Pair) {
     let Pair { running, here, there, thread, long } = pair;
     let hold = Hold::of(&here, long);
@@ -60,7 +61,7 @@ pub(super) fn a_reply_is_awaited_on_another_loop(pair: Pair) {
     hold.release();
     let expected = (Ok(7), Err(CallError::Panicked("fell".into())));
     expect(answers.wait_timeout(long), Ok(expected), "a Reply that another loop awaits does not come");
-    // And one that was made elsewhere.
+    // This is a Reply that was made elsewhere.
     for number in 0..ROUNDS {
         if number < AT_REST {
             thread.wait_for_rest(long);
@@ -80,7 +81,7 @@ pub(super) fn a_call_there_and_back_is_answered(pair: Pair) {
     let Pair { running, here, there, thread, long } = pair;
     for round in 0..ROUNDS {
         let (ask, back, thread) = (there.clone(), here.clone(), thread.clone());
-        // From here to there and back to here, while here waits.
+        // The way is from here to there and back to here, while here waits.
         let sum = here.spawn(move |_| async move {
             let sum = ask.spawn(move |_| async move {
                 if round < AT_REST {

@@ -17,10 +17,10 @@ use interloop_conformance::{Subject, base_checks, beat_checks, check_all, net_ch
 use crate::finding;
 
 const STEP: Duration = Duration::from_nanos(1_000_000_000 / 60);
-/// So many steps are caught up with at once.
+/// At most this many steps are caught up with at once.
 const MOST: u32 = 5;
 
-/// What is wrong with a loop: one thing.
+/// The one thing that is wrong with a loop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Fault {
     #[default]
@@ -90,14 +90,14 @@ impl Timers for Beat {
 
 impl ReactorLoop for Beat {}
 
-/// When the next step is due.
+/// The time at which the next step is due.
 struct Steps {
     step: Duration,
     next: Instant,
 }
 
 impl Steps {
-    /// How many are due now. Of those that are too late the time is forgotten.
+    /// Returns how many steps are due now. The times of steps that are too late are forgotten.
     fn due(&mut self, now: Instant) -> u32 {
         let mut due = 0;
         while self.next <= now && due < MOST {
@@ -122,7 +122,7 @@ fn subject(fault: Fault) -> Subject<Beat> {
     Subject::new(Beat(fault)).with_beat(STEP).with_patience(Duration::from_secs(2))
 }
 
-/// The loop fails this check, with these words.
+/// Checks that the loop fails this check, with these words.
 fn is_found(subject: &Subject<Beat>, name: &str, words: &str) {
     let checks = base_checks().into_iter().chain(net_checks()).chain(beat_checks());
     let check = checks.into_iter().find(|check| check.name == name).expect("there is such a check");

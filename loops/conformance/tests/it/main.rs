@@ -1,4 +1,4 @@
-//! All integration tests of this crate, in one binary: a module a behaviour.
+//! All integration tests of this crate, in one binary, with a module for each behaviour.
 
 mod beat;
 mod broken;

@@ -17,7 +17,7 @@ use interloop::{
     net::{Reactor, ReactorLoop},
 };
 
-/// Can only be woken: a thread that parks. Another one waits for the sockets.
+/// A thread that parks, and can only be woken. Another thread waits for the sockets.
 #[derive(Clone, Default)]
 struct Parked;
 
@@ -42,7 +42,7 @@ impl EventLoop for Parked {
         });
         started(&mailbox, ());
         loop {
-            // Only when it rang: as a loop that watches the descriptor edge-triggered.
+            // This happens only after a ring, as in a loop that watches the descriptor edge-triggered.
             if let Some(reactor) = made.get().filter(|_| rung.swap(false, Ordering::AcqRel)) {
                 reactor.turn()?;
             }
@@ -63,7 +63,7 @@ impl Timers for Parked {
 
 impl ReactorLoop for Parked {}
 
-/// Waits in the reactor alone, which the mailbox wakes too: no timers but the reactor's.
+/// Waits in the reactor alone, which the mailbox wakes too: its only timers are the reactor's.
 #[derive(Clone, Default)]
 struct Waiting;
 

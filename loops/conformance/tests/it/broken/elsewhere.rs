@@ -1,19 +1,20 @@
-//! Runs on another thread what must not leave its own. A loop can do that with C libraries, and by `unsafe`, as here: it is what some checks look for.
+//! Runs on another thread what must not leave its own. A loop can do that with C libraries, and by `unsafe`, as here:
+//! some checks look for it.
 
 #![allow(unsafe_code, reason = "a loop that breaks its word can't be written without")]
 
 use std::thread;
 
-/// Goes to another thread whatever it is.
+/// Moves a value of any type to another thread.
 struct Smuggled<T>(T);
 
-// SAFETY: `run` alone uses it. It hands the value over by starting the thread and takes the result back by joining it; in between the caller is blocked.
-// So what is in there is never used by two threads at once, and each sees what the other did. What has to know its thread does not like it; that is the
-// point.
+// SAFETY: `run` alone uses it. It hands the value over by starting the thread and takes the result back by joining it;
+// in between the caller is blocked. So no value in it is ever used by two threads at once, and each thread sees what
+// the other did. A value that depends on its thread does not like this; that is the point.
 unsafe impl<T> Send for Smuggled<T> {}
 
 impl<T> Smuggled<T> {
-    /// By a method: a closure that named the field would capture that alone.
+    /// This is a method: a closure that named the field would capture that alone.
     fn open(self) -> T {
         self.0
     }

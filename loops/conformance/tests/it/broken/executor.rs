@@ -65,7 +65,7 @@ impl Executor {
         self.ready.queue.lock().unwrap().push_back(id);
     }
 
-    /// Polls what is ready; whether there is more.
+    /// Polls the futures that are ready; returns whether there are more.
     pub(crate) fn run(&self) -> bool {
         let rounds = self.ready.queue.lock().unwrap().len();
         for _ in 0..rounds {

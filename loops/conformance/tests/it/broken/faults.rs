@@ -1,12 +1,12 @@
-//! What is wrong with a loop: one thing.
+//! The faults of broken loops: each loop has one.
 
-/// What is wrong with a loop: one thing.
+/// The one thing that is wrong with a loop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Nothing: the loop that the others are made of.
+    /// Nothing is wrong: this is the loop that the others are made of.
     #[default]
     Sound,
-    // How it is woken.
+    // Faults in how it is woken.
     LosesTheFirstWake,
     LosesAWakeNowAndThen,
     WaitsBeforeItsFirstLook,
@@ -15,12 +15,12 @@ pub(crate) enum Fault {
     SpinsWhenIdle,
     WakesByTime,
     DiesOfASignal,
-    // How it takes its turns.
+    // Faults in how it takes its turns.
     StarvesEvents,
     RestsWithJobsLeft,
     DrivenOnAnotherThread,
     DiesOfAPanic,
-    // How it starts and ends.
+    // Faults in how it starts and ends.
     NeverSaysStarted,
     ForgetsTheRestart,
     EndsWhenIdle,
@@ -28,26 +28,26 @@ pub(crate) enum Fault {
     FailsAtTheStop,
     LeavesWithoutALastTurn,
     HangsWhenLeftBehind,
-    // How it runs futures.
+    // Faults in how it runs futures.
     ForgetsEverySecondFuture,
     StopsWaking,
     PollsOnceAWake,
     PollsOnOtherThreads,
-    // How it sleeps.
+    // Faults in how it sleeps.
     SleepsTooShort,
     SleepsTooLong,
     SleepsOutOfOrder,
     NativeTimersNeverFire,
-    // What it leaves behind.
+    // Faults in what it leaves behind.
     LeavesAThread,
     LeavesADescriptor,
     LeavesMemory,
-    // How it looks at sockets.
+    // Faults in how it looks at sockets.
     LooksAtSocketsOnce,
 }
 
 impl Fault {
-    /// Whether it is one of an executor that the loop then has.
+    /// Whether it is a fault of an executor, which the loop then has.
     pub(crate) fn is_of_executor(self) -> bool {
         use Fault::*;
         matches!(

@@ -1,4 +1,5 @@
-//! Broken loops: for each check there is one that it finds, in its own words, within five seconds; and that passes most of the others.
+//! Broken loops: for each check there is one that the check finds, in its own words, within five seconds; and that
+//! passes most of the others.
 
 mod elsewhere;
 mod executor;
@@ -18,7 +19,7 @@ use crate::finding;
 
 type Run = Box<dyn Fn(&Subject<Broken>)>;
 
-/// All that there are, with the reference loop as the partner.
+/// Returns all checks, with the reference loop as the partner.
 fn checks() -> Vec<(&'static str, Run)> {
     let own = base_checks().into_iter().chain(native_checks()).chain(net_checks()).chain(watch_fd_checks());
     let own = own.map(|check| (check.name, Box::new(check.run) as Run));
@@ -34,19 +35,19 @@ fn subject(fault: Fault) -> Subject<Broken> {
     Subject::new(Broken(fault)).with_native_timer(set_native_timer)
 }
 
-/// Runs a check; what it says if it fails.
+/// Runs a check; returns its message if it fails.
 fn run(fault: Fault, check: &Run) -> Result<(), String> {
     finding::run(|| check(&subject(fault).with_patience(Duration::from_secs(1))))
 }
 
-/// The loop fails this check, with these words.
+/// Checks that the loop fails this check, with these words.
 fn is_found(fault: Fault, name: &str, words: &str) {
     let checks = checks();
     let (_, check) = checks.iter().find(|(known, _)| *known == name).expect("there is such a check");
     finding::is_found(words, || run(fault, check));
 }
 
-/// It is one thing that is wrong with the loop: it passes more than half of some quick checks.
+/// Checks that only one thing is wrong with the loop: it passes more than half of some quick checks.
 fn passes_most(fault: Fault) {
     const QUICK: [&str; 11] = [
         "it_starts_gets_ready_and_stops",
@@ -187,7 +188,8 @@ broken! {
         a_future_is_woken_from_another_loop says "a future that another loop wakes does not go on";
 }
 
-/// Also with the patience that sound loops are given: nothing waits for the watchdog, which would take the results of all others along.
+/// Checks this also with the patience that sound loops are given: nothing waits for the watchdog, which would destroy
+/// the results of all other checks.
 #[test]
 fn a_check_of_a_loop_that_is_never_at_rest_ends_by_itself() {
     let checks = checks();

@@ -1,4 +1,4 @@
-//! The loop: a thread that parks, with one thing wrong.
+//! The broken loop: a thread that parks, with one thing wrong.
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -28,7 +28,7 @@ use super::{elsewhere, executor::Executor, faults::Fault};
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Broken(pub(crate) Fault);
 
-/// What an incarnation, or a future, leaves behind.
+/// Leaks what an incarnation, or a future, with this fault leaves behind.
 pub(crate) fn leak(fault: Fault) {
     match fault {
         Fault::LeavesAThread => drop(thread::spawn(|| {
@@ -37,7 +37,7 @@ pub(crate) fn leak(fault: Fault) {
             }
         })),
         Fault::LeavesADescriptor => std::mem::forget(std::fs::File::open("/dev/null")),
-        // Written to: else it is not there.
+        // The memory is written to: otherwise it would not be resident.
         Fault::LeavesMemory => std::mem::forget(vec![1_u8; 4 << 20]),
         _ => {}
     }
@@ -48,7 +48,7 @@ thread_local! {
     static NATIVE_TIMERS: RefCell<Vec<(Instant, Fire)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Has threads remember that somebody panicked on them.
+/// Has threads remember that there was a panic on them.
 fn remember_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -60,12 +60,12 @@ fn remember_panics() {
     });
 }
 
-/// The timers of the loop's own.
+/// Sets one of the loop's own timers.
 pub(crate) fn set_native_timer(_: &Fault, time: Duration, fire: Fire) {
     NATIVE_TIMERS.with(|timers| timers.borrow_mut().push((Instant::now() + time, fire)));
 }
 
-/// Fires what is due; how long until the next is.
+/// Fires the timers that are due; returns how long it is until the next.
 fn fire_native_timers() -> Option<Duration> {
     let now = Instant::now();
     let due: Vec<_> = NATIVE_TIMERS.with(|timers| timers.borrow_mut().extract_if(.., |(at, _)| *at <= now).collect());
@@ -76,7 +76,7 @@ fn fire_native_timers() -> Option<Duration> {
 /// What the thread waits in.
 enum Wait {
     Parking,
-    /// Without a thought of signals.
+    /// The wait ignores signals.
     Polling(OwnedFd),
 }
 
@@ -151,7 +151,7 @@ fn turns(fault: Fault, mut mailbox: Mailbox<Broken>, started: impl FnOnce(&Mailb
             }
         }
         if fault == Fault::LeavesWithoutALastTurn && shutdown.is_requested() {
-            // The others go on for a while.
+            // The others continue for a while.
             thread::sleep(Duration::from_millis(2));
             return Ok(());
         }
@@ -209,7 +209,8 @@ fn set_notify(fault: Fault, mailbox: &Mailbox<Broken>) -> Result<Wait> {
     Ok(Wait::Parking)
 }
 
-/// Whether a stop comes before the first turn, for which it is given time. It is looked for by time, since a wait would leave a token.
+/// Whether a stop comes before the first turn, for which it is given time. This looks from time to time, since a wait
+/// would leave a token.
 fn is_stopped_soon(mailbox: &Mailbox<Broken>) -> bool {
     let shutdown = mailbox.shutdown();
     (0..100).any(|_| {

@@ -1,11 +1,11 @@
-//! What can be wrong with a loop's sockets, and what the parts of the broken loop share.
+//! The possible faults of a loop's sockets, and what the parts of the broken loop share.
 
 use std::cell::Cell;
 
-/// One thing that is wrong.
+/// The one thing that is wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Nothing: the loop that the others are made of.
+    /// Nothing is wrong: this is the loop that the others are made of.
     #[default]
     Nothing,
     DropsAByteNowAndThen,
@@ -36,13 +36,13 @@ pub(crate) enum Fault {
     ResetsAtTheClose,
 }
 
-/// One for each run of the loop, on its thread.
+/// Shared state: one for each run of the loop, on its thread.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) fault: Fault,
-    /// How many streams had something to read since the reactor's last turn.
+    /// The number of streams that had something to read since the reactor's last turn.
     pub(crate) read_in_turn: Cell<usize>,
-    /// How many reads and writes have moved something.
+    /// The number of reads and writes that have moved something.
     pub(crate) moved: Cell<u64>,
     /// The timer that was set last.
     pub(crate) last_timer: Cell<u64>,

@@ -50,7 +50,7 @@ impl Accept for FaultyListener {
             }
             let accepted = ready!(self.poll_accept(cx));
             if self.shared.has(Fault::LosesWhatADroppedAcceptTook) {
-                // Taken, and not yet given.
+                // This connection is taken, and not yet given.
                 taken = Some(accepted);
                 cx.waker().wake_by_ref();
                 return Poll::Pending;

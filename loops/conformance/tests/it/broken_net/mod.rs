@@ -1,4 +1,5 @@
-//! Loops whose sockets are broken: each check of sockets and of HTTP finds one, in its own words, within five seconds; and the loop passes most of the others.
+//! Loops whose sockets are broken: each check of sockets and of HTTP finds one, in its own words, within five seconds;
+//! and the loop passes most of the others.
 
 mod fault;
 mod faulty;
@@ -16,19 +17,19 @@ fn checks() -> Vec<Check<Faulty>> {
     net_checks().into_iter().chain(watch_fd_checks()).chain(http_checks()).collect()
 }
 
-/// Runs a check; what it says if it fails.
+/// Runs a check; returns its message if it fails.
 fn run(fault: Fault, check: &Check<Faulty>) -> Result<(), String> {
     finding::run(|| (check.run)(&Subject::new(Faulty(fault)).with_patience(Duration::from_secs(4))))
 }
 
-/// The loop fails this check, with these words.
+/// Checks that the loop fails this check, with these words.
 fn is_found(fault: Fault, name: &str, words: &str) {
     let checks = checks();
     let check = checks.iter().find(|check| check.name == name).expect("there is such a check");
     finding::is_found(words, || run(fault, check));
 }
 
-/// It is one thing that is wrong with the loop: it passes more than half of some quick checks.
+/// Checks that only one thing is wrong with the loop: it passes more than half of some quick checks.
 fn passes_most(fault: Fault) {
     const QUICK: [&str; 9] = [
         "who_stops_sending_still_receives",

@@ -16,11 +16,11 @@ use socket2::SockRef;
 
 use super::fault::{Fault, Shared};
 
-/// In how many bytes one is dropped.
+/// One byte in this many is dropped.
 const NOW_AND_THEN: usize = 50_000;
-/// How many streams are told of what they can read, in a turn.
+/// How many streams are told in a turn that they can read.
 const BATCH: usize = 64;
-/// How much is given of what was read.
+/// How many bytes of a read are passed on.
 const GIVEN: usize = 100;
 
 pub(crate) struct FaultyStream {
@@ -73,7 +73,7 @@ impl FaultyStream {
     fn poll_but_the_end(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let polled = self.poll_inner(cx, buf);
         match polled {
-            // It came with what was read before: there is no further news.
+            // The end came with what was read before: there is no further news.
             Poll::Ready(Ok(0)) if self.was_short => return Poll::Pending,
             Poll::Ready(Ok(count)) => self.was_short = count < buf.len(),
             _ => self.was_short = false,
@@ -93,7 +93,7 @@ impl FaultyStream {
         if count > 0 {
             self.held_back.extend(&buf[..count]);
         }
-        // All of it at the end alone.
+        // All of it is given only at the end.
         let given = self.held_back.len().min(if count == 0 { buf.len() } else { GIVEN.min(buf.len()) });
         for (to, byte) in buf.iter_mut().zip(self.held_back.drain(..given)) {
             *to = byte;
@@ -157,7 +157,7 @@ impl AsyncWrite for FaultyStream {
     }
 }
 
-/// Wakes whoever polled last, be it to read or to write.
+/// Wakes the task that polled last, whether to read or to write.
 #[derive(Default)]
 struct LastWaker(Mutex<Option<Waker>>);
 

@@ -1,4 +1,4 @@
-//! What a check says of a broken loop, and how soon.
+//! The message of a check about a broken loop, and the time it took.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -7,15 +7,15 @@ use std::{
 
 use interloop::task::panic_message;
 
-/// Within which a check has found what is wrong.
+/// The time within which a check must have found the fault.
 const SOON: Duration = Duration::from_secs(5);
 
-/// Runs a check; what it says if it fails.
+/// Runs a check; returns its message if it fails.
 pub(crate) fn run(check: impl FnOnce()) -> Result<(), String> {
     catch_unwind(AssertUnwindSafe(check)).map_err(panic_message)
 }
 
-/// The check fails soon, with these words.
+/// Checks that the check fails soon, with these words.
 pub(crate) fn is_found(words: &str, check: impl FnOnce() -> Result<(), String>) {
     let begun = Instant::now();
     let said = check().expect_err("the broken loop passes");
@@ -23,7 +23,7 @@ pub(crate) fn is_found(words: &str, check: impl FnOnce() -> Result<(), String>) 
     assert!(begun.elapsed() < SOON, "it took {:?}", begun.elapsed());
 }
 
-/// It is one thing that is wrong with the loop: of these quick checks it fails less than half.
+/// Checks that only one thing is wrong with the loop: it fails less than half of these quick checks.
 pub(crate) fn passes_most<N: std::fmt::Debug>(results: impl Iterator<Item = (N, Result<(), String>)>) {
     let results: Vec<_> = results.collect();
     let (checks, mut failed) = (results.len(), results);
