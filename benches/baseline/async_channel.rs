@@ -1,6 +1,6 @@
 //! Closures through an unbounded async-channel: the channel that the gtk-rs book recommends, used as a queue of jobs.
 //!
-//! After the crate's documentation, <https://docs.rs/async-channel>, and for glib after "The Main Event Loop" of the
+//! It follows the crate's documentation, <https://docs.rs/async-channel>, and for glib "The Main Event Loop" of the
 //! gtk-rs book, <https://gtk-rs.org/gtk4-rs/stable/latest/book/main_event_loop.html>.
 
 use std::cell::Cell;
@@ -14,10 +14,10 @@ use super::tokio::current_thread;
 use super::{Job, Producers, consumer, count_one};
 use crate::pin::Cpus;
 
-/// Where the channel is documented.
+/// The channel's documentation.
 pub const LINK: &str = "https://docs.rs/async-channel";
 
-/// `n` closures to a thread without a loop.
+/// Sends `n` closures to a thread without a loop.
 pub fn posts(producers: u32, n: u32) -> Duration {
     run(producers, n, |cpu, receiver| {
         consumer(producers, cpu, move || {
@@ -31,12 +31,12 @@ pub fn posts(producers: u32, n: u32) -> Duration {
     })
 }
 
-/// `n` closures to a current-thread tokio runtime.
+/// Sends `n` closures to a current-thread tokio runtime.
 pub fn posts_to_tokio(producers: u32, n: u32) -> Duration {
     run(producers, n, |cpu, receiver| consumer(producers, cpu, move || current_thread().block_on(jobs(receiver, n))))
 }
 
-/// `n` closures to a future on glib's main loop.
+/// Sends `n` closures to a future on glib's main loop.
 pub fn posts_to_glib(producers: u32, n: u32) -> Duration {
     run(producers, n, |cpu, receiver| consumer(producers, cpu, move || run_loop(jobs(receiver, n))))
 }

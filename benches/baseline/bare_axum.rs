@@ -1,6 +1,6 @@
 //! `Hello, world` by axum alone, on tokio's current-thread runtime: `bare-axum 127.0.0.1:8000`.
 //!
-//! After axum's documentation: <https://docs.rs/axum/latest/axum/fn.serve.html>
+//! It follows axum's documentation: <https://docs.rs/axum/latest/axum/fn.serve.html>
 
 use std::error::Error;
 

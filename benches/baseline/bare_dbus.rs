@@ -1,6 +1,6 @@
 //! Sums by zbus alone, on the runtime that it brings: `bare-dbus unix:path=/tmp/bus`.
 //!
-//! After its documentation: <https://docs.rs/zbus/latest/zbus/connection/struct.Builder.html>
+//! It follows zbus's documentation: <https://docs.rs/zbus/latest/zbus/connection/struct.Builder.html>
 
 use std::error::Error;
 use std::future::pending;

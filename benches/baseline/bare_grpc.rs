@@ -1,6 +1,6 @@
 //! Doubles by tonic's own server, on tokio's current-thread runtime: `bare-grpc 127.0.0.1:50051`.
 //!
-//! After its documentation: <https://docs.rs/tonic/latest/tonic/transport/struct.Server.html>
+//! It follows tonic's documentation: <https://docs.rs/tonic/latest/tonic/transport/struct.Server.html>
 
 use std::error::Error;
 

@@ -1,6 +1,6 @@
 //! `Hello, world` by hyper alone, on smol's executor: `bare-smol 127.0.0.1:8000`.
 //!
-//! After smol's example: <https://github.com/smol-rs/smol/blob/master/examples/hyper-server.rs>
+//! It follows smol's example: <https://github.com/smol-rs/smol/blob/master/examples/hyper-server.rs>
 
 use std::convert::Infallible;
 use std::error::Error;

@@ -1,6 +1,6 @@
-//! Sums by Apache's own server, a thread a connection: `bare-thrift 127.0.0.1:9090 WORKERS`.
+//! Sums by Apache's own server, with a thread for each connection: `bare-thrift 127.0.0.1:9090 WORKERS`.
 //!
-//! After its documentation: <https://docs.rs/thrift/latest/thrift/server/struct.TServer.html>
+//! It follows the server's documentation: <https://docs.rs/thrift/latest/thrift/server/struct.TServer.html>
 
 use std::error::Error;
 

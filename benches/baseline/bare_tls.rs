@@ -1,6 +1,6 @@
 //! `Hello, world` by axum over tokio-rustls, on tokio's current-thread runtime: `bare-tls 127.0.0.1:8000 CERT KEY`.
 //!
-//! After axum's example: <https://github.com/tokio-rs/axum/tree/main/examples/low-level-rustls>
+//! It follows axum's example: <https://github.com/tokio-rs/axum/tree/main/examples/low-level-rustls>
 
 use std::error::Error;
 use std::sync::Arc;

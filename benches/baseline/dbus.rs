@@ -1,4 +1,4 @@
-//! A service by zbus alone, as a program: see `bare_dbus.rs`; and its interface, which is that of all servers.
+//! A service by zbus alone, as a program: see `bare_dbus.rs`; and the interface that all servers share.
 
 use std::process::Command;
 
@@ -9,19 +9,19 @@ use crate::suite::Failure;
 
 /// The comparison of D-Bus by CPU time.
 pub const DBUS: &str = "dbus-cpu";
-/// How many calls are under way.
+/// The number of calls that are under way at once.
 pub const CALLS: usize = 16;
-/// What D-Bus is compared with.
+/// The contestant that D-Bus is compared with.
 pub const BARE_ZBUS: &str = "bare zbus, its own runtime";
-/// Where that is recommended.
+/// The recommendation that it follows.
 pub const LINK: &str = "https://docs.rs/zbus/latest/zbus/connection/struct.Builder.html";
 
-/// What is called.
+/// The bus name to call.
 pub const NAME: &str = "org.interloop.Bench";
-/// Where it is.
+/// The object's path.
 pub const PATH: &str = "/org/interloop/Bench";
 
-/// Adds.
+/// Adds two numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct Sums;
 
@@ -32,7 +32,7 @@ impl Sums {
     }
 }
 
-/// The command of the bare service.
+/// Returns the command of the bare service.
 pub fn bare_zbus(bus: &str) -> Result<Command, Failure> {
     let mut command = Command::new(sibling("bare-dbus")?);
     command.arg(bus);

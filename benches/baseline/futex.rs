@@ -1,6 +1,6 @@
 //! The floor: one word, two threads, a futex. A round trip costs two wakes and two waits and nothing else.
 //!
-//! After futex(2): <https://man7.org/linux/man-pages/man2/futex.2.html>
+//! It follows futex(2): <https://man7.org/linux/man-pages/man2/futex.2.html>
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,14 +12,14 @@ use rustix::thread::futex::{Flags, wait, wake};
 use super::time_calls;
 use crate::pin::{Cpus, run_on, spawn_on};
 
-/// Where this is described.
+/// The description of futexes.
 pub const LINK: &str = "https://man7.org/linux/man-pages/man2/futex.2.html";
 
 const ANSWERED: u32 = 0;
 const ASKED: u32 = 1;
 const END: u32 = 2;
 
-/// `n` round trips between two threads on one CPU.
+/// Makes `n` round trips between two threads on one CPU.
 pub fn calls(n: u32) -> Duration {
     let cpu = Cpus::get().first;
     let word = Arc::new(AtomicU32::new(ANSWERED));

@@ -1,9 +1,9 @@
 //! glib's main loop: an async-channel into a future on the loop, with a oneshot back.
 //!
-//! After "The Main Event Loop" of the gtk-rs book,
+//! It follows "The Main Event Loop" of the gtk-rs book,
 //! <https://gtk-rs.org/gtk4-rs/stable/latest/book/main_event_loop.html>: another thread or runtime sends into an
-//! `async_channel::bounded(1)`, and a future given to `glib::spawn_future_local` receives. To tokio it goes as in tokio's
-//! own documentation: see [`tokio`](super::tokio).
+//! `async_channel::bounded(1)`, and a future given to `glib::spawn_future_local` receives. Calls to tokio follow
+//! tokio's own documentation: see [`tokio`](super::tokio).
 //!
 //! [`invokes`] is glib's own way to post,
 //! <https://gtk-rs.org/gtk-rs-core/stable/latest/docs/glib/struct.MainContext.html#method.invoke>.
@@ -20,13 +20,13 @@ use super::tokio::{Ask, answering, ask, current_thread};
 use super::{Producers, consumer, time_async_calls, time_calls};
 use crate::pin::{Cpus, run_on, spawn_on};
 
-/// Where the channels are recommended.
+/// The recommendation of the channels.
 pub const BOOK: &str = "https://gtk-rs.org/gtk4-rs/stable/latest/book/main_event_loop.html";
 /// The documentation of `invoke`.
 pub const INVOKE_LINK: &str =
     "https://gtk-rs.org/gtk-rs-core/stable/latest/docs/glib/struct.MainContext.html#method.invoke";
 
-/// Runs `future` on a main loop of this thread until it ends.
+/// Runs `future` on a main loop of this thread until the future ends.
 pub(super) fn run_loop<R: 'static>(future: impl Future<Output = R> + 'static) -> R {
     let context = MainContext::new();
     let main_loop = MainLoop::new(Some(&context), false);
@@ -50,7 +50,7 @@ async fn answer(receiver: Receiver<Ask>) {
     }
 }
 
-/// `n` calls from a thread without a loop.
+/// Makes `n` calls from a thread without a loop.
 pub fn calls_from_thread(n: u32) -> Duration {
     let cpu = Cpus::get().first;
     let (sender, receiver) = async_channel::bounded(1);
@@ -66,7 +66,7 @@ pub fn calls_from_thread(n: u32) -> Duration {
     elapsed
 }
 
-/// `n` calls from a current-thread tokio runtime.
+/// Makes `n` calls from a current-thread tokio runtime.
 pub fn calls_from_tokio(n: u32) -> Duration {
     let cpu = Cpus::get().first;
     let (sender, receiver) = async_channel::bounded(1);
@@ -82,7 +82,7 @@ pub fn calls_from_tokio(n: u32) -> Duration {
     elapsed
 }
 
-/// `n` calls from a future on glib to a current-thread tokio runtime.
+/// Makes `n` calls from a future on glib to a current-thread tokio runtime.
 pub fn calls_to_tokio(n: u32) -> Duration {
     let cpu = Cpus::get().first;
     let (sender, receiver) = mpsc::channel(32);
@@ -94,7 +94,7 @@ pub fn calls_to_tokio(n: u32) -> Duration {
     elapsed
 }
 
-/// `n` closures given to `MainContext::invoke`.
+/// Gives `n` closures to `MainContext::invoke`.
 pub fn invokes(producers: u32, n: u32) -> Duration {
     thread_local!(static COUNT: Cell<u32> = const { Cell::new(0) });
     let cpus = Cpus::get();

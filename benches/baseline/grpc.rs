@@ -8,14 +8,14 @@ use crate::suite::Failure;
 
 /// The comparison of gRPC by CPU time.
 pub const GRPC: &str = "grpc-cpu";
-/// How many connections there are, and how many calls each has under way.
+/// The number of connections, and how many calls each has under way.
 pub const LOAD: (usize, usize) = (4, 8);
-/// What gRPC is compared with.
+/// The contestant that gRPC is compared with.
 pub const BARE_TONIC: &str = "tonic's Server, tokio current-thread";
-/// Where that is recommended.
+/// The recommendation that it follows.
 pub const LINK: &str = "https://docs.rs/tonic/latest/tonic/transport/struct.Server.html";
 
-/// The command of tonic's server.
+/// Returns the command of tonic's server.
 pub fn bare_tonic(address: SocketAddr) -> Result<Command, Failure> {
     let mut command = Command::new(sibling("bare-grpc")?);
     command.arg(address.to_string());

@@ -1,10 +1,10 @@
-//! Threads and loops that have nothing to do: what a further one takes.
+//! Idle threads and loops: the cost of a further one.
 
 use std::future::pending;
 
 use glib::{MainContext, MainLoop};
 
-/// A thread that parks; it never returns.
+/// Runs a thread that parks; it never returns.
 pub fn thread(ready: &dyn Fn()) {
     ready();
     loop {
@@ -12,7 +12,7 @@ pub fn thread(ready: &dyn Fn()) {
     }
 }
 
-/// A current-thread tokio runtime; it never returns.
+/// Runs a current-thread tokio runtime; it never returns.
 pub fn tokio(ready: &dyn Fn()) {
     super::tokio::current_thread().block_on(async {
         ready();
@@ -20,7 +20,7 @@ pub fn tokio(ready: &dyn Fn()) {
     })
 }
 
-/// A main loop on a context of its own; it never returns.
+/// Runs a main loop on a context of its own; it never returns.
 pub fn glib(ready: &dyn Fn()) {
     let context = MainContext::new();
     let main_loop = MainLoop::new(Some(&context), false);

@@ -1,4 +1,4 @@
-//! Ticks by hand: a thread that sleeps until the next, and tokio's interval.
+//! Ticks by hand: a thread that sleeps until the next tick, and tokio's interval.
 
 use std::hint::spin_loop;
 use std::sync::Arc;
@@ -9,26 +9,27 @@ use std::time::{Duration, Instant};
 use super::tokio::current_thread;
 use crate::suite::Sample;
 
-/// Where a thread's sleep is documented.
+/// The documentation of a thread's sleep.
 pub const SLEEP: &str = "https://doc.rust-lang.org/std/thread/fn.sleep.html";
-/// Where tokio's ticks are documented.
+/// The documentation of tokio's ticks.
 pub const INTERVAL_LINK: &str = "https://docs.rs/tokio/latest/tokio/time/fn.interval.html";
 
-/// The comparisons, and the threads that spin meanwhile.
+/// The comparisons, and how many threads spin in the meantime.
 pub const LATENESS: [(&str, usize); 2] = [("lateness", 0), ("lateness-loaded", 2)];
-/// What is between two ticks.
+/// The time between two ticks.
 pub const INTERVAL: Duration = Duration::from_millis(5);
 
-/// When they were begun, and when they came: the first is due an interval after the begin, and none is left out.
+/// The start of a series of ticks, and the times at which they came. The first is due one interval after the start, and
+/// none is left out.
 #[derive(Debug)]
 pub struct Ticks {
-    /// What they are counted from.
+    /// The time that the ticks are counted from.
     pub begin: Instant,
-    /// When each came.
+    /// The time at which each tick came.
     pub came: Vec<Instant>,
 }
 
-/// `n` ticks of a thread that sleeps from one to the next.
+/// Makes `n` ticks of a thread that sleeps from one to the next.
 pub fn sleep(n: u32) -> Ticks {
     let ticks = move || {
         let begin = Instant::now();
@@ -41,7 +42,7 @@ pub fn sleep(n: u32) -> Ticks {
     spawn(ticks).join().expect("sleeping doesn't panic")
 }
 
-/// `n` ticks of tokio's interval, on a current-thread runtime.
+/// Makes `n` ticks of tokio's interval, on a current-thread runtime.
 pub fn interval(n: u32) -> Ticks {
     let ticks = async move {
         let begin = Instant::now();
@@ -56,7 +57,7 @@ pub fn interval(n: u32) -> Ticks {
     spawn(move || current_thread().block_on(ticks)).join().expect("the runtime doesn't panic")
 }
 
-/// Runs `ticks` while so many threads spin: the 50th and the 99th percentile of how late the ticks were.
+/// Runs `ticks` while this many threads spin; returns the 50th and the 99th percentile of how late the ticks were.
 pub fn measure(load: usize, ticks: impl FnOnce() -> Ticks) -> Sample {
     let load = Load::start(load);
     let Ticks { begin, came } = ticks();
@@ -69,7 +70,7 @@ pub fn measure(load: usize, ticks: impl FnOnce() -> Ticks) -> Sample {
     Sample::of_two(percentile(50), percentile(99))
 }
 
-/// Threads that spin until it is dropped.
+/// Threads that spin until this is dropped.
 struct Load {
     ends: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,

@@ -1,8 +1,8 @@
-//! What people write by hand today, each as good as its documentation recommends it.
+//! Hand-written code as people write it today, each piece as its documentation recommends.
 //!
-//! Every function runs `n` operations on threads of its own and returns how long they took; what starts and ends the
-//! threads is left out. A *call* is a question and its answer, one at a time, both threads on one CPU. A *post* is a
-//! boxed closure that changes a counter on the other thread; the time ends when the last one has run.
+//! Every function runs `n` operations on threads of its own and returns how long they took; starting and ending the
+//! threads is not included. A *call* is a question and its answer, one at a time, both threads on one CPU. A *post* is
+//! a boxed closure that changes a counter on the other thread; the time ends when the last one has run.
 
 pub mod async_channel;
 pub mod dbus;
@@ -44,19 +44,19 @@ pub const START: &str = "start";
 
 /// The floor of all calls.
 pub const FUTEX: &str = "bare futex";
-/// What posts are compared with.
+/// The contestant that posts are compared with.
 pub const ASYNC_CHANNEL: &str = "async-channel to thread";
 /// glib's own way to post.
 pub const INVOKE: &str = "MainContext::invoke";
-/// What HTTP and starts are compared with.
+/// The contestant that HTTP and starts are compared with.
 pub const BARE_AXUM: &str = "bare axum, tokio current-thread";
 
-/// What HTTP on smol is compared with.
+/// The contestant that HTTP on smol is compared with.
 pub const BARE_SMOL: &str = "bare hyper, smol";
 /// The comparisons of HTTP on every loop, and their connections.
 pub const HTTP_ON: [(&str, usize); 2] = [("http-loops-32", 32), ("http-loops-256", 256)];
 
-/// Opens the comparisons.
+/// Adds the comparisons, with their baselines.
 pub fn register(suite: &mut Suite) {
     suite
         .compare(CALL, 50_000, "A question and its answer across threads, one at a time, both threads on one CPU.")
@@ -229,15 +229,15 @@ pub fn register(suite: &mut Suite) {
     }
 }
 
-/// What is posted: it changes something that lives on the consumer's thread.
+/// A posted job: it changes something that lives on the consumer's thread.
 pub type Job = Box<dyn FnOnce(&Cell<u32>) + Send>;
 
-/// The job of all posts.
+/// Returns the job of all posts.
 pub fn count_one() -> Job {
     Box::new(|count| count.set(count.get() + 1))
 }
 
-/// `n` calls in a row, after a tenth as many that don't count.
+/// Makes `n` calls in a row, after a tenth as many that don't count.
 pub fn time_calls(n: u32, mut call: impl FnMut(u64) -> u64) -> Duration {
     let mut run = |n: u32| {
         for i in 0..u64::from(n) {
@@ -250,7 +250,7 @@ pub fn time_calls(n: u32, mut call: impl FnMut(u64) -> u64) -> Duration {
     begin.elapsed()
 }
 
-/// As [`time_calls`], where a call is awaited.
+/// Does the same as [`time_calls`] for calls that are awaited.
 pub async fn time_async_calls(n: u32, mut call: impl AsyncFnMut(u64) -> u64) -> Duration {
     for i in 0..u64::from(n / 10 + 1) {
         assert_eq!(call(i).await, i + 1);
@@ -270,7 +270,8 @@ pub struct Producers {
 }
 
 impl Producers {
-    /// Starts that many threads that wait for [`go`](Self::go), and then post `n` in all; a single one stays on `cpu`.
+    /// Starts `count` threads that wait for [`go`](Self::go), and then post `n` jobs in all; a single thread stays on
+    /// `cpu`.
     pub fn start<P: FnMut() + Send + 'static>(count: u32, n: u32, cpu: usize, mut poster: impl FnMut() -> P) -> Self {
         let barrier = Arc::new(Barrier::new(count as usize + 1));
         let threads = (0..count).map(|index| {
@@ -291,8 +292,8 @@ impl Producers {
         Self { barrier, threads }
     }
 
-    /// Lets them go, and waits for `consumer`, which returns when it ran the last job. The time begins when the first of
-    /// them does.
+    /// Lets the threads go, and waits for `consumer`, which returns when it ran the last job. The time begins when the
+    /// first thread does.
     pub fn go(self, consumer: JoinHandle<Instant>) -> Duration {
         self.barrier.wait();
         let begins = self.threads.into_iter().map(|thread| thread.join().expect("a producer doesn't panic"));
@@ -302,7 +303,7 @@ impl Producers {
     }
 }
 
-/// The consumer's thread: on a CPU of its own for one producer, on any for more.
+/// Starts the consumer's thread: on a CPU of its own for one producer, on any for more.
 pub fn consumer(producers: u32, cpu: usize, run: impl FnOnce() -> Instant + Send + 'static) -> JoinHandle<Instant> {
     if producers == 1 { spawn_on(cpu, run) } else { std::thread::spawn(run) }
 }

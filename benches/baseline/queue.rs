@@ -1,6 +1,6 @@
 //! A queue of items by hand: an unbounded async-channel, workers that receive from it, and a oneshot for each result.
 //!
-//! After the crate's documentation, <https://docs.rs/async-channel>: the channel is one of many consumers too.
+//! It follows the crate's documentation, <https://docs.rs/async-channel>: the channel allows many consumers too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,15 +14,15 @@ use async_channel::{Sender, unbounded};
 use super::glib::run_loop;
 use super::tokio::current_thread;
 
-/// Items that are submitted together, before their results are awaited.
+/// The number of items that are submitted together, before their results are awaited.
 pub const BATCH: u32 = 100;
 
-/// The comparisons whose results are awaited, and their workers.
+/// The comparisons whose results are awaited, and their numbers of workers.
 pub const QUEUE: [(&str, usize); 2] = [("queue-1", 1), ("queue-4", 4)];
-/// The comparisons of items whose results nobody wants, and their workers.
+/// The comparisons of items whose results nobody wants, and their numbers of workers.
 pub const QUEUE_POST: [(&str, usize); 2] = [("queue-post-1", 1), ("queue-post-4", 4)];
 
-/// What is left to do, told when it is done.
+/// Counts the remaining items, and reports when none is left.
 #[derive(Debug)]
 pub struct Rest {
     left: AtomicU32,
@@ -30,13 +30,13 @@ pub struct Rest {
 }
 
 impl Rest {
-    /// `n` are left; the receiver gets the time of the last.
+    /// Makes a counter of `n` items; the receiver gets the time of the last.
     pub fn new(n: u32) -> (Arc<Self>, Receiver<Instant>) {
         let (ended, end) = sync_channel(1);
         (Arc::new(Self { left: AtomicU32::new(n), ended }), end)
     }
 
-    /// One less.
+    /// Counts one item as done.
     pub fn one(&self) {
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             let _ = self.ended.send(Instant::now());
@@ -44,7 +44,7 @@ impl Rest {
     }
 }
 
-/// An item, and a place for its result where one is wanted.
+/// An item, and a place for its result if one is wanted.
 #[derive(Debug)]
 pub struct Item {
     value: u64,
@@ -60,7 +60,7 @@ impl Item {
     }
 }
 
-/// What workers share.
+/// The state that workers share.
 #[derive(Clone, Debug)]
 pub struct Shared {
     items: async_channel::Receiver<Item>,
@@ -75,10 +75,10 @@ impl Shared {
     }
 }
 
-/// Starts so many workers; they end with the last sender.
+/// Starts this many workers; they end with the last sender.
 pub type Hire = fn(Shared, usize) -> Vec<JoinHandle<()>>;
 
-/// Workers that are threads.
+/// Starts workers that are threads.
 pub fn threads(shared: Shared, workers: usize) -> Vec<JoinHandle<()>> {
     let worker = |_| {
         let Shared { items, rest } = shared.clone();
@@ -91,7 +91,7 @@ pub fn threads(shared: Shared, workers: usize) -> Vec<JoinHandle<()>> {
     (0..workers).map(worker).collect()
 }
 
-/// Workers on a current-thread tokio runtime.
+/// Starts workers on a current-thread tokio runtime.
 pub fn tokio(shared: Shared, workers: usize) -> Vec<JoinHandle<()>> {
     let run = async move {
         let workers: Vec<_> = (0..workers).map(|_| ::tokio::spawn(shared.clone().work())).collect();
@@ -102,7 +102,7 @@ pub fn tokio(shared: Shared, workers: usize) -> Vec<JoinHandle<()>> {
     vec![spawn(move || current_thread().block_on(run))]
 }
 
-/// Workers on glib's main loop.
+/// Starts workers on glib's main loop.
 pub fn glib(shared: Shared, workers: usize) -> Vec<JoinHandle<()>> {
     let run = async move {
         let workers: Vec<_> = (0..workers).map(|_| ::glib::spawn_future_local(shared.clone().work())).collect();
@@ -113,7 +113,7 @@ pub fn glib(shared: Shared, workers: usize) -> Vec<JoinHandle<()>> {
     vec![spawn(move || run_loop(run))]
 }
 
-/// `n` items, and their results, a batch at a time.
+/// Submits `n` items, and awaits their results, a batch at a time.
 pub fn results(hire: Hire, workers: usize, n: u32) -> Duration {
     run(hire, workers, n, |items, _| {
         in_batches(n, |value| {
@@ -125,7 +125,7 @@ pub fn results(hire: Hire, workers: usize, n: u32) -> Duration {
     })
 }
 
-/// `n` items; the time ends when the last was worked on.
+/// Submits `n` items; the time ends when the last was worked on.
 pub fn posts(hire: Hire, workers: usize, n: u32) -> Duration {
     run(hire, workers, n, |items, end| {
         for value in 0..u64::from(n) {

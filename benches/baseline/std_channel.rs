@@ -1,6 +1,6 @@
-//! Threads without a loop: a channel of questions, each with a channel of one place for its answer.
+//! Threads without a loop: a channel of questions, each with a channel of capacity one for its answer.
 //!
-//! After the documentation of std: <https://doc.rust-lang.org/std/sync/mpsc/index.html>
+//! It follows the documentation of std: <https://doc.rust-lang.org/std/sync/mpsc/index.html>
 
 use std::sync::mpsc::{SyncSender, channel, sync_channel};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::time_calls;
 use crate::pin::{Cpus, run_on, spawn_on};
 
-/// Where this is recommended.
+/// The recommendation that this follows.
 pub const LINK: &str = "https://doc.rust-lang.org/std/sync/mpsc/index.html";
 
 struct Ask {
@@ -16,7 +16,7 @@ struct Ask {
     reply: SyncSender<u64>,
 }
 
-/// `n` calls from thread to thread.
+/// Makes `n` calls from thread to thread.
 pub fn calls(n: u32) -> Duration {
     let cpu = Cpus::get().first;
     let (sender, receiver) = channel::<Ask>();

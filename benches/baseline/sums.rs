@@ -1,11 +1,11 @@
-//! `i64 add(1: i64 left, 2: i64 right)`, as Thrift's compiler has it, for all servers in Rust.
+//! `i64 add(1: i64 left, 2: i64 right)`, as Thrift's compiler generates it, for all servers in Rust.
 
 use thrift::protocol::{
     TFieldIdentifier, TInputProtocol, TMessageIdentifier, TMessageType, TOutputProtocol, TStructIdentifier, TType,
 };
 use thrift::server::TProcessor;
 
-/// Adds.
+/// Adds two numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct Sums;
 

@@ -7,7 +7,7 @@ use grpc_health::tally::tally_server::Tally;
 use grpc_health::tally::{Amount, Nothing};
 use tonic::{Request, Response, Status};
 
-/// Doubles.
+/// Doubles a number.
 #[derive(Clone, Copy, Debug)]
 pub struct Doubles;
 

@@ -13,19 +13,19 @@ use crate::suite::Failure;
 pub const TLS: &str = "tls-cpu";
 /// The comparison of handshakes by CPU time.
 pub const HANDSHAKE: &str = "tls-handshake-cpu";
-/// What TLS is compared with.
+/// The contestant that TLS is compared with.
 pub const BARE_TLS: &str = "bare axum and tokio-rustls, current-thread";
-/// Where that is recommended.
+/// The recommendation that it follows.
 pub const LINK: &str = "https://github.com/tokio-rs/axum/tree/main/examples/low-level-rustls";
 
-/// A certificate for `localhost`, self-signed: the files lie beside the program, and are written anew each run.
+/// A self-signed certificate for `localhost`. Its files lie beside the program, and are rewritten in each run.
 #[derive(Debug)]
 pub struct Certificate {
-    /// As clients want to have it.
+    /// The certificate in the form that clients want.
     pub der: Vec<u8>,
-    /// PEM.
+    /// The path of the certificate, as PEM.
     pub cert: PathBuf,
-    /// PEM.
+    /// The path of the key, as PEM.
     pub key: PathBuf,
 }
 
@@ -33,7 +33,7 @@ static CERTIFICATE: LazyLock<Result<Certificate, String>> =
     LazyLock::new(|| Certificate::write().map_err(|error| format!("no certificate: {error}")));
 
 impl Certificate {
-    /// The one of this run.
+    /// Returns the certificate of this run.
     pub fn get() -> Result<&'static Self, Failure> {
         CERTIFICATE.as_ref().map_err(|error| error.clone().into())
     }
@@ -48,7 +48,7 @@ impl Certificate {
     }
 }
 
-/// The command of the bare server.
+/// Returns the command of the bare server.
 pub fn bare_tls(address: SocketAddr) -> Result<Command, Failure> {
     let mut command = Command::new(sibling("bare-tls")?);
     let certificate = Certificate::get()?;

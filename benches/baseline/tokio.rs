@@ -1,7 +1,8 @@
 //! tokio's channels: an mpsc of questions, each with a oneshot for its answer.
 //!
-//! After "Channels" of tokio's tutorial, <https://tokio.rs/tokio/tutorial/channels>; from a thread without a runtime
-//! after "Bridging with sync code", <https://tokio.rs/tokio/topics/bridging>: `blocking_send` and `blocking_recv`.
+//! It follows "Channels" of tokio's tutorial, <https://tokio.rs/tokio/tutorial/channels>; from a thread without a
+//! runtime it follows "Bridging with sync code", <https://tokio.rs/tokio/topics/bridging>: `blocking_send` and
+//! `blocking_recv`.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -12,9 +13,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Job, Producers, consumer, count_one, time_async_calls, time_calls};
 use crate::pin::{Cpus, run_on, spawn_on};
 
-/// Where the channels are recommended.
+/// The recommendation of the channels.
 pub const CHANNELS: &str = "https://tokio.rs/tokio/tutorial/channels";
-/// Where the way from other threads is recommended.
+/// The recommendation for other threads.
 pub const BRIDGING: &str = "https://tokio.rs/tokio/topics/bridging";
 
 /// A question with a place for its answer.
@@ -28,7 +29,7 @@ pub(super) fn current_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime can be built")
 }
 
-/// The task that answers, on a runtime of its own; it ends when the last sender is gone.
+/// Runs the task that answers, on a runtime of its own; it ends when the last sender is gone.
 pub(super) fn answering(mut receiver: mpsc::Receiver<Ask>) {
     current_thread().block_on(async move {
         while let Some(Ask { value, reply }) = receiver.recv().await {
@@ -37,7 +38,7 @@ pub(super) fn answering(mut receiver: mpsc::Receiver<Ask>) {
     });
 }
 
-/// `n` calls from a thread without a runtime.
+/// Makes `n` calls from a thread without a runtime.
 pub fn calls_from_thread(n: u32) -> Duration {
     let cpu = Cpus::get().first;
     let (sender, receiver) = mpsc::channel(32);
@@ -53,7 +54,7 @@ pub fn calls_from_thread(n: u32) -> Duration {
     elapsed
 }
 
-/// `n` calls from another current-thread runtime.
+/// Makes `n` calls from another current-thread runtime.
 pub fn calls_from_tokio(n: u32) -> Duration {
     let cpu = Cpus::get().first;
     let (sender, receiver) = mpsc::channel(32);
@@ -70,7 +71,7 @@ pub(super) async fn ask(sender: &mpsc::Sender<Ask>, value: u64) -> u64 {
     answer.await.expect("the peer answers")
 }
 
-/// `n` closures through an unbounded mpsc to a current-thread runtime.
+/// Sends `n` closures through an unbounded mpsc to a current-thread runtime.
 pub fn posts(producers: u32, n: u32) -> Duration {
     let cpus = Cpus::get();
     let (sender, mut receiver) = mpsc::unbounded_channel::<Job>();

@@ -1,6 +1,6 @@
 //! Connections that load a server, on one thread: each asks again when it has its answer.
 //!
-//! What is asked how often is fixed, so a load ends by itself. Loopback only.
+//! The number of requests is fixed, so a load ends by itself. Loopback only.
 
 use std::cell::Cell;
 use std::io;
@@ -12,10 +12,10 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 
-/// How much is still to be asked, by all connections together.
+/// The number of requests still to be made, by all connections together.
 pub(crate) type Left = Rc<Cell<u32>>;
 
-/// Takes one of what is left.
+/// Takes one of the remaining requests.
 pub(crate) fn take(left: &Left) -> bool {
     let Some(rest) = left.get().checked_sub(1) else { return false };
     left.set(rest);
@@ -43,7 +43,7 @@ impl Connections {
 }
 
 impl<S: 'static> Connections<S> {
-    /// As [`open`](Connections::open), each by `connect`.
+    /// Does the same as [`open`](Connections::open), with each connection made by `connect`.
     pub(crate) fn open_by(connections: usize, connect: impl AsyncFn() -> io::Result<S>) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_io().build()?;
         let streams = runtime.block_on(async {
@@ -56,7 +56,7 @@ impl<S: 'static> Connections<S> {
         Ok(Self { runtime, streams })
     }
 
-    /// Has `ask` ask `n` times in all, on all connections; returns how long that took.
+    /// Has `ask` make `n` requests in all, on all connections; returns how long that took.
     pub(crate) fn run<F>(&mut self, n: u32, ask: impl Fn(S, Left) -> F) -> io::Result<Duration>
     where
         F: Future<Output = io::Result<S>> + 'static,

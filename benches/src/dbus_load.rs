@@ -22,7 +22,8 @@ use crate::suite::{Failure, Sample};
 /// Makes the command of a service on the bus at that address.
 pub type OnBus = fn(&str) -> Result<Command, Failure>;
 
-/// Starts the service on one CPU, loads it from another, where the bus is too, with `n` calls, and returns its CPU time a call.
+/// Starts the service on one CPU, and loads it with `n` calls from another, where the bus runs too; returns its CPU
+/// time for each call.
 pub fn cpu_per_call(program: OnBus, n: u32) -> Result<Sample, Failure> {
     let cpus = Cpus::get();
     let bus = run_on(cpus.second, Bus::start)?;
@@ -45,7 +46,7 @@ pub fn cpu_per_call(program: OnBus, n: u32) -> Result<Sample, Failure> {
     })
 }
 
-/// A dbus-daemon, which is killed and waited for when dropped.
+/// A dbus-daemon, which is killed and waited for when this is dropped.
 struct Bus {
     address: String,
     socket: PathBuf,
@@ -54,7 +55,7 @@ struct Bus {
 
 impl Drop for Bus {
     fn drop(&mut self) {
-        // The daemon has no time to.
+        // The daemon has no time to remove it.
         let _ = fs::remove_file(&self.socket);
     }
 }
@@ -96,7 +97,7 @@ async fn until_it_is_there(connection: &Connection) -> Result<(), Failure> {
         if begin.elapsed() > PATIENCE {
             return Err(error.into());
         }
-        // How often we look.
+        // The interval between two looks.
         thread::sleep(Duration::from_millis(1));
     }
     Ok(())

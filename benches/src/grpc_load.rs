@@ -1,4 +1,4 @@
-//! A load of gRPC calls from several connections, several calls at a time each, by tonic's client.
+//! A load of gRPC calls from several connections, with several calls at a time on each, by tonic's client.
 
 use std::cell::Cell;
 use std::io;
@@ -17,7 +17,7 @@ use crate::pin::{Cpus, run_on};
 use crate::process::{Program, Server, listens};
 use crate::suite::{Failure, Sample};
 
-/// Starts the server on one CPU, loads it from another with `n` calls, and returns its CPU time a call.
+/// Starts the server on one CPU, and loads it with `n` calls from another; returns its CPU time for each call.
 pub fn cpu_per_call(program: Program, n: u32) -> Result<Sample, Failure> {
     let cpus = Cpus::get();
     let server = run_on(cpus.first, move || Server::start_until(program, listens))?;

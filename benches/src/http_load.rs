@@ -1,6 +1,6 @@
-//! A load of keep-alive requests from several connections, one request at a time each.
+//! A load of keep-alive requests from several connections, with one request at a time on each.
 //!
-//! It runs on one thread and does little: the server is what is measured, by its own CPU time.
+//! It runs on one thread and does little: it measures the server, by the server's own CPU time.
 
 use std::io;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::suite::{Failure, Sample};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
-/// Starts the server on one CPU, loads it from another with `n` requests, and returns its CPU time a request.
+/// Starts the server on one CPU, and loads it with `n` requests from another; returns its CPU time for each request.
 pub fn cpu_per_request(program: Program, connections: usize, n: u32) -> Result<Sample, Failure> {
     let cpu = Cpus::get().first;
     let server = run_on(cpu, move || Server::start(program))?;
@@ -33,7 +33,7 @@ pub fn start_to_first_answer(program: Program, n: u32) -> Result<Sample, Failure
     run_on(cpus.second, move || {
         let mut sum = Duration::ZERO;
         for _ in 0..n {
-            // Not pinned: a start is free to use what the machine has.
+            // It is not pinned: a start may use all that the machine has.
             sum += Server::start(program)?.first_answer();
         }
         Ok(Sample::of(n, sum))
@@ -61,7 +61,7 @@ pub(crate) async fn requests<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, l
     Ok(stream)
 }
 
-/// The whole length of the response that begins here, `None` where its head isn't complete.
+/// Returns the whole length of the response that begins here; `None` if its head isn't complete.
 fn response_length(bytes: &[u8]) -> io::Result<Option<usize>> {
     let Some(head) = bytes.windows(4).position(|w| w == b"\r\n\r\n") else { return Ok(None) };
     let head = std::str::from_utf8(&bytes[..head + 2]).map_err(io::Error::other)?;

@@ -1,10 +1,10 @@
 //! Interloop against hand-written code, in one run.
 //!
-//! - [`baseline`]: what people write by hand today, as the documentation it links recommends. It lives in
-//!   `benches/baseline/` and knows nothing of Interloop.
-//! - [`ours`]: the same measured through Interloop, and the figures that have to hold.
-//! - [`suite`]: comparisons, rounds, interleaving; [`stats`] and [`report`]: what is printed and written.
-//! - [`pin`], [`process`], [`http_load`], [`tls_load`], [`grpc_load`], [`thrift_load`], [`dbus_load`]: tools to measure with.
+//! - [`baseline`]: hand-written code, as the documentation it links recommends. It lives in `benches/baseline/` and
+//!   knows nothing of Interloop.
+//! - [`ours`]: the same measured through Interloop, and the bounds that must hold.
+//! - [`suite`]: comparisons, rounds, interleaving; [`stats`] and [`report`]: the printed and written results.
+//! - [`pin`], [`process`], [`http_load`], [`tls_load`], [`grpc_load`], [`thrift_load`], [`dbus_load`]: measuring tools.
 
 #[path = "../baseline/mod.rs"]
 pub mod baseline;

@@ -1,4 +1,4 @@
-//! Lines of a log, by one thread or several, and what they cost those who log.
+//! Lines of a log, by one thread or several, and their cost for the threads that log.
 
 use std::sync::Barrier;
 use std::thread;
@@ -8,7 +8,8 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::suite::Failure;
 
-/// Logs `n` lines by so many threads, which begin at once, and rest for `pause` behind each line. The CPU time that all calls took, without that of the pauses.
+/// Logs `n` lines from several threads, which begin at once, and rest for `pause` after each line. Returns the CPU time
+/// of all calls, without that of the pauses.
 pub fn cpu_of_lines(threads: u32, n: u32, pause: Option<Duration>) -> Result<Duration, Failure> {
     let (start, each) = (Barrier::new(threads as usize), n / threads);
     let run = || {
@@ -37,7 +38,7 @@ fn line(n: u32) {
     log::info!(target: "hello.http", "GET /some/page/or/other {n}: 200 in 1.2 ms");
 }
 
-/// What this thread has used.
+/// Returns the CPU time that this thread has used.
 pub(crate) fn cpu_time() -> Result<Duration, Failure> {
     Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
 }

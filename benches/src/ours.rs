@@ -1,4 +1,4 @@
-//! The same as in [`baseline`](crate::baseline), through Interloop, and the figures that have to hold.
+//! The same as in [`baseline`](crate::baseline), through Interloop, and the bounds that must hold.
 
 mod calls;
 mod commands;
@@ -23,7 +23,7 @@ use crate::suite::Suite;
 pub use hosting::Hosted;
 pub use size::register as register_sizes;
 
-/// Adds ours to the comparisons that the baselines have opened, and those that only Interloop answers.
+/// Adds Interloop's contestants to the baselines' comparisons, and the comparisons that only Interloop answers.
 pub fn register(suite: &mut Suite) {
     calls::register(suite);
     posts::register(suite);

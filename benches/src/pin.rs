@@ -8,14 +8,15 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 /// The CPUs that measurements use.
 #[derive(Clone, Copy, Debug)]
 pub struct Cpus {
-    /// Where what is measured runs; and all of it, where it is to run on one CPU.
+    /// The CPU of the measured code; and of all code, if it must run on one CPU.
     pub first: usize,
-    /// Where what drives it runs, so that it doesn't get in its way; the same as `first` where there is only one.
+    /// The CPU of the code that drives the measured code, so that it doesn't get in the way; the same as `first` if
+    /// there is only one.
     pub second: usize,
 }
 
 impl Cpus {
-    /// The first two that this thread may use.
+    /// Returns the first two CPUs that this thread may use.
     pub fn get() -> Self {
         let allowed = sched_getaffinity(None).expect("a thread may ask for its own affinity");
         let mut cpus = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));
@@ -24,7 +25,7 @@ impl Cpus {
     }
 }
 
-/// Runs `f` on a new thread that stays on that CPU. What it spawns stays there too, processes as well.
+/// Runs `f` on a new thread that stays on that CPU. Its threads and processes stay there too.
 pub fn spawn_on<R: Send + 'static>(cpu: usize, f: impl FnOnce() -> R + Send + 'static) -> JoinHandle<R> {
     let pinned = move || {
         let mut set = CpuSet::new();
@@ -35,7 +36,7 @@ pub fn spawn_on<R: Send + 'static>(cpu: usize, f: impl FnOnce() -> R + Send + 's
     Builder::new().spawn(pinned).expect("a thread can be started")
 }
 
-/// As [`spawn_on`], joined; a panic goes on here.
+/// Does the same as [`spawn_on`], and joins the thread; a panic continues here.
 pub fn run_on<R: Send + 'static>(cpu: usize, f: impl FnOnce() -> R + Send + 'static) -> R {
     spawn_on(cpu, f).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

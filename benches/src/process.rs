@@ -17,10 +17,10 @@ use crate::suite::Failure;
 /// How long a server may take to answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Makes the command of a server that listens on the address it is given, on loopback.
+/// Makes the command of a server that listens on the given address, on loopback.
 pub type Program = fn(SocketAddr) -> Result<Command, Failure>;
 
-/// The path of a program of this workspace, built in the same profile.
+/// Returns the path of a program of this workspace, built in the same profile.
 pub fn sibling(name: &str) -> Result<PathBuf, Failure> {
     let here = std::env::current_exe()?;
     let folders = here.ancestors().skip(1).take(2); // tests run in a folder below that of the programs
@@ -28,12 +28,12 @@ pub fn sibling(name: &str) -> Result<PathBuf, Failure> {
     found.ok_or_else(|| format!("{name} isn't built beside {}", here.display()).into())
 }
 
-/// A program that runs, and is killed and waited for when dropped.
+/// A running program, which is killed and waited for when this is dropped.
 #[derive(Debug)]
 pub struct Child(process::Child);
 
 impl Child {
-    /// Starts it, and waits for the line of its standard error that has `text` in it.
+    /// Starts the program, and waits for the line of its standard error that contains `text`.
     pub fn start(command: &mut Command, text: &str) -> Result<Self, Failure> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = Self::spawn(command)?;
@@ -41,7 +41,7 @@ impl Child {
         let mut line = String::new();
         while log.read_line(&mut line)? != 0 {
             if line.contains(text) {
-                // What comes after is read too, so that the pipe neither breaks nor fills up.
+                // What comes later is read too, so that the pipe neither breaks nor fills up.
                 std::thread::spawn(move || io::copy(&mut log, &mut io::sink()));
                 return Ok(child);
             }
@@ -51,12 +51,12 @@ impl Child {
         Err(format!("{}: {status} before it said {text}", command.get_program().display()).into())
     }
 
-    /// Starts it.
+    /// Starts the program.
     pub(crate) fn spawn(command: &mut Command) -> Result<Self, Failure> {
         Ok(Self(command.spawn().map_err(|error| format!("{}: {error}", command.get_program().display()))?))
     }
 
-    /// Sends TERM, and returns how it ended and how long that took.
+    /// Sends TERM; returns how the program ended and how long that took.
     pub fn terminate(mut self) -> Result<(ExitStatus, Duration), Failure> {
         let begin = Instant::now();
         kill(self.pid(), Signal::SIGTERM)?;
@@ -64,7 +64,8 @@ impl Child {
         Ok((status, begin.elapsed()))
     }
 
-    /// How often its threads have gone to rest so far, those aside that a runtime keeps for what blocks, for a while.
+    /// Returns how often its threads have gone to rest so far, except the threads that a runtime keeps for blocking
+    /// work, for a while.
     pub fn switches(&self) -> io::Result<u64> {
         let mut sum = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.0.id()))? {
@@ -77,20 +78,21 @@ impl Child {
         Ok(sum)
     }
 
-    /// What it says, if that is piped, and nobody has it yet.
+    /// Takes the standard output, if it is piped and not yet taken.
     pub(crate) fn stdout(&mut self) -> io::Result<process::ChildStdout> {
         self.0.stdout.take().ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 
-    /// User and system time of all its threads so far, those that ended included. It is what `/proc/PID/stat` counts, to
-    /// the nanosecond instead of the tick of 10 ms.
+    /// Returns the user and system time of all its threads so far, including those that have ended. This is what
+    /// `/proc/PID/stat` counts, to the nanosecond instead of the tick of 10 ms.
     ///
-    /// Waits until it has come to rest: the time of a thread that runs on is counted at the next tick of the system's.
+    /// It waits until the program has come to rest: the time of a running thread is counted at the system's next tick.
     pub(crate) fn cpu_time(&self) -> Result<Duration, Failure> {
         let (clock, begin) = (clock_getcpuclockid(self.pid())?, Instant::now());
         loop {
             let before = clock.now()?;
-            // Not a wait for an event, but how often we look. A thread is said to sleep a moment before it does.
+            // This is the interval between two looks, not a wait for an event. A thread is said to sleep a moment
+            // before it does.
             sleep(Duration::from_millis(1));
             let is_at_rest = self.is_at_rest()?;
             let now = clock.now()?;
@@ -105,9 +107,9 @@ impl Child {
 
     fn is_at_rest(&self) -> io::Result<bool> {
         for task in fs::read_dir(format!("/proc/{}/task", self.0.id()))? {
-            // It may have ended meanwhile.
+            // It may have ended in the meantime.
             let Ok(stat) = fs::read_to_string(task?.path().join("stat")) else { continue };
-            // The name, in parentheses, may have some of its own.
+            // The name, in parentheses, may contain parentheses.
             let (_, rest) = stat.rsplit_once(") ").unwrap_or_default();
             if !rest.starts_with('S') {
                 return Ok(false);
@@ -129,7 +131,7 @@ impl Drop for Child {
     }
 }
 
-/// A server that runs, and is killed and waited for when dropped.
+/// A running server, which is killed and waited for when this is dropped.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -138,14 +140,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it on a free port of loopback, and waits for its first answer to `GET /`.
+    /// Starts the server on a free port of loopback, and waits for its first answer to `GET /`.
     pub fn start(program: Program) -> Result<Self, Failure> {
         Self::start_until(program, first_answer)
     }
 
-    /// As [`start`](Self::start), for what isn't HTTP: until `answers` says that it does.
+    /// Does the same as [`start`](Self::start) for servers that don't speak HTTP: waits until `answers` returns true.
     pub fn start_until(program: Program, answers: fn(SocketAddr) -> io::Result<bool>) -> Result<Self, Failure> {
-        // Freed again at once; nothing else on this machine binds port after port while we measure.
+        // The port is freed at once; nothing else on this machine binds port after port while we measure.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let mut command = program(address)?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -161,28 +163,30 @@ impl Server {
             if begin.elapsed() > PATIENCE {
                 return Err(format!("{}: no answer", command.get_program().display()).into());
             }
-            // Not a wait for an event, but how often we look: a tenth of the fastest start seen is 200 us.
+            // This is the interval between two looks, not a wait for an event: a tenth of the fastest start seen is 200
+            // us.
             sleep(Duration::from_micros(50));
         }
     }
 
-    /// Where it listens.
+    /// Returns the server's address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// From its spawn to its first answer.
+    /// Returns the time from the server's spawn to its first answer.
     pub fn first_answer(&self) -> Duration {
         self.first_answer
     }
 
-    /// User and system time of all its threads so far, those that ended included, once it has come to rest.
+    /// Returns the user and system time of all its threads so far, including those that have ended, once it has come to
+    /// rest.
     pub fn cpu_time(&self) -> Result<Duration, Failure> {
         self.child.cpu_time()
     }
 }
 
-/// Whether it listens yet.
+/// Whether the server listens yet.
 pub(crate) fn listens(address: SocketAddr) -> io::Result<bool> {
     match TcpStream::connect(address) {
         Ok(_) => Ok(true),

@@ -1,4 +1,4 @@
-//! The tables, as Markdown: `benches/RESULTS.md`, and what is printed.
+//! The tables, as Markdown: `benches/RESULTS.md`, and the printed output.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::stats::Spread;
 use crate::suite::{Bound, Outcome, Unit, Verdict};
 
-/// All outcomes as one page.
+/// Formats all outcomes as one page.
 pub fn markdown(outcomes: &[Outcome]) -> String {
     let mut page = String::new();
     write_page(&mut page, outcomes).expect("writing to a String doesn't fail");
@@ -87,7 +87,7 @@ fn write_table(page: &mut String, outcome: &Outcome) -> std::fmt::Result {
     Ok(())
 }
 
-/// Rows call columns; each cell is the cost, and what that is to the first contestant's.
+/// Writes a matrix in which rows call columns; each cell is the cost, and its ratio to the first contestant's.
 fn write_matrix(page: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let pairs: Vec<_> = outcome.rows.iter().filter_map(|row| Some((row.name.split_once(" to ")?, row))).collect();
     let mut names: Vec<&str> = Vec::new();
@@ -141,7 +141,7 @@ fn ratio(ratio: Spread) -> String {
     format!("{:.2} ({:.2} .. {:.2})", ratio.median, ratio.low, ratio.high)
 }
 
-/// One sentence on what this ran on.
+/// Describes in one sentence the machine that this ran on.
 fn machine() -> String {
     let first_line = |program: &str, argument: &str| {
         let output = Command::new(program).arg(argument).output().ok()?;

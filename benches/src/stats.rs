@@ -3,16 +3,16 @@
 /// A median with the quartiles of the values it was taken from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
-    /// The value in the middle; the mean of the two in the middle of an even number.
+    /// The value in the middle; for an even number of values, the mean of the two in the middle.
     pub median: f64,
-    /// A quarter of the values are below: of few, the smallest.
+    /// The lower quartile; the smallest of few values.
     pub low: f64,
-    /// A quarter of the values are above: of few, the largest.
+    /// The upper quartile; the largest of few values.
     pub high: f64,
 }
 
 impl Spread {
-    /// `None` of no values.
+    /// Returns the spread of the values; `None` if there are none.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);

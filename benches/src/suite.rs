@@ -1,8 +1,8 @@
-//! Comparisons: who takes part, in how many rounds, and what has to hold.
+//! Comparisons: the contestants, the number of rounds, and the bounds that must hold.
 //!
-//! All that is compared runs in one process run, interleaved: each round runs every contestant once, and the order turns
-//! by one and reverses from round to round, so that a machine that warms up, cools down or is busy with something else
-//! touches all alike. Ratios are taken within a round; the median of those is what counts.
+//! All contestants run in one process, interleaved: each round runs every contestant once, and the order turns by one
+//! and reverses from round to round, so that a machine that warms up, cools down or is busy with something else affects
+//! all alike. Ratios are taken within a round; their median is the result.
 
 use std::error::Error;
 use std::fmt;
@@ -10,35 +10,35 @@ use std::time::Duration;
 
 use crate::stats::Spread;
 
-/// What a measurement that could not be made says.
+/// The error of a failed measurement.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
-/// What one round found.
+/// The findings of one round.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// What one operation cost, in the comparison's unit: nanoseconds by default. Less is better.
+    /// The cost of one operation, in the comparison's unit: nanoseconds by default. Less is better.
     pub cost: f64,
-    /// A second figure to print beside it: operations a second, or what [`Comparison::columns`] says.
+    /// A second figure to print beside it: operations per second, or as set by [`Comparison::columns`].
     pub rate: f64,
 }
 
 impl Sample {
-    /// `n` operations took `elapsed`.
+    /// Makes a sample of `n` operations that took `elapsed`.
     pub fn of(n: u32, elapsed: Duration) -> Self {
         Self { cost: elapsed.as_nanos() as f64 / f64::from(n), rate: f64::from(n) / elapsed.as_secs_f64() }
     }
 
-    /// `n` operations used `cpu` of CPU time, and took `elapsed`.
+    /// Makes a sample of `n` operations that used `cpu` of CPU time, and took `elapsed`.
     pub fn of_cpu(n: u32, cpu: Duration, elapsed: Duration) -> Self {
         Self { cost: cpu.as_nanos() as f64 / f64::from(n), rate: f64::from(n) / elapsed.as_secs_f64() }
     }
 
-    /// One took so many bytes, or whatever else is counted.
+    /// Makes a sample of one operation that took this many bytes, or other counted things.
     pub fn of_count(count: f64) -> Self {
         Self { cost: count, rate: 0.0 }
     }
 
-    /// Two values in the comparison's unit, for [`Comparison::columns`].
+    /// Makes a sample of two values in the comparison's unit, for [`Comparison::columns`].
     pub fn of_two(first: f64, second: f64) -> Self {
         Self { cost: first, rate: second }
     }
@@ -52,18 +52,18 @@ struct Contestant {
     measure: Measure,
 }
 
-/// What has to hold between two contestants.
+/// A bound that must hold between two contestants.
 #[derive(Clone, Copy, Debug)]
 pub enum Bound {
-    /// The first costs at most so many times what the second does.
+    /// The first costs at most this many times as much as the second.
     CostAtMost(f64),
-    /// The first is at least so many times as fast as the second: `0.9`, `15.0`.
+    /// The first is at least this many times as fast as the second: `0.9`, `15.0`.
     SpeedAtLeast(f64),
-    /// The first costs at most so much, whatever others do: nanoseconds, or bytes.
+    /// The first costs at most this much, whatever others do: nanoseconds, or bytes.
     AtMost(f64),
 }
 
-/// What a cost is counted in.
+/// The unit of a cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unit {
     /// Time.
@@ -71,7 +71,7 @@ pub enum Unit {
     Nanoseconds,
     /// Memory; there is no rate then.
     Bytes,
-    /// How many; there is no rate then.
+    /// A count; there is no rate then.
     Count,
 }
 
@@ -82,12 +82,12 @@ struct Claim {
     bound: Bound,
 }
 
-/// One question, and all that answers it.
+/// One question, and all contestants that answer it.
 pub struct Comparison {
     id: &'static str,
     question: &'static str,
     operations: u32,
-    /// Into how many the operations of a round are split, each part a round of its own.
+    /// The number of parts that the operations of a round are split into, each a round of its own.
     parts: u32,
     unit: Unit,
     columns: Option<[&'static str; 2]>,
@@ -103,14 +103,14 @@ impl fmt::Debug for Comparison {
 }
 
 impl Comparison {
-    /// Adds what answers the question by running `n` operations and saying how long they took. The first one added is
-    /// what the others are compared with in the table.
+    /// Adds a contestant, which runs `n` operations and returns how long they took. The first one added is the one that
+    /// the table compares the others with.
     pub fn add(&mut self, name: &'static str, measure: impl FnMut(u32) -> Duration + 'static) -> &mut Self {
         let mut measure = measure;
         self.add_fallible(name, move |n| Ok(Sample::of(n, measure(n))))
     }
 
-    /// As [`add`](Self::add), for what can fail, or finds more than a time.
+    /// Does the same as [`add`](Self::add) for a measurement that can fail, or finds more than a time.
     pub fn add_fallible(
         &mut self,
         name: &'static str,
@@ -121,55 +121,55 @@ impl Comparison {
         self
     }
 
-    /// Says where the way of the one added last is recommended.
+    /// Sets the link to the recommendation that the contestant added last follows.
     pub fn link(&mut self, url: &'static str) -> &mut Self {
         self.contestants.last_mut().expect("link follows add").link = Some(url);
         self
     }
 
-    /// Says what has to hold between `first` and `second`, two names given to [`add`](Self::add).
+    /// Sets a bound between `first` and `second`, two names given to [`add`](Self::add).
     pub fn claim(&mut self, first: &'static str, second: &'static str, bound: Bound) -> &mut Self {
         self.claims.push(Claim { first, second: Some(second), bound });
         self
     }
 
-    /// Says what the cost of `first` must not pass, whatever the others cost.
+    /// Sets the cost that `first` must not exceed, whatever the others cost.
     pub fn limit(&mut self, first: &'static str, most: f64) -> &mut Self {
         self.claims.push(Claim { first, second: None, bound: Bound::AtMost(most) });
         self
     }
 
-    /// Interleaves more finely: so many times the rounds, each of so many times fewer operations. For where a neighbour on the
-    /// machine touches one long run and not the next.
+    /// Interleaves more finely: multiplies the number of rounds by `parts`, and divides the operations of each round by
+    /// it. This is for cases in which a neighbour on the machine affects one long run and not the next.
     pub fn parts(&mut self, parts: u32) -> &mut Self {
         self.parts = parts;
         self
     }
 
-    /// Says what costs are counted in.
+    /// Sets the unit of the costs.
     pub fn unit(&mut self, unit: Unit) -> &mut Self {
         self.unit = unit;
         self
     }
 
-    /// Calls the two values of each sample so, both in the unit; the ratio is that of the first.
+    /// Names the two values of each sample, both in the unit; the ratio is that of the first.
     pub fn columns(&mut self, first: &'static str, second: &'static str) -> &mut Self {
         self.columns = Some([first, second]);
         self
     }
 
-    /// Prints those named `A to B` as a matrix, from rows to columns.
+    /// Prints the contestants named `A to B` as a matrix, from rows to columns.
     pub fn matrix(&mut self) -> &mut Self {
         self.is_matrix = true;
         self
     }
 
-    /// The name that [`Suite::comparison`] finds it by.
+    /// Returns the id, by which [`Suite::comparison`] finds it.
     pub fn id(&self) -> &'static str {
         self.id
     }
 
-    /// Who takes part, in the order they were added.
+    /// Returns the names of the contestants, in the order in which they were added.
     pub fn names(&self) -> Vec<&'static str> {
         self.contestants.iter().map(|c| c.name).collect()
     }
@@ -236,17 +236,17 @@ impl Comparison {
     }
 }
 
-/// What the cost of `of` is to that of `to`, round by round.
+/// Returns the ratio of the cost of `of` to that of `to`, round by round.
 fn cost_ratio(of: &[Sample], to: &[Sample]) -> Option<Spread> {
     Spread::of(of.iter().zip(to).map(|(of, to)| of.cost / to.cost))
 }
 
-/// How thoroughly to measure.
+/// The thoroughness of a measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
     /// How often each contestant runs.
     pub rounds: u32,
-    /// What the number of operations is divided by.
+    /// The divisor of the number of operations.
     pub divisor: u32,
 }
 
@@ -257,7 +257,7 @@ impl Default for Effort {
 }
 
 impl Effort {
-    /// For a look.
+    /// Returns the effort for a quick look.
     pub fn quick() -> Self {
         Self { rounds: 3, divisor: 20 }
     }
@@ -268,7 +268,7 @@ impl Effort {
 pub struct Suite(Vec<Comparison>);
 
 impl Suite {
-    /// Adds a comparison; `question` is printed above its table, `operations` is how many a contestant runs a round.
+    /// Adds a comparison; `question` is printed above its table, `operations` is how many a contestant runs in a round.
     pub fn compare(&mut self, id: &'static str, operations: u32, question: &'static str) -> &mut Comparison {
         assert!(self.0.iter().all(|c| c.id != id), "{id} is added twice");
         let (contestants, claims) = (Vec::new(), Vec::new());
@@ -287,67 +287,67 @@ impl Suite {
         self.0.last_mut().expect("just pushed")
     }
 
-    /// The comparison of that id.
+    /// Returns the comparison of that id.
     ///
     /// # Panics
     ///
-    /// Where there is none.
+    /// If there is none.
     pub fn comparison(&mut self, id: &str) -> &mut Comparison {
         self.0.iter_mut().find(|c| c.id == id).unwrap_or_else(|| panic!("no comparison {id}"))
     }
 
-    /// All of them.
+    /// Returns all comparisons.
     pub fn comparisons(&self) -> &[Comparison] {
         &self.0
     }
 
-    /// Drops those whose id doesn't contain `text`.
+    /// Drops the comparisons whose id doesn't contain `text`.
     pub fn keep(&mut self, text: &str) {
         self.0.retain(|c| c.id.contains(text));
     }
 
-    /// Runs all; `progress` is told the id, the round, and of how many.
+    /// Runs all comparisons; `progress` is told the id, the round, and the number of rounds.
     pub fn run(&mut self, effort: Effort, mut progress: impl FnMut(&'static str, u32, u32)) -> Vec<Outcome> {
         self.0.iter_mut().map(|comparison| comparison.run(effort, &mut progress)).collect()
     }
 }
 
-/// What a comparison found.
+/// The findings of a comparison.
 #[derive(Debug)]
 pub struct Outcome {
-    /// As given to [`Suite::compare`].
+    /// The id, as given to [`Suite::compare`].
     pub id: &'static str,
-    /// As given to [`Suite::compare`].
+    /// The question, as given to [`Suite::compare`].
     pub question: &'static str,
     /// How often each contestant ran.
     pub rounds: u32,
-    /// How many operations each contestant ran a round.
+    /// How many operations each contestant ran in a round.
     pub operations: u32,
-    /// What costs are counted in.
+    /// The unit of the costs.
     pub unit: Unit,
-    /// As given to [`Comparison::columns`].
+    /// The names given to [`Comparison::columns`].
     pub columns: Option<[&'static str; 2]>,
-    /// Whether those named `A to B` are a matrix.
+    /// Whether the contestants named `A to B` are a matrix.
     pub is_matrix: bool,
-    /// One a contestant, in the order they were added.
+    /// A row for each contestant, in the order in which they were added.
     pub rows: Vec<Row>,
-    /// One a claim.
+    /// A verdict for each claim.
     pub verdicts: Vec<Verdict>,
 }
 
 impl Outcome {
-    /// Whether something could not be measured.
+    /// Whether a measurement failed.
     pub fn broken(&self) -> bool {
         self.rows.iter().any(|row| row.figures.is_err())
     }
 }
 
-/// What was found of one contestant.
+/// The findings about one contestant.
 #[derive(Debug)]
 pub struct Row {
-    /// Its name.
+    /// The contestant's name.
     pub name: &'static str,
-    /// Where its way is recommended.
+    /// The link to the recommendation that it follows.
     pub link: Option<&'static str>,
     /// The figures, or why there are none.
     pub figures: Result<Figures, String>,
@@ -356,9 +356,9 @@ pub struct Row {
 /// The figures of one contestant over all rounds.
 #[derive(Clone, Copy, Debug)]
 pub struct Figures {
-    /// What an operation costs.
+    /// The cost of an operation.
     pub cost: Spread,
-    /// Operations a second, or what [`Comparison::columns`] says.
+    /// Operations per second, or as set by [`Comparison::columns`].
     pub rate: Spread,
     /// The cost relative to the first contestant's.
     pub ratio: Option<Spread>,
@@ -367,18 +367,18 @@ pub struct Figures {
 /// Whether a claim held.
 #[derive(Clone, Copy, Debug)]
 pub struct Verdict {
-    /// Of whom the claim is.
+    /// The contestant that the claim is about.
     pub first: &'static str,
-    /// Whom it is compared with; `None` where the bound stands for itself.
+    /// The contestant that it is compared with; `None` if the bound stands alone.
     pub second: Option<&'static str>,
-    /// What has to hold.
+    /// The bound.
     pub bound: Bound,
-    /// The ratio of cost or of speed, or the cost, as the bound has it; `None` where one of the two could not be measured.
+    /// The ratio of cost or of speed, or the cost, as the bound requires; `None` if one of the two measurements failed.
     pub found: Option<Spread>,
 }
 
 impl Verdict {
-    /// Whether the median holds.
+    /// Whether the median satisfies the bound.
     pub fn holds(&self) -> bool {
         match (self.bound, self.found) {
             (Bound::CostAtMost(limit) | Bound::AtMost(limit), Some(found)) => found.median <= limit,

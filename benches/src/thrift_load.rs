@@ -1,4 +1,4 @@
-//! A load of framed Thrift calls from several connections, one call at a time each.
+//! A load of framed Thrift calls from several connections, with one call at a time on each.
 //!
 //! Frames are sent and compared as bytes.
 
@@ -19,7 +19,7 @@ const CALL: &[u8; 42] = b"\0\0\0\x26\x80\x01\0\x01\0\0\0\x03add\0\0\0\x07\
 /// 42, in field 0.
 const ANSWER: &[u8; 31] = b"\0\0\0\x1b\x80\x01\0\x02\0\0\0\x03add\0\0\0\x07\x0a\0\0\0\0\0\0\0\0\0\x2a\0";
 
-/// Starts the server on one CPU, loads it from another with `n` calls, and returns its CPU time a call.
+/// Starts the server on one CPU, and loads it with `n` calls from another; returns its CPU time for each call.
 pub fn cpu_per_call(program: Program, connections: usize, n: u32) -> Result<Sample, Failure> {
     let cpus = Cpus::get();
     let server = run_on(cpus.first, move || Server::start_until(program, answers))?;

@@ -19,10 +19,10 @@ use crate::pin::{Cpus, run_on};
 use crate::process::{Program, Server, listens};
 use crate::suite::{Failure, Sample};
 
-/// How many connections there are, or how many shake hands, at once.
+/// The number of connections, or of handshakes, at once.
 pub const CONNECTIONS: usize = 32;
 
-/// Starts the server on one CPU, loads it from another with `n` requests, and returns its CPU time a request.
+/// Starts the server on one CPU, and loads it with `n` requests from another; returns its CPU time for each request.
 pub fn cpu_per_request(program: Program, n: u32) -> Result<Sample, Failure> {
     let cpus = Cpus::get();
     let server = run_on(cpus.first, move || Server::start_until(program, listens))?;
@@ -37,7 +37,7 @@ pub fn cpu_per_request(program: Program, n: u32) -> Result<Sample, Failure> {
     })
 }
 
-/// As [`cpu_per_request`], a handshake: whole ones, none is resumed.
+/// Does the same as [`cpu_per_request`] for full handshakes: none is resumed.
 pub fn cpu_per_handshake(program: Program, n: u32) -> Result<Sample, Failure> {
     let cpus = Cpus::get();
     let server = run_on(cpus.first, move || Server::start_until(program, listens))?;

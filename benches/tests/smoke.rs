@@ -1,4 +1,4 @@
-//! Every measurement runs, so that `make bench` doesn't find out that one has rotted.
+//! Runs every measurement, so that `make bench` doesn't find out that one has rotted.
 
 use interloop_benches::suite::{Effort, Suite};
 use interloop_benches::{baseline, ours, report};
@@ -13,7 +13,7 @@ fn every_contestant_measures_something() {
     for outcome in &outcomes {
         for row in &outcome.rows {
             let figures = row.figures.as_ref().unwrap_or_else(|why| panic!("{}: {}: {why}", outcome.id, row.name));
-            // Of wakeups there are to be none.
+            // Wakeups are an exception: there must be none.
             let cost = figures.cost.low;
             assert!(cost > 0.0 || outcome.id == "wakeups", "{}: {} cost nothing", outcome.id, row.name);
         }

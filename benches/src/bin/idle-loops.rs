@@ -1,4 +1,5 @@
-//! Starts so many idle loops of a kind, and prints how many bytes of this process are resident and no file's then, and its threads.
+//! Starts a number of idle loops of a kind, and prints the resident bytes of this process that belong to no file, and its
+//! number of threads.
 
 use std::error::Error;
 use std::fs;
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// They end with the process.
+/// Runs bare loops, which end with the process.
 fn with_bare(loops: u32, idle: fn(&dyn Fn())) -> Result<(u64, usize), Box<dyn Error>> {
     let (ready, is_ready) = channel();
     for _ in 0..loops {
@@ -80,7 +81,7 @@ fn with_service<L: EventLoop>(loops: u32, plan: impl Fn() -> L) -> Result<(u64, 
 }
 
 fn resident() -> Result<(u64, usize), Box<dyn Error>> {
-    // Counted page by page, unlike VmRSS; and without the pages of the program's file, which come and go.
+    // This is counted page by page, unlike VmRSS; and without the pages of the program's file, which come and go.
     let rollup = fs::read_to_string("/proc/self/smaps_rollup")?;
     let line = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:")).ok_or("no Anonymous")?;
     let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse()?;

@@ -64,7 +64,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
-    // A figure that doesn't hold is news, not an error: machines differ. What could not be measured is an error.
+    // A missed bound is news, not an error: machines differ. A failed measurement is an error.
     if outcomes.iter().any(|outcome| outcome.broken()) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 

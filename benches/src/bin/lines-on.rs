@@ -1,4 +1,5 @@
-//! Lines by the log of a service: `lines-on --lines-threads 8 --lines-count 100000 --log-file log`. Says what they cost, in nanoseconds of CPU time.
+//! Lines by the log of a service: `lines-on --lines-threads 8 --lines-count 100000 --log-file log`. It prints their
+//! cost in nanoseconds of CPU time.
 
 use std::process::ExitCode;
 use std::time::Duration;

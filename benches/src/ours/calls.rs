@@ -38,7 +38,7 @@ pub(super) fn register(suite: &mut Suite) {
     }
 }
 
-/// What is called: it answers, and lives on its loop.
+/// The value that is called: it answers, and lives on its loop.
 type Asked = Cell<u64>;
 
 fn answer(asked: &Asked, value: u64) -> u64 {
@@ -46,7 +46,7 @@ fn answer(asked: &Asked, value: u64) -> u64 {
     value + 1
 }
 
-/// `n` calls from a thread without a loop.
+/// Makes `n` calls from a thread without a loop.
 fn from_thread<L: EventLoop>(n: u32, plan: L) -> Duration {
     run_on(Cpus::get().first, move || {
         let peer = Hosted::start(plan, Asked::default);
@@ -56,7 +56,7 @@ fn from_thread<L: EventLoop>(n: u32, plan: L) -> Duration {
     })
 }
 
-/// `n` futures from a thread without a loop.
+/// Spawns `n` futures from a thread without a loop.
 fn spawns<L: EventLoop>(n: u32, plan: L) -> Duration {
     run_on(Cpus::get().first, move || {
         let peer = Hosted::start(plan, Asked::default);
@@ -67,7 +67,7 @@ fn spawns<L: EventLoop>(n: u32, plan: L) -> Duration {
     })
 }
 
-/// `n` calls from a task on one loop to another loop.
+/// Makes `n` calls from a task on one loop to another loop.
 pub(super) fn from_loop<From: EventLoop, To: EventLoop>(n: u32, from: From, to: To) -> Duration {
     run_on(Cpus::get().first, move || {
         let mut service = Service::new("bench");

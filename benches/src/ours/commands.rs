@@ -1,4 +1,4 @@
-//! Child processes: how many a second, and how soon many are stopped.
+//! Child processes: how many run in a second, and how soon many are stopped.
 
 use std::process::{self, Child, Stdio};
 use std::sync::mpsc;
@@ -75,7 +75,7 @@ fn our_stop(n: u32) -> Result<Sample, Failure> {
     let (says, said) = mpsc::channel();
     for _ in 0..n {
         let says = says.clone();
-        // What says something runs.
+        // A child that writes something runs.
         let run = Command::new("sh").args(["-c", "echo; exec sleep 1000"]).on_stdout_line(move |_| _ = says.send(()));
         drop(commands.run(run));
     }

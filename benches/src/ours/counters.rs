@@ -39,7 +39,7 @@ pub(super) fn register(suite: &mut Suite) {
         .claim("interloop: eight threads", ATOMIC, Bound::CostAtMost(2.0));
 }
 
-/// `n` adds by so many threads, which begin at once.
+/// Makes `n` adds from several threads, which begin at once.
 fn adds(threads: u32, n: u32, add: impl Fn() + Sync) -> Result<Sample, Failure> {
     let (start, each) = (Barrier::new(threads as usize), n / threads);
     let began = Instant::now();

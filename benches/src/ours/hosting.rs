@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use interloop::{EventLoop, Remote, Running, Service, task_fn};
 
-/// How long anything may take that a measurement waits for.
+/// How long a measurement waits for anything, at most.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A service that runs, stopped when dropped, and a Remote to a value on a loop of it.
+/// A running service, stopped when this is dropped, and a Remote to a value on one of its loops.
 pub struct Hosted<T> {
     running: Option<Running>,
     /// Reaches the value.
@@ -16,7 +16,7 @@ pub struct Hosted<T> {
 }
 
 impl<T: 'static> Hosted<T> {
-    /// Starts it; all its threads stay where this one does.
+    /// Starts the service; all its threads stay on this thread's CPU.
     pub fn start<L: EventLoop>(plan: L, value: impl FnOnce() -> T + Send + 'static) -> Self {
         let mut service = Service::new("bench");
         let remote = host(&mut service, plan, value);

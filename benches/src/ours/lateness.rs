@@ -32,10 +32,10 @@ pub(super) fn register(suite: &mut Suite) {
     }
 }
 
-/// The first `n` runs.
+/// Takes the first `n` runs.
 fn ticks<L: Timers>(n: u32, plan: L) -> Ticks {
     let ((begins, begun), (says, said)) = (channel(), channel());
-    // Those after the last one that counts are not heard.
+    // Runs after the last one that counts are not heard.
     let tick = move || _ = says.send(Instant::now());
     let periodic = Periodic::new(INTERVAL, tick).missed_ticks(MissedTicks::Burst);
     let mut service = Service::new("bench");
@@ -48,7 +48,8 @@ fn ticks<L: Timers>(n: u32, plan: L) -> Ticks {
     Ticks { begin, came }
 }
 
-/// Says when the task begins, which is before its ticks do: what it sets up first counts as lateness of all of them.
+/// Reports when the task begins, which is before its ticks do: what the task sets up first counts as lateness of all
+/// ticks.
 struct Begins<T> {
     task: T,
     begins: Sender<Instant>,

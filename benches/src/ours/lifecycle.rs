@@ -1,4 +1,4 @@
-//! The time that a stop takes, what happens while nothing does, and many tasks.
+//! The time that a stop takes, idle wakeups, and many tasks.
 
 use std::process::Command;
 use std::thread::sleep;
@@ -50,7 +50,7 @@ fn idle() -> Result<Child, Failure> {
 
 fn wakeups() -> Result<Sample, Failure> {
     let child = idle()?;
-    // What follows from the start has settled when nothing changes any more.
+    // The effects of the start have settled when nothing changes any more.
     let mut before = child.switches()?;
     loop {
         sleep(Duration::from_millis(200));
@@ -64,7 +64,7 @@ fn wakeups() -> Result<Sample, Failure> {
     Ok(Sample::of_count((child.switches()? - before) as f64))
 }
 
-/// How long so many tasks take from start to end.
+/// Returns how long this many tasks take from start to end.
 fn life_of(tasks: u32) -> Duration {
     let mut service = Service::new("bench");
     service.event_loop("peer", Thread);

@@ -1,4 +1,4 @@
-//! What a line of the log costs those who log.
+//! The cost of a log line for the threads that log.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ const FERN: &str = "one thread: fern, a write a line";
 const FERN_8: &str = "eight threads: fern, a write a line";
 const OURS: &str = "interloop: one thread";
 const OURS_8: &str = "interloop: eight threads";
-/// In microseconds.
+/// The pause between two lines, in microseconds.
 const PAUSE: &str = "200";
 
 pub(super) fn register(suite: &mut Suite) {

@@ -1,4 +1,4 @@
-//! Every loop to every loop: calls and posts.
+//! Calls and posts from every loop to every loop.
 
 use std::cell::Cell;
 use std::sync::mpsc::{SyncSender, channel, sync_channel};
@@ -18,7 +18,7 @@ use super::hosting::host;
 use crate::baseline::{self, FUTEX};
 use crate::suite::Suite;
 
-/// Adds a contestant a pair.
+/// Adds a contestant for each pair.
 macro_rules! pairs {
     ($comparison:ident, $measure:ident; $($from:expr),+) => {
         $(pairs!(@to $comparison, $measure, $from; Thread, Tokio::default(), AsyncStd::default(), Smol::default(),
@@ -36,7 +36,7 @@ macro_rules! all_pairs {
     };
 }
 
-/// Names live as long as the suite, which is the process.
+/// Returns a name that lives as long as the suite, which is the process.
 fn name<A: EventLoop, B: EventLoop>(_: &A, _: &B) -> &'static str {
     format!("{} to {}", A::NAME, B::NAME).leak()
 }
@@ -58,14 +58,14 @@ pub(super) fn register(suite: &mut Suite) {
     all_pairs!(posts, posts_of);
 }
 
-/// What the jobs change.
+/// The value that the jobs change.
 struct Count {
     count: Cell<u32>,
     n: u32,
     ended: SyncSender<Instant>,
 }
 
-/// From the first post to the run of the last.
+/// Measures from the first post to the run of the last.
 fn posts_of<From: EventLoop, To: EventLoop>(n: u32, from: From, to: To) -> Duration {
     let mut service = Service::new("bench");
     let (ended, end) = sync_channel(1);

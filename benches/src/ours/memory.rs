@@ -46,7 +46,8 @@ pub(super) fn register(suite: &mut Suite) {
         .add_fallible("interloop: Mio", |_| threads_of("mio"));
 }
 
-/// However few operations are asked for: with fewer loops the noise is larger than what is measured.
+/// Measures a fixed number of loops, however few operations are asked for: with fewer loops the noise exceeds the
+/// result.
 fn further(kind: &str) -> Result<Sample, Failure> {
     let further = idle(kind, FURTHER + 1)?.0 - idle(kind, 1)?.0;
     Ok(Sample::of_count(further / f64::from(FURTHER)))
@@ -56,7 +57,7 @@ fn threads_of(kind: &str) -> Result<Sample, Failure> {
     Ok(Sample::of_count(idle(kind, 1)?.1))
 }
 
-/// The resident memory of a process with so many, and its threads.
+/// Returns the resident memory of a process with this many loops, and its number of threads.
 fn idle(kind: &str, loops: u32) -> Result<(f64, f64), Failure> {
     let output = Command::new(sibling("idle-loops")?).arg(kind).arg(loops.to_string()).output()?;
     if !output.status.success() {

@@ -28,7 +28,7 @@ pub(super) fn register(suite: &mut Suite) {
     }
 }
 
-/// What the jobs change.
+/// The value that the jobs change.
 struct Count {
     count: Cell<u32>,
     n: u32,
@@ -44,7 +44,7 @@ impl Count {
     }
 }
 
-/// `n` closures to a loop; all of them fit into its mailbox.
+/// Posts `n` closures to a loop; all of them fit into its mailbox.
 fn posts<L: EventLoop>(producers: u32, n: u32, plan: L) -> Duration {
     let cpus = Cpus::get();
     let (ready, is_ready) = channel();

@@ -25,7 +25,7 @@ fn turns(running: &Running) -> u64 {
 
 pub fn a_storm_of_wakes_is_one<L: EventLoop>(subject: &Subject<L>) {
     const THREADS: usize = 4;
-    /// The number of posts before the storm, and of those after it.
+    /// At most this many polls, or turns: those that begin before the storm, and those that end it.
     const FEW: usize = 10;
     let (_watchdog, long) = (watchdog(), subject.patience());
     let wakes = sized(10_000, 100_000);
