@@ -53,7 +53,7 @@ pub const BARE_AXUM: &str = "bare axum, tokio current-thread";
 
 /// The contestant that HTTP on smol is compared with.
 pub const BARE_SMOL: &str = "bare hyper, smol";
-/// The comparisons of HTTP on every loop, and their connections.
+/// The comparisons of HTTP on every loop, and their numbers of connections.
 pub const HTTP_ON: [(&str, usize); 2] = [("http-loops-32", 32), ("http-loops-256", 256)];
 
 /// Adds the comparisons, with their baselines.

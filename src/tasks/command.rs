@@ -63,7 +63,7 @@ struct Bounds {
 /// of the service's own stop: systemd, for example, sends TERM to every process of a service. If the service is asked
 /// to stop within 200 ms, the task counts as stopped; otherwise it fails, 200 ms later.
 ///
-/// Groups, stop, counters and the kill timeout are those of [`Commands`].
+/// Groups, the stop, counters and the kill timeout work as for [`Commands`].
 pub struct Process {
     run: Option<Command>,
     kill_timeout: Duration,

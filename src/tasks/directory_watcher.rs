@@ -53,14 +53,14 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The callback is a closure, an [async closure](Self::new_async), or [a type of yours](Self::of). It runs on the loop,
 /// one change at a time, and must not block a loop that is shared. If it returns an error or panics, the task fails.
 /// The task is ready once it sees all that happens from then on. By default it doesn't report what
-/// [exists](Self::existing) at the start, and doesn't look into [subfolders](Self::recursive). It never looks behind
-/// symbolic links.
+/// [exists](Self::existing) at the start, and doesn't look into [subfolders](Self::recursive). It never looks into
+/// folders behind symbolic links.
 ///
 /// The system's events only say where to look: the task compares what it finds with what it knew, so that nothing is
 /// lost, whatever the events were. It waits until no event has come for `--{task}-debounce` (100 ms by default), at
 /// most ten times that: all that happens to a file in the meantime is one change. If the system has dropped events, the
 /// task looks at everything again. If there are no events, because the file system is remote or because the system has
-/// no more of what they need (then there is a [warning](crate::counters::Warning) `events`), the task looks every
+/// run out of what they need (then there is a [warning](crate::counters::Warning) `events`), the task looks every
 /// `--{task}-poll-interval` (2 s by default).
 ///
 /// The folder may be missing, at the start or later, and come back. While it is missing, there is the
@@ -70,7 +70,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The task has two threads besides the loop's: `{task}-1`, which looks, and one of the crate notify. Both end with the
 /// task. Nothing wakes up while nothing happens, except for polling.
 ///
-/// Other tasks use its [handle](Self::handle). A clone has the same handle: pass clones to
+/// Other tasks use its [handle](Self::handle). A clone has the same handle: return clones from the closure of
 /// [`task_with`](crate::Service::task_with), which makes a fresh value for each incarnation. Changes that happen
 /// between two incarnations, or were not reported before a failure, are reported by the next incarnation.
 ///

@@ -26,10 +26,10 @@ use crate::{
 /// The work is a closure, an [async closure](Self::new_async), or [a type of yours](Self::of). It runs on the loop, and
 /// must not block a loop that is shared: [`blocking`](Self::blocking) gives it a thread. If it returns an error or
 /// panics, the task fails; but errors can be [counted](Self::count_failures) instead, and [`TryLater`](super::TryLater)
-/// has the run tried again after some time. If a run is in progress when the task is asked to stop, it continues to its
+/// has the run tried again after some time. A run that is in progress when the task is asked to stop continues to its
 /// end, or to the task's deadline.
 ///
-/// The [handle](Self::handle) asks for runs in between. A clone has the same handle: pass clones to
+/// The [handle](Self::handle) asks for runs in between. A clone has the same handle: return clones from the closure of
 /// [`task_with`](crate::Service::task_with), which makes a fresh value for each incarnation.
 ///
 /// Options: `--{task}-interval`, such as `1.5s`; with the feature `cron`, `--{task}-cron`. These, and those of the

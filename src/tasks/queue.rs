@@ -70,16 +70,16 @@ const LINGER: Duration = Duration::from_secs(10);
 ///
 /// # Workers
 ///
-/// `--{task}-workers` sets the number of workers, one by default, and thereby how many items are in work at once. The
-/// work is an async closure on the task's loop ([`new`](Self::new)); or one whose futures are `Send`, on the workers of
-/// a runtime that has some ([`on_workers`](Self::on_workers)); or a closure that may block, on threads named `{task}-1`
-/// and so on ([`blocking`](Self::blocking)). Workers wake only if there is something to do.
+/// `--{task}-workers` sets the number of workers, one by default, and thereby how many items are in progress at once.
+/// The work is an async closure on the task's loop ([`new`](Self::new)); or one whose futures are `Send`, on the
+/// workers of a runtime that has some ([`on_workers`](Self::on_workers)); or a closure that may block, on threads named
+/// `{task}-1` and so on ([`blocking`](Self::blocking)). Workers wake only if there is something to do.
 ///
 /// # Order
 ///
 /// Items go first in, first out; or by [priority](Self::priority). A retried item goes behind the others of its
-/// priority. While an item of the same [key](Self::refuse_duplicates) waits or is in work, a further one is refused, or
-/// [joins](Self::join_duplicates) it.
+/// priority. While an item of the same [key](Self::refuse_duplicates) waits or is in progress, a further one is
+/// refused, or [joins](Self::join_duplicates) it.
 ///
 /// # Ends of an item
 ///
@@ -103,8 +103,8 @@ const LINGER: Duration = Duration::from_secs(10);
 ///
 /// Once the task is asked to stop, the queue accepts nothing more, and callers that wait for room get their items back.
 /// The workers work on waiting items until shortly before the task's deadline, including retries that are due by then;
-/// what is left is given back. Or all waiting items are given back [at once](Self::give_back_at_stop). Items in work
-/// have until the deadline. A thread that blocks beyond that is not waited for.
+/// what is left is given back. Or all waiting items are given back [at once](Self::give_back_at_stop). Items in
+/// progress have until the deadline. A thread that blocks beyond that is not waited for.
 ///
 /// # Restart
 ///
@@ -120,11 +120,11 @@ const LINGER: Duration = Duration::from_secs(10);
 /// service.task_with("mailer", make).offers(&mails).restart(RestartPolicy::on_failure());
 /// ```
 ///
-/// Waiting items wait for the next incarnation. An item that was in work and was cut short is not run again by the
+/// Waiting items wait for the next incarnation. An item that was in progress and was cut short is not run again by the
 /// store in memory, as no job of a [`Remote`](crate::Remote) is: nobody knows how far the work came. Its reply says
-/// `Cancelled`, and the item is a dead letter. A store of one's own (feature `unstable-store`) that delivers again
-/// promises the opposite, at least once: there the reply continues to wait, for the result of the next run. A stop that
-/// begins a restart drains nothing.
+/// `Cancelled`, and the item is a dead letter. A custom store (feature `unstable-store`) that delivers again promises
+/// the opposite, at least once: there the reply continues to wait, for the result of the next run. A stop that begins a
+/// restart drains nothing.
 ///
 /// # Options
 ///
@@ -217,7 +217,7 @@ impl<L: EventLoop, T: Send + 'static, R: Send + 'static> Queue<L, T, R> {
         self
     }
 
-    /// Sets how many items are in work at once, unless the options say otherwise; 1 by default.
+    /// Sets how many items are in progress at once, unless the options say otherwise; 1 by default.
     ///
     /// # Panics
     ///

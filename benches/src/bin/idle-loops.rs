@@ -1,5 +1,5 @@
-//! Starts a number of idle loops of a kind, and prints the resident bytes of this process that belong to no file, and its
-//! number of threads.
+//! Starts a number of idle loops of a kind, and prints the resident bytes of this process that belong to no file, and
+//! its number of threads.
 
 use std::error::Error;
 use std::fs;

@@ -1,7 +1,7 @@
 //! Connections, as futures-io defines them: received by completions, and sent at once if there is room.
 //!
 //! A completion writes into a buffer that the system owns until then, so a reader's own buffer won't do. Small reads,
-//! as of requests, are received into a buffer of the stream's and copied. While more comes than fits, the reader's
+//! as of requests, are received into the stream's own buffer and copied. While more comes than fits, the reader's
 //! buffer is filled directly, without a copy, until there is nothing left to read.
 
 use std::{

@@ -1,4 +1,4 @@
-//! What every loop has to pass, by both drivers.
+//! The checks that every loop must pass, by both drivers.
 
 use std::time::Duration;
 

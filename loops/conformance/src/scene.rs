@@ -33,7 +33,7 @@ pub type Fire = Box<dyn FnOnce() + Send>;
 /// Calls the callback after a time, by a timer of the loop's own, past Interloop.
 type NativeTimer<N> = Arc<dyn Fn(&N, Duration, Fire) + Send + Sync>;
 
-/// A loop to be checked: a plan, and options for it.
+/// A loop under test: a plan, and options for it.
 pub struct Subject<L: EventLoop> {
     plan: L,
     options: Vec<(String, String)>,

@@ -34,7 +34,7 @@ struct Inner {
     /// Nothing more is accepted.
     shut: bool,
     orders: Vec<Order>,
-    /// Wakes the thread, if there is one.
+    /// The bell that wakes the thread, if there is one.
     bell: Option<Arc<OwnedFd>>,
     jobs: Vec<Job>,
     /// The waker of the task, which takes the jobs.

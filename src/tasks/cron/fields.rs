@@ -28,7 +28,7 @@ struct DaysOfMonth {
     nearest_weekday: u64,
 }
 
-/// Sunday is 0.
+/// Days of the week, with Sunday as 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct DaysOfWeek {
     days: u64,

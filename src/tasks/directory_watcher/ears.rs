@@ -22,7 +22,7 @@ use super::super::common::lock;
 /// If there are more places than this, all is looked at, and none is remembered.
 const MOST: usize = 10_000;
 
-/// Where to look.
+/// Says where to look.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Look {
     Everywhere,
@@ -185,7 +185,7 @@ impl EventHandler for Ears {
         }
         let written = match event.kind {
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
-            // To look at files, or to read them, changes nothing.
+            // Looking at files, or reading them, changes nothing.
             EventKind::Access(_) => return,
             EventKind::Modify(ModifyKind::Data(_)) => true,
             _ => false,

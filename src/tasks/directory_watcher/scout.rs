@@ -78,7 +78,7 @@ pub(super) enum Root {
 pub(super) enum Polls {
     /// The user has asked for it, or the file system requires it.
     Meant(String),
-    /// The system has no more of what events need.
+    /// The system has run out of what events need.
     Fallback(String),
 }
 

@@ -473,7 +473,7 @@ impl<T: Send + 'static, R: Send + 'static> Drop for Listed<T, R> {
     }
 }
 
-/// An item in work. If it is dropped before [`release`](Self::release), the work was cut short.
+/// An item in progress. If it is dropped before [`release`](Self::release), the work was cut short.
 pub(super) struct Held<T: Send + 'static, R: Send + 'static> {
     core: Arc<Core<T, R>>,
     lease: Option<Lease<T>>,

@@ -88,8 +88,8 @@ impl<T: Send + 'static, R: Send + 'static> QueueHandle<T, R> {
         self.0.try_put(item, false).map(drop)
     }
 
-    /// Submits all items, in order, and waits for the results, in the same order. Besides the items in work, at most as
-    /// many as there is room for are submitted at a time.
+    /// Submits all items, in order, and waits for the results, in the same order. Besides the items in progress, at
+    /// most as many as there is room for are submitted at a time.
     ///
     /// # Cancel safety
     ///
@@ -129,7 +129,7 @@ impl<T: Send + 'static, R: Send + 'static> QueueHandle<T, R> {
     /// Takes out the dead letters, the oldest first.
     ///
     /// These are the items that were given up after their last attempt, that failed with nobody holding the reply, or
-    /// that were cancelled while in work. A store may keep them elsewhere.
+    /// that were cancelled while in progress. A store may keep them elsewhere.
     pub fn take_dead_letters(&self) -> Vec<DeadLetter<T>> {
         self.0.take_dead_letters()
     }

@@ -34,8 +34,8 @@ const DEAD_LETTERS: usize = 1000;
 
 /// The default store, in memory. Waiting items survive restarts of the task, but not of the process.
 ///
-/// It never delivers an item again: an item that was in work when the task died becomes a dead letter, and its reply is
-/// [`Cancelled`](crate::CallError::Cancelled). The newest 1000 dead letters are kept.
+/// It never delivers an item again: an item that was in progress when the task died becomes a dead letter, and its
+/// reply is [`Cancelled`](crate::CallError::Cancelled). The newest 1000 dead letters are kept.
 pub struct InProcess<T>(Mutex<Inner<T>>);
 
 struct Inner<T> {

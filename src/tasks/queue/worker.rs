@@ -140,7 +140,7 @@ impl<L: Timers, T: Send + 'static, R: Send + 'static> Worker<L, T, R> {
                 }
                 let due = clock.take();
                 if ends && due.is_none_or(|due| self.shift.is_past(due)) {
-                    // Nothing waits, or nothing for which there would be time.
+                    // Nothing waits, or there is no time for what waits.
                     return Poll::Ready(None);
                 }
                 let Some(due) = due else {

@@ -1,4 +1,4 @@
-//! What every loop has to pass.
+//! The checks that every loop must pass.
 
 use interloop_calloop::{
     Calloop,

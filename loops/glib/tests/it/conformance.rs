@@ -1,4 +1,4 @@
-//! What every loop has to pass.
+//! The checks that every loop must pass.
 
 use interloop_own_process::own_process;
 
@@ -21,7 +21,8 @@ mod private_context {
     });
 }
 
-/// A service whose tasks run on glib alone, sockets and all, has the supervisor's thread and the loop's, and no runtime's.
+/// Checks that a service whose tasks run on glib alone, with their sockets, has the supervisor's thread and the loop's,
+/// and none of a runtime.
 #[test]
 fn sockets_on_glib_take_no_further_thread() {
     own_process(|| {
@@ -55,7 +56,7 @@ fn sockets_on_glib_take_no_further_thread() {
             let known = during.iter().position(|other| other == name).expect("this thread is there all the time");
             during.remove(known);
         }
-        // The check has one of its own.
+        // The check has a watchdog of its own.
         during.retain(|name| name != "watchdog");
         assert_eq!(during, ["glib", "outside", "supervisor"]);
     });

@@ -1,4 +1,4 @@
-//! What every loop has to pass.
+//! The checks that every loop must pass.
 
 use std::{io::Write, ops::ControlFlow, os::unix::net::UnixStream, thread, time::Duration};
 
@@ -8,7 +8,7 @@ use interloop_mio::{
     mio::{self, Interest},
 };
 
-/// mio has no timers: a source that something happens to after that time.
+/// Sets a timer by a source to which something happens after that time: mio has no timers.
 fn set_timer(native: &MioNative, time: Duration, fire: Fire) {
     let (ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
     ours.set_nonblocking(true).expect("nonblocking");
@@ -18,7 +18,7 @@ fn set_timer(native: &MioNative, time: Duration, fire: Fire) {
         fire.take().expect("it fires once")();
         ControlFlow::Break(())
     });
-    // Dropped, it would be given up.
+    // Dropping the registration would end it.
     std::mem::forget(registration.expect("a source"));
     thread::spawn(move || {
         thread::sleep(time);

@@ -1,4 +1,4 @@
-//! What every loop has to pass, with one thread and with workers.
+//! The checks that every loop must pass, with one thread and with workers.
 
 use std::time::Duration;
 

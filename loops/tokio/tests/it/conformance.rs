@@ -1,4 +1,4 @@
-//! What every loop has to pass, by both runtimes.
+//! The checks that every loop must pass, by both runtimes.
 
 use std::time::Duration;
 
