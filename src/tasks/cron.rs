@@ -34,9 +34,9 @@ pub(super) use self::{
 ///
 /// # When the clocks change
 ///
-/// The rules are those of cron(8). A **wildcard** has a `*` in its minute or hour field, or all values of the field: `0
-/// * * * *`, `*/15 * * * *`. It follows real time: it fires whenever the zone's clock shows a matching time. So it
-/// fires twice in an hour that occurs twice, and never in an hour that is skipped.
+/// The rules are those of cron(8). A **wildcard** has a `*` in its minute or hour field, or all values of the field, as
+/// in `0 * * * *` and `*/15 * * * *`. It follows real time: it fires whenever the zone's clock shows a matching time.
+/// So it fires twice in an hour that occurs twice, and never in an hour that is skipped.
 ///
 /// All other expressions have **fixed times**, such as `30 2 * * *`, and each of these fires once on each matching day.
 /// If the clocks are put forward past it, it fires right after the gap; several times in one gap fire as one. If the
