@@ -1,5 +1,5 @@
-//! Lines by fern, as its documentation recommends, to a file that each line is written to at once: `fern-lines 8 100000
-//! 0 log`. It prints their cost in nanoseconds of CPU time.
+//! Lines by fern, as its documentation recommends, to a file that each line is written to at once:
+//! `fern-lines 8 100000 0 log`. It prints their cost in nanoseconds of CPU time.
 
 use std::time::{Duration, SystemTime};
 

@@ -227,8 +227,8 @@ macro_rules! net {
     };
 }
 
-/// Makes a test of each check of HTTP on a loop with [`Net`](interloop::net::Net): `http!(MyLoop::default(), "option" =
-/// value);`
+/// Makes a test of each check of HTTP on a loop with [`Net`](interloop::net::Net):
+/// `http!(MyLoop::default(), "option" = value);`
 #[cfg(feature = "http")]
 #[macro_export]
 macro_rules! http {
