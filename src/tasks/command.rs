@@ -118,10 +118,10 @@ impl Process {
 /// gets TERM, and KILL after the kill timeout; otherwise the remaining members get KILL at once.
 ///
 /// The group is led by a guard, a small `/bin/sh` script that `ps` shows as `interloop-guard`: when the service is
-/// gone, also by KILL, the guard kills the group. So nothing outlives the service, with these exceptions: a process
-/// that has left the group by `setsid` or `setpgid` and is not the child itself; a process of another user
-/// (set-user-ID), which the guard may not signal; and a group whose guard somebody has killed, or stopped for good. No
-/// child is started on a system without `/bin/sh`.
+/// gone, even if it was killed by KILL, the guard kills the group. So nothing outlives the service, with these
+/// exceptions: a process that has left the group by `setsid` or `setpgid` and is not the child itself; a process of
+/// another user (set-user-ID), which the guard may not signal; and a group whose guard somebody has killed, or stopped
+/// for good. No child is started on a system without `/bin/sh`.
 ///
 /// One thread, named `{task}-children`, starts the children and watches them by their descriptors (pidfd, Linux 5.3). A
 /// handler of `SIGCHLD` tells it of stopped children; the handler coexists with others in the program. No other
