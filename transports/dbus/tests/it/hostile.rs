@@ -246,8 +246,9 @@ fn a_bus_that_falls_silent_at_first_leaves_nothing_behind<L: Net>() {
     let running = start::<L>(dbus.connect_timeout(Duration::from_millis(100)));
     wait_for_counter(&running.handle(), "connections", 2);
     assert_eq!(bus.connections.load(Ordering::Acquire), silent + 2);
-    // Both ends of the last one are in this process, and what the loop has of its own.
-    eventually("the others are closed", || descriptors() <= before + 8);
+    // Both ends of the last one are in this process, and what the loop has of its own: on tokio up to nine, three of
+    // them for signals, if any crate of the build asks for these. The five that are silent would be ten.
+    eventually("the others are closed", || descriptors() <= before + 11);
     assert_eq!(running.stop().code, 0);
 }
 

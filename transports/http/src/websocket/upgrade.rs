@@ -50,7 +50,7 @@ use crate::{handling::Home, shared::Server, timers::Timer};
 ///
 /// async fn echo(upgrade: WebSocketUpgrade) -> Response {
 ///     upgrade.on_upgrade(async |mut socket| {
-///         while let Some(message) = socket.recv().await {
+///         while let Some(message) = socket.next().await {
 ///             if socket.send(message).await.is_err() {
 ///                 break;
 ///             }
