@@ -1,4 +1,5 @@
-//! The ready-made tasks for child processes: what they are given, what they say, how they end; and that nothing of them is left.
+//! The ready-made tasks for child processes: what they are given, what they say, how they end; and that nothing of them
+//! is left.
 #![cfg(all(feature = "command", target_os = "linux"))]
 
 use std::{

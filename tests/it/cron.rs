@@ -288,7 +288,8 @@ fn space_around_the_fields_does_not_matter() {
 /// Set for the process that a test starts: itself, which then says what becomes of this expression.
 const ASKED: &str = "TEST_CRON";
 
-/// What a process says of an expression that sees no tz database, or, with a folder for TZDIR, that one. None: this machine lets us hide none.
+/// What a process says of an expression that sees no tz database, or, with a folder for TZDIR, that one. None: this
+/// machine lets us hide none.
 fn without_database(test: &str, expression: &str, tzdir: Option<&Path>) -> Option<String> {
     let hide = "for dir in /usr/share/zoneinfo /usr/lib/zoneinfo /etc/zoneinfo /usr/share/lib/zoneinfo; do \
                 [ ! -e $dir ] || mount -t tmpfs none $dir || exit 9; done; exec \"$@\"";
@@ -371,7 +372,8 @@ fn systemd_comes_to_the_same_times() {
         let words = |line: &str| line.split_whitespace().rev().take(3).map(str::to_owned).collect::<Vec<_>>();
         Some(times.map(words).map(|words| format!("{} {}", words[2], words[1])).collect())
     };
-    // systemd 252 leaves out what is in a gap, and an hour's wildcards where it is there twice: those days are not asked for.
+    // systemd 252 leaves out what is in a gap, and an hour's wildcards where it is there twice: those days are not
+    // asked for.
     for (expression, calendar) in [
         ("30 2 * * *", "*-*-* 02:30:00"),
         ("0 0 29 2 *", "*-02-29 00:00:00"),

@@ -1,4 +1,5 @@
-//! What is created on a loop's thread is dropped there, before the thread ends; and when a service has ended, nothing of it is left.
+//! What is created on a loop's thread is dropped there, before the thread ends; and when a service has ended, nothing
+//! of it is left.
 
 use std::{
     cell::RefCell,
@@ -18,7 +19,8 @@ use interloop::{CallError, Context, Error, Remote, Reply, RestartPolicy, Service
 /// How many [`Homesick`] values a [`Nest`] keeps.
 const VALUES: usize = 5;
 
-/// A task that keeps homesick values wherever it can: in itself, in its future, in a child, shared, in a slot; and what holds on to it elsewhere.
+/// A task that keeps homesick values wherever it can: in itself, in its future, in a child, shared, in a slot; and what
+/// holds on to it elsewhere.
 #[derive(Clone, Default)]
 struct Nest {
     drops: Drops,

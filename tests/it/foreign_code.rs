@@ -1,4 +1,5 @@
-//! Code of others that the service calls beside its loops blocks for ever, or panics: all others stop in time, and it is named.
+//! Code of others that the service calls beside its loops blocks for ever, or panics: all others stop in time, and it
+//! is named.
 #![cfg(feature = "metrics")]
 
 use std::{
@@ -168,7 +169,8 @@ fn service(log: &Log) -> Service {
     service
 }
 
-/// Stops it; all that the [service] has must have stopped in time, in order. The report may take until the deadline of what does not stop.
+/// Stops it; all that the [service] has must have stopped in time, in order. The report may take until the deadline of
+/// what does not stop.
 fn stops(running: Running, log: &Log) -> Report {
     let begun = Instant::now();
     running.request_shutdown("test");

@@ -1,4 +1,5 @@
-//! A logger of the host's own that panics, blocks for ever, or is slow. A process has one logger, so each has a process of its own.
+//! A logger of the host's own that panics, blocks for ever, or is slow. A process has one logger, so each has a process
+//! of its own.
 
 use std::{
     sync::{

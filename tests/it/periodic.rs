@@ -293,7 +293,8 @@ fn a_panic_fails_the_task_wherever_the_work_is_done() {
 
 // --- Asking for a run ---
 
-/// Work that begins at once, and goes on when somebody lets it: it says so in the log and by the first latch, and waits for the second.
+/// Work that begins at once, and goes on when somebody lets it: it says so in the log and by the first latch, and waits
+/// for the second.
 fn gated() -> (Periodic<impl Work<Thread, Output = ()> + Clone>, Log, Latch, Latch) {
     let (log, begun, go_on) = (Log::default(), Latch::default(), Latch::default());
     let (l, b, g) = (log.clone(), begun.clone(), go_on.clone());

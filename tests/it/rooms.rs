@@ -1,4 +1,5 @@
-//! What scripts/rooms refuses and scripts/rooms-picture draws, of a small crate of three rooms: top may use words, words may use kit.
+//! What scripts/rooms refuses and scripts/rooms-picture draws, of a small crate of three rooms: top may use words,
+//! words may use kit.
 
 use std::{fs, path::Path, process::Command};
 

@@ -10,8 +10,9 @@ mod quiet {
 
     const LIMIT: Duration = Duration::from_secs(90);
 
-    /// The CPU time that this process has used outside of the kernel, in ticks of the system, which are 10 ms. The kernel's share is left
-    /// out: it is the two threads' handing over from one to the other, and what that costs is the machine's mood.
+    /// The CPU time that this process has used outside of the kernel, in ticks of the system, which are 10 ms. The
+    /// kernel's share is left out: it is the two threads' handing over from one to the other, and what that costs is
+    /// the machine's mood.
     fn cpu_ticks() -> u64 {
         let stat = fs::read_to_string("/proc/self/stat").unwrap();
         let (_, fields) = stat.rsplit_once(')').unwrap();

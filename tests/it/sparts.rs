@@ -1,4 +1,5 @@
-//! docs/from-sparts.md leaves out nothing of sparts: sparts_names.txt has every public name, `module:Class.member`, each to occur in its module's section.
+//! docs/from-sparts.md leaves out nothing of sparts: sparts_names.txt has every public name, `module:Class.member`,
+//! each to occur in its module's section.
 
 const PAGE: &str = include_str!("../../docs/from-sparts.md");
 const NAMES: &str = include_str!("sparts_names.txt");

@@ -376,7 +376,8 @@ fn a_fake_clock_does_not_wait_for_a_thread_that_has_nothing_to_do() {
         test.stop().assert_clean();
         took
     };
-    // What is at work and does nothing counts as blocked after two seconds, each time. On a busy machine any single rest may take as long.
+    // What is at work and does nothing counts as blocked after two seconds, each time. On a busy machine any single
+    // rest may take as long.
     watched(|| assert!((0..3).any(|_| rests() < Duration::from_millis(1800)), "it was waited for"));
 }
 

@@ -4,7 +4,8 @@ use std::{fs, io, path::Path, process::Command, time::Duration};
 
 use crate::util::alone_for;
 
-/// What goes on in a fresh clone: all that the core depends on is checked once, by a cargo that may have to wait for another.
+/// What goes on in a fresh clone: all that the core depends on is checked once, by a cargo that may have to wait for
+/// another.
 const LIMIT: Duration = Duration::from_secs(590);
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {

@@ -1,4 +1,5 @@
-//! Thread-locals: what is ours may be kept by one, and be used and dropped by its destructor, when ours on that thread may be gone already.
+//! Thread-locals: what is ours may be kept by one, and be used and dropped by its destructor, when ours on that thread
+//! may be gone already.
 //!
 //! A panic in such a destructor aborts the process: so each test runs itself once more, as a process of its own.
 
@@ -48,8 +49,8 @@ impl Place {
     }
 }
 
-/// Runs the rest of the test in a process of its own, on a thread that then ends; twice, for both orders of destructors. What is sent must have been
-/// received.
+/// Runs the rest of the test in a process of its own, on a thread that then ends; twice, for both orders of
+/// destructors. What is sent must have been received.
 fn in_a_thread_that_ends(name: &str, test: fn(Place, mpsc::Sender<&'static str>), expected: &[&str]) {
     const PART: &str = "TEST_THREAD_LOCALS";
     let name = format!("thread_locals::{name}");

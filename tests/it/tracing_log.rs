@@ -1,4 +1,5 @@
-//! Without a subscriber the events of the crate `tracing` are records of `log`. A binary of its own: no subscriber may ever have been set in its process.
+//! Without a subscriber the events of the crate `tracing` are records of `log`. A binary of its own: no subscriber may
+//! ever have been set in its process.
 
 use std::sync::{Mutex, PoisonError};
 

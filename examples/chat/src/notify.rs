@@ -1,4 +1,5 @@
-//! Notifications of the desktop, by D-Bus, on smol: one bubble, with the last of what was said. A click on it brings the window up.
+//! Notifications of the desktop, by D-Bus, on smol: one bubble, with the last of what was said. A click on it brings
+//! the window up.
 
 use std::{cell::RefCell, collections::HashMap, convert::Infallible, pin::pin, time::Duration};
 

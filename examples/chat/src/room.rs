@@ -1,4 +1,5 @@
-//! The room: who is in it, and what was said. It knows nothing of sockets, windows or threads: whoever is in it hears by a closure.
+//! The room: who is in it, and what was said. It knows nothing of sockets, windows or threads: whoever is in it hears
+//! by a closure.
 
 use std::collections::{BTreeMap, VecDeque};
 

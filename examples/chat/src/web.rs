@@ -41,7 +41,8 @@ async fn enter(State((room, service)): Shared, headers: HeaderMap, upgrade: WebS
     upgrade.origins(&origins).on_upgrade(|socket| talk(socket, room))
 }
 
-/// The origin of our own page, got by an address or as localhost: any other name may be made to point here by anybody, for pages that aren't ours.
+/// The origin of our own page, got by an address or as localhost: any other name may be made to point here by anybody,
+/// for pages that aren't ours.
 fn own_origin(headers: &HeaderMap) -> Option<String> {
     let host = headers.get(header::HOST)?.to_str().ok()?;
     let name = match host.rsplit_once(':') {

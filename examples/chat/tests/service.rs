@@ -1,4 +1,5 @@
-//! The room and its pages, without window and notifications: `--tasks http` leaves them out. GTK would need the main thread, which a test doesn't have.
+//! The room and its pages, without window and notifications: `--tasks http` leaves them out. GTK would need the main
+//! thread, which a test doesn't have.
 
 use std::{
     net::TcpStream,

@@ -1,4 +1,5 @@
-//! Prints the Unix time every second. It doesn't drift, and stops at once on ^C; `--tick-interval 100ms` makes it faster.
+//! Prints the Unix time every second. It doesn't drift, and stops at once on ^C; `--tick-interval 100ms` makes it
+//! faster.
 
 use std::io::Write;
 use std::time::{Duration, UNIX_EPOCH};

@@ -1,4 +1,5 @@
-//! An event loop of one's own: raw epoll, and a timer wheel. It is a full member: tasks, calls, sockets, timers, restarts, and the whole conformance kit.
+//! An event loop of one's own: raw epoll, and a timer wheel. It is a full member: tasks, calls, sockets, timers,
+//! restarts, and the whole conformance kit.
 
 pub mod echo;
 mod wheel;

@@ -1,4 +1,5 @@
-//! A timer wheel: 256 slots of a millisecond; a timer waits in the slot of its time, for as many rounds as that is away.
+//! A timer wheel: 256 slots of a millisecond; a timer waits in the slot of its time, for as many rounds as that is
+//! away.
 //!
 //! George Varghese and Tony Lauck, "Hashed and hierarchical timing wheels", SOSP 1987: scheme 6.
 

@@ -6,7 +6,8 @@
 //! gdbus call --session --dest org.example.Counter --object-path /org/interloop/Service --method org.interloop.Service.ListTasks
 //! ```
 //!
-//! The first is the user's interface, by zbus's macro; the second is there in every service. A second one with `--dbus-queue` waits until the first has ended.
+//! The first is the user's interface, by zbus's macro; the second is there in every service. A second one with
+//! `--dbus-queue` waits until the first has ended.
 
 use std::{
     process::ExitCode,

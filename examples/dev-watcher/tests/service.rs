@@ -1,4 +1,5 @@
-//! The service, on a folder of the test's own. What the system tells of it comes by real time, so the test waits for counters.
+//! The service, on a folder of the test's own. What the system tells of it comes by real time, so the test waits for
+//! counters.
 
 use std::fs;
 

@@ -4,7 +4,8 @@
 //! dns-checker --dns-host debian.org --dns-interval 5s
 //! ```
 //!
-//! Work with options and counters of its own: an `impl Work`. It runs on any loop, since the core resolves names on all of them.
+//! Work with options and counters of its own: an `impl Work`. It runs on any loop, since the core resolves names on all
+//! of them.
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 

@@ -6,8 +6,9 @@
 //! grpcurl -plaintext -d '{"value": 3}' 127.0.0.1:50051 tally.Tally/Add
 //! ```
 //!
-//! `tally.rs` is what tonic-prost-build has made of `tally.proto`, and `tally.bin`, protoc's, the descriptors by which grpcurl knows how to call it. Health is
-//! asked for `""`, the whole service, or by a task's name. Asked to stop, a stream of `Follow` ends by itself: the server waits for open calls.
+//! `tally.rs` is what tonic-prost-build has made of `tally.proto`, and `tally.bin`, protoc's, the descriptors by which
+//! grpcurl knows how to call it. Health is asked for `""`, the whole service, or by a task's name. Asked to stop, a
+//! stream of `Follow` ends by itself: the server waits for open calls.
 
 /// What tonic-prost-build has made.
 #[allow(clippy::all, reason = "generated")]

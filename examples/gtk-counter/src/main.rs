@@ -1,7 +1,7 @@
 //! A GTK 4 window on the main thread beside an HTTP server on tokio.
 //!
-//! `POST /say` adds a line to the window's list; each click of the button counts, and `GET /board` shows the count. Closing the window stops the service;
-//! ^C closes the window.
+//! `POST /say` adds a line to the window's list; each click of the button counts, and `GET /board` shows the count.
+//! Closing the window stops the service; ^C closes the window.
 
 mod window;
 

@@ -4,9 +4,10 @@
 //! http-thrift --thrift-port 9090 --http-port 8000 --thrift-allow-control
 //! ```
 //!
-//! fb303 is what Thrift has for every service: its status, its counters, its options. Here it is on a plain thread, by itself, and at `/thrift` of an HTTP
-//! server on tokio, beside a page for people. Over HTTP it may be read, and changes nothing. `/flame-graph` looks for two seconds at what the process is busy
-//! with, and draws that; `getCpuProfile` has the same as text.
+//! fb303 is what Thrift has for every service: its status, its counters, its options. Here it is on a plain thread, by
+//! itself, and at `/thrift` of an HTTP server on tokio, beside a page for people. Over HTTP it may be read, and changes
+//! nothing. `/flame-graph` looks for two seconds at what the process is busy with, and draws that; `getCpuProfile` has
+//! the same as text.
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! What the steps have in common: the window, and from the second step on the server.
 //!
-//! A program shows in its window what clients say to it by TCP, a line each, and answers each line with its number. `docs/migrating.md` tells its story.
+//! A program shows in its window what clients say to it by TCP, a line each, and answers each line with its number.
+//! `docs/migrating.md` tells its story.
 
 use std::cell::Cell;
 use std::io;

@@ -1,11 +1,12 @@
-//! A guest book with two doors, an HTTP API and a line-based TCP server, and a job that files what was said: three tasks, a channel between them, and
-//! the code is written once. Every task's loop is a flag:
+//! A guest book with two doors, an HTTP API and a line-based TCP server, and a job that files what was said: three
+//! tasks, a channel between them, and the code is written once. Every task's loop is a flag:
 //!
 //! ```sh
 //! migrate --http-loop tokio --lines-loop smol --files-loop glib --http-port 8000 --lines-port 8001
 //! ```
 //!
-//! This is how a service moves from one runtime to another: task by task, each step a running program. Only the loops in use are started.
+//! This is how a service moves from one runtime to another: task by task, each step a running program. Only the loops
+//! in use are started.
 
 mod api;
 mod book;

@@ -1,4 +1,5 @@
-//! The service, its tasks on several loops. A fake clock is one for all of them: what was said is filed when the test says so.
+//! The service, its tasks on several loops. A fake clock is one for all of them: what was said is filed when the test
+//! says so.
 
 use std::{
     io::{BufRead, BufReader, Write},

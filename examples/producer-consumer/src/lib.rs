@@ -1,7 +1,9 @@
-//! A producer on a thread of its own, and a queue whose workers run on tokio. Every third parcel is delivered at the second attempt; every fifth never, and
-//! becomes a dead letter. On ^C the producer stops first; what it has posted is delivered, then the queue ends.
+//! A producer on a thread of its own, and a queue whose workers run on tokio. Every third parcel is delivered at the
+//! second attempt; every fifth never, and becomes a dead letter. On ^C the producer stops first; what it has posted is
+//! delivered, then the queue ends.
 //!
-//! `--deliveries-workers 1 --deliveries-max-items 2` makes the producer wait for room; with `--log-level debug` the queue tells more.
+//! `--deliveries-workers 1 --deliveries-max-items 2` makes the producer wait for room; with `--log-level debug` the
+//! queue tells more.
 
 use std::time::Duration;
 

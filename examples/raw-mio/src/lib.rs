@@ -1,5 +1,6 @@
-//! A server that was there before: its author keeps his own `mio::Poll` and his own tokens. It takes part in the service by the mailbox alone: one more token,
-//! and one more `match` at the end of a turn. So it is started and stopped with the others, and they reach what it has counted.
+//! A server that was there before: its author keeps his own `mio::Poll` and his own tokens. It takes part in the
+//! service by the mailbox alone: one more token, and one more `match` at the end of a turn. So it is started and
+//! stopped with the others, and they reach what it has counted.
 //!
 //! ```sh
 //! raw-mio --shout-port 8000 --report-interval 2s

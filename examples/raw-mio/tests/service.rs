@@ -1,4 +1,5 @@
-//! The service, in the test's process: the server by a client, what it has counted by a `Remote`, and the report by a fake clock.
+//! The service, in the test's process: the server by a client, what it has counted by a `Remote`, and the report by a
+//! fake clock.
 
 use std::{
     io::{BufRead, BufReader, Write},

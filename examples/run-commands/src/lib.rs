@@ -1,11 +1,12 @@
-//! Runs the commands that it is given, all at once, and logs what they say. It ends when all have ended: with 1, if one has failed.
+//! Runs the commands that it is given, all at once, and logs what they say. It ends when all have ended: with 1, if one
+//! has failed.
 //!
 //! ```sh
 //! run-commands --runner-run 'ping -c 3 localhost' --runner-run 'ls /nowhere' --commands-kill-timeout 2s
 //! ```
 //!
-//! `--commands-max-running 2` runs two at a time. On ^C they get TERM, and KILL after the kill timeout. However the service ends, `kill -9` too, nothing of
-//! theirs is left: try `--runner-run 'sleep 1000 & sleep 1000'`.
+//! `--commands-max-running 2` runs two at a time. On ^C they get TERM, and KILL after the kill timeout. However the
+//! service ends, `kill -9` too, nothing of theirs is left: try `--runner-run 'sleep 1000 & sleep 1000'`.
 
 use std::pin::pin;
 

@@ -1,7 +1,8 @@
 //! A glib loop and a tokio HTTP server in one process, which call each other and stop together.
 //!
-//! The board lives on the glib loop, behind an `Rc<RefCell<..>>` that never leaves it. Handlers on tokio reach it through a `Remote`; at every tenth
-//! message the glib side calls back into a task on tokio. Watch the order in which ^C stops them: `--log-level debug`.
+//! The board lives on the glib loop, behind an `Rc<RefCell<..>>` that never leaves it. Handlers on tokio reach it
+//! through a `Remote`; at every tenth message the glib side calls back into a task on tokio. Watch the order in which
+//! ^C stops them: `--log-level debug`.
 //!
 //! The pages, in [`web`], are of a board, whatever loop it lives on: `gtk-counter` has it on GTK's.
 

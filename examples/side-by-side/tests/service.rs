@@ -1,4 +1,5 @@
-//! The service, in the test's process: a board on glib, asked by HTTP on tokio. What ticks is glib's own timer, which goes by real time.
+//! The service, in the test's process: a board on glib, asked by HTTP on tokio. What ticks is glib's own timer, which
+//! goes by real time.
 
 use std::{
     io::{Read, Write},

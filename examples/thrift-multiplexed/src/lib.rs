@@ -4,8 +4,9 @@
 //! thrift-multiplexed --thrift-port 9090 --thrift-loop glib
 //! ```
 //!
-//! `house.rs` is what Thrift's compiler has made of `house.thrift`. The handlers share their state by `Rc`: the processor is made on the loop's thread, and
-//! stays there. Any client will do, framed or not, by the binary or the compact protocol; `Door` is also there for one that names no service.
+//! `house.rs` is what Thrift's compiler has made of `house.thrift`. The handlers share their state by `Rc`: the
+//! processor is made on the loop's thread, and stays there. Any client will do, framed or not, by the binary or the
+//! compact protocol; `Door` is also there for one that names no service.
 
 /// What Thrift's compiler has made: clients are there too.
 #[allow(clippy::all, reason = "generated")]

@@ -54,7 +54,8 @@ fn watched_for<R>(limit: Duration, test: impl FnOnce() -> R) -> R {
     result
 }
 
-/// As [`watched`], for a test of what the whole process has (threads, descriptors, children, a logger, hooks): it has the process to itself.
+/// As [`watched`], for a test of what the whole process has (threads, descriptors, children, a logger, hooks): it has
+/// the process to itself.
 pub fn alone<F: FnOnce()>(test: F) {
     own_process_of(type_name::<F>(), || watched(test));
 }
@@ -205,8 +206,8 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 
 // --- Eyes on the process ---
 
-/// The threads of this process that have not ended. One that is on its way out counts as gone, as it does for `join`, which returns a moment before
-/// the kernel has taken it off its list.
+/// The threads of this process that have not ended. One that is on its way out counts as gone, as it does for `join`,
+/// which returns a moment before the kernel has taken it off its list.
 pub fn threads() -> usize {
     const PF_EXITING: u64 = 4;
     let lives = |stat: &String| {

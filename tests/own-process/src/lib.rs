@@ -1,8 +1,8 @@
-//! A test in a process of its own: for tests of what the whole process has, such as its threads, descriptors and children, its logger and its panic
-//! hook, or glib's default context.
+//! A test in a process of its own: for tests of what the whole process has, such as its threads, descriptors and
+//! children, its logger and its panic hook, or glib's default context.
 //!
-//! cargo-nextest gives each test a process, so there it simply runs. Under `cargo test`, which runs the tests of a binary as threads of one process, the
-//! binary is started once more, for this test alone.
+//! cargo-nextest gives each test a process, so there it simply runs. Under `cargo test`, which runs the tests of a
+//! binary as threads of one process, the binary is started once more, for this test alone.
 
 use std::{
     any::type_name,
@@ -53,7 +53,8 @@ pub fn own_process_of(closure: &str, test: impl FnOnce()) {
     );
 }
 
-/// The same for generic functions that a macro makes tests of: called on the test's own thread, which libtest gives the test's name.
+/// The same for generic functions that a macro makes tests of: called on the test's own thread, which libtest gives the
+/// test's name.
 ///
 /// With `--test-threads=1` there is no such thread, and nothing that runs beside the test: it runs where it is.
 ///

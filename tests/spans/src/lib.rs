@@ -1,5 +1,5 @@
-//! What was said by the crate `tracing`, and in which spans. The subscriber is the process's, and shared by the tests of a binary: each looks at spans of
-//! its own.
+//! What was said by the crate `tracing`, and in which spans. The subscriber is the process's, and shared by the tests
+//! of a binary: each looks at spans of its own.
 
 #![forbid(unsafe_code)]
 

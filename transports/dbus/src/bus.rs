@@ -37,8 +37,9 @@ impl Bus {
     }
 }
 
-/// Connects to a bus: for a task that calls others, or listens to their signals, by zbus's proxies. All that the connection does is done on the loop's
-/// thread, by a child of the task, and ends with the task: from then on calls fail. Its clones may be used on any thread.
+/// Connects to a bus: for a task that calls others, or listens to their signals, by zbus's proxies. All that the
+/// connection does is done on the loop's thread, by a child of the task, and ends with the task: from then on calls
+/// fail. Its clones may be used on any thread.
 ///
 /// # Errors
 ///
@@ -65,7 +66,8 @@ pub(crate) async fn within<L: Net, O: 'static, T, E: From<zbus::Error>>(
     })
 }
 
-/// What is done for a connection, which may be waiting for a bus that says nothing: it ends with this, unless it is kept.
+/// What is done for a connection, which may be waiting for a bus that says nothing: it ends with this, unless it is
+/// kept.
 pub(crate) struct Driving(Option<Reply<()>>);
 
 impl Driving {

@@ -10,7 +10,8 @@ use std::{
 
 use zbus::Connection;
 
-/// The connection of a [`DbusService`](crate::DbusService), for any thread: to call others, to send signals, to look at its objects. `Clone`.
+/// The connection of a [`DbusService`](crate::DbusService), for any thread: to call others, to send signals, to look at
+/// its objects. `Clone`.
 #[derive(Clone, Default)]
 pub struct DbusHandle(Arc<Mutex<State>>);
 
@@ -30,7 +31,8 @@ impl DbusHandle {
         self.state().connection.clone()
     }
 
-    /// Waits for a connection: one that has the service's name, or waits in its queue. Of a service that has ended it waits for the next incarnation.
+    /// Waits for a connection: one that has the service's name, or waits in its queue. Of a service that has ended it
+    /// waits for the next incarnation.
     ///
     /// # Cancel safety
     ///

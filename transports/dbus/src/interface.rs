@@ -55,7 +55,8 @@ impl CallCounts {
     }
 }
 
-/// Room for calls that are being answered. No caller gets more than a quarter of it, so that one alone can't keep the others out.
+/// Room for calls that are being answered. No caller gets more than a quarter of it, so that one alone can't keep the
+/// others out.
 #[derive(Debug)]
 pub(crate) struct CallPermits {
     room: usize,
@@ -108,7 +109,8 @@ impl Drop for CallPermit<'_> {
     }
 }
 
-/// It has a lock of its own within zbus's, so that who waits for it is counted too: a call is, before it waits for anything.
+/// It has a lock of its own within zbus's, so that who waits for it is counted too: a call is, before it waits for
+/// anything.
 pub(crate) struct Guarded<I> {
     interface: RwLock<I>,
     spawns: bool,

@@ -72,7 +72,8 @@ pub(crate) struct Jobs {
     new: AtomicWaker,
     /// Those that may push.
     users: AtomicUsize,
-    /// Tasks that nobody holds a handle of: calls that are being answered; those that had begun before the end did, and the others.
+    /// Tasks that nobody holds a handle of: calls that are being answered; those that had begun before the end did, and
+    /// the others.
     detached: [AtomicUsize; 2],
     settled: AtomicWaker,
     /// Who would read on, but for the crowd.
@@ -87,8 +88,9 @@ pub(crate) struct Jobs {
     pieces: AtomicUsize,
 }
 
-/// While so many calls are being answered, what has come goes before what is to come: nothing more is read until all of them are waiting for something, and
-/// not for the bus to take their answers. Else those would pile up that the bus, or who holds the lock of the connection, is slow to let go.
+/// While so many calls are being answered, what has come goes before what is to come: nothing more is read until all of
+/// them are waiting for something, and not for the bus to take their answers. Else those would pile up that the bus, or
+/// who holds the lock of the connection, is slow to let go.
 const CROWD: usize = 64;
 
 /// What a bus says before it lets anyone in comes in one or two pieces, of 1 KiB at most.
@@ -255,8 +257,8 @@ pub(crate) struct Waits {
     held: AtomicWaker,
 }
 
-/// An edge that comes between the operation that would have blocked and the watch's being cleared must not be lost: so each question is asked of the system
-/// once more, after the watch was cleared.
+/// An edge that comes between the operation that would have blocked and the watch's being cleared must not be lost: so
+/// each question is asked of the system once more, after the watch was cleared.
 #[derive(Default)]
 enum Ask {
     #[default]

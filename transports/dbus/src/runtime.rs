@@ -1,4 +1,5 @@
-//! zbus's idea of a runtime, filled by the loop of a task: nothing of it is `!Send`, since all that is stays in the [driver](crate::jobs::Driver).
+//! zbus's idea of a runtime, filled by the loop of a task: nothing of it is `!Send`, since all that is stays in the
+//! [driver](crate::jobs::Driver).
 
 use std::{
     future::{Future, poll_fn},
@@ -33,8 +34,8 @@ use crate::jobs::{Era, Host, Job, Jobs, Waits};
 /// How long a bus that can take no further connection is left alone.
 const BUSY: Duration = Duration::from_millis(20);
 
-/// After so many reads others have their turn: zbus goes on for as long as there is anything to read. Who writes holds the lock of all who would, so that it is
-/// not interrupted.
+/// After so many reads others have their turn: zbus goes on for as long as there is anything to read. Who writes holds
+/// the lock of all who would, so that it is not interrupted.
 const TURN: u32 = 32;
 
 /// A task's loop, for zbus.

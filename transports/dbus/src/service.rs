@@ -52,9 +52,11 @@ pub enum Lost {
     Wait,
 }
 
-/// A name on a bus, with objects: a task for any loop with sockets. Handlers are called on the loop's thread, where they must not block; zbus has no threads.
+/// A name on a bus, with objects: a task for any loop with sockets. Handlers are called on the loop's thread, where
+/// they must not block; zbus has no threads.
 ///
-/// It is ready when it has its name, or is in the queue for it. Asked to stop it releases the name, answers what had come, and leaves the bus.
+/// It is ready when it has its name, or is in the queue for it. Asked to stop it releases the name, answers what had
+/// come, and leaves the bus.
 pub struct DbusService {
     name: String,
     bus: Bus,
@@ -93,11 +95,11 @@ impl DbusService {
         }
     }
 
-    /// Puts an interface, made by zbus's macro, at a path. It is made anew for each connection: what should live longer it holds by an `Arc`. A panic of its
-    /// methods and properties is answered with an error, and counted.
+    /// Puts an interface, made by zbus's macro, at a path. It is made anew for each connection: what should live longer
+    /// it holds by an `Arc`. A panic of its methods and properties is answered with an error, and counted.
     ///
-    /// zbus's `ObjectServer::interface` doesn't find it by its type; signals are sent by a `SignalEmitter`, which methods are given, and which is made of a
-    /// connection and the path.
+    /// zbus's `ObjectServer::interface` doesn't find it by its type; signals are sent by a `SignalEmitter`, which
+    /// methods are given, and which is made of a connection and the path.
     ///
     /// # Panics
     ///
@@ -111,7 +113,8 @@ impl DbusService {
         self
     }
 
-    /// Runs this with each connection, on the loop, until the connection ends: to listen to signals, to call others. An error is logged.
+    /// Runs this with each connection, on the loop, until the connection ends: to listen to signals, to call others. An
+    /// error is logged.
     #[must_use]
     pub fn on_connect<F>(mut self, run: impl Fn(Connection) -> F + Send + 'static) -> Self
     where
@@ -168,21 +171,24 @@ impl DbusService {
         self
     }
 
-    /// Lets polkit decide about callers that are neither root nor the service's own user, who may call `SetOption`, `Shutdown` and `Restart` in any case:
-    /// whether this action is theirs. Without it they are refused. Somebody is asked for a password only if the caller's message allows that
-    /// (`busctl call --allow-interactive-authorization`, which is its default).
+    /// Lets polkit decide about callers that are neither root nor the service's own user, who may call `SetOption`,
+    /// `Shutdown` and `Restart` in any case: whether this action is theirs. Without it they are refused. Somebody is
+    /// asked for a password only if the caller's message allows that (`busctl call --allow-interactive-authorization`,
+    /// which is its default).
     ///
-    /// It is asked on the service's own bus, so that is the system's. An action is described by a file in `/usr/share/polkit-1/actions`; unless the service
-    /// is root's, it has to have the annotation `org.freedesktop.policykit.owner`: `unix-user:NAME`. Where polkit isn't there, or doesn't answer within 5 s,
-    /// or 2 min if it asks somebody, the caller is refused, and the log says why, once.
+    /// It is asked on the service's own bus, so that is the system's. An action is described by a file in
+    /// `/usr/share/polkit-1/actions`; unless the service is root's, it has to have the annotation
+    /// `org.freedesktop.policykit.owner`: `unix-user:NAME`. Where polkit isn't there, or doesn't answer within 5 s, or
+    /// 2 min if it asks somebody, the caller is refused, and the log says why, once.
     #[must_use]
     pub fn polkit(mut self, action: impl Into<String>) -> Self {
         self.action = Some(action.into().into());
         self
     }
 
-    /// Answers at most so many calls at once, and at most a quarter of that for each caller: more are refused with `LimitsExceeded`, and counted. 1024 by
-    /// default. What is being answered includes what waits for an object's `&mut self`.
+    /// Answers at most so many calls at once, and at most a quarter of that for each caller: more are refused with
+    /// `LimitsExceeded`, and counted. 1024 by default. What is being answered includes what waits for an object's `&mut
+    /// self`.
     #[must_use]
     pub fn max_calls(mut self, calls: usize) -> Self {
         self.max_calls = calls;
@@ -196,12 +202,12 @@ impl DbusService {
         self
     }
 
-    /// Answers clients of Python's sparts: puts its objects there, with all members of its interfaces. `/{service}/sparts` has `org.sparts.Service`,
-    /// `/{service}/fb303` has `com.facebook.fb303.Service` and `org.sparts.FB303Service`. What may not stand in a path is `_`: `my-service` is at
-    /// `/my_service/sparts`.
+    /// Answers clients of Python's sparts: puts its objects there, with all members of its interfaces.
+    /// `/{service}/sparts` has `org.sparts.Service`, `/{service}/fb303` has `com.facebook.fb303.Service` and
+    /// `org.sparts.FB303Service`. What may not stand in a path is `_`: `my-service` is at `/my_service/sparts`.
     ///
-    /// All on the bus may read. What changes the service is for those who may control it by `org.interloop.Service`, too: its own user, root, and whom
-    /// [`polkit`](Self::polkit) permits it.
+    /// All on the bus may read. What changes the service is for those who may control it by `org.interloop.Service`,
+    /// too: its own user, root, and whom [`polkit`](Self::polkit) permits it.
     #[must_use]
     pub fn sparts_objects(mut self) -> Self {
         self.has_sparts = true;

@@ -25,8 +25,9 @@ const NONE: &str = "__None__";
 
 /// The answers of fb303, from a service itself: for any transport, on any thread, at any time.
 ///
-/// Nothing here decides who may ask: a transport that others can reach has to guard [`set_option`](Self::set_option), [`reinitialize`](Self::reinitialize)
-/// and [`shutdown`](Self::shutdown). None of it blocks, but for `reinitialize`, which reads files, and [`cpu_profile`](Self::cpu_profile). To read counters or the status may call the user's code,
+/// Nothing here decides who may ask: a transport that others can reach has to guard [`set_option`](Self::set_option),
+/// [`reinitialize`](Self::reinitialize) and [`shutdown`](Self::shutdown). None of it blocks, but for `reinitialize`,
+/// which reads files, and [`cpu_profile`](Self::cpu_profile). To read counters or the status may call the user's code,
 /// where gauges ask it.
 ///
 /// ```
@@ -86,7 +87,8 @@ impl Base {
         }
     }
 
-    /// Why it is at that, a line each: the reason of a stop, tasks that start, have failed or are being restarted, warnings. Empty when all is well.
+    /// Why it is at that, a line each: the reason of a stop, tasks that start, have failed or are being restarted,
+    /// warnings. Empty when all is well.
     pub fn status_details(&self) -> String {
         let status = self.service.status();
         let mut lines = Vec::new();
@@ -104,8 +106,8 @@ impl Base {
         lines.join("\n")
     }
 
-    /// Each number of the service's [counters](interloop::counters::Counters::numbers) by its name, cut to a whole one, as fb303 has no others; those that are none are
-    /// left out. A duration in seconds loses most of itself.
+    /// Each number of the service's [counters](interloop::counters::Counters::numbers) by its name, cut to a whole one,
+    /// as fb303 has no others; those that are none are left out. A duration in seconds loses most of itself.
     pub fn counters(&self) -> BTreeMap<String, i64> {
         let spread = |(name, reading): (String, Reading)| {
             let numbers = whole(&reading).into_iter();
@@ -142,7 +144,8 @@ impl Base {
         self.exported_values().remove(name).ok_or_else(|| Refused(format!("no exported value {name}")))
     }
 
-    /// Each option by its name, `http-port`, and its value; secrets are `***`, and what has no value is `__None__`, as sparts has it.
+    /// Each option by its name, `http-port`, and its value; secrets are `***`, and what has no value is `__None__`, as
+    /// sparts has it.
     pub fn options(&self) -> BTreeMap<String, String> {
         let options = self.service.options().list();
         options.iter().map(|option| (option.name().to_owned(), shown(option))).collect()
@@ -159,11 +162,13 @@ impl Base {
         option.as_ref().map(shown).ok_or_else(|| Refused(format!("no option {name}")))
     }
 
-    /// [Sets](interloop::options::Options::set) an option, and logs that; `__None__` takes back what was set. Its name may be written as sparts does, too.
+    /// [Sets](interloop::options::Options::set) an option, and logs that; `__None__` takes back what was set. Its name
+    /// may be written as sparts does, too.
     ///
     /// # Errors
     ///
-    /// There is none of this name, it can't be changed while the service runs, or the value is wrong: then nothing has changed.
+    /// There is none of this name, it can't be changed while the service runs, or the value is wrong: then nothing has
+    /// changed.
     pub fn set_option(&self, name: &str, value: &str) -> Result<(), Refused> {
         let options = self.service.options();
         let set = |name: &str| if value == NONE { options.reset(name) } else { options.set(name, value) };
@@ -196,7 +201,8 @@ impl Base {
         *self.since.get_or_init(|| since)
     }
 
-    /// [Reloads](ServiceHandle::reload) the configuration, and opens the log file anew. It reads files, on this thread; what came of it is logged.
+    /// [Reloads](ServiceHandle::reload) the configuration, and opens the log file anew. It reads files, on this thread;
+    /// what came of it is logged.
     ///
     /// # Errors
     ///
@@ -210,12 +216,15 @@ impl Base {
         cfg!(feature = "profile")
     }
 
-    /// Looks for so long at what the threads of this process run, from 1 s to 60 s of real time; a stop ends it early. It blocks this thread, and, after
-    /// that time, finds the names of functions: up to some seconds, the first time. Not for a loop's thread.
+    /// Looks for so long at what the threads of this process run, from 1 s to 60 s of real time; a stop ends it early.
+    /// It blocks this thread, and, after that time, finds the names of functions: up to some seconds, the first time.
+    /// Not for a loop's thread.
     ///
-    /// It is done by [pprof](https://docs.rs/pprof): each 10 ms that the process has used a CPU a signal, `SIGPROF`, interrupts the thread that runs, which walks its
-    /// own stack. System calls that are interrupted by it are as by any other signal. Time inside libc and libgcc is left out, since stacks can't be walked safely from there; and after
-    /// the first profile the process ignores `SIGPROF`. Names are those of the symbols in the program: a stripped one has none.
+    /// It is done by [pprof](https://docs.rs/pprof): each 10 ms that the process has used a CPU a signal, `SIGPROF`,
+    /// interrupts the thread that runs, which walks its own stack. System calls that are interrupted by it are as by
+    /// any other signal. Time inside libc and libgcc is left out, since stacks can't be walked safely from there; and
+    /// after the first profile the process ignores `SIGPROF`. Names are those of the symbols in the program: a stripped
+    /// one has none.
     ///
     /// # Errors
     ///

@@ -14,12 +14,12 @@ use crate::{
     fb303::{FacebookServiceSyncHandler, FacebookServiceSyncProcessor, FbStatus},
 };
 
-/// fb303 for Thrift: a processor by itself or in a [`Multiplexed`](interloop_thrift::Multiplexed), and the base of services that extend it, by
-/// [`HasFb303`].
+/// fb303 for Thrift: a processor by itself or in a [`Multiplexed`](interloop_thrift::Multiplexed), and the base of
+/// services that extend it, by [`HasFb303`].
 ///
-/// `setOption`, `reinitialize` and `shutdown` are refused unless that is [allowed](Self::allow_control): with an application exception, or, of those that
-/// have no answer, with a warning in the log. `getCpuProfile` answers folded stacks, with the feature `profile`, where that is
-/// [allowed](Self::allow_profiles).
+/// `setOption`, `reinitialize` and `shutdown` are refused unless that is [allowed](Self::allow_control): with an
+/// application exception, or, of those that have no answer, with a warning in the log. `getCpuProfile` answers folded
+/// stacks, with the feature `profile`, where that is [allowed](Self::allow_profiles).
 ///
 /// ```no_run
 /// use interloop::{Service, Thread};
@@ -50,14 +50,16 @@ impl Fb303 {
         Self { base: Base::new(service), control: false, profiles: false }
     }
 
-    /// Whether clients may set options, have the configuration read again, and stop the service. They may not by default.
+    /// Whether clients may set options, have the configuration read again, and stop the service. They may not by
+    /// default.
     #[must_use]
     pub fn allow_control(self, allowed: bool) -> Self {
         Self { control: allowed, ..self }
     }
 
-    /// Whether clients may have [profiles](Base::cpu_profile) taken: they may not by default. The handler blocks for that long, so the server has to have
-    /// [workers](interloop_thrift::ThriftServer::workers), one more than are to answer meanwhile.
+    /// Whether clients may have [profiles](Base::cpu_profile) taken: they may not by default. The handler blocks for
+    /// that long, so the server has to have [workers](interloop_thrift::ThriftServer::workers), one more than are to
+    /// answer meanwhile.
     #[must_use]
     pub fn allow_profiles(self, allowed: bool) -> Self {
         Self { profiles: allowed, ..self }
@@ -98,7 +100,8 @@ impl TProcessor for Fb303 {
 
 /// A handler that answers fb303 too: for a service that `extends fb303.FacebookService`.
 ///
-/// All methods of fb303 are there for whoever implements this. What Thrift's compiler has made looks for its base at `crate::fb303`.
+/// All methods of fb303 are there for whoever implements this. What Thrift's compiler has made looks for its base at
+/// `crate::fb303`.
 ///
 /// ```
 /// use interloop_fb303::{Fb303, HasFb303};

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fmt::Write};
 #[cfg(feature = "profile")]
 use crate::Refused;
 
-/// What the process's threads ran while they were [looked at](crate::Base::cpu_profile), 99 times in each second of the CPU's time.
+/// What the process's threads ran while they were [looked at](crate::Base::cpu_profile), 99 times in each second of the
+/// CPU's time.
 ///
 /// Threads that waited are not in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,8 +16,9 @@ pub struct CpuProfile {
 }
 
 impl CpuProfile {
-    /// A line for each stack, with the number of its samples: `http;main;serve 42`. It begins with the name of the thread, and ends with what ran. This is what
-    /// `flamegraph.pl`, inferno and speedscope read. Empty where no thread ran.
+    /// A line for each stack, with the number of its samples: `http;main;serve 42`. It begins with the name of the
+    /// thread, and ends with what ran. This is what `flamegraph.pl`, inferno and speedscope read. Empty where no thread
+    /// ran.
     pub fn folded(&self) -> String {
         self.samples.iter().fold(String::new(), |mut folded, (stack, count)| {
             let _ = writeln!(folded, "{stack} {count}");

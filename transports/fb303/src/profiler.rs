@@ -39,8 +39,8 @@ pub(crate) fn profile(duration: Duration, shutdown: &Shutdown) -> Result<CpuProf
 
 fn builder() -> ProfilerGuardBuilder {
     let builder = ProfilerGuardBuilder::default().frequency(FREQUENCY);
-    // A thread that is interrupted in one of these may hold the lock that walking its stack needs: pprof's documentation. The method is there where
-    // pprof knows the registers.
+    // A thread that is interrupted in one of these may hold the lock that walking its stack needs: pprof's
+    // documentation. The method is there where pprof knows the registers.
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64", target_arch = "loongarch64"))]
     let builder = builder.blocklist(&["libc", "libgcc", "pthread", "vdso"]);
     builder

@@ -19,9 +19,10 @@ const WORKERS: usize = if Base::has_profiler() { 2 } else { 0 };
 
 /// fb303 at an address of its own: a task for any loop with sockets.
 ///
-/// Reading is open to all who reach the address, which is on 127.0.0.1 unless another is named, by [`host`](Self::host) or `--fb303-host`. `setOption`,
-/// `reinitialize` and `shutdown` need `--fb303-allow-control`. With the feature `profile` it has two [workers](ThriftServer::workers) by default, since a profile
-/// takes one for as long as it lasts; with `--fb303-workers 0` profiles are refused. All other options, the counters and the way it stops are those of a
+/// Reading is open to all who reach the address, which is on 127.0.0.1 unless another is named, by [`host`](Self::host)
+/// or `--fb303-host`. `setOption`, `reinitialize` and `shutdown` need `--fb303-allow-control`. With the feature
+/// `profile` it has two [workers](ThriftServer::workers) by default, since a profile takes one for as long as it lasts;
+/// with `--fb303-workers 0` profiles are refused. All other options, the counters and the way it stops are those of a
 /// [`ThriftServer`].
 ///
 /// ```no_run
@@ -57,14 +58,15 @@ impl Fb303Server {
 
     interloop_listen::listen_setters!();
 
-    /// Lets clients set options, have the configuration read again, and stop the service, as `--fb303-allow-control` does.
+    /// Lets clients set options, have the configuration read again, and stop the service, as `--fb303-allow-control`
+    /// does.
     #[must_use]
     pub fn allow_control(self) -> Self {
         Self { control: true, ..self }
     }
 
-    /// Calls are answered on so many threads; 0 is on the loop's, where profiles are refused. With the feature `profile` 2 by
-    /// default.
+    /// Calls are answered on so many threads; 0 is on the loop's, where profiles are refused. With the feature
+    /// `profile` 2 by default.
     #[must_use]
     pub fn workers(self, workers: usize) -> Self {
         self.with(|server| server.workers(workers))

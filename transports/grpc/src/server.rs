@@ -17,18 +17,20 @@ use crate::{
     routes::Routes,
 };
 
-/// A gRPC server: a task that serves what tonic generates, over HTTP/2, in the clear or, with the feature `tls`, over TLS, on any loop
-/// with sockets.
+/// A gRPC server: a task that serves what tonic generates, over HTTP/2, in the clear or, with the feature `tls`, over
+/// TLS, on any loop with sockets.
 ///
-/// Calls are routed by the name of their service. One that there is not is answered with `UNIMPLEMENTED`, a handler's panic with `INTERNAL`, and nothing else
-/// comes of it. A call's deadline (`grpc-timeout`) is kept by the loop's own timers: past it the handler, or the stream that it returned, is dropped, and the
-/// client gets `DEADLINE_EXCEEDED`. Where the client gives up, they are dropped too. What is no gRPC is answered by HTTP's means: 415, 405, 505.
+/// Calls are routed by the name of their service. One that there is not is answered with `UNIMPLEMENTED`, a handler's
+/// panic with `INTERNAL`, and nothing else comes of it. A call's deadline (`grpc-timeout`) is kept by the loop's own
+/// timers: past it the handler, or the stream that it returned, is dropped, and the client gets `DEADLINE_EXCEEDED`.
+/// Where the client gives up, they are dropped too. What is no gRPC is answered by HTTP's means: 415, 405, 505.
 ///
-/// Asked to stop, it says so to its clients (GOAWAY), lets open calls finish, and ends when the last one has, or when its stop timeout cancels it. Each
-/// request carries [`interloop::Shutdown`] as an extension, by which long streams learn that it is time to end.
+/// Asked to stop, it says so to its clients (GOAWAY), lets open calls finish, and ends when the last one has, or when
+/// its stop timeout cancels it. Each request carries [`interloop::Shutdown`] as an extension, by which long streams
+/// learn that it is time to end.
 ///
-/// What is set here are defaults: the options `--{task}-host`, `--{task}-port` ... go before. Counters and gauges: those of [`HttpServer`], and `calls`,
-/// `call_duration`, `unknown_methods`, as the docs of the crate tell.
+/// What is set here are defaults: the options `--{task}-host`, `--{task}-port` ... go before. Counters and gauges:
+/// those of [`HttpServer`], and `calls`, `call_duration`, `unknown_methods`, as the docs of the crate tell.
 ///
 /// ```no_run
 /// use interloop::{Service, Thread};
@@ -57,7 +59,8 @@ impl GrpcServer {
         Self { http, routes: Routes::default(), with_health: false, max_body_size: None, described: None }
     }
 
-    /// Serves this too: a server that tonic has generated, intercepted by choice. Of two with the same name, the last one counts.
+    /// Serves this too: a server that tonic has generated, intercepted by choice. Of two with the same name, the last
+    /// one counts.
     #[must_use]
     pub fn add_service<S>(mut self, service: S) -> Self
     where
@@ -73,17 +76,19 @@ impl GrpcServer {
         self
     }
 
-    /// Answers health checks, `grpc.health.v1.Health`: `""` is serving when the service is [ready](interloop::ServiceHandle::is_ready), a task's name
-    /// when that task runs. `Watch` tells changes, and ends when this task is asked to stop.
+    /// Answers health checks, `grpc.health.v1.Health`: `""` is serving when the service is
+    /// [ready](interloop::ServiceHandle::is_ready), a task's name when that task runs. `Watch` tells changes, and ends
+    /// when this task is asked to stop.
     #[must_use]
     pub fn with_health(mut self) -> Self {
         self.with_health = true;
         self
     }
 
-    /// Answers reflection, `grpc.reflection.v1` and `v1alpha`: grpcurl and its like call the services without having their `.proto` files. Listed is what is
-    /// served; described is what these sets tell of, serialized `FileDescriptorSet`s: what `file_descriptor_set_path` of tonic-prost-build writes, or
-    /// `protoc --include_imports --descriptor_set_out`. Those of health and of reflection itself are there. A second call adds to the first.
+    /// Answers reflection, `grpc.reflection.v1` and `v1alpha`: grpcurl and its like call the services without having
+    /// their `.proto` files. Listed is what is served; described is what these sets tell of, serialized
+    /// `FileDescriptorSet`s: what `file_descriptor_set_path` of tonic-prost-build writes, or `protoc --include_imports
+    /// --descriptor_set_out`. Those of health and of reflection itself are there. A second call adds to the first.
     ///
     /// A set that can't be read, or lacks what one of its files imports, is an error before anything starts.
     ///
@@ -114,11 +119,12 @@ impl GrpcServer {
 
     interloop_listen::listen_setters!();
 
-    /// How long all messages of one call may be together, in bytes, as they are sent: any length by default, since a stream needs no end. A call that has more
-    /// ends with `RESOURCE_EXHAUSTED`.
+    /// How long all messages of one call may be together, in bytes, as they are sent: any length by default, since a
+    /// stream needs no end. A call that has more ends with `RESOURCE_EXHAUSTED`.
     ///
-    /// How long one message may be, compressed and not, is set at the generated server, by `max_decoding_message_size`: 4 MiB by default. tonic ends calls with
-    /// longer ones with `OUT_OF_RANGE`, and with `RESOURCE_EXHAUSTED` where it was compressed.
+    /// How long one message may be, compressed and not, is set at the generated server, by `max_decoding_message_size`:
+    /// 4 MiB by default. tonic ends calls with longer ones with `OUT_OF_RANGE`, and with `RESOURCE_EXHAUSTED` where it
+    /// was compressed.
     #[must_use]
     pub fn max_body_size(mut self, bytes: usize) -> Self {
         self.max_body_size = Some(bytes);
@@ -131,8 +137,9 @@ impl GrpcServer {
         self.http(|http| http.idle_timeout(time))
     }
 
-    /// A client that has calls open gets a ping after `interval` of silence, and its connection is closed when it leaves that unanswered for `timeout`: 60 s
-    /// and 20 s by default. An interval of zero is never. Connections without open calls are left alone.
+    /// A client that has calls open gets a ping after `interval` of silence, and its connection is closed when it
+    /// leaves that unanswered for `timeout`: 60 s and 20 s by default. An interval of zero is never. Connections
+    /// without open calls are left alone.
     #[must_use]
     pub fn ping(self, interval: Duration, timeout: Duration) -> Self {
         self.http(|http| http.ping(interval, timeout))
@@ -144,7 +151,8 @@ impl GrpcServer {
         self.http(|http| http.ping_interval(interval))
     }
 
-    /// How long a client may leave a [ping](Self::ping_interval) unanswered before its connection is closed: 20 s by default.
+    /// How long a client may leave a [ping](Self::ping_interval) unanswered before its connection is closed: 20 s by
+    /// default.
     #[must_use]
     pub fn ping_timeout(self, timeout: Duration) -> Self {
         self.http(|http| http.ping_timeout(timeout))
@@ -156,14 +164,15 @@ impl GrpcServer {
         self.http(|http| http.max_header_size(bytes))
     }
 
-    /// How long a client may take to send the metadata of a call, counted for the first one from the start of the connection:
-    /// 15 s by default, zero is for ever.
+    /// How long a client may take to send the metadata of a call, counted for the first one from the start of the
+    /// connection: 15 s by default, zero is for ever.
     #[must_use]
     pub fn header_timeout(self, time: Duration) -> Self {
         self.http(|http| http.header_timeout(time))
     }
 
-    /// How many calls a connection may have open at once: 200 by default, 1 at least. Further ones wait at the client, which is told how many there may be.
+    /// How many calls a connection may have open at once: 200 by default, 1 at least. Further ones wait at the client,
+    /// which is told how many there may be.
     #[must_use]
     pub fn max_streams(self, calls: u32) -> Self {
         self.http(|http| http.max_streams(calls))

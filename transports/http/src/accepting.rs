@@ -27,7 +27,8 @@ pub(crate) struct Accepting<'a, H: Host> {
 }
 
 impl<H: Host> Accepting<'_, H> {
-    /// Hands out what comes, until the server is asked to stop. `beside` is polled along with it, and never ready; an error of its is the server's.
+    /// Hands out what comes, until the server is asked to stop. `beside` is polled along with it, and never ready; an
+    /// error of its is the server's.
     pub(crate) async fn until_the_stop(
         &mut self,
         mut beside: impl FnMut(&mut Poller<'_>) -> io::Result<()>,
@@ -73,7 +74,8 @@ impl<H: Host> Accepting<'_, H> {
         }
     }
 
-    /// Hands out who has connected already, and stops listening: who comes from now on is refused. What remains are the permits.
+    /// Hands out who has connected already, and stops listening: who comes from now on is refused. What remains are the
+    /// permits.
     pub(crate) fn close(self, serve: impl Fn(H::Stream, Peer, Permit)) -> Permits {
         for listener in &self.listeners {
             // More than these can't have waited.

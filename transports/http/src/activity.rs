@@ -1,7 +1,8 @@
 //! What happens on a connection, as far as its time limits and the drain need to know.
 //!
-//! On the way of a request nothing here touches a timer: what happens leaves a mark, a change of the generation, and the connection's one timer looks at
-//! the marks four times a limit. The time is asked for the request's duration, and where the client makes us wait.
+//! On the way of a request nothing here touches a timer: what happens leaves a mark, a change of the generation, and
+//! the connection's one timer looks at the marks four times a limit. The time is asked for the request's duration, and
+//! where the client makes us wait.
 
 use std::{
     sync::{
@@ -42,8 +43,9 @@ fn add(number: &AtomicU32, n: u32) -> u32 {
     before
 }
 
-/// One connection's. What it counts is changed by the task of the connection alone, and all else are hints for timers: the order of memory doesn't
-/// matter, and a mark that another thread makes (a handler that has taken the body there) may get lost.
+/// One connection's. What it counts is changed by the task of the connection alone, and all else are hints for timers:
+/// the order of memory doesn't matter, and a mark that another thread makes (a handler that has taken the body there)
+/// may get lost.
 pub(crate) struct Activity {
     pub(crate) server: Arc<Server>,
     pub(crate) peer: Peer,
@@ -124,7 +126,8 @@ impl Activity {
         }
     }
 
-    /// Bytes have been written. Before the first request that is HTTP/2, whose server speaks first (or an HTTP/1 that is refused).
+    /// Bytes have been written. Before the first request that is HTTP/2, whose server speaks first (or an HTTP/1 that
+    /// is refused).
     #[inline]
     pub(crate) fn speaks_first(&self) {
         if self.begun.load(Relaxed) == 0 {
@@ -175,8 +178,8 @@ impl Activity {
         self.found.load(Relaxed)
     }
 
-    /// Whether the client may still be sending what nobody reads: the rest of a body, or what was no request; on HTTP/2 anything. `heard` is whether it has
-    /// ever sent something.
+    /// Whether the client may still be sending what nobody reads: the rest of a body, or what was no request; on HTTP/2
+    /// anything. `heard` is whether it has ever sent something.
     pub(crate) fn may_be_sent_more(&self, heard: bool) -> bool {
         let unread = self.in_head.load(Relaxed) && heard;
         !self.is_given_away() && (self.is_farewell() || self.unread.is_left() || unread || !self.is_sequential())
@@ -261,7 +264,8 @@ impl Activity {
         }
     }
 
-    /// The client may still be sending what nobody will read; also for each time that it has: see [`Io`](crate::io::Io).
+    /// The client may still be sending what nobody will read; also for each time that it has: see
+    /// [`Io`](crate::io::Io).
     pub(crate) fn say_farewell(&self) {
         self.farewell.store(true, Relaxed);
         self.mark();

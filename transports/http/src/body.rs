@@ -20,7 +20,8 @@ use crate::{activity::Activity, line::Line, messages::Messages};
 /// Any error, boxed.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The body of a request, as the service gets it: it ends with an error once it is longer than `--http-max-body-size`, and the client gets a 413.
+/// The body of a request, as the service gets it: it ends with an error once it is longer than `--http-max-body-size`,
+/// and the client gets a 413.
 ///
 /// For tests of a service, one can be made of bytes or a string.
 ///

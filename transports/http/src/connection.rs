@@ -134,7 +134,8 @@ fn builder(inbox: Inbox, activity: &Arc<Activity>) -> Builder<Inbox> {
     let mut builder = Builder::new(inbox);
     // Without hyper's own timers: see `activity`.
     builder.http1().header_read_timeout(None).max_buf_size(limits.header_size);
-    // hyper would take a client that has finished for one that has left. Where the end is looked for by ourselves, it need not.
+    // hyper would take a client that has finished for one that has left. Where the end is looked for by ourselves, it
+    // need not.
     builder.http1().half_close(cfg!(target_os = "linux"));
     #[cfg(feature = "http2")]
     set_up_http2(&mut builder, activity);
@@ -145,7 +146,8 @@ fn builder(inbox: Inbox, activity: &Arc<Activity>) -> Builder<Inbox> {
 fn set_up_http2(builder: &mut Builder<Inbox>, activity: &Arc<Activity>) {
     let limits = &activity.server.limits;
     let header_size = u32::try_from(limits.header_size).unwrap_or(u32::MAX);
-    // Without extended CONNECT, which browsers would use for WebSockets where it is offered: they open a connection of HTTP/1.1 instead.
+    // Without extended CONNECT, which browsers would use for WebSockets where it is offered: they open a connection of
+    // HTTP/1.1 instead.
     builder
         .http2()
         .max_header_list_size(header_size)
@@ -177,7 +179,8 @@ struct Monitor {
     timer: Timer,
     is_set: bool,
     watched: Option<Watched>,
-    /// At the stop: from when on nothing is waited for any more, shortly before the server's own time is up. What a client holds up is no failure.
+    /// At the stop: from when on nothing is waited for any more, shortly before the server's own time is up. What a
+    /// client holds up is no failure.
     last: Option<Instant>,
     /// Requests were cut just now.
     has_cut: bool,
@@ -422,7 +425,8 @@ impl Monitor {
     }
 
     fn too_late(&mut self, waits: Waits) -> Order {
-        // Between two requests one takes leave: an HTTP/2 client is told, also before its first, and what it has sent meanwhile is answered.
+        // Between two requests one takes leave: an HTTP/2 client is told, also before its first, and what it has sent
+        // meanwhile is answered.
         let takes_leave = waits == Waits::Request || waits == Waits::Head && !self.activity.is_sequential();
         if takes_leave && matches!(self.stage, Stage::Serving) {
             return self.finish();

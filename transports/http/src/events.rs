@@ -39,7 +39,8 @@ impl Event {
         event
     }
 
-    /// Its number or mark, which a client that comes back says: [`Events::last_id`]. Ends of lines and NULs are left out.
+    /// Its number or mark, which a client that comes back says: [`Events::last_id`]. Ends of lines and NULs are left
+    /// out.
     #[must_use]
     pub fn id(self, id: impl AsRef<str>) -> Self {
         self.field("id", id.as_ref())
@@ -60,10 +61,11 @@ impl Event {
     }
 }
 
-/// A request for server-sent events: an extractor of axum's, for routes that an [`HttpServer`](crate::HttpServer) serves, on any loop.
+/// A request for server-sent events: an extractor of axum's, for routes that an [`HttpServer`](crate::HttpServer)
+/// serves, on any loop.
 ///
-/// The response ends when the stream does, or when the server is asked to stop. While there is nothing to say a comment keeps the connection alive, by the
-/// server's timers. Gauge of the server: `open_event_streams`.
+/// The response ends when the stream does, or when the server is asked to stop. While there is nothing to say a comment
+/// keeps the connection alive, by the server's timers. Gauge of the server: `open_event_streams`.
 ///
 /// ```
 /// use axum::{Router, response::Response, routing::get};

@@ -1,4 +1,5 @@
-//! The user's service as hyper calls it: what a request brings along, the limit of its body, a panic that stays its own.
+//! The user's service as hyper calls it: what a request brings along, the limit of its body, a panic that stays its
+//! own.
 
 use std::{
     any::Any,
@@ -189,7 +190,8 @@ where
         let server = &open.server;
         open.span.answered(response.status());
         server.counts.responded(response.status());
-        // hyper says so too, once the connection has heard of the stop. But who is told beforehand need not send a request that may get lost.
+        // hyper says so too, once the connection has heard of the stop. But who is told beforehand need not send a
+        // request that may get lost.
         let is_last = server.draining.is_requested() || server.shutdown.is_requested() || open.unread.is_too_much();
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             open.give_away();

@@ -39,8 +39,10 @@ use crate::{
 /// How long a loop may take to answer a heartbeat.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Adds the task `health`: a [`Health`] on a loop of its own (a [`Thread`](interloop::Thread); where that has no sockets, tokio), also named `health`, so that no busy loop can keep it from answering;
-/// [`first`](TaskSettings::first) to start and [`last`](TaskSettings::last) to stop, so that it answers from before the others start until they have ended.
+/// Adds the task `health`: a [`Health`] on a loop of its own (a [`Thread`](interloop::Thread); where that has no
+/// sockets, tokio), also named `health`, so that no busy loop can keep it from answering;
+/// [`first`](TaskSettings::first) to start and [`last`](TaskSettings::last) to stop, so that it answers from before the
+/// others start until they have ended.
 ///
 /// ```
 /// use interloop::Service;
@@ -63,19 +65,21 @@ fn add<L: Net>(service: &mut Service) -> &mut TaskSettings {
     service.task_on::<L>("health", Health::new()).on("health").first().last()
 }
 
-/// Health checks for whoever supervises the process: a task for any loop with sockets, best on one of its own, [`last`](TaskSettings::last) to stop: see [`health()`].
+/// Health checks for whoever supervises the process: a task for any loop with sockets, best on one of its own,
+/// [`last`](TaskSettings::last) to stop: see [`health()`].
 ///
-/// * `/livez`: 200 if every loop answers a heartbeat through its own mailbox within 5 s; 503 names those that don't, and
-///   what [blocks](interloop::service::BlockedLoop) them, if that is known. The log is told, too, once.
+/// * `/livez`: 200 if every loop answers a heartbeat through its own mailbox within 5 s; 503 names those that don't,
+///   and what [blocks](interloop::service::BlockedLoop) them, if that is known. The log is told, too, once.
 /// * `/readyz`: 200 if all tasks run and no stop was requested; 503 names those that don't run.
 /// * `/startupz`: 200 once the start is through.
-/// * `/metrics` (feature `metrics`): all [counters](interloop::counters::Counters) of the service, in Prometheus' text format, or as OpenMetrics for those who prefer
-///   that (`Accept`).
+/// * `/metrics` (feature `metrics`): all [counters](interloop::counters::Counters) of the service, in Prometheus' text
+///   format, or as OpenMetrics for those who prefer that (`Accept`).
 /// * `/status` (feature `status`): the service's [`Status`](interloop::Status) as JSON.
 ///
-/// The first three answer anybody. The others tell of the service, and answer only requests for a host that is known, so that no page of another site whose
-/// name points here reads them (DNS rebinding): an IP address, `localhost`, the machine's own names, the hosts it listens on, and those that are
-/// [allowed](Self::allow_host). A request without a host, and any over a Unix socket, is answered too; others get a 421.
+/// The first three answer anybody. The others tell of the service, and answer only requests for a host that is known,
+/// so that no page of another site whose name points here reads them (DNS rebinding): an IP address, `localhost`, the
+/// machine's own names, the hosts it listens on, and those that are [allowed](Self::allow_host). A request without a
+/// host, and any over a Unix socket, is answered too; others get a 421.
 ///
 /// Nothing is done between two questions.
 #[derive(Debug)]
@@ -114,8 +118,8 @@ impl Health {
         self
     }
 
-    /// Tells of the service also where a request is for this host name, besides others that were named: `metrics.example.org`, all below
-    /// `*.example.org`, or any host, `*`.
+    /// Tells of the service also where a request is for this host name, besides others that were named:
+    /// `metrics.example.org`, all below `*.example.org`, or any host, `*`.
     #[must_use]
     pub fn allow_host(mut self, host: impl Into<String>) -> Self {
         self.allow_host.push(host.into());

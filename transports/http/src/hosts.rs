@@ -1,7 +1,7 @@
 //! Which hosts a request may be for, where the answer tells of the service.
 //!
-//! A page of another site can have its own name point to this address, and then reads answers as if they were its own (DNS rebinding). What it can't do is
-//! to ask by an address, or by a name that isn't its own.
+//! A page of another site can have its own name point to this address, and then reads answers as if they were its own
+//! (DNS rebinding). What it can't do is to ask by an address, or by a name that isn't its own.
 
 use std::{
     fmt,

@@ -14,7 +14,8 @@ use interloop_listen::Watched;
 
 use crate::{activity::Activity, net::Stream};
 
-/// A connection that leaves marks of what it does. It is an open one until this is dropped: after an upgrade too, when it belongs to a handler.
+/// A connection that leaves marks of what it does. It is an open one until this is dropped: after an upgrade too, when
+/// it belongs to a handler.
 pub(crate) struct Io<S> {
     // Dropped first.
     stream: S,
@@ -31,7 +32,8 @@ pub(crate) struct Io<S> {
 /// A ping of HTTP/2.
 const PROBE: &[u8] = b"\0\0\x08\x06\0\0\0\0\0finished";
 
-/// What may still be read of a connection that is closed, so that its client gets to read the response: see [`Io::poll_linger`].
+/// What may still be read of a connection that is closed, so that its client gets to read the response: see
+/// [`Io::poll_linger`].
 struct Linger {
     until: Instant,
     bytes: usize,
@@ -72,7 +74,8 @@ impl<S> Io<S> {
     }
 }
 
-/// Gives the place of a connection back. A descriptor that was lent to it is taken back then: so its own has to be closed by now.
+/// Gives the place of a connection back. A descriptor that was lent to it is taken back then: so its own has to be
+/// closed by now.
 struct Release(Arc<Activity>);
 
 impl Drop for Release {
@@ -82,8 +85,8 @@ impl Drop for Release {
 }
 
 impl<S: Stream> Io<S> {
-    /// While a handler is at work nobody reads, on HTTP/1: whether its client is still there is looked for by other means. hyper flushes whenever it is
-    /// polled.
+    /// While a handler is at work nobody reads, on HTTP/1: whether its client is still there is looked for by other
+    /// means. hyper flushes whenever it is polled.
     fn look_for_end(&mut self, cx: &mut Poller<'_>) -> io::Result<()> {
         let activity = &self.activity;
         if activity.is_between_requests() || activity.end.is_broken() {
@@ -103,8 +106,9 @@ impl<S: Stream> Io<S> {
         Ok(())
     }
 
-    /// A client of HTTP/2 that has finished may have closed the connection, too, which doesn't show until something is sent to it: then its system resets the
-    /// connection. One that still reads gets a ping, which it can't answer. Only where hyper has flushed, thus between two frames.
+    /// A client of HTTP/2 that has finished may have closed the connection, too, which doesn't show until something is
+    /// sent to it: then its system resets the connection. One that still reads gets a ping, which it can't answer. Only
+    /// where hyper has flushed, thus between two frames.
     fn poll_probe(&mut self, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
         while !self.probe.is_empty() {
             let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, self.probe))?;
@@ -121,8 +125,8 @@ impl<S: Stream> Io<S> {
         if self.probe.len() == PROBE.len() { Poll::Ready(Ok(())) } else { self.poll_probe(cx) }
     }
 
-    /// To close while the client still sends would reset the connection, and the response might be lost on the way: the rest is read and thrown away, to a
-    /// limit, and as long as it comes.
+    /// To close while the client still sends would reset the connection, and the response might be lost on the way: the
+    /// rest is read and thrown away, to a limit, and as long as it comes.
     fn poll_linger(&mut self, cx: &mut Poller<'_>) -> Poll<()> {
         let linger = self.linger.get_or_insert_with(|| {
             self.activity.say_farewell();
@@ -168,7 +172,8 @@ impl<S: Stream> Read for Io<S> {
                 self.activity.server.counts.received.add(bytes as u64);
                 self.activity.has_read();
             } else if !self.activity.is_sequential() && !read.as_ref().is_err_and(|error| error.kind() != CUT) {
-                // On HTTP/2 hyper would drop what it has read and what it is to send: `Monitor` ends the connection once all is answered.
+                // On HTTP/2 hyper would drop what it has read and what it is to send: `Monitor` ends the connection
+                // once all is answered.
                 self.activity.has_read_all();
                 return Poll::Pending;
             }
@@ -236,10 +241,12 @@ impl<S: Stream> Write for Io<S> {
     }
 }
 
-/// A TLS connection that ends without a goodbye: to a server that is an end like any other, since a request says itself how long it is.
+/// A TLS connection that ends without a goodbye: to a server that is an end like any other, since a request says itself
+/// how long it is.
 const CUT: io::ErrorKind = io::ErrorKind::UnexpectedEof;
 
-/// Up to this length a head and its body are sent as one piece: to copy so little costs less than to have the system gather it.
+/// Up to this length a head and its body are sent as one piece: to copy so little costs less than to have the system
+/// gather it.
 const SMALL: usize = 512;
 
 /// Copies the pieces to one place; false if they don't fit.

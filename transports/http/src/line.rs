@@ -1,7 +1,8 @@
 //! What one request has its client for: to send the rest of its body, and to take its answer.
 //!
-//! hyper doesn't say that a stream of HTTP/2 waits for its window, but it can be known: the answer goes in pieces, each of which counts what of it has
-//! reached the socket. A line whose client is too slow is cut: with it go its handler, its body and its answer.
+//! hyper doesn't say that a stream of HTTP/2 waits for its window, but it can be known: the answer goes in pieces, each
+//! of which counts what of it has reached the socket. A line whose client is too slow is cut: with it go its handler,
+//! its body and its answer.
 
 use std::{
     sync::{
@@ -129,7 +130,8 @@ impl Line {
         }
     }
 
-    /// Whether the body ends here, even if it isn't whole: the client has ended the connection. To be asked behind [`wants_body`](Self::wants_body).
+    /// Whether the body ends here, even if it isn't whole: the client has ended the connection. To be asked behind
+    /// [`wants_body`](Self::wants_body).
     pub(crate) fn is_cut_off(&self) -> bool {
         self.room.is_all_read()
     }

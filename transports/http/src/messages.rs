@@ -1,4 +1,5 @@
-//! The messages of a gRPC stream, as far as it takes to know whether one has begun: between two of them a client may be silent for as long as it likes.
+//! The messages of a gRPC stream, as far as it takes to know whether one has begun: between two of them a client may be
+//! silent for as long as it likes.
 
 use http::{HeaderMap, header};
 

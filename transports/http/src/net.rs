@@ -1,5 +1,6 @@
-//! All that the server asks of a loop: sockets, an alarm, a place for its connections ([`host`]). Any loop with [`Net`](interloop::net::Net) has it
-//! ([`neutral`]); tokio is asked without a detour ([`direct`]), and its workers serve.
+//! All that the server asks of a loop: sockets, an alarm, a place for its connections ([`host`]). Any loop with
+//! [`Net`](interloop::net::Net) has it ([`neutral`]); tokio is asked without a detour ([`direct`]), and its workers
+//! serve.
 
 #[cfg(feature = "tokio")]
 mod direct;

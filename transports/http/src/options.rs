@@ -64,7 +64,8 @@ impl HttpOptions {
             .with_duration("ping-timeout", self.ping_timeout)
     }
 
-    /// Takes the limit of bodies away, if one was set: for transports that are built on this one, and hold clients to it themselves.
+    /// Takes the limit of bodies away, if one was set: for transports that are built on this one, and hold clients to
+    /// it themselves.
     pub fn take_max_body_size(&mut self) -> Option<usize> {
         self.max_body_size.take()
     }

@@ -1,7 +1,7 @@
 //! The time as hyper needs it for pings over HTTP/2.
 //!
-//! hyper pings idle connections too, and there is no way to say that it shall not. So the time goes on only while requests are open: what waits for a ping,
-//! or for the answer to one, waits no less on a connection without.
+//! hyper pings idle connections too, and there is no way to say that it shall not. So the time goes on only while
+//! requests are open: what waits for a ping, or for the answer to one, waits no less on a connection without.
 
 use std::{
     future::Future,

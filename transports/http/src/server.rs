@@ -27,39 +27,45 @@ use crate::{
     timers::{Clock, Timers},
 };
 
-/// An HTTP server: a task that serves any tower service, such as an axum `Router`, over HTTP/1.1 and, with the feature `http2`, HTTP/2, in the clear or, with the feature `tls`, over TLS.
+/// An HTTP server: a task that serves any tower service, such as an axum `Router`, over HTTP/1.1 and, with the feature
+/// `http2`, HTTP/2, in the clear or, with the feature `tls`, over TLS.
 ///
-/// It runs on any loop with sockets. On tokio it uses tokio's own without a detour, and the workers, if there are some, serve; on all others handlers run
-/// on the loop's thread, and what they block, they block for all. A connection that a handler upgrades works on that thread alone; elsewhere each
-/// operation is an error.
+/// It runs on any loop with sockets. On tokio it uses tokio's own without a detour, and the workers, if there are some,
+/// serve; on all others handlers run on the loop's thread, and what they block, they block for all. A connection that a
+/// handler upgrades works on that thread alone; elsewhere each operation is an error.
 ///
-/// It is ready when it listens, and logs `server started on 127.0.0.1:8000` for each address. Asked to stop, it stops listening, lets open requests
-/// finish, closes idle connections at once, gives one with half a request a second, and one whose client takes nothing of its response, or is silent on a gRPC
-/// stream, five, and ends when the last connection has, or when its stop timeout cancels it. Shortly before that it cuts off what waits for a client: only
-/// handlers are cancelled. From the moment that the service is asked to stop, thus during the drain delay too, each response over HTTP/1.1 says
-/// `Connection: close`, and connections of HTTP/2 get `GOAWAY`.
+/// It is ready when it listens, and logs `server started on 127.0.0.1:8000` for each address. Asked to stop, it stops
+/// listening, lets open requests finish, closes idle connections at once, gives one with half a request a second, and
+/// one whose client takes nothing of its response, or is silent on a gRPC stream, five, and ends when the last
+/// connection has, or when its stop timeout cancels it. Shortly before that it cuts off what waits for a client: only
+/// handlers are cancelled. From the moment that the service is asked to stop, thus during the drain delay too, each
+/// response over HTTP/1.1 says `Connection: close`, and connections of HTTP/2 get `GOAWAY`.
 ///
-/// Each request carries [`interloop::Shutdown`] as an extension, by which handlers of long-lived responses (server-sent events, WebSockets) learn that
-/// it is time to end; with [`with_peers`](Self::with_peers) also its [`Peer`]. A handler's panic is logged, counted and answered with 500, and nothing
-/// else.
+/// Each request carries [`interloop::Shutdown`] as an extension, by which handlers of long-lived responses (server-sent
+/// events, WebSockets) learn that it is time to end; with [`with_peers`](Self::with_peers) also its [`Peer`]. A
+/// handler's panic is logged, counted and answered with 500, and nothing else.
 ///
-/// A client that closes its half of the connection gets all that it has asked for; a handler that is at work then has the idle timeout to complete its
-/// response. When a client resets its connection, its handlers are dropped; a client of HTTP/2 that has closed it, rather than its half, is told apart by a ping. (On Linux; elsewhere a client of HTTP/1 that closes its half is taken for one
-/// that has left.) A handler may answer before it has read the request's body: the client gets the response even if it sends all of the body first, up to
-/// 64 MiB in 10 s.
+/// A client that closes its half of the connection gets all that it has asked for; a handler that is at work then has
+/// the idle timeout to complete its response. When a client resets its connection, its handlers are dropped; a client
+/// of HTTP/2 that has closed it, rather than its half, is told apart by a ping. (On Linux; elsewhere a client of HTTP/1
+/// that closes its half is taken for one that has left.) A handler may answer before it has read the request's body:
+/// the client gets the response even if it sends all of the body first, up to 64 MiB in 10 s.
 ///
-/// What is set here are defaults: the options `--{task}-host`, `--{task}-port` ... go before. Counters: `requests`, `responses` by `status`,
-/// `connections`, `slow_clients`, `panics`, `received_bytes`, `sent_bytes`, and with TLS `tls_handshakes`, `tls_handshake_failures`; gauges: `open_connections`; histogram: `request_duration` (feature `metrics`), from a request's head
-/// to the end of its response, in seconds. Exported: `address`.
+/// What is set here are defaults: the options `--{task}-host`, `--{task}-port` ... go before. Counters: `requests`,
+/// `responses` by `status`, `connections`, `slow_clients`, `panics`, `received_bytes`, `sent_bytes`, and with TLS
+/// `tls_handshakes`, `tls_handshake_failures`; gauges: `open_connections`; histogram: `request_duration` (feature
+/// `metrics`), from a request's head to the end of its response, in seconds. Exported: `address`.
 ///
-/// With the feature `tracing` each request is a span, `request`, in which its handler runs, and the body of its response.
+/// With the feature `tracing` each request is a span, `request`, in which its handler runs, and the body of its
+/// response.
 ///
-/// An axum `Router` allocates less a request after [`with_state(())`], which `axum::serve` calls itself.
+/// An axum `Router` allocates less per request after [`with_state(())`], which `axum::serve` calls itself.
 ///
 /// [`with_state(())`]: https://docs.rs/axum/latest/axum/struct.Router.html#a-note-about-performance
 ///
-/// With axum, mind that its extractors have [a limit of their own](https://docs.rs/axum/latest/axum/extract/struct.DefaultBodyLimit.html) of 2 MB: to
-/// allow more than that, lift it too.
+/// With axum, mind that its extractors have [a limit of their
+/// own](https://docs.rs/axum/latest/axum/extract/struct.DefaultBodyLimit.html) of 2 MB: to allow more than that, lift
+/// it too.
 ///
 /// ```no_run
 /// use axum::{Extension, Router, routing::get};
@@ -117,7 +123,8 @@ impl<S> HttpServer<S> {
 
     interloop_listen::listen_setters!();
 
-    /// How long the head of a request may be, in bytes: 64 KiB by default, 8 KiB at least. Longer ones are answered with 431.
+    /// How long the head of a request may be, in bytes: 64 KiB by default, 8 KiB at least. Longer ones are answered
+    /// with 431.
     #[must_use]
     pub fn max_header_size(mut self, bytes: usize) -> Self {
         self.code.max_header_size = Some(bytes.max(LEAST_HEADER_SIZE));
@@ -131,24 +138,25 @@ impl<S> HttpServer<S> {
         self
     }
 
-    /// How long a connection may stand idle between two requests: 60 s by default, zero is for ever. It also bounds how far a client may fall behind the
-    /// [least rate](Listen::min_rate). Kept to within a quarter of the time.
+    /// How long a connection may stand idle between two requests: 60 s by default, zero is for ever. It also bounds how
+    /// far a client may fall behind the [least rate](Listen::min_rate). Kept to within a quarter of the time.
     #[must_use]
     pub fn idle_timeout(mut self, time: Duration) -> Self {
         self.code.idle_timeout = Some(time);
         self
     }
 
-    /// How long a client may take to send the head of a request, counted for the first one from the start of the connection: 15 s by default, zero is
-    /// for ever.
+    /// How long a client may take to send the head of a request, counted for the first one from the start of the
+    /// connection: 15 s by default, zero is for ever.
     #[must_use]
     pub fn header_timeout(mut self, time: Duration) -> Self {
         self.code.header_timeout = Some(time);
         self
     }
 
-    /// An HTTP/2 client that has requests open gets a ping after `interval` of silence, and its connection is closed when it leaves that unanswered for
-    /// `timeout`: 60 s and 20 s by default. An interval of zero is never. Connections without open requests are left alone.
+    /// An HTTP/2 client that has requests open gets a ping after `interval` of silence, and its connection is closed
+    /// when it leaves that unanswered for `timeout`: 60 s and 20 s by default. An interval of zero is never.
+    /// Connections without open requests are left alone.
     #[cfg(feature = "http2")]
     #[must_use]
     pub fn ping(self, interval: Duration, timeout: Duration) -> Self {
@@ -162,16 +170,16 @@ impl<S> HttpServer<S> {
         self
     }
 
-    /// How long an HTTP/2 client may leave a [ping](Self::ping_interval) unanswered before its connection is closed: 20 s by
-    /// default.
+    /// How long an HTTP/2 client may leave a [ping](Self::ping_interval) unanswered before its connection is closed: 20
+    /// s by default.
     #[must_use]
     pub fn ping_timeout(mut self, timeout: Duration) -> Self {
         self.code.ping_timeout = Some(timeout);
         self
     }
 
-    /// How many requests an HTTP/2 connection may have open at once: 200 by default, 1 at least. Further ones wait at the client, which is told how many
-    /// there may be.
+    /// How many requests an HTTP/2 connection may have open at once: 200 by default, 1 at least. Further ones wait at
+    /// the client, which is told how many there may be.
     #[cfg(feature = "http2")]
     #[must_use]
     pub fn max_streams(mut self, requests: u32) -> Self {
@@ -232,8 +240,9 @@ impl<S> HttpServer<S> {
         self
     }
 
-    /// Serves another service as a part of another task, whose options have those of the server [in them](interloop::clap::Args): what `run` is to this
-    /// one. For transports that are built on this one. The service is made on the loop's thread, once, and has the server's [`Timers`].
+    /// Serves another service as a part of another task, whose options have those of the server [in
+    /// them](interloop::clap::Args): what `run` is to this one. For transports that are built on this one. The service
+    /// is made on the loop's thread, once, and has the server's [`Timers`].
     ///
     /// # Errors
     ///

@@ -46,8 +46,8 @@ pub(crate) const LOOKS: u32 = 4;
 pub(crate) const SHORTEST_LOOK: Duration = Duration::from_millis(1);
 
 impl Limits {
-    /// How long to wait before the next look, if so much is left. What a connection waits for may have changed by then, and with it the limit: so the
-    /// shortest limit says how often.
+    /// How long to wait before the next look, if so much is left. What a connection waits for may have changed by then,
+    /// and with it the limit: so the shortest limit says how often.
     pub(crate) fn look(&self, rest: Duration) -> Duration {
         let shortest = self.idle.into_iter().chain(self.header).chain(self.pace.grace).min().unwrap_or(rest);
         rest.min((shortest / LOOKS).max(SHORTEST_LOOK))

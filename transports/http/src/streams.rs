@@ -1,7 +1,7 @@
 //! The streams of an HTTP/2 connection: futures that belong to it, polled by it, dropped with it.
 //!
-//! So no stream outlives the deadline of its server, as it would on the runtime's own executor, and no runtime is needed. A connection, and all its
-//! streams, are on one thread at a time.
+//! So no stream outlives the deadline of its server, as it would on the runtime's own executor, and no runtime is
+//! needed. A connection, and all its streams, are on one thread at a time.
 
 use std::{
     future::Future,
@@ -26,7 +26,8 @@ pub(crate) struct Inbox(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     any: AtomicBool,
-    /// Of the request whose stream comes next: hyper makes it of what the service has returned, and puts it here at once.
+    /// Of the request whose stream comes next: hyper makes it of what the service has returned, and puts it here at
+    /// once.
     line: Mutex<Option<Arc<Line>>>,
     streams: Mutex<Vec<Stream>>,
 }
@@ -100,7 +101,8 @@ impl Streams {
         Self { inbox, live: None }
     }
 
-    /// Lets those that were woken go on. Says whether any has ended or begun: then the connection has something to send.
+    /// Lets those that were woken go on. Says whether any has ended or begun: then the connection has something to
+    /// send.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         let mut progress = false;
         loop {

@@ -1,7 +1,8 @@
 //! The time limits of all connections of a server, behind one alarm.
 //!
-//! A runtime whose timers are in use reads the clock, and tells the system how long to wait, at each turn: that would cost every request. So a server's
-//! connections share one queue here, and the server sets one alarm, which costs nothing until it rings.
+//! A runtime whose timers are in use reads the clock, and tells the system how long to wait, at each turn: that would
+//! cost every request. So a server's connections share one queue here, and the server sets one alarm, which costs
+//! nothing until it rings.
 
 use std::{
     collections::BTreeMap,
@@ -19,8 +20,9 @@ use crate::net::Alarm;
 /// Deadlines of equal time are told apart by a number.
 type Key = (Instant, u64);
 
-/// The timers of one server, behind one alarm of its loop: for transports that are built on [`HttpServer`](crate::HttpServer), by
-/// [`serve_with`](crate::HttpServer::serve_with). They ring as long as the server runs. `Clone` gives the same, for any thread.
+/// The timers of one server, behind one alarm of its loop: for transports that are built on
+/// [`HttpServer`](crate::HttpServer), by [`serve_with`](crate::HttpServer::serve_with). They ring as long as the server
+/// runs. `Clone` gives the same, for any thread.
 #[derive(Clone, Default)]
 pub struct Timers(Arc<Mutex<Queue>>);
 
@@ -83,7 +85,8 @@ impl Timer {
         }
     }
 
-    /// Ready once the time is up, and from then on until it is set anew; never where it was not set. Who polled last is woken.
+    /// Ready once the time is up, and from then on until it is set anew; never where it was not set. Who polled last is
+    /// woken.
     pub fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
         self.poll_by(cx, true)
     }

@@ -1,7 +1,8 @@
 //! What a handler has left of a request's body, on HTTP/1: between the response and the next request.
 //!
-//! A rest that is small is read and thrown away, so that the connection can go on. Else it is closed, but not before the client, which may read nothing
-//! until it has sent all, has had time to take the response: see [`Io`](crate::io::Io).
+//! A rest that is small is read and thrown away, so that the connection can go on. Else it is closed, but not before
+//! the client, which may read nothing until it has sent all, has had time to take the response: see
+//! [`Io`](crate::io::Io).
 
 use std::sync::{
     Arc,

@@ -1,8 +1,9 @@
-//! A connection that was upgraded away: what a handler of the user's speaks over it is none of HTTP's business any more, and no time limit of HTTP's holds.
-//! But the server's stop does not wait for it for ever.
+//! A connection that was upgraded away: what a handler of the user's speaks over it is none of HTTP's business any
+//! more, and no time limit of HTTP's holds. But the server's stop does not wait for it for ever.
 //!
-//! When the server is asked to stop, reads of such a connection end, as if the client had finished: a handler that reads learns of the stop. It may still
-//! write, for [`AT_THE_STOP`]; then its place among the connections is free, and its reads and writes fail.
+//! When the server is asked to stop, reads of such a connection end, as if the client had finished: a handler that
+//! reads learns of the stop. It may still write, for [`AT_THE_STOP`]; then its place among the connections is free, and
+//! its reads and writes fail.
 
 use std::{
     future::{Future, poll_fn},

@@ -1,4 +1,4 @@
-//! Accepting: whose turn it is, and what may go wrong.
+//! Accepts connections: in what order, and what happens when that fails.
 
 use std::{
     io,
@@ -8,21 +8,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many connections can wait in the system's queue of a listener that the core has bound: its backlog, and what Linux adds.
+/// How many connections can wait in the system's queue of a listener that the core has bound: its backlog and the one
+/// that Linux adds.
 pub const QUEUED: usize = 4097;
 
-/// How long a server rests that can't accept connections.
+/// How long a server waits after it failed to accept connections.
 const REST: Duration = Duration::from_millis(100);
-/// For so long what was said of it holds, however often some could be accepted meanwhile.
+/// How long such a failure isn't logged again, even if some connections are accepted meanwhile.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// Whether a connection that could not be accepted was at fault, and not the system.
+/// Returns whether the error concerns the one connection that could not be accepted, and not the system.
 pub fn is_of_one_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, PermissionDenied};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | PermissionDenied)
 }
 
-/// Polls whichever listener has a connection; the one that had goes to the end of the line.
+/// Polls the listeners until one has a connection; that one moves to the end of the line.
 pub fn poll_in_turn<T, R>(listeners: &mut [T], mut poll: impl FnMut(&mut T) -> Poll<R>) -> Poll<R> {
     for index in 0..listeners.len() {
         if let Poll::Ready(accepted) = poll(&mut listeners[index]) {
@@ -33,20 +34,20 @@ pub fn poll_in_turn<T, R>(listeners: &mut [T], mut poll: impl FnMut(&mut T) -> P
     Poll::Pending
 }
 
-/// The rests of a server that can't accept connections, of which it tells once.
+/// The pauses of a server that can't accept connections, which are logged once.
 #[derive(Debug, Default)]
 pub struct Rests {
-    /// When that was, last.
+    /// The time of the last failure.
     failed: Option<Instant>,
 }
 
 impl Rests {
-    /// None could be accepted: how long to wait before the next attempt; None where the client changed its mind.
+    /// Returns how long to wait before the next attempt after this error; None if only the client was at fault.
     pub fn after(&mut self, error: &io::Error, target: &str) -> Option<Duration> {
         if is_of_one_client(error) {
             return None;
         }
-        // No descriptors, no memory: it won't be better at once.
+        // No descriptors or no memory: this won't improve at once.
         let now = Instant::now();
         if self.failed.replace(now).is_none_or(|last| now.saturating_duration_since(last) > QUIET) {
             log::error!(target: target, "can't accept connections, trying again: {error}");
@@ -55,33 +56,34 @@ impl Rests {
     }
 }
 
-/// A descriptor that is kept back, so that one connection can be accepted when there are no more. `Clone` gives the same.
+/// A descriptor kept in reserve, so that one connection can still be accepted when no others are left. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Spare(Arc<Mutex<Option<UnixDatagram>>>);
 
 impl Spare {
-    /// Keeps one.
+    /// Opens the descriptor.
     ///
     /// # Errors
     ///
-    /// The system has none.
+    /// Returns the system's error if there is no descriptor left.
     pub fn new() -> io::Result<Self> {
         Ok(Self(Arc::new(Mutex::new(Some(Self::open()?)))))
     }
 
-    /// Any kind will do that needs nothing else.
+    /// Any kind of descriptor will do that needs nothing else.
     fn open() -> io::Result<UnixDatagram> {
         UnixDatagram::unbound()
     }
 
-    /// Gives it away, if it is there and this is what is wanted: then one connection can be accepted, by who is quick.
+    /// Closes the descriptor if it is there and the error says that there are no others: one connection can then be
+    /// accepted. Returns whether it did.
     pub fn lend(&self, error: &io::Error) -> bool {
         use nix::errno::Errno;
         let none = [Errno::EMFILE, Errno::ENFILE].map(|errno| Some(errno as i32)).contains(&error.raw_os_error());
         none && self.0.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
     }
 
-    /// Takes one back, if there is any.
+    /// Opens the descriptor again, if the system has one.
     pub fn restore(&self) {
         let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if spare.is_none() {

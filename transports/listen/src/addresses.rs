@@ -1,4 +1,4 @@
-//! Where a server listens: known once it is bound, awaited by whoever needs it.
+//! The addresses a server listens on: known once it is bound, awaited by anybody who needs them.
 
 use std::{
     fmt,
@@ -11,9 +11,9 @@ use std::{
 
 use interloop::{Context, EventLoop, net::Address};
 
-/// The addresses that a server listens on, from any thread: `Clone` gives another end of the same.
+/// The addresses that a server listens on. Usable from any thread; clones share the same state.
 ///
-/// Got from a server, by its `addresses()`, before it starts.
+/// A server's `addresses()` returns it, before the server starts.
 #[derive(Clone, Default)]
 pub struct Addresses(Arc<Shared>);
 
@@ -38,12 +38,12 @@ enum State {
 }
 
 impl Addresses {
-    /// For a server that is made anew for each incarnation: see its `announce_to`.
+    /// Creates one for a server that is recreated for each incarnation: see its `announce_to`.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The addresses now: none before the server is bound, and none after its end.
+    /// Returns the current addresses: none before the server is bound, and none after its end.
     pub fn get(&self) -> Vec<Address> {
         match &self.lock().state {
             State::Bound(addresses) => addresses.clone(),
@@ -51,7 +51,7 @@ impl Addresses {
         }
     }
 
-    /// The first that is an IP address and a port, now.
+    /// Returns the first of the current addresses that is an IP address and a port.
     pub fn tcp(&self) -> Option<SocketAddr> {
         match &self.lock().state {
             State::Bound(addresses) => addresses.iter().find_map(Address::tcp),
@@ -59,11 +59,11 @@ impl Addresses {
         }
     }
 
-    /// Waits, on any executor, until the server listens; None if it has ended without.
+    /// Waits, on any executor, until the server listens; returns None if the server ends without listening.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it does nothing else.
+    /// Dropping the future has no other effect.
     pub fn bound(&self) -> impl Future<Output = Option<Vec<Address>>> + Send + 'static {
         let this = self.clone();
         poll_fn(move |cx| {
@@ -80,7 +80,7 @@ impl Addresses {
         })
     }
 
-    /// As [`bound`](Self::bound), blocking this thread. Not for the thread of a loop.
+    /// Waits as [`bound`](Self::bound) does, blocking this thread. Must not be called on the thread of a loop.
     pub fn wait(&self) -> Option<Vec<Address>> {
         let waited = self.0.changed.wait_while(self.lock(), |inner| matches!(inner.state, State::Unbound));
         match &waited.unwrap_or_else(PoisonError::into_inner).state {
@@ -89,7 +89,8 @@ impl Addresses {
         }
     }
 
-    /// As [`wait`](Self::wait), but at most this long: None after `timeout`, too. Not for the thread of a loop.
+    /// Waits as [`wait`](Self::wait) does, for at most `timeout`, and returns None after that. Must not be called on
+    /// the thread of a loop.
     pub fn wait_timeout(&self, timeout: Duration) -> Option<Vec<Address>> {
         let waited =
             self.0.changed.wait_timeout_while(self.lock(), timeout, |inner| matches!(inner.state, State::Unbound));
@@ -99,7 +100,8 @@ impl Addresses {
         }
     }
 
-    /// The server, which is this task, listens there: tells the log, the service and whoever waits.
+    /// Announces that the server, which is this task, listens on these addresses: to the log, the service and all
+    /// waiters.
     pub fn announce<L: EventLoop, O>(&self, cx: &Context<L, O>, addresses: Vec<Address>) {
         for address in &addresses {
             cx.bound(address.clone());
@@ -108,12 +110,13 @@ impl Addresses {
         self.set(State::Bound(addresses));
     }
 
-    /// Says that the server has ended when it is dropped, with the future of a task that is cancelled too.
+    /// Returns a guard that announces the server's end when it is dropped, which includes the cancellation of the task
+    /// that holds it.
     pub fn until_dropped(&self) -> Announced {
         Announced(self.clone())
     }
 
-    /// The server has ended, or was dropped unstarted.
+    /// Announces that the server has ended, or was dropped before its start.
     pub fn set_ended(&self) {
         self.set(State::Ended);
     }
@@ -133,7 +136,7 @@ impl Addresses {
     }
 }
 
-/// See [`Addresses::until_dropped`].
+/// The guard that [`Addresses::until_dropped`] returns.
 #[derive(Debug)]
 #[must_use = "dropping it says that the server has ended"]
 pub struct Announced(Addresses);

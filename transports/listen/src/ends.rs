@@ -1,12 +1,14 @@
-//! Which connections of a server their clients have ended: finished, by a FIN, or broken, by a reset.
+//! Detects which connections of a server their clients have ended: finished, by a FIN, or broken, by a reset.
 //!
-//! A connection that nobody reads, since its handler is at work, doesn't hear that its client is gone: the end may also stand behind bytes that nobody
-//! wants yet. So the sockets are watched a second time, by an epoll instance of the server's own, for their ends and nothing else: the loop watches one
-//! descriptor more a server, data costs no wakeup, and it is the same on every loop. A socket leaves the instance when it closes.
+//! While its handler is at work, nobody reads a connection, so the server doesn't notice that the client is gone; the
+//! end may also stand behind bytes that nobody wants yet. Therefore an epoll instance of the server's own watches the
+//! sockets a second time, for their ends and nothing else. The loop watches one more descriptor per server, data costs
+//! no wakeup, and it works the same on every loop. A socket leaves the instance when it closes.
 //!
-//! A connection is added when it first waits for its handler; one that is always answered at once never is.
+//! A connection is added when it first waits for its handler; a connection that is always answered at once is never
+//! added.
 //!
-//! On a loop that watches no descriptors nothing is told, nor is it where there is no epoll.
+//! Nothing is detected on a loop that watches no descriptors, nor on a system without epoll.
 
 use std::{
     sync::{
@@ -21,7 +23,7 @@ pub use self::linux::{Ends, EndsHandle, Watched};
 #[cfg(not(target_os = "linux"))]
 pub use self::nowhere::{Ends, EndsHandle, Watched};
 
-/// How a connection has ended, as far as is known: for its own task, and whoever finds out.
+/// How a connection has ended, as far as is known: shared by its own task and whatever detects the end.
 #[derive(Debug, Default)]
 pub struct End {
     finished: AtomicBool,
@@ -30,26 +32,26 @@ pub struct End {
 }
 
 impl End {
-    /// Whether the client sends no more. It may read on.
+    /// Returns whether the client sends no more. It may still read.
     #[inline]
     pub fn is_finished(&self) -> bool {
         self.finished.load(Ordering::Acquire)
     }
 
-    /// Whether the connection is broken: there is nobody to answer.
+    /// Returns whether the connection is broken: there is nobody to answer.
     #[inline]
     pub fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Acquire)
     }
 
-    /// The client has finished; the connection's task is woken.
+    /// Records that the client has finished, and wakes the connection's task.
     pub fn finish(&self) {
         if !self.finished.swap(true, Ordering::AcqRel) {
             self.wake();
         }
     }
 
-    /// Whom to wake: the connection's task, which looks at the flags after this.
+    /// Sets the waker of the connection's task, which must look at the flags after this.
     pub fn set_waker(&self, waker: &Waker) {
         let old = self.lock().replace(waker.clone());
         drop(old);
@@ -87,13 +89,13 @@ mod linux {
 
     const EVENTS: usize = 64;
 
-    /// The server's side: it tells the connections. For the server's task to poll.
+    /// The server's side, which notifies the connections. The server's task must poll it.
     pub struct Ends {
         watch: Option<Box<dyn Watch>>,
         handle: EndsHandle,
     }
 
-    /// The connections' side, on any thread: `Clone` gives the same.
+    /// The connections' side, usable on any thread. Clones share the same instance.
     #[derive(Clone, Debug)]
     pub struct EndsHandle(Arc<Inner>);
 
@@ -110,11 +112,11 @@ mod linux {
     }
 
     impl Ends {
-        /// Made on the loop's thread.
+        /// Creates it, on the loop's thread.
         ///
         /// # Errors
         ///
-        /// The system's: there may be no descriptor left.
+        /// Returns the system's error: there may be no descriptor left.
         pub fn new<L: Net, O>(cx: &Context<L, O>) -> io::Result<Self> {
             let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
             let handle = EndsHandle(Arc::new(Inner { epoll: epoll.try_clone()?, watched: Mutex::default() }));
@@ -125,20 +127,20 @@ mod linux {
             Ok(Self { watch, handle })
         }
 
-        /// What connections are added by.
+        /// Returns the handle that connections are added with.
         pub fn handle(&self) -> EndsHandle {
             self.handle.clone()
         }
 
-        /// Tells those whose clients have ended, and sees to being polled when there are more.
+        /// Notifies the connections whose clients have ended, and arranges to be polled when there are more.
         ///
         /// # Errors
         ///
-        /// The loop's, or the system's, of which none is expected.
+        /// Returns an error of the loop or the system; none is expected.
         pub fn poll(&self, poller: &mut Poller<'_>) -> io::Result<()> {
             let Some(watch) = &self.watch else { return Ok(()) };
             while watch.poll_ready(Interest::Read, poller)?.is_ready() {
-                // What comes after this makes it ready anew.
+                // Whatever comes after this makes it ready again.
                 watch.clear(Interest::Read);
                 while self.handle.0.tell_some()? == EVENTS {}
             }
@@ -147,11 +149,11 @@ mod linux {
     }
 
     impl EndsHandle {
-        /// Watches this connection's socket, until what is returned is dropped.
+        /// Watches this connection's socket until the returned guard is dropped.
         ///
         /// # Errors
         ///
-        /// The system's: there may be too many watched descriptors.
+        /// Returns the system's error: too many descriptors may be watched already.
         pub fn watch(&self, socket: SocketRef<'_>, end: &Arc<End>) -> io::Result<Watched> {
             let key = {
                 let mut watched = self.0.lock();
@@ -161,7 +163,7 @@ mod linux {
                 key
             };
             let guard = Watched { inner: self.0.clone(), key };
-            // An end that has come already is told too.
+            // An end that has come already is reported too.
             let flags = epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
             epoll::add(&self.0.epoll, socket, epoll::EventData::new_u64(key), flags)?;
             Ok(guard)
@@ -173,7 +175,7 @@ mod linux {
             self.watched.lock().unwrap_or_else(PoisonError::into_inner)
         }
 
-        /// Says how many there were.
+        /// Notifies some connections, and returns how many.
         fn tell_some(&self) -> io::Result<usize> {
             let mut events = [MaybeUninit::<epoll::Event>::uninit(); EVENTS];
             let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -216,7 +218,7 @@ mod linux {
     }
 }
 
-/// Where there is no epoll nothing is told.
+/// Without epoll nothing is detected.
 #[cfg(not(target_os = "linux"))]
 mod nowhere {
     use std::{io, sync::Arc, task::Context as Poller};

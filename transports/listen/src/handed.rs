@@ -1,18 +1,18 @@
-//! Listening sockets that somebody else has bound and handed in.
+//! Listening sockets that somebody else has bound and handed over.
 
 use std::io::{self, ErrorKind};
 
 use interloop::net::{Address, Bound, CantListen};
 use socket2::SockRef;
 
-/// Whether it listens.
+/// Checks that the socket listens.
 pub(crate) fn check(socket: &Bound) -> Result<(), CantListen> {
     let address = socket.address().map_err(|cause| CantListen::new("a socket that was handed in", cause))?;
     let listens = listens(socket).map_err(|cause| refused(&address, cause))?;
     if listens { Ok(()) } else { Err(refused(&address, io::Error::new(ErrorKind::InvalidInput, "it does not listen"))) }
 }
 
-/// A duplicate of it, nonblocking, for one incarnation of a server.
+/// Returns a nonblocking duplicate of the socket, for one incarnation of a server.
 pub(crate) fn duplicate(socket: &Bound) -> Result<(Bound, Address), CantListen> {
     check(socket)?;
     let duplicate = || {
@@ -24,7 +24,7 @@ pub(crate) fn duplicate(socket: &Bound) -> Result<(Bound, Address), CantListen> 
     duplicate().map_err(|cause| CantListen::new("a socket that was handed in", cause))
 }
 
-/// Bound to nothing, it has no address that says anything.
+/// A socket that isn't bound has no meaningful address.
 fn refused(address: &Address, cause: io::Error) -> CantListen {
     match address.to_string() {
         place if place.is_empty() || place == "unix" => CantListen::new("a Unix socket that was handed in", cause),
@@ -37,7 +37,7 @@ fn listens(socket: &Bound) -> io::Result<bool> {
     SockRef::from(socket).is_listener()
 }
 
-/// The system doesn't tell; it shows when the first client is accepted.
+/// The system doesn't tell; the first accept shows it.
 #[cfg(not(any(target_os = "android", target_os = "freebsd", target_os = "fuchsia", target_os = "linux")))]
 fn listens(_: &Bound) -> io::Result<bool> {
     Ok(true)
@@ -78,7 +78,7 @@ mod tests {
         assert!(why(TcpListener::from(OwnedFd::from(client))).ends_with(": it does not listen"));
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         assert!(why(TcpListener::from(OwnedFd::from(udp))).ends_with(": it does not listen"));
-        // A file is no socket, a Unix socket no port.
+        // A file isn't a socket, and a Unix socket isn't a port.
         let file = std::fs::File::open("/dev/null").unwrap();
         let said = why(TcpListener::from(OwnedFd::from(file)));
         assert!(

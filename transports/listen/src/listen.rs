@@ -1,4 +1,4 @@
-//! How a server listens, as its code says it: one value, taken by every server.
+//! How a server listens, as its code says: one value that every server takes.
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 #[cfg(unix)]
@@ -10,10 +10,12 @@ use crate::{ListenOptions, Pace, Place, handed};
 #[cfg(feature = "tls")]
 use crate::{TlsOptions, TlsSettings};
 
-/// How a server listens: where, for how many connections, with how much patience, and, with the feature `tls`, over TLS. Every server takes one, by its
-/// `listen`; some of this it takes by itself too.
+/// How a server listens: where, for how many connections, with which time limits for slow clients, and, with the
+/// feature `tls`, over TLS. Every server takes one with its `listen` method; servers also have some of these methods
+/// themselves.
 ///
-/// All of it are defaults: the server's options go before, such as `--{task}-port`. What is not said is as told here.
+/// All values are defaults: the server's options, such as `--{task}-port`, take precedence. Each method names the value
+/// that holds if it isn't called.
 ///
 /// ```
 /// use interloop_listen::Listen;
@@ -30,13 +32,13 @@ use crate::{TlsOptions, TlsSettings};
 /// # Sockets that are bound already
 ///
 /// `Listen::from` takes a [`TcpListener`], a `UnixListener` or a [`Bound`]; [`listener`](Self::listener) adds further
-/// ones. tokio's become one by their `into_std`. The server listens there besides the places that its options and the
-/// code name; where none is named, only there. It makes the socket nonblocking, and sets TCP keep-alive as on its own
-/// ones; the file of a `UnixListener` is never removed.
+/// ones. Listeners of tokio are converted with their `into_std`. The server listens on these sockets in addition to the
+/// places that its options and the code name; if none is named, only on these. It makes the socket nonblocking, and
+/// sets TCP keep-alive as on its own sockets; it never removes the file of a `UnixListener`.
 ///
-/// `Clone` gives the same sockets, and each incarnation of the server accepts from a duplicate. So keep a clone where a
-/// server is made for each incarnation: clients that connect between two of them wait in the system's queue. They wait
-/// until the last clone is dropped, so the program that keeps one says when clients are refused.
+/// Clones share the same sockets, and each incarnation of the server accepts from a duplicate. So keep a clone if the
+/// server is recreated for each incarnation: clients that connect between two incarnations wait in the system's queue.
+/// They wait until the last clone is dropped, so the program that keeps a clone decides when clients are refused.
 ///
 /// ```
 /// # use interloop::{Service, Thread};
@@ -50,47 +52,47 @@ use crate::{TlsOptions, TlsSettings};
 /// # }
 /// ```
 ///
-/// If such a socket doesn't listen, the service ends before anything starts, with one line and exit code 78. In a task
-/// that is made for each incarnation this fails the task instead.
+/// If such a socket doesn't listen, startup fails with a one-line error and exit code 78. In a task that is recreated
+/// for each incarnation, the task fails instead.
 #[derive(Clone, Debug, Default)]
 pub struct Listen {
     said: ListenOptions,
-    /// Bound by somebody else. The last one that has them closes them.
+    /// Sockets bound by somebody else. Dropping the last clone closes them.
     listeners: Vec<Arc<Bound>>,
     #[cfg(feature = "tls")]
     tls: TlsOptions,
 }
 
 impl Listen {
-    /// On 127.0.0.1, on any free port, unless it is told otherwise.
+    /// Listens on 127.0.0.1, on any free port, unless told otherwise.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// On this port, at all hosts; 0 is any one that is free at all of them.
+    /// Listens on this port, on all hosts; 0 picks one that is free on all of them.
     pub fn port(port: u16) -> Self {
         let mut listen = Self::new();
         listen.said.port = Some(port);
         listen
     }
 
-    /// On this address or host name, besides others that were named. `::` and `0.0.0.0` can be had side by side.
+    /// Adds this address or host name to those it listens on. `::` and `0.0.0.0` can be combined.
     #[must_use]
     pub fn host(mut self, host: impl Into<String>) -> Self {
         self.said.host.push(host.into());
         self
     }
 
-    /// On this socket, which listens already, besides all other places: see [above](#sockets-that-are-bound-already).
+    /// Adds this socket, which listens already, to all other places: see [above](#sockets-that-are-bound-already).
     #[must_use]
     pub fn listener(mut self, listener: impl Into<Bound>) -> Self {
         self.listeners.push(Arc::new(listener.into()));
         self
     }
 
-    /// On a Unix socket. Where neither a host nor a port is named, only there.
+    /// Listens on a Unix socket; only there if neither a host nor a port is named.
     ///
-    /// A socket that a dead process has left at this path is replaced; one that somebody listens on is an error.
+    /// A socket that a dead process has left at this path is replaced; one that another process listens on is an error.
     #[cfg(unix)]
     #[must_use]
     pub fn unix(mut self, path: impl Into<PathBuf>) -> Self {
@@ -98,7 +100,7 @@ impl Listen {
         self
     }
 
-    /// The permissions of the Unix socket: `0o660` by default.
+    /// Sets the permissions of the Unix socket: `0o660` by default.
     #[cfg(unix)]
     #[must_use]
     pub fn unix_mode(mut self, mode: u32) -> Self {
@@ -106,7 +108,7 @@ impl Listen {
         self
     }
 
-    /// The group of the Unix socket, by name or number.
+    /// Sets the group of the Unix socket, by name or number.
     #[cfg(unix)]
     #[must_use]
     pub fn unix_group(mut self, group: impl Into<String>) -> Self {
@@ -114,40 +116,47 @@ impl Listen {
         self
     }
 
-    /// How many connections are served at once; further ones wait in the system's queue. 0 is any number, the default.
+    /// Sets how many connections are served at once; further ones wait in the system's queue. 0, the default, is no
+    /// limit.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.said.max_connections = Some(connections);
         self
     }
 
-    /// The least rate, in bytes a second, at which a client sends the rest of what it has begun (a body, a call, a message), and takes what it is sent: 500 by
-    /// default; 0 asks only for some progress. A client may fall behind by the [grace](Self::rate_grace); what it sends or takes faster makes up for that, and is
-    /// not saved for later. Only the time counts in which the server wants to read, or has something to send. Then the connection is closed; over HTTP/2 the one
-    /// request is reset, or the connection closed where that is the only way. Between two messages of a gRPC stream a client may be silent for as long as it likes.
+    /// Sets the minimum rate, in bytes a second, at which a client must send the rest of what it has begun (a body, a
+    /// call, a message) and take what it is sent: 500 by default; 0 asks only for some progress.
+    ///
+    /// A client may fall behind by the [grace](Self::rate_grace); faster bytes make up for that, but aren't saved for
+    /// later. Only the time counts during which the server wants to read or has something to send. After that the
+    /// connection is closed; over HTTP/2 only the one request is reset, unless closing the connection is the only way.
+    /// Between two messages of a gRPC stream a client may be silent for as long as it likes.
     #[must_use]
     pub fn min_rate(mut self, bytes: usize) -> Self {
         self.said.min_rate = Some(bytes);
         self
     }
 
-    /// How far a client may fall behind the [least rate](Self::min_rate): 20 s by default, zero is any time. Never longer than the server's idle timeout.
+    /// Sets how far a client may fall behind the [minimum rate](Self::min_rate): 20 s by default, zero is no limit. The
+    /// grace is never longer than the server's idle timeout.
     #[must_use]
     pub fn rate_grace(mut self, time: Duration) -> Self {
         self.said.rate_grace = Some(time);
         self
     }
 
-    /// After how long a silence the system asks the client's whether it is still there (TCP keep-alive): 60 s by default, to the second, zero is never. A client
-    /// that hasn't answered after twice the time is gone.
+    /// Sets the silence after which the system asks the client's system whether the client is still there (TCP
+    /// keep-alive): 60 s by default, in whole seconds, zero is never. A client that hasn't answered after twice the
+    /// time counts as gone.
     #[must_use]
     pub fn tcp_keepalive(mut self, time: Duration) -> Self {
         self.said.tcp_keepalive = Some(time);
         self
     }
 
-    /// Over TLS, 1.2 and 1.3, with the certificate in this PEM file, those between it and its CA after it, and its private key in another. They are read
-    /// again when the service [reloads](interloop::ServiceHandle::reload): for new connections, if they are right, else the reload is refused.
+    /// Serves over TLS 1.2 and 1.3. One PEM file holds the certificate first, then any intermediates; another holds its
+    /// private key. A [reload](interloop::ServiceHandle::reload) of the service reads them again for new connections;
+    /// if they are unusable, the reload is refused.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
@@ -156,7 +165,7 @@ impl Listen {
         self
     }
 
-    /// Only for clients with a certificate of one of the CAs in this PEM file.
+    /// Serves only clients with a certificate from one of the CAs in this PEM file.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls_client_ca(mut self, path: impl Into<PathBuf>) -> Self {
@@ -164,7 +173,8 @@ impl Listen {
         self
     }
 
-    /// How long a client may take for the TLS handshake, from the start of the connection: 10 s by default, zero is for ever.
+    /// Sets how long a client may take for the TLS handshake, from the start of the connection: 10 s by default, zero
+    /// is no limit.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls_handshake_timeout(mut self, time: Duration) -> Self {
@@ -172,8 +182,8 @@ impl Listen {
         self
     }
 
-    /// How many TLS handshakes are worked on at once, each from its client's first message; further ones wait, within their time: 1000 by default, 0 is any
-    /// number.
+    /// Sets how many TLS handshakes run at once: 1000 by default, 0 is no limit. A handshake counts from its client's
+    /// first message; further ones wait, within their time limit.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls_max_handshakes(mut self, handshakes: usize) -> Self {
@@ -182,14 +192,14 @@ impl Listen {
     }
 }
 
-/// Only on this socket, unless other places are named.
+/// Listens only on this socket, unless other places are named.
 impl From<TcpListener> for Listen {
     fn from(listener: TcpListener) -> Self {
         Self::new().listener(listener)
     }
 }
 
-/// Only on this socket, unless other places are named.
+/// Listens only on this socket, unless other places are named.
 #[cfg(unix)]
 impl From<UnixListener> for Listen {
     fn from(listener: UnixListener) -> Self {
@@ -197,16 +207,16 @@ impl From<UnixListener> for Listen {
     }
 }
 
-/// Only on this socket, unless other places are named.
+/// Listens only on this socket, unless other places are named.
 impl From<Bound> for Listen {
     fn from(bound: Bound) -> Self {
         Self::new().listener(bound)
     }
 }
 
-/// For servers.
+/// Methods for servers.
 impl Listen {
-    /// What is said here also counts there: hosts and listeners are added, all else goes before what was said before.
+    /// Merges a later value into this one: hosts and listeners are added, and all else overrides the earlier value.
     pub fn merge(&mut self, later: Self) {
         self.said.merge(later.said);
         self.listeners.extend(later.listeners);
@@ -214,8 +224,8 @@ impl Listen {
         self.tls.merge(later.tls);
     }
 
-    /// What is said here, as values of the options of a server that has [`ListenOptions`] in its own, and, if
-    /// `with_tls`, [`TlsOptions`](crate::TlsOptions): for its [`Task::defaults`](interloop::Task::defaults).
+    /// Returns these values as option defaults for a server whose options contain [`ListenOptions`] and, if `with_tls`,
+    /// [`TlsOptions`](crate::TlsOptions): for its [`Task::defaults`](interloop::Task::defaults).
     pub fn defaults(&self, with_tls: bool) -> OptionDefaults {
         let defaults = self.said.defaults();
         #[cfg(feature = "tls")]
@@ -226,52 +236,56 @@ impl Listen {
         defaults
     }
 
-    /// Where to listen, and for how many connections: the options first, then this, then the defaults.
+    /// Returns where to listen, and for how many connections: the options take precedence, then this value, then the
+    /// defaults.
     pub fn place(&self, options: &ListenOptions) -> Place {
         options.place(&self.said, &self.listeners)
     }
 
-    /// Whether the sockets that are bound already will do, before anything starts.
+    /// Checks the sockets that are bound already, before anything starts.
     ///
     /// # Errors
     ///
-    /// One of them doesn't listen.
+    /// Returns an error if one of them doesn't listen.
     pub fn check_listeners(&self) -> Result {
         Ok(self.listeners.iter().try_for_each(|listener| handed::check(listener))?)
     }
 
-    /// The least rate of a peer, of a server that closes idle connections after so long: the options first, then this, then the defaults.
+    /// Returns the minimum rate of clients for a server with this idle timeout: the options take precedence, then this
+    /// value, then the defaults.
     pub fn pace(&self, options: &ListenOptions, idle: Option<Duration>) -> Pace {
         options.pace(&self.said, idle)
     }
 
-    /// What is to be done about TLS: the options first, then this, then the defaults. None where neither has a certificate.
+    /// Returns the TLS settings: the options take precedence, then this value, then the defaults. None if neither names
+    /// a certificate.
     ///
     /// # Errors
     ///
-    /// One file is named without another that belongs to it.
+    /// Returns an error if a file is named without another that it needs.
     #[cfg(feature = "tls")]
     pub fn tls_settings(&self, options: &TlsOptions) -> Result<Option<TlsSettings>> {
         options.settings(&self.tls)
     }
 
-    /// Whether the files of [`tls_settings`](Self::tls_settings) will do, and the sockets, before anything starts.
+    /// Checks the files of [`tls_settings`](Self::tls_settings) and the sockets, before anything starts.
     ///
     /// # Errors
     ///
-    /// What is wrong, with the file or the socket that it is about.
+    /// Returns what is wrong, with the file or socket concerned.
     #[cfg(feature = "tls")]
     pub fn check_tls(&self, options: &TlsOptions) -> Result {
         self.check_listeners()?;
         self.tls_settings(options)?.map_or(Ok(()), |settings| settings.files.check())
     }
 
-    /// For a server that was built without TLS, while another one in the program was built with it: whether it asks for
-    /// TLS, and whether the sockets will do.
+    /// Checks the sockets, and that no TLS is asked for: for a server that was built without TLS in a program whose
+    /// other servers have it.
     ///
     /// # Errors
     ///
-    /// This asks for TLS: nothing is to be served in the clear by mistake. Or a socket doesn't listen.
+    /// Returns an error if this value asks for TLS, so that nothing is served in the clear by mistake, or if a socket
+    /// doesn't listen.
     pub fn check_without_tls(&self) -> Result {
         self.check_listeners()?;
         #[cfg(feature = "tls")]
@@ -282,39 +296,43 @@ impl Listen {
     }
 }
 
-/// The short ways of a server that has a method `listen(self, impl Into<Listen>) -> Self`: a method for each option of [`ListenOptions`], by
-/// its name, and, where its crate has the feature `tls`, for those of TLS. In an `impl` of its own methods, where the name `Listen`
-/// is known.
+/// Defines the short methods of a server that has a method `listen(self, impl Into<Listen>) -> Self`: one for each
+/// option of [`ListenOptions`], by its name, and, if the server's crate has the feature `tls`, for those of TLS. It
+/// must be called in an `impl` of the server where the name `Listen` is in scope.
 #[macro_export]
 macro_rules! listen_setters {
     () => {
-        /// Listens on this address or host name, besides others that were named: short for [`listen`](Self::listen). `::` and `0.0.0.0` can be had side by side.
+        /// Adds this address or host name to those it listens on: short for [`listen`](Self::listen). `::` and
+        /// `0.0.0.0` can be combined.
         #[must_use]
         pub fn host(self, host: impl ::std::convert::Into<::std::string::String>) -> Self {
             self.listen($crate::Listen::new().host(host))
         }
 
-        /// Listens on this port, at all hosts; 0 is any one that is free at all of them: short for [`listen`](Self::listen).
+        /// Listens on this port, on all hosts; 0 picks one that is free on all of them: short for
+        /// [`listen`](Self::listen).
         #[must_use]
         pub fn port(self, port: u16) -> Self {
             self.listen($crate::Listen::port(port))
         }
 
-        /// Listens on a Unix socket, and only there where neither a host nor a port is named: short for
-        /// [`listen`](Self::listen). Unix.
+        /// Listens on a Unix socket; only there if neither a host nor a port is named: short for
+        /// [`listen`](Self::listen). Unix only.
         #[cfg(unix)]
         #[must_use]
         pub fn unix(self, path: impl ::std::convert::Into<::std::path::PathBuf>) -> Self {
             self.listen($crate::Listen::new().unix(path))
         }
 
-        /// How many connections are served at once; further ones wait in the system's queue. 0 is any number, the default. Short for [`listen`](Self::listen).
+        /// Sets how many connections are served at once; further ones wait in the system's queue. 0, the default, is no
+        /// limit. Short for [`listen`](Self::listen).
         #[must_use]
         pub fn max_connections(self, connections: usize) -> Self {
             self.listen($crate::Listen::new().max_connections(connections))
         }
 
-        /// Speaks TLS, with the certificate in this PEM file, and its private key in another: short for [`listen`](Self::listen).
+        /// Serves over TLS, with the certificate in one PEM file and its private key in another: short for
+        /// [`listen`](Self::listen).
         #[cfg(feature = "tls")]
         #[must_use]
         pub fn tls(
@@ -325,49 +343,50 @@ macro_rules! listen_setters {
             self.listen($crate::Listen::new().tls(cert, key))
         }
 
-        /// The permissions of the Unix socket: `0o660` by default. Short for [`listen`](Self::listen).
+        /// Sets the permissions of the Unix socket: `0o660` by default. Short for [`listen`](Self::listen).
         #[cfg(unix)]
         #[must_use]
         pub fn unix_mode(self, mode: u32) -> Self {
             self.listen($crate::Listen::new().unix_mode(mode))
         }
 
-        /// The group of the Unix socket, by name or number. Short for [`listen`](Self::listen).
+        /// Sets the group of the Unix socket, by name or number. Short for [`listen`](Self::listen).
         #[cfg(unix)]
         #[must_use]
         pub fn unix_group(self, group: impl ::std::convert::Into<::std::string::String>) -> Self {
             self.listen($crate::Listen::new().unix_group(group))
         }
 
-        /// The [least rate](Listen::min_rate), in bytes a second, at which a client sends and takes: 500 by default; 0 asks
-        /// only for some progress. Short for [`listen`](Self::listen).
+        /// Sets the [minimum rate](Listen::min_rate), in bytes a second, at which a client must send and take: 500 by
+        /// default; 0 asks only for some progress. Short for [`listen`](Self::listen).
         #[must_use]
         pub fn min_rate(self, bytes: usize) -> Self {
             self.listen($crate::Listen::new().min_rate(bytes))
         }
 
-        /// How far a client may fall behind the [least rate](Self::min_rate): 20 s by default, zero is any time. Short for
-        /// [`listen`](Self::listen).
+        /// Sets how far a client may fall behind the [minimum rate](Self::min_rate): 20 s by default, zero is no limit.
+        /// Short for [`listen`](Self::listen).
         #[must_use]
         pub fn rate_grace(self, time: ::std::time::Duration) -> Self {
             self.listen($crate::Listen::new().rate_grace(time))
         }
 
-        /// After how long a silence the system asks the client's whether it is still there: 60 s by default, to the second,
-        /// zero is never. Short for [`listen`](Self::listen).
+        /// Sets the silence after which the system asks the client's system whether the client is still there: 60 s by
+        /// default, in whole seconds, zero is never. Short for [`listen`](Self::listen).
         #[must_use]
         pub fn tcp_keepalive(self, time: ::std::time::Duration) -> Self {
             self.listen($crate::Listen::new().tcp_keepalive(time))
         }
 
-        /// Serves only clients with a certificate of one of the CAs in this PEM file. Short for [`listen`](Self::listen).
+        /// Serves only clients with a certificate from one of the CAs in this PEM file. Short for
+        /// [`listen`](Self::listen).
         #[cfg(feature = "tls")]
         #[must_use]
         pub fn tls_client_ca(self, path: impl ::std::convert::Into<::std::path::PathBuf>) -> Self {
             self.listen($crate::Listen::new().tls_client_ca(path))
         }
 
-        /// How long a client may take for the TLS handshake: 10 s by default, zero is for ever. Short for
+        /// Sets how long a client may take for the TLS handshake: 10 s by default, zero is no limit. Short for
         /// [`listen`](Self::listen).
         #[cfg(feature = "tls")]
         #[must_use]
@@ -375,7 +394,7 @@ macro_rules! listen_setters {
             self.listen($crate::Listen::new().tls_handshake_timeout(time))
         }
 
-        /// How many TLS handshakes are worked on at once: 1000 by default, 0 is any number. Short for
+        /// Sets how many TLS handshakes run at once: 1000 by default, 0 is no limit. Short for
         /// [`listen`](Self::listen).
         #[cfg(feature = "tls")]
         #[must_use]
@@ -405,7 +424,7 @@ mod tests {
         listen.merge(Listen::from(bound()).listener(bound()));
         let place = listen.place(&ListenOptions::default());
         assert_eq!((place.hosts.len(), place.listeners.len()), (0, 3));
-        // But for one that is named.
+        // Unless one is named.
         let place = listen.place(&ListenOptions { port: Some(81), ..ListenOptions::default() });
         assert_eq!((place.hosts.len(), place.port, place.listeners.len()), (1, 81, 3));
     }
@@ -420,7 +439,7 @@ mod tests {
         assert!(place.unix.is_some());
     }
 
-    /// A server of this crate's own.
+    /// A server that only this test uses.
     struct Server(Listen);
 
     #[allow(unreachable_pub, reason = "the methods of a server are public")]
@@ -447,7 +466,7 @@ mod tests {
         );
         let said = format!("{:?}", server.0);
         assert_eq!(said, format!("{listen:?}"));
-        // Nothing was left out.
+        // No value was left out.
         assert!(!said.contains("None"), "{said}");
     }
 

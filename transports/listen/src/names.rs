@@ -1,9 +1,9 @@
-//! What this machine is called.
+//! The names of this machine.
 
 use std::fs;
 
-/// The machine's own names in lower case: its host name, the short form of that, and what stands beside it in `/etc/hosts`, where the full name is.
-/// Nobody is asked over the network.
+/// Returns the machine's own names in lower case: its host name, its short form, and the names on the same line of
+/// `/etc/hosts`, where the full name is. It sends no query over the network.
 pub fn machine_names() -> Vec<String> {
     let own = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
     names(&own, &fs::read_to_string("/etc/hosts").unwrap_or_default())

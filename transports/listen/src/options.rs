@@ -1,4 +1,4 @@
-//! The options that say where a server is to listen, how many connections it serves, and what it puts up with.
+//! The options that say where a server listens, how many connections it serves, and how slow a client may be.
 
 #[cfg(unix)]
 use std::path::PathBuf;
@@ -16,13 +16,13 @@ use crate::{UnixPlace, mode};
 
 #[cfg(unix)]
 const UNIX_MODE: u32 = 0o660;
-/// A peer is asked whether it is there after so much silence.
+/// The silence after which the system asks a peer whether it is still there.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 /// Bytes a second.
 const MIN_RATE: usize = 500;
 const RATE_GRACE: Duration = Duration::from_secs(20);
 
-/// Options to flatten into those of a server: they go before what its code says by a [`Listen`](crate::Listen).
+/// Options to flatten into those of a server: they take precedence over the [`Listen`](crate::Listen) of its code.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct ListenOptions {
     /// Listen on these addresses or host names (default: 127.0.0.1, unless there is a Unix socket)
@@ -51,13 +51,13 @@ pub struct ListenOptions {
     #[arg(long, value_name = "N")]
     pub max_connections: Option<usize>,
 
-    /// Let the system ask a silent client, after so long, whether it is still there, and close the connection if it hasn't
-    /// answered after twice the time; whole seconds; 0 is never (default: 60s)
+    /// Let the system ask a silent client, after so long, whether it is still there, and close the connection if it
+    /// hasn't answered after twice the time; whole seconds; 0 is never (default: 60s)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub tcp_keepalive: Option<Duration>,
 
-    /// Cut off clients that send the rest of what they have begun, or take what they are sent, at less than so many bytes
-    /// a second; 0 asks only for some progress (default: 500)
+    /// Cut off clients that send the rest of what they have begun, or take what they are sent, at less than so many
+    /// bytes a second; 0 asks only for some progress (default: 500)
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub min_rate: Option<usize>,
 
@@ -67,27 +67,27 @@ pub struct ListenOptions {
     pub rate_grace: Option<Duration>,
 }
 
-/// Where a server is to listen, and how many connections it serves: see [`Listen::place`](crate::Listen::place).
+/// Where a server listens, and how many connections it serves: see [`Listen::place`](crate::Listen::place).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Place {
-    /// Addresses and names; none where there is a Unix socket alone.
+    /// Addresses and names; none if there is only a Unix socket.
     pub hosts: Vec<String>,
-    /// The port of all hosts; 0 is any that is free at all of them.
+    /// The port of all hosts; 0 picks one that is free on all of them.
     pub port: u16,
     /// The Unix socket.
     #[cfg(unix)]
     pub unix: Option<UnixPlace>,
     /// Sockets that are bound already.
     pub listeners: Vec<Arc<Bound>>,
-    /// Connections at once.
+    /// The maximum number of connections at once.
     pub connections: usize,
-    /// After how long a silence the system asks a peer whether it is there; None is never.
+    /// The silence after which the system asks a peer whether it is still there; None is never.
     pub keep_alive: Option<Duration>,
 }
 
 impl ListenOptions {
-    /// These first, then what the code says, then the defaults.
+    /// Resolves the place: these options take precedence, then the code's, then the defaults.
     pub(crate) fn place(&self, code: &Self, listeners: &[Arc<Bound>]) -> Place {
         let mut hosts = if self.host.is_empty() { code.host.clone() } else { self.host.clone() };
         let port = self.port.or(code.port);
@@ -101,7 +101,7 @@ impl ListenOptions {
         let is_elsewhere = unix.is_some() || !listeners.is_empty();
         #[cfg(not(unix))]
         let is_elsewhere = !listeners.is_empty();
-        // Another place alone is a wish too: no port is opened then.
+        // If only another place is named, no port is opened.
         if hosts.is_empty() && (!is_elsewhere || port.is_some()) {
             hosts.push("127.0.0.1".to_owned());
         }
@@ -121,14 +121,15 @@ impl ListenOptions {
         }
     }
 
-    /// The least rate of a peer, of a server that closes idle connections after so long: these options first, then what the code says, then the defaults.
+    /// Resolves the minimum rate of clients for a server with this idle timeout: these options take precedence, then
+    /// the code's, then the defaults.
     pub(crate) fn pace(&self, code: &Self, idle: Option<Duration>) -> Pace {
         let grace = unless_zero(self.rate_grace.or(code.rate_grace).unwrap_or(RATE_GRACE));
         let pace = Pace { grace, rate: self.min_rate.or(code.min_rate).unwrap_or(MIN_RATE) };
         pace.within(idle)
     }
 
-    /// These, as values that code has set.
+    /// Returns these options as defaults that code has set.
     pub(crate) fn defaults(&self) -> OptionDefaults {
         let defaults = self.host.iter().fold(OptionDefaults::new(), |defaults, host| defaults.with("host", host));
         defaults
@@ -142,7 +143,7 @@ impl ListenOptions {
             .with_duration("rate-grace", self.rate_grace)
     }
 
-    /// What is said later goes before; hosts are added.
+    /// Merges later values into these: they override, but hosts are added.
     pub(crate) fn merge(&mut self, later: Self) {
         #[cfg(unix)]
         {
@@ -160,7 +161,7 @@ impl ListenOptions {
     }
 }
 
-/// A limit of time, of which zero is none.
+/// Returns the time limit; None, no limit, if it is zero.
 pub fn unless_zero(time: Duration) -> Option<Duration> {
     (!time.is_zero()).then_some(time)
 }

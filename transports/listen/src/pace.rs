@@ -1,17 +1,20 @@
-//! How long a peer may keep us waiting: the one notion of all transports.
+//! How long a peer may make a server wait: all transports share this.
 //!
-//! There are two kinds of waits. The rest of something that has an end (a head, a body, an answer that is being taken) has a least rate: [`Pace`] and
-//! [`Wait`]. What may be silent by right (a stream of messages, a WebSocket, server-sent events) has none, only proof of life: see
-//! [`bind`](crate::bind), whose sockets have the system's keep-alive.
+//! There are two kinds of waits. The rest of something that has an end (a head, a body, an answer that the client
+//! takes) has a minimum rate: [`Pace`] and [`Wait`]. Something that may rightly be silent (a stream of messages, a
+//! WebSocket, server-sent events) has none, only proof of life: [`bind`](crate::bind) turns on the system's keep-alive
+//! for its sockets.
 
 use std::time::{Duration, Instant};
 
-/// How long a connection that ends anyway may take for its farewell, and for the rest of what its peer was saying.
+/// How long a connection that ends anyway may take for its farewell, and for the rest of what its peer was sending.
 pub const FAREWELL: Duration = Duration::from_secs(1);
-/// How long, at the stop, a peer may take nothing of its last answers: the system says that there is room only when a good part of what it keeps was taken.
+/// How long, at the stop, a peer may take nothing of its last answers: the system reports free space only after the
+/// peer has taken a good part of what is buffered.
 pub const LAST_ROOM: Duration = Duration::from_secs(5);
 
-/// When, at a stop that is over at this time, nothing more is waited for: a bit earlier, since what a peer holds up is no failure of ours.
+/// Returns the time from which nothing more is waited for, at a stop that ends at this deadline: a bit before it, since
+/// a delay that a peer causes is no failure of the server.
 pub fn last_call(deadline: Instant) -> Instant {
     let rest = deadline.saturating_duration_since(Instant::now());
     deadline.checked_sub(MARGIN.min(rest / 8)).unwrap_or(deadline)
@@ -20,26 +23,26 @@ pub fn last_call(deadline: Instant) -> Instant {
 /// How much earlier, at most.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// The least rate at which a peer sends the rest of what it has begun, or takes what it is sent.
+/// The minimum rate at which a peer must send the rest of what it has begun, or take what it is sent.
 ///
-/// A peer may fall behind the rate by the grace; what it sends or takes beyond the rate makes up for that, and is not saved for later. So neither a byte a
-/// second renews the limit, nor does a fast beginning.
+/// A peer may fall behind the rate by the grace; faster bytes make up for that, but aren't saved for later. So neither
+/// a byte a second nor a fast beginning renews the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// How far the peer may fall behind; None for ever.
+    /// How far the peer may fall behind; None is no limit.
     pub grace: Option<Duration>,
-    /// Bytes a second; 0: any byte makes up for all.
+    /// Bytes a second; with 0 any byte makes up for everything.
     pub rate: usize,
 }
 
 impl Pace {
-    /// The same rate, with this grace if it is the shorter one.
+    /// Returns the same rate, with this grace if it is shorter.
     #[must_use]
     pub fn within(self, grace: Option<Duration>) -> Self {
         Self { grace: self.grace.into_iter().chain(grace).min(), ..self }
     }
 
-    /// How much time so many bytes make up for.
+    /// Returns how much time this number of bytes makes up for.
     fn worth(&self, bytes: u64) -> Duration {
         match self.rate {
             _ if bytes == 0 => Duration::ZERO,
@@ -49,39 +52,39 @@ impl Pace {
     }
 }
 
-/// The waits for one thing that has an end: what is left of the grace.
+/// The waits for one thing that has an end, and what is left of the grace.
 #[derive(Debug)]
 pub struct Wait {
     pace: Pace,
-    /// When the wait began that is on.
+    /// When the current wait began.
     since: Option<Instant>,
     behind: Duration,
 }
 
 impl Wait {
-    /// Nothing is waited for yet.
+    /// Creates one that waits for nothing yet.
     pub fn new(pace: Pace) -> Self {
         Self { pace, since: None, behind: Duration::ZERO }
     }
 
-    /// Something is waited for, from now on if it wasn't before.
+    /// Begins to wait, if it doesn't wait already.
     pub fn begin(&mut self, now: Instant) {
         self.since.get_or_insert(now);
     }
 
-    /// Nothing is waited for any more.
+    /// Ends the wait.
     pub fn end(&mut self, now: Instant) {
         self.settle(now);
         self.since = None;
     }
 
-    /// The peer has sent, or taken, so many bytes.
+    /// Notes that the peer has sent, or taken, this number of bytes.
     pub fn moved(&mut self, bytes: u64, now: Instant) {
         self.settle(now);
         self.behind = self.behind.saturating_sub(self.pace.worth(bytes));
     }
 
-    /// From now on there is no more than this left, and never will be.
+    /// Limits what is left of the grace to this, from now on for good.
     pub fn hurry(&mut self, grace: Duration, now: Instant) {
         self.settle(now);
         let left = self.left().map_or(grace, |left| left.min(grace));
@@ -89,28 +92,28 @@ impl Wait {
         self.behind = self.pace.grace.unwrap_or(grace).saturating_sub(left);
     }
 
-    /// All is as in the beginning, but for a wait that is on: that begins now.
+    /// Restores the full grace; a wait in progress starts over now.
     pub fn forgive(&mut self, now: Instant) {
         self.behind = Duration::ZERO;
         self.since = self.since.map(|_| now);
     }
 
-    /// How long the peer may still take, once something is waited for; None for ever.
+    /// Returns how long the peer may still take, once something is waited for; None is no limit.
     pub fn left(&self) -> Option<Duration> {
         Some(self.pace.grace?.saturating_sub(self.behind))
     }
 
-    /// Whether anything is waited for.
+    /// Returns whether anything is waited for.
     pub fn is_on(&self) -> bool {
         self.since.is_some()
     }
 
-    /// Whether the peer has all the grace again.
+    /// Returns whether the peer has its full grace again.
     pub fn is_even(&self) -> bool {
         self.behind.is_zero()
     }
 
-    /// How long the peer may still take: None if nothing is waited for, or for ever.
+    /// Returns how long the peer may still take: None if nothing is waited for, or if there is no limit.
     pub fn rest(&self, now: Instant) -> Option<Duration> {
         let waited = now.saturating_duration_since(self.since?);
         Some(self.left()?.saturating_sub(waited))
@@ -119,7 +122,7 @@ impl Wait {
     fn settle(&mut self, now: Instant) {
         if let Some(since) = &mut self.since {
             self.behind += now.saturating_duration_since(*since);
-            // The clock may have been read before, by another thread.
+            // Another thread may have read the clock earlier.
             *since = now.max(*since);
         }
     }
@@ -132,7 +135,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const PACE: Pace = Pace { grace: Some(Duration::from_secs(20)), rate: 500 };
 
-    /// Bytes that come every so often, while they are waited for: after how long that is too late.
+    /// Returns after how long bytes that come this often, while they are waited for, are too late.
     fn late_after(pace: Pace, bytes: u64, every: Duration) -> Option<Duration> {
         let begin = Instant::now();
         let mut wait = Wait::new(pace);
@@ -174,7 +177,7 @@ mod tests {
     fn only_waiting_counts() {
         let begin = Instant::now();
         let mut wait = Wait::new(PACE);
-        // A chunk every hour, for which one has to wait a second.
+        // A chunk every hour that takes a second to come.
         for hour in 0..100 {
             let now = begin + 3600 * hour * SECOND;
             assert_eq!(wait.rest(now), None);

@@ -1,10 +1,10 @@
-//! The words of options.
+//! Parsers of option values.
 
-/// Permissions, octal: `0660`.
+/// Parses octal permissions: `0660`.
 ///
 /// # Errors
 ///
-/// What was expected.
+/// Returns what was expected.
 pub fn mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
         Ok(mode) if mode <= 0o777 => Ok(mode),
@@ -12,11 +12,11 @@ pub fn mode(text: &str) -> Result<u32, String> {
     }
 }
 
-/// A size in bytes: `64KiB`, `2M`, `1000`.
+/// Parses a size in bytes: `64KiB`, `2M`, `1000`.
 ///
 /// # Errors
 ///
-/// What was expected.
+/// Returns what was expected.
 pub fn size(text: &str) -> Result<usize, String> {
     let text = text.trim();
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();

@@ -1,4 +1,4 @@
-//! Open connections, counted.
+//! Counts and limits open connections.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -9,7 +9,8 @@ use interloop::counters::Gauge;
 
 use crate::Spare;
 
-/// Counts the open connections of a server. One future waits: the server's own, for a free permit, or for all to be free.
+/// Counts the open connections of a server. Only one future may wait at a time: the server's own, for a free permit or
+/// for all permits to be free.
 #[derive(Debug)]
 pub struct Permits {
     most: usize,
@@ -29,29 +30,29 @@ struct Taken {
 }
 
 impl Permits {
-    /// At most so many at once. The gauge shows how many there are.
+    /// Creates one with a maximum of `most` at once. The gauge shows how many are open.
     pub fn new(most: usize, open: Gauge) -> Self {
         Self { most, room: Arc::new(Room { open, inner: Mutex::default() }) }
     }
 
-    /// A permit, whether one is free or not.
+    /// Takes a permit, whether one is free or not.
     pub fn take(&self) -> Permit {
         self.room.open.add(1.0);
         self.room.lock().permits += 1;
         Permit { room: self.room.clone(), spare: None }
     }
 
-    /// Whether there is one more.
+    /// Returns whether a permit is free.
     pub fn are_free(&self) -> bool {
         self.room.lock().permits < self.most
     }
 
-    /// Ready when there is one more.
+    /// Returns ready when a permit is free.
     pub fn poll_free(&self, poller: &Poller<'_>) -> Poll<()> {
         self.poll_below(self.most, poller)
     }
 
-    /// Ready when all are free.
+    /// Returns ready when all permits are free.
     pub fn poll_empty(&self, poller: &Poller<'_>) -> Poll<()> {
         self.poll_below(1, poller)
     }
@@ -73,7 +74,7 @@ impl Room {
     }
 }
 
-/// An open connection's, for as long as its socket is open.
+/// The permit of an open connection, held as long as its socket is open.
 #[derive(Debug)]
 pub struct Permit {
     room: Arc<Room>,
@@ -81,7 +82,7 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Its connection has the spare descriptor, which is kept back again after it.
+    /// Notes that its connection uses the spare descriptor, which is restored when the permit is dropped.
     #[must_use]
     pub fn with(mut self, spare: Option<Spare>) -> Self {
         self.spare = spare;

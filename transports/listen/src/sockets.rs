@@ -1,4 +1,4 @@
-//! The listening sockets of a server: hosts, free ports, groups by name. Binding itself is the core's.
+//! Binds the listening sockets of a server: hosts, free ports, groups by name. The core does the binding itself.
 
 #[cfg(unix)]
 use std::path::PathBuf;
@@ -17,17 +17,18 @@ use socket2::{SockRef, TcpKeepalive};
 
 use crate::{Place, handed};
 
-/// How often a free port is looked for that is free at all addresses.
+/// How often it looks for a port that is free on all addresses.
 const ATTEMPTS: u32 = 16;
 
-/// How often a silent peer is asked whether it is there.
+/// How often the system probes a silent peer.
 const PROBES: u32 = 4;
-/// How much the system takes beyond what is on its way to a peer: with less there is room again once half of it has gone, so that a slow peer is seen to take
-/// something long before a third of the megabytes that a system may keep is gone.
+/// How much unsent data the system accepts per connection. With a low value there is free space again once half of it
+/// is gone. So the server sees that a slow peer takes something long before the peer has taken a third of the megabytes
+/// that the system may buffer.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 64 << 10;
 
-/// A Unix socket that is to be bound.
+/// A Unix socket to bind.
 #[cfg(unix)]
 #[derive(Clone, Debug)]
 pub struct UnixPlace {
@@ -39,12 +40,12 @@ pub struct UnixPlace {
     pub group: Option<String>,
 }
 
-/// Binds a port of all hosts, by name or address, and the Unix socket, and duplicates what is bound already. Where any
-/// free port will do, it is the same one for all.
+/// Binds a port on all hosts, by name or address, and the Unix socket, and duplicates the sockets that are bound
+/// already. If any free port will do, all hosts get the same one.
 ///
 /// # Errors
 ///
-/// The system's, with the place that it is about.
+/// Returns the system's error, with the place concerned.
 pub async fn bind<L: EventLoop, O>(cx: &Context<L, O>, place: &Place) -> Result<Vec<(Bound, Address)>> {
     let Place { hosts, port, keep_alive, .. } = place;
     let port = *port;
@@ -71,7 +72,7 @@ pub async fn bind<L: EventLoop, O>(cx: &Context<L, O>, place: &Place) -> Result<
     Ok(bound)
 }
 
-/// Has the system look after the peers of a listening socket: what it accepts inherits this.
+/// Makes the system watch the peers of a listening socket: the connections it accepts inherit this.
 fn watch_peers(listener: SockRef<'_>, keep_alive: Option<Duration>) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     listener.set_tcp_notsent_lowat(UNSENT)?;
@@ -80,19 +81,19 @@ fn watch_peers(listener: SockRef<'_>, keep_alive: Option<Duration>) -> io::Resul
     let interval = (silence / PROBES).max(Duration::from_secs(1));
     let probes = TcpKeepalive::new().with_time(silence).with_interval(interval).with_retries(PROBES);
     listener.set_tcp_keepalive(&probes)?;
-    // It says how long in all, probes included, and how long what was sent may go without an acknowledgement.
+    // This limits the total time, probes included, and how long sent data may stay unacknowledged.
     #[cfg(target_os = "linux")]
     listener.set_tcp_user_timeout(Some(2 * silence))?;
     Ok(())
 }
 
-/// A host and what its name means.
+/// A host and the addresses of its name.
 struct Named<'a> {
     name: &'a str,
     addresses: Vec<SocketAddr>,
 }
 
-/// Binds all hosts. Where any free port will do, it is the same one for all.
+/// Binds all hosts. If any free port will do, all hosts get the same one.
 fn bind_tcp(hosts: &[Named<'_>], port: u16) -> Result<Vec<(Bound, Address)>> {
     for attempt in 1.. {
         match bind_hosts(hosts, port) {
@@ -120,7 +121,7 @@ fn bind_hosts(hosts: &[Named<'_>], mut port: u16) -> std::result::Result<Vec<(Bo
                     port = address.tcp().map_or(port, |address| address.port());
                     bound.push((listener, address));
                 }
-                // Of what a name stands for, such as ::1 for localhost, not all need to be there.
+                // Some of a name's addresses may be missing, such as ::1 for localhost.
                 Err(error) if host.addresses.len() > 1 && is_unavailable(error.cause()) => unavailable = Some(error),
                 Err(error) => return Err(error),
             }
@@ -145,7 +146,7 @@ fn is_unavailable(error: &io::Error) -> bool {
     unsupported || error.kind() == ErrorKind::AddrNotAvailable
 }
 
-/// Binds a Unix socket, of the group by that name or number.
+/// Binds a Unix socket with this group, given by name or number.
 #[cfg(unix)]
 fn bind_unix(settings: &UnixPlace) -> Result<(Bound, Address)> {
     let path = &settings.path;

@@ -1,4 +1,5 @@
-//! TLS of what a server accepts, on any loop: certificates, which a reload reads again, handshakes within limits, streams.
+//! TLS for accepted connections, on any loop: certificates, which a reload reads again, handshakes within limits,
+//! streams.
 
 mod acceptor;
 mod connector;
@@ -22,7 +23,7 @@ pub use self::{
     stream::TlsStream,
 };
 
-/// The TLS of a server: its certificate, read again with each reload as long as this is kept, and its limits.
+/// The TLS of a server: its certificate, which each reload reads again as long as this value lives, and its limits.
 #[derive(Debug)]
 pub struct Tls {
     acceptor: TlsAcceptor,
@@ -30,13 +31,14 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Reads the certificate and its key. `alpn` are the protocols that are spoken, the preferred one first; a client that names others is refused.
+    /// Reads the certificate and its key. `alpn` lists the protocols that the server speaks, the preferred one first; a
+    /// client that offers only others is refused.
     ///
-    /// Counters, of this meter: `tls_handshakes`, `tls_handshake_failures`.
+    /// It counts in this meter: `tls_handshakes`, `tls_handshake_failures`.
     ///
     /// # Errors
     ///
-    /// What is wrong with the files, as [`TlsFiles::check`].
+    /// Returns what is wrong with the files, as [`TlsFiles::check`] does.
     pub fn new<L: EventLoop, O>(
         cx: &Context<L, O>,
         settings: &TlsSettings,
@@ -55,7 +57,7 @@ impl Tls {
                 for change in &changes {
                     log::info!(target: &target, "{change}");
                 }
-                // The same certificates go on with the same sessions.
+                // With unchanged certificates, sessions stay valid.
                 if !changes.is_empty() {
                     *in_force.lock() = new.config.clone();
                     *seen = new;
@@ -66,7 +68,7 @@ impl Tls {
         Ok(Self { acceptor: TlsAcceptor(shared), _reloads: reloads })
     }
 
-    /// What makes the connections, on any thread.
+    /// Returns the acceptor, which makes TLS connections on any thread.
     pub fn acceptor(&self) -> TlsAcceptor {
         self.acceptor.clone()
     }

@@ -92,7 +92,8 @@ pub fn variants<L: EventLoop>() -> &'static [&'static [&'static str]] {
     if L::NAME == "tokio" { &[&[], &["--tokio-worker-threads", "2"]] } else { &[&[]] }
 }
 
-/// The task has a method for each of its options, by the option's name: these, which are called, and those that stand behind them.
+/// The task has a method for each of its options, by the option's name: these, which are called, and those that stand
+/// behind them.
 ///
 /// ```text
 /// every_option_has_a_method!(HttpOptions, HttpServer::new(()); port(1), unix_mode(0o600); &["tls-cert"]);
@@ -123,9 +124,11 @@ pub fn has_options<O: clap::Args>(methods: &[&str], others: &[&str]) {
     assert_eq!(named, options, "left: the methods; right: the options");
 }
 
-/// Makes a test of each of these functions, which are generic over their loop, on each of these loops: in a module for each loop.
+/// Makes a test of each of these functions, which are generic over their loop, on each of these loops: in a module for
+/// each loop.
 ///
-/// Each has a process of its own, also under `cargo test`: some loops exist once a process (glib's default context), and some tests count descriptors.
+/// Each has a process of its own, also under `cargo test`: some loops exist once a process (glib's default context),
+/// and some tests count descriptors.
 ///
 /// ```text
 /// on_loops! { { on_thread: interloop::Thread, on_glib: interloop_glib::Glib } { it_answers, it_stops, } }

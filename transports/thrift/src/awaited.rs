@@ -5,7 +5,8 @@ use crate::{
     wire,
 };
 
-/// What a client has called on a connection. Some servers answer oneway calls too; who calls next would take that answer for its own.
+/// What a client has called on a connection. Some servers answer oneway calls too; who calls next would take that
+/// answer for its own.
 #[derive(Debug, Default)]
 pub(crate) struct Awaited {
     /// Of the last call that wants an answer.
@@ -26,7 +27,8 @@ impl Awaited {
         }
     }
 
-    /// Whether an answer of this method is one to a oneway call. Answers come in turn: there are none behind the one that is waited for.
+    /// Whether an answer of this method is one to a oneway call. Answers come in turn: there are none behind the one
+    /// that is waited for.
     pub(crate) fn is_stray(&mut self, method: &str) -> bool {
         if method != self.method && self.oneways > 0 {
             self.oneways -= 1;

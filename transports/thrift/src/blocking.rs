@@ -31,12 +31,14 @@ use crate::{
     wire::{self, Carrier, Input, Output, Wire},
 };
 
-/// Connects a generated client that blocks its thread, which must not be a loop's: there is [`ThriftClient`](crate::ThriftClient) for those.
+/// Connects a generated client that blocks its thread, which must not be a loop's: there is
+/// [`ThriftClient`](crate::ThriftClient) for those.
 ///
-/// With a timeout, connecting takes no longer, nor does a step of reading or writing. After an error of the transport the client is of no use any more. For a
-/// service of several, wrap the output in a `TMultiplexedOutputProtocol`.
+/// With a timeout, connecting takes no longer, nor does a step of reading or writing. After an error of the transport
+/// the client is of no use any more. For a service of several, wrap the output in a `TMultiplexedOutputProtocol`.
 ///
-/// Over HTTP it is a whole call that takes no longer, connections that the server has closed are made anew before a call, and an error ends that call alone.
+/// Over HTTP it is a whole call that takes no longer, connections that the server has closed are made anew before a
+/// call, and an error ends that call alone.
 ///
 /// ```no_run
 /// # use thrift::protocol::{TInputProtocol, TOutputProtocol};
@@ -109,7 +111,8 @@ pub fn connect(address: &Address, wire: Wire, timeout: Option<Duration>) -> io::
 ///
 /// # Errors
 ///
-/// As there, or one end doesn't trust the other. A server that doesn't trust the client may say so only with the first answer.
+/// As there, or one end doesn't trust the other. A server that doesn't trust the client may say so only with the first
+/// answer.
 #[cfg(feature = "tls")]
 pub fn connect_with_tls(
     address: &Address,

@@ -1,7 +1,8 @@
 //! Generated clients on any loop.
 //!
-//! What is generated writes a call and reads its answer in one go, and would block the loop in between. So it is called twice: the first time it writes, and
-//! finds that there is no answer yet; the second time, once that has come, its call is thrown away, and it reads.
+//! What is generated writes a call and reads its answer in one go, and would block the loop in between. So it is called
+//! twice: the first time it writes, and finds that there is no answer yet; the second time, once that has come, its
+//! call is thrown away, and it reads.
 
 use std::{
     cell::RefCell,
@@ -47,15 +48,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// One connection to a Thrift server, made when it is needed, for the generated clients of any number of services. `Clone` gives the same connection; it
-/// belongs to the loop's thread.
+/// One connection to a Thrift server, made when it is needed, for the generated clients of any number of services.
+/// `Clone` gives the same connection; it belongs to the loop's thread.
 ///
-/// Calls wait for each other: Thrift answers in turn. A connection that the server has closed meanwhile is noticed before the next call, and made anew;
-/// one that can't be made is tried again, after 50 ms and then twice as long each time up to 2 s, until the call's time is up. A call that was sent is not sent
-/// again. Over HTTP the same holds; a server that closes the connection after each answer gets a new one for each call.
+/// Calls wait for each other: Thrift answers in turn. A connection that the server has closed meanwhile is noticed
+/// before the next call, and made anew; one that can't be made is tried again, after 50 ms and then twice as long each
+/// time up to 2 s, until the call's time is up. A call that was sent is not sent again. Over HTTP the same holds; a
+/// server that closes the connection after each answer gets a new one for each call.
 ///
-/// Generated clients write a call and read its answer in one go. So the closure that makes the call is called twice, before and after the answer has come: it
-/// makes one call, and hands over copies of what the call takes. Whatever else it does is done twice.
+/// Generated clients write a call and read its answer in one go. So the closure that makes the call is called twice,
+/// before and after the answer has come: it makes one call, and hands over copies of what the call takes. Whatever else
+/// it does is done twice.
 ///
 /// ```no_run
 /// # use thrift::protocol::{TInputProtocol, TOutputProtocol};
@@ -118,7 +121,8 @@ impl<L: Net> ThriftClient<L> {
         })
     }
 
-    /// As [`new`](Self::new), over TLS: the server's certificate has to be for this host name or IP address, and of a CA that `tls` trusts.
+    /// As [`new`](Self::new), over TLS: the server's certificate has to be for this host name or IP address, and of a
+    /// CA that `tls` trusts.
     ///
     /// ```no_run
     /// # use interloop::{Context, Result, net::Net};
@@ -335,13 +339,13 @@ impl<L: Net, C> Calls<L, C> {
         self
     }
 
-    /// Makes one call: the closure calls one method of the client, and is itself called twice, once to write the call and once to read its answer. Of a
-    /// oneway method it is called once.
+    /// Makes one call: the closure calls one method of the client, and is itself called twice, once to write the call
+    /// and once to read its answer. Of a oneway method it is called once.
     ///
     /// # Errors
     ///
-    /// What the generated client returns: the method's exceptions as `Error::User`, those of the server as `Error::Application`; `Error::Transport` when
-    /// there is no connection, or no answer in time.
+    /// What the generated client returns: the method's exceptions as `Error::User`, those of the server as
+    /// `Error::Application`; `Error::Transport` when there is no connection, or no answer in time.
     ///
     /// # Cancel safety
     ///

@@ -300,7 +300,8 @@ impl<L: Net> Connection<L> {
 
     /// Closes a connection whose client may still send, until then at most.
     async fn part(&mut self, until: Instant) {
-        // To close while the client still sends would reset the connection, and answers might be lost on the way: the rest is read and thrown away.
+        // To close while the client still sends would reset the connection, and answers might be lost on the way: the
+        // rest is read and thrown away.
         let rest = until.saturating_duration_since(Instant::now());
         let mut closed = false;
         let rest = wait(&self.server, &mut self.stream, Some(rest), None, |mut stream, poller| {
@@ -346,7 +347,8 @@ async fn process(server: &Server, call: &Call, bytes: &[u8]) -> Outcome {
     })
 }
 
-/// Waits for something of the stream: for so long at most, or until the stop. Says since when, if it wasn't there at once.
+/// Waits for something of the stream: for so long at most, or until the stop. Says since when, if it wasn't there at
+/// once.
 async fn wait<S: Unpin, T>(
     server: &Server,
     stream: &mut S,

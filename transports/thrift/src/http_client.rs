@@ -87,7 +87,8 @@ impl Target {
     }
 }
 
-/// A connection. Nothing happens on it but while one of these methods is polled. After an error it is of no use any more.
+/// A connection. Nothing happens on it but while one of these methods is polled. After an error it is of no use any
+/// more.
 pub(crate) struct Connection<S: AsyncRead + AsyncWrite + Unpin> {
     target: Target,
     sender: SendRequest<Full<Bytes>>,

@@ -91,7 +91,8 @@ impl Call {
         let answer = paper.answer;
         let mut shows = Shows::Nothing;
         let (mut answer, end) = match processed {
-            // A oneway method, also one that was called like any other, as some clients do: they wait for no answer, and would take it for that of their next call.
+            // A oneway method, also one that was called like any other, as some clients do: they wait for no answer,
+            // and would take it for that of their next call.
             Ok(Ok(())) if answer.is_empty() => {
                 shows = Shows::Oneway;
                 (answer, End::Returned)
@@ -147,10 +148,11 @@ impl Call {
 
 /// Where an answer is written.
 ///
-/// What Thrift's compiler makes has each method with an answer write its exceptions itself. Those of oneway methods are written by what calls them, which says
-/// nothing of that: an answer that their clients take for that of their next call, if they have called like any other. So an exception fails to be sent at
-/// first: a method then fails with that, and what has called it writes again. Else it was no method's. (A oneway method that panics, called like any other, can't
-/// be told from others by that: see [`Oneways`].)
+/// What Thrift's compiler makes has each method with an answer write its exceptions itself. Those of oneway methods are
+/// written by what calls them, which says nothing of that: an answer that their clients take for that of their next
+/// call, if they have called like any other. So an exception fails to be sent at first: a method then fails with that,
+/// and what has called it writes again. Else it was no method's. (A oneway method that panics, called like any other,
+/// can't be told from others by that: see [`Oneways`].)
 struct Paper {
     protocol: Protocol,
     answer: Vec<u8>,
@@ -227,7 +229,8 @@ impl Oneways {
     }
 }
 
-/// Whether there is no such method, or its arguments can't be read. Thrift's own crate shows errors of the latter kind as they are.
+/// Whether there is no such method, or its arguments can't be read. Thrift's own crate shows errors of the latter kind
+/// as they are.
 fn is_before_any_method(error: &ApplicationError) -> bool {
     let unread = ["ProtocolError {", "TransportError {"].iter().any(|what| error.message.starts_with(what));
     error.kind == ApplicationErrorKind::UnknownMethod || (error.kind == ApplicationErrorKind::Unknown && unread)

@@ -25,15 +25,16 @@ use crate::{
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Thrift over HTTP: a tower service that has a processor answer what is posted to it, for `interloop-http`'s `HttpServer`, by itself or as a route among
-/// others: `router.route_service("/thrift", ThriftRoute::new(processor))`.
+/// Thrift over HTTP: a tower service that has a processor answer what is posted to it, for `interloop-http`'s
+/// `HttpServer`, by itself or as a route among others: `router.route_service("/thrift", ThriftRoute::new(processor))`.
 ///
-/// A call is the body of a POST whose type is `application/x-thrift`, by the binary or the compact protocol. The type is insisted on, since no page in a
-/// browser can post it elsewhere unasked. An answer is a 200, also one that is an exception; one to a oneway call is empty. What is no call of Thrift's gets a
-/// 400, and what is too long a 413.
+/// A call is the body of a POST whose type is `application/x-thrift`, by the binary or the compact protocol. The type
+/// is insisted on, since no page in a browser can post it elsewhere unasked. An answer is a 200, also one that is an
+/// exception; one to a oneway call is empty. What is no call of Thrift's gets a 400, and what is too long a 413.
 ///
-/// What comes is walked over before anything is decoded, as by a [`ThriftServer`](crate::ThriftServer). Handlers are called where the HTTP server calls its
-/// own, and what they block, they block for all there. A panic is logged and answered with `INTERNAL_ERROR`.
+/// What comes is walked over before anything is decoded, as by a [`ThriftServer`](crate::ThriftServer). Handlers are
+/// called where the HTTP server calls its own, and what they block, they block for all there. A panic is logged and
+/// answered with `INTERNAL_ERROR`.
 ///
 /// ```
 /// # use thrift::{protocol::{TInputProtocol, TOutputProtocol}, server::TProcessor};

@@ -35,23 +35,26 @@ use crate::{
     stream::Stream,
 };
 
-/// A Thrift server: a task that has a processor of generated code answer calls, framed or not, by the binary or the compact protocol, as the first bytes of
-/// each connection and each message say.
+/// A Thrift server: a task that has a processor of generated code answer calls, framed or not, by the binary or the
+/// compact protocol, as the first bytes of each connection and each message say.
 ///
-/// It runs on any loop with sockets. Handlers are called on the loop's thread, and what they block, they block for all; with
-/// [`workers`](Self::workers) they are called on threads of the task's own. One connection's calls are answered in turn.
+/// It runs on any loop with sockets. Handlers are called on the loop's thread, and what they block, they block for all;
+/// with [`workers`](Self::workers) they are called on threads of the task's own. One connection's calls are answered in
+/// turn.
 ///
-/// It is ready when it listens, and logs `server started on 127.0.0.1:9090` for each address. Asked to stop, it stops listening, answers the calls that are
-/// open or have come, closes idle connections at once, gives one with half a call a second, and ends when the last connection has, or when its stop
-/// timeout cancels it.
+/// It is ready when it listens, and logs `server started on 127.0.0.1:9090` for each address. Asked to stop, it stops
+/// listening, answers the calls that are open or have come, closes idle connections at once, gives one with half a call
+/// a second, and ends when the last connection has, or when its stop timeout cancels it.
 ///
-/// What a client sends is walked over before anything is decoded: a message that is malformed, or goes beyond a limit, is answered with a
-/// `TApplicationException` of the kind `PROTOCOL_ERROR`, where its protocol is known, and the connection is closed. A handler's panic is logged, counted and
-/// answered with `INTERNAL_ERROR`, and nothing else.
+/// What a client sends is walked over before anything is decoded: a message that is malformed, or goes beyond a limit,
+/// is answered with a `TApplicationException` of the kind `PROTOCOL_ERROR`, where its protocol is known, and the
+/// connection is closed. A handler's panic is logged, counted and answered with `INTERNAL_ERROR`, and nothing else.
 ///
-/// What is set here are defaults: the options `--{task}-host`, `--{task}-port` ... go before. Counters: `calls`, `errors` and `exceptions` by `method`,
-/// `unknown_methods`, `bad_messages`, `slow_clients`, `panics`, `connections`, `received_bytes`, `sent_bytes`, and with TLS `tls_handshakes`, `tls_handshake_failures`; gauges: `open_connections`; histogram: `call_duration` by `method`
-/// (feature `metrics`), from a whole call to its answer, in seconds. Exported: `address`.
+/// What is set here are defaults: the options `--{task}-host`, `--{task}-port` ... go before. Counters: `calls`,
+/// `errors` and `exceptions` by `method`, `unknown_methods`, `bad_messages`, `slow_clients`, `panics`, `connections`,
+/// `received_bytes`, `sent_bytes`, and with TLS `tls_handshakes`, `tls_handshake_failures`; gauges: `open_connections`;
+/// histogram: `call_duration` by `method` (feature `metrics`), from a whole call to its answer, in seconds. Exported:
+/// `address`.
 ///
 /// ```no_run
 /// use std::{cell::Cell, rc::Rc};
@@ -88,14 +91,16 @@ enum Source {
 }
 
 impl ThriftServer {
-    /// Has this processor answer the calls: one that was generated, around a handler, or a [`Multiplexed`](crate::Multiplexed) of several.
+    /// Has this processor answer the calls: one that was generated, around a handler, or a
+    /// [`Multiplexed`](crate::Multiplexed) of several.
     ///
     /// It listens on 127.0.0.1, on any free port, unless it is told otherwise.
     pub fn new(processor: impl TProcessor + Send + Sync + 'static) -> Self {
         Self::from(Source::Shared(Arc::new(processor)))
     }
 
-    /// As [`new`](Self::new), with a processor that is made on the loop's thread and stays there: it may be `!Send`. It can have no workers.
+    /// As [`new`](Self::new), with a processor that is made on the loop's thread and stays there: it may be `!Send`. It
+    /// can have no workers.
     pub fn with<P: TProcessor + 'static>(make: impl FnOnce() -> P + Send + 'static) -> Self {
         Self::from(Source::Local(Some(Box::new(|| Rc::new(make())))))
     }
@@ -114,7 +119,8 @@ impl ThriftServer {
 
     interloop_listen::listen_setters!();
 
-    /// Calls handlers on so many threads, named `{task}-1`, `{task}-2` ..., where they may block. 0, the default, is on the loop's thread.
+    /// Calls handlers on so many threads, named `{task}-1`, `{task}-2` ..., where they may block. 0, the default, is on
+    /// the loop's thread.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.code.workers = Some(workers);
@@ -135,22 +141,24 @@ impl ThriftServer {
         self
     }
 
-    /// How many elements a list, a set or a map may have: a million by default. An element that is one byte in the frame may be a struct of hundreds in memory.
+    /// How many elements a list, a set or a map may have: a million by default. An element that is one byte in the
+    /// frame may be a struct of hundreds in memory.
     #[must_use]
     pub fn max_container_size(mut self, elements: usize) -> Self {
         self.code.max_container_size = Some(elements);
         self
     }
 
-    /// How deep structs and containers may be nested, the arguments of the method being the first: 64 by default. Decoding needs stack for each.
+    /// How deep structs and containers may be nested, the arguments of the method being the first: 64 by default.
+    /// Decoding needs stack for each.
     #[must_use]
     pub fn max_nesting(mut self, levels: usize) -> Self {
         self.code.max_nesting = Some(levels);
         self
     }
 
-    /// How long a connection may stand idle between two calls: 10 min by default, zero is for ever. It also bounds how far a client may fall behind the
-    /// [least rate](Listen::min_rate).
+    /// How long a connection may stand idle between two calls: 10 min by default, zero is for ever. It also bounds how
+    /// far a client may fall behind the [least rate](Listen::min_rate).
     #[must_use]
     pub fn idle_timeout(mut self, time: Duration) -> Self {
         self.code.idle_timeout = Some(time);
@@ -226,7 +234,8 @@ impl<L: Net> Task<L> for ThriftServer {
 }
 
 impl ThriftServer {
-    /// Serves as a part of another task, whose options have those of the server [in them](interloop::clap::Args): what `run` is to this one. Once.
+    /// Serves as a part of another task, whose options have those of the server [in them](interloop::clap::Args): what
+    /// `run` is to this one. Once.
     ///
     /// # Errors
     ///

@@ -59,7 +59,8 @@ impl<L: Net> Stream<L> {
         let _ = &poller;
         match self {
             Self::Plain(stream) => Poll::Ready(is_quiet(L::socket(stream))),
-            // What TLS says by itself is no news: who wants to know has to read, once the loop has noticed what is there.
+            // What TLS says by itself is no news: who wants to know has to read, once the loop has noticed what is
+            // there.
             #[cfg(feature = "tls")]
             Self::Tls(stream) => {
                 if Pin::new(&mut **stream).poll_read(poller, &mut [0; 1]).is_ready() {

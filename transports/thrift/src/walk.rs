@@ -1,8 +1,9 @@
 //! Walks over the encoding of one message without decoding it: how long it is, and whether it keeps to the limits.
 //!
-//! An unframed message doesn't say its length, and all decoders trust what a message says of its strings and containers. So nothing is decoded that has not
-//! been walked over: what the walk knows of a message is where it stands, and a level for each struct and container that is open, of which there are
-//! at most as many as may be nested. It goes on where it stopped when more has come: each byte is looked at once.
+//! An unframed message doesn't say its length, and all decoders trust what a message says of its strings and
+//! containers. So nothing is decoded that has not been walked over: what the walk knows of a message is where it
+//! stands, and a level for each struct and container that is open, of which there are at most as many as may be nested.
+//! It goes on where it stopped when more has come: each byte is looked at once.
 
 #[cfg(test)]
 mod tests;

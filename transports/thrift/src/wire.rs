@@ -23,7 +23,8 @@ pub type Input = Box<dyn TInputProtocol + Send>;
 /// What a client's generated code writes calls by.
 pub type Output = Box<dyn TOutputProtocol + Send>;
 
-/// How a client speaks: framed and binary, unless it is told otherwise. A server understands all of it, but for HTTP, which is spoken by a
+/// How a client speaks: framed and binary, unless it is told otherwise. A server understands all of it, but for HTTP,
+/// which is spoken by a
 #[cfg_attr(feature = "http", doc = "[`ThriftRoute`](crate::ThriftRoute).")]
 #[cfg_attr(not(feature = "http"), doc = "`ThriftRoute` (feature `http`).")]
 #[derive(Clone, Debug)]
@@ -59,8 +60,9 @@ impl Wire {
         Self { carrier: Carrier::Buffered, ..Self::framed() }
     }
 
-    /// Over HTTP/1.1, at this path: each call is posted as `application/x-thrift`, and its answer is the body of what comes back. A status other than 200
-    /// is an error, which names it. To a oneway call the 200 is waited for, and nothing else.
+    /// Over HTTP/1.1, at this path: each call is posted as `application/x-thrift`, and its answer is the body of what
+    /// comes back. A status other than 200 is an error, which names it. To a oneway call the 200 is waited for, and
+    /// nothing else.
     ///
     /// The connection is kept between calls, if the server keeps it too.
     ///
@@ -74,7 +76,8 @@ impl Wire {
         Self { carrier: Carrier::Http(Place::new(path.into())), ..Self::framed() }
     }
 
-    /// The host that HTTP asks for: by default the name that TLS asks for, or the address with its port. Without HTTP it is of no use.
+    /// The host that HTTP asks for: by default the name that TLS asks for, or the address with its port. Without HTTP
+    /// it is of no use.
     #[cfg(feature = "http")]
     #[must_use]
     pub fn host(self, host: impl Into<String>) -> Self {
@@ -123,8 +126,8 @@ impl Default for Wire {
     }
 }
 
-/// Reads a message of so many bytes. What a type that is not the expected one makes of a size is within the limits too, and within the message: no decoder
-/// takes more memory than has come.
+/// Reads a message of so many bytes. What a type that is not the expected one makes of a size is within the limits too,
+/// and within the message: no decoder takes more memory than has come.
 pub(crate) fn input<'a>(
     protocol: Protocol,
     from: impl Read + Send + 'a,
@@ -169,7 +172,8 @@ pub(crate) fn method(name: &str) -> &str {
     name.split_once(':').map_or(name, |(_, method)| method)
 }
 
-/// The message that a call was in vain. A client of one of several services, which it names in its calls, expects the method's name alone.
+/// The message that a call was in vain. A client of one of several services, which it names in its calls, expects the
+/// method's name alone.
 pub(crate) fn exception(
     protocol: Protocol,
     method: &str,

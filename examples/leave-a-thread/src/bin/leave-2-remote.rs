@@ -1,4 +1,5 @@
-//! Step 2, a way into the window by types: `attach` takes the place of the channel, of the loop over it, and of the messages.
+//! Step 2, a way into the window by types: `attach` takes the place of the channel, of the loop over it, and of the
+//! messages.
 
 use std::cell::Cell;
 use std::thread;

@@ -1,4 +1,5 @@
-//! Step 3, the thread becomes a service: it stops when the application has ended, in order and on time, and its failure is the program's.
+//! Step 3, the thread becomes a service: it stops when the application has ended, in order and on time, and its failure
+//! is the program's.
 
 use std::cell::Cell;
 use std::process::ExitCode;

@@ -1,4 +1,5 @@
-//! A service with child processes, as `CHILDREN` says, of the shell script in `SCRIPT`: for the tests of what becomes of them.
+//! A service with child processes, as `CHILDREN` says, of the shell script in `SCRIPT`: for the tests of what becomes
+//! of them.
 
 use std::{process::ExitCode, sync::mpsc, thread, time::Duration};
 
@@ -123,7 +124,8 @@ async fn status(runs: CommandHandle, run: Command) -> Result {
     Ok(())
 }
 
-/// Children of the program's own, from three threads, each of which exits with a number of its own; the first is waited for last.
+/// Children of the program's own, from three threads, each of which exits with a number of its own; the first is waited
+/// for last.
 async fn own_children(cx: Context<Thread>) -> Result {
     let (says, said) = mpsc::channel();
     let wait = |child: &mut std::process::Child, code: usize| {

@@ -1,4 +1,5 @@
-//! Runs the conformance kit over all loops, each in a process of its own, and writes the table of `docs/conformance.md`.
+//! Runs the conformance kit over all loops, each in a process of its own, and writes the table of
+//! `docs/conformance.md`.
 //!
 //! With the name of a loop it runs that one, here, and shows what came of it.
 

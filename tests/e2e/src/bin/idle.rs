@@ -1,4 +1,5 @@
-//! All loops together, with nothing to do, and any number of tasks on them: for the tests of idleness and of the time a stop takes.
+//! All loops together, with nothing to do, and any number of tasks on them: for the tests of idleness and of the time a
+//! stop takes.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
-//! What `make suites` runs the suites of others against: a greeting, echoes over WebSockets and health checks, on the loop that one chooses.
+//! What `make suites` runs the suites of others against: a greeting, echoes over WebSockets and health checks, on the
+//! loop that one chooses.
 //!
 //! `suite --http-loop glib --http-port 8000 --health-port 8001`; with `--http-tls-cert` and `--http-tls-key` over TLS.
 

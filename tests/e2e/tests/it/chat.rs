@@ -1,4 +1,5 @@
-//! `chat` with all its ends: the window under an X server, a page in a browser, a client of another language, and a desktop that shows notifications.
+//! `chat` with all its ends: the window under an X server, a page in a browser, a client of another language, and a
+//! desktop that shows notifications.
 
 use std::{
     collections::HashMap,

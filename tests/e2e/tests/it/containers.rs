@@ -1,5 +1,5 @@
-//! A service that is PID 1, as the first process of a container is: it is its own init. The container is a PID namespace of `unshare`, for which a test has
-//! to be root; where it may not be made, these tests fail.
+//! A service that is PID 1, as the first process of a container is: it is its own init. The container is a PID
+//! namespace of `unshare`, for which a test has to be root; where it may not be made, these tests fail.
 
 use std::{
     fs,

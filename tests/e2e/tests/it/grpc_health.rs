@@ -1,4 +1,5 @@
-//! The example grpc-health, on each of its loops, by Python's own gRPC. Debian: python3-grpcio and python3-protobuf, by scripts/setup.
+//! The example grpc-health, on each of its loops, by Python's own gRPC. Debian: python3-grpcio and python3-protobuf, by
+//! scripts/setup.
 
 use std::{
     io::{BufRead, BufReader},

@@ -8,7 +8,8 @@ mod quiet {
 
     use interloop_e2e::{Example, Signal, watched};
 
-    /// Of all threads of a process: the name, whether it sleeps (one that waits for a processor does not), and its voluntary switches.
+    /// Of all threads of a process: the name, whether it sleeps (one that waits for a processor does not), and its
+    /// voluntary switches.
     fn switches(pid: u32) -> Vec<(String, bool, u64)> {
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
         tasks

@@ -261,7 +261,8 @@ fn a_second_term_ends_a_service_whose_task_hangs_on_its_stderr() {
 fn a_third_term_leaves_at_once_though_the_log_is_stuck() {
     watched(|| {
         let leaves = || {
-            // A task that hangs on stderr itself, so that there is a third one; and so much to be written that nobody reads.
+            // A task that hangs on stderr itself, so that there is a third one; and so much to be written that nobody
+            // reads.
             let (mut service, reader) = unread(&["--chat-lines", "20000", "--chat-then", "print"]);
             await_fill(&reader, FULL);
             for _ in 0..2 {

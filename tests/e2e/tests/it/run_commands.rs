@@ -1,7 +1,7 @@
 //! The example run-commands: whenever and however it is ended, nothing of its commands is left.
 //!
-//! This process takes in what has lost its parent. So when the example has ended, all that is left of its commands are children of this process, and each of
-//! them has to end; and no process carries the test's mark any more.
+//! This process takes in what has lost its parent. So when the example has ended, all that is left of its commands are
+//! children of this process, and each of them has to end; and no process carries the test's mark any more.
 
 use std::{
     fs,

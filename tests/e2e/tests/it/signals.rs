@@ -292,7 +292,8 @@ fn blocked_signals_are_heard_and_blocked_again_after_the_end() {
             service.said("run 1 has returned ExitCode(unix_exit_status(0))");
             let (before, after) = (service.said("before: "), service.said("after: "));
             assert_eq!(before.strip_prefix("before"), after.strip_prefix("after"));
-            // They wait there, as they did before: once the thread that reloaded has ended, which takes any signal. The log's takes none.
+            // They wait there, as they did before: once the thread that reloaded has ended, which takes any signal. The
+            // log's takes none.
             wait_until("a thread is left that takes signals", || {
                 let threads = fs::read_dir(format!("/proc/{}/task", service.id())).expect("the child is there");
                 let status = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("status"));

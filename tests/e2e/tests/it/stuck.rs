@@ -24,7 +24,8 @@ fn a_gauge_that_blocks_is_named_and_keeps_no_signal_from_its_effect() {
     });
 }
 
-/// A service with a task that writes to stderr itself, until that is full and the task hangs; and that stderr, which nobody reads.
+/// A service with a task that writes to stderr itself, until that is full and the task hangs; and that stderr, which
+/// nobody reads.
 fn hanging(stop_timeout: Duration, arguments: &[&str]) -> (process::Child, io::PipeReader) {
     let (reader, writer) = io::pipe().expect("a pipe");
     let mut command = Command::new(binary("faulty"));

@@ -1,4 +1,5 @@
-//! A gauge from a closure that blocks for ever, asked for by real clients of each kind: they are answered in time, without it, and it is named.
+//! A gauge from a closure that blocks for ever, asked for by real clients of each kind: they are answered in time,
+//! without it, and it is named.
 
 use std::{
     process::Command,

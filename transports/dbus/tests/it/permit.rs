@@ -1,4 +1,5 @@
-//! Who may control a service: callers of other users, and what polkit says of them. Where the test isn't root it can't be another user.
+//! Who may control a service: callers of other users, and what polkit says of them. Where the test isn't root it can't
+//! be another user.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,5 @@
-//! Profiles of the process. One test, since there is one profiler in a process, and `cargo test` runs a file's tests in one. The watchdog is that of the kit.
+//! Profiles of the process. One test, since there is one profiler in a process, and `cargo test` runs a file's tests in
+//! one. The watchdog is that of the kit.
 
 use std::{
     hint::black_box,

@@ -1,5 +1,6 @@
-//! Clients in Python: Apache's own, the script that Thrift's compiler makes, and that of sparts 0.7.3. Debian: python3-thrift and thrift-compiler, by
-//! scripts/setup. sparts is found by `PYTHONPATH`, or by the Python of `SPARTS_PYTHON`; without it, its part is left out.
+//! Clients in Python: Apache's own, the script that Thrift's compiler makes, and that of sparts 0.7.3. Debian:
+//! python3-thrift and thrift-compiler, by scripts/setup. sparts is found by `PYTHONPATH`, or by the Python of
+//! `SPARTS_PYTHON`; without it, its part is left out.
 
 use std::{
     io::{BufRead, BufReader},

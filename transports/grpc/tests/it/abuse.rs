@@ -192,7 +192,8 @@ fn others_are_served_in_time_whatever_the_rest_does<L: Net>() {
     let _watchdog = watchdog();
     let hosting = host::<L>(&[]);
     let undisturbed = p99(&hosting);
-    // One only connects, one stays within its head, one takes nothing of a stream without end, for which it has promised room.
+    // One only connects, one stays within its head, one takes nothing of a stream without end, for which it has
+    // promised room.
     let (_silent, mut within, mut greedy) = (connect(&hosting), connect(&hosting), connect(&hosting));
     within.write_all(&PREFACE[..20]).expect("it is open");
     greedy.write_all(&forever()).expect("it is open");

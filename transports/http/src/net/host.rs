@@ -56,7 +56,8 @@ pub(crate) trait Stream: Read + Write + Send + Unpin + 'static {
         self.socket().is_some_and(has_bytes)
     }
 
-    /// Whether the client has said that it sends no more in a way that its socket doesn't show; wakes when there is more to know.
+    /// Whether the client has said that it sends no more in a way that its socket doesn't show; wakes when there is
+    /// more to know.
     fn has_said_goodbye(&mut self, _: &mut Poller<'_>) -> io::Result<bool> {
         Ok(false)
     }

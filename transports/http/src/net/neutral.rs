@@ -99,7 +99,8 @@ fn peer(address: &Address) -> Peer {
     address.tcp().map_or_else(Peer::unix, Peer::tcp)
 }
 
-/// A connection that may be handed to other threads, though it works on its own alone: a handler that has upgraded it may be anywhere.
+/// A connection that may be handed to other threads, though it works on its own alone: a handler that has upgraded it
+/// may be anywhere.
 pub(crate) struct NeutralStream<L: Net> {
     stream: Option<Homebound<L::Stream>>,
     read: usize,
@@ -162,7 +163,8 @@ thread_local!(static SCRATCHES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new
 impl<L: Net> Read for NeutralStream<L> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Poller<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let stream = self.stream()?;
-        // hyper's memory is not initialized: to read by way of memory that is costs less than to initialize it each time.
+        // hyper's memory is not initialized: to read by way of memory that is costs less than to initialize it each
+        // time.
         let polled = SCRATCHES.with_borrow_mut(|scratch| {
             scratch.resize(SCRATCH, 0);
             let length = buf.remaining().min(SCRATCH);

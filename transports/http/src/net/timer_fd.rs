@@ -1,4 +1,5 @@
-//! A descriptor that can be read once a time has come. A loop's own timers may cost it something at each turn; this costs nothing until it rings.
+//! A descriptor that can be read once a time has come. A loop's own timers may cost it something at each turn; this
+//! costs nothing until it rings.
 
 use std::{
     io,

@@ -74,7 +74,8 @@ pub(super) struct Driver {
     limits: Limits,
     phase: Phase,
     leave: Leave,
-    /// What goes out behind the peer's close frame, or its end. tungstenite sends no more messages then, though RFC 6455 has them sent until our close frame (5.5.1).
+    /// What goes out behind the peer's close frame, or its end. tungstenite sends no more messages then, though RFC
+    /// 6455 has them sent until our close frame (5.5.1).
     behind: Vec<u8>,
     /// The peer takes nothing at the moment: then nothing is read either, since answers to pings would pile up.
     blocked: bool,
@@ -189,7 +190,8 @@ impl Driver {
         let (code, reason) = match error {
             Error::Capacity(_) => (1009, "the message is too long"),
             Error::Utf8(_) => (1007, "the text is not UTF-8"),
-            // The peer has finished without a close frame, and may read on. What the handler still says goes out as behind one.
+            // The peer has finished without a close frame, and may read on. What the handler still says goes out as
+            // behind one.
             Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
                 self.queues.end_incoming(None);
                 return self.leave(Leave { for_handler: true, ..Leave::default() });

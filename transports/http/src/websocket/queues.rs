@@ -163,7 +163,8 @@ impl Queues {
 pub struct WebSocketSender(pub(super) Arc<Queues>);
 
 impl WebSocketSender {
-    /// Puts a message into the socket's queue, and waits for room there: a peer that takes nothing makes it wait until it is dropped for that.
+    /// Puts a message into the socket's queue, and waits for room there: a peer that takes nothing makes it wait until
+    /// it is dropped for that.
     ///
     /// # Errors
     ///
@@ -191,12 +192,13 @@ impl WebSocketSender {
         if self.0.push(&mut Some(message.into()), None)? { Ok(()) } else { Err(SendError::Full) }
     }
 
-    /// Closes the socket with this code and reason, after what was sent before. The first close counts. A reason is cut to the 123 bytes that it may have.
+    /// Closes the socket with this code and reason, after what was sent before. The first close counts. A reason is cut
+    /// to the 123 bytes that it may have.
     ///
     /// # Errors
     ///
-    /// The code is none that may be sent: those are 1000 to 1003 and 1007 to 1013 (RFC 6455, 7.4.1, and IANA's register), and 3000 to 4999. The socket stays
-    /// open.
+    /// The code is none that may be sent: those are 1000 to 1003 and 1007 to 1013 (RFC 6455, 7.4.1, and IANA's
+    /// register), and 3000 to 4999. The socket stays open.
     pub fn close(&self, code: u16, reason: impl Into<String>) -> Result<(), InvalidCloseCode> {
         if !CloseCode::from(code).is_allowed() {
             return Err(InvalidCloseCode(code));

@@ -16,8 +16,8 @@ use super::{
 
 /// A WebSocket, as its handler has it: made by [`WebSocketUpgrade::on_upgrade`](crate::WebSocketUpgrade::on_upgrade).
 ///
-/// Its protocol is spoken beside the handler, by the connection's own task: pings are answered and the stop is told whatever the handler does. It is closed
-/// when the handler ends. May be used from any thread.
+/// Its protocol is spoken beside the handler, by the connection's own task: pings are answered and the stop is told
+/// whatever the handler does. It is closed when the handler ends. May be used from any thread.
 #[derive(Debug)]
 pub struct WebSocket {
     pub(super) queues: Arc<Queues>,

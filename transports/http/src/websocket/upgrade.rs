@@ -29,20 +29,25 @@ use super::{
 };
 use crate::{handling::Home, shared::Server, timers::Timer};
 
-/// A request for a [`WebSocket`]: an extractor of axum's, for routes that an [`HttpServer`](crate::HttpServer) serves, on any loop.
+/// A request for a [`WebSocket`]: an extractor of axum's, for routes that an [`HttpServer`](crate::HttpServer) serves,
+/// on any loop.
 ///
-/// The handler runs where the connection does: on the loop's thread, or on the worker of a multi-thread tokio; it is cancelled with its server. When the
-/// server stops, what the handler has sent goes out, then each socket is closed with 1001 and the peer's answer waited for; the handler's `recv` ends. A
-/// handler that panics closes its socket with 1011 and is counted among `panics`. A peer that breaks the protocol is told so: 1002, 1007 (no UTF-8), 1009
-/// (too long). HTTP/1.1 only.
+/// The handler runs where the connection does: on the loop's thread, or on the worker of a multi-thread tokio; it is
+/// cancelled with its server. When the server stops, what the handler has sent goes out, then each socket is closed
+/// with 1001 and the peer's answer waited for; the handler's `recv` ends. A handler that panics closes its socket with
+/// 1011 and is counted among `panics`. A peer that breaks the protocol is told so: 1002, 1007 (no UTF-8), 1009 (too
+/// long). HTTP/1.1 only.
 ///
-/// When the peer closes the socket or breaks the protocol, `recv` still gives what came before; what the handler sends in answer goes out until it ends, for
-/// the [`close_timeout`](Self::close_timeout) at most, and our close frame comes last.
+/// When the peer closes the socket or breaks the protocol, `recv` still gives what came before; what the handler sends
+/// in answer goes out until it ends, for the [`close_timeout`](Self::close_timeout) at most, and our close frame comes
+/// last.
 ///
-/// Once the socket is closed or lost, its descriptor and its place among the server's connections are free, whatever the handler does. The handler may go on
-/// for the server's idle timeout, and during a stop for the `close_timeout` (or half of what is left of the stop, if that is less); then it is dropped.
+/// Once the socket is closed or lost, its descriptor and its place among the server's connections are free, whatever
+/// the handler does. The handler may go on for the server's idle timeout, and during a stop for the `close_timeout` (or
+/// half of what is left of the stop, if that is less); then it is dropped.
 ///
-/// Counters of the server: `messages_received`, `messages_sent`, `lost_websockets`; gauges: `open_websockets`, `websocket_handlers`.
+/// Counters of the server: `messages_received`, `messages_sent`, `lost_websockets`; gauges: `open_websockets`,
+/// `websocket_handlers`.
 ///
 /// ```
 /// use axum::{Router, response::Response, routing::get};
@@ -86,8 +91,8 @@ impl WebSocketUpgrade {
         self
     }
 
-    /// A peer that is silent for `interval` gets a ping, and is dropped when it is silent for `timeout` after that, or takes nothing of what it is sent for
-    /// the `interval`: 20 s each by default. An interval of zero is never.
+    /// A peer that is silent for `interval` gets a ping, and is dropped when it is silent for `timeout` after that, or
+    /// takes nothing of what it is sent for the `interval`: 20 s each by default. An interval of zero is never.
     #[must_use]
     pub fn ping(mut self, interval: Duration, timeout: Duration) -> Self {
         self.limits.ping = (!interval.is_zero()).then_some(interval);
@@ -109,7 +114,8 @@ impl WebSocketUpgrade {
         self
     }
 
-    /// The subprotocols that are spoken, the best first: the first that the client offers is agreed upon; without one there is none.
+    /// The subprotocols that are spoken, the best first: the first that the client offers is agreed upon; without one
+    /// there is none.
     #[must_use]
     pub fn protocols(mut self, protocols: &[&str]) -> Self {
         let offered = list(&self.headers, &header::SEC_WEBSOCKET_PROTOCOL);
@@ -118,7 +124,8 @@ impl WebSocketUpgrade {
         self
     }
 
-    /// Pages of these origins alone (`https://example.org`) may connect; others are answered with 403. Clients that say none aren't browsers, and may.
+    /// Pages of these origins alone (`https://example.org`) may connect; others are answered with 403. Clients that say
+    /// none aren't browsers, and may.
     #[must_use]
     pub fn origins(mut self, origins: &[&str]) -> Self {
         let origin = self.headers.get(header::ORIGIN).map(HeaderValue::as_bytes);
@@ -126,7 +133,8 @@ impl WebSocketUpgrade {
         self
     }
 
-    /// Answers with the end of the handshake; then this runs, with the socket. It is closed with 1000 when the future ends.
+    /// Answers with the end of the handshake; then this runs, with the socket. It is closed with 1000 when the future
+    /// ends.
     pub fn on_upgrade<F>(self, handler: impl FnOnce(WebSocket) -> F + Send + 'static) -> Response
     where
         F: Future<Output = ()> + Send + 'static,

@@ -1,4 +1,5 @@
-//! Clients that flood, leave in the middle, or send what they should not, while others are served, and the server stops.
+//! Clients that flood, leave in the middle, or send what they should not, while others are served, and the server
+//! stops.
 
 use std::{
     io::{Read, Write},

@@ -1,4 +1,5 @@
-//! A page in a browser: it opens a WebSocket and an EventSource, and shows what comes. Debian: chromium, by scripts/setup.
+//! A page in a browser: it opens a WebSocket and an EventSource, and shows what comes. Debian: chromium, by
+//! scripts/setup.
 
 use std::{
     os::unix::process::CommandExt,

@@ -80,7 +80,8 @@ impl Work {
         "slow"
     }
 
-    /// `/slow` answers once a permit is there, and reads nothing of a body; `/stream` says one thing and then nothing more; `/` is at once.
+    /// `/slow` answers once a permit is there, and reads nothing of a body; `/stream` says one thing and then nothing
+    /// more; `/` is at once.
     fn router(&self) -> Router {
         let slow = async |State(work): State<Work>| work.pass().await;
         let stream = async |State(work): State<Work>| {

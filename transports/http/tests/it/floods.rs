@@ -23,7 +23,8 @@ fn resident() -> u64 {
     4096 * pages
 }
 
-/// Has a client send pieces of bytes without end, while others are served, for a while or until it is thrown out. Says whether it was.
+/// Has a client send pieces of bytes without end, while others are served, for a while or until it is thrown out. Says
+/// whether it was.
 fn flood<L: Net>(habits: Habits, piece: impl FnMut(u32) -> Vec<u8> + Send) -> bool {
     flood_for::<L>(Duration::from_millis(1500), habits, piece)
 }

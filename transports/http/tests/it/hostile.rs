@@ -1,4 +1,5 @@
-//! Clients that send what other servers have stumbled over: bodies where there is none, garbage in chunks, more than was asked for, halves of frames.
+//! Clients that send what other servers have stumbled over: bodies where there is none, garbage in chunks, more than
+//! was asked for, halves of frames.
 
 use std::{
     net::Shutdown,

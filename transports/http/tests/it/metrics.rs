@@ -11,7 +11,8 @@ use crate::util::{PATIENCE, connect, eventually, host, watchdog};
 use interloop::{Service, Task, Thread, counters::Reading, net::Net, task_fn};
 use interloop_http::{HttpServer, health};
 
-/// Reads the text as Prometheus would; each sample as `name{label=value,..} value`, sorted, behind each family's `name: type unit`.
+/// Reads the text as Prometheus would; each sample as `name{label=value,..} value`, sorted, behind each family's `name:
+/// type unit`.
 fn parsed(parser: &str, text: &str) -> Vec<String> {
     const PROGRAM: &str = "
 import importlib, sys

@@ -54,7 +54,8 @@ impl Drop for Held {
     }
 }
 
-/// Long and short answers, which are counted as long as they are kept, and bodies that are read at once, or only now and then.
+/// Long and short answers, which are counted as long as they are kept, and bodies that are read at once, or only now
+/// and then.
 fn router(held: &Arc<AtomicUsize>) -> Router {
     let text = Bytes::from(vec![b'x'; LONG]);
     let whole = {

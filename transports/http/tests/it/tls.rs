@@ -179,7 +179,8 @@ fn a_client_certificate_is_right_wrong_or_missing<L: Net>() {
     hosting.stop();
 }
 
-/// Asks for `/` on a new connection, which may resume a session of an earlier one: how the handshake went, or why it didn't.
+/// Asks for `/` on a new connection, which may resume a session of an earlier one: how the handshake went, or why it
+/// didn't.
 fn visit(config: &Arc<ClientConfig>, hosting: &Hosting) -> std::io::Result<HandshakeKind> {
     let connection = ClientConnection::new(config.clone(), ServerName::try_from("localhost").unwrap()).unwrap();
     let mut stream = StreamOwned::new(connection, tcp(hosting.port()));

@@ -116,7 +116,8 @@ enum Holds {
     Nothing,
 }
 
-/// Its handler hears of the stop by the end of what it reads, or is not waited for: the service ends long before its time limit.
+/// Its handler hears of the stop by the end of what it reads, or is not waited for: the service ends long before its
+/// time limit.
 fn at_the_stop_an_upgraded_connection_is_told_and_given_up<L: Net>() {
     let _watchdog = watchdog();
     for holds in [Holds::Reading, Holds::Nothing] {

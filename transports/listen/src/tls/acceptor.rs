@@ -1,4 +1,4 @@
-//! What all handshakes of a server have in common: its certificate in force, its limits and its counters.
+//! The state that all handshakes of a server share: its current certificate, its limits and its counters.
 
 use std::{
     fmt,
@@ -11,7 +11,7 @@ use rustls::ServerConfig;
 
 use super::{options::TlsSettings, turns::Turns};
 
-/// Makes TLS connections of those that were accepted: `Clone` gives the same.
+/// Makes TLS connections of accepted ones. Clones share the same state.
 #[derive(Clone)]
 pub struct TlsAcceptor(pub(super) Arc<Shared>);
 

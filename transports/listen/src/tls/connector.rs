@@ -1,4 +1,4 @@
-//! The other end: a client's TLS.
+//! The client's side of TLS.
 
 use std::{fmt, io, path::Path, sync::Arc};
 
@@ -18,29 +18,30 @@ use super::{
     stream::TlsStream,
 };
 
-/// How a client speaks TLS: whom it trusts, and by which certificate it is known itself. `Clone` gives the same.
+/// How a client speaks TLS: which CAs it trusts, and which certificate it shows itself. Clones share the same state.
 ///
-/// Each connection makes a whole handshake and checks the server's certificate: sessions are not resumed.
+/// Each connection makes a full handshake and checks the server's certificate: sessions are not resumed.
 #[derive(Clone)]
 pub struct TlsConnector {
     config: Arc<ClientConfig>,
 }
 
 impl TlsConnector {
-    /// Trusts servers with a certificate of one of the CAs in this PEM file. It reads the file, on this thread.
+    /// Trusts servers with a certificate from one of the CAs in this PEM file. It reads the file, on this thread.
     ///
     /// # Errors
     ///
-    /// What is wrong with the file.
+    /// Returns what is wrong with the file.
     pub fn new(ca: impl AsRef<Path>) -> Result<Self> {
         Ok(Self::of(trusting(ca.as_ref())?.with_no_client_auth()))
     }
 
-    /// As [`new`](Self::new), for servers that want to see a certificate: the one in this PEM file, whose private key is in another.
+    /// Works as [`new`](Self::new), for servers that require a client certificate: the one in this PEM file, whose
+    /// private key is in another.
     ///
     /// # Errors
     ///
-    /// What is wrong with the files, or that they don't belong together.
+    /// Returns an error if the files are unusable or don't belong together.
     pub fn with_certificate(ca: impl AsRef<Path>, cert: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self> {
         let (cert, key) = (cert.as_ref(), key.as_ref());
         let chain = certificates(cert, &read(cert)?)?;
@@ -50,20 +51,20 @@ impl TlsConnector {
     }
 
     fn of(mut config: ClientConfig) -> Self {
-        // A resumed session shows no certificate, so the server's would never be looked at again.
+        // A resumed session shows no certificate, so the server's would never be checked again.
         config.resumption = Resumption::disabled();
         Self { config: Arc::new(config) }
     }
 
-    /// Makes a TLS connection of this one. The server's certificate has to be for this host name or IP address.
+    /// Makes a TLS connection of this stream. The server's certificate must be valid for this host name or IP address.
     ///
     /// # Errors
     ///
-    /// The connection breaks, or one end doesn't trust the other.
+    /// Returns an error if the connection breaks, or one end doesn't trust the other.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it closes the connection. There is no time limit in here.
+    /// Dropping the future closes the connection. It has no time limit of its own.
     pub async fn connect<S>(&self, stream: S, name: &str) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,

@@ -1,4 +1,4 @@
-//! The files of a server's TLS: what is in them, and what is wrong with them.
+//! Reads the files of a server's TLS, and says what is wrong with them.
 
 use std::{
     fmt, fs,
@@ -14,7 +14,7 @@ use rustls::{
     server::{NoServerSessionStorage, WebPkiClientVerifier},
 };
 
-/// The PEM files of a certificate and what belongs to it.
+/// The PEM files of a certificate and its key, and of the client CAs.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
     pub(super) cert: PathBuf,
@@ -22,7 +22,7 @@ pub struct TlsFiles {
     client_ca: Option<PathBuf>,
 }
 
-/// What the files make, and the certificates that were in them.
+/// The configuration made from the files, and the certificates in them.
 pub(super) struct Pair {
     pub(super) config: Arc<ServerConfig>,
     pub(super) chain: Vec<CertificateDer<'static>>,
@@ -44,16 +44,17 @@ impl TlsFiles {
         Err(Error::new(why))
     }
 
-    /// Whether they will do. It reads them, on this thread.
+    /// Checks the files. It reads them, on this thread.
     ///
     /// # Errors
     ///
-    /// What is wrong, with the file that it is about: it can't be read, has no certificate or key in it, or they don't belong together.
+    /// Returns what is wrong, with the file concerned: it can't be read, it holds no certificate or key, or the files
+    /// don't belong together.
     pub fn check(&self) -> Result {
         self.read(&[]).map(drop)
     }
 
-    /// What is another one since `old` was read, a line each.
+    /// Returns what has changed since `old` was read, one line each.
     pub(super) fn changes(&self, old: &Pair, new: &Pair) -> Vec<String> {
         let mut changes = Vec::new();
         if old.chain != new.chain {
@@ -84,7 +85,7 @@ impl TlsFiles {
         let mut config = paired.map_err(|error| unpaired(&self.cert, &self.key, &error))?;
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         if ca.is_some() {
-            // A resumed session shows no certificate, so nobody would ask again whether it is still good.
+            // A resumed session shows no certificate, so nobody would check again whether it is still valid.
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
@@ -108,7 +109,7 @@ pub(super) fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer
     }
 }
 
-/// The CAs of a file.
+/// Returns the CAs in a file.
 pub(super) fn roots(path: &Path, pem: &[u8]) -> Result<RootCertStore> {
     trusted(path, &certificates(path, pem)?)
 }
@@ -121,7 +122,7 @@ fn trusted(path: &Path, certificates: &[CertificateDer<'static>]) -> Result<Root
     Ok(roots)
 }
 
-/// The key of a file, which is of a kind that can be used: so that it is said which of the two is wrong.
+/// Returns the key in a file, after a check that its kind can be used: so the error names the right file.
 pub(super) fn private_key(path: &Path, pem: &[u8], provider: &CryptoProvider) -> Result<PrivateKeyDer<'static>> {
     let shown = Shown(path);
     let private = PrivateKeyDer::from_pem_slice(pem)
@@ -145,7 +146,8 @@ fn unusable(path: &Path, error: impl fmt::Display) -> Error {
     Error::new(format!("{} can't be used: {error}", Shown(path)))
 }
 
-/// A file's path. Somebody who takes the option for the file's content may have put a key there: that is not shown.
+/// A file's path. If the user has mistaken the option for the file's content, it may hold a key, which must not be
+/// shown.
 pub(super) struct Shown<'a>(pub(super) &'a Path);
 
 impl fmt::Display for Shown<'_> {
@@ -213,7 +215,7 @@ mod tests {
         let mismatch = format!("the private key in {dir}/b.key is not that of the certificate in {dir}/a.pem");
         assert_eq!(why(&cert, &other, None), mismatch);
         assert!(why(&cert, &key, Some(&broken)).starts_with(&format!("{dir}/broken.pem can't be used")));
-        // Key and certificate taken for each other.
+        // Key and certificate confused.
         assert!(why(&key, &cert, None).starts_with("there is no certificate in"));
     }
 

@@ -1,4 +1,4 @@
-//! A connection's way to TLS: within its time, among so many others, and what is said where it fails.
+//! A connection's TLS handshake: its time limit, its turn among others, and the alert it sends if it fails.
 
 use std::{
     fmt,
@@ -25,32 +25,32 @@ use super::{
 
 /// How long a connection that ends anyway may take for its farewell, and a handshake once the server stops.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// After so many pieces of one client others get their turn.
+/// After this many pieces of one client, others get their turn.
 const TURN: usize = 16;
-/// The alert `unexpected_message`, as a record: fatal, in the clear.
+/// The alert `unexpected_message`, as a record: fatal, unencrypted.
 const UNEXPECTED_MESSAGE: [u8; 7] = [21, 3, 3, 0, 2, 2, 10];
 
 /// Why a handshake failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// The connection broke, or the client is not one that can be served.
+    /// The connection broke, or the client can't be served.
     Failed(io::Error),
     /// It took too long.
     TooLate,
 }
 
 impl TlsAcceptor {
-    /// Makes a TLS connection of one that was accepted: within the time limit, which `sleep` waits for, and within a second once the server is asked to stop.
-    /// A client that has said nothing yet counts for no handshake.
+    /// Makes a TLS connection of an accepted one, within the time limit, which `sleep` waits for, and within a second
+    /// once the server must stop. A client that has sent nothing yet doesn't count as a handshake.
     ///
     /// # Errors
     ///
-    /// Why there is none. The client has been told.
+    /// Returns why the handshake failed. The client has been told.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it closes the connection.
+    /// Dropping the future closes the connection.
     pub async fn accept<S, W>(
         &self,
         mut stream: S,
@@ -106,14 +106,14 @@ impl TlsAcceptor {
         }
     }
 
-    /// What is left to say where it fails is in `last_words`.
+    /// If it fails, `last_words` holds what must still be sent.
     async fn handshake<S>(&self, stream: &mut S, last_words: &mut Vec<u8>) -> io::Result<Connection>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let accepted = hello(stream, last_words).await?;
         let _turn = self.0.turns.take().await;
-        // The certificate of now; and what it costs is spent here, in one go.
+        // Uses the current certificate. The expensive part happens here, in one go.
         let config = self.0.lock().clone();
         let connection = accepted.into_connection(config).map_err(|(error, mut alert)| {
             let _ = alert.write_all(last_words);
@@ -128,7 +128,7 @@ impl TlsAcceptor {
     }
 }
 
-/// The client's first message.
+/// Reads the client's first message.
 async fn hello<S>(stream: &mut S, last_words: &mut Vec<u8>) -> io::Result<Accepted>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -147,7 +147,8 @@ where
                 Ok(None) => {}
                 Err((error, mut alert)) => {
                     let _ = alert.write_all(last_words);
-                    // rustls has no alert of its own for a first message that is no ClientHello. An alert is not answered by one.
+                    // rustls has no alert for a first message that isn't a ClientHello. An alert must not answer an
+                    // alert.
                     let is_alert = matches!(error, Error::InappropriateMessage { got_type: ContentType::Alert, .. });
                     if last_words.is_empty() && !is_alert {
                         last_words.extend(UNEXPECTED_MESSAGE);
@@ -165,8 +166,8 @@ where
     .await
 }
 
-/// Says what is wrong. To close while the client still sends would reset the connection, and the alert might be lost on the way: the rest is read and
-/// thrown away.
+/// Sends the alert. If the server closed while the client still sends, the connection would be reset and the alert
+/// might be lost on the way; so it reads the rest and throws it away.
 async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, mut last_words: &[u8]) {
     let mut closed = false;
     poll_fn(|poller| {

@@ -1,4 +1,4 @@
-//! What a server is told about its TLS.
+//! The options of a server's TLS.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -13,8 +13,8 @@ use crate::unless_zero;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HANDSHAKES: usize = 1000;
 
-/// Options to flatten into those of a server, if it is one that speaks TLS: they go before what its code says by a
-/// [`Listen`](crate::Listen).
+/// Options to flatten into those of a server that speaks TLS: they take precedence over the [`Listen`](crate::Listen)
+/// of its code.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct TlsOptions {
     /// Speak TLS, with the certificate in this PEM file, and those between it and its CA after it
@@ -38,19 +38,19 @@ pub struct TlsOptions {
     pub tls_max_handshakes: Option<usize>,
 }
 
-/// What a server that speaks TLS is to do.
+/// The TLS settings of a server.
 #[derive(Clone, Debug)]
 pub struct TlsSettings {
-    /// The certificate, its key, and whose certificates clients need.
+    /// The certificate, its key, and the CAs whose certificates clients need.
     pub files: TlsFiles,
-    /// How long a handshake may take, from the start of the connection; None is for ever.
+    /// How long a handshake may take, from the start of the connection; None is no limit.
     pub handshake_timeout: Option<Duration>,
-    /// Handshakes at once, each counted from its client's first message.
+    /// The maximum number of handshakes at once, each counted from its client's first message.
     pub max_handshakes: usize,
 }
 
 impl TlsOptions {
-    /// These, as values that code has set.
+    /// Returns these options as defaults that code has set.
     pub(crate) fn defaults(&self) -> OptionDefaults {
         let path = |path: &'_ Option<PathBuf>| path.as_ref().and_then(|path| path.to_str()).map(str::to_owned);
         OptionDefaults::new()
@@ -61,7 +61,8 @@ impl TlsOptions {
             .with_some("tls-max-handshakes", self.tls_max_handshakes)
     }
 
-    /// These first, then what the code says, then the defaults. None where neither has a certificate.
+    /// Resolves the settings: these options take precedence, then the code's, then the defaults. None if neither names
+    /// a certificate.
     pub(crate) fn settings(&self, code: &Self) -> Result<Option<TlsSettings>> {
         let either = |options: &Option<PathBuf>, code: &Option<PathBuf>| options.as_ref().or(code.as_ref()).cloned();
         let files = TlsFiles::of(
@@ -78,7 +79,7 @@ impl TlsOptions {
         Ok(files.map(|files| TlsSettings { files, handshake_timeout: unless_zero(limit), max_handshakes }))
     }
 
-    /// What is said later goes before.
+    /// Merges later values into these: they override.
     pub(crate) fn merge(&mut self, later: Self) {
         let Self { tls_cert, tls_key, tls_client_ca, tls_handshake_timeout, tls_max_handshakes } = later;
         self.tls_cert = tls_cert.or(self.tls_cert.take());

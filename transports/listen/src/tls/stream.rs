@@ -1,4 +1,5 @@
-//! A TLS connection over a stream of any loop. rustls does the protocol; here is when to read and when to write.
+//! A TLS connection over a stream of any loop. rustls implements the protocol; this module decides when to read and to
+//! write.
 
 use std::{
     fmt,
@@ -11,10 +12,10 @@ use std::{
 use interloop::net::{AsyncRead, AsyncWrite};
 use rustls::Connection;
 
-/// After so many records without anything to read others get their turn.
+/// After this many records without anything to read, others get their turn.
 const TURN: usize = 16;
 
-/// A connection over TLS: reads and writes what is said, in the clear.
+/// A connection over TLS: reads and writes plain text.
 pub struct TlsStream<S> {
     io: S,
     connection: Connection,
@@ -27,29 +28,29 @@ impl<S> TlsStream<S> {
         Self { io, connection: connection.into(), said_goodbye: false, heard_goodbye: false }
     }
 
-    /// What it runs over.
+    /// Returns the stream below TLS.
     pub fn get_ref(&self) -> &S {
         &self.io
     }
 
-    /// Whether something waits to be read here, above what it runs over.
+    /// Returns whether decrypted bytes wait to be read here, above the stream below.
     pub fn has_bytes(&mut self) -> bool {
         self.connection.reader().fill_buf().is_ok_and(|bytes| !bytes.is_empty())
     }
 
-    /// The protocol that was agreed on with the client, if any was.
+    /// Returns the protocol that client and server agreed on, if any.
     pub fn alpn(&self) -> Option<&[u8]> {
         self.connection.alpn_protocol()
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
-    /// The handshake, from where it is to its end.
+    /// Completes the handshake from its current state.
     pub(super) async fn shake_hands(&mut self) -> io::Result<()> {
         let mut pieces = 0;
         poll_fn(|poller| {
             if pieces == 0 {
-                // What was read along with the client's first message.
+                // Bytes that were read along with the client's first message.
                 self.process(poller)?;
             }
             loop {
@@ -78,7 +79,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         self.connection
     }
 
-    /// Reads once, and works on what has come. 0 is the end.
+    /// Reads once, and processes what has come. 0 is the end.
     pub(super) fn poll_receive(&mut self, poller: &mut Poller<'_>) -> Poll<io::Result<usize>> {
         let length = match self.connection.read_tls(&mut Now { io: &mut self.io, poller }) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
@@ -88,22 +89,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         Poll::Ready(Ok(length))
     }
 
-    /// Works on all that has been read.
+    /// Processes all that has been read.
     fn process(&mut self, poller: &mut Poller<'_>) -> io::Result<()> {
         let processed = self.connection.process_new_packets();
-        // Answers, and what is wrong, are sent where that is possible at once. Else the next write or flush does.
+        // Answers and alerts are sent at once if possible. Otherwise the next write or flush sends them.
         while self.connection.wants_write() && matches!(self.poll_send(poller), Poll::Ready(Ok(1..))) {}
         let state = processed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         self.heard_goodbye |= state.peer_has_closed();
         Ok(())
     }
 
-    /// Whether the other end has said goodbye (`close_notify`), as far as can be known now: reads on while nothing waits to be taken, so that no more is
-    /// kept than one read brings. Wakes when there is more to know.
+    /// Returns whether the other end has said goodbye (`close_notify`), as far as is known now. It reads on while
+    /// nothing waits to be taken, so that it keeps no more than one read brings. Wakes when there is more to know.
     ///
     /// # Errors
     ///
-    /// The connection broke.
+    /// Returns an error if the connection broke.
     pub fn look_for_goodbye(&mut self, poller: &mut Poller<'_>) -> io::Result<bool> {
         for _ in 0..TURN {
             if self.heard_goodbye || self.has_bytes() {
@@ -111,7 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
             }
             match self.poll_receive(poller) {
                 Poll::Pending => return Ok(false),
-                // The end of what it runs over, without a goodbye.
+                // The end of the stream below, without a goodbye.
                 Poll::Ready(Ok(0)) => return Ok(true),
                 Poll::Ready(read) => drop(read?),
             }
@@ -120,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         Ok(false)
     }
 
-    /// Writes once of what is to be sent.
+    /// Writes once from what must be sent.
     pub(super) fn poll_send(&mut self, poller: &mut Poller<'_>) -> Poll<io::Result<usize>> {
         match self.connection.write_tls(&mut Now { io: &mut self.io, poller }) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
@@ -128,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         }
     }
 
-    /// Writes all that is to be sent.
+    /// Writes all that must be sent.
     pub(super) fn poll_send_all(&mut self, poller: &mut Poller<'_>) -> Poll<io::Result<()>> {
         while self.connection.wants_write() {
             if ready!(self.poll_send(poller))? == 0 {
@@ -158,7 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
     fn poll_write(self: Pin<&mut Self>, poller: &mut Poller<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         loop {
-            // What rustls keeps is bounded: it takes nothing where too much waits to be sent.
+            // rustls keeps a bounded amount: it takes nothing while too much waits to be sent.
             let taken = this.connection.writer().write(buf)?;
             let mut blocked = false;
             while this.connection.wants_write() && !blocked {
@@ -199,7 +200,7 @@ impl<S: fmt::Debug> fmt::Debug for TlsStream<S> {
     }
 }
 
-/// A stream, as rustls wants it: what would have to wait says so.
+/// A stream as rustls wants it: an operation that would have to wait returns `WouldBlock`.
 pub(super) struct Now<'a, 'b, S> {
     pub(super) io: &'a mut S,
     pub(super) poller: &'a mut Poller<'b>,

@@ -1,4 +1,4 @@
-//! How many handshakes are worked on at once; the others wait, in the order in which they came.
+//! Limits how many handshakes run at once; the others wait, in the order in which they came.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ impl Turns {
         Self(Arc::new(Inner { most, line: Mutex::default() }))
     }
 
-    /// Waits for a turn. Dropped, it leaves the line.
+    /// Waits for a turn. Dropping the future leaves the line.
     pub(super) fn take(&self) -> impl Future<Output = Turn> + Send + use<> {
         let mut place = Place { turns: self.clone(), number: None };
         poll_fn(move |poller| place.poll(poller))
@@ -37,7 +37,7 @@ impl Turns {
         self.0.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes the first of the line, if it can go on.
+    /// Wakes the first in line, if it can go on.
     fn call(&self, line: MutexGuard<'_, Line>) {
         let first = line.waiting.first_key_value().filter(|_| line.taken < self.0.most);
         let waker = first.map(|(_, waker)| waker.clone());
@@ -48,7 +48,7 @@ impl Turns {
     }
 }
 
-/// A place in the line.
+/// A place in line.
 struct Place {
     turns: Turns,
     number: Option<u64>,
@@ -87,7 +87,7 @@ impl Drop for Place {
     }
 }
 
-/// It is somebody's turn as long as this lives.
+/// A turn, held as long as this lives.
 pub(super) struct Turn(Turns);
 
 impl Drop for Turn {

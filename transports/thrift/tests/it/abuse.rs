@@ -494,7 +494,8 @@ fn others_are_served_in_time_whatever_the_rest_does<L: Net>() {
         let length = (what.len() as u32).to_be_bytes();
         framed(&call(Protocol::Binary, "act", &[b"\x0b\0\x01", &length[..], what.as_bytes(), b"\0"].concat()))
     };
-    // A handler that blocks, a client that takes nothing, one that stays in the middle of a call, one that only connects.
+    // A handler that blocks, a client that takes nothing, one that stays in the middle of a call, one that only
+    // connects.
     let (blocking, greedy, within, silent) = (hosting.raw(), hosting.raw(), hosting.raw(), hosting.raw());
     (&blocking).write_all(&act("block")).expect("it is open");
     (&greedy).write_all(&act("long")).expect("it is open");

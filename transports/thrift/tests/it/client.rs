@@ -171,8 +171,8 @@ fn a_server_that_is_not_there_is_waited_for<L: Net>() {
     });
 }
 
-/// A port on which nobody listens but who is told of it: other tests, which run at the same time and ask for any that is free, don't get it as long as the
-/// socket is there.
+/// A port on which nobody listens but who is told of it: other tests, which run at the same time and ask for any that
+/// is free, don't get it as long as the socket is there.
 fn reserved_port() -> (SocketAddr, Socket) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.set_reuse_address(true).expect("a server can bind it too");

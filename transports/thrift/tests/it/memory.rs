@@ -1,4 +1,5 @@
-//! What a message promises takes no memory. Its process has limited memory, and an allocation beyond that ends the process.
+//! What a message promises takes no memory. Its process has limited memory, and an allocation beyond that ends the
+//! process.
 
 use std::io::{Read, Write};
 

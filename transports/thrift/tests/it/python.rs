@@ -1,4 +1,5 @@
-//! Apache's own client for Python, over every transport and protocol. Debian: python3-thrift and thrift-compiler, by scripts/setup.
+//! Apache's own client for Python, over every transport and protocol. Debian: python3-thrift and thrift-compiler, by
+//! scripts/setup.
 
 use std::{
     path::Path,

@@ -110,7 +110,8 @@ where
     cause
 }
 
-/// Makes a test of each of these on tokio, which the server asks without a detour, and on a loop with the core's sockets.
+/// Makes a test of each of these on tokio, which the server asks without a detour, and on a loop with the core's
+/// sockets.
 macro_rules! on_each_loop {
     ($($test:ident,)+) => {
         interloop_transport_tests::on_loops! {
