@@ -1,4 +1,4 @@
-//! How a server's connections come in: each has a permit, and a bad moment of the system's is waited out.
+//! Accepts a server's connections: each gets a permit, and a temporary failure of the system is waited out.
 
 use std::{
     cell::Cell,
@@ -15,20 +15,20 @@ use crate::{
     peer::Peer,
 };
 
-/// A server that listens.
+/// The state of a server that listens.
 pub(crate) struct Accepting<'a, H: Host> {
     pub(crate) host: &'a H,
     pub(crate) listeners: Vec<H::Listener>,
     pub(crate) permits: Permits,
-    /// A descriptor that is kept back, if one is.
+    /// A descriptor kept in reserve, if there is one.
     pub(crate) spare: Option<Spare>,
-    /// It goes to the connection that comes next.
+    /// Whether the spare descriptor goes to the next connection.
     pub(crate) lent: Cell<bool>,
 }
 
 impl<H: Host> Accepting<'_, H> {
-    /// Hands out what comes, until the server is asked to stop. `beside` is polled along with it, and never ready; an
-    /// error of its is the server's.
+    /// Hands out connections until the server must stop. `beside` is polled along with it and never gets ready; its
+    /// error ends the server.
     pub(crate) async fn until_the_stop(
         &mut self,
         mut beside: impl FnMut(&mut Poller<'_>) -> io::Result<()>,
@@ -56,7 +56,7 @@ impl<H: Host> Accepting<'_, H> {
                     self.lent.set(true);
                 }
                 Some(Err(error)) => {
-                    // The spare one was lent in vain, or to a connection that has ended when there was none.
+                    // The spare descriptor was lent in vain, or to a connection that ended when there was no other.
                     self.lent.set(false);
                     self.spare.iter().for_each(Spare::restore);
                     let Some(rest) = rests.after(&error, cx.target()) else { continue };
@@ -74,11 +74,11 @@ impl<H: Host> Accepting<'_, H> {
         }
     }
 
-    /// Hands out who has connected already, and stops listening: who comes from now on is refused. What remains are the
-    /// permits.
+    /// Hands out the connections that are already established, then stops listening: later clients are refused. It
+    /// returns the permits, which cover the open connections.
     pub(crate) fn close(self, serve: impl Fn(H::Stream, Peer, Permit)) -> Permits {
         for listener in &self.listeners {
-            // More than these can't have waited.
+            // No more than these can have waited.
             for _ in 0..QUEUED {
                 if !self.permits.are_free() {
                     break;

@@ -1,8 +1,8 @@
-//! What happens on a connection, as far as its time limits and the drain need to know.
+//! The events on a connection that its time limits and the drain need to know.
 //!
-//! On the way of a request nothing here touches a timer: what happens leaves a mark, a change of the generation, and
-//! the connection's one timer looks at the marks four times a limit. The time is asked for the request's duration, and
-//! where the client makes us wait.
+//! While it handles a request, nothing here touches a timer: each event leaves a mark, a change of the generation, and
+//! the connection's one timer checks the marks four times per limit. The clock is read for the request's duration, and
+//! when the client makes the server wait.
 
 use std::{
     sync::{
@@ -20,32 +20,32 @@ use crate::{
     unread::Unread, upgraded::Upgraded,
 };
 
-/// How long a client that is still sending what nobody wants may be silent.
+/// How long a client may be silent while it still sends something that nobody wants.
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// What a connection as a whole waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waits {
-    /// For the end of a request's head.
+    /// The end of a request's head.
     Head,
-    /// For the next request.
+    /// The next request.
     Request,
-    /// For something else: for handlers, which may take any time, or for what has a [`Wait`] of its own.
+    /// Something else: handlers, which may take any time, or something with a [`Wait`] of its own.
     Else,
-    /// For the client to take note that this is the end.
+    /// The client's acknowledgement that the connection ends.
     Farewell,
 }
 
-/// Adds, and says what was there: without a locked instruction, since it is one task that counts. Wraps around.
+/// Adds, wrapping around, and returns the old value. It needs no locked instruction, since only one task counts.
 fn add(number: &AtomicU32, n: u32) -> u32 {
     let before = number.load(Relaxed);
     number.store(before.wrapping_add(n), Relaxed);
     before
 }
 
-/// One connection's. What it counts is changed by the task of the connection alone, and all else are hints for timers:
-/// the order of memory doesn't matter, and a mark that another thread makes (a handler that has taken the body there)
-/// may get lost.
+/// The activity of one connection. Only the connection's task changes what it counts, and everything else is a hint for
+/// timers. So memory order doesn't matter, and a mark by another thread (a handler that has taken the body there) may
+/// get lost.
 pub(crate) struct Activity {
     pub(crate) server: Arc<Server>,
     pub(crate) peer: Peer,
@@ -53,28 +53,28 @@ pub(crate) struct Activity {
     pub(crate) end: Arc<End>,
     pub(crate) unread: Unread,
     pub(crate) room: Arc<Room>,
-    /// Of HTTP/1: the connection ends with the response that is on, whatever the client sends behind its request.
+    /// On HTTP/1: the connection ends with the current response, whatever the client sends after its request.
     closes: AtomicBool,
     generation: AtomicU32,
     /// Requests whose response has not been handed to the connection in full.
     open: AtomicU32,
-    /// Bytes have come since the last request; also before the first one.
+    /// Bytes have come since the last request; also true before the first one.
     in_head: AtomicBool,
-    /// Of the requests that may wait for the client.
+    /// The lines of the requests that may wait for the client.
     lines: Mutex<Vec<Weak<Line>>>,
     multiplexed: AtomicBool,
-    /// Requests so far, all the same if it wraps around.
+    /// The number of requests so far; it may wrap around.
     begun: AtomicU32,
-    /// The server stops: what is there is looked for once more.
+    /// The server stops: the socket is checked once more for a request.
     last_look: AtomicBool,
     found: AtomicBool,
     farewell: AtomicBool,
-    /// It belongs to a handler, or to nobody any more.
+    /// The connection belongs to a handler, or to nobody any more.
     given_away: AtomicBool,
 }
 
 impl Activity {
-    /// What a handler leaves of a body is read by a future in this inbox.
+    /// Creates one. A future in this inbox reads what a handler leaves of a body.
     pub(crate) fn new(server: Arc<Server>, peer: Peer, permit: Permit, inbox: Inbox) -> Arc<Self> {
         Arc::new(Self {
             upgraded: Upgraded::new(permit),
@@ -107,10 +107,10 @@ impl Activity {
         add(&self.generation, 1);
     }
 
-    /// Bytes have been read.
+    /// Notes that bytes have been read.
     #[inline]
     pub(crate) fn has_read(&self) {
-        // On HTTP/2 these may be anything: only requests count.
+        // On HTTP/2 these bytes may be anything: only requests count.
         let in_head = self.in_head.load(Relaxed) || self.unread.is_left();
         if self.open.load(Relaxed) == 0 && !in_head && !self.multiplexed.load(Relaxed) {
             self.in_head.store(true, Relaxed);
@@ -118,7 +118,7 @@ impl Activity {
         }
     }
 
-    /// The end was read, on HTTP/2: who waits for more of a body gets to know.
+    /// Notes that the end was read, on HTTP/2: tasks that wait for more of a body are woken.
     pub(crate) fn has_read_all(&self) {
         self.end.finish();
         if self.room.has_read_all() {
@@ -126,8 +126,8 @@ impl Activity {
         }
     }
 
-    /// Bytes have been written. Before the first request that is HTTP/2, whose server speaks first (or an HTTP/1 that
-    /// is refused).
+    /// Notes that bytes have been written. If that is before the first request, it is HTTP/2, where the server speaks
+    /// first (or HTTP/1 that is refused).
     #[inline]
     pub(crate) fn speaks_first(&self) {
         if self.begun.load(Relaxed) == 0 {
@@ -135,7 +135,7 @@ impl Activity {
         }
     }
 
-    /// A request's head is there.
+    /// Notes that a request's head has come.
     #[inline]
     pub(crate) fn begin(self: &Arc<Self>, version: Version, span: Span) -> Open {
         let before = add(&self.open, 1);
@@ -158,7 +158,7 @@ impl Activity {
         self.begun.load(Relaxed)
     }
 
-    /// From now on each read that finds nothing looks whether that is true.
+    /// Makes each later read that finds nothing check whether that is true.
     pub(crate) fn look_again(&self) {
         self.last_look.store(true, Relaxed);
         self.found.store(false, Relaxed);
@@ -169,7 +169,7 @@ impl Activity {
         self.last_look.load(Relaxed)
     }
 
-    /// The client has sent something that the loop hasn't noticed yet.
+    /// Notes that the client has sent something that the loop hasn't noticed yet.
     pub(crate) fn found(&self) {
         self.found.store(true, Relaxed);
     }
@@ -178,24 +178,24 @@ impl Activity {
         self.found.load(Relaxed)
     }
 
-    /// Whether the client may still be sending what nobody reads: the rest of a body, or what was no request; on HTTP/2
-    /// anything. `heard` is whether it has ever sent something.
+    /// Returns whether the client may still be sending something that nobody reads: the rest of a body, or bytes that
+    /// are no request; on HTTP/2 anything. `heard` says whether it has ever sent something.
     pub(crate) fn may_be_sent_more(&self, heard: bool) -> bool {
         let unread = self.in_head.load(Relaxed) && heard;
         !self.is_given_away() && (self.is_farewell() || self.unread.is_left() || unread || !self.is_sequential())
     }
 
-    /// The response that is on is the last one.
+    /// Notes that the current response is the last one.
     pub(crate) fn set_closes(&self) {
         self.closes.store(true, Relaxed);
     }
 
-    /// Whether the client may have sent more than was answered, and knows nothing of the end yet.
+    /// Returns whether the client may have sent more than was answered, and doesn't know yet that the connection ends.
     pub(crate) fn closes(&self) -> bool {
         self.closes.load(Relaxed) && !self.is_given_away()
     }
 
-    /// What comes and goes from now on is no HTTP.
+    /// Notes that later bytes in either direction aren't HTTP.
     pub(crate) fn give_away(&self) {
         self.given_away.store(true, Relaxed);
     }
@@ -205,12 +205,12 @@ impl Activity {
         self.given_away.load(Relaxed)
     }
 
-    /// Whether all that was asked is answered, and has been sent as far as can be seen.
+    /// Returns whether all requests are answered, and the answers sent as far as can be seen.
     pub(crate) fn is_through(&self) -> bool {
         self.is_between_requests() && !self.room.is_full()
     }
 
-    /// Whether the connection is one request at a time.
+    /// Returns whether the connection handles one request at a time.
     #[inline]
     pub(crate) fn is_sequential(&self) -> bool {
         !self.multiplexed.load(Relaxed)
@@ -220,7 +220,7 @@ impl Activity {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request may have to wait for the client.
+    /// Creates the line of a request that may have to wait for the client.
     pub(crate) fn new_line(&self) -> Arc<Line> {
         let line = Line::new(&self.room);
         {
@@ -236,7 +236,7 @@ impl Activity {
         line
     }
 
-    /// The requests that live.
+    /// Returns the lines of the requests that are alive.
     pub(crate) fn live_lines(&self) -> Vec<Arc<Line>> {
         let mut live = Vec::new();
         self.lines().retain(|line| {
@@ -247,7 +247,7 @@ impl Activity {
         live
     }
 
-    /// So much was written, or nothing, since the client leaves no room.
+    /// Notes that this many bytes were written, or None if the client leaves no room.
     #[inline]
     pub(crate) fn has_written(&self, bytes: Option<usize>) {
         if self.room.has_written(bytes) {
@@ -255,7 +255,7 @@ impl Activity {
         }
     }
 
-    /// The server stops: there is not much time left for anything.
+    /// Shortens all waits, since the server stops.
     pub(crate) fn hurry(&self) {
         let now = Instant::now();
         self.room.hurry(now);
@@ -264,7 +264,7 @@ impl Activity {
         }
     }
 
-    /// The client may still be sending what nobody will read; also for each time that it has: see
+    /// Notes that the client may still be sending something that nobody will read; also called each time it does: see
     /// [`Io`](crate::io::Io).
     pub(crate) fn say_farewell(&self) {
         self.farewell.store(true, Relaxed);
@@ -297,7 +297,7 @@ impl Activity {
 }
 
 impl Waits {
-    /// How long this may take.
+    /// Returns the time limit of this wait.
     pub(crate) fn limit(self, limits: &Limits, draining: bool) -> Option<Duration> {
         match self {
             Self::Else => None,
@@ -309,7 +309,7 @@ impl Waits {
     }
 }
 
-/// A request that is open as long as this lives.
+/// A request, open as long as this lives.
 pub(crate) struct Open {
     activity: Arc<Activity>,
     began: Began,

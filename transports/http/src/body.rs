@@ -1,4 +1,4 @@
-//! The body of a request, within its limit.
+//! The body of a request, with its size limit.
 
 use std::{
     fmt, io,
@@ -20,10 +20,10 @@ use crate::{activity::Activity, line::Line, messages::Messages};
 /// Any error, boxed.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The body of a request, as the service gets it: it ends with an error once it is longer than `--http-max-body-size`,
-/// and the client gets a 413.
+/// The body of a request, as the service receives it. If it is longer than `--http-max-body-size`, it ends with an
+/// error and the client gets a 413.
 ///
-/// For tests of a service, one can be made of bytes or a string.
+/// Tests of a service can create one from bytes or a string.
 ///
 /// ```
 /// let request = http::Request::post("/say").body(interloop_http::Body::from("hello"));
@@ -34,22 +34,22 @@ pub struct Body(Kind);
 
 enum Kind {
     Given(Box<Full<Bytes>>),
-    /// It is known to fit, and often to be empty.
+    /// A body that is known to fit, and often is empty.
     Whole(Incoming),
-    // Boxed: the requests without a body, most of them, are the smaller for it.
+    // Boxed, which makes the requests without a body, most of them, smaller.
     Coming(Box<Coming>),
 }
 
-/// Something is to come, perhaps slowly, perhaps too much.
+/// A body that may come slowly, or be too long.
 struct Coming {
-    /// None once it has ended, whichever way.
+    /// None once it has ended in any way.
     body: Option<Limited<Incoming>>,
-    /// Of HTTP/1, where what is left of it stands in the way of the next request.
+    /// Set on HTTP/1, where the rest of the body stands in the way of the next request.
     watched: Option<Arc<Activity>>,
     line: Arc<Line>,
-    /// The client has been waited for.
+    /// The handler has waited for the client.
     has_waited: bool,
-    /// Of gRPC: a stream of messages, which may be silent between two of them.
+    /// Set for gRPC: a stream of messages, which may be silent between two of them.
     messages: Option<Messages>,
     exceeded: Option<Exceeded>,
 }
@@ -65,7 +65,7 @@ impl Exceeded {
 }
 
 impl Body {
-    /// `line` is the request's, if it has one already.
+    /// Wraps a body. `line` is the request's, if it has one already.
     pub(crate) fn incoming(
         body: Incoming,
         limit: usize,
@@ -78,7 +78,7 @@ impl Body {
         if body.is_end_stream() {
             return Self(Kind::Whole(body));
         }
-        // Whoever says the length is held to it by hyper.
+        // hyper enforces a length that the client declares.
         *exceeded = body.size_hint().exact().is_none().then(|| Exceeded(Arc::default()));
         let watched = activity.is_sequential().then(|| activity.clone());
         let line = line.map_or_else(|| activity.new_line(), Arc::clone);
@@ -134,7 +134,7 @@ impl Coming {
             self.has_waited = true;
             self.line.wants_body(self.messages.as_ref().is_some_and(Messages::are_whole), cx);
             if self.line.is_cut_off() {
-                // The rest may have come since, on another thread.
+                // Another thread may have received the rest since.
                 polled = Pin::new(body).poll_frame(cx);
                 if polled.is_pending() {
                     let why = io::Error::new(io::ErrorKind::UnexpectedEof, "the connection ended within the body");
@@ -172,7 +172,7 @@ impl Drop for Coming {
             && let Some(body) = self.body.take().filter(|body| !http_body::Body::is_end_stream(body))
         {
             activity.unread.leave(body);
-            // It may be another thread that has dropped this.
+            // Another thread may have dropped this.
             activity.end.wake();
         }
     }

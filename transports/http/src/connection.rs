@@ -31,7 +31,7 @@ use crate::{
     timers::Timer,
 };
 
-/// Serves a connection: until the client closes it, a limit is hit, or it has been drained.
+/// Serves a connection until the client closes it, a limit is hit, or it has been drained.
 pub(crate) async fn serve<I, S, B>(stream: I, peer: Peer, server: Arc<Server>, permit: Permit, service: S)
 where
     I: Stream,
@@ -54,7 +54,7 @@ where
         #[cfg(feature = "websocket")]
         after: after.clone(),
     };
-    // Boxed, so that it can go before what comes after HTTP.
+    // Boxed, so that it can be dropped before what comes after HTTP.
     #[cfg(feature = "websocket")]
     let mut after = Streams::new(after);
     let mut connection = Box::pin(builder.serve_connection_with_upgrades(io, handling));
@@ -91,11 +91,11 @@ where
     monitor.activity.give_away();
     match ended {
         Ok(Ok(())) => {}
-        // A client that went away, or spoke no HTTP: its affair.
+        // A client that went away, or didn't speak HTTP: no concern of the server.
         Ok(Err(error)) => log::debug!(target: &server.target, "a connection from {peer} broke: {error}"),
         Err(panic) => server.panicked(panic),
     }
-    // If there is no upgrade, whoever waits for it is told by this drop.
+    // If there is no upgrade, this drop tells those who wait for it.
     drop(connection);
     #[cfg(feature = "websocket")]
     if after.are_any() {
@@ -106,7 +106,7 @@ where
     open.has_ended();
 }
 
-/// An open connection: noted if it doesn't get to its end.
+/// An open connection, which is noted if it doesn't get to its end.
 struct Open(Option<Arc<Activity>>);
 
 impl Open {
@@ -134,8 +134,7 @@ fn builder(inbox: Inbox, activity: &Arc<Activity>) -> Builder<Inbox> {
     let mut builder = Builder::new(inbox);
     // Without hyper's own timers: see `activity`.
     builder.http1().header_read_timeout(None).max_buf_size(limits.header_size);
-    // hyper would take a client that has finished for one that has left. Where the end is looked for by ourselves, it
-    // need not.
+    // hyper would treat a client that has finished as one that has left. Where `ends` detects that, hyper need not.
     builder.http1().half_close(cfg!(target_os = "linux"));
     #[cfg(feature = "http2")]
     set_up_http2(&mut builder, activity);
@@ -146,8 +145,8 @@ fn builder(inbox: Inbox, activity: &Arc<Activity>) -> Builder<Inbox> {
 fn set_up_http2(builder: &mut Builder<Inbox>, activity: &Arc<Activity>) {
     let limits = &activity.server.limits;
     let header_size = u32::try_from(limits.header_size).unwrap_or(u32::MAX);
-    // Without extended CONNECT, which browsers would use for WebSockets where it is offered: they open a connection of
-    // HTTP/1.1 instead.
+    // Without extended CONNECT: browsers would use it for WebSockets if it were offered, and otherwise open a
+    // connection of HTTP/1.1.
     builder
         .http2()
         .max_header_list_size(header_size)
@@ -158,11 +157,11 @@ fn set_up_http2(builder: &mut Builder<Inbox>, activity: &Arc<Activity>) {
         .keep_alive_timeout(limits.pong);
 }
 
-/// What a connection is told.
+/// An order to a connection.
 enum Order {
-    /// Finish what is open, take nothing new.
+    /// Finish what is open, and accept nothing new.
     Finish,
-    /// Look for a request.
+    /// Check for a request.
     Look,
     Drop,
 }
@@ -174,20 +173,20 @@ struct Monitor {
     requested: Requested,
     draining: Requested,
     stage: Stage,
-    /// The client has finished: how long what it has asked for may still take.
+    /// The client has finished: the time limit for the rest of its requests.
     finished: Option<Timer>,
     timer: Timer,
     is_set: bool,
     watched: Option<Watched>,
-    /// At the stop: from when on nothing is waited for any more, shortly before the server's own time is up. What a
-    /// client holds up is no failure.
+    /// At the stop: the time from which nothing is waited for any more, shortly before the server's own deadline. A
+    /// delay that a client causes is no failure.
     last: Option<Instant>,
-    /// Requests were cut just now.
+    /// Some requests were cut just now.
     has_cut: bool,
-    /// How many requests had begun at the last look; and whether none had since, when requests were cut.
+    /// How many requests had begun at the last check; and, when requests were cut, whether none had begun since.
     begun: u32,
     is_useless: bool,
-    /// hyper holds what only the end of the connection frees.
+    /// hyper holds something that only the end of the connection frees.
     stuck: bool,
 }
 
@@ -204,7 +203,7 @@ enum Stage {
 struct Watched {
     waits: Waits,
     generation: u32,
-    /// None may be any time.
+    /// None is no limit.
     until: Option<Instant>,
 }
 
@@ -231,7 +230,7 @@ impl Monitor {
         }
     }
 
-    /// Whether the connection is polled by another task than before, which has to be told to others.
+    /// Returns whether a task other than before polls the connection, and registers its waker with the others if so.
     fn sees(&mut self, cx: &Context<'_>) -> bool {
         let new = !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
         if new {
@@ -246,7 +245,7 @@ impl Monitor {
         if self.activity.end.is_finished() && self.is_over(cx, new_waker) {
             return Poll::Ready(Order::Drop);
         }
-        // Where there is no news, one load.
+        // If there is no news, this costs one load.
         let stopping = self.activity.server.shutdown.is_requested()
             || (new_waker && Pin::new(&mut self.requested).poll(cx).is_ready());
         if stopping && !self.activity.room.is_last() {
@@ -255,7 +254,7 @@ impl Monitor {
         match self.stage {
             Stage::Finishing => {}
             Stage::LastLook { begun } => {
-                // A request came of it, or nothing was there.
+                // A request has come, or there was nothing.
                 if self.activity.begun() != begun || !self.activity.has_found() {
                     return Poll::Ready(self.finish());
                 }
@@ -270,7 +269,7 @@ impl Monitor {
                 return Poll::Ready(Order::Look);
             }
             Stage::Serving => {
-                // An HTTP/1 client is told by its next response.
+                // An HTTP/1 client learns it from its next response.
                 let draining = self.activity.server.draining.is_requested()
                     || (new_waker && Pin::new(&mut self.draining).poll(cx).is_ready());
                 if draining && !self.activity.is_sequential() && self.activity.begun() > 0 {
@@ -281,7 +280,7 @@ impl Monitor {
         self.poll_limits(cx, new_waker)
     }
 
-    /// Whether nobody waits for an answer any more, where the client has finished.
+    /// Returns whether nobody waits for an answer any more, after the client has finished.
     fn is_over(&mut self, cx: &Context<'_>, new_waker: bool) -> bool {
         let activity = &self.activity;
         if activity.end.is_broken() || !activity.is_sequential() && activity.is_through() {
@@ -308,7 +307,7 @@ impl Monitor {
         Order::Finish
     }
 
-    /// What is waited for is found out anew.
+    /// Makes the next check determine again what is waited for.
     fn forget(&mut self) {
         self.watched = None;
     }
@@ -356,7 +355,7 @@ impl Monitor {
         if stuck { Waits::Farewell } else { self.activity.waits() }
     }
 
-    /// Looks at all that is waited for.
+    /// Checks everything that is waited for.
     fn look(&mut self) -> Looked {
         let now = Instant::now();
         let is_over = self.last.is_some_and(|last| last <= now);
@@ -395,13 +394,13 @@ impl Monitor {
             }
         }
         if cut {
-            // Their streams go first.
+            // Their streams end first.
             self.has_cut = true;
             self.is_useless = self.begun == self.activity.begun();
             return Looked::Order(Order::Look);
         }
         self.stuck |= stuck;
-        // A client none of whose requests gets anywhere has no permit to keep.
+        // A client that makes no progress with any of its requests must not keep its permit.
         let useless = std::mem::take(&mut self.is_useless) && self.activity.is_between_requests();
         self.begun = self.activity.begun();
         if serving && (stuck || useless) {
@@ -425,8 +424,8 @@ impl Monitor {
     }
 
     fn too_late(&mut self, waits: Waits) -> Order {
-        // Between two requests one takes leave: an HTTP/2 client is told, also before its first, and what it has sent
-        // meanwhile is answered.
+        // Between two requests the connection ends politely: an HTTP/2 client is told, even before its first request,
+        // and what it has sent meanwhile is answered.
         let takes_leave = waits == Waits::Request || waits == Waits::Head && !self.activity.is_sequential();
         if takes_leave && matches!(self.stage, Stage::Serving) {
             return self.finish();
@@ -435,10 +434,10 @@ impl Monitor {
     }
 }
 
-/// What comes of a look.
+/// The result of a check.
 enum Looked {
     Order(Order),
-    /// One looks again after so long.
+    /// Check again after this time.
     Again(Duration),
     /// Nothing is waited for.
     AtRest,

@@ -1,4 +1,4 @@
-//! What a server counts.
+//! The counters of a server.
 
 use std::sync::OnceLock;
 #[cfg(feature = "metrics")]
@@ -12,14 +12,14 @@ use interloop::{
     counters::{Counter, Gauge, Meter},
 };
 
-/// Over how long the duration of requests is shown.
+/// The period over which the duration of requests is shown.
 #[cfg(feature = "metrics")]
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Statuses from 100, below 600: those that are in use.
+/// Statuses from 100 to 599: those in use.
 const STATUSES: usize = 500;
 
-/// What a server counts: looked up once, for all its connections.
+/// The counters of a server, looked up once for all its connections.
 pub(crate) struct Counts {
     pub(crate) requests: Counter,
     pub(crate) panics: Counter,
@@ -32,7 +32,7 @@ pub(crate) struct Counts {
     pub(crate) sockets: SocketCounts,
     #[cfg(feature = "metrics")]
     duration: Histogram,
-    /// By status, each made with the first response that has it.
+    /// By status; each is created with the first response that has it.
     responses: Box<[OnceLock<Counter>]>,
     meter: Meter,
 }
@@ -67,7 +67,7 @@ impl Counts {
             meter.describe(name, unit, help);
         }
         let open_connections = meter.gauge("open_connections");
-        // What an incarnation before this one left open, it left for ever.
+        // Connections that an earlier incarnation left open are gone.
         open_connections.set(0.0);
         Self {
             requests: meter.counter("requests"),
@@ -96,7 +96,7 @@ impl Counts {
     }
 }
 
-/// What is counted of WebSockets and event streams.
+/// The counters of WebSockets and event streams.
 #[cfg(feature = "websocket")]
 pub(crate) struct SocketCounts {
     pub(crate) open: Gauge,
@@ -118,7 +118,7 @@ impl SocketCounts {
     }
 }
 
-/// When a request began.
+/// The time at which a request began.
 #[derive(Clone, Copy)]
 pub(crate) struct Began {
     #[cfg(feature = "metrics")]
@@ -134,7 +134,7 @@ impl Began {
         }
     }
 
-    /// The request is over.
+    /// Records the duration of the request, which has ended.
     #[inline]
     pub(crate) fn ended(self, counts: &Counts) {
         #[cfg(feature = "metrics")]

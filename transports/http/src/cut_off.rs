@@ -1,4 +1,4 @@
-//! What was still going on when a server was cancelled: what its stop had waited for.
+//! Records what was still going on when a server was cancelled, and so what its stop waited for.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -16,7 +16,7 @@ struct Counts {
     first: Option<Peer>,
 }
 
-/// What a connection was there for when it was cut off.
+/// What a connection was doing when it was cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     WithRequest,
@@ -35,7 +35,7 @@ impl CutOff {
         counts.first.get_or_insert(peer);
     }
 
-    /// One line for all, if there were any.
+    /// Logs one line for all of them, if there were any.
     pub(crate) fn tell(&mut self, target: &str) {
         let counts = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
         let Some(first) = counts.first else { return };

@@ -27,10 +27,10 @@ use crate::{handling::Home, shared::Server, timers::Timer};
 pub struct Event(String);
 
 impl Event {
-    /// An event with this data, of any number of lines.
+    /// Creates an event with this data, of any number of lines.
     pub fn new(data: impl AsRef<str>) -> Self {
         let mut event = Self::default();
-        // All that a client takes for the end of a line.
+        // Splits at everything that a client treats as the end of a line.
         for line in data.as_ref().replace("\r\n", "\n").split(['\n', '\r']) {
             event.0.push_str("data: ");
             event.0.push_str(line);
@@ -39,14 +39,13 @@ impl Event {
         event
     }
 
-    /// Its number or mark, which a client that comes back says: [`Events::last_id`]. Ends of lines and NULs are left
-    /// out.
+    /// Sets the event's id, which a client that reconnects sends: [`Events::last_id`]. Line ends and NULs are left out.
     #[must_use]
     pub fn id(self, id: impl AsRef<str>) -> Self {
         self.field("id", id.as_ref())
     }
 
-    /// What kind of event it is: `message` if this isn't said. Ends of lines and NULs are left out.
+    /// Sets the event's type: `message` if this isn't called. Line ends and NULs are left out.
     #[must_use]
     pub fn name(self, name: impl AsRef<str>) -> Self {
         self.field("event", name.as_ref())
@@ -61,11 +60,11 @@ impl Event {
     }
 }
 
-/// A request for server-sent events: an extractor of axum's, for routes that an [`HttpServer`](crate::HttpServer)
-/// serves, on any loop.
+/// A request for server-sent events: an axum extractor for routes that an [`HttpServer`](crate::HttpServer) serves, on
+/// any loop.
 ///
-/// The response ends when the stream does, or when the server is asked to stop. While there is nothing to say a comment
-/// keeps the connection alive, by the server's timers. Gauge of the server: `open_event_streams`.
+/// The response ends when the stream does, or when the server must stop. While there is nothing to send, a comment
+/// keeps the connection alive, driven by the server's timers. Gauge of the server: `open_event_streams`.
 ///
 /// ```
 /// use axum::{Router, response::Response, routing::get};
@@ -87,26 +86,26 @@ pub struct Events {
 }
 
 impl Events {
-    /// The id of the last event that the client has seen, if it comes back.
+    /// Returns the id of the last event that the client has seen, if it reconnects.
     pub fn last_id(&self) -> Option<&str> {
         self.last_id.as_deref()
     }
 
-    /// After how long a silence a comment is sent: 15 s by default, zero is never.
+    /// Sets the silence after which a comment is sent: 15 s by default, zero is never.
     #[must_use]
     pub fn keep_alive(mut self, time: Duration) -> Self {
         self.keep_alive = time;
         self
     }
 
-    /// How long the client is to wait before it comes back, in milliseconds' precision.
+    /// Sets how long the client waits before it reconnects, with a precision of milliseconds.
     #[must_use]
     pub fn retry(mut self, time: Duration) -> Self {
         self.retry = Some(time);
         self
     }
 
-    /// Answers with these events.
+    /// Responds with these events.
     pub fn respond(self, events: impl Stream<Item = Event> + Send + 'static) -> Response {
         let Home { server, .. } = self.home;
         let mut timer = Timer::new(&server.timers);

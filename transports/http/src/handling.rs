@@ -1,5 +1,5 @@
-//! The user's service as hyper calls it: what a request brings along, the limit of its body, a panic that stays its
-//! own.
+//! Wraps the user's service for hyper: the extensions of a request, its body limit, and panics, which affect only their
+//! request.
 
 use std::{
     any::Any,
@@ -27,12 +27,12 @@ use crate::{
     trace::Span,
 };
 
-/// What a request's connection offers to those who stay longer: an extension of each request.
+/// What a request's connection offers to long-lived responses: an extension of each request.
 #[cfg(feature = "websocket")]
 #[derive(Clone)]
 pub(crate) struct Home {
     pub(crate) server: Arc<crate::shared::Server>,
-    /// What is put here is polled by the connection's task, to its end.
+    /// The connection's task polls the futures that are put here, to their end.
     pub(crate) after: Inbox,
 }
 
@@ -40,9 +40,9 @@ pub(crate) struct Home {
 pub(crate) struct Handling<S> {
     pub(crate) service: S,
     pub(crate) activity: Arc<Activity>,
-    /// Where hyper puts the streams of HTTP/2.
+    /// hyper puts the streams of HTTP/2 here.
     pub(crate) streams: Inbox,
-    /// Where what a connection does after HTTP is put.
+    /// Futures for what a connection does after HTTP go here.
     #[cfg(feature = "websocket")]
     pub(crate) after: Inbox,
 }
@@ -69,7 +69,7 @@ where
             self.activity.set_closes();
         }
         let limit = server.limits.body_size;
-        // Over HTTP/1 only what has a body may have to wait for more than the connection does.
+        // On HTTP/1 only a request with a body may have to wait for more than the connection does.
         let line = (!open.is_sequential()).then(|| self.activity.new_line());
         line.iter().for_each(|line| self.streams.expect(line.clone()));
         let mut respond = Respond { state: State::Done, exceeded: None, open: Some(open), line };
@@ -84,7 +84,7 @@ where
         extensions.insert(Home { server: server.clone(), after: self.after.clone() });
         server.peers.insert(self.activity.peer, extensions);
         let (line, exceeded) = (respond.line.as_ref(), &mut respond.exceeded);
-        // A request is large: it is moved as little as can be.
+        // A request is large, so it is moved as little as possible.
         let mut request =
             Some(request.map(|body| Body::incoming(body, limit, messages, &self.activity, line, exceeded)));
         respond.ask(&self.service, &mut request);
@@ -99,7 +99,7 @@ pin_project! {
         state: State<S, S::Future>,
         exceeded: Option<Exceeded>,
         open: Option<Open>,
-        // Over HTTP/2.
+        // Set on HTTP/2.
         line: Option<Arc<Line>>,
     }
 }
@@ -115,7 +115,7 @@ pin_project! {
     }
 }
 
-/// Why a request has no response of its handler's.
+/// Why the handler of a request gave no response.
 enum Fault {
     Failed(BoxError),
     TooLarge,
@@ -127,7 +127,7 @@ where
     S: Service<Request<Body>> + Clone,
     S::Error: Into<BoxError>,
 {
-    /// Calls the service at once if it is ready, as most always are.
+    /// Calls the service at once if it is ready, as it nearly always is.
     #[inline]
     fn ask(&mut self, service: &S, request: &mut Option<Request<Body>>) {
         let Some(open) = &self.open else { return };
@@ -142,7 +142,7 @@ where
                         }
                     }
                     Poll::Ready(Err(error)) => *state = State::Known { fault: Some(Fault::Failed(error.into())) },
-                    // It is asked again, by the task that is to be woken.
+                    // The task that gets woken asks it again.
                     Poll::Pending => {
                         let asked = request.take().map(|request| Box::new((service, request)));
                         *state = State::Asked { asked };
@@ -172,7 +172,7 @@ where
             Ok(Poll::Ready(outcome)) => outcome,
             Err(panic) => Err(Fault::Panicked(panic)),
         };
-        // The handler goes before its response: what it drops, and how, is its own.
+        // The handler is dropped before its response is sent: what it drops, and how, is its own concern.
         let dropped = catch_unwind(AssertUnwindSafe(|| open.span.in_scope(|| this.state.set(State::Done))));
         match (&outcome, dropped) {
             (Err(Fault::Panicked(_)), _) => {}
@@ -190,7 +190,7 @@ where
         let server = &open.server;
         open.span.answered(response.status());
         server.counts.responded(response.status());
-        // hyper says so too, once the connection has heard of the stop. But who is told beforehand need not send a
+        // hyper does so too, once the connection knows of the stop. But a client that learns it earlier need not send a
         // request that may get lost.
         let is_last = server.draining.is_requested() || server.shutdown.is_requested() || open.unread.is_too_much();
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -256,7 +256,7 @@ fn failed<B>(open: Open, line: Option<Arc<Line>>, status: StatusCode) -> Respons
     response
 }
 
-/// The rest of the body is not read: an HTTP/1 connection can't go on.
+/// Refuses a body whose rest is not read: an HTTP/1 connection can't go on.
 fn too_large<B>(open: Open, line: Option<Arc<Line>>) -> Response<Answer<B>> {
     let sequential = open.is_sequential();
     if sequential {
@@ -269,10 +269,10 @@ fn too_large<B>(open: Open, line: Option<Arc<Line>>) -> Response<Answer<B>> {
     response
 }
 
-/// Up to so many names are compared: to hash one takes as long.
+/// Up to this many names are compared one by one: hashing one takes as long.
 const FEW: usize = 8;
 
-/// Whether this is the last of a connection.
+/// Returns whether these headers end the connection.
 fn says_close(headers: &HeaderMap) -> bool {
     if headers.keys().len() <= FEW && !headers.keys().any(|name| name == header::CONNECTION) {
         return false;
@@ -292,9 +292,9 @@ pin_project! {
         #[pin]
         body: Kind<B>,
         open: Open,
-        // Over HTTP/2.
+        // Set on HTTP/2.
         line: Option<Arc<Line>>,
-        // What the body has said and is too long for a piece. Boxed, since it is rare, and an answer is moved around.
+        // The rest of a chunk that is too long for a piece. Boxed, since it is rare, and an answer is moved around.
         rest: Option<Box<Bytes>>,
     }
 }
@@ -322,7 +322,7 @@ where
         } else {
             match this.body.project() {
                 KindProj::Text { text } => text.take().map(|text| Ok(Frame::data(Bytes::from_static(text.as_bytes())))),
-                // hyper then ends this response alone.
+                // hyper then ends only this response.
                 KindProj::Body { body } => {
                     let span = &this.open.span;
                     match catch_unwind(AssertUnwindSafe(|| span.in_scope(|| body.poll_frame(cx)))) {
@@ -354,7 +354,7 @@ where
             }
     }
 
-    /// Before the first piece: hyper asks no later.
+    /// Returns the size before the first piece: hyper doesn't ask later.
     fn size_hint(&self) -> SizeHint {
         match &self.body {
             Kind::Body { body } => body.size_hint(),

@@ -39,9 +39,9 @@ use crate::{
 /// How long a loop may take to answer a heartbeat.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Adds the task `health`: a [`Health`] on a loop of its own (a [`Thread`](interloop::Thread); where that has no
-/// sockets, tokio), also named `health`, so that no busy loop can keep it from answering;
-/// [`first`](TaskSettings::first) to start and [`last`](TaskSettings::last) to stop, so that it answers from before the
+/// Adds the task `health`: a [`Health`] on a loop of its own, also named `health`, so that no busy loop can keep it
+/// from answering. The loop is a [`Thread`](interloop::Thread), or tokio where threads have no sockets. The task is
+/// [`first`](TaskSettings::first) to start and [`last`](TaskSettings::last) to stop, so it answers from before the
 /// others start until they have ended.
 ///
 /// ```
@@ -65,23 +65,23 @@ fn add<L: Net>(service: &mut Service) -> &mut TaskSettings {
     service.task_on::<L>("health", Health::new()).on("health").first().last()
 }
 
-/// Health checks for whoever supervises the process: a task for any loop with sockets, best on one of its own,
+/// Health checks for a supervisor of the process. The task runs on any loop with sockets, best on one of its own, and
 /// [`last`](TaskSettings::last) to stop: see [`health()`].
 ///
 /// * `/livez`: 200 if every loop answers a heartbeat through its own mailbox within 5 s; 503 names those that don't,
-///   and what [blocks](interloop::service::BlockedLoop) them, if that is known. The log is told, too, once.
+///   and what [blocks](interloop::service::BlockedLoop) them, if that is known. This is also logged, once.
 /// * `/readyz`: 200 if all tasks run and no stop was requested; 503 names those that don't run.
-/// * `/startupz`: 200 once the start is through.
+/// * `/startupz`: 200 once startup is complete.
 /// * `/metrics` (feature `metrics`): all [counters](interloop::counters::Counters) of the service, in Prometheus' text
-///   format, or as OpenMetrics for those who prefer that (`Accept`).
+///   format, or as OpenMetrics if the client prefers that (`Accept`).
 /// * `/status` (feature `status`): the service's [`Status`](interloop::Status) as JSON.
 ///
-/// The first three answer anybody. The others tell of the service, and answer only requests for a host that is known,
-/// so that no page of another site whose name points here reads them (DNS rebinding): an IP address, `localhost`, the
-/// machine's own names, the hosts it listens on, and those that are [allowed](Self::allow_host). A request without a
-/// host, and any over a Unix socket, is answered too; others get a 421.
+/// The first three answer everybody. The others reveal details of the service, so they answer only requests for a known
+/// host: an IP address, `localhost`, the machine's own names, the hosts it listens on, and those that are
+/// [allowed](Self::allow_host). A page of another site whose name points here can therefore not read them (DNS
+/// rebinding). A request without a host, and any over a Unix socket, is answered too; others get a 421.
 ///
-/// Nothing is done between two questions.
+/// Nothing runs between two requests.
 #[derive(Debug)]
 pub struct Health {
     listen: Listen,
@@ -91,7 +91,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Listens on 127.0.0.1, on any free port, unless it is told otherwise.
+    /// Creates one that listens on 127.0.0.1, on any free port, unless told otherwise.
     pub fn new() -> Self {
         Self {
             listen: Listen::new(),
@@ -101,8 +101,8 @@ impl Health {
         }
     }
 
-    /// Listens so: what is said there is added to what was said before, and goes before it. A `TcpListener` or a
-    /// `UnixListener` of std will do, too: see [`Listen`](Listen#sockets-that-are-bound-already).
+    /// Merges this into how it listens: later values override earlier ones, and hosts and listeners are added. A
+    /// `TcpListener` or a `UnixListener` of std works, too: see [`Listen`](Listen#sockets-that-are-bound-already).
     #[must_use]
     pub fn listen(mut self, listen: impl Into<Listen>) -> Self {
         self.listen.merge(listen.into());
@@ -111,22 +111,22 @@ impl Health {
 
     interloop_listen::listen_setters!();
 
-    /// How long a loop may take to answer a heartbeat: 5 s by default.
+    /// Sets how long a loop may take to answer a heartbeat: 5 s by default.
     #[must_use]
     pub fn heartbeat_timeout(mut self, time: Duration) -> Self {
         self.heartbeat_timeout = time;
         self
     }
 
-    /// Tells of the service also where a request is for this host name, besides others that were named:
-    /// `metrics.example.org`, all below `*.example.org`, or any host, `*`.
+    /// Reveals details also in answers to requests for this host name, in addition to others that were named:
+    /// `metrics.example.org`, all names below `*.example.org`, or any host, `*`.
     #[must_use]
     pub fn allow_host(mut self, host: impl Into<String>) -> Self {
         self.allow_host.push(host.into());
         self
     }
 
-    /// Where it listens, known once it does.
+    /// Returns the addresses it listens on, known once it does.
     pub fn addresses(&self) -> Addresses {
         self.addresses.clone()
     }
@@ -138,7 +138,7 @@ impl Default for Health {
     }
 }
 
-/// The options of [`Health`], each with the task's name before it: `--health-port`.
+/// The options of [`Health`], each prefixed with the task's name: `--health-port`.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct HealthOptions {
     #[command(flatten)]
@@ -221,7 +221,7 @@ struct Inner {
     timeout: Duration,
     timers: Timers,
     hosts: Hosts,
-    /// Whether a request for a host that isn't known has been logged: one is enough.
+    /// Whether a request for an unknown host has been logged: once is enough.
     refused: AtomicBool,
 }
 
@@ -240,7 +240,7 @@ impl tower_service::Service<Request<Body>> for Checks {
     }
 }
 
-/// What is to be had. It tells of the service, but for the probes.
+/// The pages. All but the probes reveal details of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Page {
     Live,
@@ -310,13 +310,13 @@ impl Inner {
         text(StatusCode::MISDIRECTED_REQUEST, &why)
     }
 
-    /// Which loops did not answer in time.
+    /// Returns which loops did not answer in time.
     async fn not_alive(&self) -> Option<String> {
         let mut asked = self.service.heartbeats();
         let mut late = Timer::new(&self.timers);
         late.set(self.timeout);
         std::future::poll_fn(|cx| {
-            // One that has ended meanwhile isn't stuck.
+            // A loop that has ended meanwhile isn't stuck.
             asked.retain_mut(|(_, reply)| Pin::new(reply).poll(cx).is_pending());
             if asked.is_empty() { Poll::Ready(()) } else { late.poll(cx) }
         })

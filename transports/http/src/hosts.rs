@@ -1,7 +1,7 @@
-//! Which hosts a request may be for, where the answer tells of the service.
+//! Checks which host a request is for, where the answer reveals details of the service.
 //!
-//! A page of another site can have its own name point to this address, and then reads answers as if they were its own
-//! (DNS rebinding). What it can't do is to ask by an address, or by a name that isn't its own.
+//! A page of another site can have its own name point to this address, and then read answers as if they were its own
+//! (DNS rebinding). But it can't send a request for an address, or for a name that isn't its own.
 
 use std::{
     fmt,
@@ -22,14 +22,14 @@ pub(crate) struct Hosts(Vec<Pattern>);
 enum Pattern {
     Any,
     Name(String),
-    /// All that ends so: `.example.org`.
+    /// All names with this suffix: `.example.org`.
     Below(String),
 }
 
 /// Why a request is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// It is for no host that there can be, or for two.
+    /// It is for no possible host, or for two.
     Malformed,
     Unknown(String),
 }
@@ -42,17 +42,17 @@ enum Host {
 }
 
 impl Hosts {
-    /// These, and the machine's own names.
+    /// Allows these and the machine's own names.
     pub(crate) fn new<'a>(allowed: impl IntoIterator<Item = &'a str>) -> Self {
         let mut patterns: Vec<_> = allowed.into_iter().filter_map(pattern).collect();
         patterns.extend(machine_names().into_iter().map(Pattern::Name));
         Self(patterns)
     }
 
-    /// Every host that the request names has to be one of them; it may name none.
+    /// Checks that every host that the request names is allowed; it may name none.
     pub(crate) fn check<B>(&self, request: &Request<B>) -> Result<(), Refused> {
         if request.extensions().get::<Peer>().is_some_and(|peer| peer.address().is_none()) {
-            // No browser gets at a Unix socket.
+            // A browser can't reach a Unix socket.
             return Ok(());
         }
         let mut fields = request.headers().get_all(header::HOST).iter();
@@ -81,7 +81,7 @@ impl Hosts {
     }
 }
 
-/// Whether this says which hosts to allow: a host name, `*.example.org`, or `*`.
+/// Parses a host to allow: a host name, `*.example.org`, or `*`.
 pub(crate) fn allowed_host(text: &str) -> Result<String, String> {
     match pattern(text) {
         Some(_) => Ok(text.to_owned()),
@@ -106,11 +106,11 @@ fn pattern(text: &str) -> Option<Pattern> {
     }
 }
 
-/// The host of `host:port`; None where it is none.
+/// Returns the host of `host:port`; None if the text is no such thing.
 fn host_of(authority: &str) -> Option<Host> {
     if let Some(rest) = authority.strip_prefix('[') {
         let (address, port) = rest.split_once(']')?;
-        // An address of this link alone says by which interface: `[fe80::1%25eth0]`.
+        // A link-local address names its interface: `[fe80::1%25eth0]`.
         let address = address.split('%').next()?;
         let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
         return (is_port && address.parse::<Ipv6Addr>().is_ok()).then_some(Host::Address);
@@ -120,7 +120,7 @@ fn host_of(authority: &str) -> Option<Host> {
     }
     let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
     let host = host.strip_suffix('.').unwrap_or(host);
-    // Names by the letter have no underscores; names of containers do.
+    // Strictly, host names have no underscores; names of containers do.
     let is_label = |label: &str| {
         !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };

@@ -1,4 +1,4 @@
-//! A connection as hyper reads and writes it: what happens on it leaves marks in its [`Activity`].
+//! A connection as hyper reads and writes it: its events leave marks in its [`Activity`].
 
 use std::{
     io::{self, IoSlice},
@@ -14,25 +14,25 @@ use interloop_listen::Watched;
 
 use crate::{activity::Activity, net::Stream};
 
-/// A connection that leaves marks of what it does. It is an open one until this is dropped: after an upgrade too, when
-/// it belongs to a handler.
+/// A connection that marks what it does. It counts as open until this is dropped: also after an upgrade, when it
+/// belongs to a handler.
 pub(crate) struct Io<S> {
     // Dropped first.
     stream: S,
     _release: Release,
     activity: Arc<Activity>,
     heard: bool,
-    /// Whether, and how, its end is looked for.
+    /// Whether, and how, the client's end of the connection is watched.
     end: Option<io::Result<Watched>>,
-    /// What is left to be sent of a ping, over HTTP/2: see [`Io::poll_probe`].
+    /// The unsent rest of a ping, on HTTP/2: see [`Io::poll_probe`].
     probe: &'static [u8],
     linger: Option<Linger>,
 }
 
-/// A ping of HTTP/2.
+/// An HTTP/2 ping.
 const PROBE: &[u8] = b"\0\0\x08\x06\0\0\0\0\0finished";
 
-/// What may still be read of a connection that is closed, so that its client gets to read the response: see
+/// What may still be read from a connection that is closed, so that its client can read the response: see
 /// [`Io::poll_linger`].
 struct Linger {
     until: Instant,
@@ -44,7 +44,7 @@ const LINGER: Duration = Duration::from_secs(10);
 const LINGER_BYTES: usize = 64 << 20;
 /// The same at the stop.
 const LAST_LINGER: Duration = Duration::from_secs(1);
-/// After so many reads others get their turn.
+/// After this many reads, others get their turn.
 const TURN: usize = 16;
 
 impl<S> Io<S> {
@@ -74,8 +74,8 @@ impl<S> Io<S> {
     }
 }
 
-/// Gives the place of a connection back. A descriptor that was lent to it is taken back then: so its own has to be
-/// closed by now.
+/// Releases the permit of a connection. A descriptor that was lent to the connection is taken back then, so the
+/// connection's own must be closed by now.
 struct Release(Arc<Activity>);
 
 impl Drop for Release {
@@ -85,8 +85,8 @@ impl Drop for Release {
 }
 
 impl<S: Stream> Io<S> {
-    /// While a handler is at work nobody reads, on HTTP/1: whether its client is still there is looked for by other
-    /// means. hyper flushes whenever it is polled.
+    /// Watches for the client's end while a handler is at work: on HTTP/1 nobody reads then. hyper flushes whenever it
+    /// is polled.
     fn look_for_end(&mut self, cx: &mut Poller<'_>) -> io::Result<()> {
         let activity = &self.activity;
         if activity.is_between_requests() || activity.end.is_broken() {
@@ -106,9 +106,9 @@ impl<S: Stream> Io<S> {
         Ok(())
     }
 
-    /// A client of HTTP/2 that has finished may have closed the connection, too, which doesn't show until something is
-    /// sent to it: then its system resets the connection. One that still reads gets a ping, which it can't answer. Only
-    /// where hyper has flushed, thus between two frames.
+    /// Sends a ping to a client of HTTP/2 that has finished. It may have closed the connection, which doesn't show
+    /// until something is sent to it: then its system resets the connection. A client that still reads gets a ping,
+    /// which it can't answer. This happens only where hyper has flushed, thus between two frames.
     fn poll_probe(&mut self, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
         while !self.probe.is_empty() {
             let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, self.probe))?;
@@ -120,13 +120,13 @@ impl<S: Stream> Io<S> {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    /// What has begun to be sent by itself goes before all else.
+    /// Sends the rest of a ping that has begun, before all else.
     fn poll_rest_of_probe(&mut self, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
         if self.probe.len() == PROBE.len() { Poll::Ready(Ok(())) } else { self.poll_probe(cx) }
     }
 
-    /// To close while the client still sends would reset the connection, and the response might be lost on the way: the
-    /// rest is read and thrown away, to a limit, and as long as it comes.
+    /// Reads and throws away the rest, up to a limit and as long as it comes. If the server closed while the client
+    /// still sends, the connection would be reset and the response might be lost on the way.
     fn poll_linger(&mut self, cx: &mut Poller<'_>) -> Poll<()> {
         let linger = self.linger.get_or_insert_with(|| {
             self.activity.say_farewell();
@@ -172,8 +172,8 @@ impl<S: Stream> Read for Io<S> {
                 self.activity.server.counts.received.add(bytes as u64);
                 self.activity.has_read();
             } else if !self.activity.is_sequential() && !read.as_ref().is_err_and(|error| error.kind() != CUT) {
-                // On HTTP/2 hyper would drop what it has read and what it is to send: `Monitor` ends the connection
-                // once all is answered.
+                // On HTTP/2 hyper would drop what it has read and what it must send: `Monitor` ends the connection once
+                // all is answered.
                 self.activity.has_read_all();
                 return Poll::Pending;
             }
@@ -213,7 +213,7 @@ impl<S: Stream> Write for Io<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_flush(cx);
-        // Over TLS what was written may still be there.
+        // Over TLS, written bytes may still be here.
         self.activity.has_written(polled.is_ready().then_some(0));
         if self.activity.is_given_away() {
             return self.activity.upgraded.write(cx, polled);
@@ -229,7 +229,7 @@ impl<S: Stream> Write for Io<S> {
         if self.linger.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         }
-        // At the stop nobody is waited for who has nothing to say.
+        // At the stop, clients with nothing to send aren't waited for.
         let says_more = || !self.activity.server.shutdown.is_requested() || self.stream.has_bytes();
         if self.linger.is_some()
             || self.activity.may_be_sent_more(self.heard)
@@ -241,15 +241,15 @@ impl<S: Stream> Write for Io<S> {
     }
 }
 
-/// A TLS connection that ends without a goodbye: to a server that is an end like any other, since a request says itself
-/// how long it is.
+/// The error of a TLS connection that ends without a goodbye: to a server that is an end like any other, since a
+/// request declares its own length.
 const CUT: io::ErrorKind = io::ErrorKind::UnexpectedEof;
 
-/// Up to this length a head and its body are sent as one piece: to copy so little costs less than to have the system
+/// Up to this length a head and its body are sent as one piece: copying so little costs less than having the system
 /// gather it.
 const SMALL: usize = 512;
 
-/// Copies the pieces to one place; false if they don't fit.
+/// Copies the pieces to one place; returns false if they don't fit.
 fn gather(pieces: &[IoSlice<'_>], mut whole: ReadBufCursor<'_>) -> bool {
     for piece in pieces {
         if piece.len() > whole.remaining() {

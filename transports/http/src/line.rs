@@ -1,8 +1,8 @@
-//! What one request has its client for: to send the rest of its body, and to take its answer.
+//! What one request needs its client for: to send the rest of its body, and to take its answer.
 //!
-//! hyper doesn't say that a stream of HTTP/2 waits for its window, but it can be known: the answer goes in pieces, each
-//! of which counts what of it has reached the socket. A line whose client is too slow is cut: with it go its handler,
-//! its body and its answer.
+//! hyper doesn't say when a stream of HTTP/2 waits for its window, but it can be determined: the answer goes in pieces,
+//! each of which counts how much of it has reached the socket. If its client is too slow, a line is cut: its handler,
+//! its body and its answer end with it.
 
 use std::{
     sync::{
@@ -19,42 +19,42 @@ use interloop_listen::{FAREWELL, LAST_ROOM, Wait};
 
 use crate::room::Room;
 
-/// An answer of HTTP/2 is given away in pieces of at most this length: what is not given yet goes with its stream.
+/// An HTTP/2 answer is handed over in pieces of at most this length: the rest is freed with its stream.
 pub(crate) const PIECE: usize = 16 << 10;
 /// How soon a handler that wants more of a body says so when it is asked.
 const SAYS_SO: Duration = Duration::from_secs(1);
 
-/// A request's. The connection has all of them, and looks at them now and then.
+/// The waits of one request. The connection has all lines, and checks them now and then.
 pub(crate) struct Line {
     room: Arc<Room>,
     state: Mutex<State>,
     cut: AtomicBool,
     /// The stream's future is gone.
     ended: AtomicBool,
-    /// Of the stream's future, which goes when it is cut.
+    /// The waker of the stream's future, which ends when it is cut.
     stream: AtomicWaker,
 }
 
 struct State {
     body: Wait,
-    /// The body may be silent by right: between two messages of a stream.
+    /// The body may rightly be silent: between two messages of a stream.
     may_be_silent: bool,
     reader: Option<Waker>,
     /// When the reader of an overdue body was asked whether it still wants more.
     asked: Option<Instant>,
-    /// It does.
+    /// Whether it does.
     wanted: bool,
     answer: Wait,
     /// Bytes of the answer that hyper has and the client hasn't taken.
     given: usize,
-    /// It is one of the answers that the connection counts: all that are given, but those that were cut.
+    /// Whether the connection counts this answer: it counts all that are handed over, except those that were cut.
     counted: bool,
 }
 
-/// What a look at a line finds.
+/// The result of checking a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// Nothing is waited for, or only for so long.
+    /// Nothing is waited for, or only for this time.
     Rest(Option<Duration>),
     TooLate,
     /// It was cut, and pieces of it are still there: only the end of the connection frees them.
@@ -91,17 +91,17 @@ impl Line {
         self.cut.load(Ordering::Acquire)
     }
 
-    /// The future of the stream is gone: hyper holds no more of the answer than it has to.
+    /// Notes that the stream's future is gone: hyper holds no more of the answer than it must.
     pub(crate) fn has_ended(&self) {
         self.ended.store(true, Ordering::Release);
     }
 
-    /// The future of the stream is polled.
+    /// Registers the task that polls the stream's future.
     pub(crate) fn is_polled(&self, cx: &Context<'_>) {
         self.stream.register(cx.waker());
     }
 
-    /// The handler wants more of the body than there is. `may_be_silent`: it may be long in coming.
+    /// Notes that the handler wants more of the body than there is. With `may_be_silent` it may be long in coming.
     pub(crate) fn wants_body(&self, may_be_silent: bool, cx: &Context<'_>) {
         let now = Instant::now();
         let mut state = self.lock();
@@ -114,7 +114,7 @@ impl Line {
         }
         match state.asked.take() {
             Some(asked) if now.saturating_duration_since(asked) < SAYS_SO => state.wanted = true,
-            // It was about something else all the time.
+            // It was busy with something else all the time.
             Some(_) => {
                 state.body.forgive(now);
                 begins = true;
@@ -130,19 +130,19 @@ impl Line {
         }
     }
 
-    /// Whether the body ends here, even if it isn't whole: the client has ended the connection. To be asked behind
-    /// [`wants_body`](Self::wants_body).
+    /// Returns whether the body ends here, even if it is incomplete, since the client has ended the connection. Must be
+    /// called after [`wants_body`](Self::wants_body).
     pub(crate) fn is_cut_off(&self) -> bool {
         self.room.is_all_read()
     }
 
-    /// Has the reader look again.
+    /// Makes the reader check again.
     pub(crate) fn wake_reader(&self) {
         let reader = self.lock().reader.take();
         reader.into_iter().for_each(Waker::wake);
     }
 
-    /// So many bytes of the body are there, or its end.
+    /// Notes that this many bytes of the body have come, or its end.
     pub(crate) fn has_body(&self, bytes: usize) {
         let now = Instant::now();
         let mut state = self.lock();
@@ -154,7 +154,7 @@ impl Line {
         (state.asked, state.wanted) = (None, false);
     }
 
-    /// So much of the answer was handed over.
+    /// Notes that this many bytes of the answer were handed over.
     fn gives(&self, bytes: usize) {
         if bytes == 0 {
             return;
@@ -169,13 +169,13 @@ impl Line {
         }
     }
 
-    /// The client has taken so much of what was handed over, or it is gone.
+    /// Notes that the client has taken this many of the bytes handed over, or is gone.
     fn took(&self, bytes: usize) {
         if bytes == 0 {
             return;
         }
         let now = self.room.time_with_room();
-        // The connection's window may be shared by many.
+        // Many streams may share the connection's window.
         let share = self.room.answers().max(1) as u64;
         let mut state = self.lock();
         state.given = state.given.saturating_sub(bytes);
@@ -187,14 +187,14 @@ impl Line {
         }
     }
 
-    /// A look, `now`, at what it waits for. `is_over`: nothing is waited for any more.
+    /// Checks what the line waits for. With `is_over` nothing is waited for any more.
     pub(crate) fn look(&self, now: Instant, is_over: bool) -> Found {
         let mut state = self.lock();
         if self.is_cut() {
             return match state.given {
                 0 => Found::Rest(None),
                 _ if self.ended.load(Ordering::Acquire) => Found::Stuck,
-                // Among many that are busy it may not have had its turn.
+                // Among many busy streams it may not have had its turn.
                 _ => Found::Rest(Some(Duration::ZERO)),
             };
         }
@@ -217,7 +217,7 @@ impl Line {
         Found::Rest(answer.into_iter().chain(body).min())
     }
 
-    /// The server stops: there is not much time left for anything.
+    /// Shortens all waits, since the server stops.
     pub(crate) fn hurry(&self, now: Instant) {
         let with_room = self.room.time_with_room();
         let mut state = self.lock();
@@ -229,7 +229,7 @@ impl Line {
         state.answer.hurry(LAST_ROOM, with_room);
     }
 
-    /// Ends what it belongs to.
+    /// Ends the handler, the body and the answer.
     pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
         let (counted, reader) = {
@@ -248,7 +248,7 @@ impl Line {
 /// A piece of an answer.
 pub(crate) struct Piece {
     bytes: Bytes,
-    /// None over HTTP/1, where the socket tells all.
+    /// None on HTTP/1, where the socket tells everything.
     line: Option<Arc<Line>>,
 }
 

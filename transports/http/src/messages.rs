@@ -1,23 +1,23 @@
-//! The messages of a gRPC stream, as far as it takes to know whether one has begun: between two of them a client may be
+//! Follows the messages of a gRPC stream just enough to know whether one has begun: between two of them a client may be
 //! silent for as long as it likes.
 
 use http::{HeaderMap, header};
 
-/// Before each message: a flag, and its length.
+/// The prefix of each message: a flag and its length.
 const PREFIX: usize = 5;
 
-/// Where one is in a stream of messages.
+/// The position in a stream of messages.
 #[derive(Debug, Default)]
 pub(crate) struct Messages {
     prefix: [u8; PREFIX],
-    /// How much of the prefix is there.
+    /// How many bytes of the prefix have come.
     read: usize,
-    /// How much of the message is to come.
+    /// How many bytes of the message are missing.
     rest: usize,
 }
 
 impl Messages {
-    /// None if what these headers are of is no gRPC.
+    /// Returns None if these headers aren't of gRPC.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let kind = headers.get(header::CONTENT_TYPE)?.as_bytes();
         kind.starts_with(b"application/grpc").then(Self::default)
@@ -39,7 +39,7 @@ impl Messages {
         }
     }
 
-    /// Whether none has begun that isn't there as a whole.
+    /// Returns whether every message that has begun is complete.
     pub(crate) fn are_whole(&self) -> bool {
         self.read == 0 && self.rest == 0
     }

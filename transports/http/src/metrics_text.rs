@@ -1,23 +1,23 @@
-//! Which of the two texts of `/metrics` a client wants.
+//! Chooses which of the two text formats of `/metrics` a client gets.
 
 use http::{HeaderMap, header};
 
-/// The texts of all counters.
+/// The text formats of all counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Text {
-    /// The default: what every scraper reads.
+    /// The default, which every scraper reads.
     Prometheus,
-    /// For those who ask for it by name.
+    /// For clients that ask for it by name.
     OpenMetrics,
 }
 
-/// Versions of OpenMetrics that ours is read as: between these two nothing has changed that we use.
+/// The versions of OpenMetrics that this text conforms to: nothing that it uses has changed between these two.
 const VERSIONS: [&str; 2] = ["0.0.1", "1.0.0"];
 
 impl Text {
-    /// The one that `Accept` prefers; the one that is named first, if it prefers neither.
+    /// Returns the one that `Accept` prefers; if it prefers neither, the one named first.
     pub(crate) fn wanted(headers: &HeaderMap) -> Self {
-        // How much, and how exactly it is named: `*/*` is no wish for either.
+        // The quality of each, and how specifically it is named: `*/*` expresses no wish for either.
         let (mut prometheus, mut openmetrics) = (None, None);
         let fields = headers.get_all(header::ACCEPT).iter().filter_map(|field| field.to_str().ok());
         for (index, range) in fields.flat_map(|field| field.split(',')).enumerate() {
@@ -42,7 +42,7 @@ impl Text {
                 "*/*" => 0,
                 _ => continue,
             };
-            // The most exact one counts.
+            // The most specific one counts.
             let wish = Wish { quality, order: usize::MAX - index };
             match &prometheus {
                 Some((exact, known)) if (*exact, known) >= (of, &wish) => {}
@@ -68,14 +68,14 @@ impl Text {
     }
 }
 
-/// How much something is wanted; of two as much, the one that is named first.
+/// How much a format is wanted; of two equal wishes, the one named first counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Wish {
     quality: u16,
     order: usize,
 }
 
-/// `0.5` as 500; None for what is no quality.
+/// Parses `0.5` as 500; None if the text is no quality.
 fn thousandths(text: &str) -> Option<u16> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if !matches!(whole, "0" | "1") || fraction.len() > 3 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -103,12 +103,12 @@ mod tests {
         for fields in [
             &[][..],
             &[""],
-            // curl, and a browser.
+            // curl and a browser.
             &["*/*"],
             &["text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"],
             &["text/plain"],
             &["TEXT/PLAIN ; Version=0.0.4"],
-            // VictoriaMetrics' agent, and Telegraf.
+            // VictoriaMetrics' agent and Telegraf.
             &["text/plain;version=0.0.4;q=1,*/*;q=0.1"],
             &[
                 "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.7,text/plain;version=0.0.4;q=0.3,*/*;q=0.1",

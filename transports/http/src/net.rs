@@ -1,6 +1,5 @@
-//! All that the server asks of a loop: sockets, an alarm, a place for its connections ([`host`]). Any loop with
-//! [`Net`](interloop::net::Net) has it ([`neutral`]); tokio is asked without a detour ([`direct`]), and its workers
-//! serve.
+//! All that the server needs of a loop: sockets, an alarm, a place for its connections ([`host`]). Any loop with
+//! [`Net`](interloop::net::Net) provides it ([`neutral`]); tokio is used directly ([`direct`]), and its workers serve.
 
 #[cfg(feature = "tokio")]
 mod direct;

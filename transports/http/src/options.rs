@@ -8,7 +8,7 @@ use interloop::{
 };
 use interloop_listen::{ListenOptions, size};
 
-/// The options of an [`HttpServer`](crate::HttpServer), each with the task's name before it: `--http-port`.
+/// The options of an [`HttpServer`](crate::HttpServer), each prefixed with the task's name: `--http-port`.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct HttpOptions {
     #[command(flatten)]
@@ -52,7 +52,7 @@ pub struct HttpOptions {
 }
 
 impl HttpOptions {
-    /// These but for those of listening, as values that code has set.
+    /// Returns these options, except those of listening, as defaults that code has set.
     pub(crate) fn defaults(&self) -> OptionDefaults {
         OptionDefaults::new()
             .with_some("max-header-size", self.max_header_size)
@@ -64,14 +64,14 @@ impl HttpOptions {
             .with_duration("ping-timeout", self.ping_timeout)
     }
 
-    /// Takes the limit of bodies away, if one was set: for transports that are built on this one, and hold clients to
+    /// Removes and returns the limit of bodies, if one was set: for transports that are built on this one, and enforce
     /// it themselves.
     pub fn take_max_body_size(&mut self) -> Option<usize> {
         self.max_body_size.take()
     }
 }
 
-/// Hyper's read buffer is at least as large.
+/// hyper's read buffer is at least this large.
 pub(crate) const LEAST_HEADER_SIZE: usize = 8 << 10;
 
 fn header_size(text: &str) -> Result<usize, String> {

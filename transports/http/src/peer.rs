@@ -1,10 +1,10 @@
-//! Who is at the other end of a connection.
+//! The other end of a connection.
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use http::Extensions;
 
-/// Who is at the other end: an extension of each request, if [asked for](crate::HttpServer::with_peers).
+/// The other end of a connection: an extension of each request, if [asked for](crate::HttpServer::with_peers).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Peer(Option<SocketAddr>);
 
@@ -17,7 +17,7 @@ impl Peer {
         Self(None)
     }
 
-    /// Its IP address and port; None for a client of a Unix socket.
+    /// Returns its IP address and port; None for a client of a Unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
         self.0
     }
@@ -34,12 +34,12 @@ impl fmt::Display for Peer {
 
 type Insert = dyn Fn(Peer, &mut Extensions) + Send + Sync;
 
-/// What each request says of its peer, as extensions.
+/// The extensions that describe the peer of each request.
 #[derive(Clone, Default)]
 pub(crate) struct PeerExtensions(Vec<Arc<Insert>>);
 
 impl PeerExtensions {
-    /// The [`Peer`] itself.
+    /// Inserts the [`Peer`] itself.
     pub(crate) fn of_peers() -> Self {
         let mut this = Self::default();
         this.add(Some);

@@ -1,7 +1,7 @@
-//! The time as hyper needs it for pings over HTTP/2.
+//! The time as hyper needs it for pings on HTTP/2.
 //!
-//! hyper pings idle connections too, and there is no way to say that it shall not. So the time goes on only while
-//! requests are open: what waits for a ping, or for the answer to one, waits no less on a connection without.
+//! hyper also pings idle connections, and can't be told not to. So time passes only while requests are open; on a
+//! connection without any, the wait for a ping, or for its answer, doesn't end.
 
 use std::{
     future::Future,
@@ -15,7 +15,7 @@ use hyper::rt::{Sleep, Timer as HyperTimer};
 
 use crate::{activity::Activity, timers::Timer};
 
-/// A connection's.
+/// The timer of a connection.
 #[derive(Clone)]
 pub(crate) struct Pings(Arc<Activity>);
 
@@ -28,7 +28,7 @@ impl Pings {
 impl HyperTimer for Pings {
     fn sleep(&self, time: Duration) -> Pin<Box<dyn Sleep>> {
         let now = Instant::now();
-        // A time too far for the clock comes when the clock has gone a good way.
+        // A time too far for the clock is replaced by one in the distant future.
         self.sleep_until(now.checked_add(time).unwrap_or(now + FAR))
     }
 
@@ -50,7 +50,7 @@ impl HyperTimer for Pings {
 
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Ready once a time has come, and requests are open. On a connection without, no timer is set for it.
+/// Gets ready once a time has come and requests are open. On a connection without any, no timer is set for it.
 struct WhileOpen {
     activity: Arc<Activity>,
     timer: Timer,
@@ -62,10 +62,10 @@ struct WhileOpen {
 impl Future for WhileOpen {
     type Output = ();
 
-    /// It is polled with each request that begins.
+    /// Checks the time; it is polled with each request that begins.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        // Who has finished can't answer.
+        // A client that has finished can't answer.
         if this.activity.is_between_requests() || this.activity.room.is_all_read() {
             return Poll::Pending;
         }

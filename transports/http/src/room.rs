@@ -1,4 +1,4 @@
-//! Whether a connection's client leaves room for what it is sent, and what its requests have together that wait for it.
+//! Tracks whether a connection's client leaves room for what it is sent, and the state that its waiting requests share.
 
 use std::{
     sync::{
@@ -15,10 +15,10 @@ use std::{
 use futures_util::task::AtomicWaker;
 use interloop_listen::{LAST_ROOM, Pace, Wait};
 
-/// One connection's: its activity and its requests' lines have the same.
+/// The room of one connection, which its activity and its requests' lines share.
 pub(crate) struct Room {
     pace: Pace,
-    /// Of HTTP/2: all that will ever come was read.
+    /// On HTTP/2: all that will ever come was read.
     all_read: AtomicBool,
     /// The client takes no more of what it is sent, for the moment.
     is_full: AtomicBool,
@@ -26,12 +26,12 @@ pub(crate) struct Room {
     /// The client has left no room at times, and hasn't made up for it yet.
     is_behind: AtomicBool,
     began: Instant,
-    /// For how long there was no room, and since when there is none: nanoseconds, from the beginning in the latter.
+    /// For how long there was no room in total, and since when there is none: in nanoseconds, the latter from `began`.
     full: AtomicU64,
     full_since: AtomicU64,
-    /// How many answers of HTTP/2 the client could take more of.
+    /// The number of HTTP/2 answers of which the client could take more.
     answers: AtomicU32,
-    /// The connection's timer is set, so that what begins to wait will be looked at.
+    /// The connection's timer is set, so that a new wait will be checked.
     is_watched: AtomicBool,
     /// Something waits, or is found to be too late, that the timer isn't set for.
     look: AtomicBool,
@@ -71,41 +71,41 @@ impl Room {
         self.wait.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The least rate of the client.
+    /// Returns the minimum rate of the client.
     pub(crate) fn pace(&self) -> Pace {
         self.pace
     }
 
-    /// The end was read, on HTTP/2. Says whether that is news.
+    /// Notes that the end was read, on HTTP/2. Returns whether that is news.
     pub(crate) fn has_read_all(&self) -> bool {
         !self.all_read.swap(true, AcqRel)
     }
 
-    /// Whether nothing more comes, on HTTP/2. For any thread.
+    /// Returns whether nothing more comes, on HTTP/2. Usable from any thread.
     #[inline]
     pub(crate) fn is_all_read(&self) -> bool {
         self.all_read.load(Acquire)
     }
 
-    /// Something begins to wait for the client.
+    /// Notes that something begins to wait for the client.
     pub(crate) fn wait_begins(&self) {
         if !self.is_watched.load(Relaxed) && !self.look.swap(true, Relaxed) {
             self.task.wake();
         }
     }
 
-    /// Something is too late.
+    /// Notes that something is too late.
     pub(crate) fn look_now(&self) {
         self.look_now.store(true, Relaxed);
         self.task.wake();
     }
 
-    /// The connection is polled by this task from now on.
+    /// Registers the task that polls the connection from now on.
     pub(crate) fn is_polled_by(&self, cx: &Context<'_>) {
         self.task.register(cx.waker());
     }
 
-    /// Whether the timer has to be set for what waits: at once if that is too late already.
+    /// Returns whether the timer must be set for new waits: `Some(true)` if one is too late already.
     #[inline]
     pub(crate) fn wants_look(&self) -> Option<bool> {
         let now = self.look_now.load(Relaxed) && self.look_now.swap(false, Relaxed);
@@ -113,7 +113,7 @@ impl Room {
         (now || look).then_some(now)
     }
 
-    /// Whether what begins to wait will be looked at.
+    /// Sets whether a new wait will be checked.
     pub(crate) fn set_watched(&self, watched: bool) {
         self.is_watched.store(watched, Relaxed);
     }
@@ -131,7 +131,7 @@ impl Room {
         self.answers.load(Relaxed)
     }
 
-    /// The time, by a clock that stands still as long as the client leaves no room at all.
+    /// Returns the time by a clock that stands still while the client leaves no room at all.
     pub(crate) fn time_with_room(&self) -> Instant {
         let now = Instant::now();
         let mut full = self.full.load(Relaxed);
@@ -142,18 +142,18 @@ impl Room {
         now.checked_sub(Duration::from_nanos(full)).unwrap_or(now)
     }
 
-    /// So much was written, or nothing, since the client leaves no room. Says whether that is news.
+    /// Notes that this many bytes were written, or None if the client leaves no room. Returns whether that is news.
     #[inline]
     pub(crate) fn has_written(&self, bytes: Option<usize>) -> bool {
         let was_full = self.is_full.load(Relaxed);
-        // As nearly always.
+        // The usual case.
         if bytes.is_some() && !was_full && !self.is_behind.load(Relaxed) {
             return false;
         }
         self.has_written_behind(bytes, was_full)
     }
 
-    /// As [`has_written`](Self::has_written), where the client has left no room, now or before.
+    /// Works as [`has_written`](Self::has_written), for a client that leaves no room now or left none before.
     fn has_written_behind(&self, bytes: Option<usize>, was_full: bool) -> bool {
         match bytes {
             None if was_full => false,
@@ -186,12 +186,12 @@ impl Room {
         self.is_full.load(Relaxed)
     }
 
-    /// How long the client may still leave no room: None if there is some.
+    /// Returns how long the client may still leave no room: None if there is some.
     pub(crate) fn rest_of_room(&self, now: Instant) -> Option<Duration> {
         if self.is_full.load(Relaxed) { self.wait().rest(now) } else { None }
     }
 
-    /// The server stops: there is not much time left for anything.
+    /// Shortens the wait for room, since the server stops.
     pub(crate) fn hurry(&self, now: Instant) {
         self.is_last.store(true, Relaxed);
         self.wait().hurry(LAST_ROOM, now);

@@ -1,4 +1,4 @@
-//! TLS: the way of a connection to where hyper sees it in the clear.
+//! TLS: takes a connection through its handshake, so that hyper sees plain text.
 
 use std::{
     cell::RefCell,
@@ -32,7 +32,7 @@ const PROTOCOLS: &[&str] = &["h2", "http/1.1"];
 #[cfg(not(feature = "http2"))]
 const PROTOCOLS: &[&str] = &["http/1.1"];
 
-/// The server's TLS, if it has any.
+/// Sets up the server's TLS, if it has any.
 pub(crate) fn open<L: EventLoop, O>(cx: &Context<L, O>, settings: Option<&TlsSettings>) -> Result<Option<Tls>> {
     let meter = cx.meter().namespace("interloop_http");
     settings.map(|settings| Tls::new(cx, settings, PROTOCOLS, &meter)).transpose()
@@ -67,7 +67,7 @@ fn sleep(timers: &Timers, time: Duration) -> impl Future<Output = ()> + Send + u
     poll_fn(move |poller| timer.poll(poller))
 }
 
-/// A loop's connection as futures-io has them.
+/// A loop's connection with the traits of futures-io.
 struct Raw<S>(S);
 
 impl<S: Stream> AsyncRead for Raw<S> {
@@ -100,14 +100,15 @@ impl<S: Stream> AsyncWrite for Raw<S> {
     }
 }
 
-/// What hyper gets. It is written to in whole pieces, each of which is encrypted as one.
+/// The connection that hyper gets. It is written to in whole pieces, each of which is encrypted as one.
 struct Secured<S> {
     stream: TlsStream<Raw<S>>,
     read: usize,
 }
 
 impl<S: Stream> Stream for Secured<S> {
-    /// [`has_bytes`](Stream::has_bytes) is asked after a read that has found nothing: nothing waits above the socket.
+    /// Returns the socket below: [`has_bytes`](Stream::has_bytes) is asked after a read that found nothing, so nothing
+    /// waits above the socket.
     fn socket(&self) -> Option<SocketRef<'_>> {
         self.stream.get_ref().0.socket()
     }
@@ -121,14 +122,14 @@ impl<S: Stream> Stream for Secured<S> {
     }
 }
 
-/// The most that is read at once: as much as is encrypted as one.
+/// The maximum size of one read: as much as is encrypted as one.
 const SCRATCH: usize = 16 << 10;
 
 thread_local!(static SCRATCHES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
 
 impl<S: Stream> Read for Secured<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Poller<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        // As for streams in the clear: hyper's memory is not initialized.
+        // As for unencrypted streams, hyper's buffer is not initialized.
         let polled = SCRATCHES.with_borrow_mut(|scratch| {
             scratch.resize(SCRATCH, 0);
             let length = buf.remaining().min(SCRATCH);

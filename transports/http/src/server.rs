@@ -1,4 +1,4 @@
-//! The server: a task that listens, hands connections out, and sees them to their end.
+//! The server: a task that listens, hands connections out, and serves them to their end.
 
 mod from_fn;
 
@@ -27,45 +27,45 @@ use crate::{
     timers::{Clock, Timers},
 };
 
-/// An HTTP server: a task that serves any tower service, such as an axum `Router`, over HTTP/1.1 and, with the feature
-/// `http2`, HTTP/2, in the clear or, with the feature `tls`, over TLS.
+/// An HTTP server: a task that serves any tower service, such as an axum `Router`. It speaks HTTP/1.1 and, with the
+/// feature `http2`, HTTP/2, unencrypted or, with the feature `tls`, over TLS.
 ///
-/// It runs on any loop with sockets. On tokio it uses tokio's own without a detour, and the workers, if there are some,
-/// serve; on all others handlers run on the loop's thread, and what they block, they block for all. A connection that a
-/// handler upgrades works on that thread alone; elsewhere each operation is an error.
+/// It runs on any loop with sockets. On tokio it uses tokio's sockets directly, and the workers, if there are any,
+/// serve. On all other loops handlers run on the loop's thread, and a handler that blocks it blocks everything there. A
+/// connection that such a handler upgrades works on that thread alone; on other threads each operation returns an
+/// error.
 ///
-/// It is ready when it listens, and logs `server started on 127.0.0.1:8000` for each address. Asked to stop, it stops
-/// listening, lets open requests finish, closes idle connections at once, gives one with half a request a second, and
-/// one whose client takes nothing of its response, or is silent on a gRPC stream, five, and ends when the last
-/// connection has, or when its stop timeout cancels it. Shortly before that it cuts off what waits for a client: only
-/// handlers are cancelled. From the moment that the service is asked to stop, thus during the drain delay too, each
-/// response over HTTP/1.1 says `Connection: close`, and connections of HTTP/2 get `GOAWAY`.
+/// It is ready when it listens, and logs `server started on 127.0.0.1:8000` for each address. When it must stop, it
+/// stops listening, lets open requests finish and closes idle connections at once. A connection with an incomplete
+/// request gets one second; a connection whose client takes nothing of its response, or is silent on a gRPC stream,
+/// gets five. The server ends when the last connection has ended, or when its stop timeout cancels it. Shortly before
+/// that it cuts off everything that waits for a client: only handlers are cancelled. From the moment that the service
+/// must stop, which includes the drain delay, each response over HTTP/1.1 has `Connection: close`, and connections of
+/// HTTP/2 get `GOAWAY`.
 ///
-/// Each request carries [`interloop::Shutdown`] as an extension, by which handlers of long-lived responses (server-sent
-/// events, WebSockets) learn that it is time to end; with [`with_peers`](Self::with_peers) also its [`Peer`]. A
-/// handler's panic is logged, counted and answered with 500, and nothing else.
+/// Each request carries [`interloop::Shutdown`] as an extension, which tells handlers of long-lived responses
+/// (server-sent events, WebSockets) when to end; with [`with_peers`](Self::with_peers) also its [`Peer`]. A handler's
+/// panic is logged, counted and answered with 500, and has no other effect.
 ///
-/// A client that closes its half of the connection gets all that it has asked for; a handler that is at work then has
-/// the idle timeout to complete its response. When a client resets its connection, its handlers are dropped; a client
-/// of HTTP/2 that has closed it, rather than its half, is told apart by a ping. (On Linux; elsewhere a client of HTTP/1
-/// that closes its half is taken for one that has left.) A handler may answer before it has read the request's body:
-/// the client gets the response even if it sends all of the body first, up to 64 MiB in 10 s.
+/// A client that closes its half of the connection gets the responses to all its requests; a handler that is at work
+/// then has the idle timeout to complete its response. When a client resets its connection, its handlers are dropped. A
+/// ping detects a client of HTTP/2 that has closed its connection rather than its half. (On Linux; elsewhere a client
+/// of HTTP/1 that closes its half counts as gone.) A handler may respond before it has read the request's body: the
+/// client gets the response even if it sends all of the body first, up to 64 MiB in 10 s.
 ///
-/// What is set here are defaults: the options `--{task}-host`, `--{task}-port` ... go before. Counters: `requests`,
-/// `responses` by `status`, `connections`, `slow_clients`, `panics`, `received_bytes`, `sent_bytes`, and with TLS
-/// `tls_handshakes`, `tls_handshake_failures`; gauges: `open_connections`; histogram: `request_duration` (feature
-/// `metrics`), from a request's head to the end of its response, in seconds. Exported: `address`.
+/// The values set in code are defaults: the options `--{task}-host`, `--{task}-port` ... take precedence. Counters:
+/// `requests`, `responses` by `status`, `connections`, `slow_clients`, `panics`, `received_bytes`, `sent_bytes`, and
+/// with TLS `tls_handshakes`, `tls_handshake_failures`; gauges: `open_connections`; histogram: `request_duration`
+/// (feature `metrics`), from a request's head to the end of its response, in seconds. Exported: `address`.
 ///
-/// With the feature `tracing` each request is a span, `request`, in which its handler runs, and the body of its
-/// response.
+/// With the feature `tracing` each request is a span, `request`, in which its handler and the body of its response run.
 ///
 /// An axum `Router` allocates less per request after [`with_state(())`], which `axum::serve` calls itself.
 ///
 /// [`with_state(())`]: https://docs.rs/axum/latest/axum/struct.Router.html#a-note-about-performance
 ///
-/// With axum, mind that its extractors have [a limit of their
-/// own](https://docs.rs/axum/latest/axum/extract/struct.DefaultBodyLimit.html) of 2 MB: to allow more than that, lift
-/// it too.
+/// axum's extractors have [a limit of their own](https://docs.rs/axum/latest/axum/extract/struct.DefaultBodyLimit.html)
+/// of 2 MB: to allow more, raise both.
 ///
 /// ```no_run
 /// use axum::{Extension, Router, routing::get};
@@ -91,10 +91,10 @@ pub struct HttpServer<S> {
 }
 
 impl<S> HttpServer<S> {
-    /// Serves this: an axum `Router`, or any tower service from [`Request<Body>`](Body) to a response.
+    /// Serves this service: an axum `Router`, or any tower service from [`Request<Body>`](Body) to a response.
     ///
-    /// It listens on 127.0.0.1, on any free port, unless it is told otherwise. [`from_fn`](HttpServer::from_fn) serves
-    /// what has to be made first.
+    /// It listens on 127.0.0.1, on any free port, unless told otherwise. [`from_fn`](HttpServer::from_fn) serves a
+    /// service that must be built first.
     pub fn new(service: S) -> Self {
         Self {
             service,
@@ -105,8 +105,8 @@ impl<S> HttpServer<S> {
         }
     }
 
-    /// Listens so: what is said there is added to what was said before, and goes before it. A `TcpListener` or a
-    /// `UnixListener` of std will do, too: see [`Listen`](Listen#sockets-that-are-bound-already).
+    /// Merges this into how it listens: later values override earlier ones, and hosts and listeners are added. A
+    /// `TcpListener` or a `UnixListener` of std works, too: see [`Listen`](Listen#sockets-that-are-bound-already).
     ///
     /// ```
     /// # use interloop_http::HttpServer;
@@ -123,63 +123,64 @@ impl<S> HttpServer<S> {
 
     interloop_listen::listen_setters!();
 
-    /// How long the head of a request may be, in bytes: 64 KiB by default, 8 KiB at least. Longer ones are answered
-    /// with 431.
+    /// Sets the maximum length of a request's head, in bytes: 64 KiB by default, 8 KiB at least. Longer ones are
+    /// answered with 431.
     #[must_use]
     pub fn max_header_size(mut self, bytes: usize) -> Self {
         self.code.max_header_size = Some(bytes.max(LEAST_HEADER_SIZE));
         self
     }
 
-    /// How long the body of a request may be, in bytes: 2 MiB by default. Longer ones are answered with 413.
+    /// Sets the maximum length of a request's body, in bytes: 2 MiB by default. Longer ones are answered with 413.
     #[must_use]
     pub fn max_body_size(mut self, bytes: usize) -> Self {
         self.code.max_body_size = Some(bytes);
         self
     }
 
-    /// How long a connection may stand idle between two requests: 60 s by default, zero is for ever. It also bounds how
-    /// far a client may fall behind the [least rate](Listen::min_rate). Kept to within a quarter of the time.
+    /// Sets how long a connection may be idle between two requests: 60 s by default, zero is no limit. It also bounds
+    /// how far a client may fall behind the [minimum rate](Listen::min_rate). It is exact to a quarter of the time.
     #[must_use]
     pub fn idle_timeout(mut self, time: Duration) -> Self {
         self.code.idle_timeout = Some(time);
         self
     }
 
-    /// How long a client may take to send the head of a request, counted for the first one from the start of the
-    /// connection: 15 s by default, zero is for ever.
+    /// Sets how long a client may take to send the head of a request, for the first one from the start of the
+    /// connection: 15 s by default, zero is no limit.
     #[must_use]
     pub fn header_timeout(mut self, time: Duration) -> Self {
         self.code.header_timeout = Some(time);
         self
     }
 
-    /// An HTTP/2 client that has requests open gets a ping after `interval` of silence, and its connection is closed
-    /// when it leaves that unanswered for `timeout`: 60 s and 20 s by default. An interval of zero is never.
-    /// Connections without open requests are left alone.
+    /// Sets when HTTP/2 clients are pinged: a client that has requests open gets a ping after `interval` of silence,
+    /// and its connection is closed if it leaves the ping unanswered for `timeout`: 60 s and 20 s by default. An
+    /// interval of zero is never. Connections without open requests are left alone.
     #[cfg(feature = "http2")]
     #[must_use]
     pub fn ping(self, interval: Duration, timeout: Duration) -> Self {
         self.ping_interval(interval).ping_timeout(timeout)
     }
 
-    /// After how long a silence an HTTP/2 client that has requests open gets a ping: 60 s by default, zero is never.
+    /// Sets the silence after which an HTTP/2 client that has requests open gets a ping: 60 s by default, zero is
+    /// never.
     #[must_use]
     pub fn ping_interval(mut self, interval: Duration) -> Self {
         self.code.ping_interval = Some(interval);
         self
     }
 
-    /// How long an HTTP/2 client may leave a [ping](Self::ping_interval) unanswered before its connection is closed: 20
-    /// s by default.
+    /// Sets how long an HTTP/2 client may leave a [ping](Self::ping_interval) unanswered before its connection is
+    /// closed: 20 s by default.
     #[must_use]
     pub fn ping_timeout(mut self, timeout: Duration) -> Self {
         self.code.ping_timeout = Some(timeout);
         self
     }
 
-    /// How many requests an HTTP/2 connection may have open at once: 200 by default, 1 at least. Further ones wait at
-    /// the client, which is told how many there may be.
+    /// Sets how many requests an HTTP/2 connection may have open at once: 200 by default, 1 at least. The client is
+    /// told the limit, and further requests wait there.
     #[cfg(feature = "http2")]
     #[must_use]
     pub fn max_streams(mut self, requests: u32) -> Self {
@@ -187,15 +188,14 @@ impl<S> HttpServer<S> {
         self
     }
 
-    /// Lets each request carry a second extension, the [`Peer`] that it comes from.
+    /// Makes each request carry a second extension, the [`Peer`] that it comes from.
     #[must_use]
     pub fn with_peers(self) -> Self {
         self.with_peers_as(Some)
     }
 
-    /// As [`with_peers`](Self::with_peers), with an extension of one's own, which is made for each request; none where
-    /// there is nothing to tell. With axum's `ConnectInfo` it is what `into_make_service_with_connect_info` is
-    /// elsewhere:
+    /// Works as [`with_peers`](Self::with_peers), with an extension of the caller's own, which is created for each
+    /// request; None inserts nothing. With axum's `ConnectInfo` it replaces `into_make_service_with_connect_info`:
     ///
     /// ```
     /// use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! tokio, asked without a detour: its own sockets, and its workers, if it has some.
+//! tokio, used directly: its own sockets, and its workers, if it has any.
 
 use std::{
     future::Future,
@@ -82,7 +82,7 @@ impl Listener for DirectListener {
         let (stream, peer) = match &self.kind {
             Kind::Tcp(listener) => {
                 let (stream, address) = ready!(listener.poll_accept(cx))?;
-                // The client may be gone already: that shows at the first read.
+                // The client may be gone already: the first read shows that.
                 let _ = stream.set_nodelay(true);
                 (DirectStream::Tcp { stream, read: 0 }, Peer::tcp(address))
             }
@@ -175,13 +175,13 @@ impl AsyncWrite for DirectStream {
     }
 }
 
-/// A timer is read like a pipe, so that is what tokio takes it for.
+/// A timer's descriptor is read like a pipe, so tokio treats it as one.
 #[cfg(target_os = "linux")]
 pub(crate) struct DirectAlarm(Receiver);
 
 #[cfg(target_os = "linux")]
 impl DirectAlarm {
-    /// On the loop's thread.
+    /// Creates it, on the loop's thread.
     fn new() -> io::Result<Self> {
         Ok(Self(Receiver::from_owned_fd_unchecked(timer_fd::create()?)?))
     }

@@ -1,4 +1,4 @@
-//! What the server asks of a loop.
+//! What the server needs of a loop.
 
 use std::{
     future::Future,
@@ -29,52 +29,52 @@ pub(crate) trait Host {
 
     fn alarm(&self) -> io::Result<Self::Alarm>;
 
-    /// Waits for so long.
+    /// Waits for this time.
     fn sleep(&self, time: Duration) -> impl Future<Output = ()>;
 
     /// Runs a connection as a child of the task.
     fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static);
 }
 
-/// A listening socket in the loop. A Unix socket's file goes with it.
+/// A listening socket in the loop. A Unix socket's file is removed with it.
 pub(crate) trait Listener {
     type Stream;
 
     fn poll_accept(&mut self, cx: &mut Poller<'_>) -> Poll<io::Result<(Self::Stream, Peer)>>;
 
-    /// A connection that is there already, whether the loop has noticed or not.
+    /// Accepts a connection that is established already, whether the loop has noticed or not.
     fn accept_now(&self) -> io::Result<(Self::Stream, Peer)>;
 }
 
-/// A connection in the loop. `Send`, since after an upgrade it belongs to a handler.
+/// A connection in the loop. It is `Send`, since after an upgrade it belongs to a handler.
 pub(crate) trait Stream: Read + Write + Send + Unpin + 'static {
-    /// None where it doesn't work: on another thread than its loop's.
+    /// Returns the socket; None on a thread other than its loop's, where it doesn't work.
     fn socket(&self) -> Option<SocketRef<'_>>;
 
-    /// Whether the client has sent something, whether the loop has noticed or not. It never blocks.
+    /// Returns whether the client has sent something, whether the loop has noticed or not. It never blocks.
     fn has_bytes(&self) -> bool {
         self.socket().is_some_and(has_bytes)
     }
 
-    /// Whether the client has said that it sends no more in a way that its socket doesn't show; wakes when there is
-    /// more to know.
+    /// Returns whether the client has announced that it sends no more in a way that its socket doesn't show; wakes when
+    /// there is more to know.
     fn has_said_goodbye(&mut self, _: &mut Poller<'_>) -> io::Result<bool> {
         Ok(false)
     }
 
-    /// How many bytes the last read had that was ready: hyper's memory doesn't tell.
+    /// Returns how many bytes the last ready read brought: hyper's buffer doesn't tell.
     fn last_read(&self) -> usize;
 }
 
-/// Rings at a time that can be set anew.
+/// Rings at a time that can be changed.
 pub(crate) trait Alarm {
     fn set(&mut self, time: Option<Instant>) -> io::Result<()>;
 
-    /// Ready once it has rung.
+    /// Returns ready once it has rung.
     fn poll(&mut self, cx: &mut Poller<'_>) -> Poll<io::Result<()>>;
 }
 
-/// Whether something can be read from a socket. It never blocks, also where the loop's sockets would.
+/// Returns whether something can be read from a socket. It never blocks, even if the loop's sockets would.
 #[cfg(target_os = "linux")]
 fn has_bytes(socket: SocketRef<'_>) -> bool {
     use rustix::net::{RecvFlags, recv};
@@ -82,7 +82,7 @@ fn has_bytes(socket: SocketRef<'_>) -> bool {
     recv(socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_ok_and(|(bytes, _)| bytes > 0)
 }
 
-/// Whether something can be read from a socket, which must not block.
+/// Returns whether something can be read from a socket, which must be nonblocking.
 #[cfg(not(target_os = "linux"))]
 fn has_bytes(socket: SocketRef<'_>) -> bool {
     let mut byte = [std::mem::MaybeUninit::uninit()];

@@ -1,4 +1,4 @@
-//! Any loop with [`Net`]: what is served stays on its thread.
+//! Any loop with [`Net`]: connections are served on its thread.
 
 use std::{
     cell::RefCell,
@@ -63,7 +63,7 @@ impl<L: Net, O: 'static> Host for Neutral<'_, L, O> {
         self.cx.sleep(time)
     }
 
-    /// Not on workers: its socket is the loop's.
+    /// Stays off workers: its socket belongs to the loop.
     fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
         self.cx.spawn_local(connection).detach();
     }
@@ -71,7 +71,7 @@ impl<L: Net, O: 'static> Host for Neutral<'_, L, O> {
 
 pub(crate) struct NeutralListener<L: Net, O> {
     listener: L::Listener,
-    /// The same socket, for a look at it that the loop knows nothing of.
+    /// A duplicate of the socket, for checks that bypass the loop.
     direct: socket2::Socket,
     cx: Context<L, O>,
     home: Remote<()>,
@@ -99,15 +99,15 @@ fn peer(address: &Address) -> Peer {
     address.tcp().map_or_else(Peer::unix, Peer::tcp)
 }
 
-/// A connection that may be handed to other threads, though it works on its own alone: a handler that has upgraded it
-/// may be anywhere.
+/// A connection that may move to other threads, though it works only on its own: a handler that has upgraded it may be
+/// anywhere.
 pub(crate) struct NeutralStream<L: Net> {
     stream: Option<Homebound<L::Stream>>,
     read: usize,
     home: Remote<()>,
 }
 
-/// What is dropped on its own thread or never.
+/// A value that is dropped on its own thread or never.
 struct Homebound<S>(Option<SendWrapper<S>>);
 
 impl<S> Drop for Homebound<S> {
@@ -139,7 +139,7 @@ impl<L: Net> Drop for NeutralStream<L> {
     fn drop(&mut self) {
         if self.here().is_none() {
             let stream = self.stream.take();
-            // Where the task has ended, it is not dropped at all.
+            // If the task has ended, it is not dropped at all.
             let _ = self.home.post(move |()| drop(stream));
         }
     }
@@ -155,7 +155,7 @@ impl<L: Net> Stream for NeutralStream<L> {
     }
 }
 
-/// The most that is read at once.
+/// The maximum size of one read.
 const SCRATCH: usize = 16 << 10;
 
 thread_local!(static SCRATCHES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
@@ -163,8 +163,8 @@ thread_local!(static SCRATCHES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new
 impl<L: Net> Read for NeutralStream<L> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Poller<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let stream = self.stream()?;
-        // hyper's memory is not initialized: to read by way of memory that is costs less than to initialize it each
-        // time.
+        // hyper's buffer is not initialized: reading into initialized memory and copying costs less than initializing
+        // it each time.
         let polled = SCRATCHES.with_borrow_mut(|scratch| {
             scratch.resize(SCRATCH, 0);
             let length = buf.remaining().min(SCRATCH);
@@ -203,7 +203,7 @@ impl<L: Net> Write for NeutralStream<L> {
     }
 }
 
-/// A timer's descriptor, on a loop that watches descriptors; else the loop's own timer.
+/// A timer's descriptor on a loop that watches descriptors; otherwise the loop's own timer.
 pub(crate) enum NeutralAlarm {
     #[cfg(target_os = "linux")]
     Descriptor(Box<dyn Watch>),
@@ -213,7 +213,7 @@ pub(crate) enum NeutralAlarm {
     },
 }
 
-/// Of the loop's timers.
+/// A future of the loop's timers.
 type Sleep = Pin<Box<dyn Future<Output = ()>>>;
 
 impl NeutralAlarm {

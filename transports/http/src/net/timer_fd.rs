@@ -1,4 +1,4 @@
-//! A descriptor that can be read once a time has come. A loop's own timers may cost it something at each turn; this
+//! A descriptor that becomes readable at a certain time. A loop's own timers may cost it something at each turn; this
 //! costs nothing until it rings.
 
 use std::{
@@ -17,7 +17,7 @@ pub(super) fn create() -> io::Result<OwnedFd> {
 
 pub(super) fn set(fd: impl AsFd, time: Option<Instant>) -> io::Result<()> {
     let rest = time.map(|time| time.saturating_duration_since(Instant::now()));
-    // Zero would be never.
+    // Zero would disarm it.
     let rest = rest.map_or(Duration::ZERO, |rest| rest.max(Duration::from_nanos(1)));
     let once = Itimerspec {
         it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
@@ -27,7 +27,7 @@ pub(super) fn set(fd: impl AsFd, time: Option<Instant>) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the time has come. Once it has said so, it is for the next time.
+/// Returns whether the time has come. Once it has returned true, it waits for the next time.
 pub(super) fn has_rung(fd: impl AsFd) -> io::Result<bool> {
     match rustix::io::read(fd, &mut [0; 8]) {
         Ok(_) => Ok(true),
