@@ -206,9 +206,9 @@ impl<S> HttpServer<S> {
     /// let server = HttpServer::new(router).with_peers_as(|peer| peer.address().map(ConnectInfo));
     /// ```
     ///
-    /// A client of a Unix socket has no address: handlers for both take an
-    /// `Option<Extension<ConnectInfo<SocketAddr>>>`. `make` may be called on any thread; its panic is that of the
-    /// handler.
+    /// A client of a Unix socket has no address: handlers for both kinds of clients take an
+    /// `Option<Extension<ConnectInfo<SocketAddr>>>`. `make` may be called on any thread; a panic in it counts as the
+    /// handler's.
     #[must_use]
     pub fn with_peers_as<T: Clone + Send + Sync + 'static>(
         mut self,
@@ -218,12 +218,13 @@ impl<S> HttpServer<S> {
         self
     }
 
-    /// Where it listens, known once it does: for any thread, to be asked for before the server is given to the service.
+    /// Returns the addresses it listens on, known once it does. They are usable from any thread; call this before the
+    /// server is given to the service.
     pub fn addresses(&self) -> Addresses {
         self.addresses.clone()
     }
 
-    /// Makes these the server's [`addresses`](Self::addresses): for a server that is made anew for each incarnation.
+    /// Makes these the server's [`addresses`](Self::addresses): for a server that is recreated for each incarnation.
     ///
     /// ```
     /// # use interloop::Service;
@@ -240,17 +241,17 @@ impl<S> HttpServer<S> {
         self
     }
 
-    /// Serves another service as a part of another task, whose options have those of the server [in
-    /// them](interloop::clap::Args): what `run` is to this one. For transports that are built on this one. The service
-    /// is made on the loop's thread, once, and has the server's [`Timers`].
+    /// Serves another service as a part of another task, whose options [contain](interloop::clap::Args) those of the
+    /// server: the equivalent of `run`, for transports that are built on this one. The service is created on the loop's
+    /// thread, once, with the server's [`Timers`].
     ///
     /// # Errors
     ///
-    /// It can't listen, or the loop has no room for its sockets.
+    /// Returns an error if it can't listen, or the loop can't take its sockets.
     ///
     /// # Cancel safety
     ///
-    /// To drop it is to end the server; its connections are children of the task.
+    /// Dropping the future ends the server; its connections are children of the task.
     pub async fn serve_with<L, O, T, B>(
         &self,
         cx: &Context<L, O>,
@@ -270,16 +271,16 @@ impl<S> HttpServer<S> {
         serve(cx, settings, service, &self.addresses).await
     }
 
-    /// [`Task::defaults`] for such a task: what the code has said of these options.
+    /// Returns what [`Task::defaults`] of such a task must contain: the values that the code has set for these options.
     pub fn defaults(&self) -> OptionDefaults {
         self.listen.defaults(cfg!(feature = "tls")).and(self.code.defaults())
     }
 
-    /// [`Task::check`] for such a task: whether the files that these options, or the code, name for TLS will do.
+    /// Checks the TLS files that these options or the code name, for [`Task::check`] of such a task.
     ///
     /// # Errors
     ///
-    /// What is wrong.
+    /// Returns what is wrong.
     pub fn check(&self, options: &HttpOptions) -> Result {
         #[cfg(feature = "tls")]
         return self.listen.check_tls(&options.tls);
@@ -329,7 +330,7 @@ impl<S> fmt::Debug for HttpServer<S> {
     }
 }
 
-/// Listens and serves, as a task's whole life. The service is made once there are timers for it.
+/// Listens and serves, for a task's whole life. The service is created once its timers exist.
 pub(crate) async fn serve<L, O, S, B>(
     cx: &Context<L, O>,
     settings: Settings,
@@ -390,7 +391,7 @@ where
     let permits = Permits::new(settings.place.connections, server.counts.open_connections.clone());
     #[cfg(feature = "tls")]
     let tls = secure::open(cx, settings.tls.as_ref())?;
-    // Before anybody knows where it listens.
+    // Opened before anybody knows the addresses.
     let spare = settings.with_spare.then(Spare::new).transpose()?;
     let listeners = listen(host, &settings.place, addresses).await?;
     let mut accepting = Accepting { host, listeners, permits, spare, lent: Cell::new(false) };
@@ -424,7 +425,7 @@ where
 #[cfg(feature = "websocket")]
 fn handlers<L: interloop::EventLoop, O: 'static>(cx: &Context<L, O>) -> Permits {
     let gauge = cx.meter().namespace("interloop_http").gauge("websocket_handlers");
-    // What an incarnation before this one left running, it left for ever.
+    // Handlers that an earlier incarnation left running are gone.
     gauge.set(0.0);
     Permits::new(usize::MAX, gauge)
 }

@@ -1,4 +1,4 @@
-//! What a server is to do: the code's wishes, overridden by the options.
+//! The settings of a server: the code's values, overridden by the options.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use interloop_listen::{Listen, Pace, Place, unless_zero};
 
 use crate::{options::HttpOptions, peer::PeerExtensions};
 
-/// What a server is to do.
+/// The settings of a server.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) place: Place,
@@ -15,39 +15,39 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<interloop_listen::TlsSettings>,
     pub(crate) limits: Limits,
     pub(crate) peers: PeerExtensions,
-    /// A descriptor is kept back, for one more connection when there is no other.
+    /// A descriptor is kept in reserve, for one more connection when there is no other.
     pub(crate) with_spare: bool,
 }
 
-/// What a client may ask for.
+/// The limits of a client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) header_size: usize,
     pub(crate) body_size: usize,
-    /// Between two requests of a connection; None for ever.
+    /// Between two requests of a connection; None is no limit.
     pub(crate) idle: Option<Duration>,
     /// From the start of a connection, or the first byte of a later request, to the end of the request's head.
     pub(crate) header: Option<Duration>,
-    /// Of the rest of a request's body, and of what is taken of a response.
+    /// The minimum rate for the rest of a request's body, and for taking a response.
     pub(crate) pace: Pace,
     #[cfg(feature = "http2")]
-    /// Requests at once of an HTTP/2 connection.
+    /// The maximum number of concurrent requests on an HTTP/2 connection.
     pub(crate) streams: u32,
     #[cfg(feature = "http2")]
-    /// After how long a silence an HTTP/2 client with open requests is pinged; None is never.
+    /// The silence after which an HTTP/2 client with open requests is pinged; None is never.
     pub(crate) ping: Option<Duration>,
     #[cfg(feature = "http2")]
     /// How long its answer may take.
     pub(crate) pong: Duration,
 }
 
-/// The looks at what a connection waits for, within a limit.
+/// How often a connection's waits are checked within a limit.
 pub(crate) const LOOKS: u32 = 4;
 pub(crate) const SHORTEST_LOOK: Duration = Duration::from_millis(1);
 
 impl Limits {
-    /// How long to wait before the next look, if so much is left. What a connection waits for may have changed by then,
-    /// and with it the limit: so the shortest limit says how often.
+    /// Returns how long to wait before the next check, if this much time is left. By then the connection may wait for
+    /// something else, with another limit; so the shortest limit determines how often it is checked.
     pub(crate) fn look(&self, rest: Duration) -> Duration {
         let shortest = self.idle.into_iter().chain(self.header).chain(self.pace.grace).min().unwrap_or(rest);
         rest.min((shortest / LOOKS).max(SHORTEST_LOOK))
@@ -69,7 +69,8 @@ pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) const SEND_BUFFER: usize = 64 << 10;
 
 impl Settings {
-    /// The options first, then the code, then the defaults. An error is about TLS: the files are not looked at yet.
+    /// Resolves the settings: the options take precedence, then the code, then the defaults. An error concerns TLS; the
+    /// files are not read yet.
     pub(crate) fn new(
         options: &HttpOptions,
         code: &HttpOptions,

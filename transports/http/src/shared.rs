@@ -1,4 +1,4 @@
-//! What the connections of a server share, and the server with them.
+//! The state that a server shares with its connections.
 
 use std::{
     any::Any,
@@ -12,21 +12,22 @@ use interloop_listen::Permits;
 
 use crate::{counts::Counts, cut_off::CutOff, peer::PeerExtensions, settings::Limits, timers::Timers};
 
-/// What the connections of a server share.
+/// The state that a server shares with its connections.
 pub(crate) struct Server {
     pub(crate) target: String,
     pub(crate) shutdown: Shutdown,
-    /// The service's: that of the server itself comes later, after the drain delay, and after those that depend on it.
+    /// The service's shutdown: that of the server itself comes later, after the drain delay and after the tasks that
+    /// depend on it.
     pub(crate) draining: Shutdown,
     pub(crate) limits: Limits,
     pub(crate) peers: PeerExtensions,
     pub(crate) timers: Timers,
     pub(crate) ends: EndsHandle,
     pub(crate) counts: Counts,
-    /// It was said that a connection has as many requests open as it may.
+    /// Whether it was logged that a connection has the maximum number of requests open.
     #[cfg(feature = "http2")]
     pub(crate) has_told: std::sync::atomic::AtomicBool,
-    /// Handlers of WebSockets, of which some have outlived their socket.
+    /// Handlers of WebSockets, some of which have outlived their socket.
     #[cfg(feature = "websocket")]
     pub(crate) handlers: Permits,
     pub(crate) cut_off: CutOff,
@@ -39,13 +40,13 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// This long, or half of what is left of a stop, if that is less.
+    /// Returns this time, or half of what is left of a stop, if that is less.
     pub(crate) fn within_the_stop(&self, time: Duration) -> Duration {
         let rest = self.shutdown.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()) / 2);
         rest.map_or(time, |rest| rest.min(time))
     }
 
-    /// A connection has as many requests open as it may: said once.
+    /// Logs once that a connection has the maximum number of requests open.
     #[cfg(feature = "http2")]
     pub(crate) fn has_no_streams_left(&self, peer: &crate::peer::Peer) {
         if !self.has_told.swap(true, std::sync::atomic::Ordering::Relaxed) {
@@ -54,7 +55,7 @@ impl Server {
         }
     }
 
-    /// Takes note of a panic in a handler.
+    /// Counts and logs a panic in a handler.
     pub(crate) fn panicked(&self, panic: Box<dyn Any + Send>) {
         self.counts.panics.add(1);
         log::error!(target: &self.target, "a handler panicked: {}", panic_message(panic));

@@ -1,7 +1,7 @@
-//! The streams of an HTTP/2 connection: futures that belong to it, polled by it, dropped with it.
+//! The streams of an HTTP/2 connection: futures that belong to it, are polled by it, and are dropped with it.
 //!
 //! So no stream outlives the deadline of its server, as it would on the runtime's own executor, and no runtime is
-//! needed. A connection, and all its streams, are on one thread at a time.
+//! needed. A connection and all its streams are on one thread at a time.
 
 use std::{
     future::Future,
@@ -19,20 +19,20 @@ use crate::line::Line;
 
 type Boxed = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Where hyper puts a connection's streams.
+/// The executor that hyper gives a connection's streams to.
 #[derive(Clone, Default)]
 pub(crate) struct Inbox(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
     any: AtomicBool,
-    /// Of the request whose stream comes next: hyper makes it of what the service has returned, and puts it here at
-    /// once.
+    /// The line of the request whose stream comes next: hyper creates the stream from the service's result, and puts it
+    /// here at once.
     line: Mutex<Option<Arc<Line>>>,
     streams: Mutex<Vec<Stream>>,
 }
 
-/// A stream, which goes when its line is cut.
+/// A stream, which ends when its line is cut.
 struct Stream {
     future: Option<Boxed>,
     line: Option<Arc<Line>>,
@@ -76,13 +76,13 @@ impl Inbox {
         self.0.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The stream that comes next is this request's.
+    /// Assigns the next stream to this request's line.
     pub(crate) fn expect(&self, line: Arc<Line>) {
         *self.line() = Some(line);
     }
 
     fn take(&self) -> Vec<Stream> {
-        // A load first: it is asked at each poll of a connection.
+        // A load first: each poll of a connection checks this.
         if !self.0.any.load(Ordering::Relaxed) || !self.0.any.swap(false, Ordering::Acquire) {
             return Vec::new();
         }
@@ -90,7 +90,7 @@ impl Inbox {
     }
 }
 
-/// The streams that live. None for HTTP/1.
+/// The live streams. None for HTTP/1.
 pub(crate) struct Streams {
     inbox: Inbox,
     live: Option<Pin<Box<FuturesUnordered<Stream>>>>,
@@ -101,7 +101,7 @@ impl Streams {
         Self { inbox, live: None }
     }
 
-    /// Lets those that were woken go on. Says whether any has ended or begun: then the connection has something to
+    /// Polls the streams that were woken. Returns whether any has ended or begun: then the connection has something to
     /// send.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         let mut progress = false;
@@ -123,13 +123,13 @@ impl Streams {
         }
     }
 
-    /// Whether there are any, also such as were not polled yet.
+    /// Returns whether there are any, including those that were not polled yet.
     #[cfg(feature = "websocket")]
     pub(crate) fn are_any(&self) -> bool {
         self.live.is_some() || self.inbox.0.any.load(Ordering::Relaxed)
     }
 
-    /// As [`poll`](Self::poll), to the end of all.
+    /// Polls as [`poll`](Self::poll), and gets ready when all have ended.
     #[cfg(feature = "websocket")]
     pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.poll(cx);

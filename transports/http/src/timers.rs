@@ -1,8 +1,8 @@
 //! The time limits of all connections of a server, behind one alarm.
 //!
-//! A runtime whose timers are in use reads the clock, and tells the system how long to wait, at each turn: that would
-//! cost every request. So a server's connections share one queue here, and the server sets one alarm, which costs
-//! nothing until it rings.
+//! A runtime whose timers are in use reads the clock and tells the system how long to wait, at each turn: that would
+//! cost time for every request. Therefore a server's connections share one queue here, and the server sets one alarm,
+//! which costs nothing until it rings.
 
 use std::{
     collections::BTreeMap,
@@ -17,12 +17,12 @@ use std::{
 
 use crate::net::Alarm;
 
-/// Deadlines of equal time are told apart by a number.
+/// A number distinguishes equal deadlines.
 type Key = (Instant, u64);
 
 /// The timers of one server, behind one alarm of its loop: for transports that are built on
-/// [`HttpServer`](crate::HttpServer), by [`serve_with`](crate::HttpServer::serve_with). They ring as long as the server
-/// runs. `Clone` gives the same, for any thread.
+/// [`HttpServer`](crate::HttpServer) with [`serve_with`](crate::HttpServer::serve_with). They ring as long as the
+/// server runs. Clones share the same queue, and are usable on any thread.
 #[derive(Clone, Default)]
 pub struct Timers(Arc<Mutex<Queue>>);
 
@@ -30,7 +30,7 @@ pub struct Timers(Arc<Mutex<Queue>>);
 struct Queue {
     waiting: BTreeMap<Key, Waiting>,
     next: u64,
-    /// Of the server, which sets the alarm.
+    /// The waker of the server, which sets the alarm.
     server: Option<Waker>,
 }
 
@@ -45,7 +45,7 @@ impl Timers {
     }
 }
 
-/// A timer, which can be set anew. It rings on the thread of the server's loop; it may be set and polled on any.
+/// A timer, which can be set again. It rings on the thread of the server's loop; it may be set and polled on any.
 pub struct Timer {
     timers: Timers,
     key: Option<Key>,
@@ -54,12 +54,12 @@ pub struct Timer {
 }
 
 impl Timer {
-    /// One that is not set.
+    /// Creates a timer that is not set.
     pub fn new(timers: &Timers) -> Self {
         Self { timers: timers.clone(), key: None, rung: Arc::default(), registered: false }
     }
 
-    /// Lets it ring after so long.
+    /// Sets it to ring after this time.
     pub fn set(&mut self, time: Duration) {
         let server = {
             let mut queue = self.timers.lock();
@@ -85,13 +85,13 @@ impl Timer {
         }
     }
 
-    /// Ready once the time is up, and from then on until it is set anew; never where it was not set. Who polled last is
-    /// woken.
+    /// Returns ready once the time is up, and from then on until it is set again; never if it was not set. The last
+    /// task that polled is woken.
     pub fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
         self.poll_by(cx, true)
     }
 
-    /// As [`poll`](Self::poll). One load as long as it was set, and polled by the same task, before.
+    /// Polls as [`poll`](Self::poll). This costs one load if it was set, and polled by the same task, before.
     #[inline]
     pub(crate) fn poll_by(&mut self, cx: &Context<'_>, new_waker: bool) -> Poll<()> {
         if !self.registered || new_waker {
@@ -126,7 +126,7 @@ impl Drop for Timer {
     }
 }
 
-/// The server's side: rings what is due.
+/// The server's side, which rings due timers.
 pub(crate) struct Clock<A> {
     pub(crate) timers: Timers,
     alarm: A,
@@ -138,13 +138,14 @@ impl<A: Alarm> Clock<A> {
         Self { timers: Timers::default(), alarm, set_for: None }
     }
 
-    /// Rings what is due, and sees to being polled when the next one is. Never ready; an error is the alarm's.
+    /// Rings due timers, and arranges to be polled when the next one is due. Never ready; an error comes from the
+    /// alarm.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         loop {
             let mut due = Vec::new();
             let first = {
                 let mut queue = self.timers.lock();
-                // Whether the first has come is asked only if the alarm was set for it.
+                // The clock is read only if the alarm was set.
                 if self.set_for.is_some() {
                     let now = Instant::now();
                     while let Some(first) = queue.waiting.first_entry().filter(|first| first.key().0 <= now) {
@@ -164,7 +165,7 @@ impl<A: Alarm> Clock<A> {
             if first.is_none() || self.alarm.poll(cx)?.is_pending() {
                 return Ok(());
             }
-            // It has rung: it has to be set again, even for the same time.
+            // It has rung, so it must be set again, even for the same time.
             self.set_for = first;
             self.alarm.set(first)?;
         }

@@ -1,4 +1,4 @@
-//! The span of a request, of the crate `tracing`. Without the feature there is nothing of it, and it takes no space.
+//! The span of a request, of the crate `tracing`. Without the feature it does nothing and takes no space.
 
 #[cfg(feature = "tracing")]
 mod on {
@@ -8,9 +8,9 @@ mod on {
     pub(crate) struct Span(tracing::Span);
 
     impl Span {
-        /// It has no parent: else all requests of a server would be one trace.
+        /// Creates a span without a parent: otherwise all requests of a server would be one trace.
         pub(crate) fn of_request(server: &str, method: &Method, path: &str) -> Self {
-            // Without a subscriber a span would be a record in the log.
+            // Without a subscriber a span would become a log record.
             if !tracing::dispatcher::has_been_set() {
                 return Self(tracing::Span::none());
             }
@@ -25,7 +25,7 @@ mod on {
             ))
         }
 
-        /// Runs this in it.
+        /// Runs this in the span.
         pub(crate) fn in_scope<R>(&self, f: impl FnOnce() -> R) -> R {
             self.0.in_scope(f)
         }
@@ -40,7 +40,7 @@ mod on {
 mod off {
     use http::{Method, StatusCode};
 
-    /// Nothing.
+    /// Does nothing.
     pub(crate) struct Span;
 
     impl Span {

@@ -1,7 +1,7 @@
-//! What a handler has left of a request's body, on HTTP/1: between the response and the next request.
+//! Handles the unread rest of a request's body on HTTP/1, between the response and the next request.
 //!
-//! A rest that is small is read and thrown away, so that the connection can go on. Else it is closed, but not before
-//! the client, which may read nothing until it has sent all, has had time to take the response: see
+//! A small rest is read and thrown away, so that the connection can go on. Otherwise the connection is closed, but not
+//! before the client, which may read nothing until it has sent everything, has had time to take the response: see
 //! [`Io`](crate::io::Io).
 
 use std::sync::{
@@ -19,12 +19,12 @@ use crate::streams::Inbox;
 const SMALL: usize = 256 << 10;
 
 const NONE: u8 = 0;
-/// It is being read.
+/// The rest is being read.
 const SOME: u8 = 1;
 /// The connection can't go on.
 const TOO_MUCH: u8 = 2;
 
-/// Of the request that is open, or was the last one.
+/// The unread rest of the current request, or of the last one.
 pub(crate) struct Unread {
     inbox: Inbox,
     left: Arc<AtomicU8>,
@@ -33,24 +33,24 @@ pub(crate) struct Unread {
 }
 
 impl Unread {
-    /// The inbox is the connection's.
+    /// Creates one with the connection's inbox.
     pub(crate) fn new(inbox: Inbox) -> Self {
         Self { inbox, left: Arc::default(), expects: AtomicBool::new(false) }
     }
 
-    /// A request with a body has begun. `expects` is whether it has `expect: 100-continue`.
+    /// Notes that a request with a body has begun. `expects` says whether it has `expect: 100-continue`.
     #[inline]
     pub(crate) fn begin(&self, expects: bool) {
         self.left.store(NONE, Relaxed);
         self.expects.store(expects, Relaxed);
     }
 
-    /// The handler has begun to read: the client is told to send.
+    /// Notes that the handler has begun to read, which tells the client to send.
     pub(crate) fn is_wanted(&self) {
         self.expects.store(false, Relaxed);
     }
 
-    /// The handler is through with a body that has not ended.
+    /// Takes a body whose handler is finished with it before its end.
     pub(crate) fn leave(&self, body: Limited<Incoming>) {
         if self.expects.load(Relaxed) || body.size_hint().lower() > SMALL as u64 {
             self.left.store(TOO_MUCH, Relaxed);
@@ -71,7 +71,8 @@ impl Unread {
     }
 }
 
-/// What is longer than it may be, or than is worth it, is dropped: hyper then closes the connection.
+/// Reads the rest; one that exceeds its limit, or isn't worth reading, is dropped, and hyper then closes the
+/// connection.
 async fn read(mut body: Limited<Incoming>, left: Arc<AtomicU8>) {
     let mut bytes = 0;
     while let Some(frame) = body.frame().await {

@@ -1,9 +1,9 @@
-//! A connection that was upgraded away: what a handler of the user's speaks over it is none of HTTP's business any
-//! more, and no time limit of HTTP's holds. But the server's stop does not wait for it for ever.
+//! A connection that was upgraded: what a user's handler speaks over it isn't HTTP any more, and no time limit of HTTP
+//! applies. But the server's stop doesn't wait for it without limit.
 //!
-//! When the server is asked to stop, reads of such a connection end, as if the client had finished: a handler that
-//! reads learns of the stop. It may still write, for [`AT_THE_STOP`]; then its place among the connections is free, and
-//! its reads and writes fail.
+//! When the server must stop, reads of such a connection end as if the client had finished, so a handler that reads
+//! learns of the stop. It may still write, for [`AT_THE_STOP`]; then its permit is released, and its reads and writes
+//! fail.
 
 use std::{
     future::{Future, poll_fn},
@@ -29,18 +29,18 @@ const OPEN: u8 = 0;
 const ENDING: u8 = 1;
 const CLOSED: u8 = 2;
 
-/// What the connection's own future and its socket, which is elsewhere, know of each other.
+/// The state that the connection's own future shares with its socket, which is elsewhere.
 pub(crate) struct Upgraded {
     stage: AtomicU8,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
-    /// The connection's place, as long as its socket is open.
+    /// The connection's permit, as long as its socket is open.
     permit: Option<Permit>,
     reader: Option<Waker>,
     writer: Option<Waker>,
-    /// The connection's own future.
+    /// The waker of the connection's own future.
     guard: Option<Waker>,
 }
 
@@ -54,7 +54,7 @@ impl Upgraded {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the socket is gone, or sees to it that it is no longer waited for.
+    /// Waits until the socket is gone, or at the stop ends the wait for it.
     pub(crate) async fn guard(&self, server: &Server, peer: Peer) {
         if self.lock().permit.is_none() {
             return;
@@ -98,7 +98,7 @@ impl Upgraded {
         reader.into_iter().chain(writer).for_each(Waker::wake);
     }
 
-    /// The socket is gone, or given up.
+    /// Notes that the socket is gone, or given up.
     pub(crate) fn release(&self) {
         let (permit, guard) = {
             let mut inner = self.lock();
@@ -108,7 +108,7 @@ impl Upgraded {
         guard.into_iter().for_each(Waker::wake);
     }
 
-    /// What a read comes to. Before the stop, what the socket says.
+    /// Returns the result of a read: before the stop, what the socket returned.
     pub(crate) fn read(&self, cx: &Context<'_>, polled: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
         if polled.is_pending() {
             self.waits(cx, |inner| &mut inner.reader);
@@ -121,7 +121,7 @@ impl Upgraded {
         }
     }
 
-    /// What a write, or a flush, comes to.
+    /// Returns the result of a write or a flush.
     pub(crate) fn write<T>(&self, cx: &Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_pending() {
             self.waits(cx, |inner| &mut inner.writer);
@@ -129,7 +129,7 @@ impl Upgraded {
         if self.stage.load(Ordering::Acquire) == CLOSED { Poll::Ready(Err(closed())) } else { polled }
     }
 
-    /// The stage is looked at behind this: a change in between is seen there, or wakes.
+    /// Registers the waker. The stage must be checked after this: a change in between shows then, or wakes.
     fn waits(&self, cx: &Context<'_>, slot: impl FnOnce(&mut Inner) -> &mut Option<Waker>) {
         let mut inner = self.lock();
         let slot = slot(&mut inner);

@@ -1,22 +1,22 @@
-//! Whose answer a client waits for, among those that nobody asked for.
+//! Tracks which answer a client waits for, to detect answers that nobody asked for.
 
 use crate::{
     walk::{self, Kind, Protocol},
     wire,
 };
 
-/// What a client has called on a connection. Some servers answer oneway calls too; who calls next would take that
+/// The calls of a client on a connection. Some servers answer oneway calls too, and the next caller would take such an
 /// answer for its own.
 #[derive(Debug, Default)]
 pub(crate) struct Awaited {
-    /// Of the last call that wants an answer.
+    /// The method of the last call that wants an answer.
     method: String,
-    /// So many oneway calls were sent since then.
+    /// The number of oneway calls since then.
     oneways: usize,
 }
 
 impl Awaited {
-    /// This call is sent.
+    /// Notes that this call is sent.
     pub(crate) fn sent(&mut self, protocol: Protocol, call: &[u8]) {
         match walk::header(protocol, call) {
             Some(header) if header.kind == Kind::Oneway => self.oneways = self.oneways.saturating_add(1),
@@ -27,7 +27,7 @@ impl Awaited {
         }
     }
 
-    /// Whether an answer of this method is one to a oneway call. Answers come in turn: there are none behind the one
+    /// Returns whether an answer for this method answers a oneway call. Answers come in order: none comes after the one
     /// that is waited for.
     pub(crate) fn is_stray(&mut self, method: &str) -> bool {
         if method != self.method && self.oneways > 0 {

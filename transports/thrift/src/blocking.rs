@@ -31,14 +31,14 @@ use crate::{
     wire::{self, Carrier, Input, Output, Wire},
 };
 
-/// Connects a generated client that blocks its thread, which must not be a loop's: there is
-/// [`ThriftClient`](crate::ThriftClient) for those.
+/// Connects a generated client that blocks its thread, which must not be a loop's: use
+/// [`ThriftClient`](crate::ThriftClient) there.
 ///
-/// With a timeout, connecting takes no longer, nor does a step of reading or writing. After an error of the transport
-/// the client is of no use any more. For a service of several, wrap the output in a `TMultiplexedOutputProtocol`.
+/// The timeout, if any, limits connecting and each single read or write. After an error of the transport the client is
+/// unusable. For one of several services, wrap the output in a `TMultiplexedOutputProtocol`.
 ///
-/// Over HTTP it is a whole call that takes no longer, connections that the server has closed are made anew before a
-/// call, and an error ends that call alone.
+/// Over HTTP the timeout limits a whole call, connections that the server has closed are reopened before a call, and an
+/// error ends only that call.
 ///
 /// ```no_run
 /// # use thrift::protocol::{TInputProtocol, TOutputProtocol};
@@ -62,7 +62,8 @@ use crate::{
 ///
 /// # Errors
 ///
-/// The system's: nobody listens there, say. Over HTTP also that the path or the host is none.
+/// Returns the system's error, for example if nobody listens there. Over HTTP also an error if the path or the host is
+/// invalid.
 pub fn connect(address: &Address, wire: Wire, timeout: Option<Duration>) -> io::Result<(Input, Output)> {
     let framed = match &wire.carrier {
         Carrier::Framed => true,
@@ -94,7 +95,7 @@ pub fn connect(address: &Address, wire: Wire, timeout: Option<Duration>) -> io::
     }
 }
 
-/// As [`connect`], over TLS: the server's certificate has to be for this host name or IP address.
+/// Connects as [`connect`], over TLS: the server's certificate must be valid for this host name or IP address.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -111,8 +112,8 @@ pub fn connect(address: &Address, wire: Wire, timeout: Option<Duration>) -> io::
 ///
 /// # Errors
 ///
-/// As there, or one end doesn't trust the other. A server that doesn't trust the client may say so only with the first
-/// answer.
+/// Returns the errors of [`connect`], and one if either end doesn't trust the other. A server that doesn't trust the
+/// client may say so only with its first answer.
 #[cfg(feature = "tls")]
 pub fn connect_with_tls(
     address: &Address,
@@ -146,7 +147,7 @@ fn halves(
     (input, wire::output(wire.protocol, to))
 }
 
-/// Where a server is, and how it is spoken to.
+/// Where a server is, and how to connect to it.
 #[cfg(any(feature = "http", feature = "tls"))]
 struct Dial {
     address: Address,
@@ -185,7 +186,7 @@ impl Dial {
     }
 }
 
-/// TLS, for who reads and who writes.
+/// A TLS connection, shared by the reader and the writer.
 #[cfg(feature = "tls")]
 #[derive(Clone)]
 struct Waiting {
@@ -236,7 +237,7 @@ fn http(wire: Wire, timeout: Option<Duration>, dial: Dial) -> io::Result<(Input,
 #[cfg(feature = "http")]
 type Open = (Arc<BlockingSocket>, http_client::Connection<Box<dyn Duplex>>);
 
-/// Posts whole calls, each when it is flushed, and waits for what comes back.
+/// Posts whole calls, each when it is flushed, and waits for the response.
 #[cfg(feature = "http")]
 struct Poster {
     wire: Wire,
@@ -297,7 +298,7 @@ impl Read for Answers {
     }
 }
 
-/// For who reads and who writes.
+/// State shared by the reader and the writer.
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Awaited>>);
 
@@ -307,7 +308,7 @@ impl Shared {
     }
 }
 
-/// Reads whole messages, which keep to the limits.
+/// Reads whole messages that keep to the limits.
 struct Incoming<R> {
     from: R,
     messages: Messages,

@@ -1,4 +1,4 @@
-//! Futures on a thread that may block: where they would wait for a socket, the thread does.
+//! Runs futures on a thread that may block: the thread waits for the socket on their behalf.
 
 use std::{
     future::Future,
@@ -39,7 +39,7 @@ enum Socket {
     Unix(UnixStream),
 }
 
-/// When time is up, if it ever is.
+/// When the time is up, if ever.
 #[derive(Clone, Copy)]
 pub(crate) struct Deadline(Option<Instant>);
 
@@ -101,7 +101,7 @@ impl BlockingSocket {
     fn wait(&self, left: Option<Duration>) -> io::Result<()> {
         let mut flags = PollFlags::empty();
         flags.set(PollFlags::OUT, self.writes.load(Relaxed));
-        // Whoever waits for nothing wants to know of the end.
+        // A future that waits for neither must learn of the end.
         flags.set(PollFlags::IN, self.reads.load(Relaxed) || flags.is_empty());
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut [PollFd::new(&self.socket, flags)], left.as_ref()) {

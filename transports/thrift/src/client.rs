@@ -1,8 +1,8 @@
 //! Generated clients on any loop.
 //!
-//! What is generated writes a call and reads its answer in one go, and would block the loop in between. So it is called
-//! twice: the first time it writes, and finds that there is no answer yet; the second time, once that has come, its
-//! call is thrown away, and it reads.
+//! Generated code writes a call and reads its answer in one go, and would block the loop in between. So it is called
+//! twice: the first time it writes, and finds that there is no answer yet; the second time, once the answer has come,
+//! the call it writes is thrown away, and it reads.
 
 use std::{
     cell::RefCell,
@@ -48,17 +48,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// One connection to a Thrift server, made when it is needed, for the generated clients of any number of services.
-/// `Clone` gives the same connection; it belongs to the loop's thread.
+/// One connection to a Thrift server, opened when needed, for the generated clients of any number of services. Clones
+/// share the connection, which belongs to the loop's thread.
 ///
-/// Calls wait for each other: Thrift answers in turn. A connection that the server has closed meanwhile is noticed
-/// before the next call, and made anew; one that can't be made is tried again, after 50 ms and then twice as long each
-/// time up to 2 s, until the call's time is up. A call that was sent is not sent again. Over HTTP the same holds; a
-/// server that closes the connection after each answer gets a new one for each call.
+/// Calls wait for each other: Thrift answers in order. If the server has closed the connection meanwhile, this is
+/// noticed before the next call, and the connection is reopened. A connection that can't be opened is tried again,
+/// after 50 ms and then twice as long each time up to 2 s, until the call's time is up. A call that was sent is not
+/// sent again. The same holds over HTTP; if the server closes the connection after each answer, each call opens a new
+/// one.
 ///
-/// Generated clients write a call and read its answer in one go. So the closure that makes the call is called twice,
-/// before and after the answer has come: it makes one call, and hands over copies of what the call takes. Whatever else
-/// it does is done twice.
+/// Generated clients write a call and read its answer in one go. Therefore the closure that makes the call is called
+/// twice, before and after the answer has come: it must make one call, and pass copies of the arguments. Anything else
+/// it does happens twice.
 ///
 /// ```no_run
 /// # use thrift::protocol::{TInputProtocol, TOutputProtocol};
@@ -90,13 +91,13 @@ struct Shared<L: Net> {
     wire: Wire,
     connect: Box<dyn Fn() -> Boxed<io::Result<Stream<L>>>>,
     sleep: Box<dyn Fn(Duration) -> Boxed<()>>,
-    /// Empty while a call is under way: one that is given up takes the connection with it.
+    /// Empty during a call: a call that is given up takes the connection with it.
     connection: Turns<Option<Connection<L>>>,
-    /// Why there is none, while one is being made.
+    /// Why there is no connection, while one is being opened.
     trouble: RefCell<Option<io::Error>>,
 }
 
-/// A connection, made out for the way in which the client speaks.
+/// A connection, set up for the client's wire format.
 enum Connection<L: Net> {
     Direct {
         stream: Stream<L>,
@@ -112,7 +113,7 @@ enum Connection<L: Net> {
 }
 
 impl<L: Net> ThriftClient<L> {
-    /// A client of the server at this address. It connects with the first call.
+    /// Creates a client of the server at this address. It connects with the first call.
     pub fn new<O: 'static>(cx: &Context<L, O>, address: impl Into<Address>, wire: Wire) -> Self {
         let (address, connecting) = (address.into(), cx.clone());
         Self::by(cx, wire.to(&address, None), move || {
@@ -121,8 +122,8 @@ impl<L: Net> ThriftClient<L> {
         })
     }
 
-    /// As [`new`](Self::new), over TLS: the server's certificate has to be for this host name or IP address, and of a
-    /// CA that `tls` trusts.
+    /// Works as [`new`](Self::new), over TLS: the server's certificate must be valid for this host name or IP address,
+    /// and from a CA that `tls` trusts.
     ///
     /// ```no_run
     /// # use interloop::{Context, Result, net::Net};
@@ -170,19 +171,19 @@ impl<L: Net> ThriftClient<L> {
         Self { shared: Rc::new(shared), timeout: TIMEOUT }
     }
 
-    /// How long a call may take, with the wait for its turn and for a connection: 10 s by default.
+    /// Sets how long a call may take, including the wait for its turn and for a connection: 10 s by default.
     #[must_use]
     pub fn timeout(mut self, time: Duration) -> Self {
         self.timeout = time;
         self
     }
 
-    /// The calls of a service: `client.calls(CalculatorSyncClient::new)`.
+    /// Returns the calls of a service: `client.calls(CalculatorSyncClient::new)`.
     pub fn calls<C>(&self, make: impl Fn(Input, Output) -> C + 'static) -> Calls<L, C> {
         Calls { client: self.clone(), make: Rc::new(make) }
     }
 
-    /// The calls of one of several services, which has this name at the server: Thrift's multiplexed protocol.
+    /// Returns the calls of one of several services, by its name at the server: Thrift's multiplexed protocol.
     pub fn calls_of<C>(&self, service: impl Into<String>, make: impl Fn(Input, Output) -> C + 'static) -> Calls<L, C> {
         let service = service.into();
         self.calls(move |input, output| make(input, Box::new(TMultiplexedOutputProtocol::new(&service, output))))
@@ -223,7 +224,7 @@ impl<L: Net> ThriftClient<L> {
 }
 
 impl<L: Net> Shared<L> {
-    /// A new connection. What can never be one is an error; all else is tried again.
+    /// Opens a connection. If it can never succeed, this is an error; otherwise it tries again.
     async fn connected(&self) -> thrift::Result<Connection<L>> {
         #[cfg(feature = "http")]
         let target = match &self.wire.carrier {
@@ -254,7 +255,7 @@ impl<L: Net> Shared<L> {
 }
 
 impl<L: Net> Connection<L> {
-    /// Whether a further call may go over it, as far as is known.
+    /// Returns whether it can take a further call, as far as is known.
     async fn is_open(&mut self) -> bool {
         match self {
             Self::Direct { stream, .. } => poll_fn(|poller| stream.poll_is_open(poller)).await,
@@ -332,7 +333,7 @@ pub struct Calls<L: Net, C> {
 }
 
 impl<L: Net, C> Calls<L, C> {
-    /// The same with another limit to how long a call may take.
+    /// Returns the same calls with another limit to how long a call may take.
     #[must_use]
     pub fn timeout(mut self, time: Duration) -> Self {
         self.client.timeout = time;
@@ -340,16 +341,17 @@ impl<L: Net, C> Calls<L, C> {
     }
 
     /// Makes one call: the closure calls one method of the client, and is itself called twice, once to write the call
-    /// and once to read its answer. Of a oneway method it is called once.
+    /// and once to read its answer. For a oneway method it is called once.
     ///
     /// # Errors
     ///
-    /// What the generated client returns: the method's exceptions as `Error::User`, those of the server as
-    /// `Error::Application`; `Error::Transport` when there is no connection, or no answer in time.
+    /// Returns the error of the generated client: the method's exceptions as `Error::User`, those of the server as
+    /// `Error::Application`; `Error::Transport` if there is no connection, or no answer in time.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it gives the call up, and with it the connection, if the call was sent. The server may carry it out.
+    /// Dropping the future gives up the call, and with it the connection, if the call was sent. The server may carry it
+    /// out.
     pub async fn call<R>(&self, mut call: impl FnMut(&mut C) -> thrift::Result<R>) -> thrift::Result<R> {
         let Wire { protocol, limits, .. } = self.client.shared.wire;
         let (request, asked) = (Sent::default(), Arc::new(AtomicBool::new(false)));
@@ -384,7 +386,7 @@ impl<L: Net, C> fmt::Debug for Calls<L, C> {
     }
 }
 
-/// What generated code has written.
+/// The bytes that generated code has written.
 #[derive(Clone, Default)]
 struct Sent(Arc<Mutex<Vec<u8>>>);
 
@@ -405,7 +407,7 @@ impl Write for Sent {
     }
 }
 
-/// Takes note that generated code wants an answer.
+/// Notes that generated code wants an answer.
 struct NoAnswerYet(Arc<AtomicBool>);
 
 impl Read for NoAnswerYet {

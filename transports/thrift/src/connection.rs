@@ -28,10 +28,10 @@ use crate::{
 
 /// How much is read at once.
 const PIECE: usize = 16 << 10;
-/// After so much without a pause others get their turn.
+/// After this much without a pause, others get their turn.
 const TURN: usize = 4;
 
-/// Serves a connection: until the client closes it, a limit is hit, or it has been drained.
+/// Serves a connection until the client closes it, a limit is hit, or it has been drained.
 pub(crate) async fn serve<L: Net>(stream: Stream<L>, peer: Address, server: Rc<Server>, _permit: Permit) {
     let messages = Messages::new(server.limits);
     let requested = server.shutdown.requested();
@@ -76,14 +76,14 @@ struct Connection<L: Net> {
     peer: Address,
     messages: Messages,
     requested: Requested,
-    /// Once the server stops: until when calls are taken.
+    /// Once the server stops: until when calls are accepted.
     last: Option<Instant>,
-    /// When the first byte of the message came that is being read.
+    /// When the first byte of the current message came.
     began: Option<Instant>,
     /// How fast the rest of that message comes, and how fast answers are taken.
     coming: Option<Wait>,
     taking: Wait,
-    /// Since the last pause.
+    /// Steps since the last pause.
     steps: usize,
     server: Rc<Server>,
 }
@@ -94,15 +94,15 @@ enum Gone {
     Broken(io::Error),
     Bad(Bad),
     TooLate(&'static str),
-    /// Its method panicked, and nobody knows whether the client waits for an answer.
+    /// The method panicked, and it is unknown whether the client waits for an answer.
     Unanswered(String),
 }
 
-/// What a wait ends with.
+/// The result of a wait.
 enum Waited<T> {
     Done(T),
     TooLate,
-    /// The server was asked to stop.
+    /// The server must stop.
     Stopped,
 }
 
@@ -163,7 +163,7 @@ impl<L: Net> Connection<L> {
         }
     }
 
-    /// The server stops: from now on there is not much time for anything.
+    /// Shortens all waits, since the server stops.
     fn hurry(&mut self) {
         let now = Instant::now();
         self.last = Some(now + FAREWELL);
@@ -172,7 +172,7 @@ impl<L: Net> Connection<L> {
 
     /// Waits for more of a message, or for the next one.
     async fn read(&mut self) -> Result<(), Gone> {
-        // A client that always has more to say leaves no wait in which the stop would be noticed.
+        // If a client always has more to send, no wait would notice the stop.
         if self.last.is_none() && self.server.shutdown.is_requested() {
             self.hurry();
         }
@@ -187,7 +187,7 @@ impl<L: Net> Connection<L> {
         };
         let limit = match self.last {
             None => limit,
-            // What came before the stop is answered; nothing else is waited for.
+            // Messages from before the stop are answered; nothing else is waited for.
             Some(_) if !within && !self.stream.has_bytes() => return Err(Gone::Closed),
             Some(last) => {
                 let rest = last.saturating_duration_since(Instant::now());
@@ -235,7 +235,7 @@ impl<L: Net> Connection<L> {
 
     async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Gone> {
         loop {
-            // At last what loops keep in buffers of their own, and TLS.
+            // At last, flush the buffers of loops and TLS.
             let flushes = bytes.is_empty();
             let limit = self.limit_of_room();
             let (written, since) = wait(
@@ -264,7 +264,8 @@ impl<L: Net> Connection<L> {
         }
     }
 
-    /// How long the client may leave no room for an answer; at the stop a bit less than the server has itself.
+    /// Returns how long the client may leave no room for an answer; at the stop, a bit less than the server itself has
+    /// left.
     fn limit_of_room(&self) -> Option<Duration> {
         let left = self.taking.left();
         let deadline = self.last.and_then(|_| self.server.shutdown.deadline());
@@ -281,9 +282,9 @@ impl<L: Net> Connection<L> {
         wait(&self.server, &mut self.stream, Some(FAREWELL), None, |stream, poller| stream.poll_close(poller)).await;
     }
 
-    /// Says why nothing more is taken, and lets the client take note of it.
+    /// Tells the client why nothing more is accepted, and gives it time to read that.
     async fn refuse(&mut self, bad: &Bad) {
-        // From now on there is a second for all.
+        // From now on there is one second for everything.
         self.hurry();
         let until = Instant::now() + FAREWELL;
         if let Some(protocol) = bad.protocol {
@@ -298,10 +299,10 @@ impl<L: Net> Connection<L> {
         self.part(until).await;
     }
 
-    /// Closes a connection whose client may still send, until then at most.
+    /// Closes a connection whose client may still send, until this time at most.
     async fn part(&mut self, until: Instant) {
-        // To close while the client still sends would reset the connection, and answers might be lost on the way: the
-        // rest is read and thrown away.
+        // If the server closed while the client still sends, the connection would be reset and answers might be lost on
+        // the way; so it reads the rest and throws it away.
         let rest = until.saturating_duration_since(Instant::now());
         let mut closed = false;
         let rest = wait(&self.server, &mut self.stream, Some(rest), None, |mut stream, poller| {
@@ -328,7 +329,7 @@ impl<L: Net> Connection<L> {
     }
 }
 
-/// Has a call answered: here, or on the workers.
+/// Processes a call: here, or on the workers.
 async fn process(server: &Server, call: &Call, bytes: &[u8]) -> Outcome {
     let (processor, workers) = match (&server.processor, &server.workers) {
         (Processor::Local(processor), _) => return call.process(&**processor, bytes, &server.limits),
@@ -340,14 +341,14 @@ async fn process(server: &Server, call: &Call, bytes: &[u8]) -> Outcome {
         move || call.process(&*processor, &bytes, &limits)
     };
     workers.run(work).await.unwrap_or_else(|error| {
-        // The workers are gone: so is the task.
+        // The workers are gone, and so is the task.
         let answer = call.refuse(ApplicationErrorKind::InternalError, error.to_string());
         let answer = if call.oneway { Vec::new() } else { answer };
         Outcome { answer, end: End::Failed(error.to_string()), shows: Shows::Nothing }
     })
 }
 
-/// Waits for something of the stream: for so long at most, or until the stop. Says since when, if it wasn't there at
+/// Waits for the stream: for the limit at most, or until the stop. Returns since when it waited, if it wasn't ready at
 /// once.
 async fn wait<S: Unpin, T>(
     server: &Server,
@@ -369,7 +370,7 @@ async fn wait<S: Unpin, T>(
             return Poll::Ready(Waited::Stopped);
         }
         let Some(limit) = limit else { return Poll::Pending };
-        // Only now: most often there is no need to wait.
+        // Only now: usually there is no need to wait.
         let sleep = sleep.get_or_insert_with(|| (server.sleep)(limit));
         sleep.as_mut().poll(poller).map(|()| Waited::TooLate)
     })
@@ -377,7 +378,7 @@ async fn wait<S: Unpin, T>(
     (waited, since)
 }
 
-/// Takes note of a wait, if there was one, and of what came of it.
+/// Records a wait, if there was one, and its result.
 fn waited(wait: &mut Wait, since: Option<Instant>, bytes: usize) {
     if since.is_none() && wait.is_even() {
         return;

@@ -1,4 +1,4 @@
-//! What a server counts.
+//! The counters of a server.
 
 #[cfg(feature = "metrics")]
 use std::time::Duration;
@@ -13,17 +13,17 @@ use interloop::{
 
 use crate::processing::End;
 
-/// Over how long the duration of calls is shown.
+/// The period over which the duration of calls is shown.
 #[cfg(feature = "metrics")]
 const WINDOW: Duration = Duration::from_secs(60);
-/// Of so many methods each has counters of its own: more than a program has.
+/// How many methods get counters of their own: more than a program has.
 const METHODS: usize = 1000;
-/// Methods beyond that.
+/// The label of further methods.
 const OTHERS: &str = "...";
-/// A longer name is none that a program has.
+/// No program has a longer name.
 const LONGEST_NAME: usize = 200;
 
-/// What a server counts: looked up once, for all its connections.
+/// The counters of a server, looked up once for all its connections.
 pub(crate) struct Counts {
     pub(crate) connections: Counter,
     pub(crate) open_connections: Gauge,
@@ -33,7 +33,7 @@ pub(crate) struct Counts {
     pub(crate) slow_clients: Counter,
     unknown_methods: Counter,
     panics: Counter,
-    /// Made with the first call of each that is known.
+    /// Created with the first call of each known method.
     methods: RefCell<HashMap<String, Rc<Method>>>,
     meter: Meter,
 }
@@ -67,7 +67,7 @@ impl Counts {
             meter.describe(name, unit, help);
         }
         let open_connections = meter.gauge("open_connections");
-        // What an incarnation before this one left open, it left for ever.
+        // Connections that an earlier incarnation left open are gone.
         open_connections.set(0.0);
         Self {
             connections: meter.counter("connections"),
@@ -83,7 +83,7 @@ impl Counts {
         }
     }
 
-    /// A call has ended. A method that there is not has no counters: clients could make up any number.
+    /// Counts a call that has ended. Unknown methods have no counters of their own: clients could make up any number.
     pub(crate) fn ended(&self, method: &str, began: Instant, end: &End) {
         if *end == End::UnknownMethod {
             self.unknown_methods.add(1);

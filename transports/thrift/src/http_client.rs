@@ -1,4 +1,4 @@
-//! Thrift over HTTP, at the client's end: hyper's connection, driven by whoever makes a call.
+//! The client's end of Thrift over HTTP: hyper's connection, driven by the caller.
 
 use std::{
     cell::RefCell,
@@ -27,15 +27,15 @@ use crate::{
     walk::{Fault, Kind, Limits},
 };
 
-/// What clients say that the body is, and what is answered.
+/// The content type of calls and answers.
 pub(crate) const THRIFT: &str = "application/x-thrift";
-/// How long the head of an answer may be, in bytes.
+/// The maximum length of an answer's head, in bytes.
 const HEAD: usize = 64 << 10;
-/// How much a server may say about a refusal, and how much of that is shown.
+/// The maximum length of a refusal's text, and how much of it is shown.
 const SAID: usize = 16 << 10;
 const SHOWN: usize = 200;
 
-/// Where calls are posted to, as the user has it.
+/// Where calls are posted to, as the user has set it.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     path: Arc<str>,
@@ -58,7 +58,7 @@ impl Place {
         Self { host: Some(host.into()), ..self }
     }
 
-    /// At a server that is known by this host, unless another was named.
+    /// Sets the host by which the server is known, unless another was named.
     pub(crate) fn or_host(self, host: impl FnOnce() -> String) -> Self {
         if self.host.is_some() { self } else { self.host(host()) }
     }
@@ -87,8 +87,7 @@ impl Target {
     }
 }
 
-/// A connection. Nothing happens on it but while one of these methods is polled. After an error it is of no use any
-/// more.
+/// A connection, which makes progress only while one of these methods is polled. After an error it is unusable.
 pub(crate) struct Connection<S: AsyncRead + AsyncWrite + Unpin> {
     target: Target,
     sender: SendRequest<Full<Bytes>>,
@@ -103,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(Self { target, sender, driver, ended: false })
     }
 
-    /// Whether it takes a further call, as far as is known.
+    /// Returns whether it can take a further call, as far as is known.
     pub(crate) async fn is_free(&mut self) -> bool {
         poll_fn(|poller| {
             self.ended = self.ended || Pin::new(&mut self.driver).poll(poller).is_ready();
@@ -122,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Err(refused(response).await);
             }
             if oneway {
-                // Some servers carry it out before they end their answer.
+                // Some servers carry it out before they end their response.
                 return Ok((Vec::new(), response.body().is_end_stream()));
             }
             let (head, body) = response.into_parts();
@@ -144,7 +143,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-/// The one message that a body has to be.
+/// Returns the one message that a body must be.
 fn answer(head: &Parts, body: &[u8], limits: &Limits) -> io::Result<Vec<u8>> {
     // With the length of a frame before it, it would begin with a 0.
     if body.first().is_some_and(|first| first & 0x80 == 0) {
@@ -169,7 +168,7 @@ fn answer(head: &Parts, body: &[u8], limits: &Limits) -> io::Result<Vec<u8>> {
     }
 }
 
-/// That the server wants none of it, in its own words where these are for people.
+/// Returns the error of a server's refusal, in the server's own words if these are for people.
 async fn refused(response: Response<Incoming>) -> io::Error {
     let (head, body) = response.into_parts();
     let kind = head.headers.get(header::CONTENT_TYPE);
@@ -188,7 +187,7 @@ async fn refused(response: Response<Incoming>) -> io::Error {
     })
 }
 
-/// Some of what a server says, as it may be shown.
+/// Returns some of a server's text, made harmless for display.
 fn shown(said: &str) -> String {
     let harmless = |char: char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char };
     said.chars().take(SHOWN).map(harmless).collect()
@@ -218,7 +217,7 @@ impl From<String> for Wrong {
     }
 }
 
-/// What has become of a connection: the system's error, if that is behind it.
+/// Returns the error of a broken connection: the system's error, if that is the cause.
 fn broken(error: &(dyn Error + 'static)) -> io::Error {
     let mut cause = Some(error);
     while let Some(error) = cause
@@ -241,10 +240,10 @@ fn broken(error: &(dyn Error + 'static)) -> io::Error {
     }
 }
 
-/// A stream as hyper has it.
+/// A stream as hyper uses it.
 pub(crate) struct Io<S> {
     stream: S,
-    /// hyper's memory is not initialized.
+    /// hyper's buffer is not initialized.
     piece: Box<[u8]>,
 }
 
@@ -277,7 +276,7 @@ impl<S: AsyncWrite + Unpin> Write for Io<S> {
     }
 }
 
-/// A stream that can be looked at while hyper has it.
+/// A stream that can be checked while hyper has it.
 pub(crate) struct Shared<S>(Rc<RefCell<S>>);
 
 impl<S> Shared<S> {

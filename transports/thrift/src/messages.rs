@@ -1,35 +1,35 @@
-//! The messages of a connection, out of the bytes that have come.
+//! Splits the bytes of a connection into messages.
 
 use std::ops::Range;
 
 use crate::walk::{Fault, Header, Kind, Limits, Protocol, Walked, Walker};
 
-/// An empty buffer that has become larger than this is given back.
+/// An empty buffer that has become larger than this is freed.
 const KEPT: usize = 64 << 10;
 
-/// What has come, and how far it is understood.
+/// The bytes that have come, and how far they are understood.
 #[derive(Debug)]
 pub(crate) struct Messages {
     limits: Limits,
     bytes: Vec<u8>,
     /// Where the next message, or its frame, begins.
     start: usize,
-    /// As the first byte of the connection says.
+    /// Determined by the first byte of the connection.
     framed: Option<bool>,
     walker: Option<Walker>,
 }
 
-/// What comes next.
+/// The next item.
 #[derive(Debug)]
 pub(crate) enum Next {
     Message(Message),
-    /// There is not enough yet.
+    /// There isn't enough yet.
     More,
-    /// There is nothing to be had from here any more.
+    /// No more messages can come from this connection.
     Bad(Bad),
 }
 
-/// A whole message, which stays where it is until it is [taken away](Messages::advance).
+/// A whole message, which stays in the buffer until [`advance`](Messages::advance).
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
     pub(crate) protocol: Protocol,
@@ -43,7 +43,7 @@ pub(crate) struct Message {
 pub(crate) struct Bad {
     pub(crate) fault: Fault,
     pub(crate) framed: bool,
-    /// None where it isn't known, or nobody waits for an answer.
+    /// None if it isn't known, or nobody waits for an answer.
     pub(crate) protocol: Option<Protocol>,
     /// The method and the sequence number, if these had come.
     pub(crate) call: Option<(String, i32)>,
@@ -54,23 +54,23 @@ impl Messages {
         Self { limits, bytes: Vec::new(), start: 0, framed: None, walker: None }
     }
 
-    /// Whether nothing has come of a next message.
+    /// Returns whether nothing of a next message has come.
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes.len() == self.start
     }
 
-    /// More has come.
+    /// Appends bytes that have come.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.start);
         self.start = 0;
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// What is next, as far as can be said.
+    /// Returns the next item, as far as is known.
     pub(crate) fn next(&mut self) -> Next {
         let bytes = &self.bytes[self.start..];
         let Some(first) = bytes.first() else { return Next::More };
-        // The length of a frame has no sign; a message begins with one.
+        // The length of a frame is positive; the first byte of a message has the sign bit set.
         let framed = *self.framed.get_or_insert(first & 0x80 == 0);
         if !framed {
             return self.walk(self.limits, 0, None);
@@ -101,7 +101,7 @@ impl Messages {
                 return Next::Message(Message { protocol, framed, header: header.clone(), range: start..start + end });
             }
             (Walked::Whole(_), _) => Fault::Trailing,
-            // A frame is full and its message isn't.
+            // The frame is full and its message isn't complete.
             (Walked::Bad(Fault::TooLarge("message", _)), _) if framed => Fault::Truncated,
             (Walked::More, _) => return Next::More,
             (Walked::Bad(fault), _) => fault,
@@ -112,17 +112,17 @@ impl Messages {
         Next::Bad(Bad { fault, framed, protocol: answered.then_some(protocol), call })
     }
 
-    /// The bytes of a message, without the length of its frame.
+    /// Returns the bytes of a message, without the length of its frame.
     pub(crate) fn bytes(&self, message: &Message) -> &[u8] {
         &self.bytes[message.range.clone()]
     }
 
-    /// The method that it is for.
+    /// Returns the method that the message is for.
     pub(crate) fn method(&self, message: &Message) -> String {
         name(self.bytes(message), &message.header).into_owned()
     }
 
-    /// That one has been dealt with.
+    /// Removes a message that has been processed.
     pub(crate) fn advance(&mut self, message: &Message) {
         self.walker = None;
         self.start = message.range.end;

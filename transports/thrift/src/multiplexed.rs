@@ -10,7 +10,7 @@ use thrift::{
 
 /// A processor of several services, which clients call by `{service}:{method}`, as Thrift's multiplexed protocol does.
 ///
-/// What [`new`](Self::new) makes is for any thread; [`local`](Multiplexed::local) is for processors that are `!Send`.
+/// [`new`](Self::new) creates one for any thread; [`local`](Multiplexed::local) is for processors that are `!Send`.
 ///
 /// ```
 /// # use thrift::{protocol::{TInputProtocol, TOutputProtocol}, server::TProcessor};
@@ -26,24 +26,24 @@ use thrift::{
 /// ```
 pub struct Multiplexed<P = Box<dyn TProcessor + Send + Sync>> {
     services: BTreeMap<String, P>,
-    /// For clients that name no service.
+    /// The service for clients that name none.
     default: Option<String>,
 }
 
 impl Multiplexed {
-    /// No services yet.
+    /// Creates one without services.
     pub fn new() -> Self {
         Self { services: BTreeMap::new(), default: None }
     }
 
-    /// Adds a service. One that had the name before is gone.
+    /// Adds a service. It replaces one with the same name.
     #[must_use]
     pub fn service(mut self, name: impl Into<String>, processor: impl TProcessor + Send + Sync + 'static) -> Self {
         self.services.insert(name.into(), Box::new(processor));
         self
     }
 
-    /// Adds a service that is also there for clients that name none.
+    /// Adds a service that also answers clients that name none.
     #[must_use]
     pub fn default_service(self, name: impl Into<String>, processor: impl TProcessor + Send + Sync + 'static) -> Self {
         let name = name.into();
@@ -60,19 +60,20 @@ impl Default for Multiplexed {
 }
 
 impl Multiplexed<Rc<dyn TProcessor>> {
-    /// No services yet, and those that come may be `!Send`: for [`ThriftServer::with`](crate::ThriftServer::with).
+    /// Creates one without services, for services that may be `!Send`: for
+    /// [`ThriftServer::with`](crate::ThriftServer::with).
     pub fn local() -> Self {
         Self { services: BTreeMap::new(), default: None }
     }
 
-    /// Adds a service. One that had the name before is gone.
+    /// Adds a service. It replaces one with the same name.
     #[must_use]
     pub fn service(mut self, name: impl Into<String>, processor: impl TProcessor + 'static) -> Self {
         self.services.insert(name.into(), Rc::new(processor));
         self
     }
 
-    /// Adds a service that is also there for clients that name none.
+    /// Adds a service that also answers clients that name none.
     #[must_use]
     pub fn default_service(self, name: impl Into<String>, processor: impl TProcessor + 'static) -> Self {
         let name = name.into();

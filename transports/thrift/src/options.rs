@@ -8,7 +8,7 @@ use interloop::{
 };
 use interloop_listen::{ListenOptions, size};
 
-/// The options of a [`ThriftServer`](crate::ThriftServer), each with the task's name before it: `--thrift-port`.
+/// The options of a [`ThriftServer`](crate::ThriftServer), each prefixed with the task's name: `--thrift-port`.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct ThriftOptions {
     #[command(flatten)]
@@ -49,7 +49,7 @@ pub struct ThriftOptions {
 }
 
 impl ThriftOptions {
-    /// These but for those of listening, as values that code has set.
+    /// Returns these options, except those of listening, as defaults that code has set.
     pub(crate) fn defaults(&self) -> OptionDefaults {
         OptionDefaults::new()
             .with_some("workers", self.workers)

@@ -18,10 +18,10 @@ use crate::{
     wire,
 };
 
-/// Who answers the calls.
+/// The processor that answers the calls.
 #[derive(Clone)]
 pub(crate) enum Processor {
-    /// On the loop's thread alone.
+    /// Only on the loop's thread.
     Local(Rc<dyn TProcessor>),
     Shared(Arc<dyn TProcessor + Send + Sync>),
 }
@@ -44,16 +44,16 @@ pub(crate) struct Call {
     pub(crate) sequence: i32,
 }
 
-/// What became of it.
+/// The result of a call.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// Nothing for a oneway call, nor for a call of a oneway method.
+    /// Empty for a oneway call, and for a call of a oneway method.
     pub(crate) answer: Vec<u8>,
     pub(crate) end: End,
     pub(crate) shows: Shows,
 }
 
-/// What a call has shown of its method.
+/// What a call has revealed about its method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shows {
     /// It has no answer, however it is called.
@@ -74,12 +74,12 @@ pub(crate) enum End {
 }
 
 impl Call {
-    /// The answer that it was in vain.
+    /// Returns the answer that the call failed.
     pub(crate) fn refuse(&self, kind: ApplicationErrorKind, text: impl Into<String>) -> Vec<u8> {
         wire::exception(self.protocol, &self.method, self.sequence, kind, text)
     }
 
-    /// Has it answered.
+    /// Has the processor answer the call.
     pub(crate) fn process(&self, processor: &dyn TProcessor, bytes: &[u8], limits: &Limits) -> Outcome {
         let mut paper =
             Paper { protocol: self.protocol, answer: Vec::new(), is_doubted: false, is_written_again: false };
@@ -91,8 +91,8 @@ impl Call {
         let answer = paper.answer;
         let mut shows = Shows::Nothing;
         let (mut answer, end) = match processed {
-            // A oneway method, also one that was called like any other, as some clients do: they wait for no answer,
-            // and would take it for that of their next call.
+            // A oneway method, even if it was called like any other, as some clients do: they wait for no answer, and
+            // would take one for that of their next call.
             Ok(Ok(())) if answer.is_empty() => {
                 shows = Shows::Oneway;
                 (answer, End::Returned)
@@ -101,7 +101,7 @@ impl Call {
                 shows = Shows::Answers;
                 self.judge(answer, limits)
             }
-            // Of a oneway method, or of none.
+            // The error of a oneway method, or of no method.
             Ok(Err(_)) if is_of_no_method => match wire::read_exception(self.protocol, &answer, limits) {
                 Some(error) if !is_before_any_method(&error) => {
                     shows = Shows::Oneway;
@@ -125,14 +125,14 @@ impl Call {
         Outcome { answer, end, shows }
     }
 
-    /// Looks at what was answered.
+    /// Determines how the call ended from its answer.
     fn judge(&self, answer: Vec<u8>, limits: &Limits) -> (Vec<u8>, End) {
         let Some(header) = walk::header(self.protocol, &answer) else {
             let none = self.refuse(ApplicationErrorKind::InternalError, "the answer is none");
             return (none, End::Failed("the answer can't be read".to_owned()));
         };
         let end = match header.kind {
-            // The field 0 is the result, all others are exceptions.
+            // Field 0 is the result, all others are exceptions.
             Kind::Reply => match walk::first_field(self.protocol, &answer[header.body..]) {
                 None | Some(0) => End::Returned,
                 Some(_) => End::Declared,
@@ -146,13 +146,14 @@ impl Call {
     }
 }
 
-/// Where an answer is written.
+/// The buffer that an answer is written to.
 ///
-/// What Thrift's compiler makes has each method with an answer write its exceptions itself. Those of oneway methods are
-/// written by what calls them, which says nothing of that: an answer that their clients take for that of their next
-/// call, if they have called like any other. So an exception fails to be sent at first: a method then fails with that,
-/// and what has called it writes again. Else it was no method's. (A oneway method that panics, called like any other,
-/// can't be told from others by that: see [`Oneways`].)
+/// In the code of Thrift's compiler, each method with an answer writes its exceptions itself. Exceptions of oneway
+/// methods are written by the caller of the method, which doesn't mark them: clients that have called such a method
+/// like any other take this answer for that of their next call. To tell them apart, sending an exception fails at
+/// first. A method then fails with that error, and its caller writes again; if nothing is written again, no method
+/// wrote the exception. (A oneway method that panics, called like any other, can't be detected this way: see
+/// [`Oneways`].)
 struct Paper {
     protocol: Protocol,
     answer: Vec<u8>,
@@ -182,8 +183,8 @@ impl Write for Paper {
     }
 }
 
-/// The methods that have shown whether they are oneway, which decides about one that panics: if it is oneway, it isn't
-/// answered, however it is called. If it is not, its client waits for the answer. Until it has shown what it is, the
+/// The methods that have revealed whether they are oneway, which matters for a method that panics. A oneway method
+/// isn't answered, however it is called; the client of any other waits for the answer. As long as it is unknown, the
 /// connection is closed without an answer: the client of a oneway method would take it for that of its next call.
 #[derive(Debug, Default)]
 pub(crate) struct Oneways(RefCell<Known>);
@@ -194,19 +195,19 @@ struct Known {
     answering: BTreeSet<String>,
 }
 
-/// What becomes of the connection.
+/// What happens to the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     GoesOn,
-    /// Nobody knows whether its client waits for an answer.
+    /// It is unknown whether its client waits for an answer.
     Closes,
 }
 
 impl Oneways {
-    /// How many of each are known at most: a processor may take any name for a method's.
+    /// The maximum number of known methods of each kind: a processor may accept any name as a method's.
     const MOST: usize = 1024;
 
-    /// Takes note of what became of a call, and takes the answer away that nobody waits for.
+    /// Records what a call has revealed, and removes an answer that nobody waits for.
     pub(crate) fn judge(&self, call: &Call, outcome: &mut Outcome) -> Verdict {
         let mut known = self.0.borrow_mut();
         let shown = match outcome.shows {
@@ -229,8 +230,8 @@ impl Oneways {
     }
 }
 
-/// Whether there is no such method, or its arguments can't be read. Thrift's own crate shows errors of the latter kind
-/// as they are.
+/// Returns whether there is no such method, or its arguments can't be read. Thrift's own crate shows errors of the
+/// latter kind as they are.
 fn is_before_any_method(error: &ApplicationError) -> bool {
     let unread = ["ProtocolError {", "TransportError {"].iter().any(|what| error.message.starts_with(what));
     error.kind == ApplicationErrorKind::UnknownMethod || (error.kind == ApplicationErrorKind::Unknown && unread)
@@ -243,11 +244,11 @@ fn failed(kind: ApplicationErrorKind, text: String) -> End {
     }
 }
 
-/// What an error of a processor means for the client.
+/// Translates an error of a processor for the client.
 fn blame(error: thrift::Error) -> (ApplicationErrorKind, String) {
     match error {
         thrift::Error::Application(error) => (error.kind, error.message),
-        // The arguments are of other types than the method's.
+        // The arguments have other types than the method's.
         thrift::Error::Protocol(error) => (ApplicationErrorKind::ProtocolError, error.message),
         thrift::Error::Transport(error) => (ApplicationErrorKind::ProtocolError, error.message),
         thrift::Error::User(error) => (ApplicationErrorKind::InternalError, error.to_string()),

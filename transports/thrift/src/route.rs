@@ -1,4 +1,4 @@
-//! Thrift over HTTP, at the server's end.
+//! The server's end of Thrift over HTTP.
 
 use std::{
     convert::Infallible,
@@ -25,15 +25,16 @@ use crate::{
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Thrift over HTTP: a tower service that has a processor answer what is posted to it, for `interloop-http`'s
-/// `HttpServer`, by itself or as a route among others: `router.route_service("/thrift", ThriftRoute::new(processor))`.
+/// Thrift over HTTP: a tower service whose processor answers posted calls, for `interloop-http`'s `HttpServer`, by
+/// itself or as a route among others: `router.route_service("/thrift", ThriftRoute::new(processor))`.
 ///
-/// A call is the body of a POST whose type is `application/x-thrift`, by the binary or the compact protocol. The type
-/// is insisted on, since no page in a browser can post it elsewhere unasked. An answer is a 200, also one that is an
-/// exception; one to a oneway call is empty. What is no call of Thrift's gets a 400, and what is too long a 413.
+/// A call is the body of a POST with the type `application/x-thrift`, in the binary or the compact protocol. The type
+/// is required because no page in a browser can post it to another site without permission. An answer is a 200, even if
+/// it is an exception; the answer to a oneway call is empty. A body that is no Thrift call gets a 400, and one that is
+/// too long a 413.
 ///
-/// What comes is walked over before anything is decoded, as by a [`ThriftServer`](crate::ThriftServer). Handlers are
-/// called where the HTTP server calls its own, and what they block, they block for all there. A panic is logged and
+/// Each body is validated before anything is decoded, as by a [`ThriftServer`](crate::ThriftServer). Handlers are
+/// called where the HTTP server calls its own; a handler that blocks it blocks everything there. A panic is logged and
 /// answered with `INTERNAL_ERROR`.
 ///
 /// ```
@@ -55,12 +56,12 @@ pub struct ThriftRoute {
 }
 
 impl ThriftRoute {
-    /// Has this processor answer the calls.
+    /// Answers the calls with this processor.
     pub fn new(processor: impl TProcessor + Send + Sync + 'static) -> Self {
         Self { processor: Arc::new(processor), limits: Wire::buffered().limits }
     }
 
-    /// How long a call may be, in bytes: 16 MiB by default. The HTTP server has a limit of its own.
+    /// Sets the maximum length of a call, in bytes: 16 MiB by default. The HTTP server has a limit of its own.
     #[must_use]
     pub fn max_message_size(self, bytes: usize) -> Self {
         Self { limits: Limits { message: bytes, string: bytes, ..self.limits }, ..self }

@@ -1,4 +1,4 @@
-//! TLS: the way of a connection to where calls are read in the clear.
+//! TLS: takes a connection through its handshake, so that calls are read as plain text.
 
 use std::rc::Rc;
 
@@ -10,7 +10,7 @@ use interloop_listen::{Permit, Tls, TlsAcceptor, TlsSettings};
 
 use crate::{connection, shared::Server, stream::Stream};
 
-/// The server's TLS, if it has any.
+/// Sets up the server's TLS, if it has any.
 pub(crate) fn open<L: EventLoop, O>(cx: &Context<L, O>, settings: Option<&TlsSettings>) -> Result<Option<Tls>> {
     let meter = cx.meter().namespace("interloop_thrift");
     settings.map(|settings| Tls::new(cx, settings, &[], &meter)).transpose()

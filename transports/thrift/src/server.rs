@@ -1,4 +1,4 @@
-//! The server: a task that listens, hands connections out, and sees them to their end.
+//! The server: a task that listens, hands connections out, and serves them to their end.
 
 use std::{
     fmt,
@@ -35,26 +35,27 @@ use crate::{
     stream::Stream,
 };
 
-/// A Thrift server: a task that has a processor of generated code answer calls, framed or not, by the binary or the
-/// compact protocol, as the first bytes of each connection and each message say.
+/// A Thrift server: a task whose generated processor answers calls, framed or not, in the binary or the compact
+/// protocol. The first bytes of each connection and each message determine which.
 ///
-/// It runs on any loop with sockets. Handlers are called on the loop's thread, and what they block, they block for all;
-/// with [`workers`](Self::workers) they are called on threads of the task's own. One connection's calls are answered in
-/// turn.
+/// It runs on any loop with sockets. Handlers are called on the loop's thread, and a handler that blocks it blocks
+/// everything there; with [`workers`](Self::workers) they are called on threads of the task's own. Calls on one
+/// connection are answered in order.
 ///
-/// It is ready when it listens, and logs `server started on 127.0.0.1:9090` for each address. Asked to stop, it stops
-/// listening, answers the calls that are open or have come, closes idle connections at once, gives one with half a call
-/// a second, and ends when the last connection has, or when its stop timeout cancels it.
+/// It is ready when it listens, and logs `server started on 127.0.0.1:9090` for each address. When it must stop, it
+/// stops listening, answers the calls that are open or have come, and closes idle connections at once. A connection
+/// with an incomplete call gets one second. The server ends when the last connection has ended, or when its stop
+/// timeout cancels it.
 ///
-/// What a client sends is walked over before anything is decoded: a message that is malformed, or goes beyond a limit,
-/// is answered with a `TApplicationException` of the kind `PROTOCOL_ERROR`, where its protocol is known, and the
-/// connection is closed. A handler's panic is logged, counted and answered with `INTERNAL_ERROR`, and nothing else.
+/// Each message is validated before anything is decoded: if it is malformed or exceeds a limit, the answer is a
+/// `TApplicationException` of the kind `PROTOCOL_ERROR`, provided its protocol is known, and the connection is closed.
+/// A handler's panic is logged, counted and answered with `INTERNAL_ERROR`, and has no other effect.
 ///
-/// What is set here are defaults: the options `--{task}-host`, `--{task}-port` ... go before. Counters: `calls`,
-/// `errors` and `exceptions` by `method`, `unknown_methods`, `bad_messages`, `slow_clients`, `panics`, `connections`,
-/// `received_bytes`, `sent_bytes`, and with TLS `tls_handshakes`, `tls_handshake_failures`; gauges: `open_connections`;
-/// histogram: `call_duration` by `method` (feature `metrics`), from a whole call to its answer, in seconds. Exported:
-/// `address`.
+/// The values set in code are defaults: the options `--{task}-host`, `--{task}-port` ... take precedence. Counters:
+/// `calls`, `errors` and `exceptions` by `method`, `unknown_methods`, `bad_messages`, `slow_clients`, `panics`,
+/// `connections`, `received_bytes`, `sent_bytes`, and with TLS `tls_handshakes`, `tls_handshake_failures`; gauges:
+/// `open_connections`; histogram: `call_duration` by `method` (feature `metrics`), from a whole call to its answer, in
+/// seconds. Exported: `address`.
 ///
 /// ```no_run
 /// use std::{cell::Cell, rc::Rc};
@@ -86,21 +87,21 @@ pub struct ThriftServer {
 /// Where the processor comes from.
 enum Source {
     Shared(Arc<dyn TProcessor + Send + Sync>),
-    /// Made on the loop, once.
+    /// Created on the loop, once.
     Local(Option<Box<dyn FnOnce() -> Rc<dyn TProcessor> + Send>>),
 }
 
 impl ThriftServer {
-    /// Has this processor answer the calls: one that was generated, around a handler, or a
+    /// Answers the calls with this processor: a generated one around a handler, or a
     /// [`Multiplexed`](crate::Multiplexed) of several.
     ///
-    /// It listens on 127.0.0.1, on any free port, unless it is told otherwise.
+    /// It listens on 127.0.0.1, on any free port, unless told otherwise.
     pub fn new(processor: impl TProcessor + Send + Sync + 'static) -> Self {
         Self::from(Source::Shared(Arc::new(processor)))
     }
 
-    /// As [`new`](Self::new), with a processor that is made on the loop's thread and stays there: it may be `!Send`. It
-    /// can have no workers.
+    /// Works as [`new`](Self::new), with a processor that is created on the loop's thread and stays there: it may be
+    /// `!Send`. It can't have workers.
     pub fn with<P: TProcessor + 'static>(make: impl FnOnce() -> P + Send + 'static) -> Self {
         Self::from(Source::Local(Some(Box::new(|| Rc::new(make())))))
     }
@@ -109,8 +110,8 @@ impl ThriftServer {
         Self { source, listen: Listen::new(), code: ThriftOptions::default(), addresses: Addresses::default() }
     }
 
-    /// Listens so: what is said there is added to what was said before, and goes before it. A `TcpListener` or a
-    /// `UnixListener` of std will do, too: see [`Listen`](Listen#sockets-that-are-bound-already).
+    /// Merges this into how it listens: later values override earlier ones, and hosts and listeners are added. A
+    /// `TcpListener` or a `UnixListener` of std works, too: see [`Listen`](Listen#sockets-that-are-bound-already).
     #[must_use]
     pub fn listen(mut self, listen: impl Into<Listen>) -> Self {
         self.listen.merge(listen.into());
@@ -119,81 +120,83 @@ impl ThriftServer {
 
     interloop_listen::listen_setters!();
 
-    /// Calls handlers on so many threads, named `{task}-1`, `{task}-2` ..., where they may block. 0, the default, is on
-    /// the loop's thread.
+    /// Calls handlers on this many threads, named `{task}-1`, `{task}-2` ..., where they may block. 0, the default,
+    /// calls them on the loop's thread.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.code.workers = Some(workers);
         self
     }
 
-    /// How long a frame may be, or a message that is not framed, in bytes: 16 MiB by default.
+    /// Sets the maximum length of a frame, or of an unframed message, in bytes: 16 MiB by default.
     #[must_use]
     pub fn max_frame_size(mut self, bytes: usize) -> Self {
         self.code.max_frame_size = Some(bytes);
         self
     }
 
-    /// How long a string may be, in bytes: as long as a frame by default.
+    /// Sets the maximum length of a string, in bytes: that of a frame by default.
     #[must_use]
     pub fn max_string_size(mut self, bytes: usize) -> Self {
         self.code.max_string_size = Some(bytes);
         self
     }
 
-    /// How many elements a list, a set or a map may have: a million by default. An element that is one byte in the
-    /// frame may be a struct of hundreds in memory.
+    /// Sets how many elements a list, a set or a map may have: a million by default. An element that takes one byte in
+    /// the frame may be a struct of hundreds of bytes in memory.
     #[must_use]
     pub fn max_container_size(mut self, elements: usize) -> Self {
         self.code.max_container_size = Some(elements);
         self
     }
 
-    /// How deep structs and containers may be nested, the arguments of the method being the first: 64 by default.
-    /// Decoding needs stack for each.
+    /// Sets how deep structs and containers may be nested, the arguments of the method being the first level: 64 by
+    /// default. Decoding needs stack for each level.
     #[must_use]
     pub fn max_nesting(mut self, levels: usize) -> Self {
         self.code.max_nesting = Some(levels);
         self
     }
 
-    /// How long a connection may stand idle between two calls: 10 min by default, zero is for ever. It also bounds how
-    /// far a client may fall behind the [least rate](Listen::min_rate).
+    /// Sets how long a connection may be idle between two calls: 10 min by default, zero is no limit. It also bounds
+    /// how far a client may fall behind the [minimum rate](Listen::min_rate).
     #[must_use]
     pub fn idle_timeout(mut self, time: Duration) -> Self {
         self.code.idle_timeout = Some(time);
         self
     }
 
-    /// How long a client may take to send a call, from its first byte to its last: 30 s by default, zero is for ever.
+    /// Sets how long a client may take to send a call, from its first byte to its last: 30 s by default, zero is no
+    /// limit.
     #[must_use]
     pub fn read_timeout(mut self, time: Duration) -> Self {
         self.code.read_timeout = Some(time);
         self
     }
 
-    /// Where it listens, known once it does: for any thread, to be asked for before the server is given to the service.
+    /// Returns the addresses it listens on, known once it does. They are usable from any thread; call this before the
+    /// server is given to the service.
     pub fn addresses(&self) -> Addresses {
         self.addresses.clone()
     }
 
-    /// Makes these the server's [`addresses`](Self::addresses): for a server that is made anew for each incarnation.
+    /// Makes these the server's [`addresses`](Self::addresses): for a server that is recreated for each incarnation.
     #[must_use]
     pub fn announce_to(mut self, addresses: Addresses) -> Self {
         self.addresses = addresses;
         self
     }
 
-    /// [`Task::defaults`] for such a task: what the code has said of these options.
+    /// Returns what [`Task::defaults`] of such a task must contain: the values that the code has set for these options.
     pub fn defaults(&self) -> OptionDefaults {
         self.listen.defaults(cfg!(feature = "tls")).and(self.code.defaults())
     }
 
-    /// [`Task::check`] for such a task: whether the files that these options, or the code, name for TLS will do.
+    /// Checks the TLS files that these options or the code name, for [`Task::check`] of such a task.
     ///
     /// # Errors
     ///
-    /// What is wrong.
+    /// Returns what is wrong.
     pub fn check(&self, options: &ThriftOptions) -> Result {
         #[cfg(feature = "tls")]
         return self.listen.check_tls(&options.tls);
@@ -204,7 +207,7 @@ impl ThriftServer {
         }
     }
 
-    /// How many workers it has with these options; 0 is on the loop.
+    /// Returns how many workers it has with these options; 0 means the loop's thread.
     pub fn worker_count(&self, options: &ThriftOptions) -> usize {
         Settings::workers(options, &self.code)
     }
@@ -234,16 +237,16 @@ impl<L: Net> Task<L> for ThriftServer {
 }
 
 impl ThriftServer {
-    /// Serves as a part of another task, whose options have those of the server [in them](interloop::clap::Args): what
-    /// `run` is to this one. Once.
+    /// Serves as a part of another task, whose options [contain](interloop::clap::Args) those of the server: the
+    /// equivalent of `run`. It must be called only once.
     ///
     /// # Errors
     ///
-    /// It can't listen, or there can be no workers.
+    /// Returns an error if it can't listen, or can't have workers.
     ///
     /// # Cancel safety
     ///
-    /// To drop it is to end the server; its connections are children of the task.
+    /// Dropping the future ends the server; its connections are children of the task.
     pub async fn serve<L: Net, O: 'static>(&mut self, cx: &Context<L, O>, options: &ThriftOptions) -> Result {
         // Also when this future is dropped.
         let _announced = self.addresses.until_dropped();
@@ -336,7 +339,7 @@ async fn serve<L: Net, O: 'static>(
         }
     }
 
-    // Who has connected already is in; who comes now is refused. More than these can't have waited.
+    // Clients that have connected already are accepted; later ones are refused. No more than these can have waited.
     for listener in &listeners {
         for _ in 0..QUEUED {
             if !permits.are_free() {
@@ -366,7 +369,7 @@ async fn listen<L: Net, O>(cx: &Context<L, O>, place: &Place, addresses: &Addres
     Ok(listeners)
 }
 
-/// A listening socket, in the loop, and once more for a look at it that the loop knows nothing of.
+/// A listening socket in the loop, and a duplicate for checks that bypass the loop.
 struct Listener<L: Net> {
     listener: L::Listener,
     direct: Direct,
@@ -387,7 +390,7 @@ impl<L: Net> Listener<L> {
         Ok(Self { listener: cx.listen(socket)?, direct })
     }
 
-    /// A connection that is there already, whether the loop has noticed or not.
+    /// Accepts a connection that is established already, whether the loop has noticed or not.
     fn accept_now<O>(&self, cx: &Context<L, O>) -> io::Result<(L::Stream, Address)> {
         let (socket, address) = match &self.direct {
             Direct::Tcp(listener) => {

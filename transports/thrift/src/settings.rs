@@ -1,4 +1,4 @@
-//! What a server is to do: the code's wishes, overridden by the options.
+//! The settings of a server: the code's values, overridden by the options.
 
 use std::time::Duration;
 
@@ -7,26 +7,26 @@ use interloop_listen::{Listen, Pace, Place, unless_zero};
 
 use crate::{options::ThriftOptions, walk::Limits};
 
-/// What a server is to do.
+/// The settings of a server.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) place: Place,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<interloop_listen::TlsSettings>,
-    /// 0 is on the loop.
+    /// 0 means the loop's thread.
     pub(crate) workers: usize,
     pub(crate) limits: Limits,
     pub(crate) times: Times,
 }
 
-/// How long a client may take; None is for ever.
+/// The time limits of a client; None is no limit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     /// Between two calls.
     pub(crate) idle: Option<Duration>,
     /// From the first byte of a call to its last.
     pub(crate) read: Option<Duration>,
-    /// The least rate at which a call comes, and an answer is taken.
+    /// The minimum rate at which a call must come, and an answer be taken.
     pub(crate) pace: Pace,
 }
 
@@ -37,12 +37,13 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Settings {
-    /// How many workers there are to be: 0 is on the loop.
+    /// Returns the number of workers; 0 means the loop's thread.
     pub(crate) fn workers(options: &ThriftOptions, code: &ThriftOptions) -> usize {
         options.workers.or(code.workers).unwrap_or(0)
     }
 
-    /// The options first, then the code, then the defaults. An error is about TLS: the files are not looked at yet.
+    /// Resolves the settings: the options take precedence, then the code, then the defaults. An error concerns TLS; the
+    /// files are not read yet.
     pub(crate) fn new(options: &ThriftOptions, code: &ThriftOptions, listen: &Listen) -> Result<Self> {
         #[cfg(not(feature = "tls"))]
         listen.check_without_tls()?;

@@ -1,4 +1,4 @@
-//! What the connections of a server share, and the server with them.
+//! The state that a server shares with its connections.
 
 use std::{future::Future, pin::Pin, time::Duration};
 
@@ -11,10 +11,10 @@ use crate::{
     walk::Limits,
 };
 
-/// Ends after some time.
+/// A future that ends after some time.
 pub(crate) type Sleep = Pin<Box<dyn Future<Output = ()>>>;
 
-/// What the connections of a server share.
+/// The state that a server shares with its connections.
 pub(crate) struct Server {
     pub(crate) sleep: Box<dyn Fn(Duration) -> Sleep>,
     pub(crate) target: String,

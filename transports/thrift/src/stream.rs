@@ -1,4 +1,4 @@
-//! A connection of a server, or to one: the loop's, or one over TLS.
+//! A connection of a server or of a client: the loop's own, or one over TLS.
 
 use std::{
     io,
@@ -11,7 +11,7 @@ use interloop::net::{Net, SocketRef};
 #[cfg(feature = "tls")]
 use interloop_listen::TlsStream;
 
-/// A connection of a server, or to one.
+/// A connection of a server or of a client.
 pub(crate) enum Stream<L: Net> {
     Plain(L::Stream),
     #[cfg(feature = "tls")]
@@ -49,18 +49,17 @@ impl<L: Net> AsyncWrite for Stream<L> {
 }
 
 impl<L: Net> Stream<L> {
-    /// Whether the client is to be told of the end before the socket is closed.
+    /// Returns whether the peer must be told of the end before the socket is closed.
     pub(crate) fn says_goodbye(&self) -> bool {
         !matches!(self, Self::Plain(_))
     }
 
-    /// Whether the server, which this is a connection to, has neither closed it nor said what nobody asked for.
+    /// Returns whether the server at the other end has neither closed the connection nor sent anything unasked.
     pub(crate) fn poll_is_open(&mut self, poller: &mut Poller<'_>) -> Poll<bool> {
         let _ = &poller;
         match self {
             Self::Plain(stream) => Poll::Ready(is_quiet(L::socket(stream))),
-            // What TLS says by itself is no news: who wants to know has to read, once the loop has noticed what is
-            // there.
+            // Messages of TLS itself don't count: to know, one must read, once the loop has noticed what is there.
             #[cfg(feature = "tls")]
             Self::Tls(stream) => {
                 if Pin::new(&mut **stream).poll_read(poller, &mut [0; 1]).is_ready() {
@@ -71,7 +70,7 @@ impl<L: Net> Stream<L> {
         }
     }
 
-    /// Whether something can be read, whether the loop has noticed or not.
+    /// Returns whether something can be read, whether the loop has noticed or not.
     #[cfg(target_os = "linux")]
     pub(crate) fn has_bytes(&mut self) -> bool {
         use rustix::net::{RecvFlags, recv};
@@ -89,7 +88,7 @@ impl<L: Net> Stream<L> {
         recv(socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_ok_and(|(bytes, _)| bytes > 0)
     }
 
-    /// What the loop has not noticed, it has not.
+    /// Returns whether decrypted bytes are left; what the loop hasn't noticed is unknown.
     #[cfg(not(target_os = "linux"))]
     pub(crate) fn has_bytes(&mut self) -> bool {
         match self {
@@ -100,7 +99,7 @@ impl<L: Net> Stream<L> {
     }
 }
 
-/// Whether nothing has come, its end neither.
+/// Returns whether nothing has come, nor the end.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_quiet(socket: SocketRef<'_>) -> bool {
     use rustix::{
@@ -112,7 +111,7 @@ pub(crate) fn is_quiet(socket: SocketRef<'_>) -> bool {
     matches!(peeked, Err(Errno::WOULDBLOCK | Errno::INTR))
 }
 
-/// It shows with the next call.
+/// Returns true: the next call shows it.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn is_quiet(_: SocketRef<'_>) -> bool {
     true

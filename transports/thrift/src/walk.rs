@@ -1,16 +1,16 @@
-//! Walks over the encoding of one message without decoding it: how long it is, and whether it keeps to the limits.
+//! Walks over the encoding of one message without decoding it, to find its length and check the limits.
 //!
-//! An unframed message doesn't say its length, and all decoders trust what a message says of its strings and
-//! containers. So nothing is decoded that has not been walked over: what the walk knows of a message is where it
-//! stands, and a level for each struct and container that is open, of which there are at most as many as may be nested.
-//! It goes on where it stopped when more has come: each byte is looked at once.
+//! An unframed message doesn't declare its length, and all decoders trust what a message declares about its strings and
+//! containers. So nothing is decoded before the walk has covered it. The walk keeps its position, and a level for each
+//! open struct and container, at most as many as may be nested. When more has come it continues where it stopped: each
+//! byte is checked once.
 
 #[cfg(test)]
 mod tests;
 
 use std::{fmt, ops::Range};
 
-/// What a message may ask for.
+/// The limits of a message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// Bytes of a message, without the length before a frame.
@@ -19,7 +19,7 @@ pub(crate) struct Limits {
     pub(crate) string: usize,
     /// Elements of a list or a set, pairs of a map.
     pub(crate) container: usize,
-    /// Structs and containers in each other.
+    /// Depth of nested structs and containers.
     pub(crate) nesting: usize,
 }
 
@@ -34,7 +34,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// By the first byte of a message.
+    /// Returns the protocol that the first byte of a message indicates.
     pub(crate) fn of(first: u8) -> Option<Self> {
         match first {
             0x80 => Some(Self::Binary),
@@ -44,7 +44,7 @@ impl Protocol {
     }
 }
 
-/// What a message is.
+/// The type of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Call,
@@ -53,23 +53,23 @@ pub(crate) enum Kind {
     Oneway,
 }
 
-/// What a message begins with.
+/// The beginning of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) kind: Kind,
     pub(crate) sequence: i32,
-    /// Where the method's name is.
+    /// The position of the method's name.
     pub(crate) name: Range<usize>,
-    /// Where the struct of arguments, or of the result, begins.
+    /// The beginning of the struct of arguments, or of the result.
     pub(crate) body: usize,
 }
 
-/// What can be said of what has come so far.
+/// The result of a walk over the bytes so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Walked {
-    /// A whole message, of so many bytes.
+    /// A whole message, with this number of bytes.
     Whole(usize),
-    /// The beginning of one.
+    /// The beginning of a message.
     More,
     Bad(Fault),
 }
@@ -106,11 +106,11 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What becomes of a value's bytes.
+/// How a value is encoded.
 #[derive(Clone, Copy, Debug)]
 enum Shape {
     Fixed(u8),
-    /// At most so many bytes.
+    /// At most this many bytes.
     Varint(u8),
     String,
     Struct,
@@ -118,7 +118,7 @@ enum Shape {
     Map,
 }
 
-/// What is open, from the outside in.
+/// The open structs and containers, from the outside in.
 #[derive(Clone, Copy, Debug)]
 enum Level {
     Struct,
@@ -126,7 +126,7 @@ enum Level {
         of: Shape,
         left: usize,
     },
-    /// Keys and values in turn: `left` of both together.
+    /// Keys and values in turn: `left` counts both.
     Pairs {
         key: Shape,
         value: Shape,
@@ -134,13 +134,13 @@ enum Level {
     },
 }
 
-/// What a message that we have written, or walked over, begins with.
+/// Returns the header of a message that this crate has written, or walked over.
 pub(crate) fn header(protocol: Protocol, bytes: &[u8]) -> Option<Header> {
     let most = Limits { message: usize::MAX, string: usize::MAX, container: 0, nesting: 0 };
     Piece { bytes, at: 0, protocol }.header(&most).ok()
 }
 
-/// The number of the first field of a struct; None if it has no fields, or can't be read.
+/// Returns the number of the first field of a struct; None if it has no fields, or can't be read.
 pub(crate) fn first_field(protocol: Protocol, bytes: &[u8]) -> Option<i16> {
     let &kind = bytes.first()?;
     match protocol {
@@ -166,9 +166,9 @@ enum Stop {
 pub(crate) struct Walker {
     protocol: Protocol,
     limits: Limits,
-    /// Up to here all is understood.
+    /// Everything up to here is understood.
     at: usize,
-    /// So many bytes from there on are of values that need no look.
+    /// This many further bytes belong to values that need no check.
     skip: usize,
     header: Option<Header>,
     levels: Vec<Level>,
@@ -179,12 +179,12 @@ impl Walker {
         Self { protocol, limits, at: 0, skip: 0, header: None, levels: Vec::new() }
     }
 
-    /// Once it has come.
+    /// Returns the header, once it has come.
     pub(crate) fn header(&self) -> Option<&Header> {
         self.header.as_ref()
     }
 
-    /// Goes on, with all that has come of the message so far, and maybe of what follows.
+    /// Continues, given all bytes of the message so far, and maybe some that follow it.
     pub(crate) fn walk(&mut self, bytes: &[u8]) -> Walked {
         loop {
             let skipped = self.skip.min(bytes.len() - self.at);
@@ -203,7 +203,7 @@ impl Walker {
         }
     }
 
-    /// Understands one more piece, or nothing; says whether the message has ended.
+    /// Walks over one more piece, or nothing; returns whether the message has ended.
     fn step(&mut self, bytes: &[u8]) -> Result<bool, Stop> {
         let mut piece = Piece { bytes, at: self.at, protocol: self.protocol };
         let Some(_) = &self.header else {
@@ -246,7 +246,7 @@ impl Walker {
     }
 
     fn value(&self, shape: Shape, piece: &mut Piece<'_>) -> Result<Next, Stop> {
-        // Also one that is skipped at one go, and opens no level.
+        // Also for one that is skipped in one go, and opens no level.
         if let Shape::List | Shape::Map = shape
             && self.levels.len() >= self.limits.nesting
         {
@@ -283,7 +283,7 @@ impl Walker {
         })
     }
 
-    /// So many elements must be allowed, and must have room in the message.
+    /// Checks that this many elements are allowed, and fit into the message.
     fn check_count(&self, count: usize, least: usize, at: usize) -> Result<(), Stop> {
         let room = self.limits.message.saturating_sub(at);
         if count > self.limits.container || count.checked_mul(least).is_none_or(|bytes| bytes > room) {
@@ -293,14 +293,14 @@ impl Walker {
     }
 }
 
-/// What comes of a value's beginning.
+/// What follows the beginning of a value.
 enum Next {
     Skip(usize),
     Open(Level),
     Close,
 }
 
-/// The fewest bytes that a value has: one at least.
+/// Returns the minimum number of bytes of a value: at least one.
 fn least(shape: Shape, protocol: Protocol) -> usize {
     match (shape, protocol) {
         (Shape::Fixed(bytes), _) => bytes.into(),
@@ -311,7 +311,7 @@ fn least(shape: Shape, protocol: Protocol) -> usize {
     }
 }
 
-/// Reads what can't be understood in parts; what is missing is [`Stop::More`].
+/// Reads units that can't be understood in parts; if one is incomplete, it returns [`Stop::More`].
 struct Piece<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -341,11 +341,11 @@ impl Piece<'_> {
         Err(Stop::Bad(Fault::Varint))
     }
 
-    /// What the decoders read as 32 bits with a sign.
+    /// Reads a size, which the decoders read as a signed 32-bit integer.
     fn size(&mut self, of: &'static str) -> Result<usize, Stop> {
         let size = match self.protocol {
             Protocol::Binary => i32::from_be_bytes(self.take()?),
-            // The fifth byte's upper bits are lost in the decoder too.
+            // The decoder loses the fifth byte's upper bits too.
             Protocol::Compact => self.varint(5)? as u32 as i32,
         };
         usize::try_from(size).map_err(|_| Stop::Bad(Fault::Negative(of)))
@@ -402,7 +402,7 @@ impl Piece<'_> {
         Ok(Header { kind, sequence, name, body: self.at })
     }
 
-    /// The next field's shape; None at the end of the struct.
+    /// Returns the next field's shape; None at the end of the struct.
     fn field(&mut self) -> Result<Option<Shape>, Stop> {
         let byte = self.byte()?;
         match self.protocol {
@@ -439,14 +439,14 @@ impl Piece<'_> {
         }
     }
 
-    /// None for an empty one of unknown types.
+    /// Returns None for an empty map, whose types may be unknown.
     fn map(&mut self) -> Result<Option<(Shape, Shape, usize)>, Stop> {
         match self.protocol {
             Protocol::Binary => {
                 let [key, value] = self.take()?;
                 let count = self.size("container")?;
                 if count == 0 {
-                    // Some writers say nothing of the types then.
+                    // Some writers leave the types out then.
                     return Ok(None);
                 }
                 Ok(Some((binary_shape(key)?, binary_shape(value)?, count)))
@@ -477,7 +477,7 @@ fn binary_shape(kind: u8) -> Result<Shape, Stop> {
     })
 }
 
-/// Of a field, or of an element.
+/// Returns the shape of a field, or of an element.
 fn compact_shape(kind: u8) -> Result<Shape, Stop> {
     Ok(match kind {
         1..=3 => Shape::Fixed(1),

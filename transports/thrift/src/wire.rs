@@ -18,13 +18,13 @@ use crate::{
     walk::{Limits, Protocol},
 };
 
-/// What a client's generated code reads answers by.
+/// The protocol that a client's generated code reads answers from.
 pub type Input = Box<dyn TInputProtocol + Send>;
-/// What a client's generated code writes calls by.
+/// The protocol that a client's generated code writes calls to.
 pub type Output = Box<dyn TOutputProtocol + Send>;
 
-/// How a client speaks: framed and binary, unless it is told otherwise. A server understands all of it, but for HTTP,
-/// which is spoken by a
+/// How a client speaks: framed and binary, unless told otherwise. A server understands every format except HTTP, which
+/// is served by a
 #[cfg_attr(feature = "http", doc = "[`ThriftRoute`](crate::ThriftRoute).")]
 #[cfg_attr(not(feature = "http"), doc = "`ThriftRoute` (feature `http`).")]
 #[derive(Clone, Debug)]
@@ -34,7 +34,7 @@ pub struct Wire {
     pub(crate) limits: Limits,
 }
 
-/// What messages are put in.
+/// How messages are carried.
 #[derive(Clone, Debug)]
 pub(crate) enum Carrier {
     Framed,
@@ -44,7 +44,7 @@ pub(crate) enum Carrier {
 }
 
 impl Wire {
-    /// With the length before each message: Thrift's framed transport.
+    /// Puts the length before each message: Thrift's framed transport.
     pub fn framed() -> Self {
         let limits = Limits {
             message: MAX_FRAME_SIZE,
@@ -55,14 +55,13 @@ impl Wire {
         Self { carrier: Carrier::Framed, protocol: Protocol::Binary, limits }
     }
 
-    /// One message after the other: Thrift's buffered transport.
+    /// Sends one message after the other: Thrift's buffered transport.
     pub fn buffered() -> Self {
         Self { carrier: Carrier::Buffered, ..Self::framed() }
     }
 
-    /// Over HTTP/1.1, at this path: each call is posted as `application/x-thrift`, and its answer is the body of what
-    /// comes back. A status other than 200 is an error, which names it. To a oneway call the 200 is waited for, and
-    /// nothing else.
+    /// Speaks HTTP/1.1, at this path: each call is posted as `application/x-thrift`, and its answer is the body of the
+    /// response. A status other than 200 is an error, which names it. A oneway call waits only for the 200.
     ///
     /// The connection is kept between calls, if the server keeps it too.
     ///
@@ -76,8 +75,8 @@ impl Wire {
         Self { carrier: Carrier::Http(Place::new(path.into())), ..Self::framed() }
     }
 
-    /// The host that HTTP asks for: by default the name that TLS asks for, or the address with its port. Without HTTP
-    /// it is of no use.
+    /// Sets the host that HTTP requests name: by default the name for TLS, or the address with its port. It has no
+    /// effect without HTTP.
     #[cfg(feature = "http")]
     #[must_use]
     pub fn host(self, host: impl Into<String>) -> Self {
@@ -87,7 +86,7 @@ impl Wire {
         }
     }
 
-    /// Which host HTTP asks for at this address, whose name this is, unless another was named.
+    /// Sets the host that HTTP requests name, from this address and its TLS name, unless another was set.
     pub(crate) fn to(self, address: &Address, name: Option<&str>) -> Self {
         match self.carrier {
             #[cfg(feature = "http")]
@@ -107,13 +106,13 @@ impl Wire {
         }
     }
 
-    /// By this protocol.
+    /// Uses this protocol.
     #[must_use]
     pub fn protocol(self, protocol: Protocol) -> Self {
         Self { protocol, ..self }
     }
 
-    /// How long an answer may be, in bytes: 16 MiB by default. A longer one is an error.
+    /// Sets the maximum length of an answer, in bytes: 16 MiB by default. A longer one is an error.
     #[must_use]
     pub fn max_frame_size(self, bytes: usize) -> Self {
         Self { limits: Limits { message: bytes, string: bytes, ..self.limits }, ..self }
@@ -126,8 +125,8 @@ impl Default for Wire {
     }
 }
 
-/// Reads a message of so many bytes. What a type that is not the expected one makes of a size is within the limits too,
-/// and within the message: no decoder takes more memory than has come.
+/// Reads a message of this length. Even if a value has another type than expected, its sizes are within the limits and
+/// the message: no decoder takes more memory than has come.
 pub(crate) fn input<'a>(
     protocol: Protocol,
     from: impl Read + Send + 'a,
@@ -148,7 +147,7 @@ pub(crate) fn input<'a>(
     }
 }
 
-/// Whether a call that a client has written wants no answer.
+/// Returns whether a call that a client has written wants no answer.
 #[cfg(feature = "http")]
 pub(crate) fn is_oneway(protocol: Protocol, call: &[u8]) -> bool {
     let kind = match protocol {
@@ -167,13 +166,13 @@ pub(crate) fn output<'a>(protocol: Protocol, to: impl Write + Send + 'a) -> Box<
     }
 }
 
-/// The method of a call, without the service that may be named before it: answers don't name that.
+/// Returns the method of a call, without the service that may precede it: answers don't name that.
 pub(crate) fn method(name: &str) -> &str {
     name.split_once(':').map_or(name, |(_, method)| method)
 }
 
-/// The message that a call was in vain. A client of one of several services, which it names in its calls, expects the
-/// method's name alone.
+/// Returns the message that a call failed. A client of one of several services names the service in its calls, but
+/// expects only the method's name in the answer.
 pub(crate) fn exception(
     protocol: Protocol,
     method: &str,
@@ -202,14 +201,14 @@ fn write_exception(
     to.write_message_end()
 }
 
-/// What an exception message says.
+/// Reads an exception message.
 pub(crate) fn read_exception(protocol: Protocol, bytes: &[u8], limits: &Limits) -> Option<ApplicationError> {
     let mut from = input(protocol, bytes, bytes.len(), limits);
     from.read_message_begin().ok()?;
     thrift::Error::read_application_error_from_in_protocol(&mut *from).ok()
 }
 
-/// Puts the length before a message, if it goes out framed.
+/// Puts the length before a message, if it is framed.
 pub(crate) fn frame(message: Vec<u8>, framed: bool) -> Option<Vec<u8>> {
     if !framed {
         return Some(message);

@@ -1,4 +1,4 @@
-//! A service that an async function makes, on the server's loop, before the server listens.
+//! A service that an async function creates, on the server's loop, before the server listens.
 
 use std::{
     fmt,
@@ -19,7 +19,7 @@ use crate::{
     options::HttpOptions,
 };
 
-/// The service of a server made by [`HttpServer::from_fn`], as long as there is none.
+/// The placeholder for the service of [`HttpServer::from_fn`] until it is created.
 pub struct FromFn<L, F> {
     make: Option<F>,
     on: PhantomData<fn() -> L>,
@@ -32,12 +32,12 @@ impl<L, F> fmt::Debug for FromFn<L, F> {
 }
 
 impl HttpServer<()> {
-    /// Serves what an async function makes, such as a router with a state that takes a connection to a database.
+    /// Serves the result of an async function, such as a router whose state needs a connection to a database.
     ///
-    /// The function runs on the server's loop, as the first thing that the task does: the server listens, and is ready,
-    /// once it has returned. It gets the task's [`Context`]. If it fails, the start has failed, with its error; what it
-    /// returns by [`Error::skip`](interloop::Error::skip) skips the task. A stop meanwhile drops its future and ends
-    /// the task in order; so does [`start_timeout`](interloop::service::TaskSettings::start_timeout), as a failure.
+    /// The function runs on the server's loop as the first step of the task: the server listens, and is ready, once it
+    /// has returned. It gets the task's [`Context`]. If it fails, the start fails with its error; an
+    /// [`Error::skip`](interloop::Error::skip) skips the task. A stop meanwhile drops its future and ends the task in
+    /// order; [`start_timeout`](interloop::service::TaskSettings::start_timeout) does the same, as a failure.
     ///
     /// ```no_run
     /// use axum::{Router, extract::State, routing::get};
@@ -61,9 +61,9 @@ impl HttpServer<()> {
     /// service.run();
     /// ```
     ///
-    /// If the function uses its context, say of which loop: `HttpServer::from_fn(async |cx: Context<Tokio,
-    /// HttpOptions>| ..)`, or `HttpServer::from_fn::<Tokio, _>(async |cx| ..)`. A task that can be restarted is made
-    /// for each incarnation, and so is its state:
+    /// If the function uses its context, its loop must be named: `HttpServer::from_fn(async |cx: Context<Tokio,
+    /// HttpOptions>| ..)`, or `HttpServer::from_fn::<Tokio, _>(async |cx| ..)`. A task that can be restarted is
+    /// recreated for each incarnation, and so is its state:
     ///
     /// ```no_run
     /// # use axum::Router;
@@ -113,7 +113,7 @@ where
     }
 }
 
-/// None where the task is asked to stop before: then the future is dropped.
+/// Waits for the future; returns None, and drops it, if the task must stop before.
 async fn until_the_stop<L: Net, O, T>(cx: &Context<L, O>, future: impl Future<Output = T>) -> Option<T> {
     let (mut stop, mut future) = (pin!(cx.shutdown().requested()), pin!(future));
     poll_fn(|poller| match stop.as_mut().poll(poller) {

@@ -1,4 +1,4 @@
-//! The protocol's side of a socket: one future, polled by the task of its connection beside the handler's.
+//! The protocol side of a socket: one future, which its connection's task polls beside the handler's.
 
 use std::{
     future::Future,
@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{shared::Server, timers::Timer};
 
-/// What one socket may do.
+/// The limits of one socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) message: usize,
@@ -38,18 +38,18 @@ pub(super) struct Limits {
     pub(super) close: Duration,
 }
 
-/// How long what comes after the end is thrown away, so that the close frame isn't lost in a reset.
+/// How long bytes after the end are thrown away, so that the close frame isn't lost in a reset.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// After so many frames, or pieces, of one peer others get their turn.
+/// After this many frames or pieces of one peer, others get their turn.
 const TURN: usize = 64;
-/// The longest reason that a close frame has room for.
+/// The longest reason that fits into a close frame.
 const LONGEST_REASON: usize = 123;
 
 enum Phase {
     Open,
-    /// Nothing more is read: what the handler has sent, and still sends in answer to what came before, goes out.
+    /// Nothing more is read: the messages that the handler has sent, and still sends in answer to earlier ones, go out.
     Leaving,
-    /// Our close frame is sent, theirs is waited for.
+    /// The server's close frame is sent, and the peer's is waited for.
     Closing,
     Farewell,
     Ended,
@@ -58,11 +58,11 @@ enum Phase {
 /// How the socket is left.
 #[derive(Default)]
 struct Leave {
-    /// Our close frame; None where it is the answer to the peer's.
+    /// The server's close frame; None if it answers the peer's.
     with: Option<Close>,
     /// Whether the handler may go on sending until it ends.
     for_handler: bool,
-    /// What comes can't be read as frames any more.
+    /// Whether incoming bytes can't be read as frames any more.
     is_broken: bool,
 }
 
@@ -74,13 +74,13 @@ pub(super) struct Driver {
     limits: Limits,
     phase: Phase,
     leave: Leave,
-    /// What goes out behind the peer's close frame, or its end. tungstenite sends no more messages then, though RFC
-    /// 6455 has them sent until our close frame (5.5.1).
+    /// What goes out after the peer's close frame, or its end. tungstenite sends no more messages then, though RFC 6455
+    /// (5.5.1) has them sent until the server's close frame.
     behind: Vec<u8>,
     /// The peer takes nothing at the moment: then nothing is read either, since answers to pings would pile up.
     blocked: bool,
     pinged: bool,
-    /// What was read and written when the timer was set.
+    /// How much was read and written when the timer was set.
     seen: (u64, u64),
     timer: Timer,
 }
@@ -175,7 +175,7 @@ impl Driver {
             tungstenite::Message::Close(frame) => {
                 let close =
                     frame.map(|frame| Close { code: frame.code.into(), reason: frame.reason.as_str().to_owned() });
-                // Without a code, it has the one that says so.
+                // A close frame without a code gets the one for that.
                 self.queues.end_incoming(Some(close.unwrap_or(Close { code: 1005, reason: String::new() })));
                 return self.leave(Leave { for_handler: true, ..Leave::default() });
             }
@@ -185,13 +185,13 @@ impl Driver {
         self.queues.came(message);
     }
 
-    /// The peer broke the protocol, or is gone.
+    /// Handles a peer that broke the protocol, or is gone.
     fn broke(&mut self, error: &Error) {
         let (code, reason) = match error {
             Error::Capacity(_) => (1009, "the message is too long"),
             Error::Utf8(_) => (1007, "the text is not UTF-8"),
-            // The peer has finished without a close frame, and may read on. What the handler still says goes out as
-            // behind one.
+            // The peer has finished without a close frame, and may still read. What the handler still sends goes out as
+            // after one.
             Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
                 self.queues.end_incoming(None);
                 return self.leave(Leave { for_handler: true, ..Leave::default() });
@@ -231,7 +231,7 @@ impl Driver {
                     self.enter(Phase::Farewell, FAREWELL);
                 }
             }
-            // In the middle of a frame nothing else can be said.
+            // In the middle of a frame nothing else can be sent.
             None if !self.behind.is_empty() => self.lose(),
             None => {
                 self.queues.end();
@@ -254,7 +254,8 @@ impl Driver {
         }
     }
 
-    /// Whether the peer has closed the socket, and our close frame is the answer to that, or has ended the connection.
+    /// Returns whether the peer has closed the socket, so that the server's close frame answers it, or has ended the
+    /// connection.
     fn is_answer(&self) -> bool {
         matches!(self.phase, Phase::Leaving) && self.leave.with.is_none()
     }
@@ -365,7 +366,7 @@ impl Driver {
         }
     }
 
-    /// Says whether all is sent.
+    /// Returns whether all is sent.
     fn flush(&mut self) -> bool {
         let flushed = self.socket.flush();
         self.sees(flushed)
@@ -412,7 +413,7 @@ impl Driver {
     }
 }
 
-/// Whether a turn of one peer is over; then the next one comes as soon as others have had theirs.
+/// Returns whether one peer's turn is over; the next one comes as soon as others have had theirs.
 fn is_over(turn: &mut usize, cx: &Context<'_>) -> bool {
     let over = *turn == TURN;
     if over {

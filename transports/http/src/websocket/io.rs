@@ -1,4 +1,5 @@
-//! An upgraded connection as tungstenite takes it: what isn't ready would block, and wakes the driver later.
+//! An upgraded connection for tungstenite: an operation that isn't ready returns `WouldBlock`, and wakes the driver
+//! later.
 
 use std::{
     io::{self, Read, Write},

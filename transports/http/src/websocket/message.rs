@@ -1,8 +1,8 @@
-//! What is said over a WebSocket.
+//! The messages of a WebSocket.
 
 use bytes::Bytes;
 
-/// What is said over a [`WebSocket`](crate::WebSocket).
+/// A message of a [`WebSocket`](crate::WebSocket).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Message {

@@ -1,4 +1,4 @@
-//! What is between the protocol and its handler: two queues, and the wish to close.
+//! The shared state of the protocol and its handler: two queues, and the request to close.
 
 use std::{
     collections::VecDeque,
@@ -82,7 +82,7 @@ impl Queues {
         Ok(true)
     }
 
-    /// The first wish wins.
+    /// Requests to close; the first request wins.
     pub(super) fn wish(&self, close: Close) {
         let driver = {
             let mut state = self.lock();
@@ -96,7 +96,7 @@ impl Queues {
         self.lock().theirs.clone()
     }
 
-    // What follows is the driver's.
+    // The methods that follow are for the driver.
 
     pub(super) fn drives(&self, cx: &Context<'_>) {
         self.lock().driver = Some(cx.waker().clone());
@@ -128,17 +128,17 @@ impl Queues {
         self.lock().wish.clone()
     }
 
-    /// Nothing more will come. What the handler sends is taken as before.
+    /// Notes that nothing more will come. Messages of the handler are accepted as before.
     pub(super) fn end_incoming(&self, theirs: Option<Close>) {
         self.finish(|state| state.theirs = theirs);
     }
 
-    /// Nothing more will come, and nothing more is taken. What was sent waits to go out.
+    /// Notes that nothing more will come, and nothing more is accepted. Messages sent before still go out.
     pub(super) fn stop(&self) {
         self.finish(|state| state.closed = true);
     }
 
-    /// It is over.
+    /// Ends both queues.
     pub(super) fn end(&self) {
         self.finish(|state| {
             state.closed = true;
@@ -158,21 +158,21 @@ impl Queues {
     }
 }
 
-/// The sending end of a [`WebSocket`](crate::WebSocket), for any thread or loop. `Clone` gives another one of the same.
+/// The sending end of a [`WebSocket`](crate::WebSocket), for any thread or loop. Clones send over the same socket.
 #[derive(Clone, Debug)]
 pub struct WebSocketSender(pub(super) Arc<Queues>);
 
 impl WebSocketSender {
-    /// Puts a message into the socket's queue, and waits for room there: a peer that takes nothing makes it wait until
-    /// it is dropped for that.
+    /// Puts a message into the socket's queue, and waits for space there. A peer that takes nothing makes it wait until
+    /// the peer is dropped for that.
     ///
     /// # Errors
     ///
-    /// [`SendError::Closed`].
+    /// Returns [`SendError::Closed`] if the socket is closed.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while it waits, it has sent nothing.
+    /// A future dropped while it waits has sent nothing.
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let mut message = Some(message.into());
         poll_fn(|cx| match self.0.push(&mut message, Some(cx)) {
@@ -187,18 +187,18 @@ impl WebSocketSender {
     ///
     /// # Errors
     ///
-    /// [`SendError::Full`] when there is no room, [`SendError::Closed`] when it is closed.
+    /// Returns [`SendError::Full`] if there is no space, and [`SendError::Closed`] if the socket is closed.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         if self.0.push(&mut Some(message.into()), None)? { Ok(()) } else { Err(SendError::Full) }
     }
 
-    /// Closes the socket with this code and reason, after what was sent before. The first close counts. A reason is cut
-    /// to the 123 bytes that it may have.
+    /// Closes the socket with this code and reason, after the messages that were sent before. The first close counts. A
+    /// reason is cut to 123 bytes, the maximum.
     ///
     /// # Errors
     ///
-    /// The code is none that may be sent: those are 1000 to 1003 and 1007 to 1013 (RFC 6455, 7.4.1, and IANA's
-    /// register), and 3000 to 4999. The socket stays open.
+    /// Returns an error if the code may not be sent: valid codes are 1000 to 1003 and 1007 to 1013 (RFC 6455, 7.4.1,
+    /// and IANA's register), and 3000 to 4999. The socket stays open.
     pub fn close(&self, code: u16, reason: impl Into<String>) -> Result<(), InvalidCloseCode> {
         if !CloseCode::from(code).is_allowed() {
             return Err(InvalidCloseCode(code));
@@ -213,7 +213,7 @@ impl WebSocketSender {
 pub struct InvalidCloseCode(u16);
 
 impl InvalidCloseCode {
-    /// The code.
+    /// Returns the code.
     pub fn code(self) -> u16 {
         self.0
     }
@@ -233,7 +233,7 @@ impl std::error::Error for InvalidCloseCode {}
 pub enum SendError {
     /// The socket is closed, or being closed.
     Closed,
-    /// As many messages wait already as may wait.
+    /// The queue holds its maximum number of messages.
     Full,
 }
 

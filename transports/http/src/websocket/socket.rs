@@ -1,4 +1,4 @@
-//! A WebSocket, as its handler has it.
+//! A WebSocket, from its handler's side.
 
 use std::{
     future::poll_fn,
@@ -14,10 +14,11 @@ use super::{
     queues::{Queues, SendError, WebSocketSender},
 };
 
-/// A WebSocket, as its handler has it: made by [`WebSocketUpgrade::on_upgrade`](crate::WebSocketUpgrade::on_upgrade).
+/// A WebSocket, from its handler's side: [`WebSocketUpgrade::on_upgrade`](crate::WebSocketUpgrade::on_upgrade) makes
+/// it.
 ///
-/// Its protocol is spoken beside the handler, by the connection's own task: pings are answered and the stop is told
-/// whatever the handler does. It is closed when the handler ends. May be used from any thread.
+/// The connection's own task speaks the protocol beside the handler: pings are answered and the stop is announced
+/// whatever the handler does. The socket is closed when the handler ends. It is usable from any thread.
 #[derive(Debug)]
 pub struct WebSocket {
     pub(super) queues: Arc<Queues>,
@@ -25,12 +26,12 @@ pub struct WebSocket {
 }
 
 impl WebSocket {
-    /// Waits for the next message; None once the connection is closed, lost or being closed. A handler that takes none
-    /// for a while slows the peer down.
+    /// Waits for the next message; returns None once the connection is closed, lost or being closed. A handler that
+    /// takes none for a while slows the peer down.
     ///
     /// # Cancel safety
     ///
-    /// No message is lost when it is dropped.
+    /// No message is lost when the future is dropped.
     pub async fn next(&mut self) -> Option<Message> {
         poll_fn(|cx| self.queues.poll_recv(cx)).await
     }
@@ -39,26 +40,26 @@ impl WebSocket {
     ///
     /// # Errors
     ///
-    /// [`SendError::Closed`].
+    /// Returns [`SendError::Closed`] if the socket is closed.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while it waits, it has sent nothing.
+    /// A future dropped while it waits has sent nothing.
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.sender().send(message).await
     }
 
-    /// The sending end, for any thread or loop.
+    /// Returns the sending end, for any thread or loop.
     pub fn sender(&self) -> WebSocketSender {
         WebSocketSender(self.queues.clone())
     }
 
-    /// The subprotocol that was agreed upon.
+    /// Returns the agreed subprotocol.
     pub fn protocol(&self) -> Option<&str> {
         self.protocol.as_deref()
     }
 
-    /// What the peer has closed it with, once it has.
+    /// Returns the code and reason that the peer has closed it with, if it has.
     pub fn closed_with(&self) -> Option<Close> {
         self.queues.closed_with()
     }

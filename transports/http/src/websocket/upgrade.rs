@@ -1,4 +1,4 @@
-//! The handshake, and what comes of it.
+//! The handshake, and the handler that runs after it.
 
 use std::{
     fmt,
@@ -29,22 +29,22 @@ use super::{
 };
 use crate::{handling::Home, shared::Server, timers::Timer};
 
-/// A request for a [`WebSocket`]: an extractor of axum's, for routes that an [`HttpServer`](crate::HttpServer) serves,
-/// on any loop.
+/// A request for a [`WebSocket`]: an axum extractor for routes that an [`HttpServer`](crate::HttpServer) serves, on any
+/// loop.
 ///
 /// The handler runs where the connection does: on the loop's thread, or on the worker of a multi-thread tokio; it is
-/// cancelled with its server. When the server stops, what the handler has sent goes out, then each socket is closed
-/// with 1001 and the peer's answer waited for; the handler's `recv` ends. A handler that panics closes its socket with
-/// 1011 and is counted among `panics`. A peer that breaks the protocol is told so: 1002, 1007 (no UTF-8), 1009 (too
-/// long). HTTP/1.1 only.
+/// cancelled with its server. When the server stops, the messages that the handler has sent go out, then each socket is
+/// closed with 1001 and waits for the peer's answer; the handler's [`next`](WebSocket::next) returns None. A handler
+/// that panics closes its socket with 1011 and is counted among `panics`. A peer that breaks the protocol is told so:
+/// 1002, 1007 (not UTF-8), 1009 (too long). HTTP/1.1 only.
 ///
-/// When the peer closes the socket or breaks the protocol, `recv` still gives what came before; what the handler sends
-/// in answer goes out until it ends, for the [`close_timeout`](Self::close_timeout) at most, and our close frame comes
-/// last.
+/// When the peer closes the socket or breaks the protocol, [`next`](WebSocket::next) still returns the earlier
+/// messages. What the handler sends in answer goes out until it ends, for the [`close_timeout`](Self::close_timeout) at
+/// most, and the server's close frame comes last.
 ///
-/// Once the socket is closed or lost, its descriptor and its place among the server's connections are free, whatever
-/// the handler does. The handler may go on for the server's idle timeout, and during a stop for the `close_timeout` (or
-/// half of what is left of the stop, if that is less); then it is dropped.
+/// Once the socket is closed or lost, its descriptor and its permit are released, whatever the handler does. The
+/// handler may go on for the server's idle timeout, and during a stop for the `close_timeout` (or half of what is left
+/// of the stop, if that is less); then it is dropped.
 ///
 /// Counters of the server: `messages_received`, `messages_sent`, `lost_websockets`; gauges: `open_websockets`,
 /// `websocket_handlers`.
@@ -77,22 +77,23 @@ pub struct WebSocketUpgrade {
 }
 
 impl WebSocketUpgrade {
-    /// How long a message may be, in bytes: 1 MiB by default. Longer ones close the socket with 1009.
+    /// Sets the maximum length of a message, in bytes: 1 MiB by default. Longer ones close the socket with 1009.
     #[must_use]
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.limits.message = bytes;
         self
     }
 
-    /// How long a frame may be, in bytes: 1 MiB by default.
+    /// Sets the maximum length of a frame, in bytes: 1 MiB by default.
     #[must_use]
     pub fn max_frame_size(mut self, bytes: usize) -> Self {
         self.limits.frame = bytes;
         self
     }
 
-    /// A peer that is silent for `interval` gets a ping, and is dropped when it is silent for `timeout` after that, or
-    /// takes nothing of what it is sent for the `interval`: 20 s each by default. An interval of zero is never.
+    /// Sets when the peer is pinged: a peer that is silent for `interval` gets a ping. It is dropped if it is silent
+    /// for `timeout` after that, or takes nothing of what it is sent for the `interval`: 20 s each by default. An
+    /// interval of zero is never.
     #[must_use]
     pub fn ping(mut self, interval: Duration, timeout: Duration) -> Self {
         self.limits.ping = (!interval.is_zero()).then_some(interval);
@@ -100,22 +101,22 @@ impl WebSocketUpgrade {
         self
     }
 
-    /// How long the peer may take to close too: 2 s by default; at a stop, half of what is left of its time at most.
+    /// Sets how long the peer may take to close too: 2 s by default; at a stop, half of the remaining time at most.
     #[must_use]
     pub fn close_timeout(mut self, time: Duration) -> Self {
         self.limits.close = time;
         self
     }
 
-    /// How many messages may wait to be sent: 64 by default, 1 at least.
+    /// Sets how many messages may wait to be sent: 64 by default, 1 at least.
     #[must_use]
     pub fn queue(mut self, messages: usize) -> Self {
         self.room = messages.max(1);
         self
     }
 
-    /// The subprotocols that are spoken, the best first: the first that the client offers is agreed upon; without one
-    /// there is none.
+    /// Sets the supported subprotocols, the preferred one first. The first one that the client offers is agreed on; if
+    /// it offers none of them, there is no subprotocol.
     #[must_use]
     pub fn protocols(mut self, protocols: &[&str]) -> Self {
         let offered = list(&self.headers, &header::SEC_WEBSOCKET_PROTOCOL);
@@ -124,8 +125,8 @@ impl WebSocketUpgrade {
         self
     }
 
-    /// Pages of these origins alone (`https://example.org`) may connect; others are answered with 403. Clients that say
-    /// none aren't browsers, and may.
+    /// Allows only pages of these origins (`https://example.org`) to connect; others are answered with 403. Clients
+    /// that send no origin aren't browsers, and are allowed.
     #[must_use]
     pub fn origins(mut self, origins: &[&str]) -> Self {
         let origin = self.headers.get(header::ORIGIN).map(HeaderValue::as_bytes);
@@ -133,8 +134,8 @@ impl WebSocketUpgrade {
         self
     }
 
-    /// Answers with the end of the handshake; then this runs, with the socket. It is closed with 1000 when the future
-    /// ends.
+    /// Responds with the end of the handshake, then runs the handler with the socket. The socket is closed with 1000
+    /// when the future ends.
     pub fn on_upgrade<F>(self, handler: impl FnOnce(WebSocket) -> F + Send + 'static) -> Response
     where
         F: Future<Output = ()> + Send + 'static,
@@ -146,7 +147,7 @@ impl WebSocketUpgrade {
         let name = protocol.as_ref().and_then(|name| name.to_str().ok()).map(str::to_owned);
         let Home { server, after } = home;
         after.execute(async move {
-            // Without it, the client is gone.
+            // If this fails, the client is gone.
             let Ok(upgraded) = upgrade.await else { return };
             let queues = Queues::new(room);
             let socket = WebSocket { queues: queues.clone(), protocol: name };
@@ -161,7 +162,7 @@ impl WebSocketUpgrade {
                     if driving.poll(cx).is_pending() {
                         return Poll::Pending;
                     }
-                    // The descriptor, and the place among the connections, are free.
+                    // The descriptor and the permit are released.
                     driver = None;
                 }
                 handler.poll_end(cx)
@@ -183,9 +184,9 @@ struct Running<F> {
     future: Option<Pin<Box<F>>>,
     server: Arc<Server>,
     requested: Requested,
-    /// How long it may go on once a stop is requested, and its socket is gone.
+    /// How long it may go on once a stop is requested and its socket is gone.
     at_the_stop: Duration,
-    /// Since its socket is gone; whether that is the time limit of a stop.
+    /// The time limit since its socket is gone; and whether it is that of a stop.
     limit: Option<(Timer, bool)>,
     /// The server waits for it, too.
     _permit: Permit,
@@ -197,7 +198,7 @@ impl<F: Future<Output = ()>> Running<F> {
         Self { future: Some(Box::pin(future)), server, requested, at_the_stop, limit: None, _permit: permit }
     }
 
-    /// Ready when it ends, with what its socket is then closed with.
+    /// Returns ready when the handler ends, with the code and reason to close its socket with.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(u16, &'static str)> {
         let Some(running) = &mut self.future else { return Poll::Pending };
         let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)));
@@ -213,12 +214,12 @@ impl<F: Future<Output = ()>> Running<F> {
         })
     }
 
-    /// What it drops, and how, is its own.
+    /// What it drops, and how, is its own concern.
     fn drop_future(&mut self) -> std::thread::Result<()> {
         catch_unwind(AssertUnwindSafe(|| self.future = None))
     }
 
-    /// Its socket is gone: ready when it has ended too, or may go on no longer.
+    /// Polls after its socket is gone: ready when the handler has ended too, or may go on no longer.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.future.is_none() {
             return Poll::Ready(());
@@ -248,25 +249,26 @@ fn refuse(status: StatusCode, why: &'static str) -> Result<WebSocketUpgrade, Res
     Err((status, why).into_response())
 }
 
-/// The words of a header that is a list.
+/// Returns the words of a header that is a list.
 fn list(headers: &HeaderMap, name: &header::HeaderName) -> Vec<String> {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(|word| word.trim().to_owned()).collect()
 }
 
-/// Whether the head says that a body follows.
+/// Returns whether the head announces a body.
 fn has_body(headers: &HeaderMap) -> bool {
     let lengths = headers.get_all(header::CONTENT_LENGTH);
     headers.contains_key(header::TRANSFER_ENCODING) || lengths.iter().any(|length| length != "0")
 }
 
-/// What proves to the client that its key was understood: None unless it has sent one key, of 16 bytes in base64.
+/// Returns the proof for the client that its key was understood: None unless it has sent one key, of 16 bytes in
+/// base64.
 fn accept(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
     let (Some(key), None) = (keys.next(), keys.next()) else { return None };
     let digits = key.as_bytes().strip_suffix(b"==")?;
     let is_base64 = digits.iter().all(|digit| digit.is_ascii_alphanumeric() || b"+/".contains(digit));
-    // 22 digits are 16 bytes and four bits that say nothing.
+    // 22 digits are 16 bytes and four unused bits.
     if digits.len() != 22 || !is_base64 {
         return None;
     }

@@ -20,7 +20,7 @@ enum Value {
     Double(f64),
     Bytes(Vec<u8>),
     Struct(Vec<(i16, Value)>),
-    /// So often the same, since all elements are of one type.
+    /// The same value this many times, since all elements are of one type.
     List(Box<Value>, usize),
     Set(Box<Value>, usize),
     Map(Box<(Value, Value)>, usize),
@@ -145,7 +145,7 @@ proptest! {
             let header = walker.header().expect("it is whole");
             prop_assert_eq!((header.kind, header.sequence), (Kind::Call, sequence));
             prop_assert_eq!(&bytes[header.name.clone()], name.as_bytes());
-            // The same at one go, and with what follows.
+            // The same in one go, and with bytes that follow.
             let longer = [&bytes[..], &rest].concat();
             prop_assert_eq!(Walker::new(protocol, LIMITS).walk(&longer), Walked::Whole(bytes.len()));
         }
@@ -154,7 +154,7 @@ proptest! {
     #[test]
     fn any_bytes_do_no_harm(mut bytes in prop::collection::vec(any::<u8>(), 0..200), pieces in 1..20usize) {
         for protocol in PROTOCOLS {
-            // With a head that is good, so that more than the head is looked at.
+            // With a valid head, so that more than the head is checked.
             for head in [0, 6] {
                 let good = message(protocol, "", 0, &Value::Struct(Vec::new()));
                 let head = head.min(bytes.len()).min(good.len());
@@ -186,7 +186,7 @@ proptest! {
     }
 }
 
-/// A head, with this behind it.
+/// A head, followed by these bytes.
 fn headed(protocol: Protocol, rest: &[u8]) -> Vec<u8> {
     let mut bytes = message(protocol, "m", 1, &Value::Struct(Vec::new()));
     bytes.pop(); // the end of the struct
@@ -202,7 +202,7 @@ fn fault(protocol: Protocol, rest: &[u8]) -> Walked {
 fn sizes_are_judged_before_what_they_promise_has_come() {
     let too_large = |what, size| Walked::Bad(Fault::TooLarge(what, size));
     let negative = |what| Walked::Bad(Fault::Negative(what));
-    // A string of -1, of 2 GiB, of one more than is allowed.
+    // A string of -1 bytes, one of 2 GiB, and one of one byte more than is allowed.
     assert_eq!(fault(Protocol::Binary, b"\x0b\0\x01\xff\xff\xff\xff"), negative("string"));
     assert_eq!(fault(Protocol::Binary, b"\x0b\0\x01\x7f\xff\xff\xff"), too_large("string", 0x7fff_ffff));
     assert_eq!(fault(Protocol::Binary, b"\x0b\0\x01\0\x01\0\x01"), too_large("string", 0x1_0001));
@@ -210,7 +210,7 @@ fn sizes_are_judged_before_what_they_promise_has_come() {
     // 4 GiB - 1, and 2 GiB - 1.
     assert_eq!(fault(Protocol::Compact, b"\x18\xff\xff\xff\xff\x0f"), negative("string"));
     assert_eq!(fault(Protocol::Compact, b"\x18\xff\xff\xff\xff\x07"), too_large("string", 0x7fff_ffff));
-    // Lists of structs, each of which may be one byte.
+    // Lists of structs, each of which may take one byte.
     assert_eq!(fault(Protocol::Binary, b"\x0f\0\x01\x0c\xff\xff\xff\xfe"), negative("container"));
     assert_eq!(fault(Protocol::Binary, b"\x0f\0\x01\x0c\0\0\x10\x01"), too_large("container", 0x1001));
     assert_eq!(fault(Protocol::Binary, b"\x0f\0\x01\x0c\0\0\x10\0"), Walked::More);
@@ -232,7 +232,7 @@ fn what_has_no_room_in_the_message_is_bad_at_once() {
         let walked = Walker::new(Protocol::Binary, limits).walk(&headed(Protocol::Binary, rest));
         assert!(matches!(&walked, Walked::Bad(Fault::TooLarge(of, _)) if *of == what), "{walked:?}");
     }
-    // What goes on beyond it without any size.
+    // Elements that exceed it without declaring any size.
     let bools = headed(Protocol::Binary, &b"\x02\0\x01\x01".repeat(10));
     assert!(matches!(Walker::new(Protocol::Binary, limits).walk(&bools), Walked::Bad(Fault::TooLarge("message", _))));
 }
@@ -250,7 +250,7 @@ fn nesting_ends_where_the_limit_is() {
         Walked::Bad(Fault::Nested)
     );
     assert_eq!(fault(Protocol::Compact, &[b"\x19", &b"\x19".repeat(64)[..]].concat()), Walked::Bad(Fault::Nested));
-    // The last of bytes, which are skipped at one go: 63 levels and this one, and one more.
+    // The innermost of bytes, which are skipped in one go: 63 levels and this one, and one more.
     let bytes = |lists: usize| fault(Protocol::Compact, &[b"\x19", &b"\x19".repeat(lists)[..], b"\x13"].concat());
     assert_eq!((bytes(62), bytes(63)), (Walked::More, Walked::Bad(Fault::Nested)));
 }
@@ -271,7 +271,7 @@ fn what_is_no_type_no_version_and_no_number_is_bad() {
 
 #[test]
 fn a_message_that_comes_byte_by_byte_is_looked_at_once() {
-    // Else this would be 10^10 steps.
+    // Otherwise this would be 10^10 steps.
     let list = Value::List(Value::I32(300).into(), 4000);
     let bytes = message(Protocol::Compact, "m", 1, &Value::Struct((0..20).map(|_| (1, list.clone())).collect()));
     let mut walker = Walker::new(Protocol::Compact, LIMITS);
