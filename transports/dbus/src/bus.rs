@@ -1,4 +1,4 @@
-//! Which bus, and connections to it.
+//! The choice of a bus, and connections to it.
 
 use std::{future::Future, io, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -11,19 +11,19 @@ use crate::{
     runtime::LoopRuntime,
 };
 
-/// How long a bus may take to let us in, unless told otherwise.
+/// How long a bus may take to let a connection in, unless told otherwise.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// Which bus.
+/// The bus to connect to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Bus {
-    /// The session's: at `DBUS_SESSION_BUS_ADDRESS`, or where systemd has it.
+    /// The session bus: at `DBUS_SESSION_BUS_ADDRESS`, or where systemd has it.
     #[default]
     Session,
-    /// The system's: at `DBUS_SYSTEM_BUS_ADDRESS`, or where it is by convention.
+    /// The system bus: at `DBUS_SYSTEM_BUS_ADDRESS`, or at the conventional address.
     System,
-    /// The one at this address: `unix:path=/run/my-bus`.
+    /// The bus at this address: `unix:path=/run/my-bus`.
     Address(String),
 }
 
@@ -37,24 +37,24 @@ impl Bus {
     }
 }
 
-/// Connects to a bus: for a task that calls others, or listens to their signals, by zbus's proxies. All that the
-/// connection does is done on the loop's thread, by a child of the task, and ends with the task: from then on calls
-/// fail. Its clones may be used on any thread.
+/// Connects to a bus: for a task that calls others, or listens to their signals, through zbus's proxies. A child of the
+/// task does all work of the connection on the loop's thread, and ends with the task: calls fail from then on. Clones
+/// of the connection are usable on any thread.
 ///
 /// # Errors
 ///
-/// The bus can't be reached, or doesn't let this user in, or not within 25 s.
+/// Returns an error if the bus can't be reached, doesn't let this user in, or takes longer than 25 s.
 ///
 /// # Cancel safety
 ///
-/// Dropped, it leaves nothing behind.
+/// Dropping the future leaves nothing behind.
 pub async fn connect<L: Net, O: 'static>(cx: &Context<L, O>, bus: &Bus) -> zbus::Result<Connection> {
     let (connection, driving) = within(cx, CONNECT_TIMEOUT, build(cx, bus.builder(), Arc::default())).await?;
     driving.keep();
     Ok(connection)
 }
 
-/// What a bus that says nothing would hold up for ever.
+/// Limits an opening that a silent bus would delay for ever.
 pub(crate) async fn within<L: Net, O: 'static, T, E: From<zbus::Error>>(
     cx: &Context<L, O>,
     limit: Duration,
@@ -66,12 +66,12 @@ pub(crate) async fn within<L: Net, O: 'static, T, E: From<zbus::Error>>(
     })
 }
 
-/// What is done for a connection, which may be waiting for a bus that says nothing: it ends with this, unless it is
-/// kept.
+/// The child that drives a connection, which may be waiting for a silent bus: it ends when this is dropped, unless it
+/// is kept.
 pub(crate) struct Driving(Option<Reply<()>>);
 
 impl Driving {
-    /// From here on it ends with the last clone of the connection.
+    /// From here on the child ends with the last clone of the connection.
     pub(crate) fn keep(mut self) {
         self.0.take();
     }
@@ -92,7 +92,7 @@ pub(crate) async fn build<L: Net, O: 'static>(
 ) -> zbus::Result<(Connection, Driving)> {
     let runtime = LoopRuntime::new(jobs.clone());
     let driving = Driving(Some(cx.spawn_local(Driver::new(cx.clone(), jobs.clone()))));
-    // zbus trusts a bus to begin with a word.
+    // zbus relies on the bus to begin with a word.
     let built = AssertUnwindSafe(builder.runtime(runtime).build()).catch_unwind().await;
     let connection = built.unwrap_or_else(|panic| {
         let error = format!("the bus speaks another language: {}", panic_message(panic));

@@ -1,4 +1,4 @@
-//! The ready-made object: the service itself, on the bus.
+//! The built-in object: the service itself, on the bus.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,10 +7,10 @@ use zbus::{Connection, fdo, interface, message::Header, object_server::SignalEmi
 
 use crate::permit::Permit;
 
-/// Where the object is.
+/// The path of the object.
 pub const SERVICE_PATH: &str = "/org/interloop/Service";
 
-/// What has no value, as sparts has it.
+/// The text for a missing value, as in sparts.
 const NONE: &str = "__None__";
 
 pub(crate) struct Control {
@@ -60,7 +60,7 @@ impl Control {
         Ok(())
     }
 
-    /// All tasks stop in order, and start anew.
+    /// Restarts the service: all tasks stop in order, and are started again.
     async fn restart(
         &self,
         #[zbus(connection)] connection: &Connection,
@@ -71,13 +71,13 @@ impl Control {
         Ok(())
     }
 
-    /// Name, state, incarnation.
+    /// Lists the tasks: name, state, incarnation.
     fn list_tasks(&self) -> Vec<(String, String, u32)> {
         let tasks = self.service.status().tasks.into_iter();
         tasks.map(|task| (task.name, task.state.as_str().to_owned(), task.incarnation)).collect()
     }
 
-    /// In seconds.
+    /// The uptime in seconds.
     fn uptime(&self) -> f64 {
         self.service.status().uptime
     }
@@ -93,7 +93,7 @@ impl Control {
     ) -> zbus::Result<()>;
 }
 
-/// Sends a signal at each transition, beginning with the present states.
+/// Sends a signal at each transition, beginning with the current states.
 pub(crate) async fn tell_transitions(service: ServiceHandle, connection: Connection) {
     let mut watch = service.watch();
     while let Some(transition) = watch.next().await {

@@ -1,4 +1,4 @@
-//! The way from any thread to the connection of a [`DbusService`](crate::DbusService).
+//! Gives any thread access to the connection of a [`DbusService`](crate::DbusService).
 
 use std::{
     fmt,
@@ -10,8 +10,8 @@ use std::{
 
 use zbus::Connection;
 
-/// The connection of a [`DbusService`](crate::DbusService), for any thread: to call others, to send signals, to look at
-/// its objects. `Clone`.
+/// The connection of a [`DbusService`](crate::DbusService), for any thread: to call others, to send signals, to access
+/// its objects. Clones share the connection.
 #[derive(Clone, Default)]
 pub struct DbusHandle(Arc<Mutex<State>>);
 
@@ -26,17 +26,17 @@ impl DbusHandle {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection; None while there is none: before the start, while the bus is gone, after the end.
+    /// Returns the connection; None before the start, while the bus is gone, and after the end.
     pub fn connection(&self) -> Option<Connection> {
         self.state().connection.clone()
     }
 
-    /// Waits for a connection: one that has the service's name, or waits in its queue. Of a service that has ended it
-    /// waits for the next incarnation.
+    /// Waits for a connection that has the service's name, or waits in its queue. If the service has ended, it waits
+    /// for the next incarnation.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it does nothing else.
+    /// Dropping the future has no other effect.
     pub fn connected(&self) -> impl Future<Output = Connection> + Send + 'static {
         let handle = self.clone();
         poll_fn(move |poller| {
@@ -51,7 +51,7 @@ impl DbusHandle {
         })
     }
 
-    /// Until the guard is dropped.
+    /// Provides the connection until the guard is dropped.
     pub(crate) fn show(&self, connection: &Connection) -> Shown {
         let mut state = self.state();
         state.connection = Some(connection.clone());

@@ -1,4 +1,4 @@
-//! A user's interface, whose panics are answered, and whose callers are counted.
+//! Wraps a user's interface, to answer its panics and limit its callers.
 
 use std::{
     any::Any,
@@ -20,7 +20,7 @@ use zbus::{
 };
 use zruntime::lock::RwLock;
 
-/// What is counted of calls, and the log's target for what is not.
+/// The counters and the permits of calls, and the log's target.
 #[derive(Clone, Debug)]
 pub(crate) struct CallCounts {
     pub(crate) calls: Counter,
@@ -37,7 +37,7 @@ impl CallCounts {
         fdo::Error::Failed("the handler panicked".to_owned())
     }
 
-    /// Has an answer, if there is a permit for the caller, and if it doesn't panic.
+    /// Awaits the answer if the caller gets a permit, and turns a panic into an error.
     async fn guard<T, E: From<fdo::Error>>(
         &self,
         header: Option<&Header<'_>>,
@@ -55,8 +55,8 @@ impl CallCounts {
     }
 }
 
-/// Room for calls that are being answered. No caller gets more than a quarter of it, so that one alone can't keep the
-/// others out.
+/// Permits for concurrent calls. No caller gets more than a quarter of them, so that one alone can't keep the others
+/// out.
 #[derive(Debug)]
 pub(crate) struct CallPermits {
     room: usize,
@@ -109,12 +109,12 @@ impl Drop for CallPermit<'_> {
     }
 }
 
-/// It has a lock of its own within zbus's, so that who waits for it is counted too: a call is, before it waits for
-/// anything.
+/// An interface with a lock of its own inside zbus's, so that waiting for it counts too: a call is counted before it
+/// waits for anything.
 pub(crate) struct Guarded<I> {
     interface: RwLock<I>,
     spawns: bool,
-    /// As it is at level 0.
+    /// The text at level 0.
     introspection: String,
     counts: CallCounts,
 }
@@ -237,7 +237,7 @@ impl<I: Interface> Interface for Guarded<I> {
         }))
     }
 
-    /// Not called: [`set`](Self::set) does it all.
+    /// Never called: [`set`](Self::set) does everything.
     async fn set_mut(
         &mut self,
         _property_name: &str,
@@ -260,12 +260,12 @@ impl<I: Interface> Interface for Guarded<I> {
         DispatchResult::Async(Box::pin(async move {
             let header = message.header();
             let answered = self.counts.guard(Some(&header), self.answer(server, connection, message, name)).await;
-            // zbus would send an error also to who wants no answer.
+            // zbus would send an error even to a caller that wants no answer.
             if header.primary().flags().contains(Flags::NO_REPLY_EXPECTED) { Ok(()) } else { answered }
         }))
     }
 
-    /// Not called: [`call`](Self::call) does it all.
+    /// Never called: [`call`](Self::call) does everything.
     fn call_mut<'call>(
         &'call mut self,
         _server: &'call ObjectServer,
@@ -278,7 +278,7 @@ impl<I: Interface> Interface for Guarded<I> {
 
     fn introspect_to_writer(&self, writer: &mut dyn Write, level: usize) {
         for line in self.introspection.lines() {
-            // It goes to a String.
+            // Writing to a String can't fail.
             let _ = writeln!(writer, "{:level$}{line}", "");
         }
     }

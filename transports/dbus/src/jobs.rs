@@ -1,4 +1,4 @@
-//! Where zbus puts its work, from any thread, and the child of the task that does it, on the loop's.
+//! The queue that zbus puts its work into, from any thread, and the child of the task that does it, on the loop's.
 
 use std::{
     future::Future,
@@ -24,7 +24,7 @@ use interloop::{
     net::{Address, Interest, Net, Watch},
 };
 
-/// Makes a future on the loop's thread, where it stays: it needs not be Send.
+/// Creates a future on the loop's thread, where it stays: it need not be `Send`.
 type Make = dyn FnOnce(&dyn Host) -> LocalBoxFuture<'static, ()> + Send;
 
 /// Work for the loop's thread.
@@ -42,7 +42,7 @@ impl Job {
     }
 }
 
-/// What the loop has to give, on its thread.
+/// What the loop provides, on its thread.
 pub(crate) trait Host {
     fn sleep(&self, time: Duration) -> LocalBoxFuture<'static, ()>;
     fn connect(&self, address: SocketAddr) -> LocalBoxFuture<'static, io::Result<OwnedFd>>;
@@ -56,7 +56,7 @@ impl<L: Net, O: 'static> Host for Context<L, O> {
 
     fn connect(&self, address: SocketAddr) -> LocalBoxFuture<'static, io::Result<OwnedFd>> {
         let connect = Context::connect(self, Address::Tcp(address));
-        // zbus reads and writes by itself: the loop's end of it goes, and with it what the loop knows of it.
+        // zbus reads and writes by itself: the loop's end is dropped, and with it the loop's state.
         Box::pin(async move { L::socket(&connect.await?).as_fd().try_clone_to_owned() })
     }
 
@@ -65,35 +65,35 @@ impl<L: Net, O: 'static> Host for Context<L, O> {
     }
 }
 
-/// The way in.
+/// The shared queue.
 #[derive(Default)]
 pub(crate) struct Jobs {
     queue: Mutex<Queue>,
     new: AtomicWaker,
-    /// Those that may push.
+    /// The number of those that may push.
     users: AtomicUsize,
-    /// Tasks that nobody holds a handle of: calls that are being answered; those that had begun before the end did, and
-    /// the others.
+    /// The number of tasks without a handle, which are calls being answered: first those that began before the end did,
+    /// then the others.
     detached: [AtomicUsize; 2],
     settled: AtomicWaker,
-    /// Who would read on, but for the crowd.
+    /// The reader that waits because of the crowd.
     held: AtomicWaker,
-    /// Who is held may read once.
+    /// Whether that reader may read once.
     has_leave: AtomicBool,
-    /// The end has begun.
+    /// Whether the end has begun.
     is_sealed: AtomicBool,
-    /// The bus has let us in.
+    /// Whether the bus has let the connection in.
     is_open: AtomicBool,
-    /// How many pieces have been read of what it said before.
+    /// How many pieces were read before that.
     pieces: AtomicUsize,
 }
 
-/// While so many calls are being answered, what has come goes before what is to come: nothing more is read until all of
-/// them are waiting for something, and not for the bus to take their answers. Else those would pile up that the bus, or
-/// who holds the lock of the connection, is slow to let go.
+/// While this many calls are being answered, they take precedence over further ones: nothing more is read until all of
+/// them wait for something other than for the bus to take their answers. Otherwise calls would pile up if the bus, or
+/// the holder of the connection's lock, is slow.
 const CROWD: usize = 64;
 
-/// What a bus says before it lets anyone in comes in one or two pieces, of 1 KiB at most.
+/// Before it lets anybody in, a bus sends one or two pieces, of 1 KiB at most.
 const PIECES: usize = 1024;
 
 #[derive(Default)]
@@ -107,11 +107,11 @@ impl Jobs {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Once the task has ended, the job is dropped.
+    /// Pushes a job; once the task has ended, the job is dropped.
     pub(crate) fn push(&self, job: Job) {
         let mut queue = self.queue();
         if queue.is_closed {
-            // Not under the lock: what it drops may have work of its own.
+            // Not under the lock: what it drops may push work of its own.
             drop(queue);
             drop(job);
             return;
@@ -131,7 +131,7 @@ impl Jobs {
         }
     }
 
-    /// Which of the detached a task of now would be.
+    /// Returns which of the two counts a task that begins now belongs to.
     pub(crate) fn era(&self) -> Era {
         Era(usize::from(self.is_sealed.load(Ordering::Acquire)))
     }
@@ -146,12 +146,12 @@ impl Jobs {
         }
     }
 
-    /// The end begins: it doesn't wait for calls that come from now on.
+    /// Begins the end, which doesn't wait for calls that come from now on.
     pub(crate) fn seal(&self) {
         self.is_sealed.store(true, Ordering::Release);
     }
 
-    /// Ready when none of the calls that had come is being answered. For one that waits.
+    /// Returns ready when none of the earlier calls is being answered. Only one task may wait.
     pub(crate) fn poll_settled(&self, poller: &mut Poller<'_>) -> Poll<()> {
         self.settled.register(poller.waker());
         if self.detached[0].load(Ordering::Acquire) == 0 { Poll::Ready(()) } else { Poll::Pending }
@@ -161,18 +161,18 @@ impl Jobs {
         self.detached.iter().map(|detached| detached.load(Ordering::Acquire)).sum::<usize>() >= CROWD
     }
 
-    /// Whether who reads may do so once, in a crowd. If not, it is woken when it may.
+    /// Returns whether the reader may read once, in a crowd. If not, it is woken when it may.
     pub(crate) fn takes_leave(&self, poller: &Poller<'_>) -> bool {
         if self.has_leave.swap(false, Ordering::AcqRel) {
             return true;
         }
         self.held.register(poller.waker());
-        // It may have been idle by then, and know of nobody.
+        // The driver may have been idle by then, and not know of the reader.
         self.new.wake();
         false
     }
 
-    /// Nothing is left to do but to wait: who is held may go on.
+    /// Lets the held reader go on, since all that is left is waiting.
     fn gives_leave(&self) {
         if let Some(held) = self.held.take() {
             self.has_leave.store(true, Ordering::Release);
@@ -184,7 +184,8 @@ impl Jobs {
         self.is_open.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the bus may go on after this piece: one that has not let us in says only so much.
+    /// Returns whether the bus may go on after this piece: a bus that has not let the connection in may send only so
+    /// much.
     pub(crate) fn may_go_on(&self) -> bool {
         self.is_open.load(Ordering::Relaxed) || self.pieces.fetch_add(1, Ordering::Relaxed) < PIECES
     }
@@ -193,10 +194,10 @@ impl Jobs {
 #[derive(Clone, Copy)]
 pub(crate) struct Era(usize);
 
-/// So many jobs at most end in one poll.
+/// How many jobs may end in one poll.
 const TURN: usize = 64;
 
-/// Does the jobs, until it is dropped, or nobody is left who could have any.
+/// Does the jobs until it is dropped, or nobody is left that could push any.
 pub(crate) struct Driver<S> {
     host: S,
     jobs: Arc<Jobs>,
@@ -222,7 +223,7 @@ impl<S: Host + Unpin> Future for Driver<S> {
             this.live.extend(jobs.into_iter().map(|job| job.begin(&this.host)));
             match Pin::new(&mut this.live).poll_next(poller) {
                 Poll::Ready(Some(())) => {}
-                // What is pushed from here on wakes it.
+                // A push from here on wakes it.
                 Poll::Ready(None) if !any_new && !has_users => return Poll::Ready(()),
                 Poll::Pending | Poll::Ready(None) if !any_new => {
                     this.jobs.gives_leave();
@@ -231,7 +232,7 @@ impl<S: Host + Unpin> Future for Driver<S> {
                 Poll::Pending | Poll::Ready(None) => {}
             }
         }
-        // Others have their turn.
+        // Others get their turn.
         poller.waker().wake_by_ref();
         Poll::Pending
     }
@@ -247,25 +248,25 @@ impl<S> Drop for Driver<S> {
     }
 }
 
-/// Waits for the readiness of one descriptor on behalf of whoever asks, on any thread.
+/// Waits for the readiness of one descriptor on behalf of any thread.
 #[derive(Default)]
 pub(crate) struct Waits {
     read: Mutex<Ask>,
     write: Mutex<Ask>,
     asked: AtomicWaker,
-    /// Who doesn't read until what waits to be written is.
+    /// The reader that waits until the pending data is written.
     held: AtomicWaker,
 }
 
-/// An edge that comes between the operation that would have blocked and the watch's being cleared must not be lost: so
-/// each question is asked of the system once more, after the watch was cleared.
+/// A request for readiness. An edge between the operation that would have blocked and the clearing of the watch must
+/// not be lost: so the system is asked once more for each request, after the watch was cleared.
 #[derive(Default)]
 enum Ask {
     #[default]
     Nothing,
-    /// Not looked at yet.
+    /// Not handled yet.
     Asked(Waker),
-    /// The watch has been cleared for it: the next edge is its answer.
+    /// The watch has been cleared for it: the next edge answers it.
     Armed(Waker),
     /// There will be no answers.
     Over,
@@ -277,7 +278,7 @@ impl Waits {
         ask.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes this waker once it is ready. False if it never will be.
+    /// Wakes this waker once the descriptor is ready. Returns false if it never will be.
     pub(crate) fn wait(&self, interest: Interest, poller: &Poller<'_>) -> bool {
         let mut ask = self.ask(interest);
         match &mut *ask {
@@ -293,12 +294,12 @@ impl Waits {
         true
     }
 
-    /// Whether a write waits. If so, it is woken when none does.
+    /// Returns whether a write waits. If so, the caller is woken when none does.
     pub(crate) fn holds_for_write(&self, poller: &Poller<'_>) -> bool {
         let ask = self.ask(Interest::Write);
         let is_held = matches!(*ask, Ask::Asked(_) | Ask::Armed(_));
         if is_held {
-            // Under the lock: who answers the write takes it first.
+            // Under the lock, which the side that answers the write takes first.
             self.held.register(poller.waker());
         }
         is_held
@@ -315,7 +316,7 @@ impl Waits {
         self.asked.wake();
     }
 
-    /// On the loop's thread, until [`end`](Self::end).
+    /// Answers requests, on the loop's thread, until [`end`](Self::end).
     pub(crate) fn poll(&self, watch: &dyn Watch, poller: &mut Poller<'_>) -> Poll<()> {
         self.asked.register(poller.waker());
         for interest in [Interest::Read, Interest::Write] {
@@ -344,7 +345,7 @@ impl Waits {
                 false
             }
         };
-        // An error of the loop's is for the operation to find.
+        // The operation will find an error of the loop.
         if !is_ready && watch.poll_ready(interest, poller).is_pending() {
             return Poll::Pending;
         }
@@ -363,6 +364,6 @@ fn is_ready_now(fd: &OwnedFd, interest: Interest) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let flags = if interest == Interest::Write { PollFlags::OUT } else { PollFlags::IN };
     let none = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // Asked in vain, it is tried in vain.
+    // A wrong answer only makes the operation wait again.
     poll(&mut [PollFd::new(fd, flags)], Some(&none)).is_ok_and(|ready| ready > 0)
 }

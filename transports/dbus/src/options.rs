@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use interloop::{clap, options::duration};
 
-/// The options of a [`DbusService`](crate::DbusService), each with the task's name before it: `--dbus-bus-name`.
+/// The options of a [`DbusService`](crate::DbusService), each prefixed with the task's name: `--dbus-bus-name`.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct DbusOptions {
     /// Own this name on the bus, instead of the program's

@@ -1,4 +1,4 @@
-//! Who may control the service.
+//! Decides which callers may control the service.
 
 use std::{
     collections::HashMap,
@@ -21,15 +21,15 @@ use zbus::{
 
 use crate::runtime::LoopRuntime;
 
-/// How long polkit may take, when it asks nobody.
+/// How long polkit may take if it asks nobody.
 const AT_ONCE: Duration = Duration::from_secs(5);
-/// How long, when somebody has to find a password.
+/// How long it may take if somebody must enter a password.
 const WITH_A_PERSON: Duration = Duration::from_secs(120);
 
 /// CheckAuthorization's flag for that.
 const ALLOW_USER_INTERACTION: u32 = 1;
 
-/// The bus says who calls: the service's own user and root may control it, others may look.
+/// Checks the caller, which the bus identifies: the service's own user and root may control it, others may only read.
 pub(crate) async fn permit(connection: &Connection, header: &Header<'_>) -> fdo::Result<()> {
     let sender = header.sender().ok_or_else(|| fdo::Error::AccessDenied("the caller has no name".to_owned()))?;
     let bus = fdo::DBusProxy::new(connection).await?;
@@ -44,14 +44,14 @@ fn may_control(user: u32, own: u32) -> bool {
     user == 0 || user == own
 }
 
-/// [`permit`], and where that refuses, polkit, if the service has an action.
+/// Applies [`permit`], and if that refuses, polkit, if the service has an action.
 pub(crate) struct Permit {
     action: Option<Arc<str>>,
     /// For the time limit.
     runtime: LoopRuntime,
     stop: Shutdown,
     target: Arc<str>,
-    /// Whether the log has been told, since it last answered.
+    /// Whether the log has been told since polkit last answered.
     is_missed: AtomicBool,
 }
 
@@ -74,7 +74,7 @@ impl Permit {
     async fn ask(&self, connection: &Connection, caller: &str, action: &str, may_ask: bool) -> fdo::Result<()> {
         static ASKED: AtomicU64 = AtomicU64::new(0);
         let authority = AuthorityProxy::new(connection).await?;
-        // polkit wants it to be unlike those of our other questions.
+        // polkit requires it to differ from those of other pending checks.
         let id = format!("interloop-{}", ASKED.fetch_add(1, Ordering::Relaxed));
         let subject = ("system-bus-name", HashMap::from([("name", Variant::from(caller))]));
         let (flags, limit) = if may_ask { (ALLOW_USER_INTERACTION, WITH_A_PERSON) } else { (0, AT_ONCE) };
@@ -99,7 +99,7 @@ impl Permit {
             }
             Either::Left((Err(error), _)) => error.to_string(),
             Either::Right((why, _)) => {
-                // Nobody needs to answer any more.
+                // The answer isn't needed any more.
                 let _ = authority.cancel_check_authorization(&id).await;
                 why
             }
@@ -118,7 +118,7 @@ impl Permit {
     default_path = "/org/freedesktop/PolicyKit1/Authority"
 )]
 trait Authority {
-    /// Whether it is authorized; whether it might be, if somebody were asked; details.
+    /// Returns whether it is authorized; whether it might be, if somebody were asked; and details.
     fn check_authorization(
         &self,
         subject: &(&str, HashMap<&str, Variant<'_>>),

@@ -1,4 +1,4 @@
-//! zbus's idea of a runtime, filled by the loop of a task: nothing of it is `!Send`, since all that is stays in the
+//! Implements zbus's runtime on the loop of a task: nothing here is `!Send`, since everything that is stays in the
 //! [driver](crate::jobs::Driver).
 
 use std::{
@@ -31,11 +31,11 @@ use zbus::runtime::{
 
 use crate::jobs::{Era, Host, Job, Jobs, Waits};
 
-/// How long a bus that can take no further connection is left alone.
+/// How long to wait before connecting again to a bus that can take no further connection.
 const BUSY: Duration = Duration::from_millis(20);
 
-/// After so many reads others have their turn: zbus goes on for as long as there is anything to read. Who writes holds
-/// the lock of all who would, so that it is not interrupted.
+/// After this many reads, others get their turn: zbus goes on for as long as there is anything to read. A writer holds
+/// the lock of all writers, so it is not interrupted.
 const TURN: u32 = 32;
 
 /// A task's loop, for zbus.
@@ -59,7 +59,8 @@ impl LoopRuntime {
         Self(jobs)
     }
 
-    /// Makes a future on the loop's thread; brings what comes of it to this one. Dropped, the future is too, there.
+    /// Creates a future on the loop's thread, and brings its result to this one. Dropping the receiver drops the
+    /// future, there.
     fn ask<T: Send + 'static, F: Future<Output = T> + 'static>(
         &self,
         make: impl FnOnce(&dyn Host) -> F + Send + 'static,
@@ -103,7 +104,7 @@ impl Runtime for LoopRuntime {
         self.0.push(Job::Make(Box::new(move |host| {
             let watch = host.watch(fd);
             Box::pin(async move {
-                // Also when this future, or the job, is dropped: who waits is told.
+                // Also when this future, or the job, is dropped: those that wait are told.
                 let waits = until_dropped;
                 match watch {
                     Ok(watch) => poll_fn(|poller| waits.0.poll(&*watch, poller)).await,
@@ -187,7 +188,7 @@ impl Runtime for LoopRuntime {
         Err(io::Error::new(io::ErrorKind::Unsupported, "no bus is reached by way of a program"))
     }
 
-    /// The resolver, for a bus that has a host name: a thread that ends with its work.
+    /// Runs the resolver, for a bus that has a host name, on a thread that ends with its work.
     fn spawn_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -197,7 +198,7 @@ impl Runtime for LoopRuntime {
         Box::pin(async move {
             match wait.await {
                 Ok(output) => output,
-                // The work has panicked, and the thread's message is out.
+                // The work has panicked, and the thread's message is printed.
                 Err(_) => std::future::pending().await,
             }
         })
@@ -217,7 +218,7 @@ pub(crate) struct Registration {
     waits: EndsWaits,
     jobs: Arc<Jobs>,
     reads: AtomicU32,
-    /// The watch has a descriptor of its own, of the same socket.
+    /// The watch has a descriptor of its own for the same socket.
     _source: IoSource,
 }
 
@@ -264,17 +265,17 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<()> {
-        // With the task its timers end: who waits for one still gets on, to an error.
+        // The task's timers end with it: a future that waits for one still continues, to an error.
         Pin::new(&mut self.0).poll(poller).map(|_| ())
     }
 }
 
-/// Uncounts a detached task when it is dropped, wherever.
+/// Uncounts a detached task when it is dropped, on any thread.
 struct Counted(Arc<AtomicBool>, Arc<Jobs>, Era);
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        // Whoever comes second, this or the detaching, sees the other's mark.
+        // The second of the two, this or the detaching, sees the other's mark.
         if self.0.swap(true, Ordering::AcqRel) {
             self.1.uncount_detached(self.2);
         }

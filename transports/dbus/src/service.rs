@@ -1,4 +1,4 @@
-//! The service on the bus: a task that owns a name, and sees its calls to their end.
+//! The service on the bus: a task that owns a name, and answers its calls to their end.
 
 use std::{
     fmt,
@@ -34,7 +34,7 @@ use crate::{
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LAST_BACKOFF: Duration = Duration::from_secs(10);
-/// How long the bus may take to see us off, and half of what is left for the stop at most.
+/// How long the bus may take to say goodbye; half of what is left for the stop at most.
 const FAREWELL: Duration = Duration::from_secs(5);
 const MAX_CALLS: usize = 1024;
 
@@ -48,15 +48,15 @@ pub enum Lost {
     /// It fails, and with it, unless it has a restart policy, the service.
     #[default]
     Stop,
-    /// It waits, and takes it again: the name as soon as it is free; the bus after 100 ms, doubling to 10 s.
+    /// It waits, and tries again: for the name as soon as it is free; for the bus after 100 ms, doubling to 10 s.
     Wait,
 }
 
 /// A name on a bus, with objects: a task for any loop with sockets. Handlers are called on the loop's thread, where
 /// they must not block; zbus has no threads.
 ///
-/// It is ready when it has its name, or is in the queue for it. Asked to stop it releases the name, answers what had
-/// come, and leaves the bus.
+/// It is ready when it has its name, or is in the queue for it. When it must stop, it releases the name, answers the
+/// calls that have come, and leaves the bus.
 pub struct DbusService {
     name: String,
     bus: Bus,
@@ -75,7 +75,7 @@ pub struct DbusService {
 }
 
 impl DbusService {
-    /// Will own this name: `org.example.Name`. On the session's bus, unless told otherwise.
+    /// Creates one that will own this name: `org.example.Name`. It is on the session bus, unless told otherwise.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -95,15 +95,15 @@ impl DbusService {
         }
     }
 
-    /// Puts an interface, made by zbus's macro, at a path. It is made anew for each connection: what should live longer
-    /// it holds by an `Arc`. A panic of its methods and properties is answered with an error, and counted.
+    /// Puts an interface, made with zbus's macro, at a path. It is recreated for each connection: state that must live
+    /// longer needs an `Arc`. A panic of its methods and properties is answered with an error, and counted.
     ///
-    /// zbus's `ObjectServer::interface` doesn't find it by its type; signals are sent by a `SignalEmitter`, which
-    /// methods are given, and which is made of a connection and the path.
+    /// zbus's `ObjectServer::interface` doesn't find it by its type. A `SignalEmitter` sends signals; methods can
+    /// receive one, and it can be created from a connection and the path.
     ///
     /// # Panics
     ///
-    /// When the path is none.
+    /// Panics if the path is invalid.
     #[must_use]
     pub fn at<I: Interface>(mut self, path: impl Into<String>, make: impl Fn() -> I + Send + 'static) -> Self {
         let path = path.into();
@@ -124,121 +124,122 @@ impl DbusService {
         self
     }
 
-    /// Which bus; the session's by default.
+    /// Sets the bus; the session bus by default.
     #[must_use]
     pub fn bus(mut self, bus: Bus) -> Self {
         self.bus = bus;
         self
     }
 
-    /// On the system bus, instead of the session's: short for [`bus`](Self::bus).
+    /// Uses the system bus instead of the session's: short for [`bus`](Self::bus).
     #[must_use]
     pub fn system_bus(self) -> Self {
         self.bus(Bus::System)
     }
 
-    /// On the bus at this address, `unix:path=/run/my-bus`: short for [`bus`](Self::bus).
+    /// Uses the bus at this address, `unix:path=/run/my-bus`: short for [`bus`](Self::bus).
     #[must_use]
     pub fn address(self, address: impl Into<String>) -> Self {
         self.bus(Bus::Address(address.into()))
     }
 
-    /// Takes the name from whoever has it and allows that, and allows others to take it.
+    /// Takes the name from an owner that allows that, and allows others to take it.
     #[must_use]
     pub fn replace(mut self, replace: bool) -> Self {
         self.replace = replace;
         self
     }
 
-    /// Where the name is taken, waits for it; else the start fails.
+    /// Waits for the name if it is taken; otherwise the start fails.
     #[must_use]
     pub fn queue(mut self, queue: bool) -> Self {
         self.queue = queue;
         self
     }
 
-    /// What to do when the name is taken away, or the bus is gone.
+    /// Sets what to do when the name is taken away, or the bus is gone.
     #[must_use]
     pub fn when_lost(mut self, lost: Lost) -> Self {
         self.lost = lost;
         self
     }
 
-    /// Whether the object `org.interloop.Service` is there, at [`SERVICE_PATH`]: by default it is.
+    /// Sets whether the object `org.interloop.Service` exists, at [`SERVICE_PATH`]: it does by default.
     #[must_use]
     pub fn service_object(mut self, is_there: bool) -> Self {
         self.has_control = is_there;
         self
     }
 
-    /// Lets polkit decide about callers that are neither root nor the service's own user, who may call `SetOption`,
-    /// `Shutdown` and `Restart` in any case: whether this action is theirs. Without it they are refused. Somebody is
-    /// asked for a password only if the caller's message allows that (`busctl call --allow-interactive-authorization`,
-    /// which is its default).
+    /// Asks polkit whether callers that are neither root nor the service's own user may do this action; root and the
+    /// service's own user may call `SetOption`, `Shutdown` and `Restart` in any case. Without this, other callers are
+    /// refused. Somebody is asked for a password only if the caller's message allows that (`busctl call
+    /// --allow-interactive-authorization`, which is its default).
     ///
-    /// It is asked on the service's own bus, so that is the system's. An action is described by a file in
-    /// `/usr/share/polkit-1/actions`; unless the service is root's, it has to have the annotation
-    /// `org.freedesktop.policykit.owner`: `unix-user:NAME`. Where polkit isn't there, or doesn't answer within 5 s, or
-    /// 2 min if it asks somebody, the caller is refused, and the log says why, once.
+    /// polkit is asked on the service's own bus, which must be the system bus. A file in `/usr/share/polkit-1/actions`
+    /// describes the action; unless the service runs as root, it must have the annotation
+    /// `org.freedesktop.policykit.owner`: `unix-user:NAME`. If polkit isn't there, or doesn't answer within 5 s, or 2
+    /// min if it asks somebody, the caller is refused, and the log says why, once.
     #[must_use]
     pub fn polkit(mut self, action: impl Into<String>) -> Self {
         self.action = Some(action.into().into());
         self
     }
 
-    /// Answers at most so many calls at once, and at most a quarter of that for each caller: more are refused with
-    /// `LimitsExceeded`, and counted. 1024 by default. What is being answered includes what waits for an object's `&mut
-    /// self`.
+    /// Sets how many calls are answered at once; each caller gets at most a quarter of that. Further calls are refused
+    /// with `LimitsExceeded`, and counted. 1024 by default. Calls that wait for an object's `&mut self` count too.
     #[must_use]
     pub fn max_calls(mut self, calls: usize) -> Self {
         self.max_calls = calls;
         self
     }
 
-    /// Gives a bus up that takes longer than this to let it in and to answer its first questions; 25 s by default.
+    /// Sets how long a bus may take to let the service in and to answer its first questions, before it gives up; 25 s
+    /// by default.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// Answers clients of Python's sparts: puts its objects there, with all members of its interfaces.
-    /// `/{service}/sparts` has `org.sparts.Service`, `/{service}/fb303` has `com.facebook.fb303.Service` and
-    /// `org.sparts.FB303Service`. What may not stand in a path is `_`: `my-service` is at `/my_service/sparts`.
+    /// Adds the objects that clients of Python's sparts call, with all members of their interfaces. `/{service}/sparts`
+    /// has `org.sparts.Service`, `/{service}/fb303` has `com.facebook.fb303.Service` and `org.sparts.FB303Service`.
+    /// Characters that are invalid in a path become `_`: `my-service` is at `/my_service/sparts`.
     ///
-    /// All on the bus may read. What changes the service is for those who may control it by `org.interloop.Service`,
-    /// too: its own user, root, and whom [`polkit`](Self::polkit) permits it.
+    /// Everybody on the bus may read. Methods that change the service need the same permission as in
+    /// `org.interloop.Service`: its own user, root, and callers that [`polkit`](Self::polkit) permits.
     #[must_use]
     pub fn sparts_objects(mut self) -> Self {
         self.has_sparts = true;
         self
     }
 
-    /// The same, at paths with this name instead of the service's: `MyService`, as the class was called in Python.
+    /// Adds the same objects, at paths with this name instead of the service's: `MyService`, the name of the class in
+    /// Python.
     #[must_use]
     pub fn sparts_objects_as(mut self, name: impl Into<String>) -> Self {
         self.sparts_name = Some(name.into());
         self.sparts_objects()
     }
 
-    /// The way to its connection: for any thread, to be asked for before it is given to the service.
+    /// Returns a handle to its connection, for any thread; call this before it is given to the service.
     pub fn handle(&self) -> DbusHandle {
         self.handle.clone()
     }
 
-    /// Makes this its [`handle`](Self::handle): for one that is made anew for each incarnation.
+    /// Makes this its [`handle`](Self::handle): for one that is recreated for each incarnation.
     #[must_use]
     pub fn show_to(mut self, handle: DbusHandle) -> Self {
         self.handle = handle;
         self
     }
 
-    /// The options come before the code.
+    /// Applies the options, which take precedence over the code.
     fn configure(&mut self, options: &DbusOptions) {
         if let Some(name) = &options.bus_name {
             self.name.clone_from(name);
         }
-        // The address may be the code's own: then the option for the system's bus goes before it.
+        // If the address is the code's own, the option for the system bus takes precedence over it.
         let is_ours = |address: &String| matches!(&self.bus, Bus::Address(ours) if ours == address);
         if let Some(address) = options.address.as_ref().filter(|address| !(options.system_bus && is_ours(address))) {
             self.bus = Bus::Address(address.clone());
@@ -345,7 +346,7 @@ impl fmt::Debug for DbusService {
     }
 }
 
-/// None if the stop comes first.
+/// Returns None if the stop comes first.
 async fn until<T>(stop: impl Future<Output = ()>, future: impl Future<Output = T>) -> Option<T> {
     match select(pin!(stop), pin!(future)).await {
         Either::Left(_) => None,
@@ -372,7 +373,7 @@ struct Open {
     news: futures_util::stream::LocalBoxStream<'static, News>,
 }
 
-/// All that is the same of all connections of an incarnation.
+/// The state that all connections of an incarnation share.
 struct Session<'a, L: Net> {
     service: &'a DbusService,
     sparts: Option<Sparts>,
@@ -404,7 +405,7 @@ impl<L: Net> Session<'_, L> {
         let (connection, driving) = build(self.cx, builder, jobs.clone()).await?;
         let bus = DBusProxy::new(&connection).await?;
         let closed = connection.clone();
-        // Listening comes before asking.
+        // Listen before asking.
         let (ours, own) = (self.name.clone(), self.name.clone());
         let lost = bus.receive_name_lost().await?.filter_map(move |signal| {
             let is_ours = signal.args().is_ok_and(|args| args.name.as_str() == ours.as_str());
@@ -426,7 +427,8 @@ impl<L: Net> Session<'_, L> {
             RequestNameReply::PrimaryOwner | RequestNameReply::AlreadyOwner => {
                 self.is_owner();
                 if self.service.lost == Lost::Wait && !queue {
-                    // Asked anew the bus remembers that it may put us into the queue when the name is taken.
+                    // After another request the bus remembers that it may put this connection into the queue if the
+                    // name is taken.
                     bus.request_name(self.name.clone(), flags(replace, true)).await?;
                 }
             }
@@ -454,7 +456,7 @@ impl<L: Net> Session<'_, L> {
         self.cx.warn("name", format_args!("{} is another's; in the queue for it", self.name));
     }
 
-    /// Until the stop, or the connection's end.
+    /// Serves until the stop, or the connection's end.
     async fn serve(&self, open: Open) -> Result<End> {
         let Open { connection, jobs, bus, mut news } = open;
         let shown = self.service.handle.show(&connection);
@@ -490,11 +492,11 @@ impl<L: Net> Session<'_, L> {
                 }
             }
         };
-        // A stream that nobody reads any more would hold up all that comes after.
+        // A stream that nobody reads any more would hold up everything after it.
         drop(news);
         if !matches!(end, Ok(End::BusGone)) {
             let gone = connection.clone();
-            // When the bus goes meanwhile, so has whoever waits for an answer.
+            // If the bus goes meanwhile, so do the callers that wait for an answer.
             until(async move { gone.closed().await }, self.leave(&connection, &bus, &jobs)).await;
         }
         drop((children, shown, bus));
@@ -503,13 +505,13 @@ impl<L: Net> Session<'_, L> {
         end
     }
 
-    /// Releases the name, and answers what has come.
+    /// Releases the name, and answers the calls that have come.
     async fn leave(&self, connection: &Connection, bus: &DBusProxy<'_>, jobs: &Jobs) {
         let farewell = async {
             if let Err(error) = bus.release_name(self.name.clone()).await {
                 log::debug!(target: self.cx.target(), "{} is not released: {error}", self.name);
             }
-            // The bus keeps the order: when this comes round, all calls by the name that were sent have begun.
+            // The bus keeps the order: when this returns, all calls sent to the name have begun.
             if let Some(own) = connection.unique_name() {
                 let _ = connection.call_method(Some(own), "/", Some("org.freedesktop.DBus.Peer"), "Ping", &()).await;
             }

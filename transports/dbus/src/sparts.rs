@@ -1,4 +1,4 @@
-//! What clients of Python's sparts call: a service's own interface, and fb303 as sparts has it on the bus.
+//! The interfaces that clients of Python's sparts call: a service's own, and fb303 as sparts has it on the bus.
 
 use std::{
     collections::BTreeMap,
@@ -21,18 +21,18 @@ use crate::{
     permit::Permit,
 };
 
-/// What has no value, as sparts has it.
+/// The text for a missing value, as in sparts.
 const NONE: &str = "__None__";
 
 /// The objects, the same on all connections of an incarnation.
 pub(crate) struct Sparts {
     base: Base,
-    /// As it stands in their paths.
+    /// The name in their paths.
     name: String,
 }
 
 impl Sparts {
-    /// They are called for the service, unless there is a name for them.
+    /// Creates them with this name, or the service's.
     pub(crate) fn new(service: ServiceHandle, name: Option<&str>) -> Self {
         let name = element(name.unwrap_or_else(|| service.name()));
         Self { base: Base::new(service), name }
@@ -54,7 +54,7 @@ impl Sparts {
     }
 }
 
-/// What may stand between two slashes of an object's path.
+/// Returns a valid element of an object's path.
 fn element(name: &str) -> String {
     let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     if name.is_empty() { "_".to_owned() } else { name }
@@ -64,24 +64,24 @@ fn refused(refused: Refused) -> fdo::Error {
     fdo::Error::InvalidArgs(refused.to_string())
 }
 
-/// As sparts calls an option.
+/// Returns the name of an option in sparts.
 fn underscored(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// A value in the type that sparts gives it, so that no client takes the text `false` for a truth.
+/// Returns a value in the type that sparts gives it, so that no client treats the text `false` as true.
 fn typed(option: &OptionValue) -> OwnedVariant {
     let Some(text) = option.value() else { return Str::from(NONE).into() };
     typed_text(option.kind(), text).unwrap_or_else(|| Str::from(text).into())
 }
 
-/// None if it is a text: what is secret is shown as one, whatever it is.
+/// Returns None for text; a secret's placeholder is text, whatever its type.
 fn typed_text(kind: OptionKind, text: &str) -> Option<OwnedVariant> {
     match kind {
         OptionKind::Truth => text.parse::<bool>().ok().map(OwnedVariant::from),
         OptionKind::Float => text.parse::<f64>().ok().map(OwnedVariant::from),
         OptionKind::Integer => {
-            // The first that it fits in, as Python's bindings choose.
+            // The first type that it fits in, as Python's bindings choose.
             let short = || text.parse::<i32>().map(OwnedVariant::from);
             let long = || text.parse::<i64>().map(OwnedVariant::from);
             let unsigned = || text.parse::<u64>().map(OwnedVariant::from);
@@ -91,7 +91,7 @@ fn typed_text(kind: OptionKind, text: &str) -> Option<OwnedVariant> {
     }
 }
 
-/// A value as one would write it.
+/// Returns a value as text.
 fn untyped(value: &Variant<'_>) -> fdo::Result<String> {
     Ok(match value {
         Variant::Bool(value) => value.to_string(),
@@ -114,7 +114,7 @@ fn untyped(value: &Variant<'_>) -> fdo::Result<String> {
     })
 }
 
-/// What blocks is done on a thread of its own, while the loop goes on.
+/// Runs blocking work on a thread of its own, while the loop goes on.
 async fn apart<R: Send + 'static>(name: &str, work: impl FnOnce() -> R + Send + 'static) -> fdo::Result<R> {
     let (tell, told) = oneshot::channel();
     let thread = thread::Builder::new().name(name.to_owned()).spawn(move || drop(tell.send(work())));
@@ -170,7 +170,7 @@ impl SpartsService {
         self.service().status().tasks.into_iter().map(|task| task.name).collect()
     }
 
-    /// In whole seconds.
+    /// The uptime in whole seconds.
     #[zbus(name = "uptime")]
     fn uptime(&self) -> i64 {
         self.service().status().uptime as i64
@@ -187,7 +187,7 @@ impl SpartsService {
         Ok(())
     }
 
-    /// All tasks stop in order, and start anew.
+    /// Restarts the service: all tasks stop in order, and are started again.
     #[zbus(name = "restart")]
     async fn restart(
         &self,
@@ -200,11 +200,11 @@ impl SpartsService {
     }
 }
 
-/// The same answers as over Thrift, but for the names of options, which are those of sparts here.
+/// Gives the same answers as over Thrift, except that options have their names of sparts.
 struct Fb303 {
     base: Base,
     permit: Arc<Permit>,
-    /// Held by a reload, so that those that are asked for meanwhile wait without a thread.
+    /// Held by a reload, so that further reloads wait without a thread.
     reloads: Mutex<()>,
 }
 
@@ -220,7 +220,7 @@ impl Fb303 {
         self.base.version()
     }
 
-    /// `ALIVE`
+    /// Returns the state: `ALIVE`.
     #[zbus(name = "getStatus")]
     fn get_status(&self) -> &'static str {
         self.base.status().as_str()
@@ -263,7 +263,7 @@ impl Fb303 {
         self.base.options().into_iter().map(|(name, value)| (underscored(&name), value)).collect()
     }
 
-    /// As folded stacks.
+    /// Returns folded stacks.
     #[zbus(name = "getCpuProfile")]
     async fn get_cpu_profile(
         &self,
@@ -280,7 +280,7 @@ impl Fb303 {
         })
     }
 
-    /// In seconds since 1970.
+    /// Returns seconds since 1970.
     #[zbus(name = "aliveSince")]
     fn alive_since(&self) -> i64 {
         self.base.alive_since()
@@ -330,21 +330,21 @@ impl SpartsFb303 {
         self.base.set_option(key, &untyped(&value)?).map_err(refused)
     }
 
-    /// In UTC.
+    /// Returns the time in UTC.
     #[zbus(name = "aliveSinceStr")]
     fn alive_since_str(&self) -> String {
         date(self.base.alive_since())
     }
 }
 
-/// `2014-02-03 04:05:06`, of seconds since 1970.
+/// Formats seconds since 1970: `2014-02-03 04:05:06`.
 fn date(seconds: i64) -> String {
     let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0).min(LAST_SECOND));
     let date = humantime::format_rfc3339_seconds(time).to_string();
     date.replace('T', " ").replace('Z', "")
 }
 
-/// Of the year 9999, which is humantime's last.
+/// The end of the year 9999, humantime's last.
 const LAST_SECOND: u64 = 253_402_300_799;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What fb303 asks of a service, whatever it is asked by.
+//! fb303's questions about a service and their answers, for any transport.
 
 use std::{
     collections::BTreeMap,
@@ -17,18 +17,18 @@ use interloop::{
 
 use crate::{CpuProfile, FbStatus};
 
-/// How long a profile may take.
+/// The allowed duration of a profile.
 const PROFILES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
 
-/// What clients of sparts write, and read, for a value that there isn't.
+/// What clients of sparts write and read for a missing value.
 const NONE: &str = "__None__";
 
 /// The answers of fb303, from a service itself: for any transport, on any thread, at any time.
 ///
-/// Nothing here decides who may ask: a transport that others can reach has to guard [`set_option`](Self::set_option),
-/// [`reinitialize`](Self::reinitialize) and [`shutdown`](Self::shutdown). None of it blocks, but for `reinitialize`,
-/// which reads files, and [`cpu_profile`](Self::cpu_profile). To read counters or the status may call the user's code,
-/// where gauges ask it.
+/// Nothing here checks who asks: a transport that others can reach must guard [`set_option`](Self::set_option),
+/// [`reinitialize`](Self::reinitialize) and [`shutdown`](Self::shutdown). Only `reinitialize`, which reads files, and
+/// [`cpu_profile`](Self::cpu_profile) block. Reading counters or the status may call the user's code, in gauges with a
+/// closure.
 ///
 /// ```
 /// use interloop::{Service, Thread, tasks::Periodic};
@@ -48,7 +48,7 @@ const NONE: &str = "__None__";
 #[derive(Clone)]
 pub struct Base {
     service: ServiceHandle,
-    /// Found once, so that it doesn't change with the clock.
+    /// Computed once, so that it doesn't change with the clock.
     since: Arc<OnceLock<i64>>,
 }
 
@@ -58,22 +58,22 @@ impl Base {
         Self { service, since: Arc::default() }
     }
 
-    /// The service itself.
+    /// Returns the service itself.
     pub fn service(&self) -> &ServiceHandle {
         &self.service
     }
 
-    /// The service's name.
+    /// Returns the service's name.
     pub fn name(&self) -> &str {
         self.service.name()
     }
 
-    /// The service's [version](interloop::Service::version); empty if it has been told none, and before the start.
+    /// Returns the service's [version](interloop::Service::version); empty if none was set, and before the start.
     pub fn version(&self) -> String {
         self.service.status().version.unwrap_or_default()
     }
 
-    /// What the service is at.
+    /// Returns the state of the service.
     pub fn status(&self) -> FbStatus {
         let status = self.service.status();
         match status.phase {
@@ -87,8 +87,8 @@ impl Base {
         }
     }
 
-    /// Why it is at that, a line each: the reason of a stop, tasks that start, have failed or are being restarted,
-    /// warnings. Empty when all is well.
+    /// Returns the reasons for that state, one per line: the reason of a stop, tasks that start, have failed or are
+    /// being restarted, warnings. Empty if all is well.
     pub fn status_details(&self) -> String {
         let status = self.service.status();
         let mut lines = Vec::new();
@@ -106,8 +106,9 @@ impl Base {
         lines.join("\n")
     }
 
-    /// Each number of the service's [counters](interloop::counters::Counters::numbers) by its name, cut to a whole one,
-    /// as fb303 has no others; those that are none are left out. A duration in seconds loses most of itself.
+    /// Returns each number of the service's [counters](interloop::counters::Counters::numbers) by its name, truncated
+    /// to an integer, since fb303 has no other numbers; NaN is left out. A duration in seconds loses most of its
+    /// precision.
     pub fn counters(&self) -> BTreeMap<String, i64> {
         let spread = |(name, reading): (String, Reading)| {
             let numbers = whole(&reading).into_iter();
@@ -116,11 +117,11 @@ impl Base {
         self.service.counters().all().into_iter().flat_map(spread).collect()
     }
 
-    /// One of them. Only that one is read, unless it is of samples.
+    /// Returns one counter. It reads only that one, unless the counter consists of samples.
     ///
     /// # Errors
     ///
-    /// There is none of this name, or it is no number now.
+    /// Returns an error if there is none of this name, or it isn't a number now.
     pub fn counter(&self, name: &str) -> Result<i64, Refused> {
         let single = self.service.counters().get(name).and_then(|reading| match &*whole(&reading) {
             [(of, value)] if of.is_empty() => Some(*value),
@@ -130,45 +131,46 @@ impl Base {
         value.ok_or_else(|| Refused(format!("no counter {name}")))
     }
 
-    /// What the service and its tasks [export](interloop::Context::export), by name: `{task}.{name}`.
+    /// Returns the values that the service and its tasks [export](interloop::Context::export), by name:
+    /// `{task}.{name}`.
     pub fn exported_values(&self) -> BTreeMap<String, String> {
         self.service.counters().exports()
     }
 
-    /// One of them.
+    /// Returns one exported value.
     ///
     /// # Errors
     ///
-    /// There is none of this name.
+    /// Returns an error if there is none of this name.
     pub fn exported_value(&self, name: &str) -> Result<String, Refused> {
         self.exported_values().remove(name).ok_or_else(|| Refused(format!("no exported value {name}")))
     }
 
-    /// Each option by its name, `http-port`, and its value; secrets are `***`, and what has no value is `__None__`, as
-    /// sparts has it.
+    /// Returns each option by its name, such as `http-port`, with its value; secrets are `***`, and missing values
+    /// `__None__`, as in sparts.
     pub fn options(&self) -> BTreeMap<String, String> {
         let options = self.service.options().list();
         options.iter().map(|option| (option.name().to_owned(), shown(option))).collect()
     }
 
-    /// One of them. It may be written as sparts does, too: `http_port`.
+    /// Returns the value of one option. Its name may also be written as in sparts: `http_port`.
     ///
     /// # Errors
     ///
-    /// There is none of this name.
+    /// Returns an error if there is none of this name.
     pub fn option(&self, name: &str) -> Result<String, Refused> {
         let options = self.service.options();
         let option = options.get(name).or_else(|| options.get(&dashed(name)));
         option.as_ref().map(shown).ok_or_else(|| Refused(format!("no option {name}")))
     }
 
-    /// [Sets](interloop::options::Options::set) an option, and logs that; `__None__` takes back what was set. Its name
-    /// may be written as sparts does, too.
+    /// [Sets](interloop::options::Options::set) an option, and logs that; `__None__` resets it. Its name may also be
+    /// written as in sparts.
     ///
     /// # Errors
     ///
-    /// There is none of this name, it can't be changed while the service runs, or the value is wrong: then nothing has
-    /// changed.
+    /// Returns an error if there is none of this name, it can't be changed while the service runs, or the value is
+    /// invalid: nothing has changed then.
     pub fn set_option(&self, name: &str, value: &str) -> Result<(), Refused> {
         let options = self.service.options();
         let set = |name: &str| if value == NONE { options.reset(name) } else { options.set(name, value) };
@@ -186,7 +188,7 @@ impl Base {
         }
     }
 
-    /// When the service was started, in seconds since 1970; 0 before that.
+    /// Returns when the service was started, in seconds since 1970; 0 before that.
     pub fn alive_since(&self) -> i64 {
         if let Some(since) = self.since.get() {
             return *since;
@@ -201,34 +203,34 @@ impl Base {
         *self.since.get_or_init(|| since)
     }
 
-    /// [Reloads](ServiceHandle::reload) the configuration, and opens the log file anew. It reads files, on this thread;
-    /// what came of it is logged.
+    /// [Reloads](ServiceHandle::reload) the configuration, and reopens the log file. It reads files, on this thread;
+    /// the result is logged.
     ///
     /// # Errors
     ///
-    /// All that is wrong; the service runs on as it was.
+    /// Returns everything that is wrong; the service runs on unchanged.
     pub fn reinitialize(&self) -> Result<Reloaded, Refused> {
         self.service.reload().map_err(|error| Refused(error.to_string()))
     }
 
-    /// Whether there is a profiler: the feature `profile`.
+    /// Returns whether there is a profiler: the feature `profile`.
     pub const fn has_profiler() -> bool {
         cfg!(feature = "profile")
     }
 
-    /// Looks for so long at what the threads of this process run, from 1 s to 60 s of real time; a stop ends it early.
-    /// It blocks this thread, and, after that time, finds the names of functions: up to some seconds, the first time.
-    /// Not for a loop's thread.
+    /// Histogram what the threads of this process run for this time, from 1 s to 60 s of real time; a stop ends it early.
+    /// It blocks this thread, and afterwards resolves the names of functions: up to some seconds, the first time. It
+    /// must not be called on a loop's thread.
     ///
-    /// It is done by [pprof](https://docs.rs/pprof): each 10 ms that the process has used a CPU a signal, `SIGPROF`,
-    /// interrupts the thread that runs, which walks its own stack. System calls that are interrupted by it are as by
-    /// any other signal. Time inside libc and libgcc is left out, since stacks can't be walked safely from there; and
-    /// after the first profile the process ignores `SIGPROF`. Names are those of the symbols in the program: a stripped
-    /// one has none.
+    /// [pprof](https://docs.rs/pprof) does the work: for each 10 ms of CPU time that the process has used, a signal,
+    /// `SIGPROF`, interrupts the running thread, which walks its own stack. It interrupts system calls as any other
+    /// signal does. Time inside libc and libgcc is left out, since stacks can't be walked safely from there; and after
+    /// the first profile the process ignores `SIGPROF`. Names come from the symbols in the program: a stripped program
+    /// has none.
     ///
     /// # Errors
     ///
-    /// There is no profiler, that is no such time, or a profile is being taken already.
+    /// Returns an error if there is no profiler, the time is out of range, or a profile is being taken already.
     pub fn cpu_profile(&self, duration: Duration) -> Result<CpuProfile, Refused> {
         if !PROFILES.contains(&duration) {
             return Err(Refused::new(format!("a profile takes from 1 s to 60 s, not {} s", duration.as_secs_f64())));
@@ -251,7 +253,7 @@ impl fmt::Debug for Base {
     }
 }
 
-/// Why there is no answer: in one line, for the client.
+/// Why there is no answer: one line for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused(String);
 
@@ -277,7 +279,7 @@ fn is_on_its_way(task: &TaskStatus) -> bool {
     matches!(task.state, State::Waiting | State::Starting)
 }
 
-/// Whether it has failed, or is being stopped or restarted.
+/// Returns whether the task has failed, or is being stopped or restarted.
 fn needs_attention(task: &TaskStatus) -> bool {
     has_failed(task) || task.state == State::Stopping || (is_on_its_way(task) && task.incarnation > 1)
 }
@@ -290,7 +292,7 @@ fn dashed(name: &str) -> String {
     name.replace('_', "-")
 }
 
-/// Its numbers as fb303 has them. A counter doesn't go through a float.
+/// Returns its numbers as integers for fb303. A counter isn't converted through a float.
 fn whole(reading: &Reading) -> Vec<(String, i64)> {
     if let Reading::Counter(value) = reading {
         return vec![(String::new(), i64::try_from(*value).unwrap_or(i64::MAX))];

@@ -1,14 +1,14 @@
-//! Where the time of the CPU goes: samples of the whole process, as stacks that are counted.
+//! CPU profiles: samples of the whole process, as counted stacks.
 
 use std::{collections::BTreeMap, fmt::Write};
 
 #[cfg(feature = "profile")]
 use crate::Refused;
 
-/// What the process's threads ran while they were [looked at](crate::Base::cpu_profile), 99 times in each second of the
-/// CPU's time.
+/// The stacks that the process's threads ran while they were [sampled](crate::Base::cpu_profile), 99 times in each
+/// second of CPU time.
 ///
-/// Threads that waited are not in it.
+/// Threads that waited are not included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CpuProfile {
     /// By their stacks: `thread;outermost;...;innermost`.
@@ -16,9 +16,9 @@ pub struct CpuProfile {
 }
 
 impl CpuProfile {
-    /// A line for each stack, with the number of its samples: `http;main;serve 42`. It begins with the name of the
-    /// thread, and ends with what ran. This is what `flamegraph.pl`, inferno and speedscope read. Empty where no thread
-    /// ran.
+    /// Returns a line for each stack, with the number of its samples: `http;main;serve 42`. It begins with the name of
+    /// the thread, and ends with the innermost function. `flamegraph.pl`, inferno and speedscope read this. Empty if no
+    /// thread ran.
     pub fn folded(&self) -> String {
         self.samples.iter().fold(String::new(), |mut folded, (stack, count)| {
             let _ = writeln!(folded, "{stack} {count}");
@@ -26,16 +26,16 @@ impl CpuProfile {
         })
     }
 
-    /// How many samples there are: one stands for about 10 ms of one CPU.
+    /// Returns the number of samples: one stands for about 10 ms of one CPU.
     pub fn histogram(&self) -> u64 {
         self.samples.values().sum()
     }
 
-    /// A flame graph: an SVG of its own for a browser, that one may click into and search.
+    /// Returns a flame graph: a standalone SVG for a browser, with zoom and search.
     ///
     /// # Errors
     ///
-    /// There are no samples to draw.
+    /// Returns an error if there are no samples to draw.
     #[cfg(feature = "profile")]
     pub fn flame_graph(&self, title: &str) -> Result<String, Refused> {
         if self.samples.is_empty() {

@@ -1,4 +1,4 @@
-//! The profiler of the process, which pprof is.
+//! The profiler of the process, which is pprof.
 
 use std::{
     sync::{Mutex, TryLockError},
@@ -10,17 +10,17 @@ use pprof::{Frames, ProfilerGuardBuilder};
 
 use crate::{CpuProfile, Refused};
 
-/// There is one in a process.
+/// There is only one in a process.
 static IN_USE: Mutex<()> = Mutex::new(());
 
-/// In samples a second: not a divisor of what else happens by the clock.
+/// In samples a second: not a divisor of other periodic events.
 const FREQUENCY: i32 = 99;
 
-/// Blocks for so long, or until the shutdown is requested.
+/// Blocks for this time, or until the shutdown is requested.
 pub(crate) fn profile(duration: Duration, shutdown: &Shutdown) -> Result<CpuProfile, Refused> {
     let _in_use = match IN_USE.try_lock() {
         Ok(in_use) => in_use,
-        // It guards nothing that could be half-done.
+        // It guards nothing that could be incomplete.
         Err(TryLockError::Poisoned(in_use)) => in_use.into_inner(),
         Err(TryLockError::WouldBlock) => return Err(Refused::new("a profile is being taken already")),
     };
@@ -28,7 +28,7 @@ pub(crate) fn profile(duration: Duration, shutdown: &Shutdown) -> Result<CpuProf
     let profiler = builder().build().map_err(failed)?;
     shutdown.wait_timeout(duration);
     let report = profiler.report().build_unresolved();
-    // The sampling ends here: to find the names of functions takes time, and is not to be in it.
+    // The sampling ends here: resolving the names of functions takes time, which must not be included.
     drop(profiler);
     let mut profile = CpuProfile::default();
     for (stack, count) in report.map_err(failed)?.data {
@@ -39,8 +39,8 @@ pub(crate) fn profile(duration: Duration, shutdown: &Shutdown) -> Result<CpuProf
 
 fn builder() -> ProfilerGuardBuilder {
     let builder = ProfilerGuardBuilder::default().frequency(FREQUENCY);
-    // A thread that is interrupted in one of these may hold the lock that walking its stack needs: pprof's
-    // documentation. The method is there where pprof knows the registers.
+    // A thread interrupted in one of these may hold the lock that walking its stack needs, says pprof's documentation.
+    // The method exists where pprof knows the registers.
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64", target_arch = "loongarch64"))]
     let builder = builder.blocklist(&["libc", "libgcc", "pthread", "vdso"]);
     builder
@@ -48,7 +48,7 @@ fn builder() -> ProfilerGuardBuilder {
 
 fn folded(stack: &Frames) -> String {
     let mut line = part(&stack.thread_name_or_id());
-    // The frame that was interrupted is the first, and in each the function that was inlined deepest.
+    // The interrupted frame comes first, and in each frame the function that was inlined deepest.
     for symbol in stack.frames.iter().rev().flat_map(|symbols| symbols.iter().rev()) {
         line.push(';');
         line.push_str(&part(&symbol.name()));
@@ -56,7 +56,7 @@ fn folded(stack: &Frames) -> String {
     line
 }
 
-/// Without what divides parts and lines.
+/// Replaces the separators of parts and lines.
 fn part(name: &str) -> String {
     name.chars().map(|c| if c == ';' || c.is_control() { ':' } else { c }).collect()
 }

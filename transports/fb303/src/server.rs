@@ -1,4 +1,4 @@
-//! The task that is there for fb303 alone.
+//! The task that serves only fb303.
 
 use interloop::{Context, Result, Task, clap, net::Net, options::OptionDefaults};
 use interloop_thrift::{Addresses, Listen, ThriftOptions, ThriftServer};
@@ -19,10 +19,10 @@ const WORKERS: usize = if Base::has_profiler() { 2 } else { 0 };
 
 /// fb303 at an address of its own: a task for any loop with sockets.
 ///
-/// Reading is open to all who reach the address, which is on 127.0.0.1 unless another is named, by [`host`](Self::host)
-/// or `--fb303-host`. `setOption`, `reinitialize` and `shutdown` need `--fb303-allow-control`. With the feature
-/// `profile` it has two [workers](ThriftServer::workers) by default, since a profile takes one for as long as it lasts;
-/// with `--fb303-workers 0` profiles are refused. All other options, the counters and the way it stops are those of a
+/// Everybody who reaches the address may read; it is on 127.0.0.1 unless [`host`](Self::host) or `--fb303-host` names
+/// another. `setOption`, `reinitialize` and `shutdown` need `--fb303-allow-control`. With the feature `profile` it has
+/// two [workers](ThriftServer::workers) by default, since a profile occupies one as long as it lasts; with
+/// `--fb303-workers 0` profiles are refused. All other options, the counters and the way it stops are those of a
 /// [`ThriftServer`].
 ///
 /// ```no_run
@@ -42,15 +42,15 @@ pub struct Fb303Server {
 }
 
 impl Fb303Server {
-    /// Listens on 127.0.0.1, on any free port, unless it is told otherwise.
+    /// Creates one that listens on 127.0.0.1, on any free port, unless told otherwise.
     pub fn new() -> Self {
         let fb303 = Late::default();
         let server = ThriftServer::new(fb303.clone()).workers(WORKERS);
         Self { server, fb303, control: false }
     }
 
-    /// Listens so: what is said there is added to what was said before, and goes before it. A `TcpListener` or a
-    /// `UnixListener` of std will do, too: see [`Listen`](Listen#sockets-that-are-bound-already).
+    /// Merges this into how it listens: later values override earlier ones, and hosts and listeners are added. A
+    /// `TcpListener` or a `UnixListener` of std works, too: see [`Listen`](Listen#sockets-that-are-bound-already).
     #[must_use]
     pub fn listen(self, listen: impl Into<Listen>) -> Self {
         Self { server: self.server.listen(listen), ..self }
@@ -58,51 +58,51 @@ impl Fb303Server {
 
     interloop_listen::listen_setters!();
 
-    /// Lets clients set options, have the configuration read again, and stop the service, as `--fb303-allow-control`
-    /// does.
+    /// Lets clients set options, reload the configuration, and stop the service, as `--fb303-allow-control` does.
     #[must_use]
     pub fn allow_control(self) -> Self {
         Self { control: true, ..self }
     }
 
-    /// Calls are answered on so many threads; 0 is on the loop's, where profiles are refused. With the feature
-    /// `profile` 2 by default.
+    /// Answers calls on this many threads; 0 answers them on the loop's thread, and refuses profiles. 2 by default with
+    /// the feature `profile`, otherwise 0.
     #[must_use]
     pub fn workers(self, workers: usize) -> Self {
         self.with(|server| server.workers(workers))
     }
 
-    /// How long a frame, or an unframed message, may be, in bytes: 16 MiB by default.
+    /// Sets the maximum length of a frame, or of an unframed message, in bytes: 16 MiB by default.
     #[must_use]
     pub fn max_frame_size(self, bytes: usize) -> Self {
         self.with(|server| server.max_frame_size(bytes))
     }
 
-    /// How long a string may be, in bytes: as the frame by default.
+    /// Sets the maximum length of a string, in bytes: that of a frame by default.
     #[must_use]
     pub fn max_string_size(self, bytes: usize) -> Self {
         self.with(|server| server.max_string_size(bytes))
     }
 
-    /// How many elements a list, set or map may have: 1,000,000 by default.
+    /// Sets how many elements a list, set or map may have: 1,000,000 by default.
     #[must_use]
     pub fn max_container_size(self, elements: usize) -> Self {
         self.with(|server| server.max_container_size(elements))
     }
 
-    /// How deep structs and containers may be nested: 64 by default.
+    /// Sets how deep structs and containers may be nested: 64 by default.
     #[must_use]
     pub fn max_nesting(self, levels: usize) -> Self {
         self.with(|server| server.max_nesting(levels))
     }
 
-    /// How long a connection may stand idle between two calls: 10 min by default, zero is for ever.
+    /// Sets how long a connection may be idle between two calls: 10 min by default, zero is no limit.
     #[must_use]
     pub fn idle_timeout(self, time: Duration) -> Self {
         self.with(|server| server.idle_timeout(time))
     }
 
-    /// How long a client may take to send a call, from its first byte to its last: 30 s by default, zero is for ever.
+    /// Sets how long a client may take to send a call, from its first byte to its last: 30 s by default, zero is no
+    /// limit.
     #[must_use]
     pub fn read_timeout(self, time: Duration) -> Self {
         self.with(|server| server.read_timeout(time))
@@ -112,7 +112,7 @@ impl Fb303Server {
         Self { server: set(self.server), ..self }
     }
 
-    /// Where it listens, known once it does.
+    /// Returns the addresses it listens on, known once it does.
     pub fn addresses(&self) -> Addresses {
         self.server.addresses()
     }
@@ -124,7 +124,7 @@ impl Default for Fb303Server {
     }
 }
 
-/// The options of an [`Fb303Server`], each with the task's name before it: `--fb303-port`.
+/// The options of an [`Fb303Server`], each prefixed with the task's name: `--fb303-port`.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Fb303Options {
     #[command(flatten)]
@@ -157,7 +157,7 @@ impl<L: Net> Task<L> for Fb303Server {
     }
 }
 
-/// Answers once it is known for which service.
+/// A processor that answers once the service is known.
 #[derive(Clone, Debug, Default)]
 struct Late(Arc<OnceLock<Fb303>>);
 

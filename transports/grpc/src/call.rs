@@ -1,4 +1,5 @@
-//! One call, from its head to its status: its route, its deadline, its counters, a panic that stays its own.
+//! One call, from its head to its status: its route, its deadline, its counters, and a panic, which affects only this
+//! call.
 
 use std::{
     any::Any,
@@ -27,7 +28,7 @@ use crate::{
     routes::{Handling, Routes},
 };
 
-/// The server as HTTP calls it.
+/// The server as a service for HTTP.
 #[derive(Clone)]
 pub(crate) struct Calls(Arc<Inner>);
 
@@ -35,7 +36,7 @@ struct Inner {
     routes: Routes,
     timers: Timers,
     counts: Arc<Counts>,
-    /// How long a call's messages may be together.
+    /// The maximum length of a call's messages together.
     limit: usize,
 }
 
@@ -86,7 +87,7 @@ impl tower_service::Service<Request<interloop_http::Body>> for Calls {
     }
 }
 
-/// Why this is no call.
+/// Returns the HTTP status that refuses a request that isn't a call.
 fn refusal<B>(request: &Request<B>) -> Option<StatusCode> {
     if request.version() != Version::HTTP_2 {
         return Some(StatusCode::HTTP_VERSION_NOT_SUPPORTED);
@@ -99,7 +100,7 @@ fn refusal<B>(request: &Request<B>) -> Option<StatusCode> {
     (!is_grpc).then_some(StatusCode::UNSUPPORTED_MEDIA_TYPE)
 }
 
-/// What `grpc-timeout` says: up to eight digits and a unit. Anything else says nothing.
+/// Parses `grpc-timeout`: up to eight digits and a unit. Anything else is ignored.
 fn timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -118,7 +119,7 @@ fn timeout(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// What is known of a call. It has ended when this is dropped; without a status, the client gave up.
+/// The state of a call. The call has ended when this is dropped; without a status, the client gave up.
 struct Call {
     path: String,
     began: Instant,
@@ -131,7 +132,7 @@ struct Call {
 
 impl Call {
     fn is_late(&mut self, cx: &Context<'_>) -> bool {
-        // It is woken by whoever polls it now.
+        // The task that polls it now is woken.
         self.timer.as_mut().is_some_and(|timer| timer.poll(cx).is_ready())
     }
 
@@ -163,7 +164,7 @@ fn late() -> Status {
 /// The response to one call.
 pub(crate) struct Respond {
     state: State,
-    /// None for what is no call.
+    /// None if the request isn't a call.
     call: Option<Call>,
 }
 
@@ -184,7 +185,7 @@ impl Future for Respond {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Err(panic) => call.panicked(panic).into_http(),
             };
-            // The handler goes before its response: what it drops, and how, is its own.
+            // The handler is dropped before its response is sent: what it drops, and how, is its own concern.
             let answered = State::Answered(Some(response));
             let handled = std::mem::replace(state, answered);
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(handled))) {
@@ -208,7 +209,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Ends with this status instead of what was to come.
+    /// Ends with this status instead of the remaining messages.
     fn end(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let mut trailers = HeaderMap::new();
         if let Some(call) = &mut self.call {
@@ -236,7 +237,7 @@ impl http_body::Body for Answer {
                 if let Some(trailers) = frame.trailers_ref() {
                     call.note(trailers);
                 } else if call.is_late(cx) {
-                    // A stream that always has something to say ends too.
+                    // A stream that always has something to send ends too.
                     return this.end(&late());
                 }
                 Poll::Ready(Some(Ok(frame)))

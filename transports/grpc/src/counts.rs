@@ -1,4 +1,4 @@
-//! What a server counts.
+//! The counters of a server.
 
 #[cfg(feature = "metrics")]
 use std::time::Duration;
@@ -16,20 +16,20 @@ use interloop::{
 };
 use tonic::Code;
 
-/// Over how long the duration of calls is shown.
+/// The period over which the duration of calls is shown.
 #[cfg(feature = "metrics")]
 const WINDOW: Duration = Duration::from_secs(60);
-/// Of so many methods each has counters of its own: more than a program has.
+/// How many methods get counters of their own: more than a program has.
 const METHODS: usize = 1000;
-/// Methods beyond that.
+/// The label of further methods.
 const OTHERS: &str = "...";
 
-/// What a server counts, for all its connections.
+/// The counters of a server, for all its connections.
 pub(crate) struct Counts {
     pub(crate) target: String,
     pub(crate) panics: Counter,
     unknown_methods: Counter,
-    /// Made with the first call of each that is known.
+    /// Created with the first call of each known method.
     methods: Mutex<HashMap<String, Arc<Method>>>,
     meter: Meter,
 }
@@ -54,7 +54,7 @@ impl Counts {
         }
         Self {
             target: cx.target().to_owned(),
-            // The one of the HTTP server.
+            // The counter of the HTTP server.
             panics: cx.meter().namespace("interloop_http").counter("panics"),
             unknown_methods: meter.counter("unknown_methods"),
             methods: Mutex::default(),
@@ -62,7 +62,7 @@ impl Counts {
         }
     }
 
-    /// A call has ended. A method that there is not has no counters: clients could make up any number.
+    /// Counts a call that has ended. Unknown methods have no counters of their own: clients could make up any number.
     pub(crate) fn ended(&self, path: &str, began: Instant, code: Code) {
         if code == Code::Unimplemented {
             self.unknown_methods.add(1);

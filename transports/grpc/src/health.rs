@@ -1,4 +1,4 @@
-//! Health checks as gRPC has them, answered from the service itself.
+//! gRPC health checks, answered from the service itself.
 
 use std::{
     future::{Future, poll_fn},
@@ -22,12 +22,12 @@ pub(crate) fn server(service: ServiceHandle, shutdown: Shutdown) -> HealthServer
 #[derive(Clone)]
 pub(crate) struct Checks {
     service: ServiceHandle,
-    /// Of the server's task.
+    /// The shutdown of the server's task.
     shutdown: Shutdown,
 }
 
 impl Checks {
-    /// None where nothing has this name.
+    /// Returns the status of the service or task with this name; None if there is none.
     fn look(&self, name: &str) -> Option<ServingStatus> {
         let serving =
             if name.is_empty() { self.service.is_ready() } else { self.service.task_state(name)? == State::Running };
@@ -35,7 +35,7 @@ impl Checks {
     }
 }
 
-/// One watch.
+/// One `Watch` stream.
 struct Watching {
     checks: Checks,
     name: String,
@@ -45,7 +45,7 @@ struct Watching {
 }
 
 impl Watching {
-    /// The next change. The last one is told when the task is asked to stop: then it ends.
+    /// Returns the next change. It reports the last one when the task must stop, and then ends.
     async fn next(&mut self) -> Option<ServingStatus> {
         let mut task_stops = pin!(self.checks.shutdown.requested());
         while !self.is_over {
@@ -54,7 +54,8 @@ impl Watching {
                 if task_stops.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(None);
                 }
-                // All that came so far, to be woken by more: readiness changes after steps, and wakes as they do.
+                // Takes all steps so far, to be woken by further ones: readiness changes after steps, and wakes as they
+                // do.
                 while let Poll::Ready(step) = pin!(steps.next()).poll(cx) {
                     if step.is_none() {
                         return Poll::Ready(None);

@@ -1,4 +1,4 @@
-//! The messages of a call, within the limit that all of them have together.
+//! The messages of a call, with a limit to their total length.
 
 use std::{
     io,
@@ -16,12 +16,12 @@ use tonic::Status;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A request's body, which ends with a status once it is too long, or cut off by the end of the connection.
+/// A request's body, which ends with a status if it is too long, or cut off by the end of the connection.
 pub(crate) struct Limited {
     body: interloop_http::Body,
     limit: usize,
     left: usize,
-    /// Whether the connection has ended before the messages had.
+    /// Whether the connection has ended before the messages.
     cut_off: Arc<AtomicBool>,
 }
 
@@ -53,7 +53,7 @@ impl Body for Limited {
                 return error;
             }
             self.cut_off.store(true, Ordering::Relaxed);
-            // Not as cancelled: tonic takes that for the end of the messages, as if all had come.
+            // Not as cancelled: tonic treats that as the regular end of the messages.
             Status::unavailable("the connection ended within the messages of the call").into()
         })
     }
@@ -67,7 +67,7 @@ impl Body for Limited {
     }
 }
 
-/// Whether the connection has ended within the body.
+/// Returns whether the connection has ended within the body.
 fn is_cut_off(error: &BoxError) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)
 }

@@ -3,8 +3,8 @@
 use interloop::clap;
 use interloop_http::HttpOptions;
 
-/// The options of a [`GrpcServer`](crate::GrpcServer), each with the task's name before it: `--grpc-port`. They are
-/// those of an HTTP server; how long a body may be means something else here.
+/// The options of a [`GrpcServer`](crate::GrpcServer), each prefixed with the task's name: `--grpc-port`. They are
+/// those of an HTTP server, but the maximum length of a body has another meaning.
 #[derive(clap::Args, Clone, Debug, Default)]
 #[command(mut_arg("max_body_size", |arg| arg.help(MAX_BODY_SIZE).long_help(None)))]
 pub struct GrpcOptions {

@@ -1,4 +1,4 @@
-//! Reflection as gRPC has it: which services there are, and the files that describe them, for clients that have none.
+//! gRPC reflection: the services of a server, and the files that describe them, for clients that lack these files.
 
 mod descriptors;
 mod index;
@@ -28,17 +28,17 @@ use self::{
     messages::{Answer, Error, ExtensionNumbers, Files, Named, Question, Request, Response, Services},
 };
 
-/// Both versions: they differ in their names alone.
+/// Both versions, which differ only in their names.
 pub(crate) const NAMES: [&str; 2] = ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
-/// What protoc has made of `proto`: health too, since the file of tonic-health has a name that many have.
+/// protoc's output for `proto`: it includes health, since the file of tonic-health has a name that many files have.
 const OWN: &[u8] = include_bytes!("reflection/own.bin");
 
-/// How long a question may be: longer than any name.
+/// The maximum length of a request: longer than any name.
 const QUESTION: usize = 16 << 10;
-/// After so many answers on one stream others get their turn.
+/// After this many answers on one stream, others get their turn.
 const TURN: usize = 64;
 
-/// Serialized `FileDescriptorSet`s: what a server is described by.
+/// Serialized `FileDescriptorSet`s, which describe a server's services.
 #[derive(Clone, Default)]
 pub(crate) struct FileSets(Vec<Bytes>);
 
@@ -47,9 +47,9 @@ impl FileSets {
         self.0.push(Bytes::copy_from_slice(set));
     }
 
-    /// With those of the server's own services.
+    /// Indexes them and those of the server's own services.
     fn index(&self) -> interloop::Result<Index> {
-        // After those of the user, which are counted in messages.
+        // The user's come first, since messages number the sets.
         Index::new(self.0.iter().chain([&Bytes::from_static(OWN)]))
     }
 
@@ -58,14 +58,14 @@ impl FileSets {
     }
 }
 
-/// The service, by either name.
+/// The service, under either name.
 #[derive(Clone)]
 pub(crate) struct Reflection(Arc<Served>);
 
 struct Served {
     index: Index,
     services: Services,
-    /// Of the server's task.
+    /// The shutdown of the server's task.
     shutdown: Shutdown,
 }
 
@@ -82,7 +82,7 @@ impl Reflection {
         Ok(Self(Arc::new(Served { index: sets.index()?, services, shutdown })))
     }
 
-    /// The services of which no file tells.
+    /// Returns the services that no file describes.
     pub(crate) fn undescribed(&self) -> impl Iterator<Item = &str> {
         let Served { index, services, .. } = &*self.0;
         let names = services.services.iter().map(|service| service.name.as_str());
@@ -139,7 +139,7 @@ struct Talk {
 }
 
 impl Talk {
-    /// The next answer. Asked to stop, it answers what has come, within its turn, and ends.
+    /// Returns the next answer. When it must stop, it answers what has come, within its turn, and ends.
     async fn next(&mut self) -> Option<Result<Response, Status>> {
         let Self { served, questions, told, turn } = self;
         if *turn == TURN {
@@ -159,7 +159,7 @@ impl Talk {
     }
 }
 
-/// Lets others go on. Twice: after the first pause the body sends what it has, and asks for more in the same breath.
+/// Lets others go on. Twice, because after the first pause the body sends what it has, and asks for more at once.
 async fn pause() {
     let mut left = 2;
     poll_fn(|cx| {
@@ -220,7 +220,7 @@ mod tests {
 
     use super::*;
 
-    /// A signal that is never given, as long as the service is there.
+    /// A shutdown that is never requested, as long as the service exists.
     fn shutdown() -> (interloop::Running, Shutdown) {
         let (say, said) = mpsc::channel();
         let mut service = Host::new("test");
@@ -237,7 +237,7 @@ mod tests {
     fn others_have_their_turn_between_answers() {
         let (running, shutdown) = shutdown();
         let mut reflection = Reflection::new(&FileSets::default(), NAMES.into_iter(), shutdown).expect("it is whole");
-        // Without a name of a symbol: answered in a few bytes.
+        // Without a symbol's name, so the answer takes a few bytes.
         let questions = "\0\0\0\0\x02\x22\0".repeat(10 * TURN);
         let uri = format!("/{}/ServerReflectionInfo", NAMES[0]);
         let request = http::Request::post(uri).body(Body::new(questions)).expect("it is a request");
@@ -245,7 +245,7 @@ mod tests {
         let mut call = Service::call(&mut reflection, request);
         let Poll::Ready(Ok(response)) = call.as_mut().poll(&mut cx) else { panic!("it waits for nothing") };
         let mut body = response.into_body();
-        // What one gets without a pause.
+        // The amounts that come without a pause.
         let mut gulps = vec![0];
         loop {
             match Pin::new(&mut body).poll_frame(&mut cx) {

@@ -1,4 +1,4 @@
-//! Which service answers.
+//! Finds the service that answers.
 
 use std::{collections::BTreeMap, convert::Infallible, fmt, future::poll_fn, pin::Pin, sync::Arc};
 
@@ -6,7 +6,7 @@ use http::{Request, Response};
 use tonic::body::Body;
 use tower_service::Service;
 
-/// What a handler is, with its answer.
+/// The future of a handler, which returns its answer.
 pub(crate) type Handling = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
 type Route = Arc<dyn Fn(Request<Body>) -> Handling + Send + Sync>;
@@ -36,7 +36,7 @@ impl Routes {
         self.0.keys().copied()
     }
 
-    /// The service of a path: `/package.Service/Method`.
+    /// Returns the service of a path: `/package.Service/Method`.
     pub(crate) fn find(&self, path: &str) -> Option<&Route> {
         self.0.get(path.strip_prefix('/')?.split_once('/')?.0)
     }

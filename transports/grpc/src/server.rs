@@ -1,4 +1,4 @@
-//! The server: a task, over that of HTTP.
+//! The server: a task on top of the HTTP server.
 
 use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
@@ -17,20 +17,21 @@ use crate::{
     routes::Routes,
 };
 
-/// A gRPC server: a task that serves what tonic generates, over HTTP/2, in the clear or, with the feature `tls`, over
-/// TLS, on any loop with sockets.
+/// A gRPC server: a task that serves tonic's generated services over HTTP/2, unencrypted or, with the feature `tls`,
+/// over TLS, on any loop with sockets.
 ///
-/// Calls are routed by the name of their service. One that there is not is answered with `UNIMPLEMENTED`, a handler's
-/// panic with `INTERNAL`, and nothing else comes of it. A call's deadline (`grpc-timeout`) is kept by the loop's own
-/// timers: past it the handler, or the stream that it returned, is dropped, and the client gets `DEADLINE_EXCEEDED`.
-/// Where the client gives up, they are dropped too. What is no gRPC is answered by HTTP's means: 415, 405, 505.
+/// Calls are routed by the name of their service. A call to an unknown service is answered with `UNIMPLEMENTED`, and a
+/// handler's panic with `INTERNAL`, without any other effect. The loop's own timers enforce a call's deadline
+/// (`grpc-timeout`): past it the handler, or the stream that it returned, is dropped, and the client gets
+/// `DEADLINE_EXCEEDED`. If the client gives up, they are dropped too. A request that isn't gRPC is answered by an HTTP
+/// status: 415, 405, 505.
 ///
-/// Asked to stop, it says so to its clients (GOAWAY), lets open calls finish, and ends when the last one has, or when
-/// its stop timeout cancels it. Each request carries [`interloop::Shutdown`] as an extension, by which long streams
-/// learn that it is time to end.
+/// When it must stop, it tells its clients (GOAWAY), lets open calls finish, and ends when the last one has ended, or
+/// when its stop timeout cancels it. Each request carries [`interloop::Shutdown`] as an extension, which tells long
+/// streams when to end.
 ///
-/// What is set here are defaults: the options `--{task}-host`, `--{task}-port` ... go before. Counters and gauges:
-/// those of [`HttpServer`], and `calls`, `call_duration`, `unknown_methods`, as the docs of the crate tell.
+/// The values set in code are defaults: the options `--{task}-host`, `--{task}-port` ... take precedence. Counters and
+/// gauges: those of [`HttpServer`], and `calls`, `call_duration`, `unknown_methods`, which the crate docs describe.
 ///
 /// ```no_run
 /// use interloop::{Service, Thread};
@@ -50,17 +51,17 @@ pub struct GrpcServer {
 }
 
 impl GrpcServer {
-    /// A server without services.
+    /// Creates a server without services.
     ///
-    /// It listens on 127.0.0.1, on any free port, unless it is told otherwise.
+    /// It listens on 127.0.0.1, on any free port, unless told otherwise.
     pub fn new() -> Self {
-        // HTTP has no word for a call that is too long: calls have limits of their own.
+        // HTTP can't express that a call is too long: calls have limits of their own.
         let http = HttpServer::new(()).max_body_size(usize::MAX);
         Self { http, routes: Routes::default(), with_health: false, max_body_size: None, described: None }
     }
 
-    /// Serves this too: a server that tonic has generated, intercepted by choice. Of two with the same name, the last
-    /// one counts.
+    /// Adds a service: a server that tonic has generated, with an interceptor if wanted. If two have the same name, the
+    /// last one is used.
     #[must_use]
     pub fn add_service<S>(mut self, service: S) -> Self
     where
@@ -77,20 +78,21 @@ impl GrpcServer {
     }
 
     /// Answers health checks, `grpc.health.v1.Health`: `""` is serving when the service is
-    /// [ready](interloop::ServiceHandle::is_ready), a task's name when that task runs. `Watch` tells changes, and ends
-    /// when this task is asked to stop.
+    /// [ready](interloop::ServiceHandle::is_ready), and a task's name when that task runs. `Watch` reports changes, and
+    /// ends when this task must stop.
     #[must_use]
     pub fn with_health(mut self) -> Self {
         self.with_health = true;
         self
     }
 
-    /// Answers reflection, `grpc.reflection.v1` and `v1alpha`: grpcurl and its like call the services without having
-    /// their `.proto` files. Listed is what is served; described is what these sets tell of, serialized
-    /// `FileDescriptorSet`s: what `file_descriptor_set_path` of tonic-prost-build writes, or `protoc --include_imports
-    /// --descriptor_set_out`. Those of health and of reflection itself are there. A second call adds to the first.
+    /// Answers reflection, `grpc.reflection.v1` and `v1alpha`: grpcurl and similar tools call the services without
+    /// their `.proto` files. The list contains the services that are served; their descriptions come from these sets,
+    /// serialized `FileDescriptorSet`s, which `file_descriptor_set_path` of tonic-prost-build writes, or `protoc
+    /// --include_imports --descriptor_set_out`. Those of health and of reflection itself are included. A second call
+    /// adds to the first.
     ///
-    /// A set that can't be read, or lacks what one of its files imports, is an error before anything starts.
+    /// If a set can't be read, or lacks an import of one of its files, this is an error before anything starts.
     ///
     /// ```no_run
     /// # use interloop_grpc::GrpcServer;
@@ -110,8 +112,8 @@ impl GrpcServer {
         self
     }
 
-    /// Listens so: what is said there is added to what was said before, and goes before it. A `TcpListener` or a
-    /// `UnixListener` of std will do, too: see [`Listen`](Listen#sockets-that-are-bound-already).
+    /// Merges this into how it listens: later values override earlier ones, and hosts and listeners are added. A
+    /// `TcpListener` or a `UnixListener` of std works, too: see [`Listen`](Listen#sockets-that-are-bound-already).
     #[must_use]
     pub fn listen(self, listen: impl Into<Listen>) -> Self {
         self.http(|http| http.listen(listen))
@@ -119,77 +121,78 @@ impl GrpcServer {
 
     interloop_listen::listen_setters!();
 
-    /// How long all messages of one call may be together, in bytes, as they are sent: any length by default, since a
-    /// stream needs no end. A call that has more ends with `RESOURCE_EXHAUSTED`.
+    /// Sets the maximum length of all messages of one call together, in bytes, as they are sent: no limit by default,
+    /// since a stream may go on for ever. A call that exceeds it ends with `RESOURCE_EXHAUSTED`.
     ///
-    /// How long one message may be, compressed and not, is set at the generated server, by `max_decoding_message_size`:
-    /// 4 MiB by default. tonic ends calls with longer ones with `OUT_OF_RANGE`, and with `RESOURCE_EXHAUSTED` where it
-    /// was compressed.
+    /// The maximum length of one message, compressed and uncompressed, is set on the generated server, with
+    /// `max_decoding_message_size`: 4 MiB by default. tonic ends calls with longer messages with `OUT_OF_RANGE`, or
+    /// with `RESOURCE_EXHAUSTED` if the message was compressed.
     #[must_use]
     pub fn max_body_size(mut self, bytes: usize) -> Self {
         self.max_body_size = Some(bytes);
         self
     }
 
-    /// How long a connection may stand idle between two calls: 60 s by default, zero is for ever.
+    /// Sets how long a connection may be idle between two calls: 60 s by default, zero is no limit.
     #[must_use]
     pub fn idle_timeout(self, time: Duration) -> Self {
         self.http(|http| http.idle_timeout(time))
     }
 
-    /// A client that has calls open gets a ping after `interval` of silence, and its connection is closed when it
-    /// leaves that unanswered for `timeout`: 60 s and 20 s by default. An interval of zero is never. Connections
-    /// without open calls are left alone.
+    /// Sets when clients are pinged: a client that has calls open gets a ping after `interval` of silence, and its
+    /// connection is closed if it leaves the ping unanswered for `timeout`: 60 s and 20 s by default. An interval of
+    /// zero is never. Connections without open calls are left alone.
     #[must_use]
     pub fn ping(self, interval: Duration, timeout: Duration) -> Self {
         self.http(|http| http.ping(interval, timeout))
     }
 
-    /// After how long a silence a client that has calls open gets a ping: 60 s by default, zero is never.
+    /// Sets the silence after which a client that has calls open gets a ping: 60 s by default, zero is never.
     #[must_use]
     pub fn ping_interval(self, interval: Duration) -> Self {
         self.http(|http| http.ping_interval(interval))
     }
 
-    /// How long a client may leave a [ping](Self::ping_interval) unanswered before its connection is closed: 20 s by
-    /// default.
+    /// Sets how long a client may leave a [ping](Self::ping_interval) unanswered before its connection is closed: 20 s
+    /// by default.
     #[must_use]
     pub fn ping_timeout(self, timeout: Duration) -> Self {
         self.http(|http| http.ping_timeout(timeout))
     }
 
-    /// How long the metadata of a call may be, in bytes: 64 KiB by default, 8 KiB at least.
+    /// Sets the maximum length of a call's metadata, in bytes: 64 KiB by default, 8 KiB at least.
     #[must_use]
     pub fn max_header_size(self, bytes: usize) -> Self {
         self.http(|http| http.max_header_size(bytes))
     }
 
-    /// How long a client may take to send the metadata of a call, counted for the first one from the start of the
-    /// connection: 15 s by default, zero is for ever.
+    /// Sets how long a client may take to send the metadata of a call, for the first one from the start of the
+    /// connection: 15 s by default, zero is no limit.
     #[must_use]
     pub fn header_timeout(self, time: Duration) -> Self {
         self.http(|http| http.header_timeout(time))
     }
 
-    /// How many calls a connection may have open at once: 200 by default, 1 at least. Further ones wait at the client,
-    /// which is told how many there may be.
+    /// Sets how many calls a connection may have open at once: 200 by default, 1 at least. The client is told the
+    /// limit, and further calls wait there.
     #[must_use]
     pub fn max_streams(self, calls: u32) -> Self {
         self.http(|http| http.max_streams(calls))
     }
 
-    /// Lets each request carry a second extension, the [`Peer`](interloop_http::Peer) that it comes from.
+    /// Makes each request carry a second extension, the [`Peer`](interloop_http::Peer) that it comes from.
     #[must_use]
     pub fn with_peers(self) -> Self {
         self.http(HttpServer::with_peers)
     }
 
-    /// Where it listens, known once it does: for any thread, to be asked for before the server is given to the service.
+    /// Returns the addresses it listens on, known once it does. They are usable from any thread; call this before the
+    /// server is given to the service.
     pub fn addresses(&self) -> Addresses {
         self.http.addresses()
     }
 
-    /// Makes these the server's [`addresses`](Self::addresses): for a server that is made anew for each incarnation.
+    /// Makes these the server's [`addresses`](Self::addresses): for a server that is recreated for each incarnation.
     #[must_use]
     pub fn announce_to(self, addresses: Addresses) -> Self {
         self.http(|http| http.announce_to(addresses))

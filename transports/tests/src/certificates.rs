@@ -1,4 +1,4 @@
-//! Certificates, and clients that look at them.
+//! Certificates, and clients that check them.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use rustls::{
 };
 use tempfile::TempDir;
 
-/// A CA, and a folder with what it has signed.
+/// A CA, and a folder with the certificates that it has signed.
 #[derive(Debug)]
 pub struct Ca {
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -27,7 +27,7 @@ pub struct Ca {
 }
 
 impl Ca {
-    /// A new one of this name: its own certificate is `ca.pem`.
+    /// Creates one with this name: its own certificate is `ca.pem`.
     pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -38,22 +38,22 @@ impl Ca {
         ca
     }
 
-    /// A file in the folder.
+    /// Returns the path of a file in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// The same, for a command line.
+    /// Returns the same path as text, for a command line.
     pub fn text(&self, name: &str) -> String {
         self.path(name).to_str().expect("it is ASCII").to_owned()
     }
 
-    /// Writes `{name}.pem` and `{name}.key`, for localhost; again, they are others.
+    /// Writes `{name}.pem` and `{name}.key`, for localhost; a second call writes new ones.
     pub fn sign(&self, name: &str) {
         self.sign_for(name, Duration::from_secs(3600));
     }
 
-    /// As [`sign`](Self::sign), valid until so long from now.
+    /// Signs as [`sign`](Self::sign), valid for this time from now.
     pub fn sign_for(&self, name: &str, time: Duration) {
         let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -64,18 +64,18 @@ impl Ca {
         fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
     }
 
-    /// What is in `{name}.pem`.
+    /// Returns the certificate in `{name}.pem`.
     pub fn certificate(&self, name: &str) -> CertificateDer<'static> {
         CertificateDer::from_pem_file(self.path(&format!("{name}.pem"))).unwrap()
     }
 
-    /// A client that trusts this CA; with a certificate of its own, if that is named.
+    /// Returns a client that trusts this CA; with a certificate of its own, if one is named.
     pub fn client(&self, certificate: Option<(&Ca, &str)>) -> ClientConnection {
         let config = self.config(certificate, rustls::DEFAULT_VERSIONS);
         ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap()
     }
 
-    /// What such clients have in common: their sessions too.
+    /// Returns the configuration that such clients share, including their sessions.
     pub fn config(
         &self,
         certificate: Option<(&Ca, &str)>,
@@ -96,12 +96,12 @@ impl Ca {
         })
     }
 
-    /// A server's end of this connection, with the certificate of this name.
+    /// Returns the server's end of this connection, with the certificate of this name.
     pub fn server(&self, name: &str, stream: TcpStream) -> StreamOwned<ServerConnection, TcpStream> {
         StreamOwned::new(ServerConnection::new(self.server_config(name)).unwrap(), stream)
     }
 
-    /// What servers with the certificate of this name have in common: their sessions too.
+    /// Returns the configuration that servers with the certificate of this name share, including their sessions.
     pub fn server_config(&self, name: &str) -> Arc<ServerConfig> {
         let key = PrivateKeyDer::from_pem_file(self.path(&format!("{name}.key"))).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -113,14 +113,14 @@ impl Ca {
         Arc::new(config)
     }
 
-    /// What a client says first.
+    /// Returns a client's first message.
     pub fn hello(&self) -> Vec<u8> {
         let mut hello = Vec::new();
         self.client(None).write_tls(&mut hello).unwrap();
         hello
     }
 
-    /// A connection, after the handshake.
+    /// Returns a connection after its handshake.
     pub fn connect(&self, address: SocketAddr) -> Secure {
         let mut stream = StreamOwned::new(self.client(None), tcp(address));
         while stream.conn.is_handshaking() {
@@ -133,19 +133,19 @@ impl Ca {
 /// A client's connection.
 pub type Secure = StreamOwned<ClientConnection, TcpStream>;
 
-/// A connection, in the clear, that is not waited for without end.
+/// Returns an unencrypted connection with a time limit for reads.
 pub fn tcp(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("somebody listens");
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
 
-/// The certificate that the server has shown.
+/// Returns the certificate that the server has shown.
 pub fn shown(stream: &Secure) -> CertificateDer<'static> {
     stream.conn.peer_certificates().expect("a server has one")[0].clone().into_owned()
 }
 
-/// Waits for the end of a raw connection, and says what came before it.
+/// Waits for the end of a raw connection, and returns what came before it.
 pub fn rest(mut stream: TcpStream) -> Vec<u8> {
     let mut rest = Vec::new();
     match stream.read_to_end(&mut rest) {
@@ -154,7 +154,7 @@ pub fn rest(mut stream: TcpStream) -> Vec<u8> {
     }
 }
 
-/// Says this, and nothing more.
+/// Sends this, and nothing more.
 pub fn say(address: SocketAddr, what: &[u8]) -> TcpStream {
     let mut stream = tcp(address);
     stream.write_all(what).expect("the connection is open");

@@ -11,41 +11,41 @@ use std::{
 
 use crate::PATIENCE;
 
-/// Kinds of frames.
+/// The kind of a frame with data.
 pub const DATA: u8 = 0;
-/// A head, of a request or a response.
+/// The head of a request or a response.
 pub const HEADERS: u8 = 1;
-/// The end of a stream before its time.
+/// The early end of a stream.
 pub const RST_STREAM: u8 = 3;
 /// What one side asks of the other.
 pub const SETTINGS: u8 = 4;
-/// Answered at once.
+/// A ping, which is answered at once.
 pub const PING: u8 = 6;
-/// No stream begins any more.
+/// The announcement that no further stream begins.
 pub const GOAWAY: u8 = 7;
-/// There is room for more.
+/// The announcement of more space.
 pub const WINDOW_UPDATE: u8 = 8;
-/// More of a head.
+/// The continuation of a head.
 pub const CONTINUATION: u8 = 9;
 
-/// Of a settings or ping frame: it is an answer. Of others: the stream ends with it.
+/// The flag that a settings or ping frame is an answer, or that another frame ends its stream.
 pub const LAST: u8 = 1;
-/// Of a head: it is whole.
+/// The flag that a head is complete.
 pub const WHOLE: u8 = 4;
 
 /// The setting for how much may be sent on a new stream.
 pub const INITIAL_WINDOW: u16 = 4;
 
-/// What a client begins with.
+/// The beginning of a client's connection.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A frame, as bytes.
+/// Returns a frame as bytes.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = (payload.len() as u32).to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// The block of a head, without compression.
+/// Returns the block of a head, without compression.
 pub fn block(method: &str, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     let mut block = vec![0x86, 0x41, 1, b'x'];
     for (name, value) in [(":method", method), (":path", path)].iter().chain(more) {
@@ -58,27 +58,27 @@ pub fn block(method: &str, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     block
 }
 
-/// What has come on a connection so far.
+/// Everything that has come on a connection so far.
 #[derive(Clone, Default)]
 pub struct Seen {
-    /// Streams that were reset, and why.
+    /// Streams that were reset, with the error code.
     pub reset: Vec<(u32, u32)>,
-    /// Streams that have ended as they should.
+    /// Streams that have ended normally.
     pub ended: Vec<u32>,
     /// Bytes of data, by stream.
     pub data: std::collections::BTreeMap<u32, usize>,
-    /// Pings that were asked.
+    /// The number of pings received.
     pub pings: usize,
-    /// How many streams there may be at once, if that was said.
+    /// The maximum number of concurrent streams, if it was announced.
     pub most_streams: Option<u32>,
-    /// What the other side said when it went away: the last stream, and why.
+    /// The contents of the other side's GOAWAY frames: the last stream and the error code.
     pub goaways: Vec<(u32, u32)>,
-    /// The connection is closed.
+    /// Whether the connection is closed.
     pub closed: bool,
 }
 
 impl Seen {
-    /// Bytes that came on this stream.
+    /// Returns the number of bytes that came on this stream.
     pub fn data_of(&self, stream: u32) -> usize {
         self.data.get(&stream).copied().unwrap_or(0)
     }
@@ -101,11 +101,11 @@ impl fmt::Debug for Seen {
 /// What a client does by itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Habits {
-    /// It answers pings.
+    /// Whether it answers pings.
     pub pong: bool,
-    /// It makes room for what it has got, on the stream and the connection: of all streams but the first.
+    /// Whether it opens the window again for data it has received, on the connection and on all streams but the first.
     pub credit: bool,
-    /// It reads at all.
+    /// Whether it reads at all.
     pub read: bool,
 }
 
@@ -115,7 +115,7 @@ impl Default for Habits {
     }
 }
 
-/// A client. A thread of its own reads what comes, answers settings, and does what its habits are.
+/// A client. A thread of its own reads, answers settings, and follows the client's habits.
 #[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
@@ -126,7 +126,7 @@ pub struct Client {
 struct Shared {
     seen: Mutex<Seen>,
     changed: Condvar,
-    /// What is written is written as a whole.
+    /// Held during a write, which must be whole.
     writing: Mutex<()>,
 }
 
@@ -137,11 +137,11 @@ impl Shared {
 }
 
 impl Client {
-    /// Connects, and says so with these settings.
+    /// Connects, and sends these settings.
     ///
     /// # Panics
     ///
-    /// If nobody listens.
+    /// Panics if nobody listens.
     pub fn connect(address: SocketAddr, settings: &[(u16, u32)], habits: Habits) -> Self {
         let stream = TcpStream::connect(address).expect("it listens");
         stream.set_nodelay(true).expect("it is a socket");
@@ -166,7 +166,7 @@ impl Client {
     ///
     /// # Panics
     ///
-    /// If the connection is closed.
+    /// Panics if the connection is closed.
     pub fn send(&self, bytes: &[u8]) {
         self.try_send(bytes).expect("the connection is open");
     }
@@ -175,13 +175,13 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The connection is closed.
+    /// Returns an error if the connection is closed.
     pub fn try_send(&self, bytes: &[u8]) -> io::Result<()> {
         let _writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
         (&self.stream).write_all(bytes)
     }
 
-    /// Asks for this on a new stream.
+    /// Sends a GET request on a new stream.
     pub fn get(&self, stream: u32, path: &str) {
         self.send(&frame(HEADERS, LAST | WHOLE, stream, &block("GET", path, &[])));
     }
@@ -191,25 +191,25 @@ impl Client {
         self.send(&frame(HEADERS, WHOLE, stream, &block("POST", path, more)));
     }
 
-    /// Makes room for so much more: of a stream, or of the connection (0).
+    /// Opens the window of a stream, or of the connection (0), by this many bytes.
     ///
     /// # Errors
     ///
-    /// The connection is closed.
+    /// Returns an error if the connection is closed.
     pub fn take(&self, stream: u32, bytes: u32) -> io::Result<()> {
         self.try_send(&frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes()))
     }
 
-    /// What has come so far.
+    /// Returns everything that has come so far.
     pub fn seen(&self) -> Seen {
         self.shared.seen().clone()
     }
 
-    /// Waits until that has come, and says what has.
+    /// Waits until the condition holds, and returns everything that has come.
     ///
     /// # Panics
     ///
-    /// When it does not come.
+    /// Panics if it doesn't hold in time.
     #[track_caller]
     pub fn until(&self, what: &str, mut is_it: impl FnMut(&Seen) -> bool) -> Seen {
         let waited = self.shared.changed.wait_timeout_while(self.shared.seen(), PATIENCE, |seen| !is_it(seen));
@@ -219,14 +219,14 @@ impl Client {
         seen
     }
 
-    /// The same, or nothing after so long.
+    /// Waits in the same way, and returns None after this time.
     pub fn within(&self, time: Duration, mut is_it: impl FnMut(&Seen) -> bool) -> Option<Seen> {
         let waited = self.shared.changed.wait_timeout_while(self.shared.seen(), time, |seen| !is_it(seen));
         let (seen, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         (!timeout.timed_out()).then(|| seen.clone())
     }
 
-    /// The socket.
+    /// Returns the socket.
     pub fn socket(&self) -> &TcpStream {
         &self.stream
     }

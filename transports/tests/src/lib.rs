@@ -1,4 +1,4 @@
-//! What the tests of all transports call: a watchdog, patience, the ways in which a loop is run.
+//! Helpers for the tests of all transports: a watchdog, patience, the ways in which a loop is run.
 
 #![forbid(unsafe_code)]
 
@@ -12,7 +12,7 @@ use interloop::{EventLoop, Service, clap};
 #[doc(hidden)]
 pub use interloop_own_process::own_process_of_thread;
 
-/// As long as anything may take that is expected to happen.
+/// The time limit for any expected event.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -22,7 +22,7 @@ pub fn watchdog() -> mpsc::Sender<()> {
     let (over, wait) = mpsc::channel();
     let name = thread::current().name().unwrap_or_default().to_owned();
     thread::spawn(move || {
-        // Dropped, the other end ends the wait.
+        // Dropping the other end ends the wait.
         if wait.recv_timeout(LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
             eprintln!("{name}: watchdog: not through after {LIMIT:?}");
             std::process::abort();
@@ -31,11 +31,11 @@ pub fn watchdog() -> mpsc::Sender<()> {
     over
 }
 
-/// What a service prints that is asked for something, `--help` or `--dry-run`.
+/// Returns the output of a service that is asked for something, `--help` or `--dry-run`.
 ///
 /// # Panics
 ///
-/// When it starts instead, or is refused.
+/// Panics if it starts instead, or is refused.
 #[track_caller]
 pub fn printed(mut service: Service, word: &str) -> String {
     service.arguments([word]);
@@ -44,12 +44,12 @@ pub fn printed(mut service: Service, word: &str) -> String {
     stop.to_string()
 }
 
-/// That the values which the code of this service has set are defaults in its help, and that a dry run says where they
-/// come from: of the options with these names, these values.
+/// Checks that the values that the code of this service has set are defaults in its help, and that a dry run says where
+/// they come from: for the options with these names, these values.
 ///
 /// # Panics
 ///
-/// When one is not.
+/// Panics if one is not.
 #[track_caller]
 pub fn shows_what_code_has_set(make: impl Fn() -> Service, task: &str, values: &[(&str, &str)]) {
     let (help, dry) = (printed(make(), "--help"), printed(make(), "--dry-run"));
@@ -74,26 +74,26 @@ pub fn shows_what_code_has_set(make: impl Fn() -> Service, task: &str, values: &
 ///
 /// # Panics
 ///
-/// When it does not come.
+/// Panics if it doesn't happen.
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..PATIENCE.as_millis() {
         if holds() {
             return;
         }
-        // Not for order, only so as not to spin: the condition decides.
+        // Not for order, only to avoid spinning: the condition decides.
         thread::sleep(Duration::from_millis(1));
     }
     panic!("never: {what}");
 }
 
-/// The ways in which this kind of loop is run: arguments of the service.
+/// Returns the ways in which this kind of loop is run: arguments of the service.
 pub fn variants<L: EventLoop>() -> &'static [&'static [&'static str]] {
     if L::NAME == "tokio" { &[&[], &["--tokio-worker-threads", "2"]] } else { &[&[]] }
 }
 
-/// The task has a method for each of its options, by the option's name: these, which are called, and those that stand
-/// behind them.
+/// Checks that the task has a method for each of its options, by the option's name: these, which are called, and those
+/// listed after them.
 ///
 /// ```text
 /// every_option_has_a_method!(HttpOptions, HttpServer::new(()); port(1), unix_mode(0o600); &["tls-cert"]);
@@ -108,11 +108,11 @@ macro_rules! every_option_has_a_method {
     };
 }
 
-/// These are all options that there are: by the names of methods, and by their own.
+/// Checks that these are all the options that there are: by the names of methods, and by their own.
 ///
 /// # Panics
 ///
-/// If one is missing, or there is no such option.
+/// Panics if one is missing, or there is no such option.
 pub fn has_options<O: clap::Args>(methods: &[&str], others: &[&str]) {
     let command = O::augment_args(clap::Command::new("options"));
     let longs = command.get_arguments().filter_map(|option| option.get_long().map(str::to_owned));
@@ -127,7 +127,7 @@ pub fn has_options<O: clap::Args>(methods: &[&str], others: &[&str]) {
 /// Makes a test of each of these functions, which are generic over their loop, on each of these loops: in a module for
 /// each loop.
 ///
-/// Each has a process of its own, also under `cargo test`: some loops exist once a process (glib's default context),
+/// Each has a process of its own, also under `cargo test`: some loops exist once per process (glib's default context),
 /// and some tests count descriptors.
 ///
 /// ```text

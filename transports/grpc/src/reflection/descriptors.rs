@@ -1,6 +1,6 @@
-//! As much of `google/protobuf/descriptor.proto` as tells which names a file declares.
+//! The part of `google/protobuf/descriptor.proto` that tells which names a file declares.
 //!
-//! The files themselves stay bytes, as they came: options of one's own are still in them when they are asked for.
+//! The files themselves stay bytes, as they came, so custom options are preserved.
 
 use bytes::Bytes;
 use prost::Message;
@@ -46,7 +46,7 @@ pub(super) struct Struct {
     pub(super) oneofs: Vec<Part>,
 }
 
-/// A field, or an extension: then `extendee` says of what.
+/// A field or an extension; for the latter, `extendee` names the extended message.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Field {
     #[prost(string, tag = "1")]

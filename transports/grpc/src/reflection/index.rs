@@ -1,4 +1,4 @@
-//! Which file declares what.
+//! Finds the file that declares a name.
 
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
@@ -8,7 +8,7 @@ use prost::Message;
 
 use super::descriptors::{Field, File, FileSet, Parts, Struct};
 
-/// Files, by all that they can be asked for. Files have numbers.
+/// Files, by everything they can be requested by. Files have numbers.
 #[derive(Default)]
 pub(super) struct Index {
     files: Vec<Known>,
@@ -30,7 +30,7 @@ struct Symbol {
 }
 
 impl Index {
-    /// Of several files with one name the first is kept: sets that were made apart share imports.
+    /// Indexes the files. Of several files with one name the first is kept: separately built sets share imports.
     pub(super) fn new<'a>(sets: impl IntoIterator<Item = &'a Bytes>) -> Result<Self> {
         let mut index = Self::default();
         let mut imports = Vec::new();
@@ -62,7 +62,7 @@ impl Index {
         Ok(index)
     }
 
-    /// Returns what it imports, None if its name is known.
+    /// Returns the file's imports; None if its name is known.
     fn add(&mut self, bytes: Bytes, file: &File) -> Result<Option<Vec<String>>> {
         let at = self.files.len();
         match self.names.entry(file.name.clone()) {
@@ -105,7 +105,7 @@ impl Index {
         }
     }
 
-    /// A value has its name beside that of its enum, not below it.
+    /// Adds enums. A value's name is a sibling of its enum's, not a child.
     fn add_enums(&mut self, at: usize, scope: &str, enums: &[Parts]) {
         for one in enums {
             self.symbol(at, scope, &one.name);
@@ -145,7 +145,7 @@ impl Index {
         self.extensions.get(of)?.get(&number).copied()
     }
 
-    /// None where there is no such message.
+    /// Returns None if there is no such message.
     pub(super) fn extension_numbers(&self, of: &str) -> Option<Vec<i32>> {
         match self.extensions.get(of) {
             Some(numbers) => Some(numbers.keys().copied().collect()),
@@ -153,7 +153,7 @@ impl Index {
         }
     }
 
-    /// A file, and of all that it needs what was not told yet, which is told now.
+    /// Returns a file and all its imports that were not sent yet, and marks them as sent.
     pub(super) fn with_imports(&self, file: usize, told: &mut [bool]) -> Vec<Bytes> {
         told[file] = true;
         let mut files = vec![file];

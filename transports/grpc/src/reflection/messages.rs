@@ -1,4 +1,4 @@
-//! The messages of `proto/grpc/reflection`: they are the same in both versions.
+//! The messages of `proto/grpc/reflection`, which are the same in both versions.
 
 use bytes::Bytes;
 use prost::{Message, Oneof};
@@ -21,7 +21,7 @@ pub(super) enum Question {
     FileContainingExtension(Extension),
     #[prost(string, tag = "6")]
     AllExtensionNumbersOfType(String),
-    /// What it says has no meaning.
+    /// The text has no meaning.
     #[prost(string, tag = "7")]
     ListServices(String),
 }
@@ -58,7 +58,7 @@ pub(super) enum Answer {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Files {
-    /// A `FileDescriptorProto` each.
+    /// Each is a `FileDescriptorProto`.
     #[prost(bytes = "bytes", repeated, tag = "1")]
     pub(super) files: Vec<Bytes>,
 }
