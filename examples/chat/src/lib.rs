@@ -1,4 +1,4 @@
-//! The parts of the chat, and how they find each other: what they do is told in `main.rs`.
+//! The parts of the chat, and how they find each other; `main.rs` describes what they do.
 
 mod notify;
 mod room;
@@ -30,12 +30,12 @@ struct Options {
     origin: Vec<String>,
 }
 
-/// The service, not started yet.
+/// Returns the service, not started yet.
 pub fn service() -> Service {
     let mut service = Service::new("chat");
     service.version(env!("CARGO_PKG_VERSION")).about("A chat between web pages and a window").options::<Options>();
     let handle = service.handle();
-    // Each is there from now on, for any thread; what it reaches comes later, on a thread of its own.
+    // Each slot exists from now on, for any thread; its value comes later, on a thread of its own.
     let (room_slot, room) = service.slot::<RefCell<Room>>("room");
     let (window_slot, window) = service.slot::<Window>("window");
     let (notifier_slot, notifier) = service.slot::<Notifier>("notifier");

@@ -6,8 +6,8 @@
 //! chat --tasks http                  # no window, no notifications
 //! ```
 //!
-//! Four tasks, a file each; the library puts them together. What belongs to one thread stays there, and whoever is
-//! elsewhere has a `Remote` of its type:
+//! Four tasks, a file each; the library connects them. A value that belongs to one thread stays there, and other
+//! threads reach it through a `Remote` of its type:
 //!
 //! ```text
 //!  tokio                                main thread                     smol
@@ -19,14 +19,14 @@
 //!  room: Rc<RefCell<Room>> ── Remote<Window> ──────┘
 //! ```
 //!
-//! - `room`: who is in it, and the last of what was said. Members are closures that hear; the room knows nothing of
-//!   sockets or windows.
-//! - `http`: WebSockets; `WebSocketSender` works from any thread. Who takes too little is told so, and closed.
-//! - `window`: shows what is said, and says what is typed. Closed, it stops the service.
-//! - `notify`: a bubble for what is said while the window is not looked at; a click on it brings the window up. Where
-//!   there is no bus, the chat goes on without, with one warning.
+//! - `room`: the members, and the latest messages. Members are closures that hear; the room knows nothing of sockets or
+//!   windows.
+//! - `http`: WebSockets; `WebSocketSender` works from any thread. A page that reads too slowly is told so, and closed.
+//! - `window`: shows messages, and sends the typed ones. Closing it stops the service.
+//! - `notify`: a bubble for messages that arrive while the window isn't focused; a click on it brings the window up. If
+//!   there is no bus, the chat goes on without notifications, after one warning.
 //!
-//! ^C closes the sockets (1001) and the window; then the room ends, which both require.
+//! ^C closes the sockets (1001) and the window; then the room ends, since both require it.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,4 @@
-//! Notifications of the desktop, by D-Bus, on smol: one bubble, with the last of what was said. A click on it brings
-//! the window up.
+//! Desktop notifications over D-Bus, on smol: one bubble, with the latest message. A click on it brings the window up.
 
 use std::{cell::RefCell, collections::HashMap, convert::Infallible, pin::pin, time::Duration};
 
@@ -15,9 +14,9 @@ use zbus::{Variant, proxy};
 
 use crate::window::Window;
 
-/// How many may wait for the desktop; of more nobody needs to be told.
+/// How many may wait for the desktop; further ones are dropped.
 const WAITING: usize = 10;
-/// After how long a bus is looked for again.
+/// How long to wait before the next attempt to find a bus.
 const PAUSE: Duration = Duration::from_secs(10);
 
 type Said = (String, String);
@@ -59,7 +58,7 @@ pub(crate) async fn run(cx: Context<Smol>, slot: Slot<Notifier>, window: Remote<
     let serve = async {
         loop {
             let Err(error) = serve(&cx, &mut said, &window).await;
-            // Logged once, as long as it is the same.
+            // Logged only once while it stays the same.
             cx.warn("bus", format_args!("there are no notifications: {error}"));
             cx.sleep(PAUSE).await;
         }
@@ -69,7 +68,7 @@ pub(crate) async fn run(cx: Context<Smol>, slot: Slot<Notifier>, window: Remote<
     Ok(())
 }
 
-/// Until the bus is gone.
+/// Shows notifications until the bus is gone.
 async fn serve(cx: &Context<Smol>, said: &mut mpsc::Receiver<Said>, window: &Remote<Window>) -> Result<Infallible> {
     let connection = connect(cx, &Bus::Session).await?;
     let desktop = NotificationsProxy::new(&connection).await?;
@@ -79,7 +78,7 @@ async fn serve(cx: &Context<Smol>, said: &mut mpsc::Receiver<Said>, window: &Rem
         match select(said.next(), clicks.next()).await {
             Either::Left((Some((name, text)), _)) => {
                 let (text, actions) = (plain(&text), ["default", "Show the chat"]);
-                // One that is still there is replaced: whoever says much makes no heap of them.
+                // It replaces a bubble that is still there, so that bubbles don't pile up.
                 let notify = desktop.notify("chat", bubble, "", &name, &text, &actions, HashMap::new(), -1);
                 bubble = notify.await?;
                 cx.clear_warning("bus");
@@ -94,7 +93,7 @@ async fn serve(cx: &Context<Smol>, said: &mut mpsc::Receiver<Said>, window: &Rem
     }
 }
 
-/// A bubble's text may have markup: what others say has none.
+/// Escapes markup, which a bubble's text may contain: messages have none.
 fn plain(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -1,21 +1,21 @@
-//! The room: who is in it, and what was said. It knows nothing of sockets, windows or threads: whoever is in it hears
-//! by a closure.
+//! The room: its members and their messages. It knows nothing of sockets, windows or threads: each member hears through
+//! a closure.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use interloop::counters::{Counter, Gauge};
 use serde::Serialize;
 
-/// How many may be in the room.
+/// The maximum number of members.
 pub(crate) const MEMBERS: usize = 100;
-/// How much of what was said newcomers hear.
+/// How many messages newcomers hear.
 pub(crate) const HISTORY: usize = 50;
-/// How long a name may be, in characters.
+/// The maximum length of a name, in characters.
 const LONGEST_NAME: usize = 20;
-/// How long what is said may be, in characters.
+/// The maximum length of a message, in characters.
 pub(crate) const LONGEST_TEXT: usize = 500;
 
-/// What members hear.
+/// The events that members hear.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(crate) enum Event {
@@ -29,7 +29,7 @@ pub(crate) enum Event {
     Left {
         name: String,
     },
-    /// Said to one alone.
+    /// Sent to one member only.
     Refused {
         why: &'static str,
     },
@@ -37,7 +37,7 @@ pub(crate) enum Event {
 
 struct Member {
     name: String,
-    /// Says whether it is still there. It is called on the room's thread, and must not block.
+    /// Returns whether the member is still there. It is called on the room's thread, and must not block.
     hear: Box<dyn Fn(&Event) -> bool>,
 }
 
@@ -54,7 +54,7 @@ impl Room {
         Self { members: BTreeMap::new(), joined: 0, history: VecDeque::new(), said, size }
     }
 
-    /// Lets somebody in, who hears the last of what was said, and all from now on.
+    /// Adds a member, who hears the latest messages, and all from now on.
     pub(crate) fn join(&mut self, name: &str, hear: impl Fn(&Event) -> bool + 'static) -> Result<u64, &'static str> {
         let name = name.trim().to_owned();
         if name.is_empty() || name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control) {

@@ -1,4 +1,4 @@
-//! The pages: a WebSocket each. Their handlers run on tokio; the room answers by `call`.
+//! The pages, with a WebSocket each. Their handlers run on tokio; the room answers by `call`.
 
 use std::{cell::RefCell, net::IpAddr, time::Duration};
 
@@ -18,11 +18,11 @@ use crate::{
     room::{Event, HISTORY, LONGEST_TEXT, Room},
 };
 
-/// How much may wait for a page; the history has to fit.
+/// How many messages may wait for a page; the history must fit.
 const QUEUE: usize = 2 * HISTORY;
-/// How long a page may take to say its name.
+/// How long a page may take to send its name.
 const INTRODUCTION: Duration = Duration::from_secs(10);
-/// How long a page has to wait after each message: what it sends meanwhile stays with it.
+/// How long a page must wait after each message; what it sends meanwhile waits at the page.
 const BREATH: Duration = Duration::from_millis(100);
 
 type Shared = State<(Remote<RefCell<Room>>, ServiceHandle)>;
@@ -41,8 +41,8 @@ async fn enter(State((room, service)): Shared, headers: HeaderMap, upgrade: WebS
     upgrade.origins(&origins).on_upgrade(|socket| talk(socket, room))
 }
 
-/// The origin of our own page, got by an address or as localhost: any other name may be made to point here by anybody,
-/// for pages that aren't ours.
+/// Returns the origin of the server's own page, if it was requested by an address or as localhost: anybody can make any
+/// other name point here, for foreign pages.
 fn own_origin(headers: &HeaderMap) -> Option<String> {
     let host = headers.get(header::HOST)?.to_str().ok()?;
     let name = match host.rsplit_once(':') {
@@ -53,12 +53,12 @@ fn own_origin(headers: &HeaderMap) -> Option<String> {
     (name == "localhost" || name.parse::<IpAddr>().is_ok()).then(|| format!("http://{host}"))
 }
 
-/// Both codes are ones that may be sent.
+/// Closes the socket; callers use only codes that may be sent.
 fn close(sender: &WebSocketSender, code: u16, why: impl Into<String>) {
     let _ = sender.close(code, why);
 }
 
-/// The first message is the name, all others are said.
+/// Treats the first message as the name, and all others as text.
 async fn talk(mut socket: WebSocket, room: Remote<RefCell<Room>>) {
     let sender = socket.sender();
     let Ok(Some(Message::Text(name))) = timeout(INTRODUCTION, socket.next()).await else {

@@ -1,4 +1,4 @@
-//! The window, on GTK's loop: it shows what is said, and says what is typed.
+//! The window, on GTK's loop: it shows messages, and sends the typed ones.
 
 use std::cell::RefCell;
 
@@ -18,7 +18,7 @@ use crate::{
 /// How many lines are shown.
 const SHOWN: usize = 200;
 
-/// GTK's objects: `!Send`, they live on the main thread.
+/// GTK's objects, which are `!Send` and live on the main thread.
 pub(crate) struct Window {
     window: ApplicationWindow,
     lines: ListBox,
@@ -38,7 +38,7 @@ pub(crate) async fn run(
     let entry = entry.build();
     let window = cx.fill(slot, Window::new(&cx, &entry, &name, notifier));
 
-    // It is called on the room's thread: the window gets it on its own.
+    // It is called on the room's thread: the window receives the event on its own.
     let hear = move |event: &Event| {
         let event = event.clone();
         to_window.post(|window| window.show(event)).is_ok()
@@ -55,7 +55,7 @@ pub(crate) async fn run(
 
     window.present();
     cx.until_shutdown().await;
-    // Removed before the loop ends, so that its widgets go while GTK still runs.
+    // Removed before the loop ends, so that its widgets are dropped while GTK still runs.
     window.window.destroy();
     Ok(())
 }
@@ -65,7 +65,7 @@ impl Window {
         let lines = ListBox::builder().selection_mode(SelectionMode::None).build();
         let scrolled = ScrolledWindow::builder().hscrollbar_policy(PolicyType::Never).vexpand(true).has_frame(true);
         let scrolled = scrolled.child(&lines).build();
-        // The newest is at the bottom, and to be seen.
+        // The newest is at the bottom, and must be visible.
         scrolled.vadjustment().connect_changed(|bar| bar.set_value(bar.upper() - bar.page_size()));
         let say = Button::builder().label("Say").css_classes(["suggested-action"]).build();
         let typed = entry.clone();
@@ -108,7 +108,7 @@ impl Window {
             && name != self.name
             && !self.window.is_active()
         {
-            // From here to a third loop. Without notifications there is nobody there.
+            // A call from here to a third loop. Without notifications it finds nobody.
             let _ = self.notifier.post(move |notifier| notifier.notify(name, text));
         }
     }

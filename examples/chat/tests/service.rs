@@ -1,5 +1,5 @@
-//! The room and its pages, without window and notifications: `--tasks http` leaves them out. GTK would need the main
-//! thread, which a test doesn't have.
+//! Tests the room and its pages, without window and notifications: `--tasks http` leaves them out. GTK would need the
+//! main thread, which a test doesn't have.
 
 use std::{
     net::TcpStream,
@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_secs(10);
 struct Page(WebSocket<TcpStream>);
 
 impl Page {
-    /// Asks to be let in, from a page of this origin.
+    /// Asks to enter, from a page of this origin.
     fn open(test: &RunningTest, stream: TcpStream, origin: Option<&str>) -> Result<Self, u16> {
         stream.set_read_timeout(Some(SOON)).unwrap();
         let mut request = format!("ws://{}/chat", test.tcp("http")).into_client_request().unwrap();
@@ -53,7 +53,7 @@ impl Page {
         assert_eq!(self.hear().unwrap(), format!(r#"{{"kind":"{kind}","name":"{name}"{text}}}"#));
     }
 
-    /// The code and the reason.
+    /// Returns the code and the reason.
     fn closed(mut self) -> (u16, String) {
         loop {
             if let Err(close) = self.hear() {
@@ -121,13 +121,13 @@ fn pages_of_other_origins_are_not_let_in() {
 fn who_is_too_slow_is_told_so_and_others_are_not_kept_waiting() {
     let test = start();
     let stream = TcpStream::connect(test.tcp("http")).unwrap();
-    // Else the system keeps megabytes for it, which take their time to be said.
+    // Otherwise the system buffers megabytes, which take a long time to fill.
     SockRef::from(&stream).set_recv_buffer_size(4096).unwrap();
     let mut slow = Page::open(&test, stream, None).unwrap();
     slow.say("Slow");
     test.wait_until("it is in", || test.counter("http.messages_received") == 1);
     let mut talkers = (0..20).map(|number| Page::enter(&test, &number.to_string())).collect::<Vec<_>>();
-    // Four bytes a character.
+    // Four bytes per character.
     let long = "\u{1f980}".repeat(500);
     let begun = Instant::now();
     let mut is_left = false;

@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use interloop::{Service, Thread, tasks::Periodic};
 
-/// The service, which prints to this.
+/// Returns the service, which prints to this.
 pub fn service(mut out: impl Write + Send + 'static) -> Service {
     let mut service = Service::new("clock");
     let tick = move || writeln!(out, "{}", UNIX_EPOCH.elapsed().unwrap_or_default().as_secs());

@@ -1,4 +1,4 @@
-//! The service by a fake clock: a day takes no time.
+//! Runs the service on a fake clock: a day takes no time.
 
 use std::{io::Write, sync::mpsc, time::Duration};
 

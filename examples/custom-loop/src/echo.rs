@@ -1,4 +1,4 @@
-//! A service on a loop of one's own: a server that echoes what it is sent, and a job that says that all is well.
+//! A service on a custom loop: a server that echoes its input, and a job that logs that all is well.
 //!
 //! ```sh
 //! custom-loop --alive-interval 2s
@@ -27,7 +27,7 @@ async fn echo(cx: Context<Epoll>) -> Result {
     Ok(())
 }
 
-/// The service, not started yet.
+/// Returns the service, not started yet.
 pub fn service() -> Service {
     let mut service = Service::new("custom-loop");
     service.task("echo", task_fn::<Epoll>(echo));

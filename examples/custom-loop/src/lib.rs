@@ -1,5 +1,5 @@
-//! An event loop of one's own: raw epoll, and a timer wheel. It is a full member: tasks, calls, sockets, timers,
-//! restarts, and the whole conformance kit.
+//! A custom event loop: raw epoll, and a timer wheel. It is a full member: tasks, calls, sockets, timers, restarts, and
+//! the whole conformance kit.
 
 pub mod echo;
 mod wheel;
@@ -28,7 +28,8 @@ impl EventLoop for Epoll {
         started: impl FnOnce(&Mailbox<Self>, Rc<Wheel>),
     ) -> Result {
         let epoll = Rc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
-        // Others wake the loop by a descriptor that becomes readable; edge-triggered, it need never be read.
+        // Other threads wake the loop through a descriptor that becomes readable; edge-triggered, it need never be
+        // read.
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let edges = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&epoll, &wake, epoll::EventData::new_u64(0), edges)?;

@@ -1,4 +1,4 @@
-//! A service on a loop of one's own: see the library's `echo`.
+//! A service on a custom loop: see the library's `echo`.
 
 use std::process::ExitCode;
 

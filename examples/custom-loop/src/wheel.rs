@@ -1,4 +1,4 @@
-//! A timer wheel: 256 slots of a millisecond; a timer waits in the slot of its time, for as many rounds as that is
+//! A timer wheel: 256 slots of a millisecond; a timer waits in the slot of its time, for as many rounds as its time is
 //! away.
 //!
 //! George Varghese and Tony Lauck, "Hashed and hierarchical timing wheels", SOSP 1987: scheme 6.
@@ -15,7 +15,7 @@ const SLOTS: u64 = 256;
 #[derive(Debug)]
 pub struct Wheel {
     began: Instant,
-    /// The first tick that has not been looked at.
+    /// The first tick that has not been checked.
     hand: Cell<u64>,
     slots: RefCell<Vec<Vec<Timer>>>,
 }
@@ -39,7 +39,7 @@ impl Wheel {
         time.saturating_duration_since(self.began).as_millis() as u64
     }
 
-    /// A future that is ready once `duration` has passed.
+    /// Returns a future that is ready once `duration` has passed.
     pub fn sleep(self: &Rc<Self>, duration: Duration) -> impl Future<Output = ()> + use<> {
         let deadline = Instant::now().checked_add(duration);
         let (wheel, mut mine) = (self.clone(), None::<Mine>);
@@ -62,7 +62,7 @@ impl Wheel {
         Mine(waker)
     }
 
-    /// Wakes all that are due, in the order of their times.
+    /// Wakes all due timers, slot by slot.
     pub fn turn(&self) {
         let now = Instant::now();
         let (hand, tick) = (self.hand.get(), self.tick(now));
@@ -76,7 +76,7 @@ impl Wheel {
         due.into_iter().filter_map(|timer| timer.waker.take()).for_each(Waker::wake);
     }
 
-    /// How long the loop may wait.
+    /// Returns how long the loop may wait.
     pub fn timeout(&self) -> Option<Duration> {
         let slots = self.slots.borrow();
         let first = |slot: u64| slots[slot as usize].iter().map(|timer| timer.deadline).min();
@@ -85,7 +85,7 @@ impl Wheel {
         for tick in hand..hand + SLOTS {
             let Some(deadline) = first(tick % SLOTS) else { continue };
             next = Some(next.map_or(deadline, |next: Instant| next.min(deadline)));
-            // In this round: those behind it are later.
+            // In this round: timers in later slots are due later.
             if self.tick(deadline) <= tick {
                 break;
             }
@@ -94,7 +94,7 @@ impl Wheel {
     }
 }
 
-/// A timer of somebody who waits.
+/// A timer that somebody waits for.
 struct Mine(Rc<RefCell<Option<Waker>>>);
 
 impl Drop for Mine {

@@ -1,10 +1,10 @@
-//! What every loop has to pass.
+//! The tests that every loop must pass.
 
 use custom_loop::Epoll;
 
 interloop_conformance::conformance!(Epoll);
 
-/// What makes the loop a member is short.
+/// Checks that the code that makes the loop a member is short.
 #[test]
 fn it_has_at_most_sixty_lines() {
     let code = include_str!("../src/lib.rs").lines().map(str::trim);

@@ -1,4 +1,4 @@
-//! The service on the loop: what every user of a loop of one's own can do in a test.
+//! Tests the service on the loop, as any user of a custom loop can.
 
 use std::{
     io::{Read, Write},

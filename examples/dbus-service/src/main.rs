@@ -1,4 +1,4 @@
-//! A counter on the session's bus, on the loop that one chooses.
+//! A counter on the session bus, on the loop that the user chooses.
 //!
 //! ```sh
 //! dbus-service --dbus-loop glib
@@ -6,8 +6,8 @@
 //! gdbus call --session --dest org.example.Counter --object-path /org/interloop/Service --method org.interloop.Service.ListTasks
 //! ```
 //!
-//! The first is the user's interface, by zbus's macro; the second is there in every service. A second one with
-//! `--dbus-queue` waits until the first has ended.
+//! The first command calls the user's interface, made with zbus's macro; the second calls the one that every service
+//! has. A second instance with `--dbus-queue` waits until the first has ended.
 
 use std::{
     process::ExitCode,
@@ -23,7 +23,7 @@ use interloop_glib::Glib;
 use interloop_tokio::Tokio;
 use zbus::interface;
 
-/// Its number outlives the connection.
+/// A counter whose number outlives the connection.
 #[derive(Clone, Default)]
 struct Counter(Arc<AtomicI64>);
 

@@ -4,7 +4,7 @@
 //! dev-watcher --sources-path src --build-command "cargo build"
 //! ```
 //!
-//! However many files change during a build, one more follows. On ^C the build that is in progress comes to its end.
+//! However many files change during a build, one more build follows. On ^C the current build is finished first.
 
 use std::{
     future::{Future, poll_fn},
@@ -62,7 +62,7 @@ impl<L: EventLoop> Task<L> for Build {
     }
 }
 
-/// The service, not started yet.
+/// Returns the service, not started yet.
 pub fn service() -> Service {
     let mut service = Service::new("dev-watcher");
     let sources = DirectoryWatcher::new(".", |_| ()).recursive().filter(is_source).debounce(Duration::from_millis(200));
@@ -72,7 +72,7 @@ pub fn service() -> Service {
     service
 }
 
-/// Not what is hidden, and not what a build makes.
+/// Returns whether an entry is a source: neither hidden nor made by a build.
 fn is_source(entry: &Entry) -> bool {
     let name = entry.path.file_name().unwrap_or_default().to_string_lossy();
     let is_made = entry.is_dir && name == "target";

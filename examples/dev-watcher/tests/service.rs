@@ -1,5 +1,4 @@
-//! The service, on a folder of the test's own. What the system tells of it comes by real time, so the test waits for
-//! counters.
+//! Tests the service on a folder of its own. The system reports changes in real time, so the test waits for counters.
 
 use std::fs;
 

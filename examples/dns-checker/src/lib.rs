@@ -4,8 +4,8 @@
 //! dns-checker --dns-host debian.org --dns-interval 5s
 //! ```
 //!
-//! Work with options and counters of its own: an `impl Work`. It runs on any loop, since the core resolves names on all
-//! of them.
+//! The work has options and counters of its own: an `impl Work`. It runs on any loop, since the core resolves names on
+//! all of them.
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
@@ -30,14 +30,14 @@ impl<L: EventLoop> Work<L> for Dns {
     type Output = Addresses;
 
     async fn run(&mut self, cx: Context<L, DnsOptions>) -> Result<Addresses> {
-        // In no order: the servers' changes nothing.
+        // A set has no order, so a different order of the servers changes nothing.
         let found: Addresses = cx.resolve(&cx.options().host, 0).await?.iter().map(|address| address.ip()).collect();
         cx.counter("addresses_seen").add(found.len() as u64);
         Ok(found)
     }
 }
 
-/// The service, not started yet.
+/// Returns the service, not started yet.
 pub fn service() -> Service {
     let mut service = Service::new("dns-checker");
     let dns = Poller::of(Duration::from_secs(60), Dns).on_change(tell);

@@ -1,4 +1,4 @@
-//! The service by a fake clock, with an address for a name, which needs no resolver.
+//! Runs the service on a fake clock, with an address for a name, which needs no resolver.
 
 use std::time::Duration;
 

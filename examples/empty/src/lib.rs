@@ -1,8 +1,8 @@
-//! A service without a task: it waits to be asked to stop. ^C does.
+//! A service without a task: it waits until it is asked to stop, as by ^C.
 
 use interloop::Service;
 
-/// The service, not started yet.
+/// Returns the service, not started yet.
 pub fn service() -> Service {
     Service::new("empty")
 }

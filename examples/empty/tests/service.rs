@@ -1,4 +1,4 @@
-//! The service, in the test's process.
+//! Runs the service in the test's process.
 
 use interloop::testing;
 

@@ -1,4 +1,4 @@
-//! A gRPC service with health checks and reflection, on the loop that one chooses.
+//! A gRPC service with health checks and reflection, on the loop that the user chooses.
 //!
 //! ```sh
 //! grpc-health --grpc-port 50051 --grpc-loop glib
@@ -6,11 +6,11 @@
 //! grpcurl -plaintext -d '{"value": 3}' 127.0.0.1:50051 tally.Tally/Add
 //! ```
 //!
-//! `tally.rs` is what tonic-prost-build has made of `tally.proto`, and `tally.bin`, protoc's, the descriptors by which
-//! grpcurl knows how to call it. Health is asked for `""`, the whole service, or by a task's name. Asked to stop, a
-//! stream of `Follow` ends by itself: the server waits for open calls.
+//! tonic-prost-build generated `tally.rs` from `tally.proto`, and protoc generated `tally.bin`, the descriptors that
+//! tell grpcurl how to call it. Health checks take `""`, the whole service, or a task's name. When the service is asked
+//! to stop, a stream of `Follow` ends by itself: the server waits for open calls.
 
-/// What tonic-prost-build has made.
+/// The code that tonic-prost-build generated.
 #[allow(clippy::all, reason = "generated")]
 pub mod tally;
 
@@ -63,7 +63,7 @@ impl Tally for Shared {
     }
 }
 
-/// The service, not started yet.
+/// Returns the service, not started yet.
 pub fn service() -> Service {
     let mut service = Service::new("grpc-health");
     let server = GrpcServer::new()

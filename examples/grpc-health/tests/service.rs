@@ -1,4 +1,4 @@
-//! The service on each of its loops, by the generated client.
+//! Tests the service on each of its loops, with the generated client.
 
 use grpc_health::tally::{Amount, Nothing, tally_client::TallyClient};
 use interloop::testing::TestService;

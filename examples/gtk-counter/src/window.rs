@@ -8,7 +8,7 @@ use gtk4::{
 use serde::Serialize;
 use side_by_side::web::{Board, Message};
 
-/// GTK's objects: `!Send`, they live on the main thread.
+/// GTK's objects, which are `!Send` and live on the main thread.
 #[derive(Debug)]
 pub(crate) struct Window {
     window: ApplicationWindow,
@@ -17,7 +17,7 @@ pub(crate) struct Window {
     messages: Vec<Message>,
 }
 
-/// What may leave the thread.
+/// The data that may leave the thread.
 #[derive(Debug, Serialize)]
 pub(crate) struct Snapshot {
     clicks: u64,
@@ -60,7 +60,7 @@ impl Board for Window {
     type Snapshot = Snapshot;
 
     fn say(&mut self, text: String) -> u64 {
-        // The newest on top, where it shows.
+        // The newest on top, where it is visible.
         self.list.prepend(&Label::builder().label(&text).xalign(0.0).wrap(true).build());
         let number = self.messages.len() as u64 + 1;
         self.messages.push(Message { number, text });

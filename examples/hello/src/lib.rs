@@ -7,7 +7,7 @@ use interloop::Service;
 use interloop_http::HttpServer;
 use interloop_tokio::Tokio;
 
-/// The service, not started yet.
+/// Returns the service, not started yet.
 pub fn service() -> Service {
     let mut service = Service::new("hello");
     let router = Router::new().route("/", get(async || "Hello, world")).with_state(());

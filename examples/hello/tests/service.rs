@@ -1,4 +1,4 @@
-//! The service, in the test's process, on any free port.
+//! Runs the service in the test's process, on any free port.
 
 use std::{
     io::{Read, Write},

@@ -4,10 +4,10 @@
 //! http-thrift --thrift-port 9090 --http-port 8000 --thrift-allow-control
 //! ```
 //!
-//! fb303 is what Thrift has for every service: its status, its counters, its options. Here it is on a plain thread, by
-//! itself, and at `/thrift` of an HTTP server on tokio, beside a page for people. Over HTTP it may be read, and changes
-//! nothing. `/flame-graph` looks for two seconds at what the process is busy with, and draws that; `getCpuProfile` has
-//! the same as text.
+//! fb303 is what Thrift offers for every service: its status, its counters, its options. Here it runs on a plain
+//! thread, by itself, and at `/thrift` of an HTTP server on tokio, beside a page for people. Over HTTP it is read-only.
+//! `/flame-graph` samples for two seconds what the process is busy with, and draws that; `getCpuProfile` returns the
+//! same as text.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use interloop_thrift::ThriftRoute;
 use interloop_tokio::Tokio;
 use tokio::task::spawn_blocking;
 
-/// The service, not started yet.
+/// Returns the service, not started yet.
 pub fn service() -> Service {
     let mut service = Service::new("http-thrift");
     service.version(env!("CARGO_PKG_VERSION"));
@@ -39,7 +39,7 @@ pub fn service() -> Service {
     service
 }
 
-/// A profile takes its time: on a thread that may block.
+/// Draws a flame graph. A profile takes time, so it runs on a thread that may block.
 async fn flame_graph(base: Base) -> Response {
     let draw = move || base.cpu_profile(Duration::from_secs(2))?.flame_graph(base.name());
     match spawn_blocking(draw).await {

@@ -1,4 +1,4 @@
-//! Both of its doors: a generated client over a socket, a page over HTTP.
+//! Tests both protocols: a generated client over a socket, a page over HTTP.
 
 use std::{
     io::{Read, Write},

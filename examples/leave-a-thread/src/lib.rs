@@ -1,7 +1,7 @@
-//! What the steps have in common: the window, and from the second step on the server.
+//! The shared parts of the steps: the window, and from the second step on the server.
 //!
-//! A program shows in its window what clients say to it by TCP, a line each, and answers each line with its number.
-//! `docs/migrating.md` tells its story.
+//! The program's window shows the lines that clients send over TCP, and answers each line with its number.
+//! `docs/migrating.md` explains the steps.
 
 use std::cell::Cell;
 use std::io;
@@ -12,7 +12,7 @@ use interloop::Remote;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What the window shows. It belongs to GTK's thread.
+/// The contents of the window. They belong to GTK's thread.
 #[derive(Debug)]
 pub struct Board {
     label: Label,
@@ -29,7 +29,7 @@ impl Board {
         Self { label, lines: Cell::new(0) }
     }
 
-    /// Shows a line; its number.
+    /// Shows a line, and returns its number.
     pub fn say(&self, line: &str) -> usize {
         self.label.set_text(line);
         self.lines.set(self.lines.get() + 1);
@@ -37,11 +37,11 @@ impl Board {
     }
 }
 
-/// Takes clients, for ever.
+/// Accepts clients, for ever.
 ///
 /// # Errors
 ///
-/// The system's, of the listening socket.
+/// Returns the system's error for the listening socket.
 pub async fn serve(board: Remote<Board>) -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on {}", listener.local_addr()?);
@@ -55,7 +55,7 @@ async fn talk(mut client: TcpStream, board: Remote<Board>) -> io::Result<()> {
     let (reader, mut writer) = client.split();
     let mut lines = BufReader::new(reader).lines();
     while let Some(line) = lines.next_line().await? {
-        // An answer, without a message type and a oneshot; or the word that there is nobody any more.
+        // An answer without a message type and a oneshot; or the error that nobody is there any more.
         let number = board.call(move |board| board.say(&line)).await.map_err(io::Error::other)?;
         writer.write_all(format!("{number}\n").as_bytes()).await?;
     }

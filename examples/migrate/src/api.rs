@@ -1,4 +1,4 @@
-//! The HTTP door: `POST /say`, `GET /book`. Neutral code: a router knows no runtime.
+//! The HTTP API: `POST /say`, `GET /book`. The code is neutral: a router knows no runtime.
 
 use std::cell::RefCell;
 
@@ -28,7 +28,7 @@ async fn say(State((said, _)): Doors, line: String) -> Result<&'static str, Stat
     Ok("heard\n")
 }
 
-/// The book lives on another loop, perhaps: a call goes there and back.
+/// Returns the book's page. The book may live on another loop: a call goes there and back.
 async fn read(State((_, book)): Doors) -> Result<String, StatusCode> {
     book.call(|book| book.borrow().page()).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)
 }

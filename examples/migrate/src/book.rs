@@ -1,4 +1,4 @@
-//! The book, and the job that files into it.
+//! The book, and the job that files lines into it.
 
 use std::{cell::RefCell, pin::pin, time::Duration};
 
@@ -6,7 +6,7 @@ use async_channel::Receiver;
 use futures_util::future::{Either, select};
 use interloop::{Context, Result, Slot, Task, clap, event_loop::Timers, options::duration};
 
-/// What was said, in order. It lives on the loop of its task: nothing here is shared, or locked.
+/// The lines in order. The book lives on the loop of its task: nothing here is shared or locked.
 #[derive(Default)]
 pub(crate) struct Book {
     lines: Vec<String>,
@@ -22,7 +22,7 @@ impl Book {
     }
 }
 
-/// Files, every so often, what has come through the channel.
+/// Files at each interval the lines that have come through the channel.
 pub(crate) struct Files {
     slot: Option<Slot<RefCell<Book>>>,
     heard: Receiver<String>,
@@ -59,7 +59,7 @@ impl<L: Timers> Task<L> for Files {
         while let Either::Right(_) = select(stop.as_mut(), pin!(ticks.tick())).await {
             self.file(&book);
         }
-        // What was taken before the stop belongs into the book.
+        // Lines accepted before the stop belong in the book.
         self.file(&book);
         log::info!(target: cx.target(), "{} lines were filed", book.borrow().count());
         Ok(())

@@ -1,5 +1,5 @@
-//! A guest book with two doors, an HTTP API and a line-based TCP server, and a job that files what was said: three
-//! tasks, a channel between them, and the code is written once. Every task's loop is a flag:
+//! A guest book with two entrances, an HTTP API and a line-based TCP server, and a job that files the lines: three
+//! tasks with a channel between them, all written once. A flag chooses each task's loop:
 //!
 //! ```sh
 //! migrate --http-loop tokio --lines-loop smol --files-loop glib --http-port 8000 --lines-port 8001
@@ -22,10 +22,10 @@ use interloop_mio::Mio;
 use interloop_smol::Smol;
 use interloop_tokio::Tokio;
 
-/// Where each task may run; the first is the default.
+/// The loops that each task may run on; the first is the default.
 type Loops = (Tokio, AsyncStd, Smol, Compio, Glib, Calloop, Mio, Thread);
 
-/// The service, not started yet.
+/// Returns the service, not started yet.
 pub fn service() -> Service {
     let mut service = Service::new("migrate");
     service.version(env!("CARGO_PKG_VERSION")).about("A guest book whose every task runs on any loop");

@@ -1,4 +1,4 @@
-//! The TCP door: a line is said, `?` asks how many are filed, an empty line takes leave.
+//! The TCP server: a line is an entry, `?` asks how many are filed, an empty line ends the visit.
 
 use std::{cell::RefCell, io, net::SocketAddr, pin::pin, time::Duration};
 
@@ -15,10 +15,10 @@ use interloop::{
 
 use crate::book::Book;
 
-/// The longest line that is taken, in bytes.
+/// The maximum length of a line, in bytes.
 const LONGEST: u64 = 1000;
 
-/// Serves lines to whoever connects.
+/// Serves lines to clients that connect.
 pub(crate) struct Lines {
     visit: Visit,
 }
@@ -48,7 +48,7 @@ impl<L: Net> Task<L> for Lines {
         let mut stop = pin!(cx.until_shutdown());
         while let Either::Right((accepted, _)) = select(stop.as_mut(), pin!(listener.accept())).await {
             match accepted {
-                // A child of the task: when it ends, the visits end.
+                // A child of the task: when the task ends, the visits end.
                 Ok((stream, _)) => cx.spawn_local(self.visit.clone().serve::<L>(stream)).detach(),
                 Err(error) => {
                     log::warn!(target: cx.target(), "can't accept a visitor: {error}");
@@ -67,7 +67,7 @@ struct Visit {
 }
 
 impl Visit {
-    /// A client that goes away in the middle is its own affair.
+    /// Serves one visit. A client that goes away in the middle is no concern of the server.
     async fn serve<L: Net>(self, mut stream: L::Stream) {
         if let Err(error) = self.talk::<L>(&mut stream).await {
             log::debug!("a visit broke off: {error}");

@@ -1,4 +1,4 @@
-//! The service, its tasks on several loops. A fake clock is one for all of them: what was said is filed when the test
+//! Runs the service with its tasks on several loops. One fake clock controls all of them: lines are filed when the test
 //! says so.
 
 use std::{
@@ -9,7 +9,7 @@ use std::{
 
 use interloop::testing::TestService;
 
-/// Says a line to the TCP door; the answer.
+/// Sends a line to the TCP server, and returns the answer.
 fn say(door: &mut BufReader<TcpStream>, line: &str) -> String {
     door.get_mut().write_all(format!("{line}\n").as_bytes()).unwrap();
     let mut answer = String::new();

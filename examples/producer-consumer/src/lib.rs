@@ -1,9 +1,9 @@
 //! A producer on a thread of its own, and a queue whose workers run on tokio. Every third parcel is delivered at the
-//! second attempt; every fifth never, and becomes a dead letter. On ^C the producer stops first; what it has posted is
-//! delivered, then the queue ends.
+//! second attempt; every fifth is never delivered, and becomes a dead letter. On ^C the producer stops first; the
+//! parcels that it has posted are delivered, then the queue ends.
 //!
-//! `--deliveries-workers 1 --deliveries-max-items 2` makes the producer wait for room; with `--log-level debug` the
-//! queue tells more.
+//! `--deliveries-workers 1 --deliveries-max-items 2` makes the producer wait for space; with `--log-level debug` the
+//! queue logs more.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use interloop_tokio::Tokio;
 
 const TICK: Duration = Duration::from_millis(100);
 
-/// The service, not started yet.
+/// Returns the service, not started yet.
 pub fn service() -> Service {
     let mut service = Service::new("producer-consumer");
     let deliveries = Queue::<Tokio, u64>::new(async |&parcel, work| {
@@ -41,7 +41,7 @@ pub fn service() -> Service {
             if cx.shutdown().is_requested() {
                 break;
             }
-            // Waits while there is no room. Nobody looks at what comes of it: dead letters are the queue's to tell of.
+            // Waits while there is no space. Nobody checks the result: the queue reports dead letters itself.
             posts.post(parcel).await?;
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! The service by a fake clock: three seconds of posting, then the drain at the stop; none of it takes time.
+//! Runs the service on a fake clock: three seconds of posting, then the drain at the stop; none of it takes time.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ fn parcels_are_delivered_tried_again_or_given_up() {
     let clock = test.fake_clock();
     let test = test.start();
     clock.advance(Duration::from_secs(3));
-    // Of 30 parcels those that 5 divides are never delivered, and of the rest those that 3 divides not at once.
+    // Of 30 parcels, those divisible by 5 are never delivered, and the rest of those divisible by 3 not at the first
+    // attempt.
     test.request_shutdown("closing time");
     clock.advance(Duration::from_secs(3));
     let counts = ["completed", "dead_letters", "try_later"];

@@ -1,4 +1,4 @@
-//! Says every line back, louder. What is Interloop's here is `drive`: the rest was there before.
+//! Sends every line back, louder. Only `drive` belongs to Interloop: the rest existed before.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -14,15 +14,15 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 const LISTENER: Token = Token(0);
-/// Interloop's, beside the author's own.
+/// Interloop's token, beside the author's own.
 const MAILBOX: Token = Token(1);
 const FIRST_CLIENT: usize = 2;
 
-/// What the others see of the server.
+/// The part of the server that others see.
 pub struct Counts {
-    /// Where it listens.
+    /// The address it listens on.
     pub address: SocketAddr,
-    /// So many were shouted.
+    /// The number of lines shouted.
     pub lines: Cell<u64>,
 }
 
@@ -109,7 +109,7 @@ impl Server {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => {
-                    // The next client brings the next try.
+                    // The next client triggers the next attempt.
                     log::warn!("can't accept a client: {error}");
                     return Ok(());
                 }
@@ -130,14 +130,14 @@ impl Server {
 }
 
 impl Client {
-    /// Reads and writes until one would block: mio tells of edges. Says whether it goes on.
+    /// Reads and writes until one would block, since mio reports edges. Returns whether the client stays.
     fn serve(&mut self, counts: &Counts) -> bool {
         let mut bytes = [0; 1024];
         loop {
             while !self.answer.is_empty() {
                 match self.stream.write(&self.answer) {
                     Ok(written) => drop(self.answer.drain(..written)),
-                    // Who doesn't read is not read from, until there is room again.
+                    // A client that doesn't read is not read from, until there is space again.
                     Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
                     Err(_) => return false,
                 }

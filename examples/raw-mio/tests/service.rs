@@ -1,5 +1,5 @@
-//! The service, in the test's process: the server by a client, what it has counted by a `Remote`, and the report by a
-//! fake clock.
+//! Runs the service in the test's process: a client calls the server, a `Remote` reads its counts, and a fake clock
+//! triggers the report.
 
 use std::{
     io::{BufRead, BufReader, Write},

@@ -1,12 +1,11 @@
-//! Runs the commands that it is given, all at once, and logs what they say. It ends when all have ended: with 1, if one
-//! has failed.
+//! Runs the given commands, all at once, and logs their output. It ends when all have ended, with 1 if one has failed.
 //!
 //! ```sh
 //! run-commands --runner-run 'ping -c 3 localhost' --runner-run 'ls /nowhere' --commands-kill-timeout 2s
 //! ```
 //!
 //! `--commands-max-running 2` runs two at a time. On ^C they get TERM, and KILL after the kill timeout. However the
-//! service ends, `kill -9` too, nothing of theirs is left: try `--runner-run 'sleep 1000 & sleep 1000'`.
+//! service ends, even by `kill -9`, nothing of them is left: try `--runner-run 'sleep 1000 & sleep 1000'`.
 
 use std::pin::pin;
 
@@ -16,7 +15,7 @@ use interloop::{
     tasks::command::{Command, CommandHandle, Commands},
 };
 
-/// Has all commands run, and counts.
+/// Runs all commands, and counts.
 struct Runner {
     commands: CommandHandle,
 }
@@ -49,7 +48,7 @@ impl<L: EventLoop> Task<L> for Runner {
         for (command, child) in children {
             let status = match select(pin!(child.status()), cx.shutdown().requested()).await {
                 Either::Left((status, _)) => status?,
-                // The task that runs them is asked next, and sees to it that all end.
+                // The task that runs them is asked next, and makes sure that all end.
                 Either::Right(_) => return Ok(()),
             };
             log::info!(target: cx.target(), "{command:?} has ended: {status}");
@@ -64,12 +63,12 @@ impl<L: EventLoop> Task<L> for Runner {
     }
 }
 
-/// The service, not started yet.
+/// Returns the service, not started yet.
 pub fn service() -> Service {
     let mut service = Service::new("run-commands");
     let commands = Commands::new();
     let handle = commands.handle();
-    // It doesn't keep the service alive, and serves whoever does to the end.
+    // It doesn't keep the service alive, and serves the tasks that do to the end.
     service.task_on::<Thread>("commands", commands).last();
     service.task_on::<Thread>("runner", Runner { commands: handle.clone() }).uses(&handle);
     service

@@ -1,4 +1,4 @@
-//! Runs the commands that it is given, and leaves nothing of them behind: see the library.
+//! Runs the given commands, and leaves nothing of them behind: see the library.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The service, with real children. It ends by itself, so the tests launch it and wait for its end.
+//! Runs the service with real children. It ends by itself, so the tests launch it and wait for its end.
 
 use interloop::{State, counters::Reading, testing::TestService};
 

@@ -9,7 +9,7 @@ use crate::web::{self, Message};
 
 /// How many messages the board shows.
 const SHOWN: usize = 20;
-/// At every so many messages the herald is told.
+/// After this many messages the herald is notified.
 const ROUND: u64 = 10;
 
 /// A count of ticks, and the last messages. It is `!Send` through its owner, an `Rc<RefCell<Board>>`.
@@ -21,7 +21,7 @@ pub(crate) struct Board {
     herald: Remote<Herald>,
 }
 
-/// The board at one moment: what may leave its thread.
+/// The board at one moment: data that may leave its thread.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Snapshot {
     ticks: u64,

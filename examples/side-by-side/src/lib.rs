@@ -1,10 +1,10 @@
 //! A glib loop and a tokio HTTP server in one process, which call each other and stop together.
 //!
 //! The board lives on the glib loop, behind an `Rc<RefCell<..>>` that never leaves it. Handlers on tokio reach it
-//! through a `Remote`; at every tenth message the glib side calls back into a task on tokio. Watch the order in which
-//! ^C stops them: `--log-level debug`.
+//! through a `Remote`; at every tenth message the glib side calls back into a task on tokio. `--log-level debug` shows
+//! the order in which ^C stops them.
 //!
-//! The pages, in [`web`], are of a board, whatever loop it lives on: `gtk-counter` has it on GTK's.
+//! The pages, in [`web`], serve any board, whatever loop it lives on: `gtk-counter` has one on GTK's.
 
 mod board;
 pub mod web;
@@ -19,7 +19,7 @@ use interloop_tokio::Tokio;
 
 use crate::board::{Board, Herald};
 
-/// The service, not started yet.
+/// Returns the service, not started yet.
 pub fn service() -> Service {
     let mut service = Service::new("side-by-side");
     service.version(env!("CARGO_PKG_VERSION")).about("A board on a glib loop, served by HTTP on tokio");
@@ -41,7 +41,7 @@ pub fn service() -> Service {
             ControlFlow::Continue
         });
         cx.until_shutdown().await;
-        // The default context outlives the task: what was added to it must be taken away.
+        // The default context outlives the task, so its source must be removed.
         tick.remove();
         Ok(())
     });

@@ -13,38 +13,38 @@ use axum::{
 use interloop::{CallError, Remote, ServiceHandle};
 use serde::Serialize;
 
-/// How long a message may be, in bytes.
+/// The maximum length of a message, in bytes.
 const LONGEST: usize = 500;
-/// How large a body may be, in bytes.
+/// The maximum size of a body, in bytes.
 const BODY_LIMIT: usize = 64 * 1024;
 
-/// What somebody said, with its number.
+/// A message with its number.
 #[derive(Clone, Debug, Serialize)]
 pub struct Message {
     /// Counted from 1.
     pub number: u64,
-    /// What was said.
+    /// The text of the message.
     pub text: String,
 }
 
-/// What the pages ask of a board. Its snapshot has the last messages, as `messages`.
+/// The operations of a board that the pages need. Its snapshot has the latest messages, as `messages`.
 pub trait Board: 'static {
-    /// The name of what it counts, in its snapshot, and in words.
+    /// The name of its count, in its snapshot and in words.
     const COUNTED: (&'static str, &'static str);
 
-    /// The board at one moment: what may leave its thread.
+    /// The board at one moment: data that may leave its thread.
     type Snapshot: Serialize + Send + 'static;
 
     /// Adds a message; returns its number.
     fn say(&mut self, text: String) -> u64;
 
-    /// What it shows.
+    /// Returns the board at this moment.
     fn snapshot(&self) -> Self::Snapshot;
 }
 
 type Shared<B> = State<(Remote<RefCell<B>>, ServiceHandle)>;
 
-/// `GET /`, `GET /board`, `POST /say`, `GET /status`.
+/// Returns the routes `GET /`, `GET /board`, `POST /say`, `GET /status`.
 pub fn router<B: Board>(board: Remote<RefCell<B>>, service: ServiceHandle) -> Router {
     let (count, counted) = B::COUNTED;
     let page = include_str!("page.html").replace("{service}", service.name());
@@ -86,7 +86,7 @@ async fn status<B: Board>(State((_, service)): Shared<B>) -> Response {
     Json(service.status()).into_response()
 }
 
-/// The board could not be asked: it has stopped.
+/// The board has stopped and can't be asked.
 struct Unavailable(CallError);
 
 impl From<CallError> for Unavailable {

@@ -1,5 +1,5 @@
-//! The service, in the test's process: a board on glib, asked by HTTP on tokio. What ticks is glib's own timer, which
-//! goes by real time.
+//! Runs the service in the test's process: a board on glib, called by HTTP on tokio. glib's own timer ticks in real
+//! time.
 
 use std::{
     io::{Read, Write},
@@ -8,7 +8,7 @@ use std::{
 
 use interloop::testing::TestService;
 
-/// The body of the answer.
+/// Returns the body of the answer.
 fn ask(server: SocketAddr, head: &str, body: &str) -> String {
     let mut client = TcpStream::connect(server).unwrap();
     let length = body.len();

@@ -1,14 +1,14 @@
-//! Two Thrift services at one address, on the loop that one chooses.
+//! Two Thrift services at one address, on the loop that the user chooses.
 //!
 //! ```sh
 //! thrift-multiplexed --thrift-port 9090 --thrift-loop glib
 //! ```
 //!
-//! `house.rs` is what Thrift's compiler has made of `house.thrift`. The handlers share their state by `Rc`: the
-//! processor is made on the loop's thread, and stays there. Any client will do, framed or not, by the binary or the
-//! compact protocol; `Door` is also there for one that names no service.
+//! Thrift's compiler generated `house.rs` from `house.thrift`. The handlers share their state in an `Rc`: the processor
+//! is created on the loop's thread, and stays there. Any client works, framed or not, in the binary or the compact
+//! protocol; `Door` also answers clients that name no service.
 
-/// What Thrift's compiler has made: clients are there too.
+/// The code that Thrift's compiler generated, which includes clients.
 #[allow(clippy::all, reason = "generated")]
 pub mod house;
 
@@ -73,7 +73,7 @@ fn house() -> impl TProcessor {
         .service("Bell", BellSyncProcessor::new(house))
 }
 
-/// The service, not started yet.
+/// Returns the service, not started yet.
 pub fn service() -> Service {
     let mut service = Service::new("thrift-multiplexed");
     service.task_any::<(Thread, Tokio, Glib)>("thrift", ThriftServer::with(house));

@@ -1,4 +1,4 @@
-//! The service on each of its loops, by generated clients.
+//! Tests the service on each of its loops, with generated clients.
 
 use std::time::Duration;
 

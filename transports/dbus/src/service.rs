@@ -55,7 +55,7 @@ pub enum Lost {
 /// A name on a bus, with objects: a task for any loop with sockets. Handlers are called on the loop's thread, where
 /// they must not block; zbus has no threads.
 ///
-/// It is ready when it has its name, or is in the queue for it. When it must stop, it releases the name, answers the
+/// It is ready when it has its name, or is in the queue for it. When asked to stop, it releases the name, answers the
 /// calls that have come, and leaves the bus.
 pub struct DbusService {
     name: String,

@@ -12,7 +12,7 @@ pub enum FbStatus {
     Starting = 1,
     /// All is well.
     Alive = 2,
-    /// It must stop.
+    /// It was asked to stop.
     Stopping = 3,
     /// It has ended without a failure.
     Stopped = 4,

@@ -45,7 +45,7 @@ struct Watching {
 }
 
 impl Watching {
-    /// Returns the next change. It reports the last one when the task must stop, and then ends.
+    /// Returns the next change. It reports the last one when the task is asked to stop, and then ends.
     async fn next(&mut self) -> Option<ServingStatus> {
         let mut task_stops = pin!(self.checks.shutdown.requested());
         while !self.is_over {

@@ -139,7 +139,7 @@ struct Talk {
 }
 
 impl Talk {
-    /// Returns the next answer. When it must stop, it answers what has come, within its turn, and ends.
+    /// Returns the next answer. When asked to stop, it answers what has come, within its turn, and ends.
     async fn next(&mut self) -> Option<Result<Response, Status>> {
         let Self { served, questions, told, turn } = self;
         if *turn == TURN {

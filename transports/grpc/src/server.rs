@@ -26,7 +26,7 @@ use crate::{
 /// `DEADLINE_EXCEEDED`. If the client gives up, they are dropped too. A request that isn't gRPC is answered by an HTTP
 /// status: 415, 405, 505.
 ///
-/// When it must stop, it tells its clients (GOAWAY), lets open calls finish, and ends when the last one has ended, or
+/// When asked to stop, it tells its clients (GOAWAY), lets open calls finish, and ends when the last one has ended, or
 /// when its stop timeout cancels it. Each request carries [`interloop::Shutdown`] as an extension, which tells long
 /// streams when to end.
 ///
@@ -79,7 +79,7 @@ impl GrpcServer {
 
     /// Answers health checks, `grpc.health.v1.Health`: `""` is serving when the service is
     /// [ready](interloop::ServiceHandle::is_ready), and a task's name when that task runs. `Watch` reports changes, and
-    /// ends when this task must stop.
+    /// ends when this task is asked to stop.
     #[must_use]
     pub fn with_health(mut self) -> Self {
         self.with_health = true;

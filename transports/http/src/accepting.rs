@@ -27,8 +27,8 @@ pub(crate) struct Accepting<'a, H: Host> {
 }
 
 impl<H: Host> Accepting<'_, H> {
-    /// Hands out connections until the server must stop. `beside` is polled along with it and never gets ready; its
-    /// error ends the server.
+    /// Hands out connections until the server is asked to stop. `beside` is polled along with it and never gets ready;
+    /// its error ends the server.
     pub(crate) async fn until_the_stop(
         &mut self,
         mut beside: impl FnMut(&mut Poller<'_>) -> io::Result<()>,

@@ -63,8 +63,8 @@ impl Event {
 /// A request for server-sent events: an axum extractor for routes that an [`HttpServer`](crate::HttpServer) serves, on
 /// any loop.
 ///
-/// The response ends when the stream does, or when the server must stop. While there is nothing to send, a comment
-/// keeps the connection alive, driven by the server's timers. Gauge of the server: `open_event_streams`.
+/// The response ends when the stream does, or when the server is asked to stop. While there is nothing to send, a
+/// comment keeps the connection alive, driven by the server's timers. Gauge of the server: `open_event_streams`.
 ///
 /// ```
 /// use axum::{Router, response::Response, routing::get};

@@ -35,13 +35,13 @@ use crate::{
 /// connection that such a handler upgrades works on that thread alone; on other threads each operation returns an
 /// error.
 ///
-/// It is ready when it listens, and logs `server started on 127.0.0.1:8000` for each address. When it must stop, it
+/// It is ready when it listens, and logs `server started on 127.0.0.1:8000` for each address. When asked to stop, it
 /// stops listening, lets open requests finish and closes idle connections at once. A connection with an incomplete
 /// request gets one second; a connection whose client takes nothing of its response, or is silent on a gRPC stream,
 /// gets five. The server ends when the last connection has ended, or when its stop timeout cancels it. Shortly before
 /// that it cuts off everything that waits for a client: only handlers are cancelled. From the moment that the service
-/// must stop, which includes the drain delay, each response over HTTP/1.1 has `Connection: close`, and connections of
-/// HTTP/2 get `GOAWAY`.
+/// is asked to stop, which includes the drain delay, each response over HTTP/1.1 has `Connection: close`, and
+/// connections of HTTP/2 get `GOAWAY`.
 ///
 /// Each request carries [`interloop::Shutdown`] as an extension, which tells handlers of long-lived responses
 /// (server-sent events, WebSockets) when to end; with [`with_peers`](Self::with_peers) also its [`Peer`]. A handler's

@@ -1,9 +1,9 @@
 //! A connection that was upgraded: what a user's handler speaks over it isn't HTTP any more, and no time limit of HTTP
 //! applies. But the server's stop doesn't wait for it without limit.
 //!
-//! When the server must stop, reads of such a connection end as if the client had finished, so a handler that reads
-//! learns of the stop. It may still write, for [`AT_THE_STOP`]; then its permit is released, and its reads and writes
-//! fail.
+//! When the server is asked to stop, reads of such a connection end as if the client had finished, so a handler that
+//! reads learns of the stop. It may still write, for [`AT_THE_STOP`]; then its permit is released, and its reads and
+//! writes fail.
 
 use std::{
     future::{Future, poll_fn},

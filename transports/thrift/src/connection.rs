@@ -102,7 +102,7 @@ enum Gone {
 enum Waited<T> {
     Done(T),
     TooLate,
-    /// The server must stop.
+    /// The server was asked to stop.
     Stopped,
 }
 

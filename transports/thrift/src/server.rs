@@ -42,7 +42,7 @@ use crate::{
 /// everything there; with [`workers`](Self::workers) they are called on threads of the task's own. Calls on one
 /// connection are answered in order.
 ///
-/// It is ready when it listens, and logs `server started on 127.0.0.1:9090` for each address. When it must stop, it
+/// It is ready when it listens, and logs `server started on 127.0.0.1:9090` for each address. When asked to stop, it
 /// stops listening, answers the calls that are open or have come, and closes idle connections at once. A connection
 /// with an incomplete call gets one second. The server ends when the last connection has ended, or when its stop
 /// timeout cancels it.

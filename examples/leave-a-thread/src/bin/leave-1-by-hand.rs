@@ -1,4 +1,4 @@
-//! Step 1, where you are: GTK on the main thread, a runtime on another, a channel between them, and glue.
+//! Step 1, the starting point: GTK on the main thread, a runtime on another, a channel between them, and glue.
 
 use std::{io, thread};
 
@@ -39,7 +39,7 @@ fn main() -> glib::ExitCode {
     application.connect_activate(|application| {
         let board = Board::open(application);
         let (sender, receiver) = async_channel::unbounded();
-        // Nobody stops this thread, and nobody hears when it fails.
+        // Nobody stops this thread, and nobody notices if it fails.
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(serve(sender))

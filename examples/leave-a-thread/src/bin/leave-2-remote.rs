@@ -1,5 +1,4 @@
-//! Step 2, a way into the window by types: `attach` takes the place of the channel, of the loop over it, and of the
-//! messages.
+//! Step 2, typed access to the window: `attach` replaces the channel, the loop over it, and the messages.
 
 use std::cell::Cell;
 use std::thread;

@@ -1,4 +1,4 @@
-//! Step 3, the thread becomes a service: it stops when the application has ended, in order and on time, and its failure
+//! Step 3, the thread becomes a service: it stops in order and on time when the application has ended, and its failure
 //! is the program's.
 
 use std::cell::Cell;
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         attached.set(Some(mailbox));
         let mut service = Service::new("board");
         let server = task_fn::<Tokio>(async move |cx| {
-            // The server as it was, until the stop.
+            // The unchanged server, until the stop.
             match select(std::pin::pin!(cx.until_shutdown()), std::pin::pin!(serve(board))).await {
                 Either::Left(_) => Ok(()),
                 Either::Right((failed, _)) => Ok(failed?),

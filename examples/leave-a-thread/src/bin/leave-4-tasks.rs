@@ -1,4 +1,4 @@
-//! Step 4, the application becomes a task: one ^C stops both, the last window's end stops the service, and there are
+//! Step 4, the application becomes a task: one ^C stops both, closing the last window stops the service, and there are
 //! flags, a log, and a report.
 
 use std::process::ExitCode;

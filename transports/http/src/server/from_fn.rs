@@ -113,7 +113,7 @@ where
     }
 }
 
-/// Waits for the future; returns None, and drops it, if the task must stop before.
+/// Waits for the future; returns None, and drops it, if the task is asked to stop before.
 async fn until_the_stop<L: Net, O, T>(cx: &Context<L, O>, future: impl Future<Output = T>) -> Option<T> {
     let (mut stop, mut future) = (pin!(cx.shutdown().requested()), pin!(future));
     poll_fn(|poller| match stop.as_mut().poll(poller) {

@@ -42,7 +42,7 @@ pub enum HandshakeError {
 
 impl TlsAcceptor {
     /// Makes a TLS connection of an accepted one, within the time limit, which `sleep` waits for, and within a second
-    /// once the server must stop. A client that has sent nothing yet doesn't count as a handshake.
+    /// once the server is asked to stop. A client that has sent nothing yet doesn't count as a handshake.
     ///
     /// # Errors
     ///
