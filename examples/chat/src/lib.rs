@@ -21,11 +21,12 @@ use crate::{
 
 #[derive(clap::Args, Clone, Debug)]
 struct Options {
-    /// What the one at the window is called
+    /// The name of the person at the window
     #[arg(long, default_value = "Window")]
     name: String,
 
-    /// Let pages of this origin in, besides our own at an address or at localhost: https://chat.example.org
+    /// Also admit pages of this origin, such as https://chat.example.org; the server's own, at an address or at
+    /// localhost, always may
     #[arg(long)]
     origin: Vec<String>,
 }

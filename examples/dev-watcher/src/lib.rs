@@ -25,7 +25,7 @@ struct Build {
 
 #[derive(clap::Args)]
 struct BuildOptions {
-    /// What to run, by sh
+    /// The shell command to run
     #[arg(long, default_value = "cargo build")]
     command: String,
 }

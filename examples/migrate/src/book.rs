@@ -31,7 +31,7 @@ pub(crate) struct Files {
 /// The options of [`Files`].
 #[derive(clap::Args)]
 pub(crate) struct FilesOptions {
-    /// How often to file what was said
+    /// How often to file the lines
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "100ms")]
     interval: Duration,
 }

@@ -11,28 +11,27 @@ pub struct DbusOptions {
     #[arg(long, value_name = "NAME")]
     pub(crate) bus_name: Option<String>,
 
-    /// Take the name from whoever has it and allows that, and allow others to take it
+    /// Take the name from an owner that allows that, and allow others to take it
     #[arg(long)]
     pub(crate) replace: bool,
 
-    /// Where the name is taken, wait for it
+    /// Wait for the name if it is taken
     #[arg(long)]
     pub(crate) queue: bool,
 
-    /// Be on the system bus, instead of the session's
+    /// Use the system bus, instead of the session's
     #[arg(long)]
     pub(crate) system_bus: bool,
 
-    /// Be on the bus at this address: unix:path=/run/my-bus
+    /// Use the bus at this address: unix:path=/run/my-bus
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) address: Option<String>,
 
-    /// Refuse calls while so many are being answered, and those of one caller while a quarter of it are its (default:
-    /// 1024)
+    /// Answer at most this many calls at once, and a quarter of that for each caller; refuse others (default: 1024)
     #[arg(long, value_name = "N")]
     pub(crate) max_calls: Option<usize>,
 
-    /// Give a bus up that takes longer to let us in (default: 25s)
+    /// Give up if the bus takes longer to let the service in (default: 25s)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) connect_timeout: Option<Duration>,
 }

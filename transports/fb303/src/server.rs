@@ -130,7 +130,7 @@ pub struct Fb303Options {
     #[command(flatten)]
     thrift: ThriftOptions,
 
-    /// Let clients set options, have the configuration read again, and stop the service
+    /// Let clients set options, reload the configuration, and stop the service
     #[arg(long)]
     allow_control: bool,
 }

@@ -148,8 +148,8 @@ pub struct HealthOptions {
     #[command(flatten)]
     tls: interloop_listen::TlsOptions,
 
-    /// Tell of the service also where a request is for one of these hosts: a name, *.example.org, or *; addresses,
-    /// localhost and the machine's own names always are
+    /// Reveal details of the service also in answers to requests for one of these hosts: a name, *.example.org, or *;
+    /// addresses, localhost and the machine's own names are always included
     #[arg(long, value_name = "HOST", value_delimiter = ',', value_parser = allowed_host)]
     allow_host: Vec<String>,
 

@@ -26,8 +26,8 @@ pub struct HttpOptions {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) max_body_size: Option<usize>,
 
-    /// Close connections that stand idle between two requests for so long; 0 is never. It also bounds how far a client
-    /// may fall behind the least rate (default: 60s)
+    /// Close connections that are idle between two requests for this long; 0 is never. It also bounds how far a client
+    /// may fall behind the minimum rate (default: 60s)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) idle_timeout: Option<Duration>,
 
@@ -36,17 +36,17 @@ pub struct HttpOptions {
     pub(crate) header_timeout: Option<Duration>,
 
     #[cfg(feature = "http2")]
-    /// Let an HTTP/2 connection have so many requests open at once; further ones wait at the client; 200 by default
+    /// Let an HTTP/2 connection have this many requests open at once; further ones wait at the client; 200 by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_streams: Option<u32>,
 
     #[cfg(feature = "http2")]
-    /// Ping HTTP/2 clients that have requests open, after so long a silence; 60s by default, 0 is never
+    /// Ping HTTP/2 clients that have requests open, after this much silence; 60s by default, 0 is never
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) ping_interval: Option<Duration>,
 
     #[cfg(feature = "http2")]
-    /// Close HTTP/2 connections whose client leaves a ping unanswered for so long; 20s by default
+    /// Close HTTP/2 connections whose client leaves a ping unanswered for this long; 20s by default
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) ping_timeout: Option<Duration>,
 }

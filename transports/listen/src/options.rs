@@ -47,21 +47,21 @@ pub struct ListenOptions {
     #[arg(long, value_name = "GROUP")]
     pub unix_group: Option<String>,
 
-    /// Serve so many connections at once, others wait; 0 is any number (default: 0)
+    /// Serve at most this many connections at once, others wait; 0 is no limit (default: 0)
     #[arg(long, value_name = "N")]
     pub max_connections: Option<usize>,
 
-    /// Let the system ask a silent client, after so long, whether it is still there, and close the connection if it
-    /// hasn't answered after twice the time; whole seconds; 0 is never (default: 60s)
+    /// Let the system ask a client that is silent for this long whether it is still there, and close the connection if
+    /// it hasn't answered after twice the time; whole seconds; 0 is never (default: 60s)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub tcp_keepalive: Option<Duration>,
 
-    /// Cut off clients that send the rest of what they have begun, or take what they are sent, at less than so many
+    /// Cut off clients that send the rest of what they have begun, or take what they are sent, at less than this many
     /// bytes a second; 0 asks only for some progress (default: 500)
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub min_rate: Option<usize>,
 
-    /// Let clients fall behind the least rate by so long, or by the idle timeout if that is shorter; 0 is any time
+    /// Let clients fall behind the minimum rate by this much, or by the idle timeout if that is shorter; 0 is no limit
     /// (default: 20s)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub rate_grace: Option<Duration>,

@@ -18,7 +18,7 @@ pub struct ThriftOptions {
     #[command(flatten)]
     pub(crate) tls: interloop_listen::TlsOptions,
 
-    /// Call handlers on so many threads; 0 is on the loop's (default: 0)
+    /// Call handlers on this many threads; 0 is on the loop's (default: 0)
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<usize>,
 
@@ -26,7 +26,7 @@ pub struct ThriftOptions {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) max_frame_size: Option<usize>,
 
-    /// Refuse strings that are longer (default: as the frame)
+    /// Refuse strings that are longer (default: as for frames)
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) max_string_size: Option<usize>,
 
@@ -38,8 +38,8 @@ pub struct ThriftOptions {
     #[arg(long, value_name = "N")]
     pub(crate) max_nesting: Option<usize>,
 
-    /// Close connections that stand idle between two calls for so long; 0 is never. It also bounds how far a client may
-    /// fall behind the least rate (default: 10min)
+    /// Close connections that are idle between two calls for this long; 0 is never. It also bounds how far a client may
+    /// fall behind the minimum rate (default: 10min)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) idle_timeout: Option<Duration>,
 

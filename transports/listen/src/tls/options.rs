@@ -17,7 +17,7 @@ const MAX_HANDSHAKES: usize = 1000;
 /// of its code.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct TlsOptions {
-    /// Speak TLS, with the certificate in this PEM file, and those between it and its CA after it
+    /// Serve over TLS, with the certificate in this PEM file, followed by any intermediates
     #[arg(long, value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
 
@@ -33,7 +33,7 @@ pub struct TlsOptions {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub tls_handshake_timeout: Option<Duration>,
 
-    /// Work on so many TLS handshakes at once, others wait; 0 is any number (default: 1000)
+    /// Run at most this many TLS handshakes at once, others wait; 0 is no limit (default: 1000)
     #[arg(long, value_name = "N")]
     pub tls_max_handshakes: Option<usize>,
 }
