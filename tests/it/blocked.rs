@@ -1,4 +1,4 @@
-//! A loop that is blocked while the service runs is told, once, and shown.
+//! A loop that is blocked while the service runs is reported, once, and shown.
 
 use std::{
     cell::Cell,
@@ -73,7 +73,7 @@ fn a_call_that_waits_for_a_second_has_the_blocked_loop_told_once_until_it_has_co
             let blocked = io(&running).blocked.expect("it is");
             assert_eq!((&*blocked.name, &*blocked.polling), ("io", "task blocker"));
             assert!(blocked.held >= 1.0, "{blocked}");
-            // Once: not for those who ask, nor for those who call.
+            // Once: not again for each request or call.
             let more = number.call(Cell::get);
             running.heartbeats();
             assert_eq!(running.blocked_loops().len(), 1);
@@ -84,7 +84,7 @@ fn a_call_that_waits_for_a_second_has_the_blocked_loop_told_once_until_it_has_co
                 assert_eq!(call.wait_timeout(SOON), Ok(7));
             }
             soon("it has come back", || io(&running).blocked.is_none());
-            // A look a second after the last says so; a call that comes before belongs to the same blockade.
+            // A check a second after the last one reports it; a call that comes before belongs to the same blockade.
             thread::sleep(Duration::from_millis(2500));
         }
         assert_eq!(running.stop().code, 0);
@@ -146,7 +146,7 @@ fn a_thread_that_may_be_blocked_is_so_only_if_somebody_waits() {
         let episode = Episode::default();
         let running = up(service(Thread, std::slice::from_ref(&episode)));
         episode.begins.open();
-        // For longer than a second: nothing is to be seen.
+        // For longer than a second, in which nothing must be seen.
         thread::sleep(Duration::from_millis(1300));
         assert_eq!(running.blocked_loops(), []);
         assert!(io(&running).blocked.is_none());
@@ -177,7 +177,7 @@ fn a_loop_that_is_blocked_while_the_service_starts_or_stops_is_not_told() {
         let blocked = |episode: &Episode| {
             episode.begins.open();
             soon("it is blocked", || !running.blocked_loops().is_empty());
-            // A look comes a second after the question.
+            // A check comes a second after the request.
             thread::sleep(Duration::from_millis(1200));
             assert_eq!(warned(), [""; 0]);
             episode.ends.open();

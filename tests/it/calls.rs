@@ -75,7 +75,7 @@ fn a_post_to_a_full_mailbox_comes_back_and_the_next_one_after_it_is_accepted() {
     });
 }
 
-/// Calls until it is accepted.
+/// Calls until the call is accepted.
 fn answer_with_patience<T: 'static, R: Send + 'static>(remote: &Remote<T>, f: fn(&T) -> R) -> R {
     loop {
         match remote.call(f).wait_timeout(SOON) {
@@ -106,7 +106,7 @@ fn a_full_mailbox_does_not_stop_a_stop() {
         release.open();
         let report = running.join();
         assert_eq!(report.code, 0, "{report}");
-        // What was accepted runs.
+        // Accepted calls run.
         assert_eq!(last.wait_timeout(SOON), Ok(7));
     });
 }
@@ -114,7 +114,7 @@ fn a_full_mailbox_does_not_stop_a_stop() {
 #[test]
 fn what_was_accepted_runs_whatever_the_stop_does() {
     watched(|| {
-        // The loop's own side is there to the end.
+        // The loop's own side exists to the end.
         let mut service = Service::new("test");
         let remote = service.remote_to::<Thread>();
         let (ran, accepted) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -140,7 +140,7 @@ fn what_was_accepted_runs_whatever_the_stop_does() {
         let report = running.stop();
         posting.into_iter().for_each(|thread| thread.join().unwrap());
         assert_eq!(report.code, 0, "{report}");
-        // None is lost between the post that is accepted and the close.
+        // None is lost between an accepted post and the close.
         assert_eq!(ran.load(Ordering::Relaxed), accepted.load(Ordering::Relaxed));
     });
 }
@@ -162,7 +162,7 @@ fn a_call_onto_the_own_loop_may_be_awaited() {
     });
 }
 
-/// Two tasks, on loops of their own, that call each other a hundred times, at once; `ask` awaits or blocks.
+/// Runs two tasks, on loops of their own, that call each other a hundred times, at once; `ask` awaits or blocks.
 fn call_each_other(ask: impl AsyncFn(&Remote<Cell<u32>>) -> Result<u32, CallError> + Clone + Send + 'static) {
     let mut service = Service::new("test");
     let (left, to_left) = service.slot::<Cell<u32>>("left");
@@ -175,7 +175,7 @@ fn call_each_other(ask: impl AsyncFn(&Remote<Cell<u32>>) -> Result<u32, CallErro
                 ask(&other).await?;
             }
             cx.ready();
-            // It answers the other until that is through as well.
+            // It answers the other until that is done as well.
             cx.until_shutdown().await;
             cx.export("answered", value.get());
             Ok(())

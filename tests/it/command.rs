@@ -1,5 +1,4 @@
-//! The ready-made tasks for child processes: what they are given, what they say, how they end; and that nothing of them
-//! is left.
+//! The built-in tasks for child processes: their input, their output, their ends; and that nothing of them is left.
 #![cfg(all(feature = "command", target_os = "linux"))]
 
 use std::{
@@ -67,7 +66,7 @@ fn counted(running: &ServiceHandle, name: &str, count: u64) {
     }
 }
 
-/// The children of this process, dead or alive. (Each test is a process of its own, or runs alone.)
+/// Returns the children of this process, dead or alive. (Each test is a process of its own, or runs alone.)
 fn children() -> Vec<String> {
     let stats = fs::read_dir("/proc").unwrap();
     let stats = stats.filter_map(|process| fs::read_to_string(process.unwrap().path().join("stat")).ok());
@@ -80,7 +79,7 @@ fn no_child_is_left() {
     assert_eq!(children(), Vec::<String>::new());
 }
 
-/// Lines from a callback, as they come.
+/// Returns a callback, and the lines that it gets.
 fn lines() -> (impl FnMut(&str) + Send + 'static, mpsc::Receiver<String>) {
     let (says, said) = mpsc::channel();
     (move |line: &str| drop(says.send(line.to_owned())), said)
@@ -95,11 +94,11 @@ fn next(said: &mpsc::Receiver<String>) -> String {
     said.recv_timeout(SOON).unwrap()
 }
 
-/// Some process, which can be waited for, whoever's child it is.
+/// A process that can be waited for, whoever's child it is.
 struct Held(OwnedFd);
 
 impl Held {
-    /// This one, which lives.
+    /// Returns this one, which is alive.
     fn of(pid: &str) -> Self {
         let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
         Self(pidfd_open(pid, PidfdFlags::empty()).unwrap())
@@ -116,7 +115,7 @@ impl Held {
     }
 }
 
-// --- What comes back ---
+// --- Results ---
 
 #[test]
 fn a_command_brings_its_status_and_what_it_wrote() {
@@ -231,7 +230,7 @@ fn those_that_are_too_many_wait_and_are_started_in_their_order() {
             block_on(child.started()).unwrap();
         }
         assert_eq!(waiting(&running), 4.0);
-        // One that waits is told, and another one is next.
+        // A waiting one is told, and another one is next.
         let killed = children.remove(2);
         killed.kill();
         assert_eq!(block_on(killed.status()), Err(CommandError::Stopped));
@@ -260,7 +259,7 @@ fn what_can_not_be_started_makes_room_for_the_next() {
         let commands = Commands::new().max_running(7);
         let runs = commands.handle();
         service.task_on::<Thread>("commands", commands).set("max-running", "1");
-        // All asked for before the start, and nobody says anything to the task from then on.
+        // All requested before the start, and nobody sends the task anything from then on.
         let refused: Vec<Child> = (0..3).map(|_| runs.run(Command::new("cat").arg("\0"))).collect();
         let (missing, echo) = (runs.run("no-such-program"), runs.run(sh("echo up")));
         let running = up(service);
@@ -389,7 +388,7 @@ fn a_child_is_talked_to() {
                 stdin.write(format!("{line}\n").as_bytes()).await.unwrap();
                 assert_eq!(stdout.line().await.unwrap(), line);
             }
-            // As what std's traits look like when they wait.
+            // Like std's traits, but waiting.
             stdin.write_all(b"three").await.unwrap();
             AsyncWriteExt::close(&mut stdin).await.unwrap();
             let mut rest = String::new();
@@ -442,7 +441,7 @@ fn a_status_waits_for_callbacks_that_have_not_heard_everything() {
     watched(|| {
         let (running, runs) = commands(Commands::new());
         let (go, goes) = mpsc::channel();
-        // A thread of its own may be blocked.
+        // A thread of its own may block.
         let run = sh("echo one").on_stdout_line(move |_| goes.recv_timeout(SOON).unwrap());
         let mut status = Box::pin(runs.run(run).status());
         counted(&running, "finished", 1);
@@ -506,7 +505,7 @@ fn a_child_waits_for_whoever_reads_it() {
         let (running, runs) = commands(Commands::new());
         let mut child = runs.run(Command::new("head").args(["-c", &MUCH.to_string(), "/dev/zero"]));
         let pid = block_on(child.started()).unwrap();
-        // Until it sleeps, which it does only when it can't write, or has ended.
+        // Until it sleeps, which it does only if it can't write, or has ended.
         let is_busy = || {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with('R'))
@@ -517,7 +516,7 @@ fn a_child_waits_for_whoever_reads_it() {
         let mut stdout = child.take_stdout().unwrap();
         let mut total = 0;
         while let Some(chunk) = block_on(stdout.chunk()) {
-            // What is in the pipe at the end comes on top.
+            // The pipe's content at the end is added.
             assert!(chunk.len() <= 2 * 64 * 1024, "{} bytes were held", chunk.len());
             total += chunk.len();
         }
@@ -546,7 +545,7 @@ fn children_that_never_end_to_speak_leave_others_their_turn() {
     watched(|| {
         let (running, runs) = commands(Commands::new().kill_timeout(NEVER));
         let (first, heard) = mpsc::channel();
-        // One is heard on the loop, another is not, a third is fed.
+        // One has a callback on the loop, another has none, a third gets input.
         let loud = runs.run(Command::new("yes").on_stdout_line(move |_| _ = first.send(())));
         heard.recv_timeout(SOON).unwrap();
         let unheard = runs.run("yes");
@@ -652,7 +651,7 @@ fn a_child_is_told_to_end_or_killed() {
 fn a_child_that_was_stopped_hears_a_term() {
     alone(|| {
         let (running, runs) = commands(Commands::new().kill_timeout(NEVER));
-        // It stops itself and all of its group, the guard too.
+        // It stops itself and all of its group, including the guard.
         let mut child = runs.run(sh("sleep 1000 & echo $!; kill -STOP 0; wait"));
         let mut stdout = child.take_stdout().unwrap();
         let sleeper = Held::of(&block_on(stdout.line()).unwrap());
@@ -691,7 +690,7 @@ fn a_child_without_descriptors_and_in_a_session_of_its_own_ends_at_the_stop() {
 fn what_a_child_leaves_behind_ends_with_it() {
     alone(|| {
         let (running, runs) = commands(Commands::new().kill_timeout(NEVER));
-        // One that holds the output: it gets TERM. One that doesn't: KILL.
+        // One that holds the output gets TERM. One that doesn't gets KILL.
         for script in ["sleep 1000 & echo $!", "sleep 1000 >/dev/null 2>&1 & echo $!"] {
             let mut child = runs.run(sh(&format!("{script}; read -r go")).stdin_piped());
             let mut stdout = child.take_stdout().unwrap();
@@ -710,7 +709,7 @@ fn what_a_child_leaves_behind_ends_with_it() {
 fn whoever_is_left_has_time_to_end_too() {
     watched(|| {
         let (running, runs) = commands(Commands::new().kill_timeout(NEVER));
-        // It keeps the child's output, and says something at its end.
+        // It keeps the child's output, and writes something at its end.
         let left = "(trap 'echo bye; exit' TERM; sh -c 'echo up; exec sleep 1000' & wait) & read -r go";
         let mut child = runs.run(sh(left).stdin_piped());
         let mut stdout = child.take_stdout().unwrap();
@@ -734,7 +733,7 @@ fn a_stop_ends_all_groups_by_term() {
         let polite = sh("trap 'seq 1000; exit 5' TERM; sh -c 'echo up; exec sleep 1000' & wait");
         let polite = runs.run(polite.on_stdout_line(move |line| {
             if line == "1" {
-                // Whatever comes behind it is heard when all children have ended.
+                // Anything after it arrives when all children have ended.
                 goes.recv_timeout(SOON).unwrap();
             }
             out(line);
@@ -799,7 +798,7 @@ fn a_child_is_killed_in_time_for_the_deadline() {
     });
 }
 
-/// Runs commands until the latch is open, then drops them where they stand.
+/// Runs commands until the latch is open, then drops them in any state.
 struct Dropped(Commands, Latch);
 
 impl Task<Thread> for Dropped {

@@ -1,4 +1,4 @@
-//! What a task sees of its surroundings: children, values, options, timers, the status.
+//! A task's view of its surroundings: children, values, options, timers, the status.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,7 +11,7 @@ use interloop::{
     CallError, Context, NoOptions, RestartPolicy, Service, State, Task, Thread, clap, task::Elapsed, task_fn,
 };
 
-/// Says when it is dropped.
+/// Logs its own drop.
 struct Farewell(Log, &'static str);
 
 impl Drop for Farewell {
@@ -42,7 +42,7 @@ fn children_are_cancelled_and_awaited_when_their_task_ends() {
             Ok(())
         });
         service.task("parent", parent);
-        // It stops behind the parent: that has ended only when its children have.
+        // It stops after the parent, which has ended only when its children have.
         let l = log.clone();
         let base = task_fn::<Thread>(async move |cx| {
             cx.until_shutdown().await;
@@ -64,7 +64,7 @@ fn the_reply_of_a_child_brings_what_it_returns() {
     watched(|| {
         let mut service = Service::new("test");
         let parent = task_fn::<Thread>(async |cx| {
-            // What it returns may be !Send, as the child itself.
+            // It may return a `!Send` value, as the child itself may be.
             let value = Rc::new(Cell::new(1));
             let inner = value.clone();
             let child = cx.spawn_local(async move {
@@ -420,7 +420,7 @@ fn an_interval_skips_what_it_missed_and_keeps_its_grid() {
             let mut ticks = cx.interval(PERIOD);
             ticks.tick().await;
             assert!(began.elapsed() >= PERIOD);
-            // Late by two ticks and a half.
+            // Late by two and a half ticks.
             std::thread::sleep(PERIOD * 5 / 2);
             let missed = ticks.tick().await;
             assert!(missed >= 1, "{missed}");

@@ -187,7 +187,7 @@ fn a_gauge_that_is_asked_may_ask_the_service_and_may_panic() {
         let task = task_fn::<Thread>(async |cx| {
             let handle = cx.service().clone();
             cx.counter("taken").add(4);
-            // Under a lock of the service's this would never return.
+            // Under a lock of the service this would never return.
             cx.gauge_from("twice", move || match handle.counters().get("till.taken") {
                 Some(Reading::Counter(taken)) if handle.is_ready() && handle.warnings().len() < 2 => 2.0 * taken as f64,
                 other => panic!("{other:?}"),
@@ -344,10 +344,11 @@ fn loops_and_tasks_count_by_themselves() {
             till.call(|cell| cell.set(cell.get() + 1)).wait_timeout(crate::util::SOON).unwrap();
         }
         assert_eq!(number("loop.till.jobs") - jobs, 10.0);
-        // One turn may have done all, if the calls came quickly enough.
+        // One turn may have done everything, if the calls came quickly enough.
         assert!(number("loop.till.turns") >= 1.0 && number("loop.till.running") == 1.0);
         assert!(number("loop.till.depth_most") >= 1.0 && number("loop.till.depth") == 0.0);
-        // Whenever a call finds the loop at rest its way is timed. On a busy machine none of those so far may have.
+        // The latency is measured whenever a call finds the loop at rest. On a busy machine none of the calls so far
+        // may have.
         while number("loop.till.latency.count") < 1.0 {
             till.call(|_| ()).wait_timeout(crate::util::SOON).unwrap();
             thread::yield_now();

@@ -1,4 +1,4 @@
-//! Times by cron expressions: changes of the clock in 20 time zones, a system clock that is set, and what is refused.
+//! Times by cron expressions: clock changes in 20 time zones, a system clock that is set, and invalid input.
 
 use std::{
     path::Path,
@@ -31,7 +31,7 @@ fn cron(expression: &str) -> Cron {
     expression.parse().unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Its times after one moment, up to another, in seconds.
+/// Returns its times after one moment, up to another, in seconds.
 fn times(expression: &str, after: u64, until: u64) -> Vec<u64> {
     let cron = cron(expression);
     let times = std::iter::successors(cron.after(at(after)), |time| cron.after(*time));
@@ -41,7 +41,7 @@ fn times(expression: &str, after: u64, until: u64) -> Vec<u64> {
 
 // --- Changes of the clock ---
 
-/// What `scripts/cron_zones.py` has worked out by another way.
+/// The results of `scripts/cron_zones.py`, which computes them in another way.
 const ZONES: &str = include_str!("cron_zones.txt");
 
 #[test]
@@ -87,7 +87,7 @@ fn a_leap_day_is_found_however_far_away() {
     assert_eq!(sundays, [1_961_625_600, 2_845_238_400]);
 }
 
-/// Runs of a service with a fake clock: the times of day of those that there were.
+/// Runs of a service with a fake clock: the times of day at which they happened.
 struct Runs {
     test: RunningTest,
     clock: testing::Clock,
@@ -285,11 +285,11 @@ fn space_around_the_fields_does_not_matter() {
     );
 }
 
-/// Set for the process that a test starts: itself, which then says what becomes of this expression.
+/// Set for the process that a test starts: itself, which then reports the result for this expression.
 const ASKED: &str = "TEST_CRON";
 
-/// What a process says of an expression that sees no tz database, or, with a folder for TZDIR, that one. None: this
-/// machine lets us hide none.
+/// Returns what a process without a tz database reports for an expression; with a folder for TZDIR, that database. None
+/// if this machine doesn't let the test hide the database.
 fn without_database(test: &str, expression: &str, tzdir: Option<&Path>) -> Option<String> {
     let hide = "for dir in /usr/share/zoneinfo /usr/lib/zoneinfo /etc/zoneinfo /usr/share/lib/zoneinfo; do \
                 [ ! -e $dir ] || mount -t tmpfs none $dir || exit 9; done; exec \"$@\"";
@@ -310,7 +310,7 @@ fn without_database(test: &str, expression: &str, tzdir: Option<&Path>) -> Optio
     Some(line.to_owned())
 }
 
-/// Whether this is such a process.
+/// Returns whether this is such a process.
 fn is_asked() -> bool {
     let Ok(expression) = std::env::var(ASKED) else { return false };
     match with_option(&expression).start() {
@@ -349,7 +349,7 @@ fn a_zone_without_a_tz_database_is_told_from_an_unknown_one() {
         let names = ["78 test: ", "\"Europe/Berlin\" needs the tz database, and there is none", "tzdata", "TZDIR"];
         assert!(names.iter().all(|name| said.contains(name)), "{said}");
     }
-    // One that TZDIR names is used, and has what it has.
+    // A database that TZDIR names is used, with just its zones.
     let some = tempfile::tempdir().expect("a folder");
     std::fs::create_dir(some.path().join("Europe")).expect("a folder");
     std::fs::copy("/usr/share/zoneinfo/Europe/Berlin", some.path().join("Europe/Berlin")).expect("a zone");
@@ -372,8 +372,8 @@ fn systemd_comes_to_the_same_times() {
         let words = |line: &str| line.split_whitespace().rev().take(3).map(str::to_owned).collect::<Vec<_>>();
         Some(times.map(words).map(|words| format!("{} {}", words[2], words[1])).collect())
     };
-    // systemd 252 leaves out what is in a gap, and an hour's wildcards where it is there twice: those days are not
-    // asked for.
+    // systemd 252 leaves out times in a gap, and an hour's wildcards where the hour exists twice: those days are not
+    // requested.
     for (expression, calendar) in [
         ("30 2 * * *", "*-*-* 02:30:00"),
         ("0 0 29 2 *", "*-02-29 00:00:00"),
@@ -402,7 +402,7 @@ fn systemd_comes_to_the_same_times() {
     }
 }
 
-/// As systemd shows it, in UTC.
+/// Formats it as systemd does, in UTC.
 fn shown(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string().replace('T', " ").trim_end_matches('Z').to_owned()
 }

@@ -1,4 +1,4 @@
-//! The watcher of a folder: what it tells, and that it loses nothing.
+//! The watcher of a folder: what it reports, and that it loses nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,7 +27,7 @@ impl<L: EventLoop> OnChange<L> for Tell {
     }
 }
 
-/// What was told.
+/// The changes that were reported.
 struct Told {
     root: PathBuf,
     changes: mpsc::Receiver<Change>,
@@ -38,12 +38,12 @@ impl Told {
         self.changes.recv_timeout(SOON).expect("a change is told")
     }
 
-    /// The next one, as `created a/b`.
+    /// Returns the next one, as `created a/b`.
     fn line(&self) -> String {
         line(&self.root, &self.next())
     }
 
-    /// Waits until all of these have been told, in whatever order, and nothing else.
+    /// Waits until all of these have been reported, in any order, and nothing else.
     #[track_caller]
     fn expect(&self, lines: &[&str]) {
         let told: BTreeSet<String> = lines.iter().map(|_| self.line()).collect();
@@ -68,7 +68,7 @@ fn teller(root: &Path) -> (DirectoryWatcher<Tell>, Told) {
     (watcher, Told { root: root.to_owned(), changes })
 }
 
-/// A watcher that runs, of the task `files`.
+/// Returns a running watcher, of the task `files`.
 fn watching(watcher: DirectoryWatcher<Tell>) -> Running {
     let mut service = Service::new("test");
     service.task_on::<Thread>("files", watcher);
@@ -91,7 +91,7 @@ fn down(running: Running) {
     assert_eq!(running.stop().code, 0);
 }
 
-// --- What is told ---
+// --- Reports ---
 
 #[test]
 fn files_that_are_created_changed_and_deleted_are_told_of_with_what_they_were() {
@@ -120,7 +120,7 @@ fn files_that_are_created_changed_and_deleted_are_told_of_with_what_they_were() 
         assert!(latest.modified >= created.modified);
         fs::remove_file(&path).unwrap();
         let mut deleted = told.next();
-        // The event of a write may come when what was written is known already.
+        // The event of a write may come when the new content is known already.
         while deleted.after().is_some() {
             deleted = told.next();
         }
@@ -221,7 +221,7 @@ fn a_change_is_told_of_after_a_silence() {
         fs::write(folder.path().join("a"), "").unwrap();
         assert_eq!(told.line(), "created a");
         assert!(begun.elapsed() >= silence);
-        // One that never ends keeps nothing from being told.
+        // A command that never ends holds up no report.
         let (stop, stopped) = mpsc::channel::<()>();
         let noise = folder.path().join("noise");
         let writer = thread::spawn(move || {
@@ -252,7 +252,7 @@ fn folders_are_looked_into_however_quickly_they_are_filled() {
         fs::write(deep.join("file"), "12345").unwrap();
         told.until("changed a/b/c/file");
 
-        // Moved away, its files are none of ours; moved in, they are.
+        // Moved away, its files are no longer watched; moved in, they are.
         fs::rename(folder.path().join("a"), outside.path().join("a")).unwrap();
         while told.line() != "deleted a" {}
         fs::write(outside.path().join("a/b/c/other"), "").unwrap();
@@ -293,12 +293,12 @@ fn a_folder_that_is_replaced_again_and_again_is_known_as_it_is_at_last() {
     });
 }
 
-/// What is there, by what was told.
+/// The tree, reconstructed from the reports.
 #[derive(Default)]
 struct Model(BTreeMap<PathBuf, bool>);
 
 impl Model {
-    /// A change has to fit what was told before.
+    /// Applies a change, which must fit the earlier reports.
     fn apply(&mut self, change: &Change) {
         let known = self.0.get(change.path()).copied();
         assert_eq!(known, change.before().map(|old| old.is_dir), "{change:?}");
@@ -308,7 +308,7 @@ impl Model {
         };
     }
 
-    /// Hears until what was told is what is there.
+    /// Reads reports until they match the folder.
     fn catch_up(&mut self, told: &Told) {
         loop {
             while let Ok(change) = told.changes.try_recv() {
@@ -326,7 +326,7 @@ impl Model {
     }
 }
 
-/// All that is in a folder, and whether it is a folder.
+/// Returns everything in a folder, and whether it is a folder.
 fn tree(folder: &Path) -> BTreeMap<PathBuf, bool> {
     let mut found = BTreeMap::new();
     for item in fs::read_dir(folder).unwrap() {
@@ -362,7 +362,7 @@ fn a_storm_of_renames_and_replacements_ends_in_what_is_there() {
                     (0..depth).fold(folder.path().to_owned(), |path, _| path.join(["a", "b", "c"][dice(3) as usize]))
                 };
                 let (one, other) = (place(), place());
-                // What can't be done isn't.
+                // Impossible operations are skipped.
                 let _ = match dice(6) {
                     0 | 1 => fs::create_dir_all(&one),
                     2 => fs::write(&one, "x"),
@@ -372,7 +372,7 @@ fn a_storm_of_renames_and_replacements_ends_in_what_is_there() {
             }
             model.catch_up(&told);
         }
-        // All folders that are left are listened to.
+        // All folders that are left are watched.
         let folders: Vec<PathBuf> =
             model.0.iter().filter(|(_, is_dir)| **is_dir).map(|(path, _)| path.clone()).collect();
         folders.iter().for_each(|folder| fs::write(folder.join("end"), "").unwrap());
@@ -400,7 +400,7 @@ fn a_burst_of_thousands_of_files_deep_down_is_told_of_file_by_file() {
         (0..2050).for_each(|_| model.apply(&told.next()));
         model.catch_up(&told);
         assert_eq!((counter(&running, "created"), counter(&running, "deleted")), (2050, 2050));
-        // To who has not looked meanwhile nothing has happened.
+        // To a watch that was not polled meanwhile, nothing has happened.
         assert_eq!(slow.try_next(), None);
         down(running);
     });
@@ -420,7 +420,7 @@ fn names_of_any_bytes_and_trees_that_are_too_deep_do_no_harm() {
         fs::write(odd.join(OsStr::from_bytes(b"\xfe")), "").unwrap();
         assert_eq!(told.next().path(), odd.join(OsStr::from_bytes(b"\xfe")));
 
-        // Two trees whose paths the system takes, one put into the other, make paths that it doesn't.
+        // Two trees whose paths the system accepts, one moved into the other, make paths that it doesn't.
         let deep = |top: &Path| (0..15).fold(top.join("deep"), |path, _| path.join("x".repeat(200)));
         let (upper, lower) = (deep(folder.path()), deep(outside.path()));
         fs::create_dir_all(&upper).unwrap();
@@ -519,7 +519,7 @@ fn a_folder_may_be_missing_and_come_and_go() {
             assert_eq!(told.line(), "deleted a");
             assert_eq!(warnings(&running), ["folder"]);
         }
-        // A file in its place is no folder.
+        // A file in its place isn't a folder.
         fs::create_dir(root.parent().unwrap().parent().unwrap()).unwrap();
         fs::create_dir(root.parent().unwrap()).unwrap();
         fs::write(&root, "").unwrap();
@@ -527,7 +527,7 @@ fn a_folder_may_be_missing_and_come_and_go() {
             thread::yield_now();
         }
         fs::remove_file(&root).unwrap();
-        // Moved away is missing too.
+        // A folder that was moved away is missing too.
         fs::create_dir_all(&root).unwrap();
         fs::write(root.join("b"), "").unwrap();
         assert_eq!(told.line(), "created b");
@@ -562,7 +562,7 @@ fn a_link_that_comes_to_lead_elsewhere_is_seen() {
         assert_eq!((changed.before().unwrap().size, changed.after().unwrap().size), (3, 6));
         down(running);
 
-        // One in the folder, through which others lead: as Kubernetes has it.
+        // One in the folder that others lead through: as in Kubernetes.
         let config = folder.path().join("config");
         fs::create_dir(&config).unwrap();
         switch("../1", &config.join("..data"));
@@ -614,7 +614,7 @@ fn an_error_of_the_callback_fails_the_task_and_so_does_a_panic_of_the_filter() {
         fs::write(folder.path().join("a"), "").unwrap();
         let report = running.join_timeout(SOON).expect("a failure ends the service");
         assert_eq!((report.code, cause_of(&report, "files")), (1, Cause::Error("not like that".into())));
-        // Others have been told.
+        // Others have been notified.
         assert!(block_on(changes.next()).is_some());
         assert_eq!(block_on(changes.next()), None);
 
@@ -714,7 +714,7 @@ fn who_follows_a_task_that_never_starts_is_told() {
 
 // --- Threads ---
 
-/// The threads of this process whose names begin like this.
+/// Counts the threads of this process whose names begin like this.
 fn threads_named(name: &str) -> usize {
     let tasks = fs::read_dir("/proc/self/task").unwrap();
     let names = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
@@ -727,12 +727,12 @@ fn it_has_two_threads_that_end_with_it() {
         let (folder, before) = (folder(), crate::util::threads());
         let (watcher, _told) = teller(folder.path());
         let running = watching(watcher);
-        // A thread gives itself its name a moment after it was started.
+        // A thread sets its name a moment after it was started.
         while (threads_named("files-"), threads_named("notify")) != (1, 1) {
             thread::yield_now();
         }
         down(running);
-        // notify's has left all it had, and is about to return.
+        // notify's thread has sent everything, and is about to return.
         while threads_named("notify") > 0 {
             thread::yield_now();
         }
@@ -741,7 +741,7 @@ fn it_has_two_threads_that_end_with_it() {
     });
 }
 
-/// Alone on the machine: what counts wakeups.
+/// Tests that count wakeups, which must be alone on the machine.
 mod quiet {
     use std::time::Duration;
 
@@ -757,7 +757,7 @@ mod quiet {
             let (watcher, _told) = teller(&folder.path().join("missing"));
             let missing = watching(watcher);
             let before = silence();
-            // Silence can only be heard by waiting.
+            // Silence can only be observed by waiting.
             std::thread::sleep(Duration::from_secs(2));
             assert_eq!(switches(), before);
             down(there);

@@ -1,4 +1,4 @@
-//! What is created on a loop's thread is dropped there, before the thread ends; and when a service has ended, nothing
+//! Values created on a loop's thread are dropped there, before the thread ends; and when a service has ended, nothing
 //! of it is left.
 
 use std::{
@@ -19,8 +19,8 @@ use interloop::{CallError, Context, Error, Remote, Reply, RestartPolicy, Service
 /// How many [`Homesick`] values a [`Nest`] keeps.
 const VALUES: usize = 5;
 
-/// A task that keeps homesick values wherever it can: in itself, in its future, in a child, shared, in a slot; and what
-/// holds on to it elsewhere.
+/// A task that keeps homesick values wherever it can: in itself, in its future, in a child, shared, in a slot; and the
+/// handles that refer to it elsewhere.
 #[derive(Clone, Default)]
 struct Nest {
     drops: Drops,
@@ -30,7 +30,7 @@ struct Nest {
 }
 
 impl Nest {
-    /// Fills the nest, then says ready.
+    /// Fills the nest, then reports ready.
     async fn settle(&self, cx: &Context<Thread>, slot: interloop::Slot<Homesick>) -> Homesick {
         cx.fill(slot, self.drops.value());
         self.remotes.lock().unwrap().push(cx.share(self.drops.value()));
@@ -82,7 +82,8 @@ impl Nest {
         (service, remote)
     }
 
-    /// That all is gone, and was dropped at home, while these Remotes, Replies and Wakers are still held.
+    /// Checks that all values are gone, and were dropped at home, while these Remotes, Replies and Wakers are still
+    /// held.
     #[track_caller]
     fn assert_empty(&self, incarnations: usize) {
         self.drops.assert_at_home(VALUES * incarnations);
@@ -235,7 +236,7 @@ fn what_lives_on_a_thread_that_was_left_behind_is_never_dropped_elsewhere() {
         assert_eq!((report.code, state_of(&report, "task")), (124, State::Abandoned));
         nest.drops.assert_at_home(0);
         assert!(remote.post(|_| ()).is_err());
-        // It comes back to life, too late; then it goes away in good order.
+        // It comes back to life, too late; then it ends in order.
         release.open();
         gone.wait();
     });
@@ -303,7 +304,7 @@ fn a_service_with_queued_jobs_leaves_no_thread_behind() {
         let mut watch = running.watch();
         running.stop_task("task").unwrap();
         reach(&mut watch, "task", 1, State::Stopped);
-        // The task could come back: what is asked waits for it, to the end.
+        // The task could come back: requests wait for it, to the end.
         for _ in 0..10 {
             let job = SayOnDrop(log.clone());
             remote.post(move |_| drop(job)).unwrap();
@@ -319,7 +320,7 @@ struct SayOnDrop(Log);
 
 impl Drop for SayOnDrop {
     fn drop(&mut self) {
-        // Some drops take their time.
+        // Some drops take time.
         std::thread::sleep(Duration::from_millis(10));
         self.0.say("dropped");
     }

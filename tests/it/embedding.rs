@@ -1,4 +1,4 @@
-//! A service inside something else: it takes nothing of the process's, and several can be there at once.
+//! A service embedded in another program: it claims nothing of the process, and several can exist at once.
 
 use std::{
     fs,
@@ -172,7 +172,7 @@ fn a_watch_follows_from_before_the_start_to_the_end() {
     });
 }
 
-/// Which signals this process handles itself, as a mask.
+/// Returns the signals that this process handles itself, as a mask.
 fn caught_signals() -> String {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     status.lines().find(|line| line.starts_with("SigCgt:")).unwrap().to_owned()
@@ -200,7 +200,7 @@ fn a_start_leaves_signals_logger_and_panic_hook_alone() {
     });
 }
 
-/// What is installed as logger would have raised it.
+/// Returns the log level: an installed logger would have raised it.
 fn log_level() -> String {
     format!("{:?}", log::max_level())
 }
@@ -208,7 +208,7 @@ fn log_level() -> String {
 #[test]
 fn a_start_does_not_look_at_the_command_line_of_the_process() {
     alone(|| {
-        // The test's own words would not be understood.
+        // The test's own arguments would not be understood.
         let mut service = Service::new("test");
         service.task("task", quiet_resident::<Thread>());
         assert_eq!(up(service).stop().code, 0);

@@ -1,4 +1,4 @@
-//! Failures: whatever a task or a loop does, the service ends, in order, with the code and the words that belong to it.
+//! Failures: whatever a task or a loop does, the service ends in order, with the right code and message.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use interloop::{
     CallError, Cause, Error, EventLoop, NoOptions, Reason, Report, Service, State, Thread, event_loop::Mailbox, task_fn,
 };
 
-/// Runs this task when two others run; it fails, and they stop in order.
+/// Runs this task beside two others; it fails, and they stop in order.
 fn fails(task: impl interloop::Task<Thread>) -> Report {
     let (mut service, log) = (Service::new("test"), Log::default());
     service.task("base", resident(&log));
@@ -23,7 +23,7 @@ fn fails(task: impl interloop::Task<Thread>) -> Report {
     report
 }
 
-/// Stops a service of this task: it fails while it is stopping.
+/// Stops a service of this task, which fails while it is stopping.
 fn fails_at_the_stop(task: impl interloop::Task<Thread>) -> Report {
     let (mut service, log) = (Service::new("test"), Log::default());
     service.task("base", resident(&log));
@@ -272,7 +272,7 @@ fn a_slot_that_is_filled_twice_is_a_failure_that_names_it() {
 
 // --- Loops that die ---
 
-/// A loop that dies like this while two tasks are on it, beside another.
+/// Lets a loop die like this while two tasks are on it, beside another loop.
 fn dies(death: Death, words: &str) {
     let (mut service, log, go) = (Service::new("test"), Log::default(), Latch::default());
     let (l, g) = (log.clone(), go.clone());
@@ -365,7 +365,7 @@ fn a_loop_that_dies_while_its_task_is_stopping_is_a_failure() {
     });
 }
 
-/// Says that it is started only once it is let go.
+/// Reports that it is started only once it is released.
 #[derive(Clone, Default)]
 struct Hesitant(Latch);
 

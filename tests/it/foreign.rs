@@ -19,7 +19,7 @@ use interloop::{
     task_fn,
 };
 
-/// Somebody's loop: it waits in a channel for what wakes it, and counts its own events.
+/// A foreign loop: it waits in a channel for wakeups, and counts its own events.
 struct Loop {
     mailbox: Option<Mailbox<Foreign>>,
     wakes: mpsc::Receiver<()>,
@@ -38,7 +38,7 @@ impl Loop {
         self.mailbox.as_ref().expect("it is attached")
     }
 
-    /// Runs until this says so, or the mailbox says stop: then it is dropped.
+    /// Runs until this returns true, or the mailbox says stop: then it is dropped.
     fn run(&mut self, mut until: impl FnMut() -> bool) {
         while !until() {
             self.wakes.recv_timeout(SOON).expect("it is woken");
@@ -53,7 +53,7 @@ impl Loop {
         }
     }
 
-    /// Runs beside this on another thread, whose end wakes it.
+    /// Runs beside this closure on another thread, whose end wakes it.
     fn run_beside<R: Send + 'static>(&mut self, other: impl FnOnce() -> R + Send + 'static) -> R {
         let over = Arc::new(AtomicBool::new(false));
         let (done, end) = (over.clone(), self.mailbox().share(()));
@@ -110,7 +110,7 @@ fn a_service_beside_it_calls_there_and_is_called_back() {
             Ok(())
         });
         service.task("task", task);
-        // Whoever holds the Remote keeps it: the address ends with the task.
+        // Holding the Remote doesn't keep it: the address ends with the task.
         drop(adder);
         let report = somebody.run_beside(move || up(service).join());
         assert_eq!(report.code, 0, "{report}");
@@ -194,7 +194,7 @@ fn dropped_it_tells_everyone_who_waits_and_drops_what_lives_there() {
         let begun = value.clone();
         somebody.run_beside(move || begun.call(|_| ()).wait_timeout(SOON)).unwrap();
         let queued = value.call(|_| ());
-        // Somebody who waits already.
+        // A caller that waits already.
         let waiting = thread::spawn(move || queued.wait_timeout(SOON));
         drop(somebody);
         assert_eq!(waiting.join().unwrap(), Err(CallError::Stopped));

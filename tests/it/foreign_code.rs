@@ -1,5 +1,5 @@
-//! Code of others that the service calls beside its loops blocks for ever, or panics: all others stop in time, and it
-//! is named.
+//! Foreign code that the service calls beside its loops blocks for ever, or panics: everything else stops in time, and
+//! the code is named.
 #![cfg(feature = "metrics")]
 
 use std::{
@@ -24,10 +24,10 @@ use interloop::{
     task_fn,
 };
 
-/// Within what time all must have stopped that nothing keeps. Much of it is for a machine that is busy otherwise.
+/// The time limit for everything that nothing holds up. Most of it allows for a busy machine.
 const IN_TIME: Duration = Duration::from_secs(5);
 
-/// Where code of others goes wrong, once it is armed.
+/// Foreign code that goes wrong here, once it is armed.
 #[derive(Clone, Default)]
 struct Fault(Arc<Inner>);
 
@@ -68,7 +68,7 @@ impl Drop for Release {
     }
 }
 
-/// Lets what is blocked go on at the end of a test.
+/// Releases blocked code at the end of a test.
 struct Release(Fault);
 
 /// A loop whose code goes wrong.
@@ -87,7 +87,7 @@ struct FaultyDrop(Fault);
 impl Clone for Faulty {
     fn clone(&self) -> Self {
         self.clone.here();
-        // Its own copy is dropped in good order.
+        // Its own copy is dropped normally.
         Self { notify: self.notify.clone(), rests: self.rests.clone(), ..Self::default() }
     }
 }
@@ -159,7 +159,7 @@ fn poll<F: Future>(future: std::pin::Pin<&mut F>, waker: &Waker) -> Poll<F::Outp
     future.poll(&mut Context::from_waker(waker))
 }
 
-/// A service of tasks that stop in order, to which a test adds what goes wrong.
+/// Returns a service of tasks that stop in order, to which a test adds the faulty code.
 fn service(log: &Log) -> Service {
     let mut service = Service::new("test");
     service.arguments(["--shutdown-timeout", "1s"]);
@@ -169,8 +169,8 @@ fn service(log: &Log) -> Service {
     service
 }
 
-/// Stops it; all that the [service] has must have stopped in time, in order. The report may take until the deadline of
-/// what does not stop.
+/// Stops it; everything in the [service] must have stopped in time, in order. The report may take until the deadline of
+/// whatever does not stop.
 fn stops(running: Running, log: &Log) -> Report {
     let begun = Instant::now();
     running.request_shutdown("test");
@@ -199,7 +199,7 @@ fn a_notify_that_blocks_or_panics() {
             await_rest(&rests);
             fault.arm();
             let report = stops(running, &log);
-            // Nobody could tell the loop that its task is to stop.
+            // Nobody could tell the loop that its task must stop.
             assert_eq!((report.code, &*report.stuck[0].name), (124, "io"), "{report}");
             if !fault.0.panics {
                 let words = ["left behind: a waker of task sleeper", "left behind: the notify of loop io"];
@@ -210,7 +210,7 @@ fn a_notify_that_blocks_or_panics() {
     });
 }
 
-/// A loop whose notify panics so often, once it is armed with that number.
+/// A loop whose notify panics this many times, once it is armed with the number.
 #[derive(Clone, Default)]
 struct Nervous(Arc<AtomicUsize>);
 
@@ -247,13 +247,13 @@ fn a_notify_that_panicked_is_called_again_and_no_post_is_lost() {
         service.task("sleeper", quiet_resident::<Nervous>()).on("io");
         let running = up(service);
         for round in 1..=3 {
-            // At rest: a call has been answered, and the loop has looked once more.
+            // At rest: a call has been answered, and the loop has checked once more.
             native.call(|()| ()).wait_timeout(SOON).unwrap();
             let ran = Arc::new(AtomicUsize::new(0));
             panics.store(round, Ordering::SeqCst);
             for _ in 0..100 {
                 let ran = ran.clone();
-                // The panic isn't the caller's.
+                // The panic doesn't affect the caller.
                 native.post(move |()| _ = ran.fetch_add(1, Ordering::SeqCst)).unwrap();
             }
             native.call(|()| ()).wait_timeout(SOON).unwrap();
@@ -279,7 +279,7 @@ fn a_loop_whose_notify_goes_on_panicking_is_named_until_it_wakes_up() {
             if panics.load(Ordering::SeqCst) < usize::MAX {
                 break answer;
             }
-            // It was awake still.
+            // It was still awake.
             answer.wait_timeout(SOON).unwrap();
         };
         let until = |wanted: &str| {
@@ -294,7 +294,7 @@ fn a_loop_whose_notify_goes_on_panicking_is_named_until_it_wakes_up() {
         let called = || usize::MAX - panics.load(Ordering::SeqCst);
         let before = called();
         assert!((8..20).contains(&before), "{before}");
-        // The first pauses, which grow, are more than two seconds together; those that follow are of two. The call that
+        // The first pauses, which grow, add up to more than two seconds; later ones are of two seconds. The call that
         // named it may come late.
         let (mut seen, mut last) = (before, Instant::now());
         loop {
@@ -401,7 +401,7 @@ fn wakers_of_one_task_that_block_keep_its_other_waiters_from_nothing() {
 
 #[test]
 fn a_waker_that_blocks_in_its_drop() {
-    /// The second poll replaces the waker of the first, which is dropped there and then.
+    /// Polls twice: the second poll replaces the waker of the first, which is dropped then.
     fn twice(future: impl Future, fault: &Fault) {
         let mut future = pin!(future);
         let faulty = Waker::from(Arc::new(FaultyWaker { wake: Fault::default(), drop: fault.clone() }));
@@ -554,7 +554,7 @@ fn a_drop_of_an_option_that_blocks_or_panics() {
                     let value = cx.options().value.clone();
                     cx.until_shutdown().await;
                     self.0.opened().await;
-                    // Of those here none is the last.
+                    // None of these is the last.
                     std::mem::forget(value);
                     Ok(())
                 }
@@ -563,7 +563,7 @@ fn a_drop_of_an_option_that_blocks_or_panics() {
             service.task("keeper", Keeper(dropped.clone())).set("value", if panics { "panics" } else { "blocks" });
             let running = up(service);
             let ended = running.ended();
-            // Nobody else has its options any more: the last to have them is the supervisor.
+            // Nobody else has its options any more: the supervisor is the last.
             let begun = Instant::now();
             running.request_shutdown("test");
             fault.arm();
@@ -609,7 +609,7 @@ fn a_handle_that_blocks_or_panics_when_it_is_told_of_the_end() {
             let told = Arc::new(AtomicUsize::new(0));
             let handle =
                 FaultyHandle { task: TaskRef::default(), fault: fault.clone(), in_clone: false, told: told.clone() };
-            // It ends at once, and is the first to be told of.
+            // It ends at once, and is reported first.
             let done = task_fn::<Thread>(async |cx| {
                 cx.ready();
                 Ok(())
@@ -657,7 +657,7 @@ fn what_blocks_is_named_in_the_status_until_it_comes_back() {
 
 // --- Gauges ---
 
-/// What four ways of reading say of a gauge.
+/// Returns what the ways of reading say about a gauge.
 fn readings(running: &Running) -> [bool; 5] {
     let counters = running.counters();
     [
@@ -705,7 +705,7 @@ fn a_gauge_that_blocks_is_left_out_and_named_until_it_answers() {
         assert_eq!(warning, "till.gauge asked: it has not answered within 500 ms, and is left out until it does");
         assert!(running.counters().openmetrics().contains(r#"interloop_warning{"#));
         assert!(running.status().to_string().contains("warning till.gauge asked"));
-        // Nobody waits for it again, and what answers is read.
+        // Nobody waits for it again, and everything that answers is read.
         let begun = Instant::now();
         for _ in 0..100 {
             assert_eq!(readings(&running), [false; 5]);
@@ -713,7 +713,7 @@ fn a_gauge_that_blocks_is_left_out_and_named_until_it_answers() {
             assert_eq!(running.counters().get("till.taken"), Some(Reading::Counter(3)));
         }
         assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
-        // The one that is left behind, and the one in its place.
+        // The one that is left behind, and its replacement.
         assert_eq!(askers.lock().unwrap().len(), 2);
         fault.0.armed.store(false, Ordering::SeqCst);
         fault.0.release.open();
@@ -738,7 +738,7 @@ fn a_gauge_that_panics_is_left_out_and_named() {
         assert_eq!(running.counters().get("till.other"), Some(Reading::Gauge(5.0)));
         let warned = || running.warnings().iter().map(ToString::to_string).collect::<String>();
         let begun = Instant::now();
-        // A backtrace may take its time.
+        // A backtrace may take a while.
         while warned() != "till.gauge asked: it panicked, and is left out: out of order" {
             assert!(begun.elapsed() < SOON, "{}", warned());
             readings(&running);
@@ -771,7 +771,7 @@ fn the_log_names_a_gauge_that_fails_as_its_task_s_or_the_service_s() {
         let said = "it panicked, and is left out: out of order";
         let wanted = [format!("WARN shop.till: gauge asked: {said}"), format!("WARN shop: gauge of_all: {said}")];
         let begun = Instant::now();
-        // A backtrace may take its time.
+        // A backtrace may take a while.
         while !wanted.iter().all(|line| logged(line)) {
             assert!(begun.elapsed() < SOON, "{:?}", lines.lock().unwrap());
             let _ = running.counters().all();
@@ -804,7 +804,7 @@ fn many_gauges_that_block_take_a_bounded_number_of_threads_and_little_time() {
         let running = up(service);
         fault.arm();
         let begun = Instant::now();
-        // Four are left behind, half a second each; then nobody asks any more.
+        // Four are left behind, after half a second each; then nobody asks any more.
         while running.warnings().len() < 4 {
             assert_eq!(running.status().tasks[3].gauges.len(), 0);
             assert!(begun.elapsed() < SOON);

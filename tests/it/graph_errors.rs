@@ -1,4 +1,4 @@
-//! Configurations that can't work: one line that names the thing, before any thread starts.
+//! Invalid configurations: one line that names the cause, before any thread starts.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use interloop::{
 };
 use interloop_own_process::is_own_process;
 
-/// What is wrong with it, its code; and that nothing was started.
+/// Returns its code and the message; checks that nothing was started.
 fn refused(build: impl FnOnce(&mut Service)) -> (u8, String) {
     watched(|| {
         let mut service = Service::new("test");
@@ -146,7 +146,7 @@ fn a_loop_that_claims_the_main_thread_in_a_service_that_does_not_have_it() {
     assert!(text.contains("needs the main thread"), "{text}");
 }
 
-/// A loop that claims something of the process's, by name.
+/// A loop that claims something process-wide, by name.
 #[derive(Clone, Default)]
 struct Claimant;
 
@@ -263,7 +263,7 @@ fn a_task_on_a_loop_that_is_not_there() {
     });
     assert_eq!(code, 78);
     assert!(text.starts_with("test: task one is to run on loop \"two\", but there is no such loop"), "{text}");
-    // A kind of loop that no task is of.
+    // A kind of loop that no task runs on.
     let (code, text) = refused(|service| _ = service.task("http", idle()).on("mortal"));
     assert_eq!((code, text.contains("there is none")), (78, true), "{text}");
 }

@@ -1,4 +1,4 @@
-//! Handles: how one task gets at another.
+//! Handles: how one task reaches another.
 
 use std::sync::{
     Arc,
@@ -11,7 +11,7 @@ use interloop::{
     task::{Offer, TaskHandle, TaskRef},
 };
 
-/// Counts, for whoever has a handle.
+/// Counts on behalf of the holders of its handle.
 #[derive(Clone, Default)]
 struct Tally {
     task: TaskRef,

@@ -1,5 +1,5 @@
-//! A logger of the host's own that panics, blocks for ever, or is slow. A process has one logger, so each has a process
-//! of its own.
+//! The host's own logger panics, blocks for ever, or is slow. A process has one logger, so each test has a process of
+//! its own.
 
 use std::{
     sync::{
@@ -14,7 +14,7 @@ use crate::util::{Latch, Log, SOON, alone, resident, state_of, up};
 use interloop::{Report, Running, Service, State};
 use log::{LevelFilter, Log as Logger, Metadata, Record};
 
-/// Its services say by their names what it does with their lines.
+/// The names of its services say what it does with their lines.
 struct Host;
 
 static RELEASE: Mutex<Option<Latch>> = Mutex::new(None);
@@ -73,7 +73,7 @@ fn a_logger_that_panics_costs_its_lines() {
         let log = Log::default();
         let running = up(service("panics", &log));
         let begun = Instant::now();
-        // The first panic of a process may take a while, with a backtrace, and be named as stuck meanwhile.
+        // The first panic of a process may take a while, with a backtrace, and be reported as stuck meanwhile.
         let wanted = ["the log: it panicked: no words today"];
         while running.warnings().iter().map(ToString::to_string).collect::<Vec<_>>() != wanted {
             assert!(begun.elapsed() < SOON, "{:?}", running.warnings());

@@ -1,6 +1,6 @@
 //! Idle means idle.
 
-/// Alone on the machine: what counts wakeups.
+/// Tests that count wakeups, which must be alone on the machine.
 mod quiet {
     use std::time::Duration;
 
@@ -19,7 +19,7 @@ mod quiet {
                 service.task(name, quiet_resident::<Thread>());
             }
             let waiting = task_fn::<Thread>(async |cx| {
-                // A timer that is far away is no reason to look at the clock.
+                // A distant timer is no reason to read the clock.
                 cx.spawn_local(cx.sleep(Duration::from_secs(3600))).detach();
                 cx.until_shutdown().await;
                 Ok(())
@@ -28,7 +28,7 @@ mod quiet {
             service.event_loop("shared", Thread);
             service.task("d", quiet_resident::<Thread>()).on("shared");
             service.task("e", quiet_resident::<Thread>()).on("shared");
-            // Between two ticks there is nothing to do, and nothing for those who watch.
+            // Between two ticks there is nothing to do, and nothing for watchers.
             let hour = Duration::from_secs(3600);
             service.task_on::<Thread>("hourly", Periodic::new(hour, || ()).blocking());
             let poller = Poller::new(hour, || Ok(7)).blocking();
@@ -48,7 +48,7 @@ mod quiet {
             }
             let before = silence();
             assert!(before.len() >= 11, "{before:?}");
-            // Silence can only be heard by waiting.
+            // Silence can only be observed by waiting.
             std::thread::sleep(Duration::from_secs(2));
             assert_eq!(switches(), before);
             assert_eq!(running.stop().code, 0);

@@ -35,7 +35,7 @@ fn value(running: &Running, name: &str) -> String {
     running.options().get(name).unwrap().value().unwrap().to_owned()
 }
 
-/// Tells the options of each incarnation; with `listens`, each change too.
+/// Reports the options of each incarnation; with `listens`, each change too.
 struct Teller {
     listens: bool,
     said: mpsc::Sender<u64>,
@@ -115,7 +115,7 @@ fn what_is_refused_is_heard_of_by_nobody() {
         let error = running.options().set("http-unlimited", true).unwrap_err().to_string();
         assert_eq!(error, "the argument '--http-unlimited' cannot be used with '--http-most <MOST>'");
         assert!(running.options().set("http-moist", 1).unwrap_err().is_unknown());
-        // The next that is heard of is the next that is right.
+        // The next one that arrives is the next valid one.
         assert_eq!(running.options().set("http-most", 3), Ok(Applied::Now));
         assert_eq!(heard.recv_timeout(SOON), Ok(3));
         assert_eq!(running.stop().code, 0);
@@ -132,7 +132,7 @@ fn no_change_is_lost_by_a_wait_that_is_cancelled() {
             async fn run(&mut self, cx: Context<Thread, Limits>) -> Result {
                 let mut changes = cx.option_changes();
                 let mut stop = pin!(cx.until_shutdown());
-                // Looks once each time it is woken, with a wait that is new, and drops it.
+                // Polls once each time it is woken, with a new wait, and drops it.
                 poll_fn(|poll| {
                     while let Poll::Ready(limits) = pin!(changes.next()).poll(poll) {
                         let _ = self.0.send(limits.most);
@@ -461,7 +461,7 @@ fn a_task_says_before_the_start_that_its_options_can_not_work() {
             let error = started(words).unwrap_err();
             assert_eq!((error.code(), error.to_string().as_str()), (78, why));
         }
-        // It isn't asked where it isn't selected.
+        // It isn't asked if it isn't selected.
         for words in [&["--reader-most", "1"][..], &["--reader-most", "0", "--tasks", "other"]] {
             let running = started(words).unwrap();
             assert!(running.wait_started_timeout(SOON));
@@ -512,7 +512,7 @@ mod file {
             let before = running.options().list();
             heard.recv_timeout(SOON).unwrap();
             heard.recv_timeout(SOON).unwrap();
-            // The first task could have its value.
+            // The first task could take its value.
             fs::write(&path, "[http]\nmost = 3\n[other]\nmost = \"many\"\nunlimited = 2\n").unwrap();
             let error = running.reload().unwrap_err();
             let line = |number: usize| format!("{}:{number}: other.", path.display());

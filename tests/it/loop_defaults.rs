@@ -1,4 +1,4 @@
-//! What the plan of a loop gives its options, and says of them before anything starts.
+//! What the plan of a loop sets for its options, and validates before anything starts.
 
 use std::{
     sync::{
@@ -17,13 +17,13 @@ use interloop::{
 
 use crate::util::{SOON, quiet_resident, up, watched};
 
-/// A loop of one's own, with options of all shapes and a builder method for each.
+/// A custom loop, with options of all shapes and a builder method for each.
 #[derive(Clone, Debug, Default)]
 struct Wheel {
     defaults: OptionDefaults,
     /// The options of each incarnation.
     driven: Arc<Mutex<Vec<WheelOptions>>>,
-    /// So many incarnations die at once.
+    /// How many incarnations die at once.
     deaths: Arc<AtomicU32>,
     checks: Arc<AtomicU32>,
 }
@@ -231,7 +231,7 @@ fn a_plan_says_before_the_start_that_its_options_can_not_work() {
             let error = refused(&plan, words);
             assert_eq!((error.code(), error.to_string().as_str()), (78, why));
         }
-        // One that nothing runs on is not asked.
+        // A loop that nothing runs on is not asked.
         let unused = Wheel::default().rate(0);
         let mut service = Service::new("test");
         service.event_loop("unused", unused.clone());

@@ -1,4 +1,4 @@
-//! The reactor, by itself: what an adapter relies on.
+//! The reactor by itself: what an adapter relies on.
 #![cfg(target_os = "linux")]
 
 use std::{
@@ -27,7 +27,7 @@ fn pair(reactor: &Reactor) -> (ReactorWatch, UnixStream) {
     (ReactorWatch::new(reactor, ours.into()).unwrap(), theirs)
 }
 
-/// Whether the reactor's descriptor says that a turn is due.
+/// Returns whether the reactor's descriptor shows that a turn is due.
 fn is_due(reactor: &Reactor) -> bool {
     let fd = reactor.as_fd();
     let mut fds = [PollFd::new(&fd, PollFlags::IN)];
@@ -54,7 +54,7 @@ fn an_event_of_a_source_that_has_left_is_not_told_to_its_successor() {
     reactor.turn().unwrap();
     let successor = Rc::new(RefCell::new(None));
     for (index, place) in places.iter().enumerate() {
-        // Whoever is told first takes the other's place, with a new source that has nothing to read.
+        // The first one notified takes the other's place, with a new source that has nothing to read.
         let (other, successor, reactor) = (places[1 - index].clone(), successor.clone(), reactor.clone());
         let pairs = place.borrow();
         pairs.as_ref().unwrap().0.on_ready(move || {

@@ -1,6 +1,7 @@
-//! What the stop itself causes is no failure: programs that die of the same signal, and what fails because of that.
+//! Consequences of the stop itself are no failure: programs that die of the same signal, and tasks that fail because of
+//! that.
 //!
-//! By the fake clock, so that the 200 ms last as long as the test wants.
+//! Uses the fake clock, so that the 200 ms last as long as the test wants.
 
 use std::{os::unix::process::ExitStatusExt, process::ExitStatus, sync::mpsc, time::Duration};
 
@@ -27,7 +28,7 @@ fn with_clock(service: Service) -> (RunningTest, Clock) {
     (test.start(), clock)
 }
 
-/// A program that first says its number, which arrives here.
+/// A program that first reports its number, which arrives here.
 fn program(script: &str) -> (impl Fn() -> Command + Send + Clone + 'static, mpsc::Receiver<String>) {
     let (says, said) = mpsc::channel();
     let script = script.to_owned();
@@ -44,7 +45,7 @@ fn next(pids: &mpsc::Receiver<String>) -> Pid {
     Pid::from_raw(pid.trim().parse().unwrap()).unwrap()
 }
 
-/// As a service manager has it: the programs first, the service a moment later.
+/// The order of a service manager: the programs first, the service a moment later.
 #[track_caller]
 fn hit(pids: &[&mpsc::Receiver<String>], signal: Signal) {
     for pids in pids {
@@ -52,7 +53,7 @@ fn hit(pids: &[&mpsc::Receiver<String>], signal: Signal) {
     }
 }
 
-/// Moves the clock as long as it takes to fail; how the service ended.
+/// Advances the clock as long as failing takes; returns how the service ended.
 #[track_caller]
 fn fails_in_time(test: RunningTest, clock: &Clock) -> Report {
     let begun = std::time::Instant::now();
@@ -192,7 +193,7 @@ fn a_task_that_fails_because_its_program_was_ended_along_with_the_stop_has_not_f
         let (run, pids) = program(SLEEPER);
         let (test, clock) = with_clock(with_commands(async move |_, runs| {
             let status = runs.run(run()).status().await?;
-            // In its own words: the status is not in the error.
+            // In its own words: the error doesn't contain the status.
             if status.success() { Ok(()) } else { Err(Error::new("the words were not sorted")) }
         }));
         hit(&[&pids], Signal::TERM);
@@ -265,7 +266,7 @@ fn an_output_that_ends_well_explains_no_error() {
             let output = runs.run(Command::new("echo").arg("nonsense")).output().await?;
             Err(Error::new(format!("can't read {:?}", String::from_utf8_lossy(&output.stdout))))
         }));
-        // At once: the clock stands.
+        // At once: the clock stands still.
         let report = test.join();
         assert_eq!((report.code, state_of(&report, "asker")), (1, State::Failed));
     });
@@ -333,7 +334,7 @@ fn an_error_of_a_program_that_the_task_ran_by_itself_can_say_so() {
             let test = test.launch();
             begun.recv().unwrap();
             if code == 1 {
-                // Nothing doubts it: it is a failure before there is a stop.
+                // It is clearly a failure if there was no stop before.
                 test.wait_until("the backup has not failed", || test.task_state("backup") == Some(State::Failed));
             }
             let report = test.stop();
@@ -395,7 +396,7 @@ fn a_job_that_fails_along_with_the_stop_leaves_the_service_alone() {
 #[test]
 fn a_task_that_runs_programs_by_itself_says_how_they_ended() {
     watched(|| {
-        // Killed along with the stop; killed, as was known later; and ended by itself.
+        // Killed along with the stop; killed, which was known later; and ended by itself.
         for (status, known_first, is_explained) in [
             (ended_by(15), true, true),
             (ended_by(15), false, true),

@@ -1,4 +1,4 @@
-//! Periodic work, and the workers for what blocks.
+//! Periodic work, and the workers for blocking work.
 
 use std::{
     cell::Cell,
@@ -24,7 +24,7 @@ fn counter(running: &Running, name: &str) -> u64 {
     running.status().tasks[0].counters[name]
 }
 
-/// A place on the loop `shared`: when it has answered, the loop has seen all that was asked before.
+/// A place on the loop `shared`: when it has answered, the loop has seen all earlier requests.
 fn on_shared_loop(service: &mut Service) -> Remote<()> {
     service.event_loop("shared", Thread);
     let (slot, place) = service.slot::<()>("place");
@@ -37,7 +37,7 @@ fn on_shared_loop(service: &mut Service) -> Remote<()> {
     place
 }
 
-/// Work that counts how often it was done.
+/// Work that counts its runs.
 fn counting() -> (Arc<AtomicU64>, impl FnMut() + Clone + Send + 'static) {
     let count = Arc::new(AtomicU64::new(0));
     let counts = count.clone();
@@ -67,7 +67,7 @@ fn the_first_run_is_after_one_interval_or_at_once() {
             if before == 1 {
                 latch.wait();
             }
-            // One more, by which all that was due before is done.
+            // One more run, by which everything due before is done.
             assert_eq!(handle.run_now().wait_timeout(SOON), Ok(Ok(())));
             assert_eq!(count.load(Ordering::Acquire), before + 1);
             assert_eq!(counter(&running, "iterations"), before + 1);
@@ -102,14 +102,14 @@ fn async_work_is_awaited() {
     });
 }
 
-/// So many runs, of which the first is slow: as slow as a hundred intervals.
+/// Does this many runs, the first of which takes a hundred intervals.
 fn one_slow_run(missed: MissedTicks, runs: u64) -> (u64, u64) {
     let (mut service, latch) = (Service::new("test"), Latch::default());
     let (l, mut count) = (latch.clone(), 0);
     let work = move || {
         count += 1;
         if count == 1 {
-            // Time is what is tested.
+            // The time is what is tested.
             thread::sleep(Duration::from_millis(200));
         }
         if count == runs {
@@ -170,7 +170,7 @@ fn runs_never_overlap() {
 fn what_has_to_be_made_up_for_leaves_others_on_the_loop_their_turn() {
     watched(|| {
         let mut service = Service::new("test");
-        // Never through with it.
+        // It is never done.
         let busy = Periodic::new(Duration::from_nanos(1), || ()).missed_ticks(MissedTicks::Burst);
         service.task_on::<Thread>("busy", busy).on("shared");
         let place = on_shared_loop(&mut service);
@@ -221,7 +221,7 @@ fn who_says_try_later_is_tried_again() {
             count += 1;
             match count {
                 1 | 2 => Err(TryLater { after: Duration::from_millis(1) })?,
-                // Much later: unless somebody asks.
+                // Much later, unless somebody asks.
                 3 => {
                     l.open();
                     Err(TryLater { after: HOUR })?
@@ -293,8 +293,8 @@ fn a_panic_fails_the_task_wherever_the_work_is_done() {
 
 // --- Asking for a run ---
 
-/// Work that begins at once, and goes on when somebody lets it: it says so in the log and by the first latch, and waits
-/// for the second.
+/// Work that begins at once, and goes on when it is released: it reports its beginning in the log and by the first
+/// latch, and waits for the second.
 fn gated() -> (Periodic<impl Work<Thread, Output = ()> + Clone>, Log, Latch, Latch) {
     let (log, begun, go_on) = (Log::default(), Latch::default(), Latch::default());
     let (l, b, g) = (log.clone(), begun.clone(), go_on.clone());
@@ -318,7 +318,7 @@ fn those_who_ask_while_a_run_is_in_progress_get_one_more_after_it() {
         begun.wait();
         let asked: Vec<_> = (0..3).map(|_| handle.run_now()).collect();
         handle.run_now().cancel();
-        // They are in.
+        // They have arrived.
         place.call(|()| ()).wait_timeout(SOON).unwrap();
         assert!(asked.iter().all(|reply| !reply.is_done()));
         go_on.open();
@@ -344,7 +344,7 @@ fn who_changes_their_mind_while_they_wait_gets_no_run() {
         place.call(|()| ()).wait_timeout(SOON).unwrap();
         asked.cancel();
         go_on.open();
-        // Time to begin one, if it were to.
+        // Time to begin one, if it were to begin.
         for _ in 0..10 {
             place.call(|()| ()).wait_timeout(SOON).unwrap();
         }
@@ -436,7 +436,7 @@ struct Sweep(Log);
 
 #[derive(clap::Args)]
 struct SweepOptions {
-    /// What to sweep with
+    /// The tool to sweep with
     #[arg(long, default_value = "a broom")]
     with: String,
 }
@@ -467,7 +467,7 @@ fn work_of_ones_own_has_options_and_counters_and_chooses_its_loop() {
     });
 }
 
-// --- Work that blocks ---
+// --- Blocking work ---
 
 #[test]
 fn blocking_work_has_a_thread_of_its_own_and_leaves_none() {
@@ -499,7 +499,7 @@ fn blocking_work_has_a_thread_of_its_own_and_leaves_none() {
     });
 }
 
-/// Tells when it is dropped.
+/// Reports when it is dropped.
 struct Last(Latch);
 
 impl Drop for Last {
@@ -531,7 +531,7 @@ fn blocking_work_past_the_deadline_is_left_behind_and_ends_when_it_can() {
     });
 }
 
-/// Runs something with workers of a task's; the threads are gone afterwards.
+/// Runs something with workers of a task; the threads are gone afterwards.
 fn with_workers(count: usize, f: impl AsyncFnOnce(Workers) -> Result + Send + 'static) {
     let before = threads();
     let mut service = Service::new("test");
@@ -542,7 +542,7 @@ fn with_workers(count: usize, f: impl AsyncFnOnce(Workers) -> Result + Send + 's
     service.task("pool", task);
     let report = service.start().unwrap().join_timeout(SOON).expect("it ends by itself");
     assert_eq!(report.code, 0, "{report}");
-    // One that was at work when the workers were dropped ends by itself.
+    // One that was busy when the workers were dropped ends by itself.
     let begun = Instant::now();
     while threads() > before {
         assert!(begun.elapsed() < SOON, "{} threads, and {before} before", threads());
@@ -650,7 +650,7 @@ fn failures_are_counted_by_choice_and_the_next_run_is_at_its_time() {
         service.task_on::<Thread>("work", hourly);
         let running = up(service);
         for number in 1..=3 {
-            // Whoever asks is told, and the task goes on.
+            // The requester is told, and the task goes on.
             assert_eq!(handle.run_now().wait_timeout(SOON), Ok(Err(RunError::Failed("no dust".into()))));
             assert_eq!(count.load(Ordering::Acquire), number);
         }

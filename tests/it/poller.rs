@@ -1,4 +1,4 @@
-//! Pollers: values, and those who watch them.
+//! Pollers: values and their watchers.
 
 use std::{
     pin::pin,
@@ -19,7 +19,7 @@ use interloop::{
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What is polled: zero is an error, one says try later.
+/// The polled source: zero is an error, one asks to try later.
 #[derive(Clone)]
 struct Source(Arc<AtomicU64>);
 
@@ -52,7 +52,7 @@ fn poller_of<F: FnMut() -> Result<u64> + Clone + Send + 'static>(
     Poller::new(HOUR, fetch)
 }
 
-/// A poller that runs, of the task `source`.
+/// Returns a running poller, of the task `source`.
 fn polling(source: &Source) -> (Running, PollerHandle<u64>) {
     let (mut service, poller) = (Service::new("test"), source.poller());
     let handle = poller.handle();
@@ -75,7 +75,7 @@ fn the_first_value_is_fetched_at_once_and_waited_for() {
         assert_eq!(handle.value_timeout(SOON), Ok(5));
         assert_eq!(handle.value(), Some(5));
         assert_eq!(running.stop().code, 0);
-        // What it was at last.
+        // Its last value.
         assert_eq!((handle.value(), handle.value_timeout(SOON)), (Some(5), Ok(5)));
     });
 }
@@ -145,7 +145,7 @@ fn several_watch_from_several_loops_and_see_the_latest() {
             source.set(value);
             assert_eq!(poll(&handle), Ok(value));
         }
-        // It slept through 3 and 4.
+        // It missed 3 and 4.
         assert_eq!(block_on(watch.next()), Some(5));
         assert!((3..=5).contains(&slow.join().unwrap().unwrap()));
         source.set(9);
@@ -212,7 +212,7 @@ fn who_watches_a_task_that_stops_or_never_starts_is_told() {
         let waits = thread::spawn(move || block_on(watch.next()));
         assert_eq!(running.stop().code, 0);
         assert_eq!(waits.join().unwrap(), None);
-        // One that comes late gets what there is.
+        // A late one gets the current value.
         let mut late = handle.watch();
         assert_eq!(block_on(late.next()), Some(5));
         assert_eq!(block_on(late.next()), None);
@@ -247,7 +247,7 @@ fn a_watch_and_the_value_survive_a_restart() {
         assert!(
             matches!(handle.poll_now().wait_timeout(SOON), Err(CallError::Panicked(why)) if why.contains("out of luck"))
         );
-        // The next incarnation may have been there already.
+        // The next incarnation may exist already.
         assert!(matches!(handle.value(), Some(5 | 7)));
         assert_eq!(waits.join().unwrap(), Some(7));
         assert_eq!(running.stop().code, 0);

@@ -1,4 +1,4 @@
-//! Answers that come later than the call for them returns.
+//! Answers that come after the call for them has returned.
 
 use std::{
     cell::{Cell, RefCell},
@@ -20,7 +20,7 @@ use interloop::{
     task_fn,
 };
 
-/// Those who wait for something.
+/// Waiters for something.
 type Waiting = RefCell<Vec<Promise<u8>>>;
 
 /// A service with a task that fills this slot.
@@ -59,7 +59,7 @@ fn a_promise_is_kept_or_says_why_not() {
     assert_eq!(reply.wait_timeout(SOON), Err(CallError::Panicked("no sum".into())));
 }
 
-/// Whether it was woken.
+/// Records whether it was woken.
 #[derive(Default)]
 struct Woken(AtomicBool);
 
@@ -161,7 +161,7 @@ fn what_is_asked_is_answered_later() {
             panic!("too late")
         });
         assert_eq!(answered.wait_timeout(SOON), Ok(7));
-        // A promise of somebody else's is none of the panic's business.
+        // An unrelated promise isn't affected by the panic.
         let (others, reply) = promise::<u8>();
         let panicked = waiting.ask(move |_, _: Promise<u8>| {
             let _others = others;
@@ -178,7 +178,7 @@ fn what_is_asked_is_answered_later() {
     });
 }
 
-/// Hands those who wait on to the next at its place.
+/// Passes its waiters on to its successor.
 struct Heir(RefCell<Vec<Promise<u8>>>, interloop::Remote<Heir>);
 
 impl Drop for Heir {

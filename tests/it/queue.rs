@@ -1,4 +1,4 @@
-//! The built-in queue: order, room, ends of items, stop, restart.
+//! The built-in queue: order, capacity, ends of items, stop, restart.
 
 use std::{
     future::{Future, poll_fn},
@@ -27,7 +27,7 @@ use proptest::prelude::*;
 
 pub(crate) type On<T, R = ()> = Queue<Thread, T, R>;
 
-/// A service of this queue alone.
+/// Returns a service with only this queue.
 pub(crate) fn service_of<T: Send + 'static, R: Send + 'static>(queue: On<T, R>) -> (Service, QueueHandle<T, R>) {
     let (mut service, handle) = (Service::new("test"), queue.handle());
     service.task("queue", queue);
@@ -40,12 +40,12 @@ pub(crate) fn counter(service: &ServiceHandle, name: &str) -> u64 {
     task.counters.iter().find(|(known, _)| **known == *name).map_or(0, |(_, count)| *count)
 }
 
-/// The gauge: how many items wait.
+/// Returns the gauge: how many items wait.
 fn depth(service: &ServiceHandle) -> f64 {
     service.status().tasks.iter().find(|task| &*task.name == "queue").unwrap().gauges["depth"]
 }
 
-/// Waits until a counter says this.
+/// Waits until a counter has this value.
 pub(crate) fn counted(service: &ServiceHandle, name: &str, count: u64) {
     let begun = Instant::now();
     while counter(service, name) != count {
@@ -67,7 +67,7 @@ pub(crate) fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Outp
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Work that says it has begun, then waits for its gate.
+/// Work that reports its beginning, then waits for its gate.
 struct Gated {
     begun: mpsc::Receiver<u32>,
     gate: Latch,
@@ -128,7 +128,7 @@ fn it_takes_items_from_any_thread_and_loop() {
             for item in 0..100 {
                 assert_eq!(q.submit(item).await?.await?, item + 1);
             }
-            // On the reference loop one may block, for another.
+            // On the reference loop a call may block for another loop.
             assert_eq!(q.submit(7).await?.wait_timeout(SOON)?, 8);
             cx.until_shutdown().await;
             Ok(())
@@ -204,7 +204,7 @@ fn a_queue_that_never_starts_says_so_and_gives_back_what_it_holds() {
     });
 }
 
-// --- Room ---
+// --- Capacity ---
 
 #[test]
 fn without_room_submit_waits_in_turn_and_try_submit_gives_the_item_back() {
@@ -340,7 +340,7 @@ fn a_duplicate_joins_the_first_until_that_is_done() {
     watched(|| {
         let (queue, work) = gated();
         let (service, queue) = service_of(queue.join_duplicates(|item| item.to_string()));
-        // One while it waits, before the start; one while it is worked on.
+        // One while it waits, before the start; one while it is processed.
         let (first, waiting) = (queue.try_submit(1).unwrap(), queue.try_submit(1).unwrap());
         let running = up(service);
         assert_eq!(work.begins(), 1);
@@ -461,7 +461,7 @@ fn an_item_that_is_due_earlier_is_not_late_for_another() {
         });
         let (service, queue) = service_of(queue.workers(2));
         let running = up(service);
-        // One worker waits for what is due in an hour, and the other then tries what is due at once.
+        // One worker waits for the item due in an hour, and the other then tries the one due at once.
         queue.try_post(3_600_000).unwrap();
         counted(&running, "try_later", 1);
         for _ in 0..10 {
@@ -488,7 +488,7 @@ fn a_failure_whose_replies_are_all_dropped_unread_stops_the_service() {
         gate.open();
         assert_eq!(read.wait_timeout(SOON), Err(CallError::Failed("no 1".into())));
         drop(unread);
-        // Cancelled, it is nobody's business; the answer is there already.
+        // Cancelling it affects nobody; the answer is there already.
         counted(&running, "failed", 3);
         cancelled.cancel();
         drop(one);
@@ -527,7 +527,7 @@ fn a_panic_that_nobody_is_told_of_stops_the_service_and_the_others_finish() {
             }
             b.open();
             g.opened().await;
-            // Longer than the end of a task takes that doesn't wait for this.
+            // Longer than the end of a task that doesn't wait for this.
             work.sleep(Duration::from_millis(50)).await;
             Ok(*item)
         });
@@ -547,7 +547,7 @@ fn a_panic_that_nobody_is_told_of_stops_the_service_and_the_others_finish() {
 #[test]
 fn panics_of_drops_hurt_nobody() {
     watched(|| {
-        // Of the item, of a future in work, of one that is cancelled.
+        // Drops of the item, of a future in work, of a cancelled one.
         let begun = Latch::default();
         let b = begun.clone();
         let items = On::<Grenade>::new(async |_, _| Ok(()));
@@ -778,10 +778,10 @@ fn what_is_cut_short_by_the_deadline_is_a_dead_letter() {
 
 // --- Restart ---
 
-/// A stop timeout for what is to be cut short.
+/// A stop timeout for tasks that are cut short.
 pub(crate) const SHORT: Duration = Duration::from_millis(50);
 
-/// A queue that is made anew: the first incarnation waits at its item for ever, or fails.
+/// Returns a queue that is recreated: the first incarnation waits at its item for ever, or fails.
 pub(crate) fn phoenix(
     handle: &QueueHandle<u32, u32>,
     begins: mpsc::Sender<(u32, u32)>,
@@ -855,7 +855,7 @@ fn what_a_dead_incarnation_was_at_is_not_run_again_from_memory() {
         assert_eq!(waits.wait_timeout(SOON), Ok(2));
         reach(&mut watch, "queue", 2, State::Running);
         assert_eq!(queue.take_dead_letters()[0].item, 1);
-        // An operator's stop is an end; and may be followed by a new beginning.
+        // An operator's stop is an end; a new beginning may follow.
         running.stop_task("queue").unwrap();
         reach(&mut watch, "queue", 2, State::Stopped);
         let stopped = std::iter::repeat_with(|| queue.try_submit(6)).find_map(Result::err);
@@ -872,7 +872,7 @@ fn what_a_dead_incarnation_was_at_is_not_run_again_from_memory() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever the work does, and whenever the service stops: each item has an answer, and is in one place.
+    /// Whatever the work does, and whenever the service stops, each item has an answer, and is in one place.
     #[test]
     fn no_item_is_lost(
         kinds in proptest::collection::vec(0..5u8, 1..40), workers in 1..4usize, drains: bool, stop_after in 0..40usize,

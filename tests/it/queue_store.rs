@@ -1,4 +1,4 @@
-//! What a store that delivers again, or fails, makes of a queue; and the store in memory, by itself.
+//! A queue on a store that delivers again, or fails; and the store in memory, by itself.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -26,9 +26,9 @@ use interloop::{
 };
 use proptest::prelude::*;
 
-// --- Stores of one's own ---
+// --- Custom stores ---
 
-/// A store that keeps its items beyond the queue: a lease ends when the test says so. It can fail at anything.
+/// A store that keeps its items beyond the queue: a lease ends when the test says so. Any operation can fail.
 #[derive(Clone, Default)]
 struct Shelf(Arc<Mutex<Kept>>);
 
@@ -57,7 +57,7 @@ impl Shelf {
         taker.into_iter().for_each(Waker::wake);
     }
 
-    /// All leases run out: the items are delivered again.
+    /// Ends all leases: the items are delivered again.
     fn leases_run_out(&self) {
         let mut kept = self.kept();
         let leased = std::mem::take(&mut kept.leased);
@@ -136,7 +136,7 @@ fn an_item_whose_lease_ran_out_is_worked_on_again_and_its_reply_waits() {
         assert!(queue.try_submit(1).unwrap_err().is_full(), "it can't say at once");
         let reply = block_on(queue.submit(1)).unwrap();
         assert_eq!(begun.recv_timeout(SOON), Ok((1, 1)));
-        // The incarnation dies at it. Nothing was acknowledged, so it comes again.
+        // The incarnation dies of it. Nothing was acknowledged, so it comes again.
         running.restart_task("queue").unwrap();
         reach(&mut running.watch(), "queue", 2, State::Running);
         assert!(!reply.is_done());
@@ -210,12 +210,12 @@ fn a_store_that_fails_is_told_of() {
         };
         let (service, queue) = service_of(On::new(work).with_handle(&queue).attempts(2));
         let running = up(service);
-        // Of those that submit, and not more of the service's.
+        // Only those that submit are affected, and no more of the service.
         shelf.breaks(&["put"]);
         let refused = block_on(queue.submit(7)).unwrap_err();
         assert_eq!(refused.to_string(), "the queue's store failed: can't put");
         assert_eq!(refused.into_inner(), 7);
-        // What could not be put back comes again when its lease has run out.
+        // Items that could not be put back come again when their lease has ended.
         shelf.breaks(&["retry", "dead"]);
         let (again, never) = block_on(async { (queue.submit(1).await.unwrap(), queue.submit(2).await.unwrap()) });
         counted(&running, "store_errors", 2);
@@ -223,7 +223,7 @@ fn a_store_that_fails_is_told_of() {
         assert_eq!(again.wait_timeout(SOON), Ok(1));
         assert_eq!(never.wait_timeout(SOON), Err(CallError::Failed("given up after 2 attempts: never".into())));
         counted(&running, "store_errors", 3);
-        // A queue that gets nothing more has failed.
+        // A queue that gets no more items has failed.
         shelf.breaks(&["take"]);
         let report = running.join_timeout(SOON).unwrap();
         assert_eq!(cause_of(&report, "queue"), Cause::Error("can't take".into()));
@@ -258,7 +258,7 @@ fn entry(number: u64, key: Option<String>, priority: i64) -> Entry<u64> {
     if let Some(key) = key { entry.key(key) } else { entry }
 }
 
-/// What is done to a store, by itself.
+/// An operation on a store.
 #[derive(Clone, Debug)]
 enum Step {
     Put { key: Option<u8>, priority: i64 },
@@ -293,12 +293,12 @@ type Row<'a> = Vec<(u64, Option<String>, i64, Pin<Box<dyn Future<Output = Result
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Against a model that is a list: order, room, keys; and each item is in one place at the end.
+    /// Checks it against a model that is a list: order, capacity, keys; each item is in one place at the end.
     #[test]
     fn the_store_in_memory_loses_nothing_and_keeps_the_order(steps in proptest::collection::vec(step(), 1..60)) {
         let store = InProcess::<u64>::new();
         let mut row: Row<'_> = Vec::new();
-        // Waiting, in order: the sequence is what the store gave; keys that are in use; leases.
+        // Waiting items, in order: the sequence is the store's; keys in use; leases.
         let mut waits: Vec<(i64, u64, u64)> = Vec::new();
         // To be tried again at once: they get their place when somebody takes.
         let mut later: Vec<u64> = Vec::new();
@@ -380,7 +380,7 @@ proptest! {
                 }
                 _ => {}
             }
-            // Whoever waits for room, asked backwards, still goes in by turns.
+            // Waiters for space, asked in reverse order, still enter in turn.
             let before = row.len();
             let mut entered = Vec::new();
             loop {

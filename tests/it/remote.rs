@@ -1,4 +1,4 @@
-//! Remotes: what crosses from loop to loop.
+//! Remotes: calls from loop to loop.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 

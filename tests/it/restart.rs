@@ -1,4 +1,4 @@
-//! Restarts: of tasks, of loops, of all; by policy and by an operator.
+//! Restarts: of tasks, of loops, of everything; by policy and by an operator.
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,7 +16,7 @@ use crate::util::{
 };
 use interloop::{CallError, Cause, Error, Reason, RestartPolicy, Service, State, Thread, service::Phase, task_fn};
 
-/// On failure, soon.
+/// Restarts on failure, soon.
 fn soon() -> RestartPolicy {
     RestartPolicy::on_failure().backoff(Duration::from_millis(1), Duration::from_millis(1))
 }
@@ -131,7 +131,7 @@ fn the_pause_before_a_restart_doubles() {
             let waits = reach(&mut watch, "bad", incarnation, State::Waiting);
             let starts = reach(&mut watch, "bad", incarnation, State::Starting);
             let Cause::Restart(said) = waits.cause else { panic!("{waits:?}") };
-            // Give or take a fifth.
+            // With a tolerance of a fifth.
             let pause = Duration::from_millis(pause);
             assert!(said >= pause.mul_f64(0.79) && said <= pause.mul_f64(1.21), "{said:?}");
             assert!(starts.at - waits.at >= said);
@@ -365,7 +365,7 @@ fn a_service_is_restarted_in_order_on_the_same_loops() {
     });
 }
 
-/// A service of one task on a loop that dies, and comes back with it; and the Remote to the loop's fate.
+/// Returns a service of one task on a loop that dies, and comes back with it; and the Remote to the loop's fate.
 fn phoenix(plan: Mortal, log: &Log) -> (Service, interloop::Remote<Fate>) {
     let mut service = Service::new("test");
     let mut settings = service.event_loop("wheel", plan);
@@ -440,7 +440,7 @@ fn jobs_that_were_not_begun_run_in_order_on_the_loops_next_incarnation() {
                 h.open();
                 g.wait();
                 fate.set(Some(Death::Panic));
-                // The rest of a turn would still be run: this ends the turn, after 1 ms.
+                // The rest of a turn would still run: this ends the turn, after 1 ms.
                 let began = Instant::now();
                 while began.elapsed() < Duration::from_millis(2) {}
             })
@@ -523,7 +523,7 @@ fn a_hundred_restarts_of_a_task_leak_nothing() {
         let task = move || {
             let slot = slot.clone();
             task_fn::<Thread>(async move |cx| {
-                // A leak of these would be seen.
+                // A leak of these would be noticed.
                 cx.fill(slot, vec![1; 1 << 20]);
                 cx.spawn_local(std::future::pending::<()>()).detach();
                 cx.until_shutdown().await;

@@ -1,5 +1,5 @@
-//! What scripts/rooms refuses and scripts/rooms-picture draws, of a small crate of three rooms: top may use words,
-//! words may use kit.
+//! Checks what scripts/rooms refuses and scripts/rooms-picture draws, for a small crate of three rooms: top may use
+//! words, words may use kit.
 
 use std::{fs, path::Path, process::Command};
 
@@ -19,7 +19,7 @@ const CRATE: [(&str, &str); 7] = [
 ];
 const TOP: (&str, &str) = ("top.rs", "//! May use: words.\n\npub(crate) mod high;\n");
 
-/// That crate, with these files in it.
+/// Creates that crate, with these files in it.
 fn a_crate(files: &[(&str, &str)]) -> TempDir {
     let root = tempfile::tempdir().expect("there is a temporary folder");
     for (name, text) in CRATE.iter().chain(&[TOP]).chain(files) {
@@ -30,7 +30,7 @@ fn a_crate(files: &[(&str, &str)]) -> TempDir {
     root
 }
 
-/// What a script says of a crate; nothing if it finds nothing wrong.
+/// Returns a script's output about a crate; empty if it finds nothing wrong.
 fn run(script: &str, root: &Path, words: &[&str]) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(script);
     let output = Command::new(script).arg(root).args(words).output().expect("there is a python3");
@@ -117,7 +117,7 @@ fn a_circle_within_a_room_is_refused_unless_its_head_tells_of_it() {
     assert_eq!(said(&[low, other, ("kit.rs", head)]), "");
     let elsewhere = "//! `low` and `other` are tools.\n//!\n//! `low` is in a circle.\n//!\n//! May use: nothing of ours.\n\nmod low;\nmod other;\n";
     assert_refused(&[low, other, ("kit.rs", elsewhere)], "src/kit.rs:1: low, other use each other in a circle: ");
-    // One that uses its own child, which uses it, is one.
+    // A module that uses its own child, which uses it, is one.
     let (parent, child) = (("kit/low.rs", "mod child;\nuse child::f;"), ("kit/low/child.rs", "use super::*;"));
     assert_eq!(said(&[parent, child]), "");
 }
@@ -150,7 +150,7 @@ fn the_picture_and_the_page_are_current_until_the_code_changes() {
     let text = fs::read_to_string(&page).expect("it was written");
     assert!(text.starts_with("Above.\n") && text.ends_with("\nBelow.\n"), "{text}");
     assert!(text.contains("### kit\n\nTools.\n\nMay use: nothing of ours.\n\n### words\n"), "{text}");
-    // top stands on words and words on kit; a third arrow, from top to kit, is there by way of words.
+    // top stands on words and words on kit; a third arrow, from top to kit, is implied by words.
     let svg = || fs::read_to_string(docs.join("rooms.svg")).expect("it was written");
     let arrows = || svg().matches("marker-end").count();
     assert_eq!((svg().matches("<rect").count(), arrows()), (3, 2));

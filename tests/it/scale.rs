@@ -1,6 +1,6 @@
 //! Many tasks.
 
-/// Alone on the machine: what measures time.
+/// Tests that measure time, which must be alone on the machine.
 mod quiet {
     use std::{fs, time::Duration};
 
@@ -10,16 +10,16 @@ mod quiet {
 
     const LIMIT: Duration = Duration::from_secs(90);
 
-    /// The CPU time that this process has used outside of the kernel, in ticks of the system, which are 10 ms. The
-    /// kernel's share is left out: it is the two threads' handing over from one to the other, and what that costs is
-    /// the machine's mood.
+    /// Returns the CPU time that this process has used outside of the kernel, in ticks of the system, which are 10 ms.
+    /// The kernel's share is left out: it is the switching between the two threads, whose cost varies with the machine.
     fn cpu_ticks() -> u64 {
         let stat = fs::read_to_string("/proc/self/stat").unwrap();
         let (_, fields) = stat.rsplit_once(')').unwrap();
         fields.split_whitespace().nth(11).unwrap().parse().unwrap()
     }
 
-    /// How much CPU time so many tasks on one loop take to start and stop. `chained`: each requires the one before.
+    /// Returns how much CPU time this many tasks on one loop take to start and stop. `chained`: each requires the one
+    /// before.
     fn life_of(tasks: usize, chained: bool) -> u64 {
         let mut service = Service::new("test");
         service.event_loop("io", Thread);
@@ -38,11 +38,11 @@ mod quiet {
         cpu_ticks() - began
     }
 
-    /// Ten times as many tasks take ten times as long, with room for noise: of three runs the best.
+    /// Checks that ten times as many tasks take ten times as long, with a margin for noise: the best of three runs.
     fn is_linear(chained: bool) {
         let runs = (0..3).map(|_| ((0..5).map(|_| life_of(1_000, chained)).sum(), life_of(10_000, chained)));
         let (small, large) = runs.fold((u64::MAX, u64::MAX), |best, run| (best.0.min(run.0), best.1.min(run.1)));
-        // Ten ticks, of a tenth of a second, are noise.
+        // Ten ticks, a tenth of a second, are noise.
         assert!(large < small * 4 + 10, "1,000 tasks, five times: {small} ticks; 10,000 at once: {large}");
         println!("1,000 tasks, five times: {small} ticks; 10,000 at once: {large}");
     }

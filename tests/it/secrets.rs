@@ -1,4 +1,5 @@
-//! A secret is shown nowhere, wherever it comes from. A binary of its own: it logs all that is logged, at all levels.
+//! A secret is shown nowhere, wherever it comes from. A separate binary: it captures everything that is logged, at all
+//! levels.
 
 use std::{
     fmt::{Debug, Write},
@@ -46,7 +47,7 @@ struct Keys {
     filed: Option<Secret>,
     #[arg(long, value_delimiter = ',')]
     several: Vec<Secret>,
-    /// With a parser that minds.
+    /// With a parser that validates.
     #[arg(long, value_parser = no_blanks, default_value = "hunter2-default")]
     picky: Secret,
 }
@@ -55,7 +56,7 @@ fn no_blanks(text: &str) -> std::result::Result<Secret, String> {
     if text.contains(' ') { Err(format!("{text:?} has blanks")) } else { Ok(Secret::from(text.to_owned())) }
 }
 
-/// Has them all, shows what it has, and fails once, with them at hand.
+/// Has all of them, shows its values, and fails once, with them at hand.
 struct Keeper;
 
 static FAILS: AtomicBool = AtomicBool::new(true);
@@ -92,13 +93,13 @@ impl<L: EventLoop> Task<L> for Idle {
     }
 }
 
-/// All that has been shown.
+/// Everything that has been shown.
 #[derive(Default)]
 struct Shown(String);
 
 impl Shown {
     fn note(&mut self, what: impl Debug) {
-        // What is wrapped in a string is found in it all the same.
+        // Escaped text inside a string must be found all the same.
         let _ = writeln!(self.0, "{what:?} {what:#?}");
     }
 

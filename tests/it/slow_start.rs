@@ -1,4 +1,4 @@
-//! A start that hangs is told: by whom, and who waits for it.
+//! A hanging start is reported: which task hangs, and which ones wait for it.
 
 use std::{cell::Cell, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::util::{Latch, alone, quiet_resident, warnings};
 const S: Duration = Duration::from_secs(1);
 const JUST: Duration = Duration::from_nanos(1);
 
-/// A task that has forgotten to say that it is ready, until it is opened.
+/// A task that forgets to report that it is ready, until it is opened.
 fn forgetful(go: &Latch) -> impl Task<Thread> + use<> {
     let go = go.clone();
     task_fn::<Thread>(async move |cx| {
@@ -52,7 +52,7 @@ fn a_task_that_does_not_get_ready_is_told_once_with_those_that_wait_for_it() {
     });
 }
 
-/// The log has its own thread: waits until so many lines are there.
+/// The log has its own thread: waits until this many lines are there.
 fn said_so_far(clock: &interloop::testing::Clock, count: usize) -> Vec<String> {
     clock.settle();
     let begun = std::time::Instant::now();
@@ -170,7 +170,7 @@ fn a_task_that_blocks_its_loop_before_it_is_ready_is_told_with_its_thread() {
         service.task("blocks", blocks).on("io");
         let begun = std::time::Instant::now();
         let running = service.start().unwrap();
-        // By the real clock: the time of threads.
+        // Uses the real clock: the time of threads.
         while crate::util::warned().is_empty() {
             assert!(begun.elapsed() < crate::util::SOON);
             std::thread::sleep(Duration::from_millis(20));

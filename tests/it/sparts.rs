@@ -1,17 +1,17 @@
-//! docs/from-sparts.md leaves out nothing of sparts: sparts_names.txt has every public name, `module:Class.member`,
-//! each to occur in its module's section.
+//! docs/from-sparts.md must cover all of sparts: sparts_names.txt has every public name, `module:Class.member`, and
+//! each must occur in its module's section.
 
 const PAGE: &str = include_str!("../../docs/from-sparts.md");
 const NAMES: &str = include_str!("sparts_names.txt");
 
-/// The sections, each with what stands in backticks in its heading.
+/// Returns the sections, each with the words in backticks in its heading.
 fn sections() -> Vec<(Vec<&'static str>, &'static str)> {
     let sections = PAGE.split("\n## ").skip(1);
     let parts = sections.map(|section| section.split_once('\n').expect("a heading, and what is below it"));
     parts.map(|(heading, text)| (heading.split('`').skip(1).step_by(2).collect(), text)).collect()
 }
 
-/// Whether what stands in backticks here has this word.
+/// Returns whether a text in backticks here has this word.
 fn has_word(text: &str, word: &str) -> bool {
     let code = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
     let words = code.flat_map(|code| code.split(|c: char| !c.is_alphanumeric() && c != '_'));

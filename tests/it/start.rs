@@ -1,4 +1,4 @@
-//! The start: in what order, when a task is ready, what follows from one that never gets there.
+//! The start: in what order, when a task is ready, and the consequences if one never gets there.
 
 use std::{
     sync::{Arc, Barrier},
@@ -137,7 +137,7 @@ fn a_start_that_was_too_late_for_its_loop_is_a_failed_start_and_no_stuck_loop() 
     });
 }
 
-/// A start of three tasks of which the second fails.
+/// Tests a start of three tasks of which the second fails.
 fn failed_start(fails: impl interloop::Task<Thread>, cause: &Cause) {
     let (mut service, log) = (Service::new("test"), Log::default());
     service.task("first", resident(&log));
@@ -151,7 +151,7 @@ fn failed_start(fails: impl interloop::Task<Thread>, cause: &Cause) {
     assert_eq!(report.reason, Reason::TaskFailed("broken".into()));
     assert_eq!((state_of(&report, "broken"), &cause_of(&report, "broken")), (State::Failed, cause));
     assert_eq!(cause_of(&report, "never"), Cause::NeverStarted);
-    // Exactly what had been started is stopped, in reverse.
+    // Exactly the tasks that had been started are stopped, in reverse.
     assert_eq!(log.lines(), ["first starts", "second starts", "second stops", "first stops"]);
 }
 
@@ -264,7 +264,7 @@ fn a_stop_during_the_start_stops_what_had_been_started() {
             b.open();
             cx.shutdown().requested().await;
             l.say("slow is asked");
-            // Whatever it ends with: it had been asked to, before it was ready.
+            // However it ends: it had been asked to, before it was ready.
             Err(Error::new("not ready yet"))
         });
         service.task("base", resident(&log));

@@ -1,4 +1,4 @@
-//! The stop: in what order, by when, and what becomes of those who don't.
+//! The stop: in what order, by when, and the consequences for tasks that don't stop.
 
 use std::{
     sync::mpsc,
@@ -90,7 +90,7 @@ fn a_service_ends_when_its_last_task_has() {
 fn a_service_without_tasks_waits_to_be_asked() {
     watched(|| {
         let running = up(Service::new("test"));
-        // That nothing happens can only be seen by waiting a while.
+        // That nothing happens can only be observed by waiting a while.
         let running = running.join_timeout(SHORT).unwrap_err();
         assert_eq!(running.phase(), Phase::Running);
         assert!(running.is_ready());
@@ -224,7 +224,7 @@ fn who_waits_for_a_loop_held_in_a_blocking_call_is_told_soon_after_its_deadline(
                     0 => remote.call(|number| *number),
                     _ => remote.spawn(async |number| *number),
                 };
-                // Asked, and only then told so.
+                // First asked, and only then notified.
                 std::future::poll_fn(|cx| {
                     let polled = std::future::Future::poll(std::pin::Pin::new(&mut reply), cx);
                     asks.open();
@@ -463,7 +463,7 @@ fn every_step_of_a_life_is_told_in_order() {
         let (mut service, log) = (Service::new("test"), Log::default());
         service.task("task", resident(&log));
         let running = up(service);
-        // A late watcher first gets the present state.
+        // A late watcher first gets the current state.
         let mut watch = running.watch();
         let present = follow(&mut watch, |_| true);
         assert_eq!((present.from, present.to, present.cause), (State::Running, State::Running, Cause::Ready));

@@ -71,7 +71,7 @@ fn a_panic_of_a_thread_that_is_joined_is_an_error_there_and_fails_the_task() {
     });
 }
 
-/// How a task ends whose future returns this at the stop, and whose thread panics after that.
+/// Returns how a task ends whose future returns this at the stop, and whose thread panics after that.
 fn panics_past_the_future(returns: impl Fn() -> Result + Send + 'static) -> Option<Cause> {
     watched(|| {
         let mut service = Service::new("test");
@@ -91,7 +91,7 @@ fn panics_past_the_future(returns: impl Fn() -> Result + Send + 'static) -> Opti
             cx.until_shutdown().await;
             returns()
         });
-        // The stop gives the thread its time: what a panic prints takes as long as the machine does.
+        // The stop gives the thread its time: printing a panic takes as long as the machine needs.
         service.task("sums", task).stop_timeout(SOON);
         let report = up(service).stop();
         assert_eq!((report.code, state_of(&report, "sums")), (1, State::Failed), "{report}");
@@ -128,7 +128,7 @@ fn the_end_of_a_task_waits_for_its_threads() {
             // Nobody awaits it.
             cx.thread("waits", move || {
                 shutdown.wait();
-                // What the task requires is asked to stop when the task has ended: it has not.
+                // The tasks that this one requires are asked to stop when it has ended: it has not.
                 seen.send(ended.recv_timeout(Duration::from_millis(100))).expect("the test listens");
             })?
             .detach();
@@ -328,7 +328,7 @@ fn a_fake_clock_waits_for_a_thread_but_not_for_an_idle_one() {
             for _ in 0..3 {
                 cx.sleep(S).await;
                 let l = l.clone();
-                // Much slower than the clock would be that did not wait.
+                // Much slower than a clock that did not wait.
                 cx.thread("works", move || {
                     thread::sleep(Duration::from_millis(20));
                     l.say("worked");
@@ -376,8 +376,8 @@ fn a_fake_clock_does_not_wait_for_a_thread_that_has_nothing_to_do() {
         test.stop().assert_clean();
         took
     };
-    // What is at work and does nothing counts as blocked after two seconds, each time. On a busy machine any single
-    // rest may take as long.
+    // Work that does nothing counts as blocked after two seconds, each time. On a busy machine any single pause may
+    // take as long.
     watched(|| assert!((0..3).any(|_| rests() < Duration::from_millis(1800)), "it was waited for"));
 }
 
@@ -390,12 +390,12 @@ fn a_fake_clock_waits_for_work_in_flight() {
     watched(|| {
         let mut service = Service::new("test");
         let (jobs, todo) = mpsc::channel::<interloop::task::Busy>();
-        // A thread of nobody's, as a library has it.
+        // A thread that belongs to no task, as libraries have.
         let log = Log::default();
         let l = log.clone();
         let library = thread::spawn(move || {
             for busy in todo {
-                // Much slower than the clock would be that did not wait.
+                // Much slower than a clock that did not wait.
                 thread::sleep(Duration::from_millis(20));
                 l.say("worked");
                 drop(busy);

@@ -1,10 +1,10 @@
-//! The guard of `make lint` that built-in tasks stand on the public API alone: that it refuses one that doesn't.
+//! The check in `make lint` that built-in tasks use only the public API: it must refuse one that doesn't.
 
 use std::{fs, io, path::Path, process::Command, time::Duration};
 
 use crate::util::alone_for;
 
-/// What goes on in a fresh clone: all that the core depends on is checked once, by a cargo that may have to wait for
+/// The work in a fresh clone: all dependencies of the core are checked once, by a cargo that may have to wait for
 /// another.
 const LIMIT: Duration = Duration::from_secs(590);
 

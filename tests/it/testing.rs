@@ -1,4 +1,4 @@
-//! The kit for tests: what it says when all is well, and how it fails.
+//! The kit for tests: what it reports when all is well, and how it fails.
 
 use std::{
     os::unix::process::ExitStatusExt,
@@ -23,7 +23,7 @@ use interloop::{
 };
 
 const S: Duration = Duration::from_secs(1);
-/// Too short for what is waited for, and long enough for a start under load.
+/// Too short for the awaited event, and long enough for a start under load.
 const SHORT: Duration = S;
 const TERM: i32 = 15;
 const HOUR: Duration = Duration::from_secs(3600);
@@ -40,7 +40,7 @@ impl<L: EventLoop> Task<L> for Resident {
     }
 }
 
-/// What it panics with.
+/// Returns the message that it panics with.
 fn panic_of<R>(f: impl FnOnce() -> R) -> String {
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(_) => panic!("it did not panic"),
@@ -53,14 +53,14 @@ fn contains(text: &str, parts: &[&str]) {
     parts.iter().for_each(|part| assert!(text.contains(part), "no {part:?} in: {text}"));
 }
 
-/// A service with this task alone.
+/// Returns a service with this task alone.
 fn service_of<T: Task<Thread>>(task: T) -> Service {
     let mut service = Service::new("tested");
     service.task("alone", task);
     service
 }
 
-/// One that runs, with a fake clock.
+/// Returns a running one, with a fake clock.
 fn with_clock(service: Service) -> (RunningTest, Clock) {
     let mut test = TestService::new(service);
     let clock = test.fake_clock();
@@ -250,7 +250,7 @@ fn a_test_that_panics_already_panics_no_more_at_the_drop() {
 
 #[test]
 fn a_test_that_sits_is_aborted_with_the_status() {
-    /// Set for the process that this test starts: itself, which then sits.
+    /// Set for the process that this test starts: itself, which then hangs.
     const SITS: &str = "TEST_SITS";
     if std::env::var_os(SITS).is_some() {
         let test = TestService::new(service_of(Resident)).watchdog(SHORT).start();
@@ -310,7 +310,7 @@ fn a_periodic_task_runs_to_the_hour() {
         clock.advance(Duration::from_nanos(1));
         assert_eq!(test.counter("sweep.iterations"), 25);
         assert!(test.status().uptime >= 25.0 * 3600.0);
-        // Its interval ends before it looks at the stop.
+        // Its interval ends before it checks the stop.
         test.request_shutdown("enough");
         clock.advance(HOUR);
         test.join().assert_code(124);
@@ -344,7 +344,7 @@ fn sleepers_on_many_loops_are_woken_in_order() {
     });
 }
 
-/// One on a loop wakes another there, by way of children, calls and threads, before the clock goes on.
+/// Tasks on a loop wake each other there, through children, calls and threads, before the clock goes on.
 #[test]
 fn what_was_woken_has_come_to_rest_before_the_clock_goes_on() {
     watched(|| {
@@ -366,7 +366,7 @@ fn what_was_woken_has_come_to_rest_before_the_clock_goes_on() {
             let begun = cx.now();
             for _ in 0..100 {
                 cx.sleep(S).await;
-                // Slower than the clock would be that did not wait.
+                // Slower than a clock that did not wait.
                 let slow = workers.run(|| thread::sleep(Duration::from_millis(1)));
                 slow.await?;
                 let remote = count.clone();
@@ -638,7 +638,7 @@ fn timers_of_no_length_and_those_that_are_set_on_the_way_ring_in_their_time() {
             for step in [0, 3, 0, 1, 5, 0] {
                 cx.sleep(step * S).await;
                 let (child, notes) = (cx.clone(), notes.clone());
-                // Set while the clock is on its way; the first at once.
+                // Set while the clock advances; the first at once.
                 let rings = async move {
                     child.sleep(Duration::ZERO).await;
                     notes.lock().unwrap().push(child.now() - begun);

@@ -1,7 +1,7 @@
-//! Thread-locals: what is ours may be kept by one, and be used and dropped by its destructor, when ours on that thread
-//! may be gone already.
+//! Thread-locals: one may hold the library's values, and its destructor may use and drop them, when the library's own
+//! thread-locals on that thread may be gone already.
 //!
-//! A panic in such a destructor aborts the process: so each test runs itself once more, as a process of its own.
+//! A panic in such a destructor aborts the process, so each test runs itself once more, as a process of its own.
 
 use std::{
     cell::RefCell,
@@ -30,7 +30,7 @@ impl Drop for AtTheEnd {
 }
 
 thread_local! {
-    // In which order they are destroyed nobody promises: one is set up before all of ours, the other after.
+    // Their order of destruction is unspecified: one is set up before all of the library's own, the other after.
     static FIRST: AtTheEnd = const { AtTheEnd(RefCell::new(Vec::new())) };
     static LAST: AtTheEnd = const { AtTheEnd(RefCell::new(Vec::new())) };
 }
@@ -50,7 +50,7 @@ impl Place {
 }
 
 /// Runs the rest of the test in a process of its own, on a thread that then ends; twice, for both orders of
-/// destructors. What is sent must have been received.
+/// destructors. Everything sent must have been received.
 fn in_a_thread_that_ends(name: &str, test: fn(Place, mpsc::Sender<&'static str>), expected: &[&str]) {
     const PART: &str = "TEST_THREAD_LOCALS";
     let name = format!("thread_locals::{name}");
@@ -59,7 +59,7 @@ fn in_a_thread_that_ends(name: &str, test: fn(Place, mpsc::Sender<&'static str>)
             let (says, said) = mpsc::channel();
             let ends = thread::spawn(move || {
                 FIRST.with(|_| ());
-                // Ours are set up: by a mailbox, which this thread drives.
+                // The library's own are set up: by a mailbox, which this thread drives.
                 let mut mailbox = Mailbox::<Foreign>::attach("before");
                 let remote = mailbox.share(());
                 let called = remote.call(|()| ());

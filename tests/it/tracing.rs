@@ -16,7 +16,7 @@ use interloop::{
 use interloop_test_spans::Spans;
 use tracing::{Span, info, info_span};
 
-/// How the span of a task on a loop of its own is shown.
+/// Returns how the span of a task on a loop of its own is shown.
 fn task(name: &str, incarnation: u32) -> String {
     format!(r#"task name="{name}" loop="{name}" incarnation={incarnation}"#)
 }
@@ -68,7 +68,7 @@ fn what_is_asked_of_another_loop_runs_in_the_span_of_whoever_asks() {
             Ok(())
         });
         service.task("asker", asker);
-        // Also what waits for the loop to start.
+        // Also calls that wait for the loop to start.
         let request = info_span!("request", number = 1);
         let early = request.in_scope(|| remote.call(|_| info!("called early")));
         let running = up(service);
@@ -94,7 +94,7 @@ fn what_is_asked_of_another_loop_runs_in_the_span_of_whoever_asks() {
         }
         assert_eq!(heard.path("called by a task"), task("asker", 1));
         assert_eq!(heard.path("answered"), task("asker", 1));
-        // Then it is the work of the task whose value it is.
+        // Then it is work of the task that owns the value.
         assert_eq!(heard.path("called by nobody"), task("asked", 1));
         assert_eq!(heard.path("spawned by nobody"), task("asked", 1));
     });

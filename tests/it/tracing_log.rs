@@ -1,4 +1,4 @@
-//! Without a subscriber the events of the crate `tracing` are records of `log`. A binary of its own: no subscriber may
+//! Without a subscriber the events of the crate `tracing` are records of `log`. A separate binary: no subscriber may
 //! ever have been set in its process.
 
 use std::sync::{Mutex, PoisonError};

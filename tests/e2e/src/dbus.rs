@@ -1,4 +1,4 @@
-//! A bus of one's own.
+//! A private bus.
 
 use std::{
     io::{BufRead, BufReader},
@@ -13,7 +13,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts one.
+    /// Starts a bus.
     pub fn start() -> Self {
         let mut command = Command::new("dbus-daemon");
         command.args(["--session", "--nofork", "--nopidfile", "--nosyslog", "--print-address"]);
@@ -24,7 +24,7 @@ impl Daemon {
         Self { child, address: address.trim().to_owned() }
     }
 
-    /// Where it is reached.
+    /// Returns its address.
     pub fn address(&self) -> &str {
         &self.address
     }

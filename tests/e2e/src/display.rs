@@ -1,4 +1,4 @@
-//! An X server for programs with windows, and the hands and eyes for it.
+//! An X server for programs with windows, with input and screenshots.
 
 use std::{
     io::{BufRead, BufReader},
@@ -19,9 +19,9 @@ pub struct Display {
 }
 
 impl Display {
-    /// Starts one, on a free number.
+    /// Starts an X server on a free number.
     pub fn start() -> Self {
-        // -displayfd: the server picks a free number, and says it when it is ready.
+        // -displayfd: the server picks a free number, and reports it when it is ready.
         let (number, theirs) = std::io::pipe().expect("a pipe");
         let mut command = Command::new("Xvfb");
         command.args(["-displayfd", "1", "-screen", "0", "640x400x24", "-nolisten", "tcp"]);
@@ -33,7 +33,7 @@ impl Display {
         Self { server, name: format!(":{}", line.trim()), folder: tempfile::tempdir().expect("a folder") }
     }
 
-    /// A program on it.
+    /// Returns a command for a program on it.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command
@@ -45,14 +45,14 @@ impl Display {
         command
     }
 
-    /// Runs a program on it to its end, and well.
+    /// Runs a program on it, which must succeed.
     pub fn run(&self, program: &str, arguments: &[&str]) -> Output {
         let output = self.command(program).args(arguments).output().expect("scripts/setup installs it");
         assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         output
     }
 
-    /// Waits for a window with this title; its id, for xdotool.
+    /// Waits for a window with this title; returns its id, for xdotool.
     pub fn window(&self, title: &str) -> String {
         let found = self.run("xdotool", &["search", "--sync", "--onlyvisible", "--name", title]);
         let found = String::from_utf8(found.stdout).expect("numbers");
@@ -64,7 +64,7 @@ impl Display {
         self.run("xdotool", &["windowfocus", "--sync", window, "key", "ctrl+w"]);
     }
 
-    /// The pixels of the screen below this line, as a hash would see them.
+    /// Returns the pixels of the screen below this line, to be compared.
     pub fn pixels_below(&self, line: u32) -> Vec<u8> {
         let path = self.folder.path().join("screen.rgb");
         let path = path.to_str().expect("a path in UTF-8");
@@ -87,7 +87,7 @@ impl Display {
         }
     }
 
-    /// Keeps a picture for whoever looks into a failure.
+    /// Keeps a screenshot for the analysis of a failure.
     pub fn keep(&self) -> PathBuf {
         let path = std::env::temp_dir().join("interloop-e2e-failed.png");
         let _ = self.command("import").args(["-window", "root"]).arg(&path).status();

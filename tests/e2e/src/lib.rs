@@ -1,6 +1,6 @@
 //! Runs the examples as child processes: their output, their answers, their reaction to signals.
 //!
-//! The binaries are those beside the test's own: `make test` has built them before.
+//! The binaries are those beside the test's own: `make test` builds them before.
 
 #![forbid(unsafe_code)]
 
@@ -23,42 +23,42 @@ pub use rustix::process::Signal;
 
 pub use crate::{dbus::Daemon, display::Display};
 
-/// How long anything may take that a test waits for.
+/// The time limit for any event that a test waits for.
 pub const SOON: Duration = Duration::from_secs(20);
 /// How long a test may take.
 const WATCHDOG: Duration = Duration::from_secs(90);
 
-/// The README's programs compile and, where they say so, run.
+/// The README's programs compile and, unless they say otherwise, run.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
-/// And so do those of the other pages.
+/// The programs of the other pages do too.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/writing-a-loop.md")]
 struct WritingALoop;
 
-/// And so do those of the other pages.
+/// The programs of the other pages do too.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/migrating.md")]
 struct Migrating;
 
-/// And so do those of the other pages.
+/// The programs of the other pages do too.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/tasks.md")]
 struct Tasks;
 
-/// And so do those of the other pages.
+/// The programs of the other pages do too.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/from-sparts.md")]
 struct FromSparts;
 
-/// And so do those of the other pages.
+/// The programs of the other pages do too.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/testing.md")]
 struct Testing;
 
-/// Runs a test; when it takes too long the process ends, and says which one.
+/// Runs a test; if it takes too long, the process ends, and names the test.
 pub fn watched<R>(test: impl FnOnce() -> R) -> R {
     let name = thread::current().name().unwrap_or("a test").to_owned();
     let (done, wait) = mpsc::channel::<()>();
@@ -73,7 +73,7 @@ pub fn watched<R>(test: impl FnOnce() -> R) -> R {
     result
 }
 
-/// The path of an example's binary.
+/// Returns the path of an example's binary.
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the path of the test");
     let folder = test.parent().and_then(|deps| deps.parent()).expect("target/debug/deps/test");
@@ -97,17 +97,17 @@ impl Example {
         Self::run(Command::new(binary(name)).args(arguments))
     }
 
-    /// Starts this command, with nothing to read.
+    /// Starts this command, with empty input.
     pub fn run(command: &mut Command) -> Self {
         Self::logging_to(Stdio::piped(), command)
     }
 
-    /// Starts this command. Unless its stderr is a new pipe, its log is the caller's to read.
+    /// Starts this command. Unless its stderr is a new pipe, the caller must read its log.
     pub fn logging_to(stderr: impl Into<Stdio>, command: &mut Command) -> Self {
         Self::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr))
     }
 
-    /// Starts this command, which reads from there.
+    /// Starts this command with this stdin.
     pub fn run_with_stdin(command: &mut Command, stdin: Stdio) -> Self {
         Self::spawn(command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()))
     }
@@ -121,7 +121,7 @@ impl Example {
         Self { child, stdout, stderr, ended: None }
     }
 
-    /// The child's process id.
+    /// Returns the child's process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -163,17 +163,17 @@ impl Example {
         self.stdout.wait(text)
     }
 
-    /// The log so far.
+    /// Returns the log so far.
     pub fn whole_log(&self) -> String {
         self.stderr.all()
     }
 
-    /// All that was said on stdout so far.
+    /// Returns all of stdout so far.
     pub fn whole_output(&self) -> String {
         self.stdout.all()
     }
 
-    /// The address that a task said it listens on.
+    /// Returns the address that a task reports it listens on.
     pub fn address(&self, task: &str) -> SocketAddr {
         let line =
             self.stderr.wait_for(|line| line.contains(&format!(".{task}:")) && line.contains("server started on"));
@@ -181,7 +181,7 @@ impl Example {
         address.parse().unwrap_or_else(|error| panic!("no address in {line:?}: {error}"))
     }
 
-    /// Waits for its end; the exit code, or minus the signal that ended it.
+    /// Waits for its end; returns the exit code, or minus the signal that ended it.
     pub fn wait(&mut self) -> i32 {
         if let Some(code) = self.ended {
             return code;
@@ -196,7 +196,7 @@ impl Example {
                 return code;
             }
             assert!(begun.elapsed() < SOON, "it has not ended; its log:\n{}", self.whole_log());
-            // A child's end makes no event that std can wait for with a timeout.
+            // std can't wait for a child's end with a timeout.
             thread::sleep(Duration::from_millis(2));
         }
     }
@@ -272,33 +272,33 @@ impl Lines {
     }
 }
 
-/// An HTTP answer.
+/// An HTTP response.
 #[derive(Debug)]
 pub struct Answer {
     /// The status code.
     pub status: u16,
-    /// Everything behind the head.
+    /// Everything after the head.
     pub body: String,
 }
 
 impl Answer {
-    /// The body as JSON.
+    /// Returns the body as JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error} in {}", self.body))
     }
 }
 
-/// GET, on a connection of its own.
+/// Sends a GET request, on a connection of its own.
 pub fn get(address: SocketAddr, path: &str) -> Answer {
     try_get(address, path).unwrap_or_else(|error| panic!("GET {path}: {error}"))
 }
 
-/// GET, on a connection of its own, or why not.
+/// Sends a GET request, on a connection of its own; returns the error if it fails.
 pub fn try_get(address: SocketAddr, path: &str) -> io::Result<Answer> {
     ask(address, &format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"), &[])
 }
 
-/// POST, on a connection of its own.
+/// Sends a POST request, on a connection of its own.
 pub fn post(address: SocketAddr, path: &str, body: &[u8]) -> Answer {
     let length = body.len();
     let head =
@@ -310,7 +310,7 @@ fn ask(address: SocketAddr, head: &str, body: &[u8]) -> io::Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&address, SOON)?;
     stream.set_read_timeout(Some(SOON))?;
     stream.write_all(head.as_bytes())?;
-    // A server may answer, and close, before it has read a body that it refuses.
+    // A server may respond, and close, before it has read a body that it refuses.
     let _ = stream.write_all(body);
     let mut bytes = Vec::new();
     match stream.read_to_end(&mut bytes) {

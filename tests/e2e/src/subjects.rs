@@ -37,7 +37,7 @@ pub fn glib() -> Subject<Glib> {
     })
 }
 
-/// A context of one's own.
+/// A private context.
 pub fn glib_private() -> Subject<Glib> {
     Subject::new(Glib::private()).with_native_timer(|context, time, fire| {
         context.spawn_local(async move {
@@ -47,7 +47,7 @@ pub fn glib_private() -> Subject<Glib> {
     })
 }
 
-/// mio, which has no timers: a source that something happens to after that time.
+/// mio, which has no timers: a source that becomes ready after that time.
 pub fn mio() -> Subject<Mio> {
     Subject::new(Mio::default()).with_native_timer(|native, time, fire| {
         let (ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
@@ -57,7 +57,7 @@ pub fn mio() -> Subject<Mio> {
             fire.take().expect("it fires once")();
             ControlFlow::Break(())
         });
-        // Dropped, it would be given up.
+        // Dropping it would deregister the source.
         std::mem::forget(registration.expect("a source"));
         thread::spawn(move || {
             thread::sleep(time);
@@ -99,7 +99,7 @@ pub fn async_std() -> Subject<AsyncStd> {
     })
 }
 
-/// compio, by io_uring where that is permitted.
+/// compio, with io_uring where that is permitted.
 pub fn compio() -> Subject<Compio> {
     Subject::new(Compio::default()).with_native_timer(|_, time, fire| {
         let timer = compio::runtime::spawn(async move {

@@ -1,4 +1,4 @@
-//! Helpers of the tests: a watchdog, latches and logs to wait for events, eyes on the process, loops that die.
+//! Helpers for the tests: a watchdog, latches and logs to wait for events, inspection of the process, loops that die.
 
 #![allow(dead_code, unreachable_pub)]
 
@@ -33,12 +33,12 @@ pub const WATCHDOG: Duration = Duration::from_secs(20);
 /// How long a wait inside a test may take.
 pub const SOON: Duration = Duration::from_secs(10);
 
-/// Runs a test; when it takes too long the process ends, and says which one.
+/// Runs a test; if it takes too long, the process ends, and names the test.
 pub fn watched<R>(test: impl FnOnce() -> R) -> R {
     watched_for(WATCHDOG, test)
 }
 
-/// The same, for one that may take so long.
+/// Runs a test with this time limit.
 fn watched_for<R>(limit: Duration, test: impl FnOnce() -> R) -> R {
     let name = thread::current().name().unwrap_or("a test").to_owned();
     let (done, wait) = mpsc::channel::<()>();
@@ -54,13 +54,14 @@ fn watched_for<R>(limit: Duration, test: impl FnOnce() -> R) -> R {
     result
 }
 
-/// As [`watched`], for a test of what the whole process has (threads, descriptors, children, a logger, hooks): it has
-/// the process to itself.
+/// Runs as [`watched`], for a test of process-wide things (threads, descriptors, children, a logger, hooks): it has the
+/// process to itself.
 pub fn alone<F: FnOnce()>(test: F) {
     own_process_of(type_name::<F>(), || watched(test));
 }
 
-/// The same, for one that works for seconds: by how much longer on a slow machine says nothing about what it tests.
+/// Runs alone, for a test that works for seconds: how much longer it takes on a slow machine doesn't matter for its
+/// result.
 pub fn alone_for<F: FnOnce()>(limit: Duration, test: F) {
     own_process_of(type_name::<F>(), || watched_for(limit, test));
 }
@@ -116,7 +117,7 @@ impl Latch {
     }
 }
 
-/// What happened, in order, told from any thread.
+/// Events, in order, reported from any thread.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -129,13 +130,13 @@ impl Log {
         self.0.lock().unwrap().clone()
     }
 
-    /// The lines that end like this, without that end.
+    /// Returns the lines with this ending, without it.
     pub fn who(&self, end: &str) -> Vec<String> {
         self.lines().iter().filter_map(|line| line.strip_suffix(end).map(|who| who.trim_end().to_owned())).collect()
     }
 }
 
-/// A task that says `.. starts` and `.. stops`, and runs until it is asked to stop.
+/// Returns a task that logs `.. starts` and `.. stops`, and runs until it is asked to stop.
 pub fn resident(log: &Log) -> impl Task<Thread, Options = NoOptions> + use<> {
     let log = log.clone();
     task_fn::<Thread>(async move |cx| {
@@ -146,7 +147,7 @@ pub fn resident(log: &Log) -> impl Task<Thread, Options = NoOptions> + use<> {
     })
 }
 
-/// A task that runs until it is asked to stop.
+/// Returns a task that runs until it is asked to stop.
 pub fn quiet_resident<L: EventLoop>() -> impl Task<L, Options = NoOptions> {
     task_fn::<L>(async move |cx| {
         cx.until_shutdown().await;
@@ -154,7 +155,7 @@ pub fn quiet_resident<L: EventLoop>() -> impl Task<L, Options = NoOptions> {
     })
 }
 
-/// Starts it, and waits until all tasks have.
+/// Starts it, and waits until all tasks have started.
 pub fn up(service: Service) -> Running {
     let running = service.start().unwrap();
     assert!(running.wait_started_timeout(SOON), "it did not start: {}", running.status());
@@ -169,7 +170,7 @@ pub fn cause_of(report: &Report, task: &str) -> Cause {
     report.tasks.iter().find(|ended| &*ended.name == task).unwrap().cause.clone().unwrap()
 }
 
-/// Follows the steps up to the first that is like this.
+/// Follows the steps up to the first that matches.
 pub fn follow(watch: &mut Transitions, mut wanted: impl FnMut(&Transition) -> bool) -> Transition {
     loop {
         let step = watch.wait_timeout(SOON).expect("the step comes");
@@ -192,7 +193,7 @@ impl Wake for Unpark {
     }
 }
 
-/// The smallest executor.
+/// Runs a future: the smallest executor.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
@@ -204,14 +205,14 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-// --- Eyes on the process ---
+// --- Inspection of the process ---
 
-/// The threads of this process that have not ended. One that is on its way out counts as gone, as it does for `join`,
-/// which returns a moment before the kernel has taken it off its list.
+/// Counts the threads of this process that have not ended. A thread on its way out counts as gone, as it does for
+/// `join`, which returns a moment before the kernel removes it from its list.
 pub fn threads() -> usize {
     const PF_EXITING: u64 = 4;
     let lives = |stat: &String| {
-        // The name, in brackets, may hold anything; the flags are the seventh field behind it.
+        // The name, in brackets, may hold anything; the flags are the seventh field after it.
         let (_, fields) = stat.rsplit_once(')').unwrap();
         fields.split_whitespace().nth(6).unwrap().parse::<u64>().unwrap() & PF_EXITING == 0
     };
@@ -219,28 +220,28 @@ pub fn threads() -> usize {
     tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("stat")).ok()).filter(lives).count()
 }
 
-/// The open descriptors of this process (and the one that lists them).
+/// Counts the open descriptors of this process (and the one that lists them).
 pub fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// The memory of this process that is in RAM, in KiB.
+/// Returns the memory of this process that is in RAM, in KiB.
 pub fn resident_kib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// How often each thread of this process but this one has gone to sleep by itself.
+/// Returns how often each thread of this process but this one has gone to sleep by itself.
 pub fn switches() -> BTreeMap<String, u64> {
     of_threads().into_iter().map(|(id, (_, switches))| (id, switches)).collect()
 }
 
-/// Of each other thread of this process: whether it sleeps, and how often it has gone to sleep.
+/// Returns for each other thread of this process: whether it sleeps, and how often it has gone to sleep.
 fn of_threads() -> BTreeMap<String, (bool, u64)> {
     let own = fs::read_link("/proc/thread-self").unwrap().file_name().unwrap().to_owned();
     let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap());
-    // Of one that has ended meanwhile there is nothing to be read.
+    // For one that has ended meanwhile there is nothing to read.
     let count = |task: fs::DirEntry| {
         let status = fs::read_to_string(task.path().join("status")).ok()?;
         let field = |name: &str| {
@@ -253,9 +254,9 @@ fn of_threads() -> BTreeMap<String, (bool, u64)> {
     tasks.filter(|task| task.file_name() != own).filter_map(count).collect()
 }
 
-/// Waits until all threads of this process are asleep; then what comes must be silence.
+/// Waits until all threads of this process are asleep; from then on there must be silence.
 ///
-/// On a busy machine a thread that is to run may get no processor for long: it makes no switch, and is not asleep.
+/// On a busy machine a runnable thread may get no processor for long: it makes no switch, and is not asleep.
 pub fn silence() -> BTreeMap<String, u64> {
     let mut before = of_threads();
     loop {
@@ -268,24 +269,24 @@ pub fn silence() -> BTreeMap<String, u64> {
     }
 }
 
-/// A `!Send` value that tells on which thread it was made and dropped.
+/// A `!Send` value that reports on which thread it was created and dropped.
 pub struct Homesick {
     made: ThreadId,
     drops: Drops,
     _not_send: Rc<()>,
 }
 
-/// For each dropped [`Homesick`]: whether it was dropped where it was made.
+/// For each dropped [`Homesick`]: whether it was dropped where it was created.
 #[derive(Clone, Default)]
 pub struct Drops(Arc<Mutex<Vec<bool>>>);
 
 impl Drops {
-    /// A value, made on this thread.
+    /// Creates a value on this thread.
     pub fn value(&self) -> Homesick {
         Homesick { made: thread::current().id(), drops: self.clone(), _not_send: Rc::default() }
     }
 
-    /// That so many values have been dropped, all at home.
+    /// Checks that this many values have been dropped, all at home.
     #[track_caller]
     pub fn assert_at_home(&self, count: usize) {
         assert_eq!(*self.0.lock().unwrap(), vec![true; count]);
@@ -303,7 +304,8 @@ pub struct Grenade(pub &'static str);
 
 impl Drop for Grenade {
     fn drop(&mut self) {
-        // Past the panic hook: on a busy machine a backtrace takes longer than the second that a cancelled loop has.
+        // Bypasses the panic hook: on a busy machine a backtrace takes longer than the second that a cancelled loop
+        // has.
         std::panic::resume_unwind(Box::new(self.0));
     }
 }
@@ -324,11 +326,12 @@ pub enum Death {
 /// A loop that dies when it is told to, through its Native.
 #[derive(Clone, Default)]
 pub struct Mortal {
-    /// So many incarnations die after they have said that they are started, once a job waits, before their first turn.
+    /// How many incarnations die after they have reported that they are started, once a job waits, before their first
+    /// turn.
     pub stillborn: Arc<AtomicU32>,
-    /// Says, at the stop, that the loop could not be torn down.
+    /// Reports, at the stop, that the loop could not be torn down.
     pub bad_end: bool,
-    /// Dies before it says that it is started.
+    /// Dies before it reports that it is started.
     pub unbuilt: bool,
 }
 
@@ -355,7 +358,7 @@ impl EventLoop for Mortal {
             thread.unpark();
         });
         let fate = Fate::default();
-        // The flag of the mailbox is down only after a turn: without one there would be no second notify.
+        // The flag of the mailbox is reset only after a turn: without one there would be no second notify.
         let stillborn = self.stillborn.load(Ordering::Acquire) > 0;
         started(&mailbox, fate.clone());
         if stillborn {
@@ -383,19 +386,19 @@ impl EventLoop for Mortal {
     }
 }
 
-/// Whether no job waits, as far as a mailbox shows it.
+/// Returns whether no job waits, as far as a mailbox shows it.
 fn mailbox_is_empty<L: EventLoop>(mailbox: &Mailbox<L>) -> bool {
     format!("{mailbox:?}").contains("depth: 0")
 }
 
-/// What is logged, from level warn on. The logger is the process's: for tests that are [alone].
+/// Returns the log from level warn on. The logger belongs to the process: for tests that are [alone].
 pub fn warnings() -> &'static Mutex<Vec<String>> {
     log::set_logger(&LINES).unwrap();
     log::set_max_level(log::LevelFilter::Warn);
     &LINES.0
 }
 
-/// What [`warnings`] has so far.
+/// Returns a copy of [`warnings`] so far.
 pub fn warned() -> Vec<String> {
     LINES.0.lock().unwrap().clone()
 }

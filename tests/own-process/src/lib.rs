@@ -1,8 +1,8 @@
-//! A test in a process of its own: for tests of what the whole process has, such as its threads, descriptors and
-//! children, its logger and its panic hook, or glib's default context.
+//! Runs a test in a process of its own: for tests of process-wide things, such as threads, descriptors and children,
+//! the logger and the panic hook, or glib's default context.
 //!
-//! cargo-nextest gives each test a process, so there it simply runs. Under `cargo test`, which runs the tests of a
-//! binary as threads of one process, the binary is started once more, for this test alone.
+//! cargo-nextest gives each test a process, so there the test simply runs. `cargo test` runs the tests of a binary as
+//! threads of one process, so the binary is started once more, for this test alone.
 
 use std::{
     any::type_name,
@@ -20,16 +20,16 @@ const WITHIN: &str = "INTERLOOP_OWN_PROCESS";
 ///
 /// # Panics
 ///
-/// As the test does. Where it ran in a process of its own, with all that it printed there.
+/// Panics as the test does. If it ran in a process of its own, the message contains its output.
 pub fn own_process<F: FnOnce()>(test: F) {
     own_process_of(type_name::<F>(), test);
 }
 
-/// The same for helpers that wrap the test's closure: `closure` is the name of its type.
+/// Does the same for helpers that wrap the test's closure: `closure` is the name of its type.
 ///
 /// # Panics
 ///
-/// As [`own_process`].
+/// Panics as [`own_process`] does.
 pub fn own_process_of(closure: &str, test: impl FnOnce()) {
     if is_own_process() {
         return test();
@@ -53,14 +53,14 @@ pub fn own_process_of(closure: &str, test: impl FnOnce()) {
     );
 }
 
-/// The same for generic functions that a macro makes tests of: called on the test's own thread, which libtest gives the
-/// test's name.
+/// Does the same for generic functions that a macro makes tests of: called on the test's own thread, to which libtest
+/// gives the test's name.
 ///
-/// With `--test-threads=1` there is no such thread, and nothing that runs beside the test: it runs where it is.
+/// With `--test-threads=1` there is no such thread, and nothing runs beside the test, so it runs in place.
 ///
 /// # Panics
 ///
-/// As [`own_process`].
+/// Panics as [`own_process`] does.
 pub fn own_process_of_thread(test: impl FnOnce()) {
     match thread::current().name() {
         Some(name) if name != "main" => own_process_of(&format!("it::{name}"), test),
@@ -68,13 +68,13 @@ pub fn own_process_of_thread(test: impl FnOnce()) {
     }
 }
 
-/// Whether this test has its process to itself: under nextest, or within [`own_process`].
+/// Returns whether this test has its process to itself: under nextest, or within [`own_process`].
 pub fn is_own_process() -> bool {
     let nextest = env::var("NEXTEST_EXECUTION_MODE").is_ok_and(|mode| mode == "process-per-test");
     nextest || env::var_os(WITHIN).is_some()
 }
 
-/// `it::stop::a_test::{{closure}}`, the type of a closure, is in `stop::a_test`.
+/// Returns the test's name from the type of its closure: `it::stop::a_test::{{closure}}` is in `stop::a_test`.
 fn test_name(closure: &str) -> String {
     let path = closure.split("::").skip(1);
     path.take_while(|part| !part.starts_with("{{")).collect::<Vec<_>>().join("::")

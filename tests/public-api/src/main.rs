@@ -1,4 +1,4 @@
-//! Writes the public items of each given rustdoc JSON file into a `.txt` file beside it, one line an item. For
+//! Writes the public items of each given rustdoc JSON file into a `.txt` file beside it, one line per item. For
 //! `scripts/public-api`.
 //!
 //! Implementations of auto traits and blanket implementations are left out: they would be most of the lines, and say

@@ -1,5 +1,5 @@
-//! What was said by the crate `tracing`, and in which spans. The subscriber is the process's, and shared by the tests
-//! of a binary: each looks at spans of its own.
+//! Records the events of the crate `tracing`, and their spans. The subscriber belongs to the process, and the tests of
+//! a binary share it: each checks spans of its own.
 
 #![forbid(unsafe_code)]
 
@@ -20,7 +20,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// What was said, and which spans have ended.
+/// The events, and the spans that have ended.
 #[derive(Debug, Default)]
 pub struct Spans {
     said: Mutex<Vec<Said>>,
@@ -30,7 +30,7 @@ pub struct Spans {
 /// An event.
 #[derive(Clone, Debug)]
 pub struct Said {
-    /// What it says.
+    /// Its message.
     pub text: String,
     /// The spans that it is in, from the root on: their names and fields.
     pub path: String,
@@ -39,7 +39,7 @@ pub struct Said {
 }
 
 impl Spans {
-    /// Those of this process.
+    /// Returns the recorder of this process.
     pub fn get() -> &'static Self {
         static SPANS: OnceLock<&Spans> = OnceLock::new();
         SPANS.get_or_init(|| {
@@ -50,18 +50,18 @@ impl Spans {
         })
     }
 
-    /// Each time that this was said.
+    /// Returns each occurrence of this message.
     pub fn said(&self, text: &str) -> Vec<Said> {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.iter().filter(|said| said.text == text).cloned().collect()
     }
 
-    /// The spans in which this was said, each time.
+    /// Returns the spans of this message, for each occurrence.
     pub fn paths(&self, text: &str) -> Vec<String> {
         self.said(text).into_iter().map(|said| said.path).collect()
     }
 
-    /// The spans in which this was said, once.
+    /// Returns the spans of this message, which must occur once.
     #[track_caller]
     pub fn path(&self, text: &str) -> String {
         let paths = self.paths(text);
@@ -69,21 +69,21 @@ impl Spans {
         paths.into_iter().next().unwrap_or_default()
     }
 
-    /// How many spans like this have ended.
+    /// Returns how many spans like this have ended.
     pub fn closed(&self, span: &str) -> usize {
         self.closed.lock().unwrap_or_else(PoisonError::into_inner).iter().filter(|closed| *closed == span).count()
     }
 
-    /// Whether a span like this has ended.
+    /// Returns whether a span like this has ended.
     pub fn has_closed(&self, span: &str) -> bool {
         self.closed(span) > 0
     }
 }
 
-/// Tells of what happens.
+/// Records events and spans.
 struct Recorder(&'static Spans);
 
-/// A span, or an event, in words.
+/// A span, or an event, as text.
 #[derive(Clone, Default)]
 struct Shown(String);
 

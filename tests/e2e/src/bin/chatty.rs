@@ -1,4 +1,4 @@
-//! A service with a task that logs, as its options say: for the tests of the log. What is measured goes to stdout.
+//! A service with a task that logs, as its options say: for the tests of the log. Measurements go to stdout.
 
 use std::{
     process::ExitCode,
@@ -21,7 +21,7 @@ struct Options {
     /// How long each is, in bytes
     #[arg(long, default_value_t = 20)]
     length: usize,
-    /// Between two lines
+    /// The pause between two lines
     #[arg(long, value_parser = duration)]
     pause: Option<Duration>,
 }
@@ -30,9 +30,9 @@ struct Options {
 enum Then {
     /// Waits to be asked to stop.
     Wait,
-    /// Logs on and on, until it is asked to stop.
+    /// Logs without end, until it is asked to stop.
     Flood,
-    /// Writes to stderr itself, on and on.
+    /// Writes to stderr itself, without end.
     Print,
     /// Logs a line every millisecond, and says by how much that was late.
     Tick,
@@ -91,7 +91,7 @@ async fn tick<L: Timers>(cx: &Context<L, Options>, words: &str) {
         cx.sleep(due.saturating_duration_since(Instant::now())).await;
         let late = Instant::now().saturating_duration_since(due);
         lates.push(late);
-        // Late once is not late ever after.
+        // One delay must not make all later ticks late.
         due += late;
         log::info!(target: "chatty.chat", "tick {words}");
     }
@@ -110,7 +110,7 @@ fn main() -> ExitCode {
     let mut service = Service::new("chatty");
     let bystander = task_fn::<Thread>(async |cx| {
         cx.until_shutdown().await;
-        // What is still on its way is not lost yet.
+        // Lines that are still on their way are not lost yet.
         log::logger().flush();
         println!("the bystander was asked; lost lines {}", cx.service().status().lost_lines);
         Ok(())

@@ -1,5 +1,4 @@
-//! A service with child processes, as `CHILDREN` says, of the shell script in `SCRIPT`: for the tests of what becomes
-//! of them.
+//! A service with child processes, as `CHILDREN` says, of the shell script in `SCRIPT`: for the tests of their fate.
 
 use std::{process::ExitCode, sync::mpsc, thread, time::Duration};
 
@@ -11,7 +10,7 @@ use interloop::{
     },
 };
 
-/// How many children threads of its own have.
+/// How many children the threads of its own have.
 const OWN: usize = 200;
 
 fn main() -> ExitCode {
@@ -29,25 +28,25 @@ fn main() -> ExitCode {
     match &*kind {
         // The script is the task.
         "task" => drop(service.task_on::<Thread>("one", Process::new(run()))),
-        // So, and it is given the terminal; the service goes on without it.
+        // The same, and the script gets the terminal; the service goes on without it.
         "foreground" => {
             service.task_on::<Thread>("one", Process::new(run().foreground()));
             service.task("idle", task_fn::<Thread>(async |cx| idle(cx).await));
         }
-        // One that has the terminal, and one that would like to.
+        // One that has the terminal, and one that wants it.
         "two-foreground" => {
             service.task_on::<Thread>("one", Process::new(run().foreground()));
             service.task_on::<Thread>("commands", commands);
             let second = task_fn::<Thread>(async move |cx| second(cx, runs.clone(), run()).await);
             service.task("second", second).requires("one");
         }
-        // The service runs and does nothing, but to tell its environment.
+        // The service runs and only reports its environment.
         "none" => drop(service.task("idle", task_fn::<Thread>(async |cx| idle(cx).await))),
         "no-init" => {
             service.set("init", "no");
             service.task("idle", task_fn::<Thread>(async |cx| idle(cx).await));
         }
-        // Another thread is there before the service.
+        // Another thread exists before the service.
         "threads" => {
             let (begins, begun) = mpsc::channel();
             thread::spawn(move || {
@@ -59,7 +58,7 @@ fn main() -> ExitCode {
             let _ = begun.recv();
             service.task("idle", task_fn::<Thread>(async |cx| idle(cx).await));
         }
-        // The script each 100 ms, beside children of the program's own; how often it ran is said after 20 times.
+        // The script each 100 ms, beside the program's own children; after 20 runs it reports how often it ran.
         "often" => {
             service.task_on::<Thread>("commands", commands);
             let asks = runs.clone();
@@ -78,7 +77,7 @@ fn main() -> ExitCode {
             service.task_on::<Thread>("often", often).uses(&runs);
             service.task("own", task_fn::<Thread>(async |cx| own_children(cx).await));
         }
-        // What the script ends with, by commands and by a child of the program's own.
+        // The exit status of the script, as seen by commands and by a child of the program's own.
         "status" => {
             service.task_on::<Thread>("commands", commands);
             let task = task_fn::<Thread>(async move |_| status(runs.clone(), run()).await);
@@ -124,8 +123,8 @@ async fn status(runs: CommandHandle, run: Command) -> Result {
     Ok(())
 }
 
-/// Children of the program's own, from three threads, each of which exits with a number of its own; the first is waited
-/// for last.
+/// Starts the program's own children, from three threads, each of which exits with a number of its own; the first is
+/// waited for last.
 async fn own_children(cx: Context<Thread>) -> Result {
     let (says, said) = mpsc::channel();
     let wait = |child: &mut std::process::Child, code: usize| {

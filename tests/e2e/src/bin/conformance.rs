@@ -1,7 +1,7 @@
 //! Runs the conformance kit over all loops, each in a process of its own, and writes the table of
 //! `docs/conformance.md`.
 //!
-//! With the name of a loop it runs that one, here, and shows what came of it.
+//! With the name of a loop it runs that one, in this process, and shows the results.
 
 use std::{
     collections::BTreeMap,
@@ -46,14 +46,14 @@ fn main() -> ExitCode {
         eprintln!("no such loop: {name}");
         return ExitCode::from(2);
     };
-    // Many checks have something panic, and all that is found is in the table.
+    // Many checks cause panics, and the table contains everything that is found.
     panic::set_hook(Box::new(|_| ()));
     let table = run();
     print!("{table}");
     if table.is_passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// What a loop's process showed: the checks in their order, and whether each was passed.
+/// Returns the results of a loop's process: the checks in their order, and whether each passed.
 fn results(name: &str) -> Vec<(String, bool)> {
     let output = env::current_exe().and_then(|this| Command::new(this).arg(name).output());
     let output = output.unwrap_or_else(|error| panic!("can't run {name}: {error}"));

@@ -1,4 +1,4 @@
-//! A service with a task that does wrong, as its option says: for the tests of signals and exit codes.
+//! A service whose task misbehaves, as its option says: for the tests of signals and exit codes.
 
 use std::{
     cell::Cell,
@@ -33,13 +33,13 @@ enum Kind {
     PanicStart,
     /// A panic of a child, after ready.
     PanicChild,
-    /// A panic of a thread of its own, whose end the task returns as its error.
+    /// A panic of a thread of its own, which the task returns as its error.
     PanicThread,
-    /// A panic in a job that was posted; the task stops the service when it is through.
+    /// A panic in a posted job; the task stops the service when the job is done.
     PanicJob,
     /// A panic in a job that the task awaits.
     PanicCall,
-    /// A call of tokio's on a loop that isn't tokio's.
+    /// A call to tokio on a loop that isn't tokio's.
     Tokio,
     /// A program of its own that fails.
     Program,
@@ -57,13 +57,13 @@ enum Kind {
     OneShot,
     /// Neither ready nor an end.
     NeverReady,
-    /// Doesn't look at its shutdown.
+    /// Ignores its shutdown.
     Ignore,
     /// Blocks its loop's thread for a minute once it is asked to stop.
     Block,
     /// Has a gauge that blocks.
     BlockGauge,
-    /// Writes to stderr itself, on and on.
+    /// Writes to stderr itself, without end.
     Print,
 }
 

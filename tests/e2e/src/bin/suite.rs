@@ -1,5 +1,5 @@
-//! What `make suites` runs the suites of others against: a greeting, echoes over WebSockets and health checks, on the
-//! loop that one chooses.
+//! The server that `make suites` runs external suites against: a greeting, echoes over WebSockets and health checks, on
+//! the loop that the user chooses.
 //!
 //! `suite --http-loop glib --http-port 8000 --health-port 8001`; with `--http-tls-cert` and `--http-tls-key` over TLS.
 

@@ -1,12 +1,12 @@
 //! A service whose `main` goes on when `run` has returned: for the tests of signals, dispositions, masks and panic
 //! hooks.
 //!
-//! The environment says what it does. `STOP`: how its task stops, `at-once`, `asked` (when it may open the FIFO
-//! `RELEASE`), or `stuck` (so, but blocking its loop's thread). `BURNS`: its task panics. `HOOK`: a panic hook is
-//! installed before. `HANDLER`: a handler for TERM, too. `RUNS`: that many services, one after the other. `AFTER`:
-//! `main` then waits (`wait`) or panics (`panic`). `LOGGER`: a logger is installed before, which panics at what it
-//! says: `order` (lines with that word), `all` (any line, once the task runs), `enabled` (when it is asked whether it
-//! wants one, then).
+//! The environment says what it does. `STOP`: how its task stops: `at-once`, `asked` (when it can open the FIFO
+//! `RELEASE`), or `stuck` (the same, but blocking its loop's thread). `BURNS`: its task panics. `HOOK`: a panic hook is
+//! installed before. `HANDLER`: a handler for TERM, too. `RUNS`: the number of services, one after the other. `AFTER`:
+//! `main` then waits (`wait`) or panics (`panic`). `LOGGER`: a logger is installed before, which panics depending on
+//! the value: `order` (lines with that word), `all` (any line, once the task runs), `enabled` (when it is then asked
+//! whether it wants one).
 
 use std::{
     env, fs,
@@ -52,7 +52,7 @@ fn burns() {
     panic!("the barn is on fire");
 }
 
-/// A logger of the host's own.
+/// The host's own logger.
 struct Logger(String);
 
 /// It panics from now on.
@@ -113,8 +113,8 @@ fn run() -> ExitCode {
     service.run()
 }
 
-/// What the kernel says of this thread's mask and of the process's ignored signals, but for those from 29 on: libc uses
-/// some of them.
+/// Returns the kernel's view of this thread's mask and of the process's ignored signals, except those from 29 on: libc
+/// uses some of them.
 fn surroundings() -> String {
     let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let mask = |name: &str| {

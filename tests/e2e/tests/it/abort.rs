@@ -12,7 +12,7 @@ use std::{
 
 use interloop_e2e::{Signal, watched};
 
-/// Builds the package interloop-abort so, in a folder of its own beside the other builds.
+/// Builds the package interloop-abort in this way, in a folder of its own beside the other builds.
 fn built() -> PathBuf {
     let own = env::current_exe().expect("it runs");
     let target = own.ancestors().nth(3).expect("it is in target/debug/deps").join("abort");
@@ -38,7 +38,7 @@ fn a_panic_that_aborts_the_process_is_logged_with_all_that_was_logged_before() {
             .env_remove("RUST_BACKTRACE")
             .spawn()
             .expect("it was built");
-        // While nobody reads the log can't be written; a process that didn't wait for it would be gone by then.
+        // While nobody reads, the log can't be written; a process that didn't wait for it would be gone by then.
         while rustix::io::ioctl_fionread(&reader).expect("it is a pipe") < 32 << 10 {
             thread::yield_now();
         }

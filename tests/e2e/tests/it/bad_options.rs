@@ -1,4 +1,4 @@
-//! Bad input to the examples: one line that names the thing, and the right code.
+//! Bad input to the examples: one line that names the cause, and the right code.
 
 use interloop_e2e::{Example, watched};
 
@@ -31,7 +31,7 @@ fn a_port_that_is_no_number_is_a_wrong_command_line() {
 #[test]
 fn a_privileged_port_is_refused_to_others_than_root() {
     watched(|| {
-        // Only root, as the tests may be, can give up being root; where one isn't, the port is refused as it is.
+        // Only root, as the tests may be, can give up being root; any other user is refused the port anyway.
         let hello = interloop_e2e::binary("hello");
         let folder = tempfile::tempdir().unwrap();
         let copy = folder.path().join("hello");
@@ -50,7 +50,7 @@ fn a_privileged_port_is_refused_to_others_than_root() {
             let log = hello.whole_log();
             assert!(log.contains("can't listen on 127.0.0.1:1: Permission denied"), "{log}");
         } else {
-            // Here no port is privileged: then it works.
+            // No port is privileged on this machine, so it works.
             hello.log("server started on 127.0.0.1:1");
         }
     });
@@ -87,7 +87,7 @@ fn a_variable_that_is_of_no_option_is_one_warning_at_the_start() {
         let said =
             "hello: environment variable HELLO__HTPT__PORT is not known to any option; did you mean HELLO__HTTP__PORT?";
         assert!(warned.len() == 1 && warned[0].ends_with(said), "{log}");
-        // A dry run says it too, on stdout.
+        // A dry run reports it too, on stdout.
         let mut dry = Example::run(command.arg("--dry-run"));
         assert_eq!(dry.wait(), 0);
         assert!(

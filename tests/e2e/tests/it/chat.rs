@@ -1,5 +1,5 @@
-//! `chat` with all its ends: the window under an X server, a page in a browser, a client of another language, and a
-//! desktop that shows notifications.
+//! Tests `chat` with all its parts: the window under an X server, a page in a browser, a client in another language,
+//! and a desktop that shows notifications.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,7 @@ use interloop_dbus::{Bus, DbusHandle, DbusService};
 use interloop_e2e::{Daemon, Display, Example, SOON, Signal, binary, watched};
 use zbus::{OwnedVariant, interface};
 
-/// The system's: another in the path has other packages.
+/// The system's Python: another one in the path has other packages.
 const PYTHON: &str = "/usr/bin/python3";
 const BUBBLES: &str = "org.freedesktop.Notifications";
 const PATH: &str = "/org/freedesktop/Notifications";
@@ -28,7 +28,7 @@ struct Bubble {
     body: String,
 }
 
-/// What a desktop has for notifications.
+/// The notification service of a desktop.
 struct Bubbles(mpsc::Sender<Bubble>);
 
 #[interface(name = "org.freedesktop.Notifications")]
@@ -81,12 +81,12 @@ impl Desktop {
     }
 }
 
-/// A browser, which ends with this value, all its processes too.
+/// A browser, which ends with this value, including all its processes.
 struct Browser(Child);
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // It is not reaped yet: the group is its own.
+        // It is not reaped yet, so the group still belongs to it.
         let pid = rustix::process::Pid::from_child(&self.0);
         let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
         let _ = self.0.wait();
@@ -126,7 +126,7 @@ fn client(address: SocketAddr, words: &[&str]) -> Example {
     python("chat_client.py", &[&[&*address.port().to_string()], words].concat())
 }
 
-/// The first picture: drawn.
+/// Returns the first picture that is drawn.
 fn drawn(display: &Display) -> Vec<u8> {
     display.changed_below(0, &vec![0; 640 * 400 * 3])
 }
@@ -139,7 +139,7 @@ fn window_page_and_client_hear_each_other_and_the_desktop_is_told() {
         let window = display.window("Chat: Grace");
         let empty = drawn(&display);
 
-        // Nobody looks at the window: the keyboard is where the mouse is (1: PointerRoot), and that is elsewhere.
+        // The window isn't focused: the keyboard follows the mouse (1: PointerRoot), and that is elsewhere.
         display.run("xdotool", &["mousemove", "639", "399", "windowfocus", "1"]);
         let mut ada = client(address, &["Ada", "hello <b>all</b>"]);
         ada.said(r#"{"kind":"said","name":"Ada","text":"hello <b>all</b>"}"#);
@@ -148,7 +148,7 @@ fn window_page_and_client_hear_each_other_and_the_desktop_is_told() {
         assert_eq!(bubble, Bubble { replaces: 0, summary, body });
         let told = display.changed_below(0, &empty);
 
-        // A click on the bubble brings the window up, and the keyboard to it.
+        // A click on the bubble brings the window up, and gives it the keyboard.
         let focus = || String::from_utf8(display.command("xdotool").arg("getwindowfocus").output().unwrap().stdout);
         assert_ne!(focus().unwrap().trim(), window);
         desktop.click(7);
@@ -161,7 +161,7 @@ fn window_page_and_client_hear_each_other_and_the_desktop_is_told() {
         ada.said(r#"{"kind":"said","name":"Grace","text":"hi from the window"}"#);
         let answered = display.changed_below(0, &told);
 
-        // What was said before she came, and her own words: none of it is HTML.
+        // The messages before she came, and her own: none of them is HTML.
         let profile = tempfile::tempdir().expect("a folder");
         let browser = Browser::open(address, profile.path());
         let profile = profile.path().to_str().expect("a path in UTF-8");
@@ -178,7 +178,7 @@ fn window_page_and_client_hear_each_other_and_the_desktop_is_told() {
         assert_eq!(ada.wait(), 0);
         assert_eq!(ada.said("1001"), "1001 the server stops");
         drop(browser);
-        // Whoever looks at the window needs no bubble.
+        // A focused window needs no bubble.
         let more = desktop.bubbles.try_recv();
         assert_eq!(more, Err(mpsc::TryRecvError::Empty));
         assert_eq!(desktop.running.stop().code, 0);

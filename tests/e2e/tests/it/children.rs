@@ -1,4 +1,4 @@
-//! Children of a service as the world treats them: signalled along with it, without a terminal, in a container.
+//! Children of a service in their environment: signalled along with it, without a terminal, in a container.
 
 use std::{collections::BTreeMap, fs, os::fd::OwnedFd, process::Command, thread, time::Instant};
 
@@ -13,7 +13,7 @@ fn children(kind: &str, script: &str) -> Example {
     Example::run(Command::new(binary("children")).env("CHILDREN", kind).env("SCRIPT", script))
 }
 
-/// All that come from this process, itself last: as a service manager finds them in its control group.
+/// Returns all descendants of this process, itself last: as a service manager finds them in its control group.
 fn control_group(of: u32) -> Vec<i32> {
     let stats = fs::read_dir("/proc").unwrap().filter_map(|process| {
         let stat = fs::read_to_string(process.ok()?.path().join("stat")).ok()?;
@@ -33,14 +33,14 @@ fn control_group(of: u32) -> Vec<i32> {
 fn a_term_to_the_whole_control_group_stops_a_service_with_0() {
     watched(|| {
         for round in 0..15 {
-            // A child and its child, as `sh` and what it runs.
+            // A child and its child, like `sh` and its command.
             let mut service = children("task", "sleep 1000 & echo up; wait");
             service.log("one: up");
             let all = control_group(service.id());
             // The service, the guard, the shell, the sleep.
             assert_eq!(all.len(), 4, "{all:?}");
             for pid in all {
-                // One may have died of the one before.
+                // One may have died of the previous signal.
                 let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM);
             }
             assert_eq!(service.wait(), 0, "round {round}");
@@ -48,7 +48,7 @@ fn a_term_to_the_whole_control_group_stops_a_service_with_0() {
     });
 }
 
-/// A terminal; what is started on it leads its session, and is in its foreground.
+/// A terminal; a program started on it leads its session, and is in its foreground.
 struct Terminal(OwnedFd);
 
 impl Terminal {
@@ -62,7 +62,7 @@ impl Terminal {
     fn run(&self, program: &[&str], kind: &str, script: &str) -> Example {
         let name = ptsname(&self.0, Vec::new()).unwrap().into_string().unwrap();
         let mut command = Command::new("setsid");
-        // A session's leader that opens a terminal has it from then on.
+        // A session's leader that opens a terminal controls it from then on.
         command.args(["sh", "-c", r#"exec <"$0"; exec "$@""#, &name]).args(program).arg(binary("children"));
         Example::run(command.env("CHILDREN", kind).env("SCRIPT", script))
     }
@@ -141,7 +141,7 @@ fn a_child_in_the_foreground_has_the_terminal_while_it_runs() {
         terminal.types("secret\n");
         service.log("one: got secret");
         terminal.is_used_by(service.id());
-        // What is typed is the service's again.
+        // Typed input goes to the service again.
         terminal.types("\x03");
         service.log("INT received");
         assert_eq!(service.wait(), 0);
@@ -203,7 +203,7 @@ fn a_terminal_that_is_another_programs_is_not_given() {
         let mut service = terminal.start("two-foreground", ASKS);
         service.log("one: up");
         service.log("can't run sh: the terminal is not the service's to give");
-        // It is the first one's.
+        // It belongs to the first one.
         terminal.types("secret\n");
         service.log("one: got secret");
         service.signal(Signal::TERM);

@@ -1,5 +1,5 @@
-//! A service that is PID 1, as the first process of a container is: it is its own init. The container is a PID
-//! namespace of `unshare`, for which a test has to be root; where it may not be made, these tests fail.
+//! A service that is PID 1, like the first process of a container: it is its own init. The container is a PID namespace
+//! of `unshare`, which requires root; if it can't be created, these tests fail.
 
 use std::{
     fs,
@@ -17,12 +17,12 @@ struct Container(Example);
 impl Container {
     fn start(kind: &str, script: &str, unshare: &[&str], arguments: &[&str]) -> Self {
         let mut command = Command::new("unshare");
-        // With the namespace's parent all in it ends.
+        // When the namespace's parent ends, everything in it ends.
         command.args(["--pid", "--fork", "--kill-child"]).args(unshare).arg(binary("children")).args(arguments);
         Self(Example::run(command.env("CHILDREN", kind).env("SCRIPT", script)))
     }
 
-    /// PID 1 of the namespace, by its number out here.
+    /// Returns PID 1 of the namespace, by its number outside.
     fn first(&self) -> u32 {
         let begun = Instant::now();
         loop {
@@ -34,7 +34,7 @@ impl Container {
         }
     }
 
-    /// The service, which is the child of PID 1 that was there first.
+    /// Returns the service, which is the child of PID 1 that was there first.
     fn service(&self) -> u32 {
         let first = self.first();
         let begun = Instant::now();
@@ -47,7 +47,7 @@ impl Container {
         }
     }
 
-    /// To PID 1, as `docker stop` does.
+    /// Sends a signal to PID 1, as `docker stop` does.
     fn signal(&self, signal: Signal) {
         send(self.first(), signal);
     }
@@ -167,7 +167,7 @@ fn signals_go_on_to_the_service() {
         let status = fs::read_to_string(format!("/proc/{}/status", container.first())).unwrap();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
         let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
-        // All of the 31, but for those that can't be caught, or tell of a fault of the process itself.
+        // All of the 31, except those that can't be caught, or report a fault of the process itself.
         let not = [Signal::KILL, Signal::STOP, Signal::ILL, Signal::FPE, Signal::SEGV];
         let not = not.map(|signal| 1 << (signal.as_raw() - 1)).iter().sum::<u64>();
         assert_eq!(caught & 0x7fff_ffff & !not, 0x7fff_ffff & !not);
@@ -188,7 +188,7 @@ fn what_is_ignored_from_the_start_is_not_caught() {
         let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
         let bit = |signal: Signal| ignored & (1 << (signal.as_raw() - 1)) != 0;
         assert!(bit(Signal::INT) && bit(Signal::HUP));
-        // It is always heard.
+        // It is always handled.
         container.signal(Signal::TERM);
         assert_eq!(container.0.wait(), 0);
     });
@@ -237,7 +237,7 @@ fn a_child_that_is_stopped_goes_on_with_a_cont() {
 #[test]
 fn words_descriptors_and_variables_are_the_services() {
     watched(|| {
-        // A shell opens what the service is to inherit.
+        // A shell opens the descriptor that the service inherits.
         let script = r#"exec 3</etc/passwd; exec unshare --pid --fork --kill-child "$0" --log-level info"#;
         let mut command = Command::new("sh");
         command.args(["-c", script]).arg(binary("children")).env("CHILDREN", "none");
@@ -262,7 +262,7 @@ fn words_descriptors_and_variables_are_the_services() {
         assert!(!log.contains("INTERLOOP_PIDS"), "{log}");
         container.signal(Signal::TERM);
         assert_eq!(container.0.wait(), 0);
-        // Those of another process are left alone.
+        // Children of another process are left alone.
         let mut command = Command::new("unshare");
         command.args(["--pid", "--fork", "--kill-child"]).arg(binary("children"));
         let mut other = Container(Example::run(command.env("CHILDREN", "none").env("LISTEN_PID", "77")));

@@ -44,7 +44,7 @@ fn a_build_that_fails_is_told_of_and_the_next_one_is_tried() {
         watcher.log("folder: ");
         watcher.signal(Signal::INT);
         assert_eq!(watcher.wait(), 0);
-        // The crate that listens has its own idea of what is worth a warning.
+        // The crate that watches has its own idea of what deserves a warning.
         assert!(!watcher.whole_log().contains("notify"), "{}", watcher.whole_log());
     });
 }

@@ -10,7 +10,7 @@ use interloop_e2e::{Example, Signal, binary, watched};
 
 fn faulty(kind: &str) -> Example {
     let mut command = Command::new(binary("faulty"));
-    // To find the names for a backtrace takes longer than this task is given.
+    // Finding the names for a backtrace takes longer than this task's deadline.
     command.args(["--fault-kind", kind]).env("STOP_TIMEOUT_MS", "300").env_remove("RUST_BACKTRACE");
     Example::run(&mut command)
 }
@@ -107,7 +107,7 @@ fn a_thread_that_blocks_is_left_behind_and_named() {
     });
 }
 
-/// Longer than the same signal counts once.
+/// Longer than the time within which the same signal counts once.
 const NO_ECHO: Duration = Duration::from_millis(300);
 
 #[test]
@@ -217,7 +217,7 @@ fn selected_tasks_bring_what_they_require() {
     });
 }
 
-/// The lines of the log from this level on.
+/// Returns the lines of the log from this level on.
 fn lines_of<'a>(log: &'a str, level: &str) -> Vec<&'a str> {
     log.lines().filter(|line| line.split_whitespace().nth(1) == Some(level)).collect()
 }

@@ -1,5 +1,5 @@
-//! The example grpc-health, on each of its loops, by Python's own gRPC. Debian: python3-grpcio and python3-protobuf, by
-//! scripts/setup.
+//! The example grpc-health, on each of its loops, with Python's own gRPC. Debian: python3-grpcio and python3-protobuf,
+//! by scripts/setup.
 
 use std::{
     io::{BufRead, BufReader},
@@ -9,7 +9,7 @@ use std::{
 
 use interloop_e2e::{Example, Signal, watched};
 
-/// The system's: another in the path has other packages.
+/// The system's Python: another one in the path has other packages.
 const PYTHON: &str = "/usr/bin/python3";
 
 fn serves(on: &str) {

@@ -1,4 +1,4 @@
-//! `gtk-counter` under a real X server: posts over HTTP, looks at the window, clicks the button.
+//! Tests `gtk-counter` under a real X server: posts over HTTP, looks at the window, clicks the button.
 
 use std::{
     process::Command,
@@ -39,7 +39,7 @@ fn what_is_said_shows_in_the_window_and_clicks_show_on_the_board() {
 
         display.run("xdotool", &["mousemove", "--window", &window, "200", "45", "click", "1"]);
         let begun = Instant::now();
-        // The page shows what this board has.
+        // The page shows the data of this board.
         let page = get(address, "/").body;
         assert!(page.contains("<title>gtk-counter</title>") && page.contains("= board.clicks;"), "{page}");
         assert_eq!(get(address, "/board").json()["messages"][0]["number"], 1);
@@ -77,7 +77,7 @@ fn without_a_display_the_start_fails() {
 
 #[test]
 fn a_blocked_window_is_not_drawn_anew() {
-    // The proof that the first test can fail: the same look at a window whose loop is stopped.
+    // The proof that the first test can fail: the same check on a window whose loop is stopped.
     watched(|| {
         let display = Display::start();
         let (example, address) = start(&display);
@@ -85,7 +85,7 @@ fn a_blocked_window_is_not_drawn_anew() {
         let black = vec![0; (640 * (400 - LIST) * 3) as usize];
         let empty = display.changed_below(LIST, &black);
         example.signal(Signal::STOP);
-        // The kernel takes the request; nobody reads it.
+        // The kernel accepts the request; nobody reads it.
         let sender = thread::spawn(move || post(address, "/say", b"hello?").status);
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_millis(500) {

@@ -1,4 +1,4 @@
-//! A logger of the host's own that panics within a task's call: that is the task's failure, not the end of the process.
+//! A host's own logger that panics within a task's call: that is the task's failure, not the end of the process.
 
 use std::process::{Command, Output, Stdio};
 
@@ -26,7 +26,7 @@ fn a_logger_that_panics_in_a_task_fails_that_task() {
             assert!(stdout.contains("the bystander has stopped in order"), "{logger}: {stdout} {stderr}");
             assert!(stdout.contains("run 1 has returned"), "{logger}: {stdout} {stderr}");
             if logger == "all" {
-                // Nothing can be said by way of that logger.
+                // That logger can't report anything.
                 assert!(stderr.contains(panic), "{stderr}");
                 continue;
             }
@@ -35,7 +35,7 @@ fn a_logger_that_panics_in_a_task_fails_that_task() {
                 let place = lines.iter().position(|line| line.contains(words));
                 place.unwrap_or_else(|| panic!("{logger}: no {words}: {stderr}"))
             };
-            // What the panic said, then what became of it; nothing is lost at the end.
+            // The panic message, then its consequences; nothing is lost at the end.
             let order = [
                 "surroundings.barn: task barn on loop barn panicked at ",
                 "surroundings: stopping: task barn failed",
@@ -58,7 +58,7 @@ fn what_a_panic_says_is_there_before_what_its_thread_logs_next() {
     });
 }
 
-/// With a logger of the program's own, that is, `tracing-subscriber`'s bridge, say.
+/// Runs it with the program's own logger, such as `tracing-subscriber`'s bridge.
 fn surroundings(word: Option<&str>, variable: Option<&str>) -> (Option<i32>, String, String) {
     let mut command = Command::new(binary("surroundings"));
     command.args(word).envs([("LOGGER", "none"), ("BURNS", "1")]).env_remove("RUST_BACKTRACE").stdin(Stdio::null());

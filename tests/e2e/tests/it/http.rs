@@ -1,4 +1,4 @@
-//! HTTP is the same on every loop: the conformance kit's checks of it, on all of them.
+//! HTTP is the same on every loop: runs the conformance kit's HTTP checks on all of them.
 
 mod thread {
     interloop_conformance::http!(interloop::Thread);

@@ -9,7 +9,7 @@ use interloop_e2e::{Example, SOON, get, watched};
 use interloop_fb303::fb303::{FacebookServiceSyncClient, FbStatus, TFacebookServiceSyncClient};
 use interloop_thrift::{Address, Wire, connect};
 
-/// What is answered to a call without arguments, by the binary protocol.
+/// Returns the answer to a call without arguments, in the binary protocol.
 fn posted(address: SocketAddr, method: &str) -> Vec<u8> {
     let length = method.len() as u8;
     let call = [&b"\x80\x01\0\x01\0\0\0"[..], &[length], method.as_bytes(), b"\0\0\0\x01\0"].concat();
@@ -37,7 +37,7 @@ fn one_service_is_answered_over_sockets_and_over_http() {
         assert!(get(http, "/").body.starts_with("http-thrift is "));
         let answer = posted(http, "getName");
         assert!(answer.ends_with(b"\0\0\0\x0bhttp-thrift\0"), "{}", String::from_utf8_lossy(&answer));
-        // Over HTTP nothing is changed.
+        // Over HTTP it is read-only.
         posted(http, "shutdown");
         let status = client.get_status().expect("an answer");
         assert!([FbStatus::STARTING, FbStatus::ALIVE].contains(&status), "{status:?}");

@@ -1,4 +1,4 @@
-//! Idle means idle. In a module of this name since such tests run alone.
+//! Idle means idle. The module has this name because such tests run alone.
 
 mod quiet {
     use std::{
@@ -8,12 +8,12 @@ mod quiet {
 
     use interloop_e2e::{Example, Signal, watched};
 
-    /// Of all threads of a process: the name, whether it sleeps (one that waits for a processor does not), and its
-    /// voluntary switches.
+    /// Returns for each thread of a process: its name, whether it sleeps (a thread that waits for a processor does
+    /// not), and its voluntary switches.
     fn switches(pid: u32) -> Vec<(String, bool, u64)> {
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
         tasks
-            // Of one that has ended meanwhile there is nothing to be read.
+            // For one that has ended meanwhile there is nothing to read.
             .filter_map(|task| {
                 let path = task.unwrap().path();
                 let name = fs::read_to_string(path.join("comm")).ok()?.trim().to_owned();
@@ -22,7 +22,7 @@ mod quiet {
                 let sleeps = field("State:")?.starts_with('S');
                 Some((name, sleeps, field("voluntary_ctxt_switches:")?.parse().unwrap()))
             })
-            // async-io's pool for what blocks: its threads end by themselves, which is no business of an idle loop.
+            // async-io's pool for blocking work: its threads end by themselves, which doesn't concern an idle loop.
             .filter(|(name, ..)| !name.starts_with("blocking-"))
             .collect()
     }
@@ -45,7 +45,7 @@ mod quiet {
         watched(|| {
             let mut example = Example::start("idle", &[]);
             example.log("all tasks started");
-            // What follows from the start has settled when nothing changes any more.
+            // The consequences of the start have settled when nothing changes any more.
             let mut before = switches(example.id());
             loop {
                 thread::sleep(Duration::from_millis(200));

@@ -1,5 +1,4 @@
-//! The steps of `examples/leave-a-thread`: to a client, and to whoever sits before the window, each is the same
-//! program.
+//! The steps of `examples/leave-a-thread`: to a client, and to a person at the window, each is the same program.
 
 use std::{
     io::{BufRead, BufReader, Write},

@@ -1,4 +1,4 @@
-//! The log of a process, and what becomes of it where nobody takes the lines.
+//! The log of a process, including the case that nobody reads its lines.
 
 use std::{
     fs::{self, File},
@@ -24,7 +24,7 @@ fn unread(arguments: &[&str]) -> (Example, PipeReader) {
     (Example::logging_to(writer, &mut chatty(arguments)), reader)
 }
 
-/// Asks it to stop; how long that took.
+/// Asks it to stop; returns how long that took.
 fn stopped(service: &mut Example, code: i32) -> Duration {
     let begun = Instant::now();
     service.signal(Signal::TERM);
@@ -32,14 +32,14 @@ fn stopped(service: &mut Example, code: i32) -> Duration {
     begun.elapsed()
 }
 
-/// The number behind these words in a line on stdout.
+/// Returns the number after these words in a line on stdout.
 fn figure(service: &Example, words: &str) -> u64 {
     let line = service.said(words);
     let rest = line[line.find(words).unwrap() + words.len()..].trim();
     rest.split(' ').next().unwrap().parse().unwrap_or_else(|_| panic!("no number behind {words:?} in {line:?}"))
 }
 
-/// How many lines a log says it has lost.
+/// Returns how many lines a log reports as lost.
 fn told_as_lost(log: &str) -> u64 {
     let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let lost = log.lines().map(words).filter(|words| words.ends_with(&["for".to_owned(), "them".to_owned()]));
@@ -47,7 +47,7 @@ fn told_as_lost(log: &str) -> u64 {
         .sum()
 }
 
-/// What the service logged by itself of its chat, and whether each line came whole and in order.
+/// Returns how many lines the service logged of its chat, and checks that each line came whole and in order.
 fn chats(log: &str, words: &str) -> u64 {
     let mut last = None;
     let mut count = 0;
@@ -70,7 +70,7 @@ fn await_fill(reader: &PipeReader, bytes: u64) {
     }
 }
 
-/// Most of what a pipe takes: of each of its pages it may leave some empty.
+/// Most of what a pipe holds: it may leave part of each of its pages empty.
 const FULL: u64 = 40_000;
 /// The deadline of the tasks is half a second later.
 const AT_ONCE: Duration = Duration::from_millis(1500);
@@ -84,7 +84,7 @@ fn a_service_whose_stderr_nobody_reads_ends_at_once_and_counts_what_is_lost() {
         let took = stopped(&mut service, 0);
         assert!(took < AT_ONCE, "{took:?}");
         assert!(figure(&service, "lost lines ") > 5_000, "{}", service.whole_output());
-        // A pipe that takes nothing isn't waited for 20,000 times.
+        // A full pipe isn't waited for 20,000 times.
         assert!(lasted < 5_000_000, "{lasted} us");
     });
 }
@@ -138,12 +138,12 @@ fn a_slow_reader_gets_whole_lines_in_order_and_the_number_of_all_others() {
                         0 => break String::from_utf8(log).unwrap(),
                         some => log.extend_from_slice(&part[..some]),
                     }
-                    // That is what makes it slow.
+                    // This makes it slow.
                     thread::sleep(Duration::from_micros(200));
                 }
             });
             figure(&service, "logged in ");
-            // Its log has to have come by, so that the end of the process loses nothing.
+            // Its log must have arrived, so that the end of the process loses nothing.
             service.signal(Signal::TERM);
             assert_eq!(service.wait(), 0);
             let lost = figure(&service, "lost lines ");
@@ -261,13 +261,12 @@ fn a_second_term_ends_a_service_whose_task_hangs_on_its_stderr() {
 fn a_third_term_leaves_at_once_though_the_log_is_stuck() {
     watched(|| {
         let leaves = || {
-            // A task that hangs on stderr itself, so that there is a third one; and so much to be written that nobody
-            // reads.
+            // A task that hangs on stderr itself, so that there is a third one; and a lot of output that nobody reads.
             let (mut service, reader) = unread(&["--chat-lines", "20000", "--chat-then", "print"]);
             await_fill(&reader, FULL);
             for _ in 0..2 {
                 service.signal(Signal::TERM);
-                // The same within 250 ms would count once.
+                // The same signal within 250 ms would count once.
                 thread::sleep(Duration::from_millis(300));
             }
             let begun = Instant::now();
@@ -275,7 +274,7 @@ fn a_third_term_leaves_at_once_though_the_log_is_stuck() {
             assert_eq!(service.wait(), 128 + 15);
             begun.elapsed()
         };
-        // To wait for the log is 100 ms more, each time. On a busy machine any single end may take as long.
+        // Waiting for the log takes 100 ms more, each time. On a busy machine any single end may take as long.
         let took = (0..8).map(|_| leaves()).find(|took| *took < Duration::from_millis(60));
         assert!(took.is_some(), "never at once");
     });
@@ -345,7 +344,7 @@ fn hup_and_term_are_heard_while_the_log_is_stuck() {
     });
 }
 
-/// `process::exit` leaves while other threads run: what was logged before is written all the same.
+/// `process::exit` leaves while other threads run: lines logged before are written all the same.
 #[test]
 fn what_was_logged_before_an_exit_or_a_panic_is_written() {
     watched(|| {
@@ -373,7 +372,7 @@ fn an_exit_gives_a_slow_reader_half_a_second() {
     });
 }
 
-/// Waits of milliseconds are measured.
+/// Measures waits of milliseconds.
 mod quiet {
     use super::*;
 
@@ -387,7 +386,8 @@ mod quiet {
             thread::sleep(Duration::from_secs(2));
             stopped(&mut service, 0);
             assert!(figure(&service, "lost lines ") > 1_000);
-            // Of a machine that does other things, too, the worst says little. A log that waits has all of them late.
+            // On a machine that does other work too, the worst case says little. A log that waits makes all of them
+            // late.
             let late = figure(&service, "half are late by less than ");
             assert!(late < 5_000, "{}", service.whole_output());
         });

@@ -1,4 +1,4 @@
-//! The same service on every loop, and with every task on another one: what clients see is the same, byte by byte.
+//! The same service on every loop, and with every task on another one: clients see the same, byte by byte.
 
 use std::{
     io::{Read, Write},
@@ -11,14 +11,14 @@ use interloop_e2e::{Example, SOON, Signal, watched};
 /// All loops that the example was built with.
 const LOOPS: [&str; 8] = ["tokio", "async-std", "smol", "compio", "glib", "calloop", "mio", "thread"];
 
-/// The service, with its tasks on these loops.
+/// Starts the service with its tasks on these loops.
 fn start(http: &str, lines: &str, files: &str) -> Example {
     let flags = [("--http-loop", http), ("--lines-loop", lines), ("--files-loop", files), ("--files-interval", "10ms")];
     let arguments: Vec<_> = flags.iter().flat_map(|(flag, value)| [*flag, *value]).collect();
     Example::start("migrate", &arguments)
 }
 
-/// A client that writes down all that it says and hears.
+/// A client that records everything that it sends and receives.
 struct Client {
     stream: TcpStream,
     heard: Vec<u8>,
@@ -36,7 +36,7 @@ impl Client {
         self
     }
 
-    /// Reads on until what came ends like this, the responses' dates aside.
+    /// Reads on until the input ends like this, ignoring the responses' dates.
     fn hear(&mut self, end: &str) -> String {
         let mut heard = String::new();
         while !heard.ends_with(end) {
@@ -52,7 +52,7 @@ impl Client {
 
     fn hear_all(&mut self) -> String {
         let mut bytes = std::mem::take(&mut self.heard);
-        // A reset is an end too: what was sent behind a refused head is thrown away.
+        // A reset is an end too: bytes sent after a refused head are thrown away.
         let end = self.stream.read_to_end(&mut bytes).err().map(|error| error.kind());
         let end = end.filter(|kind| *kind != std::io::ErrorKind::ConnectionReset);
         format!(
@@ -68,7 +68,7 @@ fn undated(text: &str) -> String {
     text.split_inclusive('\n').map(line).collect()
 }
 
-/// What a script of requests hears, to the service's end.
+/// Returns the responses to a script of requests, to the service's end.
 fn transcript(mut service: Example) -> String {
     let (http, lines) = (service.address("http"), service.address("lines"));
     let mut heard = Vec::new();
@@ -88,9 +88,9 @@ fn transcript(mut service: Example) -> String {
 
     let mut visit = Client::connect(lines);
     heard.push(visit.say("fourth, by the other door\n").hear("heard\n"));
-    // In two pieces, and two in one.
+    // One line in two pieces, and two in one.
     heard.push(visit.say("fif").say("th\nsixth\n").hear("heard\nheard\n"));
-    // Filed by the job, sooner or later.
+    // The job files it sooner or later.
     let begun = Instant::now();
     while visit.say("?\n").hear("lines\n") != "6 lines\n" {
         assert!(begun.elapsed() < SOON, "the job does not file");
@@ -104,7 +104,7 @@ fn transcript(mut service: Example) -> String {
     heard.push(Client::connect(http).say(&large).hear("too long\n"));
     heard.push(Client::connect(lines).say("\n").hear_all());
 
-    // One of each stands idle at the stop: both are closed.
+    // One of each is idle at the stop: both are closed.
     service.signal(Signal::TERM);
     heard.push(api.hear_all());
     heard.push(visit.hear_all());
@@ -135,8 +135,8 @@ fn with_every_task_on_another_loop_clients_see_the_same() {
     });
 }
 
-/// The names of a process's threads, in order.
-/// Its threads are these. One that has just been started gives itself its name a moment later; so they are waited for.
+/// Waits until the process has threads with these names, in order. A thread that has just been started sets its name a
+/// moment later.
 fn has_threads(service: &Example, expected: &[&str]) {
     let begun = Instant::now();
     loop {
@@ -164,7 +164,7 @@ fn only_the_loops_in_use_are_started() {
     });
 }
 
-/// HTTP, TCP, timers and a channel: all of it on loops that bring no runtime.
+/// HTTP, TCP, timers and a channel: all of it on loops without a runtime.
 #[test]
 fn on_glib_mio_and_calloop_alone_no_runtime_has_a_thread() {
     watched(|| {

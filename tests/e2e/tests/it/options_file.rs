@@ -16,7 +16,7 @@ fn a_hup_has_the_file_read_again_and_tells_the_task() {
         fs::write(&path, "[dns]\nhost = \"127.0.0.1\"\ninterval = \"1h\"\n").unwrap();
         let mut example = with_file("dns-checker", &path, &[]);
         example.log("the addresses are {127.0.0.1}");
-        // The new interval, and the new name of the work, hold at once.
+        // The new interval, and the new host of the work, apply at once.
         fs::write(&path, "[dns]\nhost = \"127.0.0.2\"\ninterval = \"10ms\"\n").unwrap();
         example.signal(Signal::HUP);
         example.log("HUP received, reloaded: dns-interval: 1h -> 10ms (now)");
@@ -46,20 +46,20 @@ fn a_hup_with_a_wrong_file_changes_nothing_and_says_why() {
         };
         wait("all tasks started");
         fs::write(&path, format!("{log_file}log-level = \"debug\"\n[http]\nport = \"x\"\nprot = 1\n")).unwrap();
-        // The log is opened anew all the same.
+        // The log is reopened all the same.
         fs::rename(&log, folder.path().join("old")).unwrap();
         example.signal(Signal::HUP);
         wait("http.prot");
         let said = lines("HUP received, not reloaded: ");
         assert!(said.len() == 2 && said[0].contains("hello.toml:4: http.port: ") && said[1].contains("hello.toml:5: "));
         assert_eq!(lines("HUP received, log opened anew").len(), 1);
-        // What is right is in force at once.
+        // A valid file applies at once.
         fs::write(&path, format!("{log_file}log-level = \"debug\"\n[http]\nport = 0\n")).unwrap();
         example.signal(Signal::HUP);
         wait("HUP received, reloaded: log-level: info -> debug (now)");
         example.signal(Signal::TERM);
         assert_eq!(example.wait(), 0);
-        // The steps of tasks are logged at this level.
+        // Steps of tasks are logged at this level.
         assert!(!lines("task http (run 1): ").is_empty());
     });
 }
@@ -79,7 +79,7 @@ fn a_file_that_hangs_holds_up_one_thread_and_no_log() {
             }
         };
         wait("all tasks started");
-        // Whoever opens it waits for somebody who writes.
+        // Opening it waits for a writer.
         fs::remove_file(&path).unwrap();
         assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
         let threads = || {

@@ -1,4 +1,4 @@
-//! All pairs of loops call each other: a test each.
+//! All pairs of loops call each other: one test each.
 
 use interloop_e2e::{subjects, watched};
 
@@ -20,7 +20,7 @@ macro_rules! with_each {
 
 macro_rules! each {
     ($($here:ident),+) => {
-        // The default context is there once.
+        // The default context exists once.
         $(with_each! {
             $here: thread is thread, tokio is tokio, glib is glib_private, mio is mio, calloop is calloop, smol is smol,
                 async_std is async_std, compio is compio,

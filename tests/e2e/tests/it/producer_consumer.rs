@@ -10,7 +10,7 @@ fn parcels_are_tried_again_given_up_or_delivered_and_none_is_left_at_the_stop() 
         example.log("parcel 3, attempt 1: nobody is at home");
         example.log("parcel 3 is delivered at attempt 2");
         example.log("is a dead letter: given up after 3 attempts: nobody is at home");
-        // One that has to be tried again is there, when it is asked to stop.
+        // One that must be tried again is there when it is asked to stop.
         example.log("parcel 9, attempt 1: nobody is at home");
         example.signal(Signal::TERM);
         assert_eq!(example.wait(), 0);

@@ -1,7 +1,7 @@
-//! The example run-commands: whenever and however it is ended, nothing of its commands is left.
+//! The example run-commands: whenever and however it ends, nothing of its commands is left.
 //!
-//! This process takes in what has lost its parent. So when the example has ended, all that is left of its commands are
-//! children of this process, and each of them has to end; and no process carries the test's mark any more.
+//! This process adopts orphans. So when the example has ended, all remains of its commands are children of this
+//! process, and each of them must end; and no process has the test's mark any more.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use rustix::{
     process::{WaitOptions, getpid, set_child_subreaper, wait},
 };
 
-/// One at a time: children are the process's.
+/// Tests run one at a time: children belong to the process.
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// The example with one command, which carries a mark.
@@ -39,7 +39,7 @@ impl Marked {
         Self { example: Example::start("run-commands", &all), mark, _alone: alone }
     }
 
-    /// Waits for its end, and for that of all that it leaves behind; the exit code.
+    /// Waits for its end, and for that of everything it leaves behind; returns the exit code.
     fn ends_with_all(mut self) -> i32 {
         let code = self.example.wait();
         while !matches!(wait(WaitOptions::empty()), Err(Errno::CHILD)) {}
@@ -47,7 +47,7 @@ impl Marked {
         code
     }
 
-    /// Waits for its end, when all that it has started has ended already; the exit code.
+    /// Waits for its end, by which everything that it started must have ended; returns the exit code.
     fn ends_after_all(mut self) -> i32 {
         let code = self.example.wait();
         loop {
@@ -75,20 +75,20 @@ impl Marked {
 const KILLED: i32 = -9;
 /// Two generations.
 const FAMILY: &str = "sleep $M & (sleep $M & echo up; wait) & wait";
-/// Heeds no TERM, nor does its child.
+/// Ignores TERM, as does its child.
 const DEAF: &str =
     "trap 'echo asked' TERM; (trap '' TERM; while :; do sleep $M; done) & echo up; while :; do wait; done";
 /// Takes its time after a TERM.
 const SLOW: &str = "trap 'echo asked; sleep $M; exit' TERM; echo up; while :; do sleep $M & wait; done";
-/// Has said half of something.
+/// Has written half a line.
 const HALF: &str = "sleep $M & printf 'half a line'; echo up >&2; wait";
-/// Says something without end.
+/// Writes without end.
 const FLOOD: &str = "sleep $M & while :; do echo up; done";
-/// Has been stopped, by itself.
+/// Has stopped itself.
 const STOPPED: &str = "sleep $M & echo up; kill -STOP $$; wait";
-/// Holds no descriptor, as its child.
+/// Holds no descriptor, nor does its child.
 const BARE: &str = "echo up; exec <&- >&- 2>&-; sleep $M & exec sleep $M";
-/// Is in a session of its own.
+/// Runs in a session of its own.
 const AWAY: &str = "echo up; exec setsid sleep $M";
 
 #[test]
@@ -124,7 +124,7 @@ fn killed_at_any_moment_of_its_start_it_leaves_nothing() {
     watched(|| {
         for moment in 0..40 {
             let service = Marked::run(FAMILY, &["--runner-run", FAMILY, "--runner-run", "true"]);
-            // Not in order to wait for anything: to be killed at another moment each time.
+            // This doesn't wait for anything: the kill must come at another moment each time.
             thread::sleep(Duration::from_micros(moment * 500));
             service.example.signal(Signal::KILL);
             assert_eq!(service.ends_with_all(), KILLED);

@@ -1,4 +1,4 @@
-//! What signals do to a service, from the first instruction of `run` to after its end; and what `run` gives back.
+//! The effect of signals on a service, from the first instruction of `run` to after its end; and what `run` restores.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -17,7 +17,7 @@ use rustix::{
 };
 use tempfile::TempDir;
 
-/// Longer than the same signal counts once.
+/// Longer than the time within which the same signal counts once.
 const NO_ECHO: Duration = Duration::from_millis(300);
 
 fn fifo(folder: &TempDir, name: &str) -> PathBuf {
@@ -38,7 +38,7 @@ fn surroundings(variables: &[(&str, &str)]) -> Command {
     command
 }
 
-/// The same program, by way of another one.
+/// Returns the same program, started through another one.
 fn by(program: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(program[0]);
     command.args(&program[1..]).arg(binary("surroundings")).envs(variables.iter().copied());
@@ -53,7 +53,7 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// A mask of the process, such as `SigCgt`.
+/// Returns a mask of the process, such as `SigCgt`.
 fn mask(service: &Example, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", service.id())).expect("the child is there");
     let mask = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of proc(5)");
@@ -66,11 +66,11 @@ fn is_in(signal: Signal, mask: u64) -> bool {
 
 // How signals add up.
 
-/// A row of the table: what is sent, and how it ends.
+/// A row of the table: the signals sent, and how it ends.
 struct Row {
-    /// The signals, each after the echoes of the ones before have died away.
+    /// The signals, each sent after the time in which repeats of the previous one count once.
     sent: &'static [Signal],
-    /// The exit code, or `None` if the service goes on until it is let go, and ends with 0.
+    /// The exit code, or `None` if the service goes on until it is released, and ends with 0.
     code: Option<i32>,
 }
 
@@ -78,7 +78,7 @@ const fn row(sent: &'static [Signal], code: Option<i32>) -> Row {
     Row { sent, code }
 }
 
-/// Of open(2): a terminal doesn't become the test's own.
+/// A flag of open(2): the terminal doesn't become the test's own.
 const NOCTTY: i32 = 0o400;
 const INT: Signal = Signal::INT;
 const TERM: Signal = Signal::TERM;
@@ -116,7 +116,7 @@ fn check_row(Row { sent, code }: &Row) {
         }
         service.signal(signal);
         if n == 0 {
-            // Its time counts from when it was taken.
+            // Its time counts from when it was received.
             service.log("received, stopping");
         }
     }
@@ -160,7 +160,7 @@ fn the_same_signal_a_third_time_leaves_at_once_though_a_thread_is_stuck() {
             others.iter().for_each(|&other| service.signal(other));
             service.signal(signal);
             service.log("received, stopping");
-            // The other one came first, if any: this one may not have been taken yet.
+            // The other one came first, if any: this one may not have been received yet.
             thread::sleep(2 * NO_ECHO);
             service.signal(signal);
             service.log("received again, stopping hard");
@@ -207,7 +207,7 @@ fn ten_thousand_hangups_stop_nothing() {
 
 // While options are read.
 
-/// A service that reads its options from a FIFO that nobody writes, and has its handlers.
+/// Starts a service that reads its options from a FIFO without a writer, and has its handlers.
 fn reading(folder: &TempDir, variables: &[(&str, &str)]) -> (Example, PathBuf) {
     let config = fifo(folder, "config");
     let service = Example::run(surroundings(variables).arg("--config").arg(&config));
@@ -266,7 +266,7 @@ fn a_hangup_at_any_moment_of_the_start_kills_nothing() {
     });
 }
 
-// What the process began with.
+// The signal state that the process began with.
 
 #[test]
 fn blocked_signals_are_heard_and_blocked_again_after_the_end() {
@@ -292,8 +292,8 @@ fn blocked_signals_are_heard_and_blocked_again_after_the_end() {
             service.said("run 1 has returned ExitCode(unix_exit_status(0))");
             let (before, after) = (service.said("before: "), service.said("after: "));
             assert_eq!(before.strip_prefix("before"), after.strip_prefix("after"));
-            // They wait there, as they did before: once the thread that reloaded has ended, which takes any signal. The
-            // log's takes none.
+            // They wait there, as they did before: once the thread that reloaded, which accepts any signal, has ended.
+            // The log's thread accepts none.
             wait_until("a thread is left that takes signals", || {
                 let threads = fs::read_dir(format!("/proc/{}/task", service.id())).expect("the child is there");
                 let status = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("status"));
@@ -391,7 +391,7 @@ fn terminal() -> (OwnedFd, File) {
     (master, slave.expect("the other end"))
 }
 
-/// A program that leads a session on a terminal of its own.
+/// Starts a program that leads a session on a terminal of its own.
 fn on_a_terminal(program: &[&str], variables: &[(&str, &str)]) -> (Example, OwnedFd) {
     let (master, slave) = terminal();
     let program = [&["setsid", "--ctty"], program].concat();
@@ -538,7 +538,7 @@ fn a_signal_for_any_one_thread_is_a_signal_for_the_service() {
     });
 }
 
-// What is given back.
+// The state that is restored.
 
 #[test]
 fn after_the_end_each_signal_has_its_default_effect_again() {

@@ -148,7 +148,7 @@ fn a_server_with_a_poll_of_its_own_is_reached_and_stopped_by_the_others() {
             assert_eq!(&answer, b"HELLO\nWORLD\n");
         }
         raw.log("20 lines shouted");
-        // More than sockets hold: who doesn't read is not read from, and gets all once it does.
+        // More than sockets hold: a client that doesn't read is not read from, and gets everything once it does.
         let mut greedy = clients.swap_remove(0);
         let mut writer = greedy.try_clone().unwrap();
         let writing = std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Something of the user's is stuck, while signals come.
+//! User code is stuck while signals come.
 
 use std::{
     io::{self, Read},
@@ -24,7 +24,7 @@ fn a_gauge_that_blocks_is_named_and_keeps_no_signal_from_its_effect() {
     });
 }
 
-/// A service with a task that writes to stderr itself, until that is full and the task hangs; and that stderr, which
+/// A service with a task that writes to stderr itself until that is full and the task hangs; and that stderr, which
 /// nobody reads.
 fn hanging(stop_timeout: Duration, arguments: &[&str]) -> (process::Child, io::PipeReader) {
     let (reader, writer) = io::pipe().expect("a pipe");
@@ -36,7 +36,7 @@ fn hanging(stop_timeout: Duration, arguments: &[&str]) -> (process::Child, io::P
         .stdin(process::Stdio::null());
     let child = command.stderr(writer).spawn().expect("it starts");
     let begun = Instant::now();
-    // As much as there is room for, but for the rest of a page.
+    // As much as there is room for, except the rest of a page.
     while rustix::io::ioctl_fionread(&reader).expect("it is a pipe") < 60 * 1024 {
         assert!(begun.elapsed() < SOON);
         thread::yield_now();
@@ -44,7 +44,7 @@ fn hanging(stop_timeout: Duration, arguments: &[&str]) -> (process::Child, io::P
     (child, reader)
 }
 
-/// Waits for the end of the service, then for what it has written.
+/// Waits for the end of the service, then for its output.
 fn end(mut child: process::Child, mut reader: io::PipeReader) -> (Option<i32>, Duration, String) {
     let begun = Instant::now();
     let status = loop {
@@ -66,7 +66,7 @@ fn kill(child: &process::Child, signal: Signal) {
 
 #[test]
 fn a_task_that_hangs_in_writing_to_stderr_is_left_behind_in_time() {
-    // With nothing of the bystander, whose lines would wait, too; and with all that the service logs.
+    // Without the bystander, whose lines would wait, too; and with everything that the service logs.
     for level in ["error", "debug"] {
         for (stop_timeout, shutdown_timeout) in [(2, "10s"), (10, "2s")] {
             watched(|| {
@@ -75,7 +75,7 @@ fn a_task_that_hangs_in_writing_to_stderr_is_left_behind_in_time() {
                 kill(&child, Signal::TERM);
                 let (code, took, log) = end(child, reader);
                 assert_eq!(code, Some(124), "{log}");
-                // The time that it has, 0.2 s to act on the cancel, and at most 0.25 s for the log.
+                // Its own time, 0.2 s to act on the cancel, and at most 0.25 s for the log.
                 assert!(took < Duration::from_millis(2800), "{took:?} {level} {shutdown_timeout}");
             });
         }
@@ -87,7 +87,7 @@ fn a_second_signal_cancels_at_once_even_if_stderr_is_full() {
     watched(|| {
         let (child, reader) = hanging(Duration::from_secs(10), &["--log-level", "error"]);
         kill(&child, Signal::TERM);
-        // The same within 250 ms would count once.
+        // The same signal within 250 ms would count once.
         thread::sleep(Duration::from_millis(300));
         kill(&child, Signal::TERM);
         let (code, took, log) = end(child, reader);

@@ -1,5 +1,5 @@
-//! A gauge from a closure that blocks for ever, asked for by real clients of each kind: they are answered in time,
-//! without it, and it is named.
+//! A gauge whose closure blocks for ever, requested by real clients of each kind: they are answered in time, without
+//! it, and it is named.
 
 use std::{
     process::Command,
@@ -17,7 +17,7 @@ use interloop_fb303::{
 use interloop_http::Health;
 use interloop_thrift::{Address, Wire, connect};
 
-/// How long the first reader may wait, and how long those who follow.
+/// How long the first reader may wait, and how long later ones.
 const FIRST: Duration = Duration::from_millis(1500);
 const NEXT: Duration = Duration::from_millis(400);
 
@@ -88,7 +88,7 @@ fn fb303(shop: &Shop) -> String {
     format!("{counters:?}")
 }
 
-/// What one asks, what is there, and what the gauge would be called.
+/// A request, the answer it must contain, and the name that the gauge would have.
 type Reader = (fn(&Shop) -> String, &'static str, &'static str);
 
 #[test]

@@ -1,4 +1,4 @@
-//! One trace, whatever loops it goes through.
+//! One trace, whatever loops it passes through.
 
 use std::{
     cell::RefCell,
@@ -31,7 +31,7 @@ fn fetch(address: SocketAddr, path: &str) -> String {
     answer
 }
 
-/// A request that comes by HTTP on tokio goes to a board on glib, and from there to a queue on mio.
+/// A request over HTTP on tokio goes to a board on glib, and from there to a queue on mio.
 fn one_trace(arguments: &[&str], wanted: [&str; 2]) {
     let heard = Spans::get();
     let mut service = Service::new("shop");
@@ -107,7 +107,7 @@ fn children_on_the_workers_of_tokio_are_in_the_span_of_whoever_made_them() {
             let step = info_span!("step");
             let child = async {
                 info!("a child of a step");
-                // On whichever worker it goes on.
+                // On whichever worker it continues.
                 tokio::task::yield_now().await;
                 info!("goes on");
             };
