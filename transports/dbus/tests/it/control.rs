@@ -73,7 +73,7 @@ fn each_transition_is_a_signal() {
     let lines = BufReader::new(monitor.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
     let (tell, told) = mpsc::channel();
     let reader = thread::spawn(move || lines.for_each(|line| drop(tell.send(line))));
-    // It doesn't say when it has begun to listen: again and again, until it has heard one.
+    // It doesn't report when it has begun to listen: repeat until it has heard one.
     let told = loop {
         running.handle().restart_task("other").expect("there is one");
         let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! A bus that is none, clients that mean no good, handlers that misbehave.
+//! A false bus, malicious clients, misbehaving handlers.
 
 use std::{
     io::Write,
@@ -48,10 +48,10 @@ fn resident() -> usize {
     line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
 }
 
-/// What is far more than any of this should take, and far less than what is claimed, or sent.
+/// Far more than any of this should take, and far less than is claimed or sent.
 const MEMORY: usize = 64 << 20;
 
-/// The report of a service whose bus is a false one.
+/// Returns the report of a service on a false bus.
 fn fails<L: Net>(bus: &FalseBus, timeout: Duration) -> Report {
     let mut service = Service::new("lonely");
     let dbus = Echo::default().service_at(&bus.address()).when_lost(Lost::Wait).connect_timeout(timeout);
@@ -90,7 +90,7 @@ fn a_bus_that_begins_wrongly_fails_the_start<L: Net>() {
         assert!(!format!("{report:?}").contains("Panicked"), "{words:?}: {report:?}");
     }
 
-    // Not before: zbus has panicked by now, and a backtrace keeps all that it read of the program.
+    // Not before: zbus has panicked by now, and a backtrace keeps everything that it read of the program.
     let before = resident();
     let hello = |answer: Raw| answer.bytes();
     let claims = |at: usize, length: u32| {
@@ -128,7 +128,7 @@ fn a_bus_that_begins_wrongly_fails_the_start<L: Net>() {
         let bus = FalseBus::start(move |mut stream, _| {
             if wire::let_in(&mut stream).is_ok() {
                 let _ = stream.write_all(&answer);
-                // Whoever waits for more finds the end.
+                // A reader that waits for more finds the end.
                 let _ = stream.shutdown(std::net::Shutdown::Write);
                 wire::listen(stream);
             }
@@ -145,13 +145,13 @@ fn a_bus_that_is_slow_or_silent_fails_the_start_in_time<L: Net>() {
     let behaviours: [fn(UnixStream, usize); 3] = [
         |stream, _| wire::listen(stream),
         |mut stream, _| {
-            // A byte now and then, of a line that has no end.
+            // A byte now and then, of a line without end.
             while stream.write_all(b"O").is_ok() {
                 thread::sleep(Duration::from_millis(20));
             }
         },
         |mut stream, _| {
-            // Lets in, and begins an answer to Hello.
+            // Lets the client in, and begins an answer to Hello.
             if wire::let_in(&mut stream).is_ok() {
                 let _ = stream.write_all(&Raw::answer(1).text(":1.1").bytes()[..20]);
                 wire::listen(stream);
@@ -223,7 +223,7 @@ fn descriptors() -> usize {
 }
 
 fn a_bus_that_falls_silent_at_first_leaves_nothing_behind<L: Net>() {
-    // The first lets it in, the next ones not quite: they say nothing when asked for the name.
+    // The first lets it in, the next ones only half: they are silent when asked for the name.
     let silent = 5;
     let bus = FalseBus::start(move |mut stream, nth| match nth {
         0 => {
@@ -246,9 +246,8 @@ fn a_bus_that_falls_silent_at_first_leaves_nothing_behind<L: Net>() {
     let running = start::<L>(dbus.connect_timeout(Duration::from_millis(100)));
     wait_for_counter(&running.handle(), "connections", 2);
     assert_eq!(bus.connections.load(Ordering::Acquire), silent + 2);
-    // Both ends of the last one are in this process, and what the loop has of its own: on tokio up to nine, three of
-    // them for signals, if any crate of the build asks for these. The five that are silent would be ten.
-    eventually("the others are closed", || descriptors() <= before + 11);
+    // Both ends of the last one are in this process, and so are the loop's own descriptors.
+    eventually("the others are closed", || descriptors() <= before + 8);
     assert_eq!(running.stop().code, 0);
 }
 
@@ -273,7 +272,7 @@ fn half_a_message_holds_up_no_stop<L: Net>() {
     let before = resident();
     let call = Raw::call("Say").text("hello").bytes();
     let mut huge = call.clone();
-    // Of what may be, 128 MiB, nearly all.
+    // Nearly all of the allowed 128 MiB.
     huge[4..8].copy_from_slice(&(120_u32 << 20).to_le_bytes());
     for half in [call[..1].to_vec(), call[..17].to_vec(), call[..call.len() - 1].to_vec(), huge] {
         let sent = Arc::new(AtomicBool::new(false));
@@ -300,7 +299,7 @@ fn a_client_that_reads_nothing_costs_others_nothing<L: Net>() {
     let running = start::<L>(Echo::default().service(&daemon));
     let before = resident();
     let mut client = Client::of(&daemon);
-    // Their answers are 96 MB: the bus keeps them, or sends the client away.
+    // Their answers are 96 MB: the bus keeps them, or disconnects the client.
     let mut call = Raw::call("Say").text(&"x".repeat(32 << 10));
     for serial in 0..3000 {
         call.serial = serial + 10;
@@ -309,7 +308,7 @@ fn a_client_that_reads_nothing_costs_others_nothing<L: Net>() {
         }
     }
     assert_eq!(daemon.say("hello"), "('hello',)");
-    // And one that leaves half a message behind.
+    // And a client that leaves half a message behind.
     let mut halved = Client::of(&daemon);
     assert!(halved.sends(&call.bytes()[..1000]), "the bus reads");
     assert_eq!(daemon.say("hello"), "('hello',)");
@@ -424,14 +423,14 @@ fn nobody_says_in_the_buss_name_that_ours_is_lost<L: Net>() {
     let bus = ("/org/freedesktop/DBus", "org.freedesktop.DBus");
     for member in ["NameLost", "NameAcquired", "NameOwnerChanged"] {
         client.send(&Raw::signal(bus.0, bus.1, member).string(6, b's', crate::util::NAME).text(crate::util::NAME));
-        // In the sender's field too.
+        // Also in the sender's field.
         let lie = Raw::signal(bus.0, bus.1, member).string(7, b's', bus.1).string(6, b's', crate::util::NAME);
         client.send(&lie.text(crate::util::NAME));
     }
     let mut right = Raw::call("Say").text("right");
     right.serial = 3;
     client.send(&right);
-    // What came before it has been read.
+    // Everything before it has been read.
     assert_eq!(client.answer_to(3), Some(true));
     let status = running.handle().status();
     assert_eq!(status.tasks[0].counters["name_losses"], 0);
@@ -446,7 +445,7 @@ fn calls_that_are_not_answered_yet_are_bounded_and_others_are_served<L: Net>() {
     let running = start::<L>(echo.service(&daemon).max_calls(64));
     let (before, flood) = (resident(), 20_000);
     let mut client = Client::of(&daemon);
-    // A quarter of the room waits, and with it what they carry.
+    // A quarter of the permitted calls wait, and with them their contents.
     let wait = Raw::call("WaitWith").flags(NO_REPLY).text(&"x".repeat(8 << 10));
     for _ in 0..flood {
         client.send(&wait);
@@ -456,12 +455,12 @@ fn calls_that_are_not_answered_yet_are_bounded_and_others_are_served<L: Net>() {
     let grown = resident().saturating_sub(before);
     assert!(grown < MEMORY, "{grown} bytes more than before");
     echo.gate.wait_for(16);
-    // Who wants an answer gets one.
+    // A caller that wants an answer gets one.
     let mut call = Raw::call("WaitWith").text("more");
     call.serial = 3;
     client.send(&call);
     assert_eq!(client.answer_to(3), Some(false));
-    // All the room is taken by four of its kind.
+    // Four such clients take all permits.
     let mut others = [Client::of(&daemon), Client::of(&daemon), Client::of(&daemon)];
     for other in &mut others {
         for _ in 0..16 {
@@ -476,7 +475,7 @@ fn calls_that_are_not_answered_yet_are_bounded_and_others_are_served<L: Net>() {
     assert_eq!(running.stop().code, 0);
 }
 
-/// How many of so many calls the other takes, before it takes nothing for a while.
+/// Returns how many of these calls the other end takes before it takes nothing for a while.
 fn flood(stream: &mut UnixStream, calls: usize, call: &Raw) -> usize {
     let mut call = call.clone();
     stream.set_write_timeout(Some(Duration::from_millis(500))).expect("a timeout");
@@ -490,7 +489,7 @@ fn flood(stream: &mut UnixStream, calls: usize, call: &Raw) -> usize {
 }
 
 fn a_flood_of_calls_whose_answers_nobody_takes_is_not_read_on<L: Net>() {
-    // What is refused, and what zbus answers by itself: 160 MB each.
+    // Refused calls, and those that zbus answers by itself: 160 MB each.
     let text = "x".repeat(8 << 10);
     let ping = Raw::new(CALL).string(1, b'o', crate::util::PATH).string(2, b's', "org.freedesktop.DBus.Peer");
     let ping = ping.string(3, b's', "Ping").string(6, b's', crate::util::NAME);
@@ -545,7 +544,7 @@ fn a_crowd_of_calls_that_wait_for_answers_to_their_own_gets_them<L: Net>() {
 }
 
 fn a_call_that_wants_no_answer_gets_no_error<L: Net>() {
-    // How many answers there were, and errors.
+    // The number of answers and of errors.
     let heard = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
     let count = heard.clone();
     let bus = FalseBus::start(move |mut stream, _| {
@@ -553,7 +552,7 @@ fn a_call_that_wants_no_answer_gets_no_error<L: Net>() {
             return;
         }
         let mut to = stream.try_clone().expect("it is open");
-        // One that panics, one that there isn't, and one that is answered.
+        // A call that panics, one to an unknown method, and one that is answered.
         let calls = [Raw::call("Crash").flags(NO_REPLY), Raw::call("Nothing").flags(NO_REPLY), Raw::call("Wait")];
         for (mut call, serial) in calls.into_iter().zip(10..) {
             call.serial = serial;
@@ -575,7 +574,7 @@ fn a_call_that_wants_no_answer_gets_no_error<L: Net>() {
     wait_for_counter(&running.handle(), "panics", 1);
     echo.gate.wait_for(1);
     echo.gate.open();
-    // All that there is to say has been said then.
+    // Everything has been sent by then.
     assert_eq!(running.stop().code, 0);
     drop(bus);
     assert_eq!([&heard[0], &heard[1]].map(|count| count.load(Ordering::Acquire)), [1, 0]);
@@ -588,7 +587,7 @@ fn calls_that_wait_for_an_object_are_bounded_too<L: Net>() {
     let (mut first, mut client) = (Client::of(&daemon), Client::of(&daemon));
     first.send(&Raw::call("Wait").flags(NO_REPLY));
     echo.gate.wait_for(1);
-    // They want the object for themselves.
+    // They want exclusive access to the object.
     let flood = 1000;
     for _ in 0..flood {
         client.send(&Raw::call("Count").flags(NO_REPLY));
@@ -604,7 +603,7 @@ fn two_floods_of_calls_leave_room_for_others_and_for_the_stop<L: Net>() {
     let daemon = Daemon::start();
     let running = start::<L>(Echo::default().service(&daemon));
     let is_over = Arc::new(AtomicBool::new(false));
-    // Each as fast as it is answered, fifty at a time. When the name is gone it is told so at once, and goes on.
+    // Each as fast as it is answered, fifty at a time. When the name is gone the client is told at once, and goes on.
     let floods = [0, 1].map(|_| {
         let (mut client, is_over) = (Client::of(&daemon), is_over.clone());
         thread::spawn(move || {
@@ -646,7 +645,7 @@ fn the_stop_does_not_wait_for_who_comes_after_it_has_begun<L: Net>() {
     echo.gate.wait_for(1);
     running.handle().request_shutdown("test");
     eventually("the name is gone", || !daemon.gdbus("org.freedesktop.DBus.Peer.Ping", &[]).status.success());
-    // By the name that is not a service's, but the connection's: it is there until the first is answered.
+    // By the connection's name instead of the service's: it exists until the first is answered.
     let mut client = Client::of(&daemon);
     let late =
         Raw::new(CALL).string(1, b'o', crate::util::PATH).string(2, b's', crate::util::NAME).string(3, b's', "Forever");

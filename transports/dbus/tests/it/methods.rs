@@ -11,7 +11,7 @@ fn a_service_has_a_method_for_each_of_its_options() {
         DbusOptions, DbusService::new("org.example.Name");
         replace(true), queue(true), system_bus(), address("unix:path=/x"), max_calls(1),
         connect_timeout(Duration::from_secs(1));
-        // What it is made with.
+        // The argument of `new`.
         &["bus-name"]
     );
 }

@@ -106,7 +106,7 @@ fn the_bus_gone_under_load_and_back_the_name_is_taken_again<L: Net>() {
     assert!(handle.connection().is_none());
     daemon.start_again();
     wait_for_counter(&running.handle(), "connections", 2);
-    // Calls wait for nothing: the name is there with the connection.
+    // Calls wait for nothing: the name comes with the connection.
     assert_eq!(daemon.say("back"), "('back',)");
     echo.gate.open();
     assert_eq!(running.stop().code, 0);

@@ -1,5 +1,5 @@
-//! Who may control a service: callers of other users, and what polkit says of them. Where the test isn't root it can't
-//! be another user.
+//! Access control of a service: callers of other users, and polkit's answers about them. A test that doesn't run as
+//! root can't become another user.
 
 use std::{
     collections::HashMap,
@@ -29,7 +29,7 @@ on_each_loop! {
     the_stop_does_not_wait_for_polkit
 }
 
-/// Says so where there is no way to.
+/// Returns whether it can, and reports it if not.
 fn can_be_another_user() -> bool {
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {
@@ -86,7 +86,7 @@ enum Verdict {
     Never,
 }
 
-/// A stand-in for polkit: what it is to say, and what it was asked.
+/// A stand-in for polkit: its prepared answer, and the requests it received.
 #[derive(Clone)]
 struct Authority {
     verdict: Arc<Mutex<Verdict>>,
@@ -123,7 +123,7 @@ impl Authority {
             Verdict::Yes => Ok(((true, false, HashMap::new()),)),
             Verdict::No => Ok(((false, false, HashMap::new()),)),
             Verdict::Challenge => Ok(((false, true, HashMap::new()),)),
-            // But when the question is taken back.
+            // Except when the request is cancelled.
             Verdict::Never => {
                 self.gate.pass().await;
                 Err(fdo::Error::Failed("cancelled".to_owned()))
@@ -193,13 +193,13 @@ fn polkit_decides_about_another_user<L: Net>() {
     assert_eq!(polkit.stop().code, 0);
 }
 
-/// The system's own polkit, on our bus, with actions of ours instead of the system's.
+/// The system's own polkit, on the test's bus, with the test's actions instead of the system's.
 struct Polkit(Child);
 
 const POLKIT: &str = "/usr/lib/polkit-1/polkitd";
 
 impl Polkit {
-    /// None, and says so, where there is no polkit, or nobody may give it other actions.
+    /// Returns None, and reports it, if there is no polkit, or the user may not give it other actions.
     fn start(daemon: &Daemon, actions: &Path) -> Option<Self> {
         let may = Command::new("unshare").args(["-m", "test", "-x", POLKIT]).stderr(Stdio::null()).status();
         if !may.is_ok_and(|status| status.success()) {
@@ -307,7 +307,7 @@ fn the_stop_does_not_wait_for_polkit<L: Net>() {
     let running = service::<L>(&daemon);
     let waiting = thread::spawn({
         let daemon = daemon.clone();
-        // With a person to ask it might take minutes.
+        // With a person to ask, it might take minutes.
         move || said(&call(&daemon, Some(NOBODY), true, "Restart", &[]))
     });
     eventually("polkit is asked", || authority.asked().len() == 1);

@@ -1,4 +1,4 @@
-//! Calls, by clients that are not ours.
+//! Calls by foreign clients.
 
 use std::{
     process::Command,
@@ -89,7 +89,7 @@ fn a_long_answer_comes_whole<L: Net>() {
     let running = start::<L>(Echo::default().service(&daemon));
     let handle = running.handle();
     let text = "a line of text, over and over. ".repeat(4000);
-    // Longer than what a socket takes at once: both ends have to wait.
+    // Longer than a socket takes at once: both ends must wait.
     assert_eq!(daemon.say(&text), format!("('{text}',)"));
     assert_eq!(handle.status().tasks[0].counters["calls"], 1);
     assert_eq!(running.stop().code, 0);

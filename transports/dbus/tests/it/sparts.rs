@@ -1,4 +1,4 @@
-//! What clients of Python's sparts call. Debian: python3-dbus, by scripts/setup.
+//! The calls of clients of Python's sparts. Debian: python3-dbus, by scripts/setup.
 
 use std::{
     fs::{self, OpenOptions},
@@ -15,7 +15,7 @@ use interloop_fb303::Base;
 
 use crate::util::{Daemon, NAME, PATIENCE, eventually, on_each_loop, said};
 
-/// The system's: another in the path has other packages.
+/// The system's Python: another one in the path has other packages.
 const PYTHON: &str = "/usr/bin/python3";
 
 const SPARTS: &str = "org.sparts.Service";
@@ -141,7 +141,7 @@ fn a_reload_does_not_hold_the_loop<L: Net>() {
     let motto = || ask(&daemon, "fb303", FB303, "getOption", &["motto"]);
     assert_eq!(motto(), "('cheap',)");
 
-    // Who reads it waits for who writes it.
+    // The reader waits for the writer.
     fs::remove_file(&config).expect("it is there");
     let made = Command::new("mkfifo").arg(&config).status().expect("mkfifo is there");
     assert!(made.success());

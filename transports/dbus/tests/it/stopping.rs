@@ -1,4 +1,4 @@
-//! The stop: what has come is answered, the deadline is kept.
+//! The stop: calls that have come are answered, and the deadline is kept.
 
 use interloop::net::Net;
 
@@ -16,7 +16,7 @@ fn a_call_in_flight_is_answered_after_the_name_is_released<L: Net>() {
     let call = daemon.call_later("org.example.Echo.Wait");
     echo.gate.wait_for_one();
     running.handle().request_shutdown("test");
-    // dbus-daemon would start no service of this name: it is an error once nobody has it.
+    // dbus-daemon would start no service of this name: it is an error once nobody owns it.
     let deadline = std::time::Instant::now() + PATIENCE;
     while daemon.gdbus("org.freedesktop.DBus.Peer.Ping", &[]).status.success() {
         assert!(std::time::Instant::now() < deadline, "{NAME} is still there");

@@ -1,16 +1,16 @@
-//! No thread is there that wouldn't be there without D-Bus. A binary of its own: it counts the threads of the process.
+//! D-Bus must not add any thread. A separate binary: it counts the threads of the process.
 
 use interloop::{EventLoop, Running, Service, net::Net, task_fn};
 use interloop_own_process::own_process;
 
 use crate::util::{Daemon, Echo, PATIENCE, start};
 
-/// The threads that have not ended. One that has been joined may be there a moment longer, on its way out.
+/// Counts the threads that have not ended. A joined thread may exist a moment longer, on its way out.
 fn threads() -> usize {
     const PF_EXITING: u64 = 4;
     let tasks = std::fs::read_dir("/proc/self/task").expect("Linux").flatten();
     let lines = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
-    // The name, in brackets, may hold anything; the flags are the seventh field behind it.
+    // The name, in brackets, may hold anything; the flags are the seventh field after it.
     let flags = lines.filter_map(|line| line.rsplit_once(')')?.1.split_whitespace().nth(6)?.parse::<u64>().ok());
     flags.filter(|flags| flags & PF_EXITING == 0).count()
 }

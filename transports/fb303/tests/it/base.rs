@@ -1,4 +1,4 @@
-//! What fb303 is told of a service, by no transport.
+//! fb303's answers about a service, without any transport.
 
 use std::{
     sync::{Arc, Mutex, mpsc},
@@ -168,7 +168,7 @@ fn it_is_alive_since_its_start_however_often_it_is_asked() {
     let base = Base::new(service.handle());
     let test = testing::run(service);
     let since = base.alive_since();
-    // The clocks of the system and of the service are two.
+    // The system and the service have separate clocks.
     assert!((before - 1..=seconds()).contains(&since), "{before} {since}");
     test.stop().assert_clean();
     assert_eq!(base.clone().alive_since(), since);

@@ -1,4 +1,4 @@
-//! fb303 by Thrift, on loops with sockets of their own and with the core's. The watchdog is that of the kit.
+//! fb303 over Thrift, on loops with sockets of their own and with the core's. The kit provides the watchdog.
 
 #[allow(dead_code, missing_debug_implementations, rust_2018_idioms, unreachable_pub, clippy::all, reason = "generated")]
 #[path = "util/shop.rs"]
@@ -59,7 +59,7 @@ fn everything_is_answered<L: Net>() {
         let why = "a profile takes from 1 s to 60 s, not 0 s";
         assert_eq!(refused(client.get_cpu_profile(-1)), why);
         client.reinitialize().expect("it is sent");
-        // Nothing follows a oneway call but the next answer.
+        // Only the next answer follows a oneway call.
         assert_eq!(client.get_name().expect("an answer"), "shop");
         drop(client);
         test.wait_until("the connection is gone", || {
@@ -94,7 +94,7 @@ fn nothing_is_changed_unless_that_is_allowed() {
     assert_eq!(why, "setOption is not allowed");
     client.reinitialize().expect("it is sent");
     client.shutdown().expect("it is sent");
-    // Calls of a connection are answered in turn: the shutdown is over.
+    // Calls on a connection are answered in order: the shutdown is over.
     assert_eq!(client.get_status().expect("an answer"), FbStatus::ALIVE);
     assert_eq!(client.get_option("drain-delay".to_owned()).expect("an answer"), before);
     assert!(!test.shutdown().is_requested());

@@ -1,4 +1,4 @@
-//! All integration tests of this crate, in one binary: a module a behaviour.
+//! All integration tests of this crate, in one binary: one module per behaviour.
 
 mod base;
 #[cfg(feature = "thrift")]
@@ -11,6 +11,6 @@ mod profile;
 mod python;
 mod util;
 
-// Where generated code looks for it.
+// Generated code looks for it here.
 #[cfg(feature = "thrift")]
 use interloop_fb303::fb303;

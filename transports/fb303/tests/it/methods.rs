@@ -1,4 +1,4 @@
-//! Options have methods of their names, which do what the options do.
+//! Options have methods with their names, which do the same.
 
 use std::{
     io::{Read, Write},
@@ -37,7 +37,7 @@ fn host(server: Fb303Server) -> (RunningTest, SocketAddr) {
     (test, address)
 }
 
-/// Says this: the connection is closed, long before any default would have it so.
+/// Sends this: the connection is closed, long before any default would close it.
 fn is_closed(address: SocketAddr, said: &[u8]) {
     let begun = Instant::now();
     let mut stream = TcpStream::connect(address).expect("it listens");

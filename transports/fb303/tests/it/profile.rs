@@ -1,5 +1,5 @@
 //! Profiles of the process. One test, since there is one profiler in a process, and `cargo test` runs a file's tests in
-//! one. The watchdog is that of the kit.
+//! one process. The kit provides the watchdog.
 
 use std::{
     hint::black_box,
@@ -51,7 +51,7 @@ fn start<L: Net>(arguments: &[&str]) -> RunningTest {
     TestService::new(service).args(arguments).start()
 }
 
-/// What was wrong with the call.
+/// Returns what was wrong with the call.
 #[track_caller]
 fn refused<T: std::fmt::Debug>(result: thrift::Result<T>) -> String {
     match result {
@@ -60,7 +60,7 @@ fn refused<T: std::fmt::Debug>(result: thrift::Result<T>) -> String {
     }
 }
 
-/// While the loop is interrupted by signals, it goes on.
+/// While signals interrupt the loop, it goes on.
 fn a_busy_loop_is_seen<L: Net>(thread: &str) {
     let test = start::<L>(&[]);
     let mut client = client(test.tcp("fb303"), Wire::framed());
@@ -78,7 +78,7 @@ fn others_are_answered_meanwhile_and_one_at_a_time() {
     let busy = "a profile is being taken already";
     let profile = thread::spawn(move || {
         let mut client = client(address, Wire::framed());
-        // Until the other, who looks whether it has begun, lets it.
+        // Until the other one, which checks whether it has begun, lets it.
         loop {
             match client.get_cpu_profile(60) {
                 Err(thrift::Error::Application(error)) if error.message == busy => {}
@@ -93,16 +93,16 @@ fn others_are_answered_meanwhile_and_one_at_a_time() {
     assert_eq!(other.get_name().expect("an answer"), "shop");
     assert_eq!(refused(other.get_cpu_profile(1)), busy);
     drop(other);
-    // So much takes long enough to be seen.
+    // This takes long enough to be sampled.
     let pieces = test.counter("busy.pieces");
     test.wait_until("it is busy", || test.counter("busy.pieces") > pieces + 2000);
-    // The stop ends it, with what there is.
+    // The stop ends it, with the samples so far.
     let asked = Instant::now();
     test.stop().assert_clean();
     assert!(asked.elapsed() < Duration::from_secs(30));
     let folded = profile.join().expect("no panic").expect("it is answered");
     assert!(folded.contains("computes_a_piece"), "{folded}");
-    // As one that is taken after it is empty, and not drawn.
+    // Like one that is taken later: it is empty, and not drawn.
     let after = base.cpu_profile(Duration::from_secs(60)).expect("it may");
     assert!(after.flame_graph("shop").is_err() || after.histogram() > 0);
 }

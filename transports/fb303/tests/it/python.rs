@@ -1,6 +1,6 @@
-//! Clients in Python: Apache's own, the script that Thrift's compiler makes, and that of sparts 0.7.3. Debian:
-//! python3-thrift and thrift-compiler, by scripts/setup. sparts is found by `PYTHONPATH`, or by the Python of
-//! `SPARTS_PYTHON`; without it, its part is left out.
+//! Clients in Python: Apache's own, the script that Thrift's compiler generates, and that of sparts 0.7.3. Debian:
+//! python3-thrift and thrift-compiler, by scripts/setup. `PYTHONPATH`, or the Python of `SPARTS_PYTHON`, provides
+//! sparts; without it, its part is skipped.
 
 use std::{
     io::{BufRead, BufReader},
@@ -21,15 +21,15 @@ use thrift::{
     server::TProcessor,
 };
 
-/// The system's: another in the path has other packages.
+/// The system's Python: another one in the path has other packages.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// Where sparts is, if anywhere.
+/// Returns the Python that has sparts, if any.
 fn python_of_sparts() -> String {
     std::env::var("SPARTS_PYTHON").unwrap_or_else(|_| PYTHON.to_owned())
 }
 
-/// What Thrift's compiler makes of the interface for Python.
+/// Generates the interface's Python code with Thrift's compiler.
 fn generated() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let idl = Path::new(env!("CARGO_MANIFEST_DIR")).join("idl/fb303.thrift");
@@ -83,7 +83,7 @@ fn the_generated_script_is_answered() {
     test.stop().assert_clean();
 }
 
-/// Ends with the test.
+/// A process that ends with the test.
 struct Killed(Child);
 
 impl Drop for Killed {
@@ -93,7 +93,7 @@ impl Drop for Killed {
     }
 }
 
-/// Says so where it is not.
+/// Returns whether sparts is there, and reports it if not.
 fn has_sparts() -> bool {
     let has = Command::new(python_of_sparts()).args(["-c", "import sparts.tasks.thrift.nbserver"]).output();
     let has = has.expect("there is a python3").status.success();
@@ -103,7 +103,7 @@ fn has_sparts() -> bool {
     has
 }
 
-/// A service with one method of its own name, which takes nothing, and says its name.
+/// A service with one method of its own name, which takes nothing, and returns its name.
 struct Says(&'static str);
 
 impl TProcessor for Says {

@@ -1,4 +1,4 @@
-//! What is no gRPC, and what is no good one.
+//! Requests that are no gRPC, or malformed gRPC.
 
 use std::{
     io::{Read, Write},
@@ -21,7 +21,7 @@ fn connect(hosting: &Hosting) -> TcpStream {
     stream
 }
 
-/// Goes on: another client is served.
+/// Checks that it goes on: another client is served.
 fn still_serves(hosting: &Hosting) {
     let before = hosting.counter("responses{status=\"200\"}");
     let mut stream = connect(hosting);
@@ -35,7 +35,7 @@ fn garbage_and_other_protocols_are_refused<L: Net>() {
     let hosting = host::<L>(&[]);
     let mut garbage = connect(&hosting);
     garbage.write_all(&[0xff; 1000]).expect("it is open");
-    // An answer or a reset: an end.
+    // An answer or a reset: either is an end.
     let _ = garbage.read_to_end(&mut Vec::new());
     let mut old = connect(&hosting);
     old.write_all(b"POST /test.Echo/Say HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("it is open");
@@ -53,7 +53,7 @@ fn a_length_that_lies_is_a_status<L: Net>() {
     let _watchdog = watchdog();
     let hosting = host::<L>(&[]);
     for (prefix, status) in [
-        // 4 GiB are announced: more than may be.
+        // 4 GiB are announced: more than allowed.
         (&b"\x00\xff\xff\xff\xffabcde"[..], 11),
         // Half a prefix, and half a message.
         (b"\x00\x00\x00", 13),
@@ -71,7 +71,7 @@ fn a_length_that_lies_is_a_status<L: Net>() {
     assert_eq!(hosting.running.stop().code, 0);
 }
 
-/// Sends messages of so many bytes each, until the call has a status, which it gives: gRPC's, by the trailers.
+/// Sends messages of these lengths until the call has a status, and returns it: gRPC's, from the trailers.
 fn status_after(hosting: &Hosting, path: &str, messages: &[usize]) -> u64 {
     let count = |status: u64| hosting.counter(&format!("calls{{method=\"{path}\",status=\"{status}\"}}"));
     let before = (0..17).map(count).collect::<Vec<_>>();
@@ -92,17 +92,17 @@ fn a_call_has_no_more_than_its_limit<L: Net>() {
     let _watchdog = watchdog();
     const EXHAUSTED: u64 = 8;
     let hosting = host::<L>(&["--grpc-max-body-size", "40000"]);
-    // Zeros are no message, which is another status: it was read.
+    // Zeros are no message, which gives another status: they were read.
     for (messages, status) in [(&[30_000][..], 13), (&[39_995], 13), (&[39_996], EXHAUSTED), (&[50_000], EXHAUSTED)] {
         assert_eq!(status_after(&hosting, "test.Echo/Say", messages), status, "{messages:?}");
     }
-    // Empty messages have five bytes each.
+    // Empty messages take five bytes each.
     assert_eq!(status_after(&hosting, "test.Echo/Count", &[0; 8_000]), 0);
     assert_eq!(status_after(&hosting, "test.Echo/Count", &[0; 8_001]), EXHAUSTED);
     assert_eq!(status_after(&hosting, "test.Echo/Chat", &[0; 8_001]), EXHAUSTED);
     still_serves(&hosting);
     assert_eq!(hosting.running.stop().code, 0);
-    // The option goes before the code, and without either there is no end.
+    // The option takes precedence over the code, and without either there is no limit.
     for (arguments, set, status) in
         [(&[][..], 1000, EXHAUSTED), (&["--grpc-max-body-size", "1MiB"], 1000, 13), (&[], usize::MAX, 13)]
     {
@@ -172,7 +172,7 @@ fn who_leaves_in_the_middle_takes_the_handler_along<L: Net>() {
     assert_eq!(hosting.running.stop().code, 0);
 }
 
-/// 99 of 100 calls take no longer.
+/// Returns the 99th percentile of the calls' latency.
 fn p99(hosting: &Hosting) -> Duration {
     let mut client = Raw::connect(hosting.port());
     let mut times = (0..300)
@@ -192,8 +192,8 @@ fn others_are_served_in_time_whatever_the_rest_does<L: Net>() {
     let _watchdog = watchdog();
     let hosting = host::<L>(&[]);
     let undisturbed = p99(&hosting);
-    // One only connects, one stays within its head, one takes nothing of a stream without end, for which it has
-    // promised room.
+    // One only connects, one stays within its head, one takes nothing of a stream without end, for which it has opened
+    // its window.
     let (_silent, mut within, mut greedy) = (connect(&hosting), connect(&hosting), connect(&hosting));
     within.write_all(&PREFACE[..20]).expect("it is open");
     greedy.write_all(&forever()).expect("it is open");
@@ -224,7 +224,7 @@ fn others_are_served_in_time_whatever_the_rest_does<L: Net>() {
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
 }
 
-/// A call whose answers have no end, by a client that says it has room for 2 GiB.
+/// Returns a call whose answers have no end, by a client with a window of 2 GiB.
 fn forever() -> Vec<u8> {
     let room = 0x7fff_0000_u32.to_be_bytes();
     let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4].into_iter().chain(room);

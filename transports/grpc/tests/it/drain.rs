@@ -15,7 +15,7 @@ fn an_open_call_ends_and_none_begins_after_the_last_is_told<L: Net>() {
         client.call(1, "/test.Echo/Say", b"gate");
         eventually("it is at the gate", || hosting.echo.waiting() == 1);
         hosting.running.request_shutdown("test");
-        // Any stream at first; then, after a ping, those that there are.
+        // Any stream at first; then, after a ping, the existing ones.
         client.until(|frame| frame.kind == GOAWAY && frame.payload[..4] == 1u32.to_be_bytes());
         client.call(3, "/test.Echo/Say", b"late");
         client.ping();

@@ -1,4 +1,4 @@
-//! The descriptors that are checked in are what protoc makes of the interfaces.
+//! The checked-in descriptors must be protoc's output for the interfaces.
 
 use std::{path::Path, process::Command};
 
@@ -6,7 +6,7 @@ use std::{path::Path, process::Command};
 fn what_was_generated_is_current() {
     let version = Command::new("protoc").arg("--version").output();
     let version = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    // Others may write other bytes.
+    // Other versions may write other bytes.
     if !version.contains("3.21.") {
         eprintln!("no protoc 3.21 is here: {version:?}");
         return;

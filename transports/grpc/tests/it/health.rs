@@ -28,7 +28,7 @@ impl Watch {
         Self { client, read: Vec::new() }
     }
 
-    /// None when it has ended.
+    /// Returns None when it has ended.
     fn next(&mut self) -> Option<u8> {
         while self.read.is_empty() {
             let frame = self.client.next()?;

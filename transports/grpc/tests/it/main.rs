@@ -1,4 +1,4 @@
-//! All integration tests of this crate, in one binary: a module a behaviour.
+//! All integration tests of this crate, in one binary: one module per behaviour.
 
 mod abuse;
 mod drain;

@@ -1,4 +1,4 @@
-//! Options have methods of their names, which do what the options do.
+//! Options have methods with their names, which do the same.
 
 use std::{
     io::{Read, Write},
@@ -31,7 +31,7 @@ fn a_server_has_a_method_for_each_of_its_options() {
     );
 }
 
-/// Says this; what comes until the server closes the connection, and within what time that is.
+/// Sends this; returns what comes until the server closes the connection, and how long that takes.
 fn until_closed(hosting: &Hosting, said: &[u8]) -> (Vec<u8>, Duration) {
     let begun = Instant::now();
     let mut stream = TcpStream::connect(hosting.port()).expect("it listens");
@@ -56,7 +56,7 @@ fn they_do_what_the_options_do<L: Net>() {
     let (_, took) = until_closed(&hosting, &[PREFACE, &head("/test.Echo/Say", "application/grpc")].concat());
     assert!(took < EARLY, "{took:?}");
     assert_eq!(hosting.running.stop().code, 0);
-    // A head that is too long, before anybody looks at what it asks for.
+    // A head that is too long, before anybody checks its request.
     let hosting = host_set::<L>(&[], |server| server.max_header_size(8 << 10));
     let long = format!("POST /x HTTP/1.1\r\nhost: x\r\nlong: {}\r\n\r\n", "x".repeat(20 << 10));
     let (heard, _) = until_closed(&hosting, long.as_bytes());

@@ -9,10 +9,10 @@ use std::{
 use crate::util::{Hosting, eventually, host, watchdog};
 use interloop::net::Net;
 
-/// The system's: another in the path has other packages.
+/// The system's Python: another one in the path has other packages.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// The authority is a PEM file: with one, over TLS.
+/// The authority is a PEM file; with one, it uses TLS.
 fn serves(hosting: Hosting, authority: Option<&Path>) {
     let mut client = Command::new(PYTHON)
         .arg("-u")
@@ -34,7 +34,7 @@ fn serves(hosting: Hosting, authority: Option<&Path>) {
         }
     }
     assert_eq!(said.last().map(String::as_str), Some("open"), "{said:?}");
-    // The handlers of what was late or given up are gone, and the one that waits is there.
+    // The handlers of late or cancelled calls are gone, and the one that waits is there.
     eventually("one is at the gate", || hosting.echo.waiting() == 1);
     eventually("the others were dropped", || hosting.echo.held() == 0);
     assert_eq!(hosting.counter("panics"), 2);
@@ -58,7 +58,7 @@ fn a_client_of_another_language_is_served<L: Net>() {
     }
 }
 
-/// Says what became of calls with so many bytes.
+/// Prints the result of calls with this many bytes.
 const SENDS: &str = "
 import grpc, sys
 from google.protobuf.wrappers_pb2 import BytesValue
@@ -109,7 +109,7 @@ mod tls {
 
     use super::*;
 
-    /// A folder with a certificate that vouches for itself, and its key.
+    /// Creates a folder with a self-signed certificate and its key.
     fn certificate() -> TempDir {
         let folder = TempDir::new().expect("there is room");
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];

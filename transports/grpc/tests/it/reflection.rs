@@ -1,4 +1,4 @@
-//! Reflection: by bytes, and by Python's own gRPC, which knows of the services only what it is told.
+//! Reflection: by bytes, and by Python's own gRPC, which knows only what reflection tells it about the services.
 
 use std::{
     path::Path,
@@ -25,10 +25,10 @@ use prost_types::{
     field_descriptor_proto::{Label, Type},
 };
 
-/// The system's: another in the path has other packages.
+/// The system's Python: another one in the path has other packages.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// A set of files, as an answer has it too.
+/// A set of files, which an answer contains too.
 #[derive(Clone, PartialEq, Message)]
 struct Files {
     #[prost(bytes = "vec", repeated, tag = "1")]
@@ -79,7 +79,7 @@ struct Answer {
     failure: Option<Failure>,
 }
 
-// The fields of a question.
+// The fields of a request.
 const HOST: u8 = 1;
 const FILE: u8 = 3;
 const SYMBOL: u8 = 4;
@@ -96,7 +96,7 @@ fn extension(of: &str, number: u8) -> Vec<u8> {
     field(EXTENSION, [&field(1, of)[..], &[0x10, number]].concat())
 }
 
-/// As it goes over the wire.
+/// Returns a message as it goes over the wire.
 fn message(payload: &[u8]) -> Vec<u8> {
     [&[0][..], &(payload.len() as u32).to_be_bytes(), payload].concat()
 }
@@ -123,7 +123,7 @@ impl Talk {
         self.client.send(1, LAST, b"");
     }
 
-    /// None when the server has ended it.
+    /// Returns None when the server has ended it.
     fn next(&mut self) -> Option<Answer> {
         loop {
             if let Some((head, rest)) = self.read.split_at_checked(5) {
@@ -192,7 +192,7 @@ fn a_message(name: &str) -> DescriptorProto {
     DescriptorProto { name: Some(name.to_owned()), ..DescriptorProto::default() }
 }
 
-/// `test.Echo`, and what belongs to it: echo imports word, word imports deep; more has extensions of what is in word.
+/// `test.Echo`, and its files: echo imports word, word imports deep; more has extensions of a message in word.
 struct Described {
     deep: Vec<u8>,
     word: Vec<u8>,
@@ -250,7 +250,7 @@ impl Described {
             options: None,
         };
         let echo = FileDescriptorProto { service: vec![service], ..a_file("echo", "test", &["word"]) };
-        // A field that nobody knows has to come through: options of one's own are such.
+        // An unknown field must be preserved: custom options are such fields.
         let bytes = |file: FileDescriptorProto| [&file.encode_to_vec()[..], b"\xc0\x3e\x07"].concat();
         Self { deep: bytes(deep), word: bytes(word), more: bytes(more), echo: bytes(echo) }
     }
@@ -354,14 +354,14 @@ fn what_there_is_not_is_an_answer_too<L: Net>() {
         (extension("test.Word", 103), 5),
         (extension("test.None", 101), 5),
         (field(NUMBERS, "test.None"), 5),
-        // It is there, and no message.
+        // It exists, and is no message.
         (field(NUMBERS, "test.Echo"), 5),
         (Vec::new(), 3),
         (field(HOST, "here"), 3),
-        // A field that nobody knows.
+        // An unknown field.
         (field(15, "?"), 3),
     ] {
-        // Who knows no field can't repeat it.
+        // A server that doesn't know a field can't repeat it.
         talk.send(&message(&question));
         let answer = talk.next().expect("the stream goes on");
         assert_eq!(answer.failure.as_ref().map(|failure| failure.code), Some(code), "{question:?}: {answer:?}");
@@ -385,7 +385,7 @@ fn garbage_ends_its_stream_alone<L: Net>() {
         (message(b"\x1a\x02\xff\xfe"), 13),
         (message(&[0xff; 100]), 13),
         (b"\xff\xff\xff\xff\xff\xff\xff".to_vec(), 13),
-        // Compressed, it says.
+        // A message with the compressed flag.
         (b"\x01\0\0\0\x01\0".to_vec(), 13),
         (b"\0\xff\xff\xff\xff".to_vec(), 11),
         (long[..16_000].to_vec(), 11),
@@ -419,7 +419,7 @@ fn who_leaves_leaves_nothing_behind<L: Net>() {
             drop(gone);
             eventually(&format!("both are gone, {at}"), || ended(&hosting, 1) == before + 2);
         }
-        // In order, with and without a question.
+        // In order, with and without a request.
         let mut quiet = Talk::new(&hosting, "v1");
         quiet.half_close();
         assert_eq!(quiet.next(), None);
@@ -440,7 +440,7 @@ fn thousands_of_questions_on_one_stream_keep_nobody_waiting<L: Net>() {
     for arguments in variants::<L>() {
         let (_, hosting) = hosting::<L>(arguments);
         let mut flood = Talk::new(&hosting, "v1");
-        // With its first answer it agrees on the server's windows, which have room for all questions.
+        // With its first answer it agrees to the server's windows, which have room for all requests.
         assert!(flood.ask(&field(LIST, "")).services.is_some());
         // Room for all answers: the server need not wait for this client.
         flood.client.take(1, 1 << 30);
@@ -477,12 +477,12 @@ fn open_streams_end_with_the_server<L: Net>() {
         for talk in &mut talks {
             assert!(talk.ask(&field(LIST, "")).services.is_some());
         }
-        // One that asks without end, and reads nothing.
+        // A client that asks without end, and reads nothing.
         let mut flood = Talk::new(&hosting, "v1");
         assert!(flood.ask(&field(LIST, "")).services.is_some());
         let questions = message(&field(SYMBOL, "test.None")).repeat(40_000);
         questions.chunks(16_000).for_each(|chunk| flood.send(chunk));
-        // It has begun to answer, and comes to an end once there is room for the rest of its turn.
+        // It has begun to answer, and ends once there is room for the rest of its turn.
         assert!(flood.next().is_some());
         hosting.running.request_shutdown("test");
         for talk in &mut talks {
@@ -551,7 +551,7 @@ fn what_describes_nothing_is_one_line_and_78() {
             assert_eq!(error.code(), 78);
         }
     }
-    // In whichever order, and as often as one likes.
+    // In any order, and any number of times.
     let sets = [set(&[&word, &deep]), set(&[&deep]), set(&[&deep, &word])];
     let mut service = Service::new("test");
     service.task_on::<Thread>("grpc", GrpcServer::new().with_reflection(sets));

@@ -1,4 +1,4 @@
-//! Clients that make the server wait: streams that may be silent by right, and what may not.
+//! Clients that make the server wait: streams that may rightly be silent, and other waits.
 
 use std::{
     thread,
@@ -9,7 +9,7 @@ use crate::util::{Hosting, PATIENCE, eventually, host, watchdog};
 use interloop::net::Net;
 use interloop_transport_tests::http2::{Client, DATA, Habits, INITIAL_WINDOW, LAST, frame};
 
-/// A message of one field, which is this byte.
+/// Returns a message of one field, which is this byte.
 fn message(byte: u8) -> Vec<u8> {
     vec![0, 0, 0, 0, 3, 0x0a, 1, byte]
 }
@@ -34,7 +34,7 @@ fn a_stream_that_is_silent_between_two_messages_lives<L: Net>() {
         assert!(!seen.closed && seen.reset.is_empty(), "{seen:?}");
         thread::sleep(Duration::from_millis(pause));
     }
-    // It was asked whether it is there, and was.
+    // It was pinged, and answered.
     assert!(client.seen().pings >= 5, "{}", client.seen().pings);
     client.send(&frame(DATA, LAST, 1, b""));
     client.until("it ends", |seen| seen.ended == [1]);
@@ -52,7 +52,7 @@ fn a_message_that_has_begun_has_to_end<L: Net>() {
     }
     let begin = Instant::now();
     while client.within(Duration::from_millis(20), |seen| seen.reset.len() == 2).is_none() {
-        // A byte now and then makes it no better.
+        // A byte now and then doesn't help.
         let _ = client.try_send(&frame(DATA, 0, 3, b"x"));
         assert!(begin.elapsed() < PATIENCE, "{:?}", client.seen());
     }
@@ -61,7 +61,7 @@ fn a_message_that_has_begun_has_to_end<L: Net>() {
     assert_eq!(hosting.running.stop().code, 0);
 }
 
-/// As one that has vanished, whose system still answers for it.
+/// Simulates a client that has vanished, whose system still answers for it.
 fn a_client_that_answers_no_pings_is_gone<L: Net>() {
     let _watchdog = watchdog();
     let hosting = host::<L>(&["--grpc-ping-interval", "1s", "--grpc-ping-timeout", "1s"]);
@@ -91,7 +91,7 @@ fn a_connection_without_calls_is_left_alone<L: Net>() {
         "{:?}",
         client.seen()
     );
-    // Its next call has all the time again.
+    // Its next call has the full time again.
     open(&client, 3, "Say");
     client.send(&frame(DATA, LAST, 3, &message(b'a')));
     client.until("it is answered", |seen| seen.ended == [1, 3]);

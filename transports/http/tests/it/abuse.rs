@@ -20,7 +20,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
-/// Requests without waiting for their answers, which are read and thrown away, until the connection is closed.
+/// Sends requests without waiting for their answers, which are read and thrown away, until the connection is closed.
 fn flood(stream: &TcpStream) {
     let (mut reader, mut writer) = (stream, stream);
     std::thread::scope(|scope| {
@@ -31,7 +31,7 @@ fn flood(stream: &TcpStream) {
     });
 }
 
-/// Others are served, and the server stops as it should.
+/// Checks that others are served, and the server stops normally.
 fn is_well(hosting: Hosting) {
     assert_eq!(connect(hosting.port()).get("/").body, "hi");
     let begin = Instant::now();
@@ -68,7 +68,7 @@ fn a_reset_in_the_middle_does_no_harm<L: Net>() {
     is_well(hosting);
 }
 
-/// 99 of 100 requests take no longer.
+/// Returns the 99th percentile of the requests' latency.
 fn p99(hosting: &Hosting) -> Duration {
     let mut client = connect(hosting.port());
     let mut times = (0..300)
@@ -112,7 +112,7 @@ fn others_are_served_in_time_whatever_the_rest_does<L: Net>() {
     is_well(hosting);
 }
 
-/// Opens so many connections, and leaves them alone until nobody wants them any more.
+/// Opens this many connections, and leaves them alone until nobody wants them any more.
 const CONNECT: &str = "
 import socket, sys
 held = []
@@ -134,13 +134,13 @@ fn ten_thousand_connections_that_say_nothing_do_not_keep_others_out<L: Net>() {
     let most = getrlimit(Resource::Nofile).maximum;
     let count = most.map_or(10_000, |most| most.saturating_sub(200).min(10_000));
     setrlimit(Resource::Nofile, Rlimit { current: Some(count + 200), maximum: most }).expect("the limit allows it");
-    // The other ends are in a process of their own.
+    // A process of its own has the other ends.
     let mut connections = Command::new("python3")
         .args(["-c", CONNECT, &path.to_string_lossy(), &count.to_string()])
         .stdin(Stdio::piped())
         .spawn()
         .expect("there is a Python");
-    // The one before was the first.
+    // The previous one was the first.
     eventually("all are in", || hosting.counter("connections") == 1 + count);
     let disturbed = p99(&hosting);
     assert!(disturbed < 20 * undisturbed + Duration::from_millis(500), "{disturbed:?} instead of {undisturbed:?}");
@@ -150,7 +150,7 @@ fn ten_thousand_connections_that_say_nothing_do_not_keep_others_out<L: Net>() {
     is_well(hosting);
 }
 
-/// It is taken for one that has left: what it has asked may be answered, in order, or not.
+/// Such a client counts as gone: its requests may be answered, in order, or not.
 fn a_client_that_closes_its_half_does_no_harm<L: Net>() {
     let _watchdog = watchdog();
     let hosting = host::<L, _>(HttpServer::new(hi()), &[]);
@@ -162,7 +162,7 @@ fn a_client_that_closes_its_half_does_no_harm<L: Net>() {
         let answers = client.closed();
         assert!(answers.is_empty() || answers.starts_with("HTTP/1.1 200 ") && answers.ends_with("hi"), "{answers}");
     }
-    // Nor does one harm that was in the middle of it.
+    // Neither does a client that was in the middle of a request.
     for cut in 1..GET.len() {
         let mut client = connect(hosting.port());
         client.send(&GET[..cut]);

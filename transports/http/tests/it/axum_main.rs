@@ -10,12 +10,12 @@ use tokio::{net::TcpListener, runtime::Handle, sync::oneshot};
 
 use crate::util::{connect, hi, watchdog};
 
-/// What a client on another thread is answered at this address: nobody of the runtime's is blocked by it.
+/// Returns the answer to a client on another thread, so that the runtime isn't blocked.
 async fn answer(address: SocketAddr) -> String {
     tokio::task::spawn_blocking(move || connect(address).get("/").body).await.expect("an answer")
 }
 
-/// A main: axum's server, as it was before, and a server of the service's, on the same runtime.
+/// A main: axum's server, unchanged, and a server of the service, on the same runtime.
 async fn main() -> Report {
     let mut service = Service::new("part");
     service.event_loop("tokio", Tokio::from_handle(Handle::current()));

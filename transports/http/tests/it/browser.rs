@@ -17,12 +17,12 @@ use axum::{
 use interloop::net::Net;
 use interloop_http::{Event, Events, HttpServer, WebSocketUpgrade};
 
-/// A browser, which ends with this value, all its processes too.
+/// A browser, which ends with this value, including all its processes.
 struct Browser(Child);
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // It is not reaped yet: the group is its own.
+        // It is not reaped yet, so the group still belongs to it.
         let _ = rustix::process::kill_process_group(
             rustix::process::Pid::from_child(&self.0),
             rustix::process::Signal::KILL,
@@ -42,7 +42,7 @@ async fn echo(upgrade: WebSocketUpgrade) -> Response {
     })
 }
 
-/// One number for each time that the browser comes.
+/// Sends one number each time the browser connects.
 async fn numbers(events: Events) -> Response {
     let number = events.last_id().and_then(|id| id.parse().ok()).map_or(0, |last: u32| last + 1);
     let event = Event::new(number.to_string()).id(number.to_string()).name("n");

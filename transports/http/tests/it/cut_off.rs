@@ -1,4 +1,4 @@
-//! What a server says of connections that its stop had to cut off.
+//! A server's log line about connections that its stop had to cut off.
 
 use std::{
     io::Write,

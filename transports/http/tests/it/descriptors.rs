@@ -1,4 +1,4 @@
-//! A process that has run out of descriptors. In a binary of its own: the limit, and the log, are the process's.
+//! A process that has run out of descriptors. In a separate binary: the limit and the log belong to the process.
 
 use interloop_own_process::own_process;
 use std::sync::Mutex;
@@ -42,7 +42,7 @@ fn without_descriptors_it_says_so_once_and_goes_on_when_there_are_some() {
         client.connect(&hosting.port().into()).expect("the system answers");
         let complaints = || LINES.0.lock().expect("no panic here").clone();
         eventually("it complains", || !complaints().is_empty());
-        // It tries again, again and again, and has nothing new to say.
+        // It keeps trying, and has nothing new to report.
         std::thread::sleep(std::time::Duration::from_millis(300));
         drop(hoard);
 
@@ -55,7 +55,7 @@ fn without_descriptors_it_says_so_once_and_goes_on_when_there_are_some() {
     });
 }
 
-/// Health has kept a descriptor back: for one connection after the other.
+/// Health has kept a descriptor in reserve: for one connection after the other.
 #[test]
 fn without_descriptors_health_checks_are_answered() {
     own_process(|| {
@@ -83,7 +83,7 @@ fn without_descriptors_health_checks_are_answered() {
         let limit = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, Rlimit { current: Some(256), maximum: limit.maximum }).expect("it is lowered");
         let _hoard = std::iter::from_fn(|| starved.try_clone().ok()).collect::<Vec<_>>();
-        // Somebody else would take what there is.
+        // Otherwise somebody else would take the descriptors.
         starved.connect(&served.into()).expect("the system answers");
         eventually("it complains", || !LINES.0.lock().expect("no panic here").is_empty());
         let begin = std::time::Instant::now();
@@ -91,7 +91,7 @@ fn without_descriptors_health_checks_are_answered() {
             client.connect(&address.into()).expect("the system answers");
             let mut client = Client::new(std::net::TcpStream::from(client));
             assert_eq!(client.get("/livez").body, "ok\n");
-            // Its own end is kept: else there would be one more.
+            // Its own end is kept: otherwise one more would be free.
             client.stream().shutdown(std::net::Shutdown::Both).expect("it is open");
             std::mem::forget(client);
         }

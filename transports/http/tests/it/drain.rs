@@ -15,7 +15,7 @@ use interloop::{Shutdown, State, net::Net};
 use interloop_http::HttpServer;
 use tokio::sync::Semaphore;
 
-/// `/slow` answers once a permit is there.
+/// Returns a router whose `/slow` responds once a permit is there.
 pub(crate) fn slow() -> (Router, Arc<Semaphore>) {
     let gate = Arc::new(Semaphore::new(0));
     let passes = gate.clone();
@@ -94,7 +94,7 @@ fn a_client_that_stops_in_the_middle_of_a_head_does_not_hold_it_up<L: Net>() {
 fn a_long_response_ends_itself_by_the_shutdown<L: Net>() {
     let _watchdog = watchdog();
     async fn until(Extension(shutdown): Extension<Shutdown>) -> Body {
-        // Pending until the shutdown: as server-sent events are.
+        // Pending until the shutdown, like server-sent events.
         let stream = futures_util::stream::once(async move {
             shutdown.requested().await;
             Ok::<_, std::io::Error>("bye")

@@ -1,4 +1,4 @@
-//! Clients that finish, that vanish, and that are still sending when they are answered.
+//! Clients that finish, that vanish, and that are still sending when they get the response.
 
 use std::{
     io::{Read, Write},
@@ -28,7 +28,7 @@ use tokio::sync::Semaphore;
 
 use crate::util::{self, Client, Hosting, connect, eventually, hi, host, watchdog};
 
-/// On tokio, asked without a detour, and on three loops with the core's sockets or their own.
+/// Makes tests on tokio, used directly, and on three loops with the core's sockets or their own.
 macro_rules! on_four_loops {
     ($($test:ident,)+) => {
         interloop_transport_tests::on_loops! {
@@ -45,7 +45,7 @@ macro_rules! on_four_loops {
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
-/// Handlers that are at work, until they are let go.
+/// Handlers that work until they are released.
 #[derive(Clone)]
 struct Work {
     at_work: Arc<AtomicUsize>,
@@ -80,8 +80,8 @@ impl Work {
         "slow"
     }
 
-    /// `/slow` answers once a permit is there, and reads nothing of a body; `/stream` says one thing and then nothing
-    /// more; `/` is at once.
+    /// Returns a router: `/slow` responds once a permit is there, and reads nothing of a body; `/stream` sends one
+    /// piece and then nothing more; `/` responds at once.
     fn router(&self) -> Router {
         let slow = async |State(work): State<Work>| work.pass().await;
         let stream = async |State(work): State<Work>| {
@@ -154,7 +154,7 @@ fn a_handler_is_dropped_when_its_client_is_reset<L: Net>() {
         let work = Work::new();
         let hosting = hosted::<L>(&work, arguments);
         let slow = "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n";
-        // Also where bytes that nobody reads stand before the reset: a request that waits for its turn, a body.
+        // Also if unread bytes precede the reset: a request that waits for its turn, a body.
         let body = format!("POST /slow HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n{}", "x".repeat(500_000));
         let stream = "GET /stream HTTP/1.1\r\nhost: x\r\n\r\n";
         for asked in [slow, &slow.repeat(100), &body, stream] {
@@ -186,7 +186,7 @@ fn a_quiet_handler_of_a_client_that_has_finished_has_the_idle_time<L: Net>() {
             let mut client = connect(hosting.port());
             client.send(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"));
             eventually("it is at work", || work.count() == 1);
-            // As long as it hasn't finished it may take any time.
+            // As long as it hasn't finished, it may take any time.
             thread::sleep(Duration::from_millis(600));
             assert_eq!(work.count(), 1);
             let begin = Instant::now();
@@ -241,7 +241,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 fn a_body_that_is_cut_off_over_http2_is_an_error_at_once<L: Net>() {
     let _watchdog = watchdog();
     for arguments in util::variants::<L>() {
-        // Also in a handler that reads it on a thread of its own, and in one that has read some of it.
+        // Also in a handler that reads it on a thread of its own, and in one that has read part of it.
         let piecewise = async |body: Body| {
             let mut pieces = body.into_data_stream();
             let first = pieces.next().await.expect("a piece").expect("it is whole");
@@ -283,7 +283,7 @@ fn a_client_of_a_unix_socket_may_finish_or_go<L: Net>() {
         client.read_to_string(&mut said).expect("it is answered");
         assert!(said.ends_with("hi"), "{said}");
     }
-    // On a Unix socket it shows that nobody is there to be answered.
+    // On a Unix socket it shows that there is nobody to answer.
     let mut client = UnixStream::connect(path).expect("it listens");
     client.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").expect("it is open");
     eventually("it is at work", || work.count() == 1);
@@ -292,7 +292,7 @@ fn a_client_of_a_unix_socket_may_finish_or_go<L: Net>() {
     hosting.stop();
 }
 
-/// Answers before it has read, as what refuses does.
+/// Responds before it has read the body, as a refusal does.
 fn refusing() -> Router {
     let refuse = async || (StatusCode::UNAUTHORIZED, "no");
     Router::new().route("/", get(async || "hi")).route("/refused", post(refuse))
@@ -328,7 +328,7 @@ fn an_early_response_reaches_a_client_that_sends_all_before_it_reads<L: Net>() {
         }
         client.send("0\r\n\r\n");
         assert_eq!(client.receive().status, 401);
-        // So does what is no request.
+        // So does an invalid request.
         let mut client = connect(hosting.port());
         client.send("no request\r\n\r\n");
         for _ in 0..128 {
@@ -423,7 +423,7 @@ pub(crate) mod frames {
         [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(SETTINGS, 0, 0, b"")].concat()
     }
 
-    /// A request's head: `GET` or `POST` of a path, over HTTP, to the host `x`.
+    /// Returns a request's head: `GET` or `POST` of a path, over HTTP, to the host `x`.
     pub(crate) fn request(stream: u32, path: &str, with_body: bool) -> Vec<u8> {
         let method = if with_body { 0x83 } else { 0x82 };
         let path = [&[0x04, path.len() as u8][..], path.as_bytes()].concat();
@@ -456,7 +456,7 @@ impl Frames {
         self.0.write_all(bytes).expect("the connection is open");
     }
 
-    /// None at the end.
+    /// Returns None at the end.
     pub(crate) fn next(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
         match self.0.read(&mut head[..1]).expect("the connection is not reset, nor silent") {
@@ -469,7 +469,7 @@ impl Frames {
         Some(Frame { kind: head[3], flags: head[4], stream, payload })
     }
 
-    /// The next frame of this kind; those before it are passed over, but for pings, which are answered.
+    /// Returns the next frame of this kind; earlier ones are skipped, except pings, which are answered.
     pub(crate) fn until(&mut self, kind: u8) -> Frame {
         loop {
             let frame = self.next().unwrap_or_else(|| panic!("the connection ended before a frame of kind {kind}"));
@@ -482,7 +482,7 @@ impl Frames {
         }
     }
 
-    /// The bodies of all that comes until the end.
+    /// Returns the bodies of everything that comes until the end.
     pub(crate) fn rest(mut self) -> String {
         let mut bodies = Vec::new();
         while let Some(frame) = self.next() {
@@ -506,7 +506,7 @@ fn what_was_asked_over_http2_before_the_client_finished_is_answered<L: Net>() {
             client.0.shutdown(Shutdown::Write).expect("it is open");
             assert_eq!(client.rest(), "hihihi");
         }
-        // Whoever breaks the connection waits for nothing.
+        // A client that breaks the connection waits for nothing.
         let mut client = Frames::connect(&hosting);
         client.send(&frames::request(1, "/slow", false));
         eventually("it is at work", || work.count() == 1);
@@ -563,7 +563,7 @@ fn a_client_of_http2_that_has_closed_its_connection_is_gone<L: Net>() {
         for path in ["/slow", "/stream"] {
             for at_once in [false, true] {
                 let mut client = Frames::connect(&hosting);
-                // All that is there is read: an end with something unread would be a reset.
+                // Everything is read: an end with unread bytes would be a reset.
                 while client.until(frames::SETTINGS).flags == 0 {}
                 client.send(&frames::request(1, path, false));
                 if !at_once {
@@ -593,7 +593,7 @@ fn an_early_response_over_http2_comes_before_the_stream_is_given_up<L: Net>() {
         assert_eq!((head.stream, client.until(frames::DATA).payload.as_slice()), (stream, &b"no"[..]));
         let reset = client.until(frames::RST_STREAM);
         assert_eq!((reset.stream, reset.payload.as_slice()), (stream, &[0; 4][..]), "no error");
-        // What is on the way already does no harm.
+        // Bytes on the way do no harm.
         client.send(&frames::frame(frames::DATA, 1, stream, &[b'x'; 10_000]));
     }
     client.send(&frames::request(7, "/", false));
@@ -614,7 +614,7 @@ fn a_connection_of_http2_that_asks_for_nothing_is_told_that_it_ends<L: Net>() {
             }
             let goaway = client.until(frames::GOAWAY);
             assert_eq!(goaway.payload[4..8], [0; 4], "no error");
-            // What was on the way is answered: the first one allows for it.
+            // Requests on the way are answered: the first GOAWAY allows for them.
             client.send(&frames::request(3, "/", false));
             assert_eq!(client.until(frames::DATA).payload, b"hi");
             client.until(frames::GOAWAY);
@@ -625,7 +625,7 @@ fn a_connection_of_http2_that_asks_for_nothing_is_told_that_it_ends<L: Net>() {
     }
 }
 
-/// Asks the service to stop as a supervisor does, with a drain delay, and waits until it has heard.
+/// Asks the service to stop as a supervisor does, with a drain delay, and waits until it has noticed.
 fn drain(hosting: &Hosting) {
     hosting.running.request_shutdown(interloop::Reason::Signal(15));
     eventually("it drains", || hosting.running.shutdown().is_requested());
@@ -642,7 +642,7 @@ fn a_drain_says_so_by_each_response_and_loses_no_request<L: Net>() {
         let unused = connect(hosting.port());
         eventually("both are in", || hosting.counter("open_connections") == 2);
         drain(&hosting);
-        // They stay open until they have had an answer; new ones come in.
+        // They stay open until they have had a response; new ones are accepted.
         let late = connect(hosting.port());
         for mut client in [used, unused, late] {
             let got = client.get("/");
@@ -667,7 +667,7 @@ fn a_drain_sends_connections_of_http2_away_and_loses_no_request<L: Net>() {
         drain(&hosting);
         used.until(frames::GOAWAY);
         assert_eq!(hosting.running.task_state("http"), Some(TaskState::Running), "the delay is not over");
-        // What was on the way is answered, as is the first request of a connection that has had none.
+        // Requests on the way are answered, as is the first request of a connection that has had none.
         used.send(&frames::request(3, "/", false));
         unused.send(&frames::request(1, "/", false));
         for mut client in [used, unused] {

@@ -12,7 +12,7 @@ use futures_util::{StreamExt, stream};
 use interloop::net::Net;
 use interloop_http::{Event, Events, HttpServer};
 
-/// From the one after the last that was seen, three; then nothing, for ever.
+/// Sends three numbers, from the one after the last seen; then nothing, for ever.
 async fn numbers(events: Events) -> Response {
     let begin = events.last_id().and_then(|id| id.parse().ok()).map_or(0, |last: u32| last + 1);
     let numbers =
@@ -21,7 +21,7 @@ async fn numbers(events: Events) -> Response {
     events.respond(stream::iter(numbers).chain(stream::pending()))
 }
 
-/// As many as are taken.
+/// Sends as many as are taken.
 async fn pour(events: Events) -> Response {
     events.respond(stream::repeat_with(|| Event::new("x".repeat(10_000))))
 }
@@ -79,7 +79,7 @@ fn who_takes_nothing_is_dropped_and_others_are_served<L: Net>() {
     let (mut curl, mut lines) = curl(&hosting, &[]);
     assert!(lines.any(|line| line == "data: 0"));
     eventually("one is left", || hosting.counter("open_event_streams") == 1);
-    // Who is only told nothing is no such client.
+    // A client that merely gets nothing isn't a slow one.
     assert!(lines.any(|line| line == ":"));
     hosting.stop();
     assert!(curl.wait().expect("it is our child").success(), "the response is whole");

@@ -1,4 +1,4 @@
-//! Floods over HTTP/2 that are known by name: whoever sends them gets no more of the server than others do.
+//! Known floods over HTTP/2: clients that send them get no more of the server than others do.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -14,7 +14,7 @@ use interloop_transport_tests::http2::{
     CONTINUATION, Client, DATA, HEADERS, Habits, LAST, PING, RST_STREAM, SETTINGS, WHOLE, block, frame,
 };
 
-/// What the whole process may need more than before: the client is in it, too.
+/// How much more memory the whole process may need: it contains the client, too.
 const ROOM: u64 = 64 << 20;
 
 fn resident() -> u64 {
@@ -23,8 +23,8 @@ fn resident() -> u64 {
     4096 * pages
 }
 
-/// Has a client send pieces of bytes without end, while others are served, for a while or until it is thrown out. Says
-/// whether it was.
+/// Lets a client send pieces of bytes without end, while others are served, for a while or until it is disconnected.
+/// Returns whether it was.
 fn flood<L: Net>(habits: Habits, piece: impl FnMut(u32) -> Vec<u8> + Send) -> bool {
     flood_for::<L>(Duration::from_millis(1500), habits, piece)
 }
@@ -40,7 +40,7 @@ fn flood_for<L: Net>(time: Duration, habits: Habits, mut piece: impl FnMut(u32) 
         let flooding = scope.spawn(|| {
             let mut number = 0;
             while !over.load(Relaxed) {
-                // Many frames a write.
+                // Many frames per write.
                 let pieces = (0..100).flat_map(|_| (piece(number), number += 1).0).collect::<Vec<u8>>();
                 if client.try_send(&pieces).is_err() {
                     return true;
@@ -61,7 +61,7 @@ fn flood_for<L: Net>(time: Duration, habits: Habits, mut piece: impl FnMut(u32) 
         let most = resident();
         assert!(most < before + ROOM, "{} MiB", (most - before) >> 20);
         over.store(true, Relaxed);
-        // One that isn't read from must not wait for that.
+        // A client that isn't read from must not wait for that.
         if !flooding.is_finished() {
             let _ = client.socket().shutdown(std::net::Shutdown::Both);
         }

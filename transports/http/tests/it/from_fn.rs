@@ -1,4 +1,4 @@
-//! A service that is made by an async function before the server listens.
+//! A service that an async function creates before the server listens.
 
 use std::{
     net::TcpListener,
@@ -16,12 +16,12 @@ use interloop::{Cause, Context, Error, RestartPolicy, Service, State as TaskStat
 use interloop_http::{HttpOptions, HttpServer};
 use interloop_tokio::Tokio;
 
-/// Answers with its state.
+/// Returns a router that responds with its state.
 fn router(state: impl Into<String>) -> Router {
     Router::new().route("/", get(async |State(state): State<String>| state)).with_state(state.into())
 }
 
-/// Says that it is dropped.
+/// Reports when it is dropped.
 struct Dropped(mpsc::Sender<()>);
 
 impl Drop for Dropped {
@@ -35,7 +35,7 @@ fn the_state_is_made_on_the_loop_before_the_socket_is_bound<L: Net>() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("there is room");
     let address = taken.local_addr().expect("it is bound");
     let server = HttpServer::from_fn(async move |cx: Context<L, HttpOptions>| {
-        // It waits by the loop's own timers, and frees the port only then.
+        // It waits with the loop's own timers, and frees the port only then.
         cx.sleep(Duration::from_millis(1)).await;
         drop(taken);
         Ok(router(std::thread::current().name().unwrap_or_default()))
@@ -77,7 +77,7 @@ fn a_stop_meanwhile_drops_what_it_waits_for<L: Net>() {
     assert_eq!(addresses.wait_timeout(PATIENCE), None);
 }
 
-/// One state for each incarnation; the second one fails once, and is tried again.
+/// Each incarnation has its own state; the second one fails once, and is tried again.
 fn a_restart_makes_it_again<L: Net>() {
     let _watchdog = watchdog();
     let made = Arc::new(AtomicU32::new(0));
@@ -131,7 +131,7 @@ fn a_start_that_takes_too_long_fails() {
     assert_eq!(report.tasks[0].cause, Some(Cause::StartTimeout(Duration::from_millis(50))));
 }
 
-/// The loop is known by the task's type, or by what is said at the function.
+/// The task's type determines the loop, or the function's annotation does.
 #[test]
 fn its_loop_is_said_once() {
     let _watchdog = watchdog();

@@ -26,7 +26,7 @@ fn get(addresses: &Addresses, path: &str) -> (u16, String) {
     (got.status, got.body)
 }
 
-/// Ready at once, ends when asked to.
+/// Ready at once; ends when asked to.
 struct Idle;
 
 impl<L: EventLoop> Task<L> for Idle {
@@ -118,7 +118,7 @@ fn a_loop_that_is_blocked_is_not_alive_and_named() {
     assert!(running.wait_started_timeout(PATIENCE));
     is_stuck.recv_timeout(PATIENCE).expect("it blocks");
     assert_eq!(get(&addresses, "/livez"), (503, "loop blocker has not answered for 0.1 s\n".into()));
-    // Ready and alive are two things.
+    // Ready and alive are different.
     assert_eq!(get(&addresses, "/readyz").0, 200);
     drop(go);
     eventually("it has recovered", || get(&addresses, "/livez").0 == 200);
@@ -206,7 +206,7 @@ fn a_service_ends_when_only_its_health_is_left() {
     assert_eq!(service.start().expect("the configuration works").join().code, 0);
 }
 
-/// A service with health checks, given these arguments, that runs.
+/// Returns a running service with health checks and these arguments.
 fn checked<L: Net>(health: Health, arguments: &[&str]) -> (Running, Addresses) {
     let addresses = health.addresses();
     let mut service = Service::new("test");
@@ -219,7 +219,7 @@ fn checked<L: Net>(health: Health, arguments: &[&str]) -> (Running, Addresses) {
     (running, addresses)
 }
 
-/// What is answered to this head.
+/// Returns the response to this head.
 fn asked(addresses: &Addresses, head: &str) -> (u16, String) {
     let mut client = connect(addresses.tcp().expect("a port"));
     client.send(format!("{head}\r\nconnection: close\r\n\r\n"));
@@ -280,7 +280,7 @@ fn every_host_can_be_allowed_by_the_code_and_by_an_option<L: Net>() {
         (Health::new().allow_host("*"), &[][..], 200),
         (Health::new(), &["--health-allow-host", "*"], 200),
         (Health::new().allow_host("evil.example"), &[], 200),
-        // The option decides alone.
+        // The option overrides the code.
         (Health::new().allow_host("evil.example"), &["--health-allow-host", "good.example"], 421),
     ] {
         let (running, addresses) = checked::<L>(health, arguments);
@@ -289,7 +289,7 @@ fn every_host_can_be_allowed_by_the_code_and_by_an_option<L: Net>() {
     }
 }
 
-/// Asks, and has finished right behind it.
+/// Sends a request, and finishes right after it.
 fn a_question_with_its_end_right_behind_it_is_answered<L: Net>() {
     let _watchdog = watchdog();
     let folder = tempfile::tempdir().expect("there is room");
@@ -316,7 +316,7 @@ fn a_question_with_its_end_right_behind_it_is_answered<L: Net>() {
     assert_eq!(running.stop().code, 0);
 }
 
-/// curl's: with what it was given, and the status.
+/// Runs curl with these arguments; returns the body and the status.
 fn curl(arguments: &[&str]) -> String {
     let fixed = ["-sS", "--max-time", "20", "--noproxy", "*", "-o", "/dev/null", "-w", "%{http_version} %{http_code}"];
     let ran = std::process::Command::new("curl").args(fixed).args(arguments).output().expect("it is installed");

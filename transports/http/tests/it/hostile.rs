@@ -1,5 +1,5 @@
-//! Clients that send what other servers have stumbled over: bodies where there is none, garbage in chunks, more than
-//! was asked for, halves of frames.
+//! Clients that send what other servers have failed on: unexpected bodies, garbage in chunks, more than was requested,
+//! halves of frames.
 
 use std::{
     net::Shutdown,
@@ -27,7 +27,7 @@ use crate::{
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
-/// A stream that says something now and then for ever, and counts as long as it is there.
+/// A stream that sends something now and then for ever, and counts while it exists.
 fn endless(held: &Arc<AtomicUsize>) -> Body {
     struct Held(Arc<AtomicUsize>);
     impl Drop for Held {
@@ -122,7 +122,7 @@ fn chunks_that_are_none_are_refused_at_once<L: Net>() {
             ] {
                 let mut client = connect(hosting.port());
                 client.send(format!("POST {path} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"));
-                // It may be refused before all is sent.
+                // It may be refused before everything is sent.
                 let _ = client.try_send(chunks);
                 let _ = client.stream().shutdown(Shutdown::Write);
                 let said = client.closed();
@@ -182,7 +182,7 @@ fn the_last_response_reaches_a_client_that_goes_on<L: Net>() {
             for _ in 0..5 {
                 let mut client = connect(hosting.port());
                 client.send(last);
-                // More than the sockets hold, without a look at the answer.
+                // More than the sockets hold, without reading the response.
                 for _ in 0..128 {
                     client.send([b'x'; 64 << 10]);
                 }
@@ -255,7 +255,7 @@ fn a_stream_of_http2_that_is_reset_ends_its_handler<L: Net>() {
             client.send(&frames::frame(frames::RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
             eventually("it is dropped", || held.load(Ordering::SeqCst) == 0);
         }
-        // A client that says goodbye still gets what it has asked for.
+        // A client that says goodbye still gets the responses to its requests.
         client.send(&frames::request(7, "/", false));
         client.send(&frames::frame(frames::GOAWAY, 0, 0, &[0; 8]));
         loop {
@@ -269,7 +269,7 @@ fn a_stream_of_http2_that_is_reset_ends_its_handler<L: Net>() {
     }
 }
 
-/// A head whose end never comes, and a piece of a frame: before the first request, and behind one.
+/// A head whose end never comes, and a piece of a frame: before the first request, and after one.
 fn half_a_frame_of_http2_keeps_no_place<L: Net>() {
     let _watchdog = watchdog();
     for arguments in variants::<L>() {
@@ -298,7 +298,7 @@ fn half_a_frame_of_http2_keeps_no_place<L: Net>() {
         let begin = Instant::now();
         eventually("all are gone", || hosting.counter("open_connections") == 0);
         assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
-        // Beside a stream that is quiet by right nothing else is held up by it.
+        // A stream that is rightly quiet holds up nothing else.
         let mut client = Frames::connect(&hosting);
         client.send(&frames::request(1, "/stream", false));
         client.until(frames::DATA);

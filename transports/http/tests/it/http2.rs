@@ -1,4 +1,4 @@
-//! HTTP/2 by hyper's own client: what it gets, and how it is drained.
+//! HTTP/2 with hyper's own client: what it gets, and how it is drained.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::{
     util::{Hosting, block_on, hi, host, watchdog},
 };
 
-/// A client of HTTP/2, on this thread, for one connection.
+/// Connects a client of HTTP/2, on this thread, for one connection.
 async fn h2(hosting: &Hosting) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
     let stream = tokio::net::TcpStream::connect(hosting.port()).await.expect("it listens");
     let (sender, connection) =
@@ -97,7 +97,7 @@ fn http2_streams_are_finished_and_new_ones_refused<L: Net>() {
             tokio::task::yield_now().await;
         }
         hosting.running.request_shutdown("test");
-        // The goodbye may take its way; from then on there is nothing to be had.
+        // The goodbye may take a while; from then on requests fail.
         while client.send_request(get("/")).await.is_ok() {}
         gate.add_permits(1);
         let answer: Response<_> = answer.await.expect("no panic").expect("an answer");

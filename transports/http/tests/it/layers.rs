@@ -1,4 +1,4 @@
-//! What programs on axum bring along: layers of tower-http, and `ConnectInfo`.
+//! What axum programs bring along: layers of tower-http, and `ConnectInfo`.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -47,7 +47,7 @@ fn layers_of_tower_http_work<L: Net>() {
     for header in ["x-made-by: us\r\n", "access-control-allow-origin: *\r\n", "x-request-id: "] {
         assert!(got.head.contains(header), "{header:?} in {}", got.head);
     }
-    // The layer answers, so that the server has no panic to count.
+    // The layer responds, so the server has no panic to count.
     assert_eq!(client.get("/panic").status, 500);
     assert_eq!(hosting.counter("panics"), 0);
     client.send("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nfour");
@@ -57,7 +57,7 @@ fn layers_of_tower_http_work<L: Net>() {
     hosting.stop();
 }
 
-/// It takes tokio's timers, so it is for tokio alone.
+/// It uses tokio's timers, so it works only on tokio.
 #[test]
 fn its_timeouts_work_on_tokio() {
     let _watchdog = watchdog();
@@ -71,7 +71,7 @@ fn its_timeouts_work_on_tokio() {
     }
 }
 
-/// Elsewhere it is a panic of the handler's.
+/// Elsewhere it is a panic of the handler.
 #[test]
 fn its_timeouts_panic_elsewhere() {
     let _watchdog = watchdog();
@@ -82,7 +82,7 @@ fn its_timeouts_panic_elsewhere() {
     hosting.stop();
 }
 
-/// What handlers written for `#[tokio::main]` do.
+/// Does what handlers written for `#[tokio::main]` do.
 #[test]
 fn handlers_on_tokio_have_all_of_it() {
     let _watchdog = watchdog();
@@ -103,7 +103,7 @@ fn handlers_on_tokio_have_all_of_it() {
     }
 }
 
-/// And so does a handler on another loop.
+/// A handler on another loop does, too.
 fn with_tokio_brings_its_timers_elsewhere<L: Net>() {
     let _watchdog = watchdog();
     let mut service = Service::new("test");
@@ -145,7 +145,7 @@ fn connect_info_is_there_if_it_is_asked_for<L: Net>() {
     hosting.stop();
 }
 
-/// Several extensions add up, and a panic is that of the one request.
+/// Several extensions add up, and a panic affects only its request.
 fn what_is_made_of_peers_adds_up<L: Net>() {
     #[derive(Clone)]
     struct Ip(IpAddr);

@@ -1,4 +1,4 @@
-//! What a client may ask for, and how long it may take.
+//! The limits of a client, in size and in time.
 
 use std::{
     convert::Infallible,
@@ -20,7 +20,7 @@ use http_body_util::{BodyExt, Full};
 use interloop::net::Net;
 use interloop_http::{Body, HttpServer};
 
-/// Answers with the length of the body, whatever it is.
+/// Returns a router that responds with the length of any body.
 fn length() -> Router {
     let length = async |body: Bytes| body.len().to_string();
     Router::new().route("/", post(length)).layer(DefaultBodyLimit::disable())
@@ -117,7 +117,7 @@ fn a_connection_that_stands_idle_is_closed<L: Net>() {
     let hosting =
         host::<L, _>(HttpServer::new(hi()), &["--http-idle-timeout", "200ms", "--http-header-timeout", "1min"]);
     let mut client = connect(hosting.port());
-    // At first it is the longer limit that counts.
+    // At first the longer limit counts.
     eventually("it is accepted", || hosting.counter("open_connections") == 1);
     assert_eq!(client.get("/").body, "hi");
     assert_eq!(client.get("/").body, "hi");
@@ -133,7 +133,7 @@ fn a_request_in_progress_is_not_idle<L: Net>() {
     let _watchdog = watchdog();
     let slow = Handler(async |_: Request<Body>| {
         let (over, wait) = tokio::sync::oneshot::channel();
-        // Ten times the limit, by no loop's timers.
+        // Ten times the limit, independent of any loop's timers.
         std::thread::spawn(|| {
             std::thread::sleep(Duration::from_millis(500));
             over.send(())
@@ -181,7 +181,7 @@ fn without_time_limits_a_connection_may_wait<L: Net>() {
     let _watchdog = watchdog();
     let hosting = host::<L, _>(HttpServer::new(hi()), &["--http-header-timeout", "0", "--http-idle-timeout", "0"]);
     let mut client = connect(hosting.port());
-    // What would go wrong is that it is closed, which takes no time where the limit is zero.
+    // The fault would be that it is closed, which takes no time if the limit is zero.
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(client.get("/").body, "hi");
     std::thread::sleep(Duration::from_millis(100));
@@ -221,7 +221,7 @@ fn connections_beyond_the_limit_wait_for_their_turn<L: Net>() {
 /// More than the sockets hold.
 const LONG: usize = 16 << 20;
 
-/// At `/whole` in one piece, which the connection has at once, and at `/pieces`.
+/// Returns a router with `/whole` in one piece, which the connection has at once, and `/pieces`.
 fn long() -> Router {
     let pieces = || stream::iter((0..16).map(|_| Ok::<_, Infallible>(Bytes::from(vec![b'x'; LONG / 16]))));
     let whole = get(async || Bytes::from(vec![b'x'; LONG]));
@@ -229,7 +229,7 @@ fn long() -> Router {
     Router::new().route("/whole", whole).route("/pieces", pieces).fallback(async || "hi")
 }
 
-/// With a small buffer, so that what is read is soon noticed.
+/// Connects with a small buffer, so that reads are soon noticed.
 fn asking(port: SocketAddr, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect(port).expect("it listens");
     rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 32 << 10).expect("it is a socket");
@@ -239,7 +239,7 @@ fn asking(port: SocketAddr, path: &str) -> TcpStream {
     stream
 }
 
-/// How much comes until the end, a piece each so often.
+/// Returns how much comes until the end, with a pause after each piece.
 fn read_slowly(mut stream: TcpStream) -> usize {
     let (mut piece, mut length) = (vec![0; LONG / 64], 0);
     loop {

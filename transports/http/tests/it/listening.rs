@@ -1,4 +1,4 @@
-//! Where a server listens, and why not.
+//! Where a server listens, and why it can't.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
@@ -15,7 +15,7 @@ use crate::util::{Client, PATIENCE, connect, failure, hi, host, watchdog};
 use interloop::{Service, State, net::Net};
 use interloop_http::{Address, Addresses, Health, HttpServer, Listen};
 
-/// A folder of its own, gone at the end.
+/// A temporary folder.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -110,7 +110,7 @@ fn the_command_line_goes_before_the_code<L: Net>() {
     hosting.stop();
 }
 
-/// What comes later goes before, whether it is said by a `Listen` or by a short way.
+/// Later settings override earlier ones, whether they come from a `Listen` or from a short method.
 fn what_the_code_says_adds_up<L: Net>() {
     let _watchdog = watchdog();
     let folder = Folder::new();
@@ -123,7 +123,7 @@ fn what_the_code_says_adds_up<L: Net>() {
     let hosts = hosting.addresses[..2].iter().map(|address| address.tcp().expect("a port").ip().to_string());
     assert_eq!(hosts.collect::<Vec<_>>(), ["127.0.0.1", "127.0.0.2"]);
     assert_eq!(hosting.addresses[2..], [Address::Unix(path.clone())]);
-    // One connection may be open at all of them.
+    // One connection may be open on all of them together.
     let mut first = connect(hosting.port());
     assert_eq!(first.get("/").body, "hi");
     let mut second = Client::new(UnixStream::connect(&path).expect("it listens"));
@@ -269,7 +269,7 @@ fn a_unix_socket_gets_its_mode_and_group<L: Net>() {
     let _watchdog = watchdog();
     let folder = Folder::new();
     let path = folder.file("http.sock");
-    // Our own group is one that anybody may give.
+    // Anybody may set their own group.
     let group = std::fs::metadata(&folder.0).expect("it is there").gid();
     let group = group.to_string();
     let arguments = ["--http-unix", text(&path), "--http-unix-mode", "0606", "--http-unix-group", &group];
@@ -293,7 +293,7 @@ fn a_stale_unix_socket_is_replaced<L: Net>() {
     let _watchdog = watchdog();
     let folder = Folder::new();
     let path = folder.file("http.sock");
-    // Std leaves the file behind.
+    // std leaves the file behind.
     drop(UnixListener::bind(&path).expect("it is new"));
     assert!(path.exists());
     let hosting = host::<L, _>(HttpServer::new(hi()).unix(&path), &[]);
@@ -350,7 +350,7 @@ fn wrong_values_are_refused_before_the_start<L: Net>() {
     }
 }
 
-/// Alone, and beside what options name; and what it was bound to stays.
+/// Alone, and beside places that options name; and its bound address stays.
 fn sockets_that_are_bound_already_are_served<L: Net>() {
     let _watchdog = watchdog();
     let folder = Folder::new();
@@ -366,7 +366,7 @@ fn sockets_that_are_bound_already_are_served<L: Net>() {
     hosting.stop();
     assert!(path.exists());
 
-    // The clone is the same sockets, and a client that comes between two servers waits.
+    // The clone has the same sockets, and a client that comes between two servers waits.
     let mut waits = connect(address);
     waits.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
     let hosting = host::<L, _>(HttpServer::new(hi()).listen(listen), &["--http-port", "0"]);
@@ -381,7 +381,7 @@ fn sockets_that_are_bound_already_are_served<L: Net>() {
     assert!(path.exists());
 }
 
-/// Short for a `Listen` of it.
+/// Works as a `Listen` of it.
 fn a_listener_of_std_will_do<L: Net>() {
     let _watchdog = watchdog();
     let listener = TcpListener::bind("127.0.0.1:0").expect("there is room");
@@ -403,7 +403,7 @@ fn a_restarted_server_has_the_same_socket_and_refuses_no_client<L: Net>() {
     assert_eq!(connect(address).get("/").body, "hi");
     running.restart_task("http").expect("it is there");
     loop {
-        // Whenever it comes, nobody refuses it; at the very stop it may be closed before it has asked.
+        // Whenever it comes, nobody refuses it; right at the stop it may be closed before it has sent a request.
         let mut client = connect(address);
         let _ = client.try_send("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         let answer = client.closed();
@@ -428,7 +428,7 @@ fn a_socket_that_does_not_listen_ends_the_start<L: Net>() {
     let error = service.start().expect_err("it does not listen");
     assert_eq!(error.code(), 78);
     assert_eq!(error.to_string(), format!("test: task http: {said}"));
-    // Where nothing looks at it before the start, the task says so.
+    // If nothing checks it before the start, the task reports it.
     let listen = Listen::from(useless());
     let mut service = Service::new("test");
     service.task_with::<L>("http", move || HttpServer::new(hi()).listen(listen.clone()));

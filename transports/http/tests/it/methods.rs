@@ -1,4 +1,4 @@
-//! Options have methods of their names.
+//! Options have methods with their names.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use interloop_transport_tests::every_option_has_a_method;
 
 const TIME: Duration = Duration::from_secs(1);
 
-/// Of TLS; the first two come together, as `tls`.
+/// The options of TLS; the first two are set together, with `tls`.
 const TLS: &[&str] = &["tls-cert", "tls-key", "tls-client-ca", "tls-handshake-timeout", "tls-max-handshakes"];
 
 fn tls() -> &'static [&'static str] {

@@ -1,4 +1,4 @@
-//! What a server counts, and how `/metrics` says it: judged by the parser of Prometheus' own Python client.
+//! The counters of a server, and their text at `/metrics`, validated by the parser of Prometheus' own Python client.
 #![cfg(feature = "metrics")]
 
 use std::{
@@ -11,8 +11,8 @@ use crate::util::{PATIENCE, connect, eventually, host, watchdog};
 use interloop::{Service, Task, Thread, counters::Reading, net::Net, task_fn};
 use interloop_http::{HttpServer, health};
 
-/// Reads the text as Prometheus would; each sample as `name{label=value,..} value`, sorted, behind each family's `name:
-/// type unit`.
+/// Parses the text as Prometheus does; returns each sample as `name{label=value,..} value`, sorted, after each family's
+/// `name: type unit`.
 fn parsed(parser: &str, text: &str) -> Vec<String> {
     const PROGRAM: &str = "
 import importlib, sys
@@ -23,7 +23,7 @@ for family in text_string_to_metric_families(sys.stdin.read()):
         labels = ','.join(f'{name}={value!r}' for name, value in sorted(sample.labels.items()))
         print(f'{sample.name}{{{labels}}} {float(sample.value)}')
 ";
-    // Debian's, which scripts/setup has installed: another one that stands before it in the path has other packages.
+    // Debian's, which scripts/setup has installed: another one earlier in the path has other packages.
     let python = if std::path::Path::new("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" };
     let mut child = Command::new(python)
         .args(["-c", PROGRAM, parser])
@@ -46,7 +46,7 @@ fn has(lines: &[String], wanted: &str) {
 const HTTP: &str = "loop='http',service='web-shop',task='http'";
 const TILL: &str = "loop='till',service='web-shop',task='till'";
 
-/// What OpenMetrics has of the shop.
+/// Checks what OpenMetrics has of the shop.
 #[track_caller]
 fn is_all_there(lines: &[String]) {
     has(lines, "interloop_http_requests: counter");
@@ -126,7 +126,7 @@ fn metrics_are_what_prometheus_reads() {
 
     is_all_there(&lines);
 
-    // The same by Prometheus' own text.
+    // The same in Prometheus' own text.
     let kind = "content-type: text/plain; version=0.0.4; charset=utf-8\r\n";
     for accept in
         ["", "accept: */*\r\n", "accept: text/plain\r\n", "accept: text/plain;version=0.0.4;q=1,*/*;q=0.1\r\n"]
@@ -156,13 +156,13 @@ fn metrics_are_what_prometheus_reads() {
     assert_eq!(running.stop().code, 0);
 }
 
-/// The samples without their values, but for those that the scrapes themselves bring about.
+/// Returns the samples without their values, except those that the scrapes themselves cause.
 fn names(text: &str) -> Vec<&str> {
     let samples = text.lines().filter(|line| !line.starts_with('#') && !line.contains("task=\"health\""));
     samples.filter_map(|line| line.rsplit_once(' ')).map(|(name, _)| name).collect()
 }
 
-/// Counts by names and labels that an exporter has trouble with.
+/// Counts with names and labels that are difficult for an exporter.
 fn odd() -> impl Task<Thread, Options = interloop::NoOptions> {
     task_fn::<Thread>(async |cx| {
         let meter = cx.meter();

@@ -1,4 +1,4 @@
-//! What handlers get, what clients get, what is counted.
+//! What handlers and clients get, and what is counted.
 
 use std::{
     io::Write,
@@ -110,7 +110,7 @@ fn a_panic_in_a_handler_is_a_500_and_nothing_else<L: Net>() {
     let hosting = host::<L, _>(HttpServer::new(panicking()), &[]);
     let mut client = connect(hosting.port());
     assert_eq!(client.get("/panic").status, 500);
-    // On the same connection, even.
+    // Even on the same connection.
     assert_eq!(client.get("/").body, "hi");
     assert_eq!(hosting.counter("panics"), 1);
     assert!(hosting.running.is_ready());

@@ -1,4 +1,4 @@
-//! Clients that make the server wait: for the rest of what they have begun, or for them to take what they are sent.
+//! Clients that make the server wait: for the rest of what they have begun, or for taking what they are sent.
 
 use std::{
     convert::Infallible,
@@ -27,12 +27,12 @@ use interloop_transport_tests::http2::{
     Client, DATA, HEADERS, Habits, INITIAL_WINDOW, LAST, PREFACE, SETTINGS, WHOLE, block, frame,
 };
 
-/// How long an answer at `/whole` and `/pieces` is: more than any socket holds.
+/// The length of a response at `/whole` and `/pieces`: more than any socket holds.
 const LONG: usize = 4 << 20;
-/// Clients may be slow for so long.
+/// How long clients may be slow.
 const GRACE: &[&str] = &["--http-rate-grace", "400ms"];
 
-/// Counts as long as it is there.
+/// Counts while it exists.
 struct Held(Arc<AtomicUsize>, Bytes);
 
 impl Held {
@@ -54,8 +54,8 @@ impl Drop for Held {
     }
 }
 
-/// Long and short answers, which are counted as long as they are kept, and bodies that are read at once, or only now
-/// and then.
+/// Returns a router with long and short responses, which are counted while they are kept, and handlers that read bodies
+/// at once, or only now and then.
 fn router(held: &Arc<AtomicUsize>) -> Router {
     let text = Bytes::from(vec![b'x'; LONG]);
     let whole = {
@@ -102,7 +102,7 @@ fn is_well(hosting: Hosting) {
     hosting.stop();
 }
 
-/// Until the server has had enough of it.
+/// Waits until the server has disconnected it.
 fn is_gone(hosting: &Hosting, held: &Arc<AtomicUsize>) {
     eventually("nothing of it is kept", || held.load(SeqCst) == 0);
     eventually("it is gone", || hosting.counter("open_connections") == 0);
@@ -129,7 +129,7 @@ fn shut_windows_keep_nothing<L: Net>() {
     }
 }
 
-/// Their ends are in hyper's hands, who gives them back with the connection alone.
+/// hyper holds their ends, and frees them only with the connection.
 fn short_answers_that_are_not_taken_end_the_connection<L: Net>() {
     let _watchdog = watchdog();
     let (hosting, held) = hosting::<L>(GRACE);
@@ -149,7 +149,7 @@ fn a_window_that_opens_by_a_byte_now_and_then_is_a_shut_one<L: Net>() {
         let streams = (1..).step_by(2).zip(paths).map(|(stream, path)| (client.get(stream, path), stream).1);
         let streams = streams.collect::<Vec<u32>>();
         let begin = Instant::now();
-        // A tenth of the least rate, at most.
+        // At most a tenth of the minimum rate.
         while client.within(Duration::from_millis(20), |seen| seen.closed).is_none() {
             let _ = streams.iter().try_for_each(|stream| client.take(*stream, 1));
             assert!(begin.elapsed() < PATIENCE, "{:?}", client.seen());
@@ -162,7 +162,7 @@ fn a_window_that_opens_by_a_byte_now_and_then_is_a_shut_one<L: Net>() {
 fn a_window_that_opens_and_shuts_is_taken_for_what_comes_of_it<L: Net>() {
     let _watchdog = watchdog();
     let (hosting, held) = hosting::<L>(GRACE);
-    // Four times the least rate: it takes four times as long as one may be slow, and lives.
+    // Four times the minimum rate: it takes four times as long as a client may be slow, and stays connected.
     let client = Client::connect(hosting.port(), &[(INITIAL_WINDOW, 0)], Habits::default());
     client.get(1, "/some");
     let begin = Instant::now();
@@ -204,7 +204,7 @@ fn one_that_is_shut_beside_many_that_are_busy_goes_alone<L: Net>() {
         next += 2;
     };
     (0..99).for_each(|_| ask());
-    // As soon as one has ended there is another one.
+    // As soon as one has ended, another one begins.
     while client.seen().reset.is_empty() {
         let seen = client.until("some go on", |seen| seen.ended.len() > ended || !seen.reset.is_empty());
         (ended..seen.ended.len()).for_each(|_| ask());
@@ -251,7 +251,7 @@ fn they_do_not_hold_up_the_stop<L: Net>() {
         within.send("POST /read HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n5");
         eventually("all are asked for", || hosting.counter("requests") == 6);
         let begin = Instant::now();
-        // Its code is 0: what clients hold up is no failure.
+        // Its code is 0: a delay that clients cause is no failure.
         hosting.stop();
         let limit = if stop == "10s" { Duration::from_secs(8) } else { Duration::from_secs(3) };
         assert!(begin.elapsed() < limit, "{:?}", begin.elapsed());
@@ -295,7 +295,7 @@ fn a_body_that_is_begun_and_never_ended_is_cut_off<L: Net>() {
 fn a_body_that_trickles_is_cut_off<L: Net>() {
     let _watchdog = watchdog();
     let (hosting, held) = hosting::<L>(GRACE);
-    // The same of a body, of what is between its chunks, and of what comes after it.
+    // The same for a body, for the bytes between its chunks, and for those after it.
     let length = "content-length: 1000000\r\n\r\n";
     let chunked = "transfer-encoding: chunked\r\n\r\n";
     for (head, piece) in [
@@ -325,10 +325,10 @@ fn a_body_that_trickles_is_cut_off<L: Net>() {
     is_well(hosting);
 }
 
-/// It is the handler that one waits for.
+/// Here the handler causes the wait.
 fn a_body_may_take_its_time_when_the_handler_does<L: Net>() {
     let _watchdog = watchdog();
-    // At its own pace; the second one asks for a moment, finds nothing, and is about something else then.
+    // At its own pace; the second one asks briefly, finds nothing, and then does something else.
     let slow = async |mut body: Body| {
         let mut length = 0;
         while let Some(frame) = body.frame().await {
@@ -378,7 +378,7 @@ fn a_body_may_take_its_time_when_the_handler_does<L: Net>() {
     hosting.stop();
 }
 
-/// By no loop's timers.
+/// Waits without any loop's timers.
 async fn rest(time: Duration) {
     let (over, wait) = tokio::sync::oneshot::channel();
     thread::spawn(move || {
@@ -415,7 +415,7 @@ fn a_client_with_as_many_requests_as_it_may_have_is_told_of<L: Net>() {
     let client = Client::connect(hosting.port(), &[], Habits::default());
     let seen = client.until("it says how many there may be", |seen| seen.most_streams.is_some());
     assert_eq!(seen.most_streams, Some(3));
-    // One that doesn't care is refused what is beyond.
+    // A client that ignores this gets refusals beyond the limit.
     (0..4).for_each(|number| client.post(2 * number + 1, "/read", &[]));
     let seen = client.until("one is refused", |seen| !seen.reset.is_empty());
     assert_eq!(seen.reset, [(7, 7)]);
@@ -430,7 +430,7 @@ fn a_client_with_as_many_requests_as_it_may_have_is_told_of<L: Net>() {
     is_well(hosting);
 }
 
-/// Whether the system probes the server's end of this client's connection.
+/// Returns whether the system probes the server's end of this client's connection.
 fn is_probed(client: &TcpStream) -> bool {
     let (server, client) =
         (client.peer_addr().expect("it is open").port(), client.local_addr().expect("it is open").port());
@@ -443,7 +443,7 @@ fn is_probed(client: &TcpStream) -> bool {
     })
 }
 
-/// Connects, asks, and, once it is told, is gone without a word to the other end. Only root may do so.
+/// Connects, sends a request, and, once it is told, disappears without notifying the other end. Requires root.
 const VANISH: &str = "
 import socket, sys
 client = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
@@ -493,7 +493,7 @@ fn a_client_that_vanishes_is_noticed<L: Net>() {
     }
 }
 
-/// What must live, and what must not, with all limits as they are by default.
+/// What must stay connected, and what must not, with all default limits.
 #[test]
 fn by_default_a_byte_a_second_is_too_little_and_a_chunk_each_ten_seconds_is_read() {
     let _watchdog = watchdog();

@@ -1,5 +1,5 @@
-//! A loop that has sockets and watches no descriptors: the server keeps its time limits by the loop's timers, and does
-//! without what only a watched descriptor shows.
+//! A loop that has sockets but watches no descriptors: the server enforces its time limits with the loop's timers, and
+//! does without anything that only a watched descriptor shows.
 
 use std::{
     future::{Future, ready},
@@ -16,7 +16,7 @@ use interloop_http::HttpServer;
 
 use crate::util::{connect, hi, host, watchdog};
 
-/// Waits in the core's reactor, and has nothing of [`WatchFd`](interloop::net::WatchFd).
+/// Waits in the core's reactor, and doesn't implement [`WatchFd`](interloop::net::WatchFd).
 #[derive(Clone, Debug, Default)]
 struct SocketsAlone;
 
@@ -77,7 +77,7 @@ fn requests_are_served_and_time_limits_kept() {
     for _ in 0..3 {
         assert_eq!(client.get("/").body, "hi");
     }
-    // Idle, and slow to begin: each is closed by a timer of the loop's, the second after the first.
+    // Idle, and slow to begin: a timer of the loop closes each, the second after the first.
     let mut slow = connect(hosting.port());
     slow.send("GET / HT");
     assert_eq!(client.closed(), "");

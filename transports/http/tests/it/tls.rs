@@ -1,4 +1,4 @@
-//! TLS: real clients, certificates that change, handshakes that don't come to an end.
+//! TLS: real clients, certificates that change, handshakes that don't end.
 
 use std::{
     fs,
@@ -36,7 +36,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-/// Makes a test of each of these on tokio, which is asked without a detour, and on three loops with [`Net`].
+/// Makes a test of each of these on tokio, used directly, and on three loops with [`Net`].
 macro_rules! on_four_loops {
     ($($test:ident,)+) => {
         interloop_transport_tests::on_loops! {
@@ -52,10 +52,10 @@ macro_rules! on_four_loops {
 }
 
 const HTTP2: bool = cfg!(feature = "http2");
-/// What servers offer by ALPN.
+/// The protocols that servers offer by ALPN.
 const PROTOCOLS: &[&str] = if HTTP2 { &["h2", "http/1.1"] } else { &["http/1.1"] };
 
-/// A CA that has signed a certificate, and a server with that.
+/// Creates a CA that has signed a certificate, and a server with that.
 fn secure<L: Net>(router: Router, arguments: &[&str]) -> (Ca, Hosting) {
     let ca = Ca::new("the CA");
     ca.sign("server");
@@ -74,7 +74,7 @@ fn run(program: &str, arguments: &[&str]) -> Ran {
     run_with(program, arguments, "")
 }
 
-/// Runs it, with this as its standard input.
+/// Runs it with this standard input.
 fn run_with(program: &str, arguments: &[&str], input: &str) -> Ran {
     let mut command = Command::new(program);
     let ran = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -137,7 +137,7 @@ fn a_client_that_takes_its_time_gets_all_of_it<L: Net>() {
     let body = large.clone();
     let (ca, hosting) = secure::<L>(Router::new().route("/", get(async move || body)), &[]);
     let mut stream = ca.connect(hosting.port());
-    // More than fits into the sockets and what is kept: the server has to wait.
+    // More than fits into the sockets and buffers: the server must wait.
     stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
     let mut before = 0;
     eventually("it waits", || {
@@ -169,7 +169,7 @@ fn a_client_certificate_is_right_wrong_or_missing<L: Net>() {
         for refused in [&wrong, &missing] {
             assert_ne!(refused.code, Some(0));
             assert_eq!(refused.said, "");
-            // It is told, and not just cut off.
+            // It gets an alert instead of just being cut off.
             assert!(refused.complained.contains("alert"), "{}", refused.complained);
         }
     }
@@ -179,12 +179,12 @@ fn a_client_certificate_is_right_wrong_or_missing<L: Net>() {
     hosting.stop();
 }
 
-/// Asks for `/` on a new connection, which may resume a session of an earlier one: how the handshake went, or why it
-/// didn't.
+/// Requests `/` on a new connection, which may resume a session of an earlier one; returns how the handshake went, or
+/// why it failed.
 fn visit(config: &Arc<ClientConfig>, hosting: &Hosting) -> std::io::Result<HandshakeKind> {
     let connection = ClientConnection::new(config.clone(), ServerName::try_from("localhost").unwrap()).unwrap();
     let mut stream = StreamOwned::new(connection, tcp(hosting.port()));
-    // With TLS 1.3 a client hears behind its handshake that it is refused, and gets its tickets.
+    // With TLS 1.3 a client learns after its handshake that it is refused, and gets its tickets.
     stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
@@ -200,7 +200,7 @@ fn a_client_certificate_is_looked_at_with_each_connection<L: Net>() {
     ca.sign("server");
     let listen = Listen::new().tls(ca.path("server.pem"), ca.path("server.key")).tls_client_ca(ca.path("ca.pem"));
     let hosting = host::<L, _>(HttpServer::new(hi()).listen(listen), &[]);
-    // Long enough for the visits below on a machine that is busy.
+    // Long enough for the visits below on a busy machine.
     ca.sign_for("client", Duration::from_secs(5));
     let clients = VERSIONS.map(|version| ca.config(Some((&ca, "client")), &[version]));
     for client in &clients {
@@ -264,7 +264,7 @@ fn openssl_resumes_a_session_unless_clients_show_certificates<L: Net>() {
             };
             let _ = fs::remove_file(ca.path("session"));
             assert!(talk(&["-sess_out", &session]).contains("New, TLS"));
-            // Where it was given no session it has nothing to come back with, or only what the server no longer knows.
+            // If it got no session it has nothing to resume, or only one that the server no longer knows.
             let back: &[&str] = if ca.path("session").exists() { &["-sess_in", &session] } else { &[] };
             assert_eq!(talk(back).contains("Reused, TLS"), !asked, "{version}");
         }
@@ -319,7 +319,7 @@ fn what_is_no_handshake_gets_an_alert<L: Net>() {
         assert_eq!(answer.first(), Some(&0x15), "an alert: {answer:?}");
     }
     eventually("both are counted", || hosting.counter("tls_handshake_failures") == 2);
-    // A record of no length, and one that is too long.
+    // A record without length, and one that is too long.
     rest(say(hosting.port(), &[0x16, 3, 1, 0xff, 0xff]));
     // Of a message that may be 16 MB long, no more than fits is kept.
     let mut stream = say(hosting.port(), &[0x16, 3, 1, 0x40, 0, 1, 0xff, 0xff, 0xff]);
@@ -337,7 +337,7 @@ fn what_is_no_handshake_gets_an_alert<L: Net>() {
     hosting.stop();
 }
 
-/// Records, each of which is wrong where it stands.
+/// Records, each of which is invalid at its position.
 const JUNK: &[(&str, &[u8])] = &[
     (
         "application data that nobody can read",
@@ -376,7 +376,7 @@ fn what_comes_along_with_the_first_message_is_looked_at<L: Net>() {
     }
 }
 
-/// Asks, and says goodbye, without closing what it goes over.
+/// Sends a request, and says goodbye, without closing the socket.
 fn a_client_that_has_said_goodbye_is_answered<L: Net>() {
     let _watchdog = watchdog();
     for arguments in crate::util::variants::<L>() {
@@ -448,7 +448,7 @@ fn a_handshake_that_takes_too_long_is_closed<L: Net>() {
     let silent = tcp(hosting.port());
     let (half, whole) = (say(hosting.port(), &hello[..hello.len() / 2]), say(hosting.port(), &hello));
     assert_eq!((rest(silent), rest(half)), (Vec::new(), Vec::new()));
-    // To this one the server has said its part.
+    // To this one the server has sent its part.
     assert_eq!(rest(whole).first(), Some(&0x16));
     eventually("all are counted", || hosting.counter("tls_handshake_failures") == 3);
     assert_eq!(hosting.counter("tls_handshakes"), 0);
@@ -465,7 +465,7 @@ fn one_who_does_not_go_on_holds_nobody_up<L: Net>() {
         let halves = (0..200).map(|_| say(hosting.port(), &hello[..100])).collect::<Vec<_>>();
         eventually("all are in", || hosting.counter("open_connections") == 400);
         assert_eq!(Client::new(ca.connect(hosting.port())).get("/").body, "hi");
-        // One that has said its part takes the only turn, until it goes.
+        // One that has sent its part takes the only turn, until it goes.
         let mut taken = say(hosting.port(), &hello);
         taken.read_exact(&mut [0]).expect("the server says its part");
         let mut next = tcp(hosting.port());
@@ -553,7 +553,7 @@ fn a_stop_answers_what_is_open_and_says_goodbye<L: Net>() {
         let mut open = Client::new(ca.connect(hosting.port()));
         open.send("GET /slow HTTP/1.1\r\nhost: x\r\n\r\n");
         eventually("the request is there", || begun.available_permits() == 1);
-        // Half a handshake keeps nobody.
+        // Half a handshake holds up nobody.
         let half = tcp(hosting.port());
         eventually("it is in", || hosting.counter("open_connections") == 3);
         let begin = Instant::now();
@@ -574,7 +574,7 @@ fn an_upgraded_connection_goes_on_over_tls<L: Net>() {
     let ca = Ca::new("the CA");
     ca.sign("server");
     let mut service = Service::new("test");
-    // The server and who goes on share a loop.
+    // The server and the holders of upgraded connections share a loop.
     service.event_loop("io", L::default());
     let (slot, place) = service.slot::<()>("shouter");
     let shouter = task_fn::<L>(async move |cx| {
@@ -606,7 +606,7 @@ fn an_upgraded_connection_goes_on_over_tls<L: Net>() {
     assert_eq!(running.stop().code, 0);
 }
 
-/// Shouts back what a connection says first.
+/// Echoes in capitals what a connection sends first.
 async fn shout(upgrade: OnUpgrade) -> std::io::Result<()> {
     let mut connection = upgrade.await.map_err(std::io::Error::other)?;
     let mut connection = Pin::new(&mut connection);
@@ -668,7 +668,7 @@ fn what_can_not_work_is_one_line_and_78() {
             assert_eq!((error.code(), error.to_string()), (78, format!("test: task http: {why}")));
         }
     }
-    // What the code says is looked at too, and options go before it.
+    // Settings in code are checked too, and options take precedence.
     let wrong = || HttpServer::new(hi()).tls(&none, &key);
     let mut service = Service::new("test");
     service.task_on::<interloop::Thread>("http", wrong());

@@ -1,4 +1,4 @@
-//! The feature `tracing`: a span a request.
+//! The feature `tracing`: one span per request.
 
 use crate::util::{connect, eventually, host, on_each_loop, variants, watchdog};
 use axum::{
@@ -19,7 +19,7 @@ on_each_loop! {
     the_span_of_a_handler_that_panics_ends_with_its_500,
 }
 
-/// How the span of a request is shown, while it has no status.
+/// Returns how the span of a request is shown, while it has no status.
 fn request(method: &str, path: &str) -> String {
     format!(r#"request server="test.http" method={method} path="{path}""#)
 }
@@ -34,7 +34,7 @@ fn a_handler_and_its_body_run_in_the_span_of_the_request<L: Net>() {
         let greet = async move |Path(name): Path<String>| {
             handler(&name);
             let mut last = false;
-            // It ends at the second look.
+            // It ends at the second poll.
             let frames = futures_util::stream::poll_fn(move |_| {
                 body(&name);
                 let frame = (!std::mem::replace(&mut last, true)).then(|| http_body::Frame::data(Bytes::from("hi")));

@@ -18,7 +18,7 @@ use hyper::{
 use interloop::{Context, NoOptions, Remote, Service, Thread, net::Net, task_fn};
 use interloop_http::{Body, HttpServer};
 
-/// Has the connection shout back what it says, once.
+/// Lets the connection echo its input in capitals, once.
 async fn shout(upgrade: OnUpgrade) -> std::io::Result<()> {
     let mut connection = upgrade.await.map_err(std::io::Error::other)?;
     let said = read(&mut connection).await?.to_ascii_uppercase();
@@ -57,7 +57,7 @@ fn ask(stream: &mut TcpStream) {
 fn an_upgraded_connection_belongs_to_the_handler<L: Net>() {
     let _watchdog = watchdog();
     let mut service = Service::new("test");
-    // The server and those who go on share a loop.
+    // The server and the holders of upgraded connections share a loop.
     service.event_loop("io", L::default());
     let (slot, place) = service.slot::<Context<L>>("shouters");
     let shouters = task_fn::<L>(async move |cx: Context<L, NoOptions>| {
@@ -109,14 +109,14 @@ fn on_another_thread_an_upgraded_connection_is_refused_and_closed() {
     hosting.stop();
 }
 
-/// What a handler of an upgraded connection does, that ends it never.
+/// The behaviour of an upgraded connection's handler that never ends it.
 #[derive(Clone, Copy)]
 enum Holds {
     Reading,
     Nothing,
 }
 
-/// Its handler hears of the stop by the end of what it reads, or is not waited for: the service ends long before its
+/// Its handler learns of the stop through the end of its input, or is not waited for: the service ends long before its
 /// time limit.
 fn at_the_stop_an_upgraded_connection_is_told_and_given_up<L: Net>() {
     let _watchdog = watchdog();
@@ -129,7 +129,7 @@ fn at_the_stop_an_upgraded_connection_is_told_and_given_up<L: Net>() {
             cx.until_shutdown().await;
             Ok(())
         });
-        // It is asked to stop behind the server.
+        // It is asked to stop after the server.
         service.task("holders", holders).on("io");
         let server = HttpServer::new(Handler(move |request: Request<Body>| {
             let place: Remote<Context<L>> = place.clone();

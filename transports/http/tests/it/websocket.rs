@@ -1,4 +1,4 @@
-//! WebSockets, by a client of another language and by bytes.
+//! WebSockets, with a client in another language and by bytes.
 
 use std::{
     future::pending,
@@ -15,7 +15,7 @@ use axum::{Router, response::Response, routing::get};
 use interloop::net::Net;
 use interloop_http::{HttpServer, WebSocketUpgrade};
 
-/// The system's: another in the path has other packages.
+/// The system's Python: another one in the path has other packages.
 const PYTHON: &str = "/usr/bin/python3";
 
 async fn echo(upgrade: WebSocketUpgrade) -> Response {
@@ -34,7 +34,7 @@ async fn echo(upgrade: WebSocketUpgrade) -> Response {
     })
 }
 
-/// Says as much as it can, to whoever listens.
+/// Sends as much as it can.
 async fn pour(upgrade: WebSocketUpgrade) -> Response {
     let upgrade = upgrade.ping(Duration::from_millis(200), Duration::from_millis(200)).queue(2);
     upgrade.on_upgrade(async |socket| while socket.send("x".repeat(100_000)).await.is_ok() {})
@@ -46,7 +46,7 @@ async fn quiet(upgrade: WebSocketUpgrade) -> Response {
     upgrade.on_upgrade(async |mut socket| while socket.next().await.is_some() {})
 }
 
-/// Says all at once what its peer has not the time to take.
+/// Sends at once more than its peer can take in time.
 async fn burst(upgrade: WebSocketUpgrade) -> Response {
     upgrade.queue(BURST).on_upgrade(async |mut socket| {
         for _ in 0..BURST {
@@ -56,13 +56,13 @@ async fn burst(upgrade: WebSocketUpgrade) -> Response {
     })
 }
 
-/// Listens to nobody, and never ends.
+/// Reads nothing, and never ends.
 async fn deaf(upgrade: WebSocketUpgrade) -> Response {
     let upgrade = upgrade.ping(Duration::from_millis(100), Duration::from_millis(100));
     upgrade.on_upgrade(async |_socket| pending().await)
 }
 
-/// Says which codes it may not close with.
+/// Sends the codes that it may not close with.
 async fn codes(upgrade: WebSocketUpgrade) -> Response {
     upgrade.on_upgrade(async |socket| {
         let all = [0, 1, 999, 1004, 1005, 1006, 1014, 1015, 1016, 2999, 5000, u16::MAX];
@@ -194,7 +194,7 @@ fn who_is_gone_or_silent_or_takes_nothing_is_dropped<L: Net>() {
     let _watchdog = watchdog();
     for arguments in variants::<L>() {
         let hosting = hosting::<L>(arguments);
-        // Pings are all that it hears, and it answers none.
+        // It gets only pings, and answers none.
         let mut silent = connect(&hosting, "/quiet");
         let mut rest = Vec::new();
         silent.read_to_end(&mut rest).expect("it is closed");
@@ -230,7 +230,7 @@ fn a_flood_keeps_neither_others_waiting_nor_the_stop<L: Net>() {
     let floods: Vec<_> = (0..2)
         .map(|_| {
             let mut stream = connect(&hosting, "/echo");
-            // Pongs that nobody has asked for: they need no answer.
+            // Unsolicited pongs: they need no answer.
             let pongs = frame(0x8a, b"").repeat(10_000);
             thread::spawn(move || while stream.write_all(&pongs).is_ok() {})
         })
@@ -271,7 +271,7 @@ fn what_is_no_handshake_is_refused<L: Net>() {
         client.send(format!("{start}{rest}"));
         assert_eq!(client.receive().status, 400, "{what}");
     }
-    // An empty body is none.
+    // An empty body is no body.
     let mut client = crate::util::connect(hosting.port());
     client.send(format!("{start}host: x\r\n{key}content-length: 0\r\n\r\n"));
     assert_eq!(client.receive().status, 101);
@@ -286,7 +286,7 @@ fn what_is_said_before_a_close_goes_out<L: Net>() {
         let all =
             |end: &[u8]| [texts.iter().flat_map(|text| frame(0x81, text.as_bytes())).collect(), end.to_vec()].concat();
         let close = frame(0x88, &[&1000_u16.to_be_bytes()[..], b"bye"].concat());
-        // The peer closes, without a code too; it breaks the protocol; it ends its half behind that.
+        // The peer closes, also without a code; it breaks the protocol; it ends its half after that.
         for (end, code) in [(close, Some(1000_u16)), (frame(0x88, b""), None), (frame(0x83, b"?"), Some(1002))] {
             let mut stream = connect(&hosting, "/echo");
             stream.write_all(&all(&end)).expect("it is open");
@@ -318,7 +318,7 @@ fn what_is_said_before_an_end_without_a_close_goes_out<L: Net>() {
             stream.read_to_end(&mut rest).expect("it is closed");
             assert_eq!(rest, b"");
         }
-        // One that listens to nobody has the time that a close has.
+        // A handler that reads nothing has the time of a close.
         let deaf = connect(&hosting, "/deaf");
         deaf.shutdown(Shutdown::Write).expect("it is open");
         let begin = Instant::now();

@@ -26,7 +26,7 @@ use thrift::{
 
 const BOTH: [Protocol; 2] = [Protocol::Binary, Protocol::Compact];
 
-/// The beginning of a call, up to its arguments, with these behind it.
+/// Returns the beginning of a call, up to its arguments, followed by these bytes.
 fn call(protocol: Protocol, method: &str, arguments: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     {
@@ -45,7 +45,7 @@ fn framed(message: &[u8]) -> Vec<u8> {
     [&(message.len() as u32).to_be_bytes()[..], message].concat()
 }
 
-/// The exception that came before the end.
+/// Returns the exception that came before the end.
 fn refused(stream: &TcpStream, protocol: Protocol, is_framed: bool) -> (TMessageIdentifier, ApplicationError) {
     let bytes = closed(stream);
     let bytes = if is_framed {
@@ -65,7 +65,7 @@ fn refused(stream: &TcpStream, protocol: Protocol, is_framed: bool) -> (TMessage
     (begin, thrift::Error::read_application_error_from_in_protocol(&mut *from).expect("an exception"))
 }
 
-/// Others are served, and the server stops as it should.
+/// Checks that others are served, and the server stops normally.
 fn is_well(hosting: Hosting, bad: u64) {
     hosting.calculator(Wire::framed()).ping().expect("others are served");
     eventually("all are counted", || hosting.counter("bad_messages") == bad);
@@ -184,7 +184,7 @@ fn arguments_of_other_types_are_refused_and_the_connection_goes_on<L: Net>() {
     let _watchdog = watchdog();
     let hosting = host::<L>(calculator(&Handler::default()), &[]);
     let mut stream = hosting.raw();
-    // A number that would be a string of 2 GiB, were it a string; nothing, where something is required.
+    // A number that would be a string of 2 GiB, if it were a string; nothing, where a value is required.
     for arguments in [&b"\x0a\0\x01\x7f\xff\xff\xff\0\0\0\0\0"[..], b"\0"] {
         stream.write_all(&framed(&call(Protocol::Binary, "act", arguments))).expect("it is open");
         let mut length = [0; 4];
@@ -262,7 +262,7 @@ fn a_reset_in_the_middle_does_no_harm<L: Net>() {
         stream.write_all(&framed(&call(protocol, "act", b""))[..8]).expect("it is open");
         reset(stream);
     }
-    // While a handler is at it: it answers after the client has left.
+    // While a handler is busy: it answers after the client has left.
     let mut stream = hosting.raw();
     let block = call(Protocol::Binary, "act", b"\x0b\0\x01\0\0\0\x05block\0");
     stream.write_all(&framed(&block)).expect("it is open");
@@ -366,7 +366,7 @@ fn names_that_there_are_not_are_answered_and_count_together<L: Net>() {
     is_well(hosting, 0);
 }
 
-/// Opens so many connections, and leaves them alone until nobody wants them any more.
+/// Opens this many connections, and leaves them alone until nobody wants them any more.
 const CONNECT: &str = "
 import socket, sys
 held = []
@@ -387,13 +387,13 @@ fn ten_thousand_connections_that_say_nothing_do_not_keep_others_out<L: Net>() {
     let most = getrlimit(Resource::Nofile).maximum;
     let count = most.map_or(10_000, |most| most.saturating_sub(200).min(10_000));
     setrlimit(Resource::Nofile, Rlimit { current: Some(count + 200), maximum: most }).expect("the limit allows it");
-    // The other ends are in a process of their own.
+    // A process of its own has the other ends.
     let mut connections = Command::new("python3")
         .args(["-c", CONNECT, &path.to_string_lossy(), &count.to_string()])
         .stdin(Stdio::piped())
         .spawn()
         .expect("there is a Python");
-    // The one before was the first.
+    // The previous one was the first.
     eventually("all are in", || hosting.counter("connections") == 1 + count);
     let disturbed = p99(&hosting);
     assert!(disturbed < 20 * undisturbed + Duration::from_millis(500), "{disturbed:?} instead of {undisturbed:?}");
@@ -448,7 +448,7 @@ fn a_flood_of_calls_leaves_room_for_others<L: Net>() {
     is_well(hosting, 0);
 }
 
-/// A call that nobody is to answer, over and over, until the connection is closed.
+/// Sends a call that needs no answer, over and over, until the connection is closed.
 fn flood(mut stream: &TcpStream) {
     let mut oneway = call(Protocol::Binary, "ping", b"\0");
     oneway[3] = 4;
@@ -471,7 +471,7 @@ fn a_flood_does_not_hold_up_the_stop<L: Net>() {
     }
 }
 
-/// 99 of 100 calls take no longer.
+/// Returns the 99th percentile of the calls' latency.
 fn p99(hosting: &Hosting) -> Duration {
     let mut calculator = hosting.calculator(Wire::framed());
     let mut times = (0..300)
@@ -507,7 +507,7 @@ fn others_are_served_in_time_whatever_the_rest_does<L: Net>() {
     let (disturbed, garbage) = std::thread::scope(|scope| {
         scope.spawn(|| flood(&flooding));
         scope.spawn(|| {
-            // It shows first that it has an answer.
+            // It first reveals that it has an answer.
             let mut what = "more";
             while goes_on() && (&panicking).write_all(&act(what)).is_ok() {
                 what = "panic";

@@ -28,7 +28,7 @@ fn client<L: Net>(run: impl AsyncFnOnce(Context<L>) -> Result + Send + 'static) 
     assert_eq!(report.code, 0, "{report}");
 }
 
-/// The server is on a thread of its own, whatever the client's loop.
+/// Starts a server on a thread of its own, whatever the client's loop.
 fn server(handler: &Handler, arguments: &[&str]) -> Hosting {
     host::<interloop::Thread>(both(handler), arguments)
 }
@@ -53,11 +53,11 @@ fn calls_bring_results_exceptions_and_errors_over_every_wire<L: Net>() {
                 Err(thrift::Error::User(error)) => assert!(error.is::<NoResult>()),
                 other => panic!("{other:?}"),
             }
-            // It shows that it has an answer.
+            // It reveals that it has an answer.
             calculator.call(|calculator| calculator.act("more".to_owned())).await?;
             let panicked = calculator.call(|calculator| calculator.act("panic".to_owned())).await;
             assert_eq!(application(panicked).kind, ApplicationErrorKind::InternalError);
-            // Without a name it is the default.
+            // Without a name the default service answers.
             let unnamed = client.calls(CalculatorSyncClient::new);
             unnamed.call(|calculator| calculator.note("oneway".to_owned())).await?;
             let notes = unnamed.call(|calculator| calculator.notes()).await?;
@@ -94,7 +94,7 @@ fn the_closure_is_called_twice_or_once_where_there_is_no_answer<L: Net>() {
             .await?;
         assert_eq!(times.take(), 1);
         assert_eq!(calculator.call(|_| Ok(5)).await?, 5);
-        // Two calls are one too many: it is said, and it does no harm.
+        // Two calls are one too many: this is reported, and does no harm.
         let two = calculator.call(|calculator| calculator.ping().and_then(|()| calculator.ping())).await;
         assert!(
             matches!(&two, Err(thrift::Error::Transport(error)) if error.message == "a closure makes one call"),
@@ -163,7 +163,7 @@ fn a_server_that_is_not_there_is_waited_for<L: Net>() {
             matches!(&error, thrift::Error::Transport(error) if error.message.starts_with("no connection within 200ms: ")),
             "{error:?}"
         );
-        // It comes while it is waited for.
+        // It comes while the call waits for it.
         let hosting = calculator_at(nobody);
         calculator.timeout(PATIENCE).call(|calculator| calculator.ping()).await?;
         hosting.stop();
@@ -171,8 +171,8 @@ fn a_server_that_is_not_there_is_waited_for<L: Net>() {
     });
 }
 
-/// A port on which nobody listens but who is told of it: other tests, which run at the same time and ask for any that
-/// is free, don't get it as long as the socket is there.
+/// Reserves a port that only this test listens on: other tests, which run at the same time and ask for any free port,
+/// don't get it while the socket exists.
 fn reserved_port() -> (SocketAddr, Socket) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.set_reuse_address(true).expect("a server can bind it too");
@@ -208,7 +208,7 @@ fn an_answer_that_is_none_is_an_error<L: Net>() {
         b"\x80\x01\0\x02\x7f\xff\xff\xff",
         b"\0\0\0\x11\x80\x01\0\x01\0\0\0\x04ping\0\0\0\x01\0", // a call
         b"",
-        // Of another method: the connection is kept, and whoever calls next may not know yet that it is closed.
+        // For another method: the connection is kept, and the next caller may not know yet that it is closed.
         b"\0\0\0\x11\x80\x01\0\x02\0\0\0\x04pong\0\0\0\x01\0",
     ];
     let (over, wait) = mpsc::channel::<()>();
@@ -217,7 +217,7 @@ fn an_answer_that_is_none_is_an_error<L: Net>() {
             let (mut stream, _) = listener.accept().expect("a client");
             stream.read_exact(&mut [0; 21]).expect("a call");
             std::io::Write::write_all(&mut stream, answer).expect("it is open");
-            // Closed, so that the next call connects anew.
+            // Closed, so that the next call reconnects.
         }
         let _ = wait.recv();
     });

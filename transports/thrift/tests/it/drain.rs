@@ -34,7 +34,7 @@ fn an_open_call_is_answered_and_its_connection_closed<L: Net>() {
             handler.gate.open();
             assert_eq!(blocked.join().expect("no panic").expect("an answer"), "block");
         });
-        // What comes before the server has looked is answered too, for a second at most.
+        // Calls before the server notices are answered too, for a second at most.
         while client.ping().is_ok() {}
         let report = hosting.running.join();
         assert_eq!((report.code, report.tasks[0].state), (0, State::Stopped));
@@ -49,7 +49,7 @@ fn idle_connections_are_closed_at_once<L: Net>() {
     eventually("both are in", || hosting.counter("open_connections") == 2);
     let begin = Instant::now();
     hosting.stop();
-    // As long as it would be with half a call.
+    // As long as it would take with half a call.
     assert!(begin.elapsed() < Duration::from_millis(900), "{:?}", begin.elapsed());
     assert_eq!(closed(&unused), b"");
 }

@@ -1,4 +1,4 @@
-//! The code that is checked in is what Thrift's compiler makes of the interfaces.
+//! The checked-in code must be the Thrift compiler's output for the interfaces.
 
 use std::{path::Path, process::Command};
 
@@ -6,7 +6,7 @@ use std::{path::Path, process::Command};
 fn what_was_generated_is_current() {
     let version = Command::new("thrift").arg("--version").output();
     let version = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    // Others write other code.
+    // Other versions write other code.
     if !version.contains("0.17.") {
         eprintln!("no thrift compiler 0.17 is here: {version:?}");
         return;

@@ -1,5 +1,5 @@
-//! What a message promises takes no memory. Its process has limited memory, and an allocation beyond that ends the
-//! process.
+//! The size that a message declares takes no memory. The process has limited memory, and an allocation beyond that ends
+//! it.
 
 use std::io::{Read, Write};
 
@@ -8,13 +8,13 @@ use interloop::net::Net;
 use interloop_thrift::Wire;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-/// Less than what is promised, and more than a few threads take.
+/// Less than the declared size, and more than a few threads take.
 const LIMIT: u64 = 1600 << 20;
 
 fn what_is_promised_is_not_allocated<L: Net>() {
     let _watchdog = watchdog();
     setrlimit(Resource::As, Rlimit { current: Some(LIMIT), maximum: None }).expect("the limit allows it");
-    // So that nothing but the walk and the decoder's own limits stand in the way.
+    // So that only the walk and the decoder's own limits apply.
     let arguments = ["--thrift-max-frame-size", "2047MiB", "--thrift-max-container-size", "2147483647"];
     let hosting = host::<L>(calculator(&Handler::default()), &arguments);
     let string = b"\x80\x01\0\x01\0\0\0\x03act\0\0\0\x01\x0b\0\x01\x7f\xff\xff\xff";
@@ -34,7 +34,7 @@ fn what_is_promised_is_not_allocated<L: Net>() {
         stream.shutdown(std::net::Shutdown::Write).expect("it is open");
         closed(&stream);
     }
-    // A number that the handler's decoder takes for the length of a string: the walk has nothing against it.
+    // A number that the handler's decoder treats as the length of a string: the walk accepts it.
     let number = b"\x80\x01\0\x01\0\0\0\x03act\0\0\0\x01\x0a\0\x01\x7f\xff\xff\xff\0\0\0\0\0";
     let mut stream = hosting.raw();
     stream.write_all(number).expect("it is open");

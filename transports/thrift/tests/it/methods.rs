@@ -1,4 +1,4 @@
-//! Options have methods of their names.
+//! Options have methods with their names.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Oneway methods, called as such and like any other, by clients and servers that don't agree on what that means.
+//! Oneway methods, called as such and like any other, by clients and servers that disagree on what that means.
 
 use std::{
     io::{Read, Write},
@@ -20,7 +20,7 @@ use thrift::protocol::{
 
 const PROTOCOLS: [Protocol; 2] = [Protocol::Binary, Protocol::Compact];
 
-/// A message whose struct has this as its first field, or none.
+/// Returns a message whose struct has this as its first field, or none.
 fn message(protocol: Protocol, name: &str, kind: TMessageType, sequence: i32, field: Option<&str>) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut to: Box<dyn TOutputProtocol> = match protocol {
@@ -50,7 +50,7 @@ fn framed(message: Vec<u8>, framed: bool) -> Vec<u8> {
     if framed { [&length[..], &message].concat() } else { message }
 }
 
-/// Sends these in one piece, and gives all that comes back.
+/// Sends these in one piece, and returns everything that comes back.
 fn exchanged(hosting: &Hosting, pieces: &[Vec<u8>]) -> Vec<u8> {
     let mut stream = hosting.raw();
     stream.write_all(&pieces.concat()).expect("it is open");
@@ -78,7 +78,7 @@ fn a_oneway_method_has_no_answer_however_it_is_called<L: Net>() {
                 answers.push(call("ping", TMessageType::Reply, sequence + 1, None));
             }
             assert_eq!(exchanged(&hosting, &calls), answers.concat(), "{protocol:?}, framed: {is_framed}");
-            // The other way around: a method that has an answer, called as if it had none.
+            // The other way around: a method that has an answer, called as oneway.
             let calls = [call("ping", TMessageType::OneWay, 7, None), call("ping", TMessageType::Call, 8, None)];
             assert_eq!(exchanged(&hosting, &calls), call("ping", TMessageType::Reply, 8, None));
         }
@@ -109,7 +109,7 @@ fn nor_has_one_that_fails<L: Net>() {
             ];
             let answers = [call("ping", answer, 2, None), call("ping", answer, 5, None)];
             assert_eq!(exchanged(&hosting, &calls), answers.concat(), "{protocol:?}, framed: {is_framed}");
-            // What there is not, and what can't be read, is answered: who calls waits for that.
+            // Unknown methods and unreadable calls are answered: the caller waits for that.
             for (name, field) in [("nothing", None), ("act", None), ("act", Some("fail")), ("act", Some("refuse"))] {
                 let calls = [call(name, ask, 1, field), call("ping", ask, 2, None)];
                 let answers = exchanged(&hosting, &calls);
@@ -131,7 +131,7 @@ fn nor_has_one_that_panics_once_it_is_known<L: Net>() {
         for (protocol, is_framed) in PROTOCOLS.into_iter().flat_map(|protocol| [(protocol, true), (protocol, false)]) {
             let call =
                 |name: &str, kind, sequence, field| framed(message(protocol, name, kind, sequence, field), is_framed);
-            // It has shown what it is: here by returning, there by failing.
+            // It has revealed what it is: here by returning, there by failing.
             let calls = [
                 call("note", ask, 1, Some("noted")),
                 call("note", ask, 2, Some("panic")),
@@ -143,7 +143,7 @@ fn nor_has_one_that_panics_once_it_is_known<L: Net>() {
             ];
             let answers = [call("ping", answer, 3, None), call("ping", answer, 7, None)];
             assert_eq!(exchanged(&hosting, &calls), answers.concat(), "{protocol:?}, framed: {is_framed}");
-            // Who calls a method that has an answer waits for it.
+            // The caller of a method that has an answer waits for it.
             let calls = [
                 call("act", TMessageType::OneWay, 1, Some("more")),
                 call("act", ask, 2, Some("panic")),
@@ -167,13 +167,13 @@ fn nor_has_one_whose_first_call_panics_but_its_connection_is_closed<L: Net>() {
             let call =
                 |name: &str, kind, sequence, field| framed(message(protocol, name, kind, sequence, field), is_framed);
             let pong = |sequence| call("ping", answer, sequence, None);
-            // Called as what it is, it holds up nothing.
+            // Called as oneway, it holds up nothing.
             let calls = [call("note", TMessageType::OneWay, 1, Some("panic")), call("ping", ask, 2, None)];
             assert_eq!(exchanged(&hosting, &calls), pong(2), "{protocol:?}, framed: {is_framed}");
-            // What came before it is answered.
+            // Earlier calls are answered.
             let calls = [call("ping", ask, 3, None), call("note", ask, 4, Some("panic")), call("ping", ask, 5, None)];
             assert_eq!(exchanged(&hosting, &calls), pong(3), "{protocol:?}, framed: {is_framed}");
-            // So is the connection of one that has an answer, until it has shown that.
+            // So is the connection of a method that has an answer, until it has revealed that.
             let panics = [call("act", ask, 1, Some("panic")), call("ping", ask, 2, None)];
             assert_eq!(exchanged(&hosting, &panics), b"");
             let acts = exchanged(&hosting, &[call("act", ask, 1, Some("more"))]);
@@ -210,7 +210,7 @@ fn answering(listener: &TcpListener, protocol: Protocol, is_framed: bool) {
         read(&mut stream, call("ping", TMessageType::Call, None).len());
         let answer =
             |name: &str, sequence| framed(message(protocol, name, TMessageType::Reply, sequence, None), is_framed);
-        // A client on a loop begins anew with each call.
+        // A client on a loop starts over with each call.
         let next = if is_framed { 1 } else { sequence + 1 };
         stream.write_all(&[answer("note", sequence), answer("ping", next)].concat()).expect("it waits for that");
     }

@@ -1,4 +1,4 @@
-//! Our clients over HTTP, on loops and on threads, at our server and at that of Apache's Python.
+//! The crate's clients over HTTP, on loops and on threads, with its own server and with Apache's in Python.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -26,12 +26,12 @@ use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use thrift::{ApplicationErrorKind, TransportErrorKind, protocol::TMultiplexedOutputProtocol};
 
-/// The system's: another in the path has other packages.
+/// The system's Python: another one in the path has other packages.
 const PYTHON: &str = "/usr/bin/python3";
 
 type Calculator<L> = Calls<L, CalculatorSyncClient<Input, Output>>;
 
-/// What `ping` is answered, by the binary protocol.
+/// The answer to `ping`, in the binary protocol.
 const PONG: &[u8] = b"\x80\x01\0\x02\0\0\0\x04ping\0\0\0\x01\0";
 
 fn route(handler: &Handler) -> HttpServer<ThriftRoute> {
@@ -41,7 +41,7 @@ fn route(handler: &Handler) -> HttpServer<ThriftRoute> {
     HttpServer::new(ThriftRoute::new(services)).max_body_size(16 << 20)
 }
 
-/// The server is on a thread of its own, whatever the client's loop.
+/// Starts a server on a thread of its own, whatever the client's loop.
 fn host(server: HttpServer<ThriftRoute>, arguments: &[&str]) -> Hosting {
     let addresses = server.addresses();
     let mut service = Service::new("test");
@@ -182,7 +182,7 @@ const SERVERS: [(&str, Protocol); 2] = [("binary", Protocol::Binary), ("compact"
 
 fn a_server_of_another_language_is_called<L: Net>() {
     let _watchdog = watchdog();
-    // By the older HTTP it closes the connection after each answer.
+    // With HTTP/1.0 it closes the connection after each answer.
     for ((name, protocol), version) in SERVERS.into_iter().zip(["1.0", "1.1"]) {
         let server = PythonServer::new(name, version);
         let address = server.address;
@@ -197,7 +197,7 @@ fn a_server_of_another_language_is_called<L: Net>() {
             assert!(matches!(&divided, Err(thrift::Error::User(error)) if error.is::<NoResult>()), "{divided:?}");
             let panicked = calculator.call(|calculator| calculator.act("panic".to_owned())).await;
             assert_eq!(application(panicked).kind, ApplicationErrorKind::InternalError);
-            // It answers before it carries it out.
+            // It answers before it carries the call out.
             calculator.call(|calculator| calculator.note("oneway".to_owned())).await?;
             while calculator.call(|calculator| calculator.notes()).await? != ["oneway"] {}
             Ok(())
@@ -220,7 +220,7 @@ fn a_server_of_another_language_is_called_by_a_thread_that_may_block() {
     }
 }
 
-/// A port on which nobody else gets to listen as long as the socket is there, unless told of it.
+/// Reserves a port that nobody else can listen on while the socket exists, unless told of it.
 fn reserved_port() -> (SocketAddr, Socket) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.set_reuse_address(true).expect("a server can bind it too");
@@ -260,7 +260,7 @@ fn a_thread_makes_a_connection_anew_that_the_server_has_closed() {
     hosting.stop();
 }
 
-/// The head and the body of a request.
+/// Reads the head and the body of a request.
 fn request(stream: &mut TcpStream) -> (String, Vec<u8>) {
     stream.set_read_timeout(Some(PATIENCE)).expect("it is a socket");
     let mut stream = BufReader::new(stream);
@@ -274,20 +274,20 @@ fn request(stream: &mut TcpStream) -> (String, Vec<u8>) {
     (head, body)
 }
 
-/// What is right, to this call.
+/// Returns the right answer to this call.
 fn pong(call: &[u8]) -> Vec<u8> {
     let mut pong = PONG.to_vec();
     pong[12..16].copy_from_slice(&call[12..16]);
     ok(&pong)
 }
 
-/// A 200 with this in it.
+/// Returns a 200 with this body.
 fn ok(body: &[u8]) -> Vec<u8> {
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
 }
 
-/// What a server may say to `ping` that is no answer to it, and what the client makes of that.
+/// Returns wrong responses to `ping`, and what the client makes of each.
 fn wrong() -> Vec<(Vec<u8>, &'static str)> {
     let cut = |mut answer: Vec<u8>| {
         answer.pop();
@@ -314,7 +314,7 @@ fn wrong() -> Vec<(Vec<u8>, &'static str)> {
     ]
 }
 
-/// A server that says all that, to one connection after the other, and the right thing at last.
+/// A server that sends all of them, on one connection after the other, and the right one at last.
 fn wrong_server() -> (SocketAddr, thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("a socket");
@@ -366,7 +366,7 @@ fn a_thread_is_told_of_an_answer_that_is_none() {
     serve.join().expect("no panic");
 }
 
-/// A server that takes its time for the first call, and none for the second, which comes over another connection.
+/// A server that is slow for the first call, and fast for the second, which comes over another connection.
 fn slow_server() -> (SocketAddr, thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("a socket");
@@ -414,7 +414,7 @@ fn a_thread_waits_no_longer_than_it_was_told_to() {
 
 fn what_can_not_be_posted_to_is_an_error_at_once<L: Net>() {
     let _watchdog = watchdog();
-    // Nobody is asked.
+    // No server is asked.
     let (nobody, _reserved) = reserved_port();
     client::<L>(async move |cx| {
         for (wire, why) in bad() {

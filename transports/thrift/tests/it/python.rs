@@ -9,7 +9,7 @@ use std::{
 use crate::util::{Handler, both, host, watchdog};
 use interloop::net::Net;
 
-/// The system's: another in the path has other packages.
+/// The system's Python: another one in the path has other packages.
 const PYTHON: &str = "/usr/bin/python3";
 
 fn a_client_of_another_language_is_served<L: Net>() {

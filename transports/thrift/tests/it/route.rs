@@ -16,10 +16,10 @@ use interloop::{Running, Service, net::Net};
 use interloop_http::HttpServer;
 use interloop_thrift::{Multiplexed, ThriftRoute};
 
-/// The system's: another in the path has other packages.
+/// The system's Python: another one in the path has other packages.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// Both services, for calls of up to a million bytes.
+/// Serves both services, for calls of up to a million bytes.
 fn host<L: Net>(handler: &Handler) -> (Running, SocketAddr) {
     let calculator = CalculatorSyncProcessor::new(handler.clone());
     let echo = EchoSyncProcessor::new(handler.clone());
@@ -61,7 +61,7 @@ fn a_client_of_another_language_calls_over_http<L: Net>() {
     stop(running);
 }
 
-/// The head and the body of what is answered to this.
+/// Returns the head and the body of the response to this.
 fn asked(address: SocketAddr, method: &str, kind: &str, body: &[u8]) -> (String, Vec<u8>) {
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("it is a socket");
@@ -79,7 +79,7 @@ fn asked(address: SocketAddr, method: &str, kind: &str, body: &[u8]) -> (String,
 fn what_is_no_call_is_refused<L: Net>() {
     let _watchdog = watchdog();
     let (running, address) = host::<L>(&Handler::default());
-    // `ping`, by the binary protocol.
+    // `ping`, in the binary protocol.
     let ping = b"\x80\x01\0\x01\0\0\0\x04ping\0\0\0\x07\0";
     let status = |method: &str, kind: &str, body: &[u8]| {
         let (head, _) = asked(address, method, kind, body);
@@ -99,7 +99,7 @@ fn what_is_no_call_is_refused<L: Net>() {
     // An answer.
     assert_eq!(status("POST", thrift, &body), "400");
     assert_eq!(status("POST", thrift, &vec![0; 1_000_001]), "413");
-    // A string of 2 GiB in a few bytes; whose protocol is known.
+    // A string of 2 GiB in a few bytes, whose protocol is known.
     let (head, body) =
         asked(address, "POST", thrift, b"\x80\x01\0\x01\0\0\0\x04ping\0\0\0\x07\x0b\0\x01\x7f\xff\xff\xff");
     assert!(head.starts_with("HTTP/1.1 200 ") && body.starts_with(b"\x80\x01\0\x03\0\0\0\x04ping"), "{head} {body:?}");

@@ -1,4 +1,4 @@
-//! What a server answers, over every transport and protocol.
+//! The answers of a server, over every transport and protocol.
 
 use std::{
     cell::Cell,
@@ -54,7 +54,7 @@ fn exceptions_and_oneway_calls_are_answered_as_they_should<L: Net>() {
             }
             other => panic!("{other:?}"),
         }
-        // An answer to a oneway call, were there one, would be taken for that to the next.
+        // An answer to a oneway call would be taken for that to the next.
         client.note("a".to_owned()).expect("it is sent");
         client.note("panic".to_owned()).expect("it is sent");
         client.note("b".to_owned()).expect("it is sent");
@@ -91,7 +91,7 @@ fn what_there_is_not_is_unknown_and_makes_no_counters<L: Net>() {
     let _watchdog = watchdog();
     let hosting = host::<L>(both(&Handler::default()), &[]);
     let (input, output) = connect(hosting.address(), Wire::framed(), Some(PATIENCE)).expect("it listens");
-    // The methods of one service, at another; and no service at all.
+    // The methods of one service, at another; and an unknown service.
     let mut stray = CalculatorSyncClient::new(input, TMultiplexedOutputProtocol::new("Echo", output));
     assert_eq!(application(stray.ping()).kind, ApplicationErrorKind::UnknownMethod);
     stray.note("nobody says that it is lost".to_owned()).expect("it is sent");
@@ -121,7 +121,7 @@ fn the_default_service_is_there_with_and_without_its_name<L: Net>() {
     hosting.stop();
 }
 
-/// Counts on its thread alone.
+/// Counts only on its thread.
 struct Counting(Rc<Cell<usize>>);
 
 static COUNTED: AtomicUsize = AtomicUsize::new(0);
@@ -162,7 +162,7 @@ fn a_processor_may_belong_to_the_loop<L: Net>() {
     }
     assert_eq!(COUNTED.load(Ordering::Relaxed), 4);
     hosting.stop();
-    // Threads are not for it.
+    // It can't run on threads.
     let (service, _) = crate::util::service::<L>(
         ThriftServer::with(|| CalculatorSyncProcessor::new(Handler::default())),
         &["--thrift-workers", "1"],
@@ -180,7 +180,7 @@ fn handlers_that_block_do_so_on_workers<L: Net>() {
         let blocked = (0..2).map(|_| scope.spawn(|| hosting.calculator(Wire::framed()).act("block".to_owned())));
         let blocked = blocked.collect::<Vec<_>>();
         eventually("both are at it", || handler.gate.waiting() == 2);
-        // The third is there for all others.
+        // The third answers all others.
         for wire in wires() {
             hosting.calculator(wire).ping().expect("an answer");
         }

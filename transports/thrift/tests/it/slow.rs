@@ -1,4 +1,4 @@
-//! Clients that make the server wait: for the rest of a call, or for them to take an answer.
+//! Clients that make the server wait: for the rest of a call, or for taking an answer.
 
 use std::{
     io::{Read, Write},
@@ -27,7 +27,7 @@ fn ask_for_long(hosting: &Hosting) -> TcpStream {
     stream
 }
 
-/// A byte every so often, until the server has enough of it.
+/// Sends a byte every so often, until the server disconnects it.
 fn dribble(hosting: &Hosting, mut byte: impl FnMut() -> bool) {
     let begin = Instant::now();
     while hosting.counter("open_connections") > 0 {
@@ -49,9 +49,9 @@ fn an_answer_that_is_taken_by_the_byte_is_cut_off<L: Net>() {
 
 fn a_call_that_comes_by_the_byte_is_cut_off<L: Net>() {
     let _watchdog = watchdog();
-    // Longer than its time would be for a call as a whole.
+    // Longer than the time limit for a whole call.
     let hosting = host::<L>(calculator(&Handler::default()), GRACE);
-    // A frame, and a call without one: the name is there, and the beginning of a long argument.
+    // A frame, and an unframed call: the name is there, and the beginning of a long argument.
     let call = b"\x80\x01\0\x01\0\0\0\x03act\0\0\0\x09\x0b\0\x01\0\0\x80\0";
     for beginning in [[&b"\0\x01\0\0"[..], call].concat(), call.to_vec()] {
         let mut stream = TcpStream::connect(hosting.port()).expect("it listens");
@@ -80,7 +80,7 @@ fn a_client_that_takes_a_long_answer_at_its_own_pace_gets_all_of_it<L: Net>() {
     hosting.stop();
 }
 
-/// However fast it takes it: what clients hold up is no failure.
+/// However fast it takes it: a delay that clients cause is no failure.
 fn a_client_that_takes_a_bit_now_and_then_does_not_hold_up_the_stop<L: Net>() {
     let _watchdog = watchdog();
     for (every, stop) in [(200, "10s"), (5, "2s")] {
@@ -91,7 +91,7 @@ fn a_client_that_takes_a_bit_now_and_then_does_not_hold_up_the_stop<L: Net>() {
         let slow = {
             let over = over.clone();
             thread::spawn(move || {
-                // What its system has got already may take it a long time.
+                // It may take a long time to read what its system has received already.
                 while !over.load(Relaxed) && stream.read(&mut [0; 100]).is_ok_and(|length| length > 0) {
                     thread::sleep(Duration::from_millis(every));
                 }

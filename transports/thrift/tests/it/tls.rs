@@ -25,7 +25,7 @@ use thrift::protocol::TMultiplexedOutputProtocol;
 const PING: &[u8] = b"\0\0\0\x11\x80\x01\0\x01\0\0\0\x04ping\0\0\0\x01\0";
 const PONG: &[u8] = b"\0\0\0\x11\x80\x01\0\x02\0\0\0\x04ping\0\0\0\x01\0";
 
-/// A CA that has signed a certificate, and a server with that.
+/// Creates a CA that has signed a certificate, and a server with that.
 fn secure<L: Net>(handler: &Handler, arguments: &[&str]) -> (Ca, Hosting) {
     let ca = Ca::new("the CA");
     ca.sign("server");
@@ -101,7 +101,7 @@ fn what_is_no_handshake_is_closed_and_others_are_served<L: Net>() {
     hosting.stop();
 }
 
-/// Calls, and says goodbye right behind it, or only closes its half.
+/// Sends calls, and says goodbye right after them, or only closes its half.
 fn a_client_that_has_said_goodbye_is_answered<L: Net>() {
     let _watchdog = watchdog();
     for arguments in [&[][..], &["--thrift-workers", "1"]] {
@@ -151,7 +151,7 @@ fn a_stop_answers_what_has_come_and_says_goodbye<L: Net>() {
     let mut idle = ca.connect(hosting.port());
     ping(&mut idle);
     let mut busy = ca.connect(hosting.port());
-    // The first is at it, and what comes after it is in the server's hands already.
+    // The first is in progress, and the server has the later ones already.
     let act = b"\0\0\0\x1c\x80\x01\0\x01\0\0\0\x03act\0\0\0\x01\x0b\0\x01\0\0\0\x05block\0";
     busy.write_all(&[act, PING, PING].concat()).expect("it is open");
     eventually("it is at it", || handler.gate.waiting() == 1);
@@ -223,7 +223,7 @@ fn a_thread_that_may_block_calls_over_tls() {
         let why = halves.err().map(|error| error.to_string()).unwrap_or_default();
         assert!(why.contains("not valid for name"), "{why}");
     }
-    // Who says nothing is not waited for.
+    // A silent server is not waited for.
     let mute = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = mute.local_addr().expect("it is bound").into();
     let time = Some(Duration::from_millis(100));

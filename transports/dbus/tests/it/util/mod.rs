@@ -1,6 +1,6 @@
 //! A bus of its own for each test, an object on it, clients, and a watchdog.
 
-// Each test file uses its part.
+// Each test file uses a part of this.
 #![allow(dead_code, unreachable_pub, unused_imports, unused_macros)]
 
 use std::{
@@ -22,7 +22,7 @@ pub mod wire;
 pub const NAME: &str = "org.example.Echo";
 pub const PATH: &str = "/org/example/Echo";
 
-/// A dbus-daemon of our own, which is killed when it is dropped.
+/// A private dbus-daemon, which is killed when it is dropped.
 pub struct Daemon {
     child: Child,
     dir: TempDir,
@@ -33,7 +33,7 @@ impl Daemon {
         Self::start_in(tempfile::tempdir().expect("a directory"))
     }
 
-    /// Other users find their way to it too.
+    /// Starts one that other users can reach too.
     pub fn for_all() -> Self {
         let daemon = Self::start();
         let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -66,7 +66,7 @@ impl Daemon {
             .arg(&config)
             .args(["--nofork", "--nopidfile", "--nosyslog", "--print-address"])
             .stdout(Stdio::piped())
-            // It may not raise its limits, and says so.
+            // It may not raise its limits, and complains about that.
             .stderr(Stdio::null())
             .spawn()
             .expect("dbus-daemon is installed");
@@ -86,7 +86,7 @@ impl Daemon {
         self.child.wait().expect("it is our child");
     }
 
-    /// At the same address.
+    /// Starts it again at the same address.
     pub fn start_again(&mut self) {
         self.kill();
         let empty = tempfile::tempdir().expect("a directory");
@@ -113,7 +113,7 @@ impl Daemon {
         said(&self.gdbus("org.example.Echo.Say", &[text]))
     }
 
-    /// Calls of a client of zbus's own that are under way: each on a thread.
+    /// Starts a call by zbus's own client, on a thread.
     pub fn call_later(&self, method: &'static str) -> thread::JoinHandle<Output> {
         let address = self.address();
         thread::spawn(move || {
@@ -136,7 +136,7 @@ pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(text).trim().to_owned()
 }
 
-/// Closed until it is opened; says how many wait.
+/// Closed until it is opened; counts the waiters.
 #[derive(Default)]
 pub struct Gate {
     state: Mutex<(bool, Vec<std::task::Waker>)>,
@@ -164,7 +164,7 @@ impl Gate {
         assert!(!time.timed_out(), "nobody came");
     }
 
-    /// On this thread, for a while at most.
+    /// Blocks this thread, for a limited time.
     fn block(&self) {
         let mut state = self.state.lock().expect("no panic");
         state.1.push(std::task::Waker::noop().clone());
@@ -216,7 +216,7 @@ impl Echo {
         text
     }
 
-    /// Asks another before it answers.
+    /// Asks another object before it answers.
     async fn relay(&self, text: String, #[zbus(connection)] connection: &Connection) -> fdo::Result<String> {
         let other = "org.example.Other";
         connection.call_method(Some(other), "/", Some(other), "Ask", &()).await?;
@@ -270,7 +270,7 @@ pub fn wait_for_counter(service: &ServiceHandle, name: &str, at_least: u64) {
     eventually(name, || counted() >= at_least);
 }
 
-/// The same tests on each loop.
+/// Runs the same tests on each loop.
 macro_rules! on_each_loop {
     ($($test:ident)*) => {
         on_each_loop!(@ on_thread interloop::Thread; $($test)*);

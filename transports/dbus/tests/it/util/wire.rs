@@ -1,4 +1,4 @@
-//! Messages by hand, also wrong ones; a client and a bus that speak so.
+//! Messages by hand, including wrong ones; a client and a bus that use them.
 
 use std::{
     io::{self, Read, Write},
@@ -23,7 +23,7 @@ pub const SIGNAL: u8 = 4;
 
 pub const NO_REPLY: u8 = 1;
 
-/// Little-endian.
+/// A message, little-endian.
 #[derive(Clone)]
 pub struct Raw {
     pub kind: u8,
@@ -38,7 +38,7 @@ impl Raw {
         Self { kind, flags: 0, serial: 2, fields: Vec::new(), body: Vec::new() }
     }
 
-    /// A call of the tests' object.
+    /// Returns a call to the tests' object.
     pub fn call(member: &str) -> Self {
         Self::new(CALL).string(1, b'o', PATH).string(2, b's', NAME).string(3, b's', member).string(6, b's', NAME)
     }
@@ -84,7 +84,7 @@ impl Raw {
         self
     }
 
-    /// A body of one string.
+    /// Adds a body of one string.
     pub fn text(self, text: &str) -> Self {
         let mut body = (text.len() as u32).to_le_bytes().to_vec();
         body.extend(text.as_bytes());
@@ -104,7 +104,7 @@ impl Raw {
     }
 }
 
-/// The next message, of a peer that speaks properly.
+/// Reads the next message from a well-behaved peer.
 pub fn read_message(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; 16];
     stream.read_exact(&mut bytes)?;
@@ -115,7 +115,7 @@ pub fn read_message(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A client of a real bus, that says what it likes.
+/// A client of a real bus that sends arbitrary bytes.
 pub struct Client(pub UnixStream);
 
 impl Client {
@@ -143,18 +143,18 @@ impl Client {
         client
     }
 
-    /// The other side may have had enough of it.
+    /// Sends a message; the other side may have disconnected.
     pub fn send(&mut self, message: &Raw) {
         let _ = self.0.write_all(&message.bytes());
     }
 
-    /// Sends just this. False if the other side has had enough of it, or takes nothing for a second.
+    /// Sends just this. Returns false if the other side has disconnected, or takes nothing for a second.
     pub fn sends(&mut self, bytes: &[u8]) -> bool {
         self.0.set_write_timeout(Some(Duration::from_secs(1))).expect("a timeout");
         self.0.write_all(bytes).is_ok()
     }
 
-    /// Reads until there is one: whether it is no error. None once the bus has closed the connection.
+    /// Reads until there is an answer, and returns whether it is no error. None once the bus has closed the connection.
     pub fn answer_to(&mut self, serial: u32) -> Option<bool> {
         loop {
             let message = read_message(&mut self.0).ok()?;
@@ -166,7 +166,7 @@ impl Client {
     }
 }
 
-/// Listens, and has each connection dealt with by a thread: it is told how many there have been before.
+/// Listens, and handles each connection on a thread, which is told how many there were before.
 pub struct FalseBus {
     path: PathBuf,
     _dir: TempDir,
@@ -212,12 +212,12 @@ impl Drop for FalseBus {
     }
 }
 
-/// Reads what the other has to say, until it has left.
+/// Reads everything until the other side has left.
 pub fn listen(mut stream: UnixStream) {
     let _ = io::copy(&mut stream, &mut io::sink());
 }
 
-/// The part of the bus until both sides speak in messages.
+/// Plays the bus until both sides speak in messages.
 pub fn let_in(stream: &mut UnixStream) -> io::Result<()> {
     let mut said = Vec::new();
     while !said.ends_with(b"BEGIN\r\n") {
@@ -228,7 +228,7 @@ pub fn let_in(stream: &mut UnixStream) -> io::Result<()> {
     stream.write_all(b"OK 0123456789abcdef0123456789abcdef\r\nAGREE_UNIX_FD\r\n")
 }
 
-/// What a bus answers, as far as a service asks. None where this is no call.
+/// Returns a bus's answer to the calls that a service makes. None if this is no call.
 pub fn answer_to(call: &[u8]) -> Option<Raw> {
     let serial = u32::from_le_bytes(call[8..12].try_into().expect("four"));
     let answer = Raw::answer(serial);
@@ -253,7 +253,7 @@ pub fn answer_one(from: &mut UnixStream, to: &mut impl Write) -> io::Result<Vec<
     Ok(call)
 }
 
-/// A bus that knows how to behave, until the other leaves.
+/// Plays a well-behaved bus until the other side leaves.
 pub fn behave(mut stream: UnixStream) {
     let Ok(mut to) = stream.try_clone() else { return };
     if let_in(&mut stream).is_ok() {
@@ -261,7 +261,7 @@ pub fn behave(mut stream: UnixStream) {
     }
 }
 
-/// One that does so until it has given the name, and then no more. Whoever would wait for the name asks twice.
+/// Does so until it has given the name, and then stops. A client that would wait for the name asks twice.
 pub fn until_named(stream: &mut UnixStream, times: usize) -> io::Result<()> {
     let mut to = stream.try_clone()?;
     let_in(stream)?;

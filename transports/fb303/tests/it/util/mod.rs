@@ -1,6 +1,6 @@
 //! A service with fb303 in it, and clients.
 
-// Each test file uses its part.
+// Each test file uses a part of this.
 #![allow(dead_code, unreachable_pub)]
 
 use std::{net::SocketAddr, time::Duration};
@@ -13,7 +13,7 @@ use interloop::{
 use interloop_fb303::{Fb303Server, fb303::FacebookServiceSyncClient};
 use interloop_thrift::{Address, Input, Output, Protocol, Wire, connect};
 
-/// As long as anything may take that is expected to happen.
+/// The time limit for any expected event.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A shop of version 1.2.3 that exports its owner, with fb303.
@@ -31,7 +31,7 @@ pub fn client(address: SocketAddr, wire: Wire) -> FacebookServiceSyncClient<Inpu
     FacebookServiceSyncClient::new(input, output)
 }
 
-/// Every transport with every protocol.
+/// Returns every transport with every protocol.
 pub fn wires() -> [Wire; 4] {
     let (binary, compact) = (Protocol::Binary, Protocol::Compact);
     let (framed, buffered) = (Wire::framed(), Wire::buffered());

@@ -13,10 +13,10 @@ pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
 pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
-/// Of a settings or ping frame: it is an answer. Of others: the stream ends with it.
+/// The flag that a settings or ping frame is an answer, or that another frame ends its stream.
 pub const LAST: u8 = 1;
 
-/// A frame of the first stream.
+/// Returns a frame of the first stream.
 pub fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
     frame_of(1, kind, flags, payload)
 }
@@ -26,7 +26,7 @@ fn frame_of(stream: u32, kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// The head of a call on the first stream, without compression.
+/// Returns the head of a call on the first stream, without compression.
 pub fn head(path: &str, kind: &str) -> Vec<u8> {
     head_of(1, path, kind)
 }
@@ -73,12 +73,12 @@ impl Raw {
         self.0.write_all(&frame_of(stream, DATA, flags, data)).expect("it is open");
     }
 
-    /// Gives a stream up.
+    /// Resets a stream.
     pub fn reset(&mut self, stream: u32) {
         self.0.write_all(&frame_of(stream, 3, 0, &8u32.to_be_bytes())).expect("it is open");
     }
 
-    /// Takes so many bytes more, on this stream and in all.
+    /// Opens the window by this many bytes, for this stream and the connection.
     pub fn take(&mut self, stream: u32, bytes: u32) {
         let updates = [0, stream].map(|stream| frame_of(stream, 8, 0, &bytes.to_be_bytes()));
         self.0.write_all(&updates.concat()).expect("it is open");
@@ -92,13 +92,13 @@ impl Raw {
         self.0.write_all(&[head, frame_of(stream, DATA, LAST, &message)].concat()).expect("it is open");
     }
 
-    /// Waits until all that was sent has been read.
+    /// Waits until everything sent has been read.
     pub fn ping(&mut self) {
         self.0.write_all(&frame_of(0, PING, 0, b"are here")).expect("it is open");
         self.until(|frame| frame.kind == PING);
     }
 
-    /// The first such frame.
+    /// Returns the first matching frame.
     pub fn until(&mut self, mut is_it: impl FnMut(&Frame) -> bool) -> Frame {
         loop {
             let frame = self.next().expect("it is open");
@@ -108,7 +108,7 @@ impl Raw {
         }
     }
 
-    /// None at the end of the connection.
+    /// Returns None at the end of the connection.
     pub fn next(&mut self) -> Option<Frame> {
         loop {
             let mut head = [0; 9];

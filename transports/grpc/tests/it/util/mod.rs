@@ -1,6 +1,6 @@
 //! A service with one server in it, its handlers, and a watchdog.
 
-// Each test file uses its part.
+// Each test file uses a part of this.
 #![allow(dead_code, unreachable_pub, unused_imports, unused_macros)]
 
 pub mod frames;
@@ -43,7 +43,7 @@ pub struct Echo {
     gate: Arc<Semaphore>,
 }
 
-/// Counts as long as it is there.
+/// Counts while it exists.
 struct Held(Arc<AtomicUsize>);
 
 impl Held {
@@ -64,7 +64,7 @@ impl Echo {
         Self { held: Arc::default(), waiting: Arc::default(), gate: Arc::new(Semaphore::new(0)) }
     }
 
-    /// Lets what waits at the gate through.
+    /// Opens the gate for those that wait there.
     pub fn open(&self) {
         self.gate.close();
     }
@@ -73,7 +73,7 @@ impl Echo {
         self.waiting.load(Ordering::SeqCst)
     }
 
-    /// How many handlers and streams that never end are there.
+    /// Returns how many handlers and endless streams exist.
     pub fn held(&self) -> usize {
         self.held.load(Ordering::SeqCst)
     }
@@ -193,7 +193,7 @@ impl tower_service::Service<HttpRequest<Body>> for Echo {
     }
 }
 
-/// A service that runs, with a server in it.
+/// A running service with a server in it.
 pub struct Hosting {
     pub running: Running,
     pub addresses: Vec<Address>,
@@ -205,7 +205,7 @@ impl Hosting {
         self.addresses[0].tcp().expect("it listens on TCP")
     }
 
-    /// As the status shows it.
+    /// Returns a counter as the status shows it.
     pub fn counter(&self, name: &str) -> u64 {
         let status = self.running.status();
         let task = status.tasks.iter().find(|task| task.name == "grpc").expect("it is there");
@@ -218,7 +218,7 @@ pub fn host<L: Net>(arguments: &[&str]) -> Hosting {
     host_set::<L>(arguments, |server| server)
 }
 
-/// With more set at the server.
+/// Starts one with further settings on the server.
 pub fn host_set<L: Net>(arguments: &[&str], set: impl FnOnce(GrpcServer) -> GrpcServer) -> Hosting {
     let echo = Echo::new();
     let server = set(GrpcServer::new().add_service(echo.clone()).with_health());

@@ -1,6 +1,6 @@
 //! A service with one server in it, a client that writes and reads bytes, and a watchdog.
 
-// Each test file uses its part.
+// Each test file uses a part of this.
 #![allow(dead_code, unreachable_pub, unused_imports, unused_macros)]
 
 use std::{
@@ -23,7 +23,7 @@ pub use interloop_transport_tests::{PATIENCE, eventually, variants, watchdog};
 
 pub type Answer = Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send>>;
 
-/// A tower service from a closure, for what needs no router.
+/// A tower service from a closure, for tests that need no router.
 #[derive(Clone)]
 pub struct Handler<F>(pub F);
 
@@ -46,7 +46,7 @@ where
     }
 }
 
-/// Answers everything with "hi".
+/// Responds to everything with "hi".
 pub fn hi() -> axum::Router {
     axum::Router::new().fallback(async || "hi")
 }
@@ -96,7 +96,7 @@ where
     Hosting { running, addresses }
 }
 
-/// Starts what can't start, and says why.
+/// Starts a server that can't start, and returns the reason.
 pub fn failure<L: Net, S>(server: HttpServer<S>, arguments: &[&str]) -> String
 where
     HttpServer<S>: interloop::Task<L>,
@@ -110,8 +110,7 @@ where
     cause
 }
 
-/// Makes a test of each of these on tokio, which the server asks without a detour, and on a loop with the core's
-/// sockets.
+/// Makes a test of each of these on tokio, which the server uses directly, and on a loop with the core's sockets.
 macro_rules! on_each_loop {
     ($($test:ident,)+) => {
         interloop_transport_tests::on_loops! {
@@ -125,7 +124,7 @@ macro_rules! on_each_loop {
 }
 pub(crate) use on_each_loop;
 
-/// What a response is made of.
+/// The parts of a response.
 #[derive(Debug)]
 pub struct Got {
     pub status: u16,
@@ -195,14 +194,14 @@ impl<S: Read + Write> Client<S> {
         read
     }
 
-    /// Waits until the server has said, over TLS too, that this is the end, and says what came before that.
+    /// Waits until the server has announced the end, over TLS too, and returns what came before.
     pub fn closed_cleanly(mut self) -> String {
         let mut rest = Vec::new();
         self.stream.read_to_end(&mut rest).expect("the server says goodbye");
         String::from_utf8_lossy(&rest).into_owned()
     }
 
-    /// Waits until the server has closed the connection, and says what came before that.
+    /// Waits until the server has closed the connection, and returns what came before.
     pub fn closed(mut self) -> String {
         let mut rest = Vec::new();
         let end = self.stream.read_to_end(&mut rest);
@@ -215,7 +214,7 @@ impl<S: Read + Write> Client<S> {
     }
 }
 
-/// A runtime for a client of hyper's.
+/// Runs a future in a runtime for hyper's client.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
 }

@@ -1,6 +1,6 @@
 //! A service with one server in it, its handlers, clients, and a watchdog.
 
-// Each test file uses its part.
+// Each test file uses a part of this.
 #![allow(dead_code, unreachable_pub, unused_imports, unused_macros)]
 
 #[allow(missing_docs, missing_debug_implementations, rust_2018_idioms, clippy::all, reason = "generated")]
@@ -29,7 +29,7 @@ use self::calc::{
     EchoSyncProcessor, NoResult, Operation, Work,
 };
 
-/// Closed until it is opened; says how many wait.
+/// Closed until it is opened; counts the waiters.
 #[derive(Default)]
 pub struct Gate {
     state: Mutex<(bool, usize)>,
@@ -132,14 +132,14 @@ pub fn calculator(handler: &Handler) -> ThriftServer {
     ThriftServer::new(CalculatorSyncProcessor::new(handler.clone()))
 }
 
-/// `Calculator`, which is the default, and `Echo`.
+/// Serves `Calculator`, which is the default, and `Echo`.
 pub fn both(handler: &Handler) -> ThriftServer {
     let calculator = CalculatorSyncProcessor::new(handler.clone());
     let echo = EchoSyncProcessor::new(handler.clone());
     ThriftServer::new(Multiplexed::new().default_service("Calculator", calculator).service("Echo", echo))
 }
 
-/// A service that runs, with a server in it.
+/// A running service with a server in it.
 pub struct Hosting {
     pub running: Running,
     pub addresses: Vec<Address>,
@@ -198,7 +198,7 @@ pub fn host<L: Net>(server: ThriftServer, arguments: &[&str]) -> Hosting {
     Hosting { running, addresses }
 }
 
-/// Every transport with every protocol.
+/// Returns every transport with every protocol.
 pub fn wires() -> [Wire; 4] {
     let (binary, compact) = (Protocol::Binary, Protocol::Compact);
     let (framed, buffered) = (Wire::framed(), Wire::buffered());
@@ -225,7 +225,7 @@ macro_rules! on_each_loop {
 }
 pub(crate) use on_each_loop;
 
-/// Waits until the server has closed the connection, and says what came before that. A reset is an end too.
+/// Waits until the server has closed the connection, and returns what came before. A reset is an end too.
 pub fn closed(mut stream: &TcpStream) -> Vec<u8> {
     let mut rest = Vec::new();
     if let Err(error) = stream.read_to_end(&mut rest) {
@@ -234,7 +234,7 @@ pub fn closed(mut stream: &TcpStream) -> Vec<u8> {
     rest
 }
 
-/// The application exception that a call has ended with.
+/// Returns the application exception that a call has ended with.
 #[track_caller]
 pub fn application<T: std::fmt::Debug>(result: thrift::Result<T>) -> ApplicationError {
     match result {
