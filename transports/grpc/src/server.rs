@@ -112,8 +112,9 @@ impl GrpcServer {
         self
     }
 
-    /// Merges this into how it listens: later values override earlier ones, and hosts and listeners are added. A
-    /// `TcpListener` or a `UnixListener` of std works, too: see [`Listen`](Listen#sockets-that-are-bound-already).
+    /// Sets how it listens. Several calls are merged: hosts and listeners are added, and all else overrides earlier
+    /// values. A `TcpListener` or a `UnixListener` of std works, too: see
+    /// [`Listen`](Listen#sockets-that-are-bound-already).
     #[must_use]
     pub fn listen(self, listen: impl Into<Listen>) -> Self {
         self.http(|http| http.listen(listen))

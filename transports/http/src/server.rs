@@ -105,8 +105,9 @@ impl<S> HttpServer<S> {
         }
     }
 
-    /// Merges this into how it listens: later values override earlier ones, and hosts and listeners are added. A
-    /// `TcpListener` or a `UnixListener` of std works, too: see [`Listen`](Listen#sockets-that-are-bound-already).
+    /// Sets how it listens. Several calls are merged: hosts and listeners are added, and all else overrides earlier
+    /// values. A `TcpListener` or a `UnixListener` of std works, too: see
+    /// [`Listen`](Listen#sockets-that-are-bound-already).
     ///
     /// ```
     /// # use interloop_http::HttpServer;

@@ -76,14 +76,15 @@ impl Listen {
         listen
     }
 
-    /// Adds this address or host name to those it listens on. `::` and `0.0.0.0` can be combined.
+    /// Listens on this address or host name, in addition to others that were named. `::` and `0.0.0.0` can be combined.
     #[must_use]
     pub fn host(mut self, host: impl Into<String>) -> Self {
         self.said.host.push(host.into());
         self
     }
 
-    /// Adds this socket, which listens already, to all other places: see [above](#sockets-that-are-bound-already).
+    /// Listens on this socket, which listens already, in addition to all other places: see
+    /// [above](#sockets-that-are-bound-already).
     #[must_use]
     pub fn listener(mut self, listener: impl Into<Bound>) -> Self {
         self.listeners.push(Arc::new(listener.into()));
@@ -279,8 +280,8 @@ impl Listen {
         self.tls_settings(options)?.map_or(Ok(()), |settings| settings.files.check())
     }
 
-    /// Checks the sockets, and that no TLS is asked for: for a server that was built without TLS in a program whose
-    /// other servers have it.
+    /// Checks the sockets, and that no TLS is asked for: for a server that was built without TLS in a program that has
+    /// another server with it.
     ///
     /// # Errors
     ///
@@ -302,8 +303,8 @@ impl Listen {
 #[macro_export]
 macro_rules! listen_setters {
     () => {
-        /// Adds this address or host name to those it listens on: short for [`listen`](Self::listen). `::` and
-        /// `0.0.0.0` can be combined.
+        /// Listens on this address or host name, in addition to others that were named: short for
+        /// [`listen`](Self::listen). `::` and `0.0.0.0` can be combined.
         #[must_use]
         pub fn host(self, host: impl ::std::convert::Into<::std::string::String>) -> Self {
             self.listen($crate::Listen::new().host(host))
