@@ -93,7 +93,7 @@ pub(crate) struct Jobs {
 /// the holder of the connection's lock, is slow.
 const CROWD: usize = 64;
 
-/// Before it lets anybody in, a bus sends one or two pieces, of 1 KiB at most.
+/// How many pieces may be read before the bus lets the connection in: usually there are one or two, of 1 KiB at most.
 const PIECES: usize = 1024;
 
 #[derive(Default)]
