@@ -82,12 +82,11 @@ where
         extensions.insert(server.shutdown.clone());
         #[cfg(feature = "websocket")]
         extensions.insert(Home { server: server.clone(), after: self.after.clone() });
-        server.peers.insert(self.activity.peer, extensions);
         let (line, exceeded) = (respond.line.as_ref(), &mut respond.exceeded);
         // A request is large, so it is moved as little as possible.
         let mut request =
             Some(request.map(|body| Body::incoming(body, limit, messages, &self.activity, line, exceeded)));
-        respond.ask(&self.service, &mut request);
+        respond.ask(&self.service, &self.activity, &mut request);
         respond
     }
 }
@@ -129,11 +128,14 @@ where
 {
     /// Calls the service at once if it is ready, as it nearly always is.
     #[inline]
-    fn ask(&mut self, service: &S, request: &mut Option<Request<Body>>) {
+    fn ask(&mut self, service: &S, activity: &Activity, request: &mut Option<Request<Body>>) {
         let Some(open) = &self.open else { return };
         let state = &mut self.state;
         let called = catch_unwind(AssertUnwindSafe(|| {
             open.span.in_scope(|| {
+                if let Some(request) = request {
+                    activity.server.peers.insert(activity.peer, request.extensions_mut());
+                }
                 let mut service = service.clone();
                 match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
                     Poll::Ready(Ok(())) => {

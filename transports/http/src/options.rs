@@ -36,17 +36,17 @@ pub struct HttpOptions {
     pub(crate) header_timeout: Option<Duration>,
 
     #[cfg(feature = "http2")]
-    /// Let an HTTP/2 connection have this many requests open at once; further ones wait at the client; 200 by default
+    /// Let an HTTP/2 connection have this many requests open at once; further ones wait at the client (default: 200)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_streams: Option<u32>,
 
     #[cfg(feature = "http2")]
-    /// Ping HTTP/2 clients that have requests open, after this much silence; 60s by default, 0 is never
+    /// Ping HTTP/2 clients that have requests open, after this much silence; 0 is never (default: 60s)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) ping_interval: Option<Duration>,
 
     #[cfg(feature = "http2")]
-    /// Close HTTP/2 connections whose client leaves a ping unanswered for this long; 20s by default
+    /// Close HTTP/2 connections whose client leaves a ping unanswered for this long (default: 20s)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) ping_timeout: Option<Duration>,
 }

@@ -371,7 +371,8 @@ fn a_host_that_can_not_be_allowed_is_one_line() {
     };
     let (code, why) = refused(Health::new().allow_host("a b"), &[]);
     assert_eq!(code, 78);
-    assert_eq!(why, "test: task health: \"a b\" can't be allowed: expected a host name, *.example.org or *");
+    let said = "invalid value 'a b' for '--health-allow-host <HOST>': expected a host name, *.example.org or *";
+    assert_eq!(why, format!("test: task health: option allow-host, set in code: {said}"));
     let (code, why) = refused(Health::new(), &["--health-allow-host", "http://x"]);
     assert!(code == 2 && why.contains("--health-allow-host"), "{why}");
 }
