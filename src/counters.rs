@@ -1,7 +1,7 @@
 //! Counters, gauges, histograms, exported values and warnings: what tasks and services measure, and how it is read.
 //!
-//! A [`Meter`] writes: [`Context::meter`](crate::Context::meter) gives a task its own. [`Counters`] reads those of all tasks:
-//! [`ServiceHandle::counters`](crate::ServiceHandle::counters). Values last through all incarnations of a task.
+//! A [`Meter`] writes: [`Context::meter`](crate::Context::meter) gives a task its own. [`Counters`] reads those of all
+//! tasks: [`ServiceHandle::counters`](crate::ServiceHandle::counters). Values last through all incarnations of a task.
 //! [`docs/counters.md`](https://docs.rs/crate/interloop/latest/source/docs/counters.md) has names, kinds and formats.
 
 // A `Registry` has what one task, or the service, keeps. Adding takes no lock and allocates nothing: see `counter`. A

@@ -1,9 +1,10 @@
-//! Several event loops in one process, as one service: each loop on its own thread, all started in the order of their dependencies, all reachable from
-//! each other, all stopped together, on time, with a report.
+//! Several event loops in one process, as one service: each loop on its own thread, all started in the order of their
+//! dependencies, all reachable from each other, all stopped together, on time, with a report.
 //!
-//! Lifecycle crates know one runtime; event loops have no lifecycle; and between them people write threads, channels and `idle_add` by hand. Here a
-//! service is a set of tasks, each on the loop it wants (tokio, glib with GTK, a plain thread, a loop of your own), and the glue is one mailbox that is
-//! written, measured and model-checked once, for all of them.
+//! Lifecycle crates know one runtime; event loops have no lifecycle; and between them people write threads, channels
+//! and `idle_add` by hand. Here a service is a set of tasks, each on the loop it wants (tokio, glib with GTK, a plain
+//! thread, a loop of your own), and the glue is one mailbox that is written, measured and model-checked once, for all
+//! of them.
 //!
 //! ```no_run
 //! use std::{cell::RefCell, process::ExitCode, time::Duration};
@@ -27,14 +28,18 @@
 //!
 //! # Anatomy
 //!
-//! * A **[`Service`]** is a process: a name, tasks, one lifecycle. [`Service::run`] is the process; [`Service::start`] runs it inside something else. A
-//!   [`ServiceHandle`] controls it from any thread.
-//! * A **[`Task`]** is one unit of work: a name, options, dependencies, an `async fn run`. Its [`Context`] is all it sees. [`tasks`] has ready-made ones.
-//! * An **[`EventLoop`]** is a kind of loop, and a plan for one; an instance drives one thread. [`Thread`] is the reference, made of std alone; others are
-//!   crates of their own: `interloop-tokio`, `interloop-glib`. Writing one takes some forty lines.
-//! * A **[`Remote`]** reaches a value on its loop from any thread: [`post`](Remote::post), [`call`](Remote::call), [`spawn`](Remote::spawn). What comes
-//!   back is a [`Reply`], which always resolves. The other end is the loop's [`Mailbox`](event_loop::Mailbox).
-//! * A **[`Shutdown`]** is the signal that a task is asked to stop: awaitable, blocking, pollable, latched, with a reason and a deadline.
+//! * A **[`Service`]** is a process: a name, tasks, one lifecycle. [`Service::run`] is the process; [`Service::start`]
+//!   runs it inside something else. A [`ServiceHandle`] controls it from any thread.
+//! * A **[`Task`]** is one unit of work: a name, options, dependencies, an `async fn run`. Its [`Context`] is all it
+//!   sees. [`tasks`] has ready-made ones.
+//! * An **[`EventLoop`]** is a kind of loop, and a plan for one; an instance drives one thread. [`Thread`] is the
+//!   reference, made of std alone; others are crates of their own: `interloop-tokio`, `interloop-glib`. Writing one
+//!   takes some forty lines.
+//! * A **[`Remote`]** reaches a value on its loop from any thread: [`post`](Remote::post), [`call`](Remote::call),
+//!   [`spawn`](Remote::spawn). What comes back is a [`Reply`], which always resolves. The other end is the loop's
+//!   [`Mailbox`](event_loop::Mailbox).
+//! * A **[`Shutdown`]** is the signal that a task is asked to stop: awaitable, blocking, pollable, latched, with a
+//!   reason and a deadline.
 //!
 //! # Modules
 //!
@@ -53,11 +58,12 @@
 //!
 //! # Lifecycle
 //!
-//! `Waiting -> Starting -> Running -> Stopping -> Stopped | Failed | Cancelled | Abandoned`, and `Skipped`: see [`State`]. A task starts when what it
-//! requires runs; it is running when it says [`cx.ready()`](Context::ready). A stop goes backwards, each task when those that depend on it have ended;
-//! tasks marked [`last`](service::TaskSettings::last) come after all others. Past its deadline a task's future is dropped on its loop; a loop that doesn't act on
-//! that within a second is left behind, and named. A task that fails stops the service, unless its [`RestartPolicy`] starts it again. Whoever waits for
-//! something that is gone is told so.
+//! `Waiting -> Starting -> Running -> Stopping -> Stopped | Failed | Cancelled | Abandoned`, and `Skipped`: see
+//! [`State`]. A task starts when what it requires runs; it is running when it says [`cx.ready()`](Context::ready). A
+//! stop goes backwards, each task when those that depend on it have ended; tasks marked
+//! [`last`](service::TaskSettings::last) come after all others. Past its deadline a task's future is dropped on its
+//! loop; a loop that doesn't act on that within a second is left behind, and named. A task that fails stops the
+//! service, unless its [`RestartPolicy`] starts it again. Whoever waits for something that is gone is told so.
 //!
 //! # Exit codes
 //!
@@ -72,35 +78,41 @@
 //!
 //! # Signals
 //!
-//! [`Service::run`] handles them, [`start`](Service::start) doesn't. INT or TERM stops the service in order; the same signal again cancels everything, now; the
-//! same a third time leaves at once, even if every thread is stuck. INT and TERM after each other don't escalate, and the same signal within 250 ms counts once.
-//! USR1 writes the [status](Status) to the log. HUP reads the files of options again, as [`reload`](ServiceHandle::reload), and reopens the log file; if it
-//! means that the terminal is gone, it stops the service. [`docs/signals.md`](https://docs.rs/crate/interloop/latest/source/docs/signals.md) has the table, and
-//! what is given back after `run`.
+//! [`Service::run`] handles them, [`start`](Service::start) doesn't. INT or TERM stops the service in order; the same
+//! signal again cancels everything, now; the same a third time leaves at once, even if every thread is stuck. INT and
+//! TERM after each other don't escalate, and the same signal within 250 ms counts once. USR1 writes the
+//! [status](Status) to the log. HUP reads the files of options again, as [`reload`](ServiceHandle::reload), and reopens
+//! the log file; if it means that the terminal is gone, it stops the service.
+//! [`docs/signals.md`](https://docs.rs/crate/interloop/latest/source/docs/signals.md) has the table, and what is given
+//! back after `run`.
 //!
 //! # Options
 //!
-//! Tasks, loops and the service declare theirs as [`clap::Args`]. Their values come from the command line, the environment (`{VARIABLE}_FILE` too),
-//! systemd's credentials, a TOML file and code, the strongest first; they can be [set](options::Options::set) while the service runs, and tasks
-//! [listen](Context::option_changes). [`docs/options.md`](https://docs.rs/crate/interloop/latest/source/docs/options.md) has all of it.
+//! Tasks, loops and the service declare theirs as [`clap::Args`]. Their values come from the command line, the
+//! environment (`{VARIABLE}_FILE` too), systemd's credentials, a TOML file and code, the strongest first; they can be
+//! [set](options::Options::set) while the service runs, and tasks [listen](Context::option_changes).
+//! [`docs/options.md`](https://docs.rs/crate/interloop/latest/source/docs/options.md) has all of it.
 //!
 //! # Limits
 //!
-//! A panic that can't unwind (`panic = "abort"`, a panic in a C callback) ends the process. What lives on a thread that was left behind is leaked, never
-//! dropped elsewhere. A future that runs a nested main loop blocks its loop's mailbox. What a task hands to its runtime directly, past its [`Context`],
-//! is that runtime's business. Who calls a slot that its task, made by [`task_with`](Service::task_with), never filled before it ended with `Ok` waits
-//! until the service stops; the log tells of it, once.
+//! A panic that can't unwind (`panic = "abort"`, a panic in a C callback) ends the process. What lives on a thread that
+//! was left behind is leaked, never dropped elsewhere. A future that runs a nested main loop blocks its loop's mailbox.
+//! What a task hands to its runtime directly, past its [`Context`], is that runtime's business. Who calls a slot that
+//! its task, made by [`task_with`](Service::task_with), never filled before it ended with `Ok` waits until the service
+//! stops; the log tells of it, once.
 //!
 //! # Tests
 //!
-//! The feature `testing` runs services and tasks inside tests, with a clock that the test moves: `interloop::testing`, and `docs/testing.md`.
+//! The feature `testing` runs services and tasks inside tests, with a clock that the test moves: `interloop::testing`,
+//! and `docs/testing.md`.
 //!
 //! # Features
 //!
 //! * `cli` (default): [`Service::run`] reads the command line and the environment.
 //! * `command` (default): child processes as tasks, and for tasks; adds futures-io and rustix, as `net` does. Linux.
 //! * `config` (default): `--config`, options from a TOML file; adds toml, 5 crates in all.
-//! * `derive` (default): `#[derive(clap::Args)]` through [`clap`]; adds clap_derive, 6 crates in all. Without it options implement [`clap::Args`] by hand.
+//! * `derive` (default): `#[derive(clap::Args)]` through [`clap`]; adds clap_derive, 6 crates in all. Without it
+//!   options implement [`clap::Args`] by hand.
 //! * `logging` (default): [`Service::run`] installs a logger; adds fern and rustix.
 //!   [`docs/logging.md`](https://docs.rs/crate/interloop/latest/source/docs/logging.md) has its options and limits.
 //! * `metrics` (default): [`counters::Histogram`], counters by regular expression; adds regex-lite.
@@ -117,8 +129,9 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-// The rooms, from the ground up: kit, words, logging, reactor, counters, lifecycle, options, channel, control, event_loop, net, task, service; and above all
-// of them tasks and testing. A room uses rooms before it in this list, never after it; its head says which.
+// The rooms, from the ground up: kit, words, logging, reactor, counters, lifecycle, options, channel, control,
+// event_loop, net, task, service; and above all of them tasks and testing. A room uses rooms before it in this list,
+// never after it; its head says which.
 pub mod channel;
 mod control;
 pub mod counters;

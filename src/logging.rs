@@ -3,10 +3,11 @@
 //! Libraries and tasks speak [`log`] only; `Service::run` calls [`init`] once. A record of a task has the target
 //! `{service}.{task}`, one of the service itself `{service}`. What is logged is decided by a [filter](levels::Filter)
 //! that can be changed at any time; how a line looks by [`lines`]. Who logs renders the line and puts it into a bounded
-//! [queue](queue::Queue); a [thread](writer::Writer) of its own writes it to the [sink](sink::Sink). A sink that is gone,
-//! full or stuck costs lines, which are counted, never the service.
+//! [queue](queue::Queue); a [thread](writer::Writer) of its own writes it to the [sink](sink::Sink). A sink that is
+//! gone, full or stuck costs lines, which are counted, never the service.
 //!
-//! `queue` and `thread` are a circle: how long a thread may wait is counted by what it has put into the queue, and goes with the thread.
+//! `queue` and `thread` are a circle: how long a thread may wait is counted by what it has put into the queue, and goes
+//! with the thread.
 //!
 //! May use: nothing of ours.
 
@@ -198,8 +199,8 @@ impl Logger {
         }
     }
 
-    /// Has the log file opened anew, after it was moved away, once all that was logged so far is written; if there is one. The reason stands before what
-    /// is logged about it.
+    /// Has the log file opened anew, after it was moved away, once all that was logged so far is written; if there is
+    /// one. The reason stands before what is logged about it.
     pub(crate) fn reopen(&self, why: &str) {
         if self.ours && self.has_file {
             self.queue.reopen(why);

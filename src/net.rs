@@ -2,12 +2,12 @@
 //!
 //! A loop with sockets is a [`Net`]. Runtimes that bring their own fill it natively; any other loop that can watch one
 //! descriptor gets it all from the core's [`Reactor`]: its adapter says
-//! [`Mailbox::set_reactor`](crate::event_loop::Mailbox::set_reactor), and is a [`ReactorLoop`]. What is about descriptors, and so
-//! about Unix, is apart: a loop that watches any descriptor is a [`WatchFd`] too, and Unix sockets are there on Unix
-//! alone.
+//! [`Mailbox::set_reactor`](crate::event_loop::Mailbox::set_reactor), and is a [`ReactorLoop`]. What is about
+//! descriptors, and so about Unix, is apart: a loop that watches any descriptor is a [`WatchFd`] too, and Unix sockets
+//! are there on Unix alone.
 //!
-//! Streams are those of futures-io: [`AsyncRead`] and [`AsyncWrite`]. Listening sockets are bound here, whatever the loop, so that errors, the modes of
-//! Unix sockets and stale files are the same everywhere: see [`Bound`].
+//! Streams are those of futures-io: [`AsyncRead`] and [`AsyncWrite`]. Listening sockets are bound here, whatever the
+//! loop, so that errors, the modes of Unix sockets and stale files are the same everywhere: see [`Bound`].
 //!
 //! ```
 //! use std::time::Duration;

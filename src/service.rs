@@ -2,11 +2,11 @@
 //! [`ServiceHandle`](crate::ServiceHandle).
 //!
 //! [`TaskSettings`] and [`LoopSettings`] come from the methods of `Service` that add a task or a loop. [`Phase`],
-//! [`TaskStatus`] and [`LoopStatus`] are parts of a [`Status`](crate::Status); a [`Transitions`] brings each [`Transition`];
-//! [`StuckLoop`] and [`LeftBehind`] are parts of a [`Report`](crate::Report).
+//! [`TaskStatus`] and [`LoopStatus`] are parts of a [`Status`](crate::Status); a [`Transitions`] brings each
+//! [`Transition`]; [`StuckLoop`] and [`LeftBehind`] are parts of a [`Report`](crate::Report).
 
-// Here belongs what decides, and what touches the process: signals, the panic hook, threads. The rooms above it only add
-// tasks.
+// Here belongs what decides, and what touches the process: signals, the panic hook, threads. The rooms above it only
+// add tasks.
 //
 // May use: kit, words, logging, lifecycle, options, channel, control, event_loop, task.
 

@@ -1,4 +1,5 @@
-//! What is said of a service by all who speak of it: states and their causes, errors, when to restart, the request to stop, addresses.
+//! What is said of a service by all who speak of it: states and their causes, errors, when to restart, the request to
+//! stop, addresses.
 //!
 //! Here belong values, and what waits for one. Nothing here does anything to a service, or knows what one is made of.
 //!

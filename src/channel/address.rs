@@ -17,10 +17,12 @@ use crate::kit::{
     sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock},
 };
 
-/// Where a value can be reached: an address, which outlives the value. Known before the loop runs, and kept through restarts.
+/// Where a value can be reached: an address, which outlives the value. Known before the loop runs, and kept through
+/// restarts.
 ///
-/// Invariant: jobs of one sender reach the value in order. Before the first `bind` they wait in `waiting`; `bind` takes them out, under the lock, before
-/// it sets `loop_`, so what a sender puts into the mailbox afterwards comes later. Once bound, only the loop's thread puts jobs here.
+/// Invariant: jobs of one sender reach the value in order. Before the first `bind` they wait in `waiting`; `bind` takes
+/// them out, under the lock, before it sets `loop_`, so what a sender puts into the mailbox afterwards comes later.
+/// Once bound, only the loop's thread puts jobs here.
 pub(crate) struct Address {
     key: u64,
     name: Arc<str>,

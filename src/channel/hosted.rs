@@ -1,8 +1,8 @@
 //! The wrapper around every future that a loop hosts.
 //!
-//! Whatever executor polls it: the inner future is dropped in place, there and then, when it ends, panics or is cancelled; polls and drops run
-//! under `catch_unwind`; and `end` is called exactly once, after the inner future is gone. So a waker, or an executor's own task handle, that lives
-//! on elsewhere keeps nothing of the user's alive.
+//! Whatever executor polls it: the inner future is dropped in place, there and then, when it ends, panics or is
+//! cancelled; polls and drops run under `catch_unwind`; and `end` is called exactly once, after the inner future is
+//! gone. So a waker, or an executor's own task handle, that lives on elsewhere keeps nothing of the user's alive.
 
 use std::{
     future::Future,
@@ -83,8 +83,8 @@ impl<F: Future, E: FnOnce(Ended<F::Output>)> Hosted<F, E> {
 
     fn poll_inner(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.as_mut().project();
-        // Register, then look: a cancel in between finds the waker. It takes the waker only after it
-        // has marked this as cancelled: so one that is registered stays so.
+        // Register, then look: a cancel in between finds the waker. It takes it only once it has been marked: so one
+        // that is registered stays so.
         if !this.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             this.control.register(cx.waker());
             *this.waker = Some(cx.waker().clone());

@@ -272,8 +272,9 @@ impl Local {
     /// Drops, on this thread, all that this incarnation holds. Jobs that have not begun go back to where they waited.
     pub(crate) fn end(&self) {
         self.close();
-        // Cancelled futures of our own executor are dropped when they are run once more; drops may wake others. One that another thread is waking right
-        // now comes as soon as that thread has pushed it: left in the queue, it would come up in the next incarnation, on a wrong thread.
+        // Cancelled futures of our own executor are dropped when they are run once more; drops may wake others. One
+        // that another thread is waking right now comes as soon as that thread has pushed it: left in the queue, it
+        // would come up in the next incarnation, on a wrong thread.
         while self.own.get() > 0 {
             match self.shared.queue.pop_wake() {
                 Some(wake) => {

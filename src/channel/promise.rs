@@ -36,8 +36,8 @@ use crate::{
 /// assert_eq!(reply.wait_timeout(Duration::from_secs(10)), Err(CallError::Stopped));
 /// ```
 ///
-/// Such a reply knows of no loop: who waits for a promise that is kept on a loop that is left behind waits for ever. [`Remote::ask`] and
-/// [`Remote::promise`] make replies that do.
+/// Such a reply knows of no loop: who waits for a promise that is kept on a loop that is left behind waits for ever.
+/// [`Remote::ask`] and [`Remote::promise`] make replies that do.
 pub fn promise<R>() -> (Promise<R>, Reply<R>) {
     let (reply, completer) = Reply::local();
     (Promise(completer), reply)
@@ -45,7 +45,8 @@ pub fn promise<R>() -> (Promise<R>, Reply<R>) {
 
 /// The other end of a [`Reply`]: whoever holds it owes the answer. The first answer counts.
 ///
-/// Dropped, it answers too: [`Stopped`](CallError::Stopped), and once the work has [begun](Self::begin) [`Cancelled`](CallError::Cancelled).
+/// Dropped, it answers too: [`Stopped`](CallError::Stopped), and once the work has [begun](Self::begin)
+/// [`Cancelled`](CallError::Cancelled).
 #[must_use = "dropping a promise breaks it"]
 pub struct Promise<R>(Completer<R>);
 
@@ -65,8 +66,9 @@ impl<R> Promise<R> {
         self.0.complete(answer);
     }
 
-    /// There is none, for this reason; `unread` is called if nobody hears of it: when the reply is dropped unread, which may have been before. A reply that
-    /// was [cancelled](Reply::cancel) counts as read. It is called on the thread that drops the reply, or on this one; its panic is logged.
+    /// There is none, for this reason; `unread` is called if nobody hears of it: when the reply is dropped unread,
+    /// which may have been before. A reply that was [cancelled](Reply::cancel) counts as read. It is called on the
+    /// thread that drops the reply, or on this one; its panic is logged.
     ///
     /// ```
     /// use interloop::{CallError, channel::promise};
@@ -83,7 +85,8 @@ impl<R> Promise<R> {
         self.0.fail(error, Unread::new(unread));
     }
 
-    /// The answer is what this returns; or, if it panics, [`Panicked`](CallError::Panicked). If the reply was cancelled before, it isn't called.
+    /// The answer is what this returns; or, if it panics, [`Panicked`](CallError::Panicked). If the reply was cancelled
+    /// before, it isn't called.
     pub fn run(mut self, work: impl FnOnce() -> R) {
         let answer = if self.is_cancelled() {
             Err(catch(|| drop(work)).err().map_or(CallError::Cancelled, CallError::Panicked))
@@ -94,19 +97,20 @@ impl<R> Promise<R> {
         self.resolve(answer);
     }
 
-    /// The work for it has begun: if the promise is dropped from here on, the answer is [`Cancelled`](CallError::Cancelled), since nobody knows how far it
-    /// came.
+    /// The work for it has begun: if the promise is dropped from here on, the answer is
+    /// [`Cancelled`](CallError::Cancelled), since nobody knows how far it came.
     pub fn begin(&mut self) {
         self.0.begin();
     }
 
-    /// Whether somebody asked that it stop, by [`Reply::cancel`] or [`CancelOnDrop`](crate::channel::CancelOnDrop). An answer is of no use then, and does no harm.
+    /// Whether somebody asked that it stop, by [`Reply::cancel`] or [`CancelOnDrop`](crate::channel::CancelOnDrop). An
+    /// answer is of no use then, and does no harm.
     pub fn is_cancelled(&self) -> bool {
         self.0.is_cancelled()
     }
 
-    /// Ready when somebody asks that it stop: to wait for besides the work, from any thread. Of several of one promise the one that was polled last is
-    /// woken.
+    /// Ready when somebody asks that it stop: to wait for besides the work, from any thread. Of several of one promise
+    /// the one that was polled last is woken.
     pub fn cancelled(&self) -> Cancelled {
         Cancelled(self.0.control())
     }
@@ -150,12 +154,13 @@ impl Future for Cancelled {
 }
 
 impl<T: 'static> Remote<T> {
-    /// Calls the closure on the value's loop, with a [`Promise`] to be kept, handed on, and fulfilled there or elsewhere: for an answer that comes later than
-    /// the closure returns.
+    /// Calls the closure on the value's loop, with a [`Promise`] to be kept, handed on, and fulfilled there or
+    /// elsewhere: for an answer that comes later than the closure returns.
     ///
-    /// The [`Reply`] always resolves: [`Stopped`](CallError::Stopped) and [`Full`](CallError::Full) as with [`call`](Self::call);
-    /// [`Cancelled`](CallError::Cancelled) when the promise is dropped; [`Panicked`](CallError::Panicked) when the closure panics, whatever becomes of the
-    /// promise; and `Stopped` when the value's loop is left behind.
+    /// The [`Reply`] always resolves: [`Stopped`](CallError::Stopped) and [`Full`](CallError::Full) as with
+    /// [`call`](Self::call); [`Cancelled`](CallError::Cancelled) when the promise is dropped;
+    /// [`Panicked`](CallError::Panicked) when the closure panics, whatever becomes of the promise; and `Stopped` when
+    /// the value's loop is left behind.
     ///
     /// ```
     /// use std::{cell::RefCell, time::Duration};
@@ -184,8 +189,8 @@ impl<T: 'static> Remote<T> {
         })
     }
 
-    /// As [`ask`](Self::ask), with a promise that was made before: a value that goes hands on what it has promised, to the next at its address, say. Until
-    /// the closure is called, the work counts as not [begun](Promise::begin).
+    /// As [`ask`](Self::ask), with a promise that was made before: a value that goes hands on what it has promised, to
+    /// the next at its address, say. Until the closure is called, the work counts as not [begun](Promise::begin).
     pub fn ask_with<R: Send + 'static>(&self, promise: Promise<R>, f: impl FnOnce(&T, Promise<R>) + Send + 'static) {
         let span = Span::current();
         self.request_again(promise.0, move |_, value: Rc<T>, completer| {
@@ -193,7 +198,8 @@ impl<T: 'static> Remote<T> {
         });
     }
 
-    /// As [`promise()`], of an answer that comes from the value's loop: when that is left behind, the [`Reply`] says [`Stopped`](CallError::Stopped).
+    /// As [`promise()`], of an answer that comes from the value's loop: when that is left behind, the [`Reply`] says
+    /// [`Stopped`](CallError::Stopped).
     pub fn promise<R: Send + 'static>(&self) -> (Promise<R>, Reply<R>) {
         let (reply, completer) = Reply::from(self.address());
         (Promise(completer), reply)

@@ -1,17 +1,20 @@
 //! The cross-loop queue and the wake protocol: what the loom models check.
 //!
-//! A poster pushes, then rings: `full_fence(); if !rung.load() && !rung.swap(true) { notify() }`. A turn takes items one by one; only when it saw the
-//! queue empty does it lower the flag, `rung.swap(false); full_fence()`, and then it looks once more. Invariants:
+//! A poster pushes, then rings: `full_fence(); if !rung.load() && !rung.swap(true) { notify() }`. A turn takes items
+//! one by one; only when it saw the queue empty does it lower the flag, `rung.swap(false); full_fence()`, and then it
+//! looks once more. Invariants:
 //!
-//! 1. An item in the queue, or a raised flag, implies `rung`, or a turn that will look again before it rests. A poster that finds `rung` true may
-//!    rely on this: whoever lowers the flag looks after that.
-//! 2. Of the two fences one comes first. If the poster's: the last look, behind the other, finds the item. If the lowering's: the poster, behind its
-//!    own, finds the flag down, or raised by somebody since, who has notified. The flag is changed by swaps alone, each of which builds on the one
-//!    before; they need no ordering beside the fences, and either fence alone is not enough. In a flood the flag is up, and posters only read it: with
-//!    a swap each, they would tear its cache line from each other.
-//! 3. [`Bell::set_notify`] raises the flag and notifies always, also when the flag is up: that notification may have gone to the one before.
-//! 4. A notify that panics has woken nobody, perhaps: whoever [was asked to know](Bell::on_panic) has it called again, and the flag stays up. Where there is
-//!    nobody, it goes down: the next poster notifies again.
+//! 1. An item in the queue, or a raised flag, implies `rung`, or a turn that will look again before it rests. A poster
+//!    that finds `rung` true may rely on this: whoever lowers the flag looks after that.
+//! 2. Of the two fences one comes first. If the poster's: the last look, behind the other, finds the item. If the
+//!    lowering's: the poster, behind its own, finds the flag down, or raised by somebody since, who has notified. The
+//!    flag is changed by swaps alone, each of which builds on the one before; they need no ordering beside the fences,
+//!    and either fence alone is not enough. In a flood the flag is up, and posters only read it: with a swap each, they
+//!    would tear its cache line from each other.
+//! 3. [`Bell::set_notify`] raises the flag and notifies always, also when the flag is up: that notification may have
+//!    gone to the one before.
+//! 4. A notify that panics has woken nobody, perhaps: whoever [was asked to know](Bell::on_panic) has it called again,
+//!    and the flag stays up. Where there is nobody, it goes down: the next poster notifies again.
 //! 5. A poster that finds the flag up finds a loop that has not come to rest since somebody rang. [`Bell::on_busy`]
 //!    tells of the first such poster, then of none until [`Bell::heed`]: whether the loop is blocked shows only later,
 //!    and a flood costs one more look at the flag's cache line.
@@ -38,11 +41,13 @@ type OnPanic = Box<dyn Fn(String) + Send + Sync>;
 /// Is told of a poster that has found the loop busy.
 type OnBusy = Box<dyn Fn() + Send + Sync>;
 
-/// The flag and the notify of the wake protocol. On cache lines of its own: posters write it, and a turn reads what stands beside it before each job.
+/// The flag and the notify of the wake protocol. On cache lines of its own: posters write it, and a turn reads what
+/// stands beside it before each job.
 #[repr(align(128))]
 pub(crate) struct Bell {
     rung: AtomicBool,
-    /// When it was, by [`clock`] in nanoseconds, for the latency; 0: nobody knows. A figure: two that ring at once may mix up their times.
+    /// When it was, by [`clock`] in nanoseconds, for the latency; 0: nobody knows. A figure: two that ring at once may
+    /// mix up their times.
     #[cfg(feature = "metrics")]
     rung_at: figure::AtomicU64,
     notify: Mutex<Option<Notify>>,
@@ -108,7 +113,8 @@ impl Bell {
         if self.rung.load(Ordering::Relaxed) {
             return false;
         }
-        // Before the flag goes up, so that a turn that finds it up finds a time. Beside the notify that follows it costs little.
+        // Before the flag goes up, so that a turn that finds it up finds a time. Beside the notify that follows it
+        // costs little.
         #[cfg(feature = "metrics")]
         self.rung_at.store(clock().as_nanos() as u64, Ordering::Relaxed);
         if !self.rung.swap(true, Ordering::Relaxed) {
@@ -252,8 +258,8 @@ impl<T, W> Queue<T, W> {
         }
     }
 
-    /// Accepts the item, or gives it back. The capacity can be passed by as many items as there are threads pushing at that moment; a large one by 31
-    /// more a thread, since not every push looks at the length.
+    /// Accepts the item, or gives it back. The capacity can be passed by as many items as there are threads pushing at
+    /// that moment; a large one by 31 more a thread, since not every push looks at the length.
     pub(crate) fn push(&self, item: T) -> Result<(), Refused<T>> {
         if self.is_to_be_measured() && self.items.len() >= self.capacity() {
             self.note_depth();
@@ -262,7 +268,8 @@ impl<T, W> Queue<T, W> {
         self.push_unbounded(item).map_err(Refused::Closed)
     }
 
-    /// Every push into a small queue, one in 32 of a thread into a large one: the length stands on the cache line that the turn writes at each pop.
+    /// Every push into a small queue, one in 32 of a thread into a large one: the length stands on the cache line that
+    /// the turn writes at each pop.
     fn is_to_be_measured(&self) -> bool {
         thread_local!(static PUSHES: std::cell::Cell<u8> = const { std::cell::Cell::new(0) });
         let pushes = PUSHES.get().wrapping_add(1);
@@ -336,8 +343,9 @@ impl<T, W> Queue<T, W> {
         self.flags.fetch_and(!flag, Ordering::Relaxed) & flag != 0
     }
 
-    /// The flags, for one who has just changed what a turn looks at once a flag is up: either the flag is in here, or who raises it, and the turn that
-    /// reads it, sees the change. A plain load could miss the flag while the turn misses the change.
+    /// The flags, for one who has just changed what a turn looks at once a flag is up: either the flag is in here, or
+    /// who raises it, and the turn that reads it, sees the change. A plain load could miss the flag while the turn
+    /// misses the change.
     pub(crate) fn publish(&self) -> u8 {
         self.flags.fetch_or(0, Ordering::Release)
     }

@@ -62,8 +62,8 @@ impl<F> std::error::Error for PostError<F> {}
 
 /// Reaches a `T` on its loop's thread, from any thread: `Clone + Send + Sync`, whatever `T` is.
 ///
-/// It is an address: it is there before the loop runs, and survives restarts. What is asked while there is no value waits, and runs in order on the
-/// next. Jobs of one sender run in the order in which they were sent.
+/// It is an address: it is there before the loop runs, and survives restarts. What is asked while there is no value
+/// waits, and runs in order on the next. Jobs of one sender run in the order in which they were sent.
 ///
 /// ```
 /// # use interloop::Remote;
@@ -114,7 +114,8 @@ impl<T: 'static> Remote<T> {
         })
     }
 
-    /// Makes a future on the value's loop, runs it there, and brings back what it returns. The future may be `!Send`: only the closure travels.
+    /// Makes a future on the value's loop, runs it there, and brings back what it returns. The future may be `!Send`:
+    /// only the closure travels.
     pub fn spawn<R, Fut>(&self, f: impl FnOnce(Rc<T>) -> Fut + Send + 'static) -> Reply<R>
     where
         R: Send + 'static,

@@ -135,7 +135,8 @@ impl<R: Send> Waiting for State<R> {
     }
 }
 
-/// The answer to [`Remote::call`](crate::Remote::call) or [`spawn`](crate::Remote::spawn): a future, on any executor or none.
+/// The answer to [`Remote::call`](crate::Remote::call) or [`spawn`](crate::Remote::spawn): a future, on any executor or
+/// none.
 ///
 /// It always resolves. Dropped, it detaches: what was asked goes on, unobserved.
 ///
@@ -191,7 +192,8 @@ impl<R> Reply<R> {
     /// Lets what was asked go on unobserved.
     pub fn detach(self) {}
 
-    /// Asks that it stop: a queued closure is never run, a future is dropped on its loop before its next poll. A closure that runs already goes on.
+    /// Asks that it stop: a queued closure is never run, a future is dropped on its loop before its next poll. A
+    /// closure that runs already goes on.
     pub fn cancel(self) {
         self.state.cancel();
     }
@@ -211,8 +213,8 @@ impl<R> Reply<R> {
     ///
     /// # Errors
     ///
-    /// Those of the reply, and [`WouldBlock`](CallError::WouldBlock), at once, on the thread of a loop. Only a task on the
-    /// reference loop [`Thread`](crate::Thread) may wait, for another loop.
+    /// Those of the reply, and [`WouldBlock`](CallError::WouldBlock), at once, on the thread of a loop. Only a task on
+    /// the reference loop [`Thread`](crate::Thread) may wait, for another loop.
     pub fn wait(self) -> Result<R, CallError> {
         self.wait_at_most(None)
     }
@@ -239,7 +241,8 @@ impl<R> Reply<R> {
         block::on(self, timeout).unwrap_or(Err(CallError::TimedOut))
     }
 
-    /// Sees to it that a child's reply that is awaited elsewhere hears of it when its loop is left behind; says whether that has happened.
+    /// Sees to it that a child's reply that is awaited elsewhere hears of it when its loop is left behind; says whether
+    /// that has happened.
     fn is_abandoned(&mut self, cx: &Context<'_>) -> bool {
         let Some(home) = self.home.as_ref().filter(|home| !this_thread::is_on(home)) else { return false };
         if self.abandoned.is_none() {
@@ -280,8 +283,9 @@ impl<R> Future for Reply<R> {
     /// When polled after it was ready.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        // The waker is cloned, and the one before dropped, outside the lock: they are anybody's code, and who resolves this takes the lock. A first poll
-        // mostly keeps its waker, and a second one mostly finds the answer: each locks once.
+        // The waker is cloned, and the one before dropped, outside the lock: they are anybody's code, and who resolves
+        // this takes the lock. A first poll mostly keeps its waker, and a second one mostly finds the answer: each
+        // locks once.
         let mut waker = if this.polled { None } else { Some(cx.waker().clone()) };
         this.polled = true;
         loop {
@@ -374,7 +378,8 @@ impl<R> Completer<R> {
         lock(&self.state.inner).cancelled
     }
 
-    /// Through which the future that makes the answer is cancelled; made when it is first asked for, since most answers need none.
+    /// Through which the future that makes the answer is cancelled; made when it is first asked for, since most answers
+    /// need none.
     pub(crate) fn control(&self) -> Arc<Control> {
         let mut inner = lock(&self.state.inner);
         let cancelled = inner.cancelled;
@@ -445,7 +450,8 @@ thread_local! {
     static ASKED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// This thread runs what was asked for an answer: if a panic of that drops its completer, [`Completer::hand_to`] says what it said.
+/// This thread runs what was asked for an answer: if a panic of that drops its completer, [`Completer::hand_to`] says
+/// what it said.
 struct Asked(usize);
 
 impl Asked {

@@ -56,7 +56,8 @@ pub(crate) struct Shared {
     /// The key of the address that stands for the loop's Native.
     native_key: AtomicU64,
     shutdown: Mutex<Shutdown>,
-    // What the loop's thread is at, for the report of a stuck loop: written by it alone, read by the supervisor, so Relaxed is enough.
+    // What the loop's thread is at, for the report of a stuck loop: written by it alone, read by the supervisor, so
+    // Relaxed is enough.
     polling: figure::AtomicUsize,
     since: figure::AtomicU64,
     in_turn: figure::AtomicBool,
@@ -159,14 +160,16 @@ impl Shared {
         self.stop(reason, None);
     }
 
-    /// The loop will run no more, or was left behind: closes the mailbox, drops what is queued, and resolves everyone who waits as Stopped.
+    /// The loop will run no more, or was left behind: closes the mailbox, drops what is queued, and resolves everyone
+    /// who waits as Stopped.
     pub(crate) fn terminate(self: &Arc<Self>) {
         let deeds = self.terminate_quietly();
         self.queue.bell.ring();
         deeds.into_iter().for_each(|deed| deed());
     }
 
-    /// As [`terminate`](Self::terminate), but leaves it to the caller to ring, and to do these: each by itself, since one may block.
+    /// As [`terminate`](Self::terminate), but leaves it to the caller to ring, and to do these: each by itself, since
+    /// one may block.
     pub(crate) fn terminate_quietly(self: &Arc<Self>) -> Vec<Deed> {
         self.queue.close();
         self.queue.raise_quietly(flag::DEAD);
@@ -219,7 +222,8 @@ impl Shared {
     }
 
     pub(crate) fn future_ends(&self) {
-        // The last one makes `Turn::Stop` possible: have another turn look. Release: when nothing lives here any more, all that lived is over.
+        // The last one makes `Turn::Stop` possible: have another turn look. Release: when nothing lives here any more,
+        // all that lived is over.
         if self.live.fetch_sub(1, Ordering::Release) == 1 && self.queue.publish() & (flag::STOP | flag::DEAD) != 0 {
             self.queue.bell.ring();
         }

@@ -4,10 +4,11 @@ use std::{any::type_name, fmt, marker::PhantomData, sync::Arc};
 
 use super::{address::Address, remote::Remote};
 
-/// The place for a value that a task will put on its loop: see [`Slot::new`], [`Service::slot`](crate::Service::slot) and [`Context::fill`](crate::Context::fill).
+/// The place for a value that a task will put on its loop: see [`Slot::new`], [`Service::slot`](crate::Service::slot)
+/// and [`Context::fill`](crate::Context::fill).
 ///
-/// A clone stands for the same place: a task that is made anew at each restart fills it each time. When the last clone is dropped and the place was
-/// never filled, what waits there resolves as Stopped.
+/// A clone stands for the same place: a task that is made anew at each restart fills it each time. When the last clone
+/// is dropped and the place was never filled, what waits there resolves as Stopped.
 pub struct Slot<T> {
     place: Arc<Place>,
     holds: PhantomData<fn(T)>,
@@ -24,9 +25,10 @@ impl Drop for Place {
 }
 
 impl<T: 'static> Slot<T> {
-    /// A place for a value that a task will put on its loop by [`Context::fill`](crate::Context::fill), and the Remote that reaches it: usable from now on,
-    /// from any thread. For a task and its handles, which are there before there is a service; the name is for messages.
-    /// [`Service::slot`](crate::Service::slot) is this, and has the Remote known by its name.
+    /// A place for a value that a task will put on its loop by [`Context::fill`](crate::Context::fill), and the Remote
+    /// that reaches it: usable from now on, from any thread. For a task and its handles, which are there before there
+    /// is a service; the name is for messages. [`Service::slot`](crate::Service::slot) is this, and has the Remote
+    /// known by its name.
     ///
     /// ```
     /// use std::{cell::Cell, time::Duration};

@@ -1,8 +1,8 @@
-//! What this thread is doing for us: which loop drives it, and whose code it runs. For the panic hook, for the report of a stuck loop, and for
-//! refusing to block a loop on a [`Reply`](crate::Reply).
+//! What this thread is doing for us: which loop drives it, and whose code it runs. For the panic hook, for the report
+//! of a stuck loop, and for refusing to block a loop on a [`Reply`](crate::Reply).
 //!
-//! What is ours may be used and dropped by the destructor of a thread-local, when these here may be gone already: nothing counts on them. To panic there is
-//! to abort the process.
+//! What is ours may be used and dropped by the destructor of a thread-local, when these here may be gone already:
+//! nothing counts on them. To panic there is to abort the process.
 
 use std::{
     borrow::BorrowMut,
@@ -67,7 +67,8 @@ pub(crate) fn drive(loop_: &Arc<Shared>, blocking_allowed: bool) -> impl Drop + 
     Guard(DRIVEN.try_with(|driven| driven.replace(Some(this))).ok().flatten())
 }
 
-/// A mailbox's stay on this thread, though no service drives it, until dropped: to block the thread is to block that mailbox.
+/// A mailbox's stay on this thread, though no service drives it, until dropped: to block the thread is to block that
+/// mailbox.
 pub(crate) struct Stay(PhantomData<Rc<()>>);
 
 impl Stay {
@@ -88,8 +89,8 @@ pub(crate) fn enter(label: &Label, loop_: &Arc<Shared>) -> impl Drop {
     enter_with(Some(label.clone()), loop_)
 }
 
-/// Marks that the code with this label runs until the guard is dropped. The label can be lent: it is
-/// back in its place after that.
+/// Marks that the code with this label runs until the guard is dropped. The label can be lent: until then it is not in
+/// its place.
 pub(crate) fn enter_with<'a>(label: impl BorrowMut<Option<Label>> + 'a, loop_: &'a Arc<Shared>) -> impl Drop + 'a {
     struct Guard<'a, P: BorrowMut<Option<Label>>> {
         /// Of what runs outside of the guard's life; in it, of what ran before.

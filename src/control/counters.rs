@@ -12,10 +12,11 @@ use crate::counters::{
     registry::{Family, Instrument, Key, Registry},
 };
 
-/// All counters, gauges and samples of a service, by name: made by [`ServiceHandle::counters`](crate::ServiceHandle::counters).
+/// All counters, gauges and samples of a service, by name: made by
+/// [`ServiceHandle::counters`](crate::ServiceHandle::counters).
 ///
-/// A task's are named `{task}.{name}`, with labels `{task}.{name}{label="value"}`; the service's own `{name}`; a loop's `loop.{loop}.{name}`. What the core
-/// counts by itself, for each task and each loop, is listed in `docs/counters.md`.
+/// A task's are named `{task}.{name}`, with labels `{task}.{name}{label="value"}`; the service's own `{name}`; a loop's
+/// `loop.{loop}.{name}`. What the core counts by itself, for each task and each loop, is listed in `docs/counters.md`.
 #[derive(Clone)]
 pub struct Counters(Arc<StatusBoard>);
 
@@ -93,7 +94,8 @@ impl Counters {
         Ok(self.those(|name| pattern.is_match(name)))
     }
 
-    /// Each number by itself: what samples have is spread, as [`Reading::numbers`] names it: `http.request_duration.p99.60`.
+    /// Each number by itself: what samples have is spread, as [`Reading::numbers`] names it:
+    /// `http.request_duration.p99.60`.
     pub fn numbers(&self) -> BTreeMap<String, f64> {
         let spread = |(name, reading): (String, Reading)| {
             let numbers = reading.numbers().into_iter();
@@ -102,8 +104,8 @@ impl Counters {
         self.all().into_iter().flat_map(spread).collect()
     }
 
-    /// Lets the counter or the samples of this name begin anew; nothing that is added meanwhile is lost. False when there are none: gauges, and what the core
-    /// counts by itself, go on.
+    /// Lets the counter or the samples of this name begin anew; nothing that is added meanwhile is lost. False when
+    /// there are none: gauges, and what the core counts by itself, go on.
     pub fn reset(&self, name: &str) -> bool {
         // Not `any`: each is to be reset.
         self.made().into_iter().filter(|(known, _)| known == name).fold(false, |any, (_, one)| one.reset() || any)
@@ -173,7 +175,8 @@ impl Counters {
         self.0.version()
     }
 
-    /// All there are now, to be read outside of any lock: to read may be to call the user's code. What the core counts comes first.
+    /// All there are now, to be read outside of any lock: to read may be to call the user's code. What the core counts
+    /// comes first.
     pub(super) fn entries(&self) -> Vec<Entry> {
         let (phase, ready, uptime) = self.0.vitals();
         let service = [

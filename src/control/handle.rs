@@ -104,8 +104,8 @@ impl ServiceHandle {
         self.0.events.send(Event::RestartService);
     }
 
-    /// Stops one task, after what requires it, and starts them anew. They must have been added by [`task_with`](crate::Service::task_with), else nothing
-    /// happens but a warning.
+    /// Stops one task, after what requires it, and starts them anew. They must have been added by
+    /// [`task_with`](crate::Service::task_with), else nothing happens but a warning.
     ///
     /// # Errors
     ///
@@ -191,7 +191,8 @@ impl ServiceHandle {
         self.0.board.warnings()
     }
 
-    /// Clears a warning, by the name that [`Warning`] shows: `{task}.{name}`, or `{name}` of one of the service's own. Says whether it was there.
+    /// Clears a warning, by the name that [`Warning`] shows: `{task}.{name}`, or `{name}` of one of the service's own.
+    /// Says whether it was there.
     pub fn clear_warning(&self, name: &str) -> bool {
         self.0.board.clear_warning(name)
     }
@@ -206,7 +207,8 @@ impl ServiceHandle {
         self.0.board.is_ready()
     }
 
-    /// What a task is at, without all else of the [status](Self::status), which asks gauges; None where no task has this name.
+    /// What a task is at, without all else of the [status](Self::status), which asks gauges; None where no task has
+    /// this name.
     pub fn task_state(&self, task: &str) -> Option<State> {
         self.0.board.task_state(task)
     }
@@ -249,7 +251,8 @@ impl ServiceHandle {
         block::on(self.started(), Some(timeout)).unwrap_or(false)
     }
 
-    /// Asks each running loop for a sign of life, through its own mailbox. A reply is there as soon as the loop has looked.
+    /// Asks each running loop for a sign of life, through its own mailbox. A reply is there as soon as the loop has
+    /// looked.
     pub fn heartbeats(&self) -> Vec<(Arc<str>, Reply<()>)> {
         let loops = self.0.board.running_loops();
         self.tell_blocked_loops();

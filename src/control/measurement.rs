@@ -26,7 +26,8 @@ pub struct Measurement {
 }
 
 impl Counters {
-    /// All of them with their names, labels, units and words, as [`openmetrics`](Self::openmetrics) has them: for exporters to other formats.
+    /// All of them with their names, labels, units and words, as [`openmetrics`](Self::openmetrics) has them: for
+    /// exporters to other formats.
     pub fn measurements(&self) -> Vec<Measurement> {
         let service = self.service();
         let mut measurements = BTreeMap::new();

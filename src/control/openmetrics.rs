@@ -1,8 +1,9 @@
-//! The texts that Prometheus and others read: its own format, 0.0.4 (<https://prometheus.io/docs/instrumenting/exposition_formats/>), and that of OpenMetrics 1.0
+//! The texts that Prometheus and others read: its own format, 0.0.4
+//! (<https://prometheus.io/docs/instrumenting/exposition_formats/>), and that of OpenMetrics 1.0
 //! (<https://prometheus.io/docs/specs/om/open_metrics_spec/>). They differ in what is said of a family, and in the end.
 //!
-//! A reader refuses the whole text for one name that is there twice. So what users named freely is brought into form, and what then collides is
-//! numbered.
+//! A reader refuses the whole text for one name that is there twice. So what users named freely is brought into form,
+//! and what then collides is numbered.
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map},
@@ -40,17 +41,18 @@ struct Family {
 type Labels = BTreeMap<String, String>;
 
 impl Counters {
-    /// All of them, the exported values and the warnings, as the text format of OpenMetrics, which Prometheus and others read:
-    /// `application/openmetrics-text; version=1.0.0; charset=utf-8`.
+    /// All of them, the exported values and the warnings, as the text format of OpenMetrics, which Prometheus and
+    /// others read: `application/openmetrics-text; version=1.0.0; charset=utf-8`.
     ///
-    /// What the core counts is named `interloop_..`; what tasks count begins with the service's name, unless they [say otherwise](crate::counters::Meter::namespace).
-    /// Labels say `service`, `task`, `loop`. A histogram is a summary, with the percentiles of its shortest window, and a gauge for each figure of each window.
+    /// What the core counts is named `interloop_..`; what tasks count begins with the service's name, unless they [say
+    /// otherwise](crate::counters::Meter::namespace). Labels say `service`, `task`, `loop`. A histogram is a summary,
+    /// with the percentiles of its shortest window, and a gauge for each figure of each window.
     pub fn openmetrics(&self) -> String {
         self.text(Format::OpenMetrics)
     }
 
-    /// As [`openmetrics`](Self::openmetrics), in Prometheus' own text format, which all that scrape `/metrics` read: `text/plain; version=0.0.4; charset=utf-8`.
-    /// The samples are the same, line by line.
+    /// As [`openmetrics`](Self::openmetrics), in Prometheus' own text format, which all that scrape `/metrics` read:
+    /// `text/plain; version=0.0.4; charset=utf-8`. The samples are the same, line by line.
     pub fn prometheus(&self) -> String {
         self.text(Format::Prometheus)
     }

@@ -1,4 +1,5 @@
-//! The options of a running service, to look at, to set and to read again; what of them can change at once is put in force here.
+//! The options of a running service, to look at, to set and to read again; what of them can change at once is put in
+//! force here.
 
 use std::fmt;
 
@@ -11,14 +12,17 @@ impl ServiceHandle {
         Options(self.clone())
     }
 
-    /// The service's [own options](crate::Service::options), parsed, as they are now; None before the start, or when they are of another type.
+    /// The service's [own options](crate::Service::options), parsed, as they are now; None before the start, or when
+    /// they are of another type.
     pub fn own_options<O: clap::Args>(&self) -> Option<O> {
         let (_, matches) = self.live()?.cell(0)?.latest();
         O::from_arg_matches(&matches).ok()
     }
 
-    /// Reads the file of `--config`, those of `*_FILE` variables and systemd's credentials again, and [what tasks read](crate::Context::on_reload), checks
-    /// everything, and puts it in force: all of it, or, if there is an error, nothing. Tasks [are told](crate::Context::option_changes). The log file is opened anew, without this call waiting for it. What came of it is logged, too.
+    /// Reads the file of `--config`, those of `*_FILE` variables and systemd's credentials again, and [what tasks
+    /// read](crate::Context::on_reload), checks everything, and puts it in force: all of it, or, if there is an error,
+    /// nothing. Tasks [are told](crate::Context::option_changes). The log file is opened anew, without this call
+    /// waiting for it. What came of it is logged, too.
     ///
     /// Unlike the other calls it reads files, on this thread.
     ///
@@ -30,7 +34,8 @@ impl ServiceHandle {
         self.reload_options("")
     }
 
-    /// Opens the log file anew, first of all of a reload, so that the rest is in the new one. The reason stands before what is logged.
+    /// Opens the log file anew, first of all of a reload, so that the rest is in the new one. The reason stands before
+    /// what is logged.
     pub(crate) fn reopen_log(&self, why: &str) {
         #[cfg(not(feature = "logging"))]
         let _ = why;
@@ -61,12 +66,13 @@ impl ServiceHandle {
         reloaded
     }
 
-    /// Changes what is logged, from now on: `info,http=debug`, as for `--log-level`. It is the same as to [set](Options::set) that option.
+    /// Changes what is logged, from now on: `info,http=debug`, as for `--log-level`. It is the same as to
+    /// [set](Options::set) that option.
     ///
     /// # Errors
     ///
-    /// When the words are wrong, or the service has no log of its own: it was [started](crate::Service::start) inside something else, or the host has
-    /// installed a logger.
+    /// When the words are wrong, or the service has no log of its own: it was [started](crate::Service::start) inside
+    /// something else, or the host has installed a logger.
     #[cfg(feature = "logging")]
     pub fn set_log_levels(&self, levels: &str) -> crate::Result {
         self.options().set("log-level", levels).map(drop).map_err(|error| crate::Error::new(error.to_string()))
@@ -132,14 +138,16 @@ impl Options {
         self.list().into_iter().find(|option| option.name() == name)
     }
 
-    /// Sets one, by the same name, to what one would write into the environment. It is checked as at the start, by the option's parser and by what its owner
-    /// has declared of options together, and wins over all other values until the process ends, or it is [reset](Self::reset).
+    /// Sets one, by the same name, to what one would write into the environment. It is checked as at the start, by the
+    /// option's parser and by what its owner has declared of options together, and wins over all other values until the
+    /// process ends, or it is [reset](Self::reset).
     ///
     /// Of the options that every service has, `log-level`, `drain-delay` and `shutdown-timeout` can be set.
     ///
     /// # Errors
     ///
-    /// There is no such option, it can't be changed while the service runs, or the value is wrong: then nothing has changed.
+    /// There is no such option, it can't be changed while the service runs, or the value is wrong: then nothing has
+    /// changed.
     pub fn set(&self, name: &str, value: impl fmt::Display) -> Result<Applied, OptionError> {
         self.live()?.set(name, Some(value.to_string()), &self.0)
     }

@@ -17,8 +17,8 @@ pub struct Report {
     pub tasks: Vec<EndedTask>,
     /// The loops whose threads had to be left behind.
     pub stuck: Vec<StuckLoop>,
-    /// What else had not come back by the end, and was left behind: code of others that the service calls beside its loops, such as a logger, a waker, or a
-    /// `Drop`; and [threads of tasks](crate::Context::thread).
+    /// What else had not come back by the end, and was left behind: code of others that the service calls beside its
+    /// loops, such as a logger, a waker, or a `Drop`; and [threads of tasks](crate::Context::thread).
     pub left_behind: Vec<LeftBehind>,
     /// Lines of the log that were lost until then.
     pub lost_lines: u64,
@@ -43,7 +43,8 @@ impl EndedTask {
     }
 }
 
-/// A call into code of others that had not come back when the service ended, or a thread of a task. The thread is left behind.
+/// A call into code of others that had not come back when the service ended, or a thread of a task. The thread is left
+/// behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -70,8 +71,8 @@ pub struct StuckLoop {
     pub name: Arc<str>,
     /// Its thread's name.
     pub thread: Arc<str>,
-    /// What it was polling: `task http`, `a job`, or `its own events`. Or what it waited for: `the notify of loop io`, if
-    /// a thread that wanted to wake the loop had not come back from that.
+    /// What it was polling: `task http`, `a job`, or `its own events`. Or what it waited for: `the notify of loop io`,
+    /// if a thread that wanted to wake the loop had not come back from that.
     pub polling: String,
     /// For how long, when it was given up.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::words::state::seconds"))]

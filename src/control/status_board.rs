@@ -171,7 +171,8 @@ impl StatusBoard {
         lock(&self.inner).ready = ready;
     }
 
-    /// Those who follow the steps. They may look at more than these: at whether the service is ready, which changes after them.
+    /// Those who follow the steps. They may look at more than these: at whether the service is ready, which changes
+    /// after them.
     pub(crate) fn watchers(&self) -> Vec<Arc<WatchQueue>> {
         lock(&self.inner).watchers.iter().filter_map(Weak::upgrade).collect()
     }
@@ -370,7 +371,8 @@ impl StatusBoard {
         status
     }
 
-    /// What the service's registry shows, then what each task's does. Outside the lock, since gauges may ask the user's code.
+    /// What the service's registry shows, then what each task's does. Outside the lock, since gauges may ask the user's
+    /// code.
     fn read_registries(&self) -> VecDeque<RegistryReadings> {
         let mut registries = vec![self.registry.clone()];
         self.task_rows(|rows| registries.extend(rows.iter().map(|row| row.info.registry().clone())));

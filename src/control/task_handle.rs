@@ -1,8 +1,9 @@
 //! Handles: how one task gets at another.
 //!
-//! A handle is there before the service starts, as a [`Remote`](crate::Remote) is: whoever needs the task is built with it. The task that it leads to
-//! [offers](crate::service::TaskSettings::offers) it, and whoever [uses](crate::service::TaskSettings::uses) it starts after that task and stops before it. Anybody else
-//! gets it [by name and type](crate::ServiceHandle::task_handle).
+//! A handle is there before the service starts, as a [`Remote`](crate::Remote) is: whoever needs the task is built with
+//! it. The task that it leads to [offers](crate::service::TaskSettings::offers) it, and whoever
+//! [uses](crate::service::TaskSettings::uses) it starts after that task and stops before it. Anybody else gets it [by
+//! name and type](crate::ServiceHandle::task_handle).
 
 use std::{
     any::{Any, TypeId, type_name},
@@ -62,12 +63,14 @@ pub trait TaskHandle: Clone + Send + Sync + 'static {
     /// Which task it leads to.
     fn task(&self) -> &TaskRef;
 
-    /// Its task has ended, and nothing but an operator starts it again; or it never will start. Whoever waits by this handle is to be told. Called once
-    /// or more, on a thread of the service's own; if it blocks, it is named and left behind. By default nothing happens.
+    /// Its task has ended, and nothing but an operator starts it again; or it never will start. Whoever waits by this
+    /// handle is to be told. Called once or more, on a thread of the service's own; if it blocks, it is named and left
+    /// behind. By default nothing happens.
     fn ended(&self) {}
 }
 
-/// Which task a [handle](TaskHandle) leads to: unknown until that task has been added to a service. Clones are the same.
+/// Which task a [handle](TaskHandle) leads to: unknown until that task has been added to a service. Clones are the
+/// same.
 #[derive(Clone, Default)]
 pub struct TaskRef(Arc<OnceLock<Arc<str>>>);
 

@@ -42,7 +42,8 @@ impl TaskInfo {
         }
     }
 
-    /// The slots that it has filled: to be closed when it has ended. They resolve as Stopped then, unless somebody starts it again and it fills them anew.
+    /// The slots that it has filled: to be closed when it has ended. They resolve as Stopped then, unless somebody
+    /// starts it again and it fills them anew.
     pub(crate) fn slots(&self) -> Vec<Arc<Address>> {
         lock(&self.slots).clone()
     }

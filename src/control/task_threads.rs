@@ -1,8 +1,10 @@
 //! The threads of a task: which run, and which are left behind.
 //!
 //! Invariants:
-//! 1. Nothing begins once `closed` is set, under the lock; so who closes them, and finds none running, has seen the last.
-//! 2. A thread is taken out of `running`, under the lock, after all that it has done; so it is never named as left behind when it has ended.
+//! 1. Nothing begins once `closed` is set, under the lock; so who closes them, and finds none running, has seen the
+//!    last.
+//! 2. A thread is taken out of `running`, under the lock, after all that it has done; so it is never named as left
+//!    behind when it has ended.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +16,8 @@ use std::{
 use super::report::LeftBehind;
 use crate::words::state::Seconds;
 
-/// How long the threads of a task may take once all else of it is gone, and nothing else says how long: less than the supervisor gives the loop.
+/// How long the threads of a task may take once all else of it is gone, and nothing else says how long: less than the
+/// supervisor gives the loop.
 pub(crate) const GRACE: Duration = Duration::from_millis(500);
 
 /// So many that are left behind are named one by one. Of more these first are named, and all are counted, in one line.
@@ -95,8 +98,9 @@ impl Threads {
         state.running.is_empty()
     }
 
-    /// Waits until all have ended, for the grace at most; if a stop says how long, until that cancels the task, and the grace from then on. Returns what
-    /// there is to say of those that are left behind, and warns of it under the lock: so before any of them ends.
+    /// Waits until all have ended, for the grace at most; if a stop says how long, until that cancels the task, and the
+    /// grace from then on. Returns what there is to say of those that are left behind, and warns of it under the lock:
+    /// so before any of them ends.
     pub(crate) fn wait(&self, stops: bool, warn: impl Fn(&Notice)) -> Vec<Notice> {
         let goes_on = |state: &mut State| !state.running.is_empty();
         let mut state = self.lock();

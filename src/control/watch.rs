@@ -19,7 +19,8 @@ use crate::{
     words::state::Transition,
 };
 
-/// Follows the transitions of all tasks: first the present state of each (`from` and `to` are the same), then each step, none left out, to the end.
+/// Follows the transitions of all tasks: first the present state of each (`from` and `to` are the same), then each
+/// step, none left out, to the end.
 #[derive(Debug)]
 pub struct Transitions(pub(super) Arc<WatchQueue>);
 

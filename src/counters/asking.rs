@@ -1,10 +1,13 @@
-//! Asks gauges that are closures of the user's, which may block or panic: on a thread of its own, so that nobody who reads waits for one of them.
+//! Asks gauges that are closures of the user's, which may block or panic: on a thread of its own, so that nobody who
+//! reads waits for one of them.
 //!
-//! There is one thread, from the first gauge that is read on. It asks one gauge after the other. A reader waits for at most [`ROUND`]; a gauge that has not
-//! answered within [`PATIENCE`] is left out, its thread is left behind with it, and another goes on. As long as it hasn't come back the gauge isn't asked
-//! again: so there are at most [`MOST_LEFT`] threads more, however often one reads. With as many left behind no closure is asked until one comes back.
+//! There is one thread, from the first gauge that is read on. It asks one gauge after the other. A reader waits for at
+//! most [`ROUND`]; a gauge that has not answered within [`PATIENCE`] is left out, its thread is left behind with it,
+//! and another goes on. As long as it hasn't come back the gauge isn't asked again: so there are at most [`MOST_LEFT`]
+//! threads more, however often one reads. With as many left behind no closure is asked until one comes back.
 //!
-//! What is left out is named by a warning of whoever's gauge it is, which every reader of the service shows, until the gauge answers again.
+//! What is left out is named by a warning of whoever's gauge it is, which every reader of the service shows, until the
+//! gauge answers again.
 
 use std::{
     cell::Cell,

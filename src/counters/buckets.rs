@@ -1,7 +1,8 @@
 //! How often which values came, to within 1 %.
 //!
-//! The buckets are those of HdrHistogram with two digits: up to 255 every number has its own, and from there on each power of two is split into 128 of one
-//! width. Histogram record, merge, forget and ask for a quantile; that takes a `Vec` and no dependency. The tests hold it against the crate hdrhistogram.
+//! The buckets are those of HdrHistogram with two digits: up to 255 every number has its own, and from there on each
+//! power of two is split into 128 of one width. Histogram record, merge, forget and ask for a quantile; that takes a
+//! `Vec` and no dependency. The tests hold it against the crate hdrhistogram.
 
 /// Into how many buckets a power of two is split, as a power of two itself.
 const BITS: u32 = 7;

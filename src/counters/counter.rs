@@ -1,7 +1,8 @@
 //! A number that only goes up, and that many threads add to at once.
 //!
-//! The first thread to add owns the first cell; others share sixteen more, by their numbers, which are made once there is a second thread. Each cell is on
-//! a cache line of its own, and what all threads read, the owner and the place of the cells, is on another, which nobody writes any more.
+//! The first thread to add owns the first cell; others share sixteen more, by their numbers, which are made once there
+//! is a second thread. Each cell is on a cache line of its own, and what all threads read, the owner and the place of
+//! the cells, is on another, which nobody writes any more.
 
 use std::{
     cell::Cell,
@@ -17,8 +18,8 @@ const CELLS: usize = 16;
 
 /// A number that only goes up. `Clone` gives the same counter; any thread may use it.
 ///
-/// Adding is one atomic add at most, however many threads do it: they add to different cells, and reading sums these. Who reads twice never finds less the second
-/// time, but for a [reset](crate::counters::Counters::reset).
+/// Adding is one atomic add at most, however many threads do it: they add to different cells, and reading sums these.
+/// Who reads twice never finds less the second time, but for a [reset](crate::counters::Counters::reset).
 ///
 /// ```
 /// let requests = interloop::counters::Counter::default();
@@ -76,8 +77,8 @@ impl Cells {
         }
     }
 
-    /// Adds without a locked instruction: only the owner writes the first cell, and no two threads
-    /// have one number.
+    /// Adds without a locked instruction: nobody but the owner writes the first cell, and no two threads have one
+    /// number.
     fn add_as_owner(&self, n: u64) {
         let before = self.first.0.load(Ordering::Relaxed);
         self.first.0.store(before.wrapping_add(n), Ordering::Relaxed);

@@ -20,11 +20,13 @@ const SCALE: f64 = 1e9;
 /// What is more is counted as this.
 const MOST: f64 = 1e19;
 
-/// Values that are measured, such as durations or sizes: their count, sum, average, minimum and maximum since ever, and over windows of time, there
-/// with percentiles. `Clone` gives the same samples; any thread may use them. What is [read](Self::read) belongs together.
+/// Values that are measured, such as durations or sizes: their count, sum, average, minimum and maximum since ever, and
+/// over windows of time, there with percentiles. `Clone` gives the same samples; any thread may use them. What is
+/// [read](Self::read) belongs together.
 ///
-/// A window moves on in eighths of its length: it shows the last seven to eight of them. Percentiles are within 1 %, of values from 1e-9 to 1e10. Memory is
-/// bounded, whatever is recorded: some kilobytes for each eighth of a window that has values.
+/// A window moves on in eighths of its length: it shows the last seven to eight of them. Percentiles are within 1 %, of
+/// values from 1e-9 to 1e10. Memory is bounded, whatever is recorded: some kilobytes for each eighth of a window that
+/// has values.
 ///
 /// ```
 /// use std::time::Duration;
@@ -98,8 +100,8 @@ impl Histogram {
         self.record(duration.as_secs_f64());
     }
 
-    /// Takes the time since `began`, in seconds: a little faster than [`record_duration`](Self::record_duration) of what has elapsed, which asks for the
-    /// time once more.
+    /// Takes the time since `began`, in seconds: a little faster than [`record_duration`](Self::record_duration) of
+    /// what has elapsed, which asks for the time once more.
     pub fn record_since(&self, began: Instant) {
         let now = Instant::now();
         let elapsed = now.saturating_duration_since(began);

@@ -7,8 +7,9 @@ use super::{
     registry::{Instrument, Key, Registry},
 };
 
-/// Makes the counters, gauges and samples of a task ([`Context::meter`](crate::Context::meter)) or of the service as a whole
-/// ([`ServiceHandle::meter`](crate::ServiceHandle::meter)): the same one for the same name and labels. `Clone + Send + Sync`, for any thread.
+/// Makes the counters, gauges and samples of a task ([`Context::meter`](crate::Context::meter)) or of the service as a
+/// whole ([`ServiceHandle::meter`](crate::ServiceHandle::meter)): the same one for the same name and labels. `Clone +
+/// Send + Sync`, for any thread.
 ///
 /// ```
 /// # use interloop::{Service, Thread, task_fn};
@@ -42,8 +43,8 @@ impl Meter {
         meter
     }
 
-    /// A meter whose names are exported with this before them, in place of the service's name: for a task of a library, which is counted by the same names
-    /// in any service.
+    /// A meter whose names are exported with this before them, in place of the service's name: for a task of a library,
+    /// which is counted by the same names in any service.
     #[must_use]
     pub fn namespace(&self, namespace: &str) -> Self {
         Self { namespace: Some(namespace.to_owned()), ..self.clone() }
@@ -84,11 +85,13 @@ impl Meter {
         self.registry.enter(&self.key(name), || Instrument::Gauge(Gauge::default()), take)
     }
 
-    /// A gauge that is asked for its number whenever somebody reads it. It takes the place of one before. A task's is forgotten when the task ends.
+    /// A gauge that is asked for its number whenever somebody reads it. It takes the place of one before. A task's is
+    /// forgotten when the task ends.
     ///
-    /// It is asked on a thread of the service's own, `gauges`, one after the other, and should answer at once. If it takes more than 500 ms, or panics, it is
-    /// left out of what is read, a [warning](crate::ServiceHandle::warnings) names it, and it isn't asked again before it has come back. It can read counters;
-    /// a gauge that reads gauges like itself finds them left out.
+    /// It is asked on a thread of the service's own, `gauges`, one after the other, and should answer at once. If it
+    /// takes more than 500 ms, or panics, it is left out of what is read, a [warning](crate::ServiceHandle::warnings)
+    /// names it, and it isn't asked again before it has come back. It can read counters; a gauge that reads gauges like
+    /// itself finds them left out.
     ///
     /// # Panics
     ///

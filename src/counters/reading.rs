@@ -10,8 +10,8 @@ use super::histogram::HistogramReading;
 pub enum Reading {
     /// Of a [`Counter`](crate::counters::Counter).
     Counter(u64),
-    /// Of a [`Gauge`](crate::counters::Gauge). One that is [asked](crate::counters::Meter::gauge_from), and doesn't answer in time or panics, is left out, and there is a
-    /// [warning](crate::ServiceHandle::warnings) that names it.
+    /// Of a [`Gauge`](crate::counters::Gauge). One that is [asked](crate::counters::Meter::gauge_from), and doesn't
+    /// answer in time or panics, is left out, and there is a [warning](crate::ServiceHandle::warnings) that names it.
     Gauge(f64),
     /// Of [`Histogram`](crate::counters::Histogram).
     #[cfg(feature = "metrics")]
@@ -19,8 +19,8 @@ pub enum Reading {
 }
 
 impl Reading {
-    /// Each number in it by its name: a single one has none; those of samples are `count`, `sum`, `average`, `min`, `max`, and, for each window,
-    /// `p99.60` and so on, with the window's seconds.
+    /// Each number in it by its name: a single one has none; those of samples are `count`, `sum`, `average`, `min`,
+    /// `max`, and, for each window, `p99.60` and so on, with the window's seconds.
     pub fn numbers(&self) -> Vec<(String, f64)> {
         match self {
             Self::Counter(value) => vec![(String::new(), *value as f64)],

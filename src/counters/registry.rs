@@ -269,7 +269,8 @@ impl fmt::Debug for Registry {
     }
 }
 
-/// Something that needs somebody's attention: said by [`Context::warn`](crate::Context::warn), and true until it is cleared.
+/// Something that needs somebody's attention: said by [`Context::warn`](crate::Context::warn), and true until it is
+/// cleared.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

@@ -9,7 +9,8 @@ const BATCH_JOBS: u32 = 256;
 /// How long a turn goes on at most, but for the job that it is in.
 pub(super) const BATCH_TIME: Duration = if cfg!(loom) { Duration::MAX } else { Duration::from_millis(1) };
 
-/// Counts a turn's work. The clock is read after every job while jobs are slow, and after every sixteenth while they are fast.
+/// Counts a turn's work. The clock is read after every job while jobs are slow, and after every sixteenth while they
+/// are fast.
 pub(super) struct Batch {
     began: Duration,
     jobs: u32,
@@ -30,7 +31,8 @@ impl Batch {
         if self.jobs >= BATCH_JOBS {
             return true;
         }
-        // A single job, as most turns have, needs no look; once a second one came in the meantime, an empty queue proves nothing.
+        // A single job, as most turns have, needs no look; once a second one came in the meantime, an empty queue
+        // proves nothing.
         if self.jobs < self.next_look || (self.jobs == 1 && is_empty()) {
             return false;
         }

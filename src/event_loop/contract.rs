@@ -1,7 +1,7 @@
 //! What an adapter supplies to make a foreign loop one of ours, and the timers that most loops bring.
 //!
-//! Every loop in the world can be woken from another thread and run a callback when woken: that is all that is asked of it. [`Thread`](crate::Thread)
-//! is the reference: a loop of nothing but std.
+//! Every loop in the world can be woken from another thread and run a callback when woken: that is all that is asked of
+//! it. [`Thread`](crate::Thread) is the reference: a loop of nothing but std.
 
 use std::{future::Future, time::Duration};
 
@@ -9,19 +9,22 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use crate::{Result, event_loop::Mailbox, options::OptionDefaults};
 
-/// A kind of loop (tokio, glib ...), and a plan for one. What it plans is built by [`drive`](Self::drive), on the loop's thread, again at each restart.
+/// A kind of loop (tokio, glib ...), and a plan for one. What it plans is built by [`drive`](Self::drive), on the
+/// loop's thread, again at each restart.
 ///
 /// # The contract
 ///
-/// * The core calls `drive` on the loop's own thread (the main thread, if [`needs_main_thread`](Self::needs_main_thread)), once an incarnation.
-/// * `drive` builds the loop; calls [`set_notify`](Mailbox::set_notify) (or awaits [`Mailbox::drive`], which does); calls `started`, with what tasks see
-///   of the loop, before the first turn; and takes turns until [`Turn::Stop`](crate::event_loop::Turn::Stop). A stop may have been requested before: the first turn
-///   says so.
-/// * It never waits without having been told [`Turn::Idle`](crate::event_loop::Turn::Idle), and after [`Turn::Again`](crate::event_loop::Turn::Again) it serves the loop's own
-///   events before the next turn.
-/// * If it can watch a descriptor, or at least be woken, it gives its tasks sockets: see [`Mailbox::set_reactor`] and [`net`](crate::net).
-/// * It drops the mailbox, which holds the `Native`, before it tears the loop down, and returns. Returning without `Turn::Stop`, or an error, or a
-///   panic: the loop has died, and its tasks with it.
+/// * The core calls `drive` on the loop's own thread (the main thread, if
+///   [`needs_main_thread`](Self::needs_main_thread)), once an incarnation.
+/// * `drive` builds the loop; calls [`set_notify`](Mailbox::set_notify) (or awaits [`Mailbox::drive`], which does);
+///   calls `started`, with what tasks see of the loop, before the first turn; and takes turns until
+///   [`Turn::Stop`](crate::event_loop::Turn::Stop). A stop may have been requested before: the first turn says so.
+/// * It never waits without having been told [`Turn::Idle`](crate::event_loop::Turn::Idle), and after
+///   [`Turn::Again`](crate::event_loop::Turn::Again) it serves the loop's own events before the next turn.
+/// * If it can watch a descriptor, or at least be woken, it gives its tasks sockets: see [`Mailbox::set_reactor`] and
+///   [`net`](crate::net).
+/// * It drops the mailbox, which holds the `Native`, before it tears the loop down, and returns. Returning without
+///   `Turn::Stop`, or an error, or a panic: the loop has died, and its tasks with it.
 ///
 /// It isn't object safe, on purpose: what a user implements is comfortable; the core makes its own objects.
 ///
@@ -72,7 +75,8 @@ pub trait EventLoop: Default + Clone + Send + 'static {
         false
     }
 
-    /// What of the process's an instance claims for itself: two instances that claim the same are refused before the start.
+    /// What of the process's an instance claims for itself: two instances that claim the same are refused before the
+    /// start.
     fn claims(&self) -> Option<&'static str> {
         None
     }

@@ -13,14 +13,16 @@ use crate::{
 
 /// The kind of a loop that somebody else runs, on this thread or another: a `Mailbox<Foreign>` can be attached to it.
 ///
-/// So the rest of a program can reach into a loop that is there already, and that no service owns: a GTK application's, a calloop loop's, a game's. Its
-/// mailbox keeps what every mailbox keeps: jobs of one sender run in order; what was accepted runs, or its [`Reply`](crate::Reply) says why not; a panic
-/// stays within its job; what lives here is dropped here; nobody on this thread can block it by waiting for a reply.
+/// So the rest of a program can reach into a loop that is there already, and that no service owns: a GTK application's,
+/// a calloop loop's, a game's. Its mailbox keeps what every mailbox keeps: jobs of one sender run in order; what was
+/// accepted runs, or its [`Reply`](crate::Reply) says why not; a panic stays within its job; what lives here is dropped
+/// here; nobody on this thread can block it by waiting for a reply.
 ///
 /// It belongs to no service: nobody supervises the loop, restarts it, or leaves it behind when it is stuck.
 ///
-/// Where the loop runs futures the mailbox is one: `mailbox.drive(tokio::task::yield_now)`, awaited beside the rest of a `#[tokio::main]`, say. Adapters
-/// of other loops attach it in one call where they can; by hand it is these four lines:
+/// Where the loop runs futures the mailbox is one: `mailbox.drive(tokio::task::yield_now)`, awaited beside the rest of
+/// a `#[tokio::main]`, say. Adapters of other loops attach it in one call where they can; by hand it is these four
+/// lines:
 ///
 /// ```
 /// use std::{sync::mpsc, time::Duration};
@@ -61,8 +63,9 @@ impl Mailbox<Foreign> {
     /// A mailbox for the loop that somebody else runs on this thread. It is for the caller to say how to wake that loop
     /// ([`set_notify`](Self::set_notify)), and to take [turns](Self::turn) when it was woken.
     ///
-    /// To detach it, drop it: what was not begun by then is given up, its replies resolve as [`Stopped`](crate::CallError::Stopped), and futures and values
-    /// are dropped, here. To let what was accepted run before, see [`ForeignHandle::request_shutdown`].
+    /// To detach it, drop it: what was not begun by then is given up, its replies resolve as
+    /// [`Stopped`](crate::CallError::Stopped), and futures and values are dropped, here. To let what was accepted run
+    /// before, see [`ForeignHandle::request_shutdown`].
     pub fn attach(name: &str) -> Self {
         let shared = Shared::new(name);
         let guest = Guest::new(shared.clone());
@@ -91,15 +94,16 @@ impl Mailbox<Foreign> {
 pub struct ForeignHandle(Arc<Shared>);
 
 impl ForeignHandle {
-    /// Has the mailbox take nothing new from its next turn on: what was accepted runs, futures are cancelled, and then a turn says
-    /// [`Stop`](crate::event_loop::Turn::Stop): it is to be dropped. Latched: it may be said at any time, and again.
+    /// Has the mailbox take nothing new from its next turn on: what was accepted runs, futures are cancelled, and then
+    /// a turn says [`Stop`](crate::event_loop::Turn::Stop): it is to be dropped. Latched: it may be said at any time,
+    /// and again.
     pub fn request_shutdown(&self, reason: impl Into<String>) {
         self.0.stop(Reason::Requested(reason.into().into()), None);
     }
 
-    /// Closes the mailbox at once: what was not begun is given up, also when a job of its own says so, and its replies resolve as
-    /// [`Stopped`](crate::CallError::Stopped). For adapters whose guard may be dropped while the mailbox takes a turn; the mailbox is still to be dropped
-    /// on its thread.
+    /// Closes the mailbox at once: what was not begun is given up, also when a job of its own says so, and its replies
+    /// resolve as [`Stopped`](crate::CallError::Stopped). For adapters whose guard may be dropped while the mailbox
+    /// takes a turn; the mailbox is still to be dropped on its thread.
     pub fn detach(&self) {
         self.0.give_up(Reason::Requested("detached".into()));
     }

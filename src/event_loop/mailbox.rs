@@ -1,8 +1,8 @@
 //! The loop's end of the cross-loop channel.
 //!
-//! [`Shared`] is what all threads see of a loop: its queue, its flags, who waits for it. It lives as long as the service, through all incarnations of
-//! the loop. [`Local`] is what only the loop's thread sees: the values that Remotes reach, and the futures. It lives for one incarnation, inside the
-//! [`Mailbox`] that the adapter drives.
+//! [`Shared`] is what all threads see of a loop: its queue, its flags, who waits for it. It lives as long as the
+//! service, through all incarnations of the loop. [`Local`] is what only the loop's thread sees: the values that
+//! Remotes reach, and the futures. It lives for one incarnation, inside the [`Mailbox`] that the adapter drives.
 
 #[cfg(all(test, loom))]
 mod loom_models;
@@ -50,8 +50,9 @@ pub enum Turn {
 
 /// The loop's end of the cross-loop channel: jobs, futures, the stop.
 ///
-/// An adapter tells it how to wake its loop ([`set_notify`](Self::set_notify)), and then either calls [`turn`](Self::turn) whenever it was woken, or
-/// awaits [`drive`](Self::drive) where the loop runs futures. It is `!Send`: it belongs to the loop's thread.
+/// An adapter tells it how to wake its loop ([`set_notify`](Self::set_notify)), and then either calls
+/// [`turn`](Self::turn) whenever it was woken, or awaits [`drive`](Self::drive) where the loop runs futures. It is
+/// `!Send`: it belongs to the loop's thread.
 ///
 /// Dropped, it drops, there and then and on this thread, all futures that it hosts and all values that Remotes reach.
 pub struct Mailbox<L: EventLoop> {
@@ -82,9 +83,11 @@ impl<L: EventLoop> Mailbox<L> {
         self.local.shared()
     }
 
-    /// Says how to wake the loop from any thread, and does so once: whatever was posted, or stopped, before gets its first turn.
+    /// Says how to wake the loop from any thread, and does so once: whatever was posted, or stopped, before gets its
+    /// first turn.
     ///
-    /// The notify is called at most once between two turns; it must not block. One that does keeps whoever posts; the service names it, and stops the others.
+    /// The notify is called at most once between two turns; it must not block. One that does keeps whoever posts; the
+    /// service names it, and stops the others.
     pub fn set_notify(&self, notify: impl Fn() + Send + Sync + 'static) {
         self.shared().queue.bell.set_notify(Some(Arc::new(notify)));
     }
@@ -94,8 +97,9 @@ impl<L: EventLoop> Mailbox<L> {
         self.local.set_spawner(Rc::new(spawn));
     }
 
-    /// Gives the loop sockets, by the core's [reactor](crate::net): `watch` is called on this thread when a task first needs it, with what the loop has to
-    /// watch, and to [turn](crate::net::Reactor::turn) when it is readable; what it returns is dropped with the mailbox, and should end the watch.
+    /// Gives the loop sockets, by the core's [reactor](crate::net): `watch` is called on this thread when a task first
+    /// needs it, with what the loop has to watch, and to [turn](crate::net::Reactor::turn) when it is readable; what it
+    /// returns is dropped with the mailbox, and should end the watch.
     ///
     /// ```no_run
     /// # use interloop::{EventLoop, event_loop::Mailbox, net::Reactor};
@@ -113,13 +117,15 @@ impl<L: EventLoop> Mailbox<L> {
         self.local.set_reactor(crate::reactor::of_thread::Host::install(watch));
     }
 
-    /// As [`set_reactor`](Self::set_reactor), for a loop that has the core's reactor from the beginning: it waits for that, and nothing else.
+    /// As [`set_reactor`](Self::set_reactor), for a loop that has the core's reactor from the beginning: it waits for
+    /// that, and nothing else.
     #[cfg(all(feature = "net", target_os = "linux"))]
     pub fn use_reactor(&self, reactor: &crate::reactor::epoll::Reactor) {
         self.local.set_reactor(crate::reactor::of_thread::Host::install_made(reactor));
     }
 
-    /// Hands the `Send` futures of [`Context::spawn`](crate::Context::spawn) to the runtime's workers, instead of this thread.
+    /// Hands the `Send` futures of [`Context::spawn`](crate::Context::spawn) to the runtime's workers, instead of this
+    /// thread.
     pub fn set_workers(&self, spawn: impl Fn(SendFuture) + Send + Sync + 'static) {
         self.local.set_workers(Arc::new(spawn));
     }
@@ -129,7 +135,8 @@ impl<L: EventLoop> Mailbox<L> {
         self.shared().name()
     }
 
-    /// The service that the loop belongs to: for what ends the service as a whole, such as the last window that was closed.
+    /// The service that the loop belongs to: for what ends the service as a whole, such as the last window that was
+    /// closed.
     ///
     /// # Panics
     ///
@@ -138,12 +145,14 @@ impl<L: EventLoop> Mailbox<L> {
         self.service.as_ref().expect("an adapter's mailbox belongs to a service")
     }
 
-    /// The signal that this loop is to end, with its deadline: for what an adapter has to tear down after the last turn.
+    /// The signal that this loop is to end, with its deadline: for what an adapter has to tear down after the last
+    /// turn.
     pub fn shutdown(&self) -> Shutdown {
         self.shared().shutdown()
     }
 
-    /// Runs what is due: jobs in order, futures that were woken; at most 256, or for 1 ms, so that the loop's own events get their turn too.
+    /// Runs what is due: jobs in order, futures that were woken; at most 256, or for 1 ms, so that the loop's own
+    /// events get their turn too.
     ///
     /// A panic of a job or a future does not come out of here.
     pub fn turn(&mut self) -> Turn {
@@ -175,7 +184,8 @@ impl<L: EventLoop> Mailbox<L> {
                 }
                 return if self.stopping && shared.live() == 0 { Turn::Stop } else { Turn::Idle };
             }
-            // What runs now may swallow a notification, a thread's unpark token for one: after it the flag is lowered anew before the loop rests.
+            // What runs now may swallow a notification, a thread's unpark token for one: after it the flag is lowered
+            // anew before the loop rests.
             lowered = false;
             if let Some(wake) = wake {
                 wake.run();
@@ -202,8 +212,9 @@ impl<L: EventLoop> Mailbox<L> {
         }
     }
 
-    /// The mailbox as a future, for loops that run futures: takes turns until the loop is to end. `yield_to_the_loop` makes a future that is ready
-    /// once the loop has served its own events: it is awaited between two turns when there is more, and whenever turns have taken 1 ms of the loop.
+    /// The mailbox as a future, for loops that run futures: takes turns until the loop is to end. `yield_to_the_loop`
+    /// makes a future that is ready once the loop has served its own events: it is awaited between two turns when there
+    /// is more, and whenever turns have taken 1 ms of the loop.
     ///
     /// # Cancel safety
     ///

@@ -1,4 +1,5 @@
-//! The reference loop: a thread that parks, with timers. Nothing but std, until a task asks for sockets: then it waits for the reactor instead.
+//! The reference loop: a thread that parks, with timers. Nothing but std, until a task asks for sockets: then it waits
+//! for the reactor instead.
 
 #[cfg(all(feature = "net", target_os = "linux"))]
 use std::{
@@ -15,12 +16,15 @@ use crate::{
     event_loop::{Mailbox, TimerQueue, Timers, Turn},
 };
 
-/// The reference loop: one thread for one task, on which it may block. Timers of its own, sockets of the core's [reactor](crate::net).
+/// The reference loop: one thread for one task, on which it may block. Timers of its own, sockets of the core's
+/// [reactor](crate::net).
 ///
-/// Blocking is allowed because nobody shares the thread; a task that blocks should look at [`Context::shutdown`](crate::Context::shutdown) between
-/// whiles, or wait by [`Shutdown::wait_timeout`](crate::Shutdown::wait_timeout).
+/// Blocking is allowed because nobody shares the thread; a task that blocks should look at
+/// [`Context::shutdown`](crate::Context::shutdown) between whiles, or wait by
+/// [`Shutdown::wait_timeout`](crate::Shutdown::wait_timeout).
 ///
-/// Several tasks can share an instance made by [`Service::event_loop`](crate::Service::event_loop); one that blocks then blocks all.
+/// Several tasks can share an instance made by [`Service::event_loop`](crate::Service::event_loop); one that blocks
+/// then blocks all.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Thread;
 
@@ -73,8 +77,9 @@ impl EventLoop for Thread {
 
 /// How the thread is woken from its rest: from parking, or, once there is a reactor, from waiting for that.
 ///
-/// The reactor is made in a turn. Whoever rang before has nothing to wake, since the turn looks once more before the thread rests; whoever rings after
-/// that look finds the waker here: the flag that says so was lowered after it was put in.
+/// The reactor is made in a turn. Whoever rang before has nothing to wake, since the turn looks once more before the
+/// thread rests; whoever rings after that look finds the waker here: the flag that says so was lowered after it was put
+/// in.
 #[derive(Clone, Default)]
 struct Rest {
     #[cfg(all(feature = "net", target_os = "linux"))]

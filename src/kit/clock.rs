@@ -1,8 +1,9 @@
 //! The service's time: the system's, or, in a test, one that the test moves.
 //!
-//! With a fake clock the service is watched too: all that its threads have yet to do is counted, so that a test knows when what it has woken has come to
-//! rest. What is to be done holds a [`Busy`], from before it can be seen until all that it brought about holds one: so the count is zero only when
-//! nothing is left. Without the feature `testing` nothing of this is there.
+//! With a fake clock the service is watched too: all that its threads have yet to do is counted, so that a test knows
+//! when what it has woken has come to rest. What is to be done holds a [`Busy`], from before it can be seen until all
+//! that it brought about holds one: so the count is zero only when nothing is left. Without the feature `testing`
+//! nothing of this is there.
 
 #[cfg(feature = "testing")]
 mod fake;

@@ -7,7 +7,8 @@ use super::{
     sync::{Mutex, lock},
 };
 
-/// Runs of one work, one at a time, on a thread that is there while there is something to do. All who ask during a run are served by one more.
+/// Runs of one work, one at a time, on a thread that is there while there is something to do. All who ask during a run
+/// are served by one more.
 pub(crate) struct Coalesced {
     /// The thread's.
     name: &'static str,

@@ -1,5 +1,5 @@
-//! Dropping what is the user's and was never used: on a thread of its own, since a Drop may block, and one by one, since a Drop that panics takes no
-//! other along.
+//! Dropping what is the user's and was never used: on a thread of its own, since a Drop may block, and one by one,
+//! since a Drop that panics takes no other along.
 
 use std::{
     sync::mpsc,

@@ -1,5 +1,5 @@
-//! Files of proc(5), read in few calls: std asks for their size, which they don't tell, and then
-//! reads them in small pieces.
+//! Files of proc(5), read in few calls: std asks for their size, which they don't tell, and then reads them in small
+//! pieces.
 
 use std::{
     fs::File,

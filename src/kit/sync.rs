@@ -1,4 +1,5 @@
-//! The primitives that the mailbox and the shutdown are built from: std's, or loom's when the models run (`--cfg loom`).
+//! The primitives that the mailbox and the shutdown are built from: std's, or loom's when the models run (`--cfg
+//! loom`).
 
 #[cfg(loom)]
 pub(crate) use loom::{
@@ -17,14 +18,17 @@ pub(crate) use std::{
     thread,
 };
 
-/// Atomics for figures that nobody relies on, always Relaxed: std's in the models too, since they would only make them larger.
+/// Atomics for figures that nobody relies on, always Relaxed: std's in the models too, since they would only make them
+/// larger.
 pub(crate) mod figure {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 }
 
-/// A fence of all memory accesses, `fence(SeqCst)`: of two threads that each write, fence and read, one sees what the other wrote.
+/// A fence of all memory accesses, `fence(SeqCst)`: of two threads that each write, fence and read, one sees what the
+/// other wrote.
 ///
-/// On x86 any locked instruction is one, and takes a fraction of the time of the `mfence` that the compiler would put here.
+/// On x86 any locked instruction is one, and takes a fraction of the time of the `mfence` that the compiler would put
+/// here.
 pub(crate) fn full_fence() {
     #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), not(loom)))]
     {

@@ -1,7 +1,8 @@
-//! Spans of the crate `tracing`, carried from loop to loop. Without the feature there is nothing of them, and it takes no space.
+//! Spans of the crate `tracing`, carried from loop to loop. Without the feature there is nothing of them, and it takes
+//! no space.
 //!
-//! A span is entered where code of the user's runs, and let go of before anybody hears that it has run: so a span of the caller's is not held open by what
-//! it has an answer from.
+//! A span is entered where code of the user's runs, and let go of before anybody hears that it has run: so a span of
+//! the caller's is not held open by what it has an answer from.
 
 #[cfg(feature = "tracing")]
 mod on {

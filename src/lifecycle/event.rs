@@ -14,7 +14,8 @@ pub(crate) enum Event {
     LoopStarted(LoopId, u32),
     /// This incarnation's thread has left its loop: `Ok` only when it had been told to stop.
     LoopEnded(LoopId, u32, Result<(), String>),
-    /// This incarnation was stuck already when it was to act on a cancel or a stop, and has used up what it is left then.
+    /// This incarnation was stuck already when it was to act on a cancel or a stop, and has used up what it is left
+    /// then.
     LoopStuck(LoopId, u32),
     /// The task called `ready()`.
     TaskReady(TaskId, u32),

@@ -1,22 +1,25 @@
 //! The state machine.
 //!
-//! One event at a time: [`Lifecycle::handle`] takes it in, then settles: begins a stop that was asked for, considers each task for which
-//! something changed, moves the service on to its next phase; until nothing is left to do. Then what is due is done, likewise. The event comes
-//! before what is due at the same time: a task that ended just in time is not overdue.
+//! One event at a time: [`Lifecycle::handle`] takes it in, then settles: begins a stop that was asked for, considers
+//! each task for which something changed, moves the service on to its next phase; until nothing is left to do. Then
+//! what is due is done, likewise. The event comes before what is due at the same time: a task that ended just in time
+//! is not overdue.
 //!
 //! What always holds between two calls of `handle`:
 //!
-//! - **Once.** A task is *live* (Starting, Running, Stopping) from its `StartTask` to its one final state; at most one incarnation is live, on a
-//!   loop that runs.
-//! - **No start without leave.** `unmet` counts what keeps a waiting task from its start: its loop, if that does not run, and each dependency
-//!   that does not [allow](Task::allowance) it. It is kept up to date by whatever changes, so that nobody has to search.
-//! - **Due to stop.** `due` says that a live task is to be asked to stop, or has been. It is asked as soon as `blockers`, its dependents that are
-//!   due themselves and still live, are none. So a stop of everything, of one phase, or of one task and what requires it are the same thing: tasks
-//!   become due, the order follows.
-//! - **One clock each.** A task has at most one timer, and its state says what it is about: a backoff (Waiting), the start (Starting), the
-//!   stop (Stopping), or a cancel (if `cancelled`). Beside it, a start has one that only has a slow start told.
-//! - **In doubt it lives.** A task whose error a stop would explain is `suspect`: it is treated as live until a stop comes, somebody asks it to
-//!   stop, or [`DOUBT`] is over. What would be told to it then is answered with that error.
+//! - **Once.** A task is *live* (Starting, Running, Stopping) from its `StartTask` to its one final state; at most one
+//!   incarnation is live, on a loop that runs.
+//! - **No start without leave.** `unmet` counts what keeps a waiting task from its start: its loop, if that does not
+//!   run, and each dependency that does not [allow](Task::allowance) it. It is kept up to date by whatever changes, so
+//!   that nobody has to search.
+//! - **Due to stop.** `due` says that a live task is to be asked to stop, or has been. It is asked as soon as
+//!   `blockers`, its dependents that are due themselves and still live, are none. So a stop of everything, of one
+//!   phase, or of one task and what requires it are the same thing: tasks become due, the order follows.
+//! - **One clock each.** A task has at most one timer, and its state says what it is about: a backoff (Waiting), the
+//!   start (Starting), the stop (Stopping), or a cancel (if `cancelled`). Beside it, a start has one that only has a
+//!   slow start told.
+//! - **In doubt it lives.** A task whose error a stop would explain is `suspect`: it is treated as live until a stop
+//!   comes, somebody asks it to stop, or [`DOUBT`] is over. What would be told to it then is answered with that error.
 //! - **First reason wins.** `stop` is set once; with it nothing starts any more.
 //! - **Finished is last.** It comes when no task is live and no loop's thread is left, and nothing comes after it.
 
@@ -42,8 +45,8 @@ const LOOP_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a task may be starting before that is told, unless its start fails by then.
 const SLOW_START: Duration = Duration::from_secs(5);
 
-/// How long after an error that a stop would explain that stop may come. A TERM to a whole process group or control group reaches a child before
-/// the service has heard of its own.
+/// How long after an error that a stop would explain that stop may come. A TERM to a whole process group or control
+/// group reaches a child before the service has heard of its own.
 const DOUBT: Duration = Duration::from_millis(200);
 
 /// Faults to be found by the tests, one each.
@@ -340,8 +343,8 @@ impl Lifecycle {
         self.handle_apart(now, now, event)
     }
 
-    /// Takes in what happened at `now`, and says what has to be done. A clock that goes back stands still. The threads' time is another where the
-    /// service's is a fake.
+    /// Takes in what happened at `now`, and says what has to be done. A clock that goes back stands still. The threads'
+    /// time is another where the service's is a fake.
     pub(crate) fn handle_apart(&mut self, now: Now, threads_now: Now, event: Event) -> Vec<Action> {
         self.now = self.now.max(now);
         self.threads_now = self.threads_now.max(threads_now);

@@ -11,7 +11,8 @@ pub(crate) type LoopId = usize;
 /// The time since the service's start.
 pub(crate) type Now = Duration;
 
-/// What is to be run: checked (no cycle, no unknown name; see [`planning`](super::planning)), and reduced to what is selected.
+/// What is to be run: checked (no cycle, no unknown name; see [`planning`](super::planning)), and reduced to what is
+/// selected.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) tasks: Vec<TaskPlan>,

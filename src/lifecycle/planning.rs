@@ -1,7 +1,8 @@
 //! What was declared, checked and made into a [`Plan`]; and shown: as a list, as a graph for dot.
 //!
-//! All that can be known to be wrong with tasks and loops is found here, before any thread starts: a [`GraphError`] names it.
-//! What is declared is checked as a whole, whatever is selected; only what loops claim is looked at among those in use.
+//! All that can be known to be wrong with tasks and loops is found here, before any thread starts: a [`GraphError`]
+//! names it. What is declared is checked as a whole, whatever is selected; only what loops claim is looked at among
+//! those in use.
 //!
 //! Everything takes time in proportion to the tasks and their dependencies, and nothing recurses.
 

@@ -1,5 +1,5 @@
-//! Properties of the lifecycle: a simulated world runs random services on the machine, and an observer that sees nothing but events and
-//! actions checks each call against the rules. What it checks:
+//! Properties of the lifecycle: a simulated world runs random services on the machine, and an observer that sees
+//! nothing but events and actions checks each call against the rules. What it checks:
 //!
 //! | invariant | rule |
 //! |---|---|
@@ -206,7 +206,8 @@ macro_rules! ensure {
     };
 }
 
-/// Transitions form a legal path: `from` is the last `to`, incarnations count up by one from 1, the machine's answers agree.
+/// Transitions form a legal path: `from` is the last `to`, incarnations count up by one from 1, the machine's answers
+/// agree.
 fn legal_path(seen: &Observed, point: Point<'_>) -> Checked {
     use State::*;
     let step = match point {
@@ -250,7 +251,8 @@ fn legal_path(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// S1: no StartTask before its loop runs, its requires are Running or ended with Ok, its afters are Running or at their end.
+/// S1: no StartTask before its loop runs, its requires are Running or ended with Ok, its afters are Running or at their
+/// end.
 fn requires_first(seen: &Observed, point: Point<'_>) -> Checked {
     let Point::Action(Action::StartTask(id, _)) = point else { return Ok(()) };
     if let Some(obstacle) = seen.obstacle(*id) {
@@ -282,7 +284,8 @@ fn starts_at_once(seen: &Observed, point: Point<'_>) -> Checked {
             (plan.requires.contains(&id) || plan.after.contains(&id))
                 && seen.groups.iter().any(|group| group.has(other))
         };
-        // One that an operator stops may have ended with Ok before it was asked to: whether that counts, the rules don't say.
+        // One that an operator stops may have ended with Ok before it was asked to: whether that counts, the rules
+        // don't say.
         let stopped = |required: &TaskId| {
             let by = |group: &Group| group.kind == Kind::Stop && group.has(*required);
             seen.tasks[*required].meant || seen.groups.iter().any(by)
@@ -298,7 +301,8 @@ fn starts_at_once(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// S3, S6, and what each outcome makes of a task: ready and each end become the state and cause that they should, at once.
+/// S3, S6, and what each outcome makes of a task: ready and each end become the state and cause that they should, at
+/// once.
 fn ends_are_told(seen: &Observed, point: Point<'_>) -> Checked {
     match (point, &seen.step.event) {
         (Point::Action(Action::Transition(step)), Some(event)) => {
@@ -453,8 +457,8 @@ fn in_haste(seen: &Observed) -> bool {
     seen.hard.is_some() || seen.last_moment().is_some_and(|last| seen.now >= last)
 }
 
-/// S9: when a task is asked, nothing that requires it lives; when the service stops, nothing of its phase that is after it either, and
-/// those marked last wait for the others.
+/// S9: when a task is asked, nothing that requires it lives; when the service stops, nothing of its phase that is after
+/// it either, and those marked last wait for the others.
 fn asks_in_order(seen: &Observed, point: Point<'_>) -> Checked {
     let Point::Action(Action::AskTask(id, _, reason, _)) = point else { return Ok(()) };
     if in_haste(seen) {
@@ -500,7 +504,8 @@ fn drains(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// S9, S10: loops are told to stop when all tasks have ended, at once; they have 10 s, or what is left for all, but at least a second.
+/// S9, S10: loops are told to stop when all tasks have ended, at once; they have 10 s, or what is left for all, but at
+/// least a second.
 fn loops_stop_last(seen: &Observed, point: Point<'_>) -> Checked {
     match point {
         Point::Action(Action::StopLoop(id, run, _, deadline)) => {
@@ -556,7 +561,8 @@ fn cancels_on_time(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// S11: a loop is abandoned a second after a cancel that it does not act on, or at its own deadline, with all its tasks, at once.
+/// S11: a loop is abandoned a second after a cancel that it does not act on, or at its own deadline, with all its
+/// tasks, at once.
 fn abandons_on_time(seen: &Observed, point: Point<'_>) -> Checked {
     let tasks = |on| (0..seen.tasks.len()).filter(move |&id| seen.plan.tasks[id].event_loop == on);
     match point {
@@ -589,7 +595,8 @@ fn abandons_on_time(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// S12: the service ends as soon as all has ended, never before, and within its time: two seconds past the last moment, or past a hard stop.
+/// S12: the service ends as soon as all has ended, never before, and within its time: two seconds past the last moment,
+/// or past a hard stop.
 fn finishes(seen: &Observed, point: Point<'_>) -> Checked {
     let up = || seen.loops.iter().any(|each| each.is_live()) || seen.live().next().is_some();
     match point {
@@ -664,7 +671,8 @@ fn hard_stop(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// S9: ready when all tasks are Running, Stopped or Skipped and nothing stops; said when it changes. All are started once.
+/// S9: ready when all tasks are Running, Stopped or Skipped and nothing stops; said when it changes. All are started
+/// once.
 fn readiness(seen: &Observed, point: Point<'_>) -> Checked {
     let settled = |state: State| state == State::Running || state.is_final();
     match point {
@@ -689,8 +697,9 @@ fn readiness(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// S24: who goes back to Waiting has a reason to: its policy, its loop's, or an operator's or a requirement's restart. By policy, the pause
-/// is in range and the limit not hit; and the service does not stop for a failure that the policy covers before the limit is hit.
+/// S24: who goes back to Waiting has a reason to: its policy, its loop's, or an operator's or a requirement's restart.
+/// By policy, the pause is in range and the limit not hit; and the service does not stop for a failure that the policy
+/// covers before the limit is hit.
 fn restarts(seen: &Observed, point: Point<'_>) -> Checked {
     match point {
         Point::Action(Action::Transition(step)) if step.to == State::Waiting => {
@@ -879,8 +888,8 @@ fn closes_once(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// An operator's stop or restart, and a restart with dependents: what requires the task is asked first, at once, in order; nothing else is
-/// asked; then it stays down, or comes up again.
+/// An operator's stop or restart, and a restart with dependents: what requires the task is asked first, at once, in
+/// order; nothing else is asked; then it stays down, or comes up again.
 fn operators(seen: &Observed, point: Point<'_>) -> Checked {
     if !matches!(point, Point::End) || seen.has_stopped_for_good() {
         return Ok(());

@@ -72,7 +72,8 @@ impl Levels {
     }
 }
 
-/// The most that a target may log that nobody has named. notify warns of each folder that is deleted, which is nothing to be warned of.
+/// The most that a target may log that nobody has named. notify warns of each folder that is deleted, which is nothing
+/// to be warned of.
 fn unasked(target: &str) -> LevelFilter {
     let is_notify = cfg!(feature = "watch") && (target == "notify" || target.starts_with("notify::"));
     if is_notify { LevelFilter::Error } else { LevelFilter::Trace }

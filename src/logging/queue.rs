@@ -1,8 +1,9 @@
 //! The lines on their way from those who log to the thread that writes.
 //!
-//! Bounded in bytes. Its lock is held for moves in memory only: never for I/O, never while foreign code runs. Who finds no room waits a little, if the
-//! sink takes lines at all, and else loses the line; a thread that [never waits](super::thread::never_wait) has a part of its own. Lines leave in the
-//! order in which they came; where some were lost, their number stands in their place.
+//! Bounded in bytes. Its lock is held for moves in memory only: never for I/O, never while foreign code runs. Who finds
+//! no room waits a little, if the sink takes lines at all, and else loses the line; a thread that [never
+//! waits](super::thread::never_wait) has a part of its own. Lines leave in the order in which they came; where some
+//! were lost, their number stands in their place.
 
 use std::{
     collections::VecDeque,
@@ -22,7 +23,8 @@ pub(super) const CAPACITY: usize = 1024 * 1024;
 const RESERVED: usize = 128 * 1024;
 /// What a line takes beside its text.
 const OVERHEAD: usize = 64;
-/// How long whoever waits for all to be written waits at most; and for how long a sink has to be stuck so that nobody waits for it at the end of a thread.
+/// How long whoever waits for all to be written waits at most; and for how long a sink has to be stuck so that nobody
+/// waits for it at the end of a thread.
 pub(super) const FLUSH: Duration = Duration::from_millis(500);
 /// And while the sink has been stuck for longer than that.
 const HOPELESS: Duration = Duration::from_millis(100);
@@ -30,7 +32,8 @@ const HOPELESS: Duration = Duration::from_millis(100);
 pub(super) const LINGER: Duration = Duration::from_millis(1);
 /// Unless there are so many bytes of them.
 const CROWD: usize = 64 * 1024;
-/// For how long a sink that was not seen to be full may take nothing until it counts as stuck: a disk may be slow, and the writer may be without a CPU.
+/// For how long a sink that was not seen to be full may take nothing until it counts as stuck: a disk may be slow, and
+/// the writer may be without a CPU.
 const SLOW: Duration = Duration::from_secs(1);
 /// And one that was seen to be full.
 const FULL: Duration = Duration::from_millis(100);
@@ -223,7 +226,8 @@ impl Queue {
         }
     }
 
-    /// For the writer, who has found nothing: waits for more. Whoever has reason to think that there will be some in a moment looks by himself.
+    /// For the writer, who has found nothing: waits for more. Whoever has reason to think that there will be some in a
+    /// moment looks by himself.
     fn await_more<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         if state.steady {
             state.writer = Writer::Lingers;
@@ -286,8 +290,8 @@ impl Queue {
         }
     }
 
-    /// For the writer: waits for something to do, and takes items into `batch`, in order, until their text is of `size` or more would pass it. A
-    /// [`Reopen`](Item::Reopen) comes alone.
+    /// For the writer: waits for something to do, and takes items into `batch`, in order, until their text is of `size`
+    /// or more would pass it. A [`Reopen`](Item::Reopen) comes alone.
     pub(super) fn take(&self, batch: &mut Vec<Item>, size: usize) {
         let mut state = self.lock();
         loop {

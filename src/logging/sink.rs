@@ -81,8 +81,8 @@ fn wait(output: impl std::os::fd::AsFd, timeout: Option<Duration>) -> bool {
     }
 }
 
-/// How much goes into one write. Of lines that share a pipe or a terminal with those of other processes the system keeps only so much together: POSIX'
-/// PIPE_BUF, as Linux has it.
+/// How much goes into one write. Of lines that share a pipe or a terminal with those of other processes the system
+/// keeps only so much together: POSIX' PIPE_BUF, as Linux has it.
 const TOGETHER: usize = 4096;
 /// And in a file.
 const TOGETHER_IN_FILE: usize = 64 * 1024;
@@ -160,8 +160,9 @@ impl Sink {
         if self.is_plain_file() { STRETCH } else { LINE }
     }
 
-    /// Writes these lines, waiting for as long as it takes: how many bytes of them it took, and what kept it from taking all. The queue is told how it
-    /// goes on. A line that is begun and not ended stays so: the next one begins behind a newline.
+    /// Writes these lines, waiting for as long as it takes: how many bytes of them it took, and what kept it from
+    /// taking all. The queue is told how it goes on. A line that is begun and not ended stays so: the next one begins
+    /// behind a newline.
     pub(super) fn write(&mut self, lines: &[u8], queue: &Queue) -> (usize, io::Result<()>) {
         if self.is_torn {
             if let Err(error) = self.write_some(b"\n", queue) {
@@ -171,7 +172,8 @@ impl Sink {
         }
         let mut taken = 0;
         while taken < lines.len() {
-            // One huge line in parts: a pipe that is ready takes that much without blocking. A file keeps together what is written together.
+            // One huge line in parts: a pipe that is ready takes that much without blocking. A file keeps together what
+            // is written together.
             let end = if self.is_plain_file() { lines.len() } else { lines.len().min(taken + self.together) };
             match self.write_some(&lines[taken..end], queue) {
                 Ok(some) => taken += some,

@@ -9,8 +9,9 @@ use super::queue::{CAPACITY, Part, installed};
 
 /// How long a line may wait for room on a pipe, a terminal or the like.
 pub(super) const LINE: Duration = Duration::from_millis(10);
-/// How long a thread may wait for room at a stretch. It gets this back as it works, a millisecond for each one that it doesn't wait; and whenever the sink
-/// has taken as much as the queue holds since: a sink of that rate keeps up, and is no reason to lose anything.
+/// How long a thread may wait for room at a stretch. It gets this back as it works, a millisecond for each one that it
+/// doesn't wait; and whenever the sink has taken as much as the queue holds since: a sink of that rate keeps up, and is
+/// no reason to lose anything.
 pub(super) const STRETCH: Duration = Duration::from_millis(100);
 
 thread_local!(static THREAD: Thread = const {
@@ -28,7 +29,8 @@ struct Thread {
     waited_at: Cell<Option<Instant>>,
 }
 
-/// This thread never waits for the log, and has a part of the queue to itself. For those of the service itself that everything else relies on.
+/// This thread never waits for the log, and has a part of the queue to itself. For those of the service itself that
+/// everything else relies on.
 pub(crate) fn never_wait() {
     let _ = THREAD.try_with(|thread| thread.part.set(Part::Reserved));
 }
@@ -73,7 +75,8 @@ pub(super) fn has_waited(time: Duration, now: Instant) {
     });
 }
 
-/// glibc's `exit` runs the destructors of the thread that calls it, as does the end of `main`: what this thread has logged is still written then.
+/// glibc's `exit` runs the destructors of the thread that calls it, as does the end of `main`: what this thread has
+/// logged is still written then.
 impl Drop for Thread {
     fn drop(&mut self) {
         let last = self.last.get();

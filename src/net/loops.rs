@@ -55,7 +55,8 @@ pub trait Net: Timers {
     /// Connects. It never blocks; dropped, it leaves nothing behind.
     fn connect(native: &Self::Native, address: Address) -> impl Future<Output = io::Result<Self::Stream>> + 'static;
 
-    /// The socket of a connection: to look into it, or to set what the system offers. To read or write by it is to go behind the loop's back.
+    /// The socket of a connection: to look into it, or to set what the system offers. To read or write by it is to go
+    /// behind the loop's back.
     fn socket(stream: &Self::Stream) -> SocketRef<'_>;
 
     /// Watches a descriptor, as [`WatchFd::watch`], for code that is written for any `Net`: servers see by it that a

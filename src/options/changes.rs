@@ -15,8 +15,9 @@ use futures_core::Stream;
 
 use super::cell::OptionCell;
 
-/// Brings a task's options whenever they have changed: made by [`Context::option_changes`](crate::Context::option_changes). While there is one, the task
-/// counts as one that listens.
+/// Brings a task's options whenever they have changed: made by
+/// [`Context::option_changes`](crate::Context::option_changes). While there is one, the task counts as one that
+/// listens.
 pub struct OptionChanges<O> {
     cell: Arc<OptionCell>,
     id: u64,
@@ -30,7 +31,8 @@ impl<O: FromArgMatches> OptionChanges<O> {
         Self { id: cell.listen(), cell, seen, of: PhantomData }
     }
 
-    /// Waits until the options have changed, since the incarnation's start or since the last time, and brings all of them. Who is slow gets the latest.
+    /// Waits until the options have changed, since the incarnation's start or since the last time, and brings all of
+    /// them. Who is slow gets the latest.
     ///
     /// It never says that there is nothing more to come: let a child wait for it, or wait for the task's shutdown too.
     ///

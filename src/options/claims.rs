@@ -16,8 +16,8 @@ use super::{
     standard::NOT_IN_FILE,
 };
 
-/// Refuses flags, environment variables and keys of a file that two options claim, and names both. A variable that names
-/// a file gives way to an option of that name.
+/// Refuses flags, environment variables and keys of a file that two options claim, and names both. A variable that
+/// names a file gives way to an option of that name.
 pub(super) fn check(about: &ServiceAbout, plans: &mut [Plan]) -> Result<(), String> {
     let mut claims = Claims::default();
     for (name, letter) in [("help", 'h')].into_iter().chain(about.version.is_some().then_some(("version", 'V'))) {

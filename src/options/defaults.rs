@@ -73,8 +73,8 @@ impl OptionDefaults {
         }
     }
 
-    /// As [`with`](Self::with), if there is a duration; it is written as [`duration`](crate::options::duration) reads it.
-    /// One of more than a thousand years is left out.
+    /// As [`with`](Self::with), if there is a duration; it is written as [`duration`](crate::options::duration) reads
+    /// it. One of more than a thousand years is left out.
     #[must_use]
     pub fn with_duration(self, option: impl Into<String>, time: Option<Duration>) -> Self {
         let time = time.filter(|time| *time <= LONGEST);

@@ -19,7 +19,8 @@ use super::{
 };
 use crate::kit::panics::catch;
 
-/// What the values of an option are, as far as its declaration tells. The [value](crate::options::OptionValue::value) is a text all the same, and of a secret `***`.
+/// What the values of an option are, as far as its declaration tells. The [value](crate::options::OptionValue::value)
+/// is a text all the same, and of a secret `***`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OptionKind {

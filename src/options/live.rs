@@ -1,11 +1,11 @@
 //! Options while the service runs: to look at, to set, to read again from their files.
 //!
 //! One lock is held from the check of what is new until it is in force, so that changes have an order; files are read
-//! before it is taken, by one reload at a time. What is to be changed is checked first, by the same parsers and the same
-//! replay as at the start; only when all of it is right the first owner gets its new values.
+//! before it is taken, by one reload at a time. What is to be changed is checked first, by the same parsers and the
+//! same replay as at the start; only when all of it is right the first owner gets its new values.
 //!
-//! Parsers are other people's code: they may panic, and they may look at the options. So the lock of the values is never
-//! held while one runs.
+//! Parsers are other people's code: they may panic, and they may look at the options. So the lock of the values is
+//! never held while one runs.
 
 use std::{cell::Cell, fmt, sync::Arc, task::Waker};
 

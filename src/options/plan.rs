@@ -46,7 +46,8 @@ impl Plan {
         Ok(Self { place, section, flags, given: none.clone(), set: none })
     }
 
-    /// A message about this section, without the values in it that are not to be shown: whoever wrote it may not know of them.
+    /// A message about this section, without the values in it that are not to be shown: whoever wrote it may not know
+    /// of them.
     pub(super) fn redacted(&self, message: String) -> String {
         let masked = self.effective().filter(|(flag, given)| is_masked(flag, *given));
         let values = masked.flat_map(|(flag, given)| {

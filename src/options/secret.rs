@@ -20,7 +20,8 @@ pub(super) const MASK: &str = "***";
 /// }
 /// ```
 ///
-/// On a command line other users of the machine can see it; `{VARIABLE}_FILE` and systemd's credentials are the better ways.
+/// On a command line other users of the machine can see it; `{VARIABLE}_FILE` and systemd's credentials are the better
+/// ways.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 

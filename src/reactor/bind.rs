@@ -41,8 +41,8 @@ pub enum Bound {
 }
 
 impl Bound {
-    /// Listens on an address; port 0 is any free one. A port whose last connections are still in TIME_WAIT is free, and `[::]` takes no IPv4, so that
-    /// both can be had side by side on every system.
+    /// Listens on an address; port 0 is any free one. A port whose last connections are still in TIME_WAIT is free, and
+    /// `[::]` takes no IPv4, so that both can be had side by side on every system.
     ///
     /// # Errors
     ///
@@ -64,8 +64,8 @@ impl Bound {
         bind().map(Self::Tcp).map_err(|cause| CantListen::new(address, cause))
     }
 
-    /// Listens on a Unix socket with these permissions, and of this group if one is given. A file that a dead process has left there is replaced, a
-    /// living socket is not. The file is removed when the socket is dropped.
+    /// Listens on a Unix socket with these permissions, and of this group if one is given. A file that a dead process
+    /// has left there is replaced, a living socket is not. The file is removed when the socket is dropped.
     ///
     /// # Errors
     ///

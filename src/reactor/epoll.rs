@@ -1,13 +1,17 @@
-//! Sockets and timers for loops that bring none: one epoll instance on the loop's thread, which shows the loop a single descriptor.
+//! Sockets and timers for loops that bring none: one epoll instance on the loop's thread, which shows the loop a single
+//! descriptor.
 //!
 //! Invariants:
-//! 1. All sources are edge-triggered and registered once, so whoever is told of a source is told once an edge. What was told is remembered in the source
-//!    until somebody finds out otherwise.
-//! 2. A turn asks until the system has fewer events than fit: a loop that watches our descriptor edge-triggered is not told of what was left.
-//! 3. A key has a generation beside its index: an event that was fetched before its source left is nobody's, and not the one's that took its place.
+//! 1. All sources are edge-triggered and registered once, so whoever is told of a source is told once an edge. What was
+//!    told is remembered in the source until somebody finds out otherwise.
+//! 2. A turn asks until the system has fewer events than fit: a loop that watches our descriptor edge-triggered is not
+//!    told of what was left.
+//! 3. A key has a generation beside its index: an event that was fetched before its source left is nobody's, and not
+//!    the one's that took its place.
 //! 4. A source leaves before its descriptor closes: the number may be somebody else's a moment later.
-//! 5. `set_for` is when the timer's descriptor rings, and is not later than the earliest deadline. Nor is it reset when that is given up: it rings once in
-//!    vain, which costs less than telling the system of each timeout that was not needed.
+//! 5. `set_for` is when the timer's descriptor rings, and is not later than the earliest deadline. Nor is it reset when
+//!    that is given up: it rings once in vain, which costs less than telling the system of each timeout that was not
+//!    needed.
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -42,10 +46,11 @@ const EVENTS: usize = 256;
 const TIMER: u64 = u64::MAX;
 const WAKER: u64 = u64::MAX - 1;
 
-/// Watches sockets and timers on one thread, behind a single descriptor: once that is readable, [`turn`](Self::turn) is due.
+/// Watches sockets and timers on one thread, behind a single descriptor: once that is readable, [`turn`](Self::turn) is
+/// due.
 ///
-/// A task has no need of it: its [`Context`](crate::Context) has. It is for adapters: see [`Mailbox::set_reactor`](crate::event_loop::Mailbox::set_reactor).
-/// `Clone` gives the same reactor.
+/// A task has no need of it: its [`Context`](crate::Context) has. It is for adapters: see
+/// [`Mailbox::set_reactor`](crate::event_loop::Mailbox::set_reactor). `Clone` gives the same reactor.
 #[derive(Clone)]
 pub struct Reactor(Rc<Inner>);
 
@@ -86,7 +91,8 @@ impl Reactor {
         self.wait(Some(Duration::ZERO))
     }
 
-    /// As [`turn`](Self::turn), but waits until there is something to tell, or for `timeout`: for a loop whose thread has nothing else to wait for.
+    /// As [`turn`](Self::turn), but waits until there is something to tell, or for `timeout`: for a loop whose thread
+    /// has nothing else to wait for.
     ///
     /// # Errors
     ///
@@ -188,8 +194,9 @@ impl Reactor {
         Ok(epoll::add(&self.0.epoll, fd, epoll::EventData::new_u64(key), flags)?)
     }
 
-    /// Has a thread of its own wait for the reactor and call `ring`, for a loop that can watch no descriptor, and can only be woken: `ring` wakes it, and the
-    /// loop then takes a [`turn`](Self::turn). The thread ends when what is returned is dropped, which waits for it.
+    /// Has a thread of its own wait for the reactor and call `ring`, for a loop that can watch no descriptor, and can
+    /// only be woken: `ring` wakes it, and the loop then takes a [`turn`](Self::turn). The thread ends when what is
+    /// returned is dropped, which waits for it.
     ///
     /// # Errors
     ///
@@ -199,7 +206,8 @@ impl Reactor {
         const STOP: u64 = 1;
         let outer = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        // Edge-triggered: it rings once for all that has come since the last turn, and doesn't go on ringing while that is on its way.
+        // Edge-triggered: it rings once for all that has come since the last turn, and doesn't go on ringing while that
+        // is on its way.
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&outer, self.as_fd(), epoll::EventData::new_u64(REACTOR), flags)?;
         epoll::add(&outer, &stop, epoll::EventData::new_u64(STOP), flags)?;

@@ -10,7 +10,8 @@ use std::{
 use super::epoll::Reactor;
 
 impl Reactor {
-    /// The reactor of the loop that drives this thread: made when it is first asked for, so that a loop without sockets has none.
+    /// The reactor of the loop that drives this thread: made when it is first asked for, so that a loop without sockets
+    /// has none.
     ///
     /// # Errors
     ///
@@ -32,7 +33,8 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// The place on this thread, until the guard is dropped; `attach` is called when the reactor is made, and what it returns is kept as long.
+    /// The place on this thread, until the guard is dropped; `attach` is called when the reactor is made, and what it
+    /// returns is kept as long.
     pub(crate) fn install<G: 'static>(attach: impl FnOnce(&Reactor) -> io::Result<G> + 'static) -> Installed {
         let attach: Attach = Box::new(|reactor| Ok(Box::new(attach(reactor)?)));
         let host = Rc::new(Self { attach: Cell::new(Some(attach)), made: OnceCell::new() });

@@ -18,7 +18,8 @@ const READ_CLOSED: u8 = 8;
 /// Nothing can be sent any more: writing is worth a try for ever.
 const WRITE_CLOSED: u8 = 16;
 
-/// What the reactor knows of a descriptor. All on one thread: readiness changes in the reactor's turns, and when somebody has found out.
+/// What the reactor knows of a descriptor. All on one thread: readiness changes in the reactor's turns, and when
+/// somebody has found out.
 #[derive(Default)]
 pub(super) struct Readiness {
     bits: Cell<u8>,

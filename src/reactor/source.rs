@@ -56,7 +56,8 @@ impl<F: AsFd> Source<F> {
         }
     }
 
-    /// As [`poll_io`](Self::poll_io) for bytes: moving fewer than asked tells that there is nothing more for now, without another try.
+    /// As [`poll_io`](Self::poll_io) for bytes: moving fewer than asked tells that there is nothing more for now,
+    /// without another try.
     pub(super) fn poll_bytes(
         &self,
         interest: Interest,
@@ -95,8 +96,8 @@ impl ReactorWatch {
         Source::new(reactor, fd).map(Self)
     }
 
-    /// Calls this, on the loop's thread, at each news of the descriptor; what is ready now is asked by [`poll_ready`](Watch::poll_ready). A panic of it
-    /// goes through the loop.
+    /// Calls this, on the loop's thread, at each news of the descriptor; what is ready now is asked by
+    /// [`poll_ready`](Watch::poll_ready). A panic of it goes through the loop.
     pub fn on_ready(&self, callback: impl Fn() + 'static) {
         self.0.set_on_ready(Some(Rc::new(callback)));
     }

@@ -11,11 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Timers for a loop that brings none, or none that a future can wait for: deadlines in order, those of the same instant in the order in which they were
-/// set. `Clone`: all clones are the same queue. It stays on the loop's thread.
+/// Timers for a loop that brings none, or none that a future can wait for: deadlines in order, those of the same
+/// instant in the order in which they were set. `Clone`: all clones are the same queue. It stays on the loop's thread.
 ///
-/// The loop waits for no longer than [`timeout`](Self::timeout) says, then calls [`fire`](Self::fire); [`Timers::sleep`](crate::event_loop::Timers::sleep) is
-/// [`sleep`](Self::sleep).
+/// The loop waits for no longer than [`timeout`](Self::timeout) says, then calls [`fire`](Self::fire);
+/// [`Timers::sleep`](crate::event_loop::Timers::sleep) is [`sleep`](Self::sleep).
 ///
 /// ```
 /// use std::{future::Future, thread, time::Duration};

@@ -45,7 +45,8 @@ pub trait Accept {
 
 /// Watches the readiness of a descriptor.
 ///
-/// Readiness is remembered: it holds until [`clear`](Self::clear) says that an operation would have blocked, or moved less than was asked.
+/// Readiness is remembered: it holds until [`clear`](Self::clear) says that an operation would have blocked, or moved
+/// less than was asked.
 ///
 /// A `Box<dyn Watch>` is one too. Unix.
 #[cfg(unix)]

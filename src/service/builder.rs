@@ -182,7 +182,8 @@ impl Service {
         self
     }
 
-    /// Sets an option that every service has, by its long name: it becomes the default, which files, the environment and the command line override.
+    /// Sets an option that every service has, by its long name: it becomes the default, which files, the environment
+    /// and the command line override.
     ///
     /// ```
     /// let mut service = interloop::Service::new("hello");
@@ -193,7 +194,8 @@ impl Service {
         self
     }
 
-    /// Words of a command line, for a service that is [started](Self::start) inside something else: `start` does not look at the process's own.
+    /// Words of a command line, for a service that is [started](Self::start) inside something else: `start` does not
+    /// look at the process's own.
     pub fn arguments(&mut self, words: impl IntoIterator<Item = impl Into<OsString>>) -> &mut Self {
         self.arguments.extend(words.into_iter().map(Into::into));
         self
@@ -239,8 +241,8 @@ impl Service {
         &mut self.tasks[last].settings
     }
 
-    /// Plans an instance of a loop, by name; tasks are put on it by [`TaskSettings::on`]. It runs even without a task if its
-    /// [`remote`](LoopSettings::remote) was taken.
+    /// Plans an instance of a loop, by name; tasks are put on it by [`TaskSettings::on`]. It runs even without a task
+    /// if its [`remote`](LoopSettings::remote) was taken.
     pub fn event_loop<L: EventLoop>(&mut self, name: impl Into<String>, plan: L) -> LoopSettings<'_, L> {
         let name = name.into();
         let last = self.add_loop(name, LoopSpec::of::<L>(), Box::new(LoopOf(plan)));
@@ -257,8 +259,9 @@ impl Service {
         }
     }
 
-    /// A place for a value that a task will put on its loop by [`Context::fill`](crate::Context::fill), and the Remote that reaches it: usable from now on,
-    /// from any thread. It is known by its name too: [`ServiceHandle::remote`]. Without a service there is [`Slot::new`].
+    /// A place for a value that a task will put on its loop by [`Context::fill`](crate::Context::fill), and the Remote
+    /// that reaches it: usable from now on, from any thread. It is known by its name too: [`ServiceHandle::remote`].
+    /// Without a service there is [`Slot::new`].
     pub fn slot<T: 'static>(&mut self, name: impl Into<String>) -> (Slot<T>, Remote<T>) {
         let name = name.into();
         let (slot, remote) = Slot::new(&name);
@@ -277,7 +280,8 @@ impl Service {
         let settings = LoopEntrySettings::new(name.clone());
         let shared = Shared::with_clock(&name, self.handle.clock().clone());
         let native = shared.native_address();
-        // A loop for one task alone is named for it, and so may a slot be: only those that are shared are known by name.
+        // A loop for one task alone is named for it, and so may a slot be: only those that are shared are known by
+        // name.
         let is_shared = !spec.thread_a_task || self.tasks.iter().all(|task| task.settings.name != name);
         if is_shared && !(spec.register)(&self.handle, &name, &native) {
             self.problems.push(format!("two loops, or a slot and a loop, are named {name}"));

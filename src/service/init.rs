@@ -1,9 +1,11 @@
-//! PID 1. The first process of a container is the parent of whatever has lost its own, and has to reap it; nobody else can. A process that has children of
-//! its own can't do that: an orphan and a child that somebody is about to wait for look alike. So there are two processes: PID 1, the init, which does
-//! nothing but pass on signals and reap, and its child, which is the service.
+//! PID 1. The first process of a container is the parent of whatever has lost its own, and has to reap it; nobody else
+//! can. A process that has children of its own can't do that: an orphan and a child that somebody is about to wait for
+//! look alike. So there are two processes: PID 1, the init, which does nothing but pass on signals and reap, and its
+//! child, which is the service.
 //!
-//! The init is this program too, up to its call of `run`: it starts its own image once more, with the same words, before it has made a thread. The child is
-//! not PID 1, and goes on from there. What the init has opened is closed at exec, or was inherited and is the child's as well.
+//! The init is this program too, up to its call of `run`: it starts its own image once more, with the same words,
+//! before it has made a thread. The child is not PID 1, and goes on from there. What the init has opened is closed at
+//! exec, or was inherited and is the child's as well.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -105,7 +107,8 @@ fn again() -> Command {
     command
 }
 
-/// The child has to be itself what these variables say that its parent is; a process can change its environment only by beginning once more.
+/// The child has to be itself what these variables say that its parent is; a process can change its environment only by
+/// beginning once more.
 fn take_over_pids() {
     let mut command = again();
     command.env_remove(PIDS_ARE_OURS).env_remove("LISTEN_PIDFDID");
@@ -119,7 +122,8 @@ fn take_over_pids() {
 }
 
 fn init() -> io::Result<ExitCode> {
-    // First of all: what comes from now on waits for the child. Those that are missing can't be caught; nor can the library send those of real time.
+    // First of all: what comes from now on waits for the child. Those that are missing can't be caught; nor can the
+    // library send those of real time.
     let can_be_caught = (1..32).filter(|signal| ![SIGKILL, SIGSTOP, SIGILL, SIGFPE, SIGSEGV].contains(signal));
     // What is ignored on somebody's wish (nohup) is so in the child as well; Rust itself ignores PIPE.
     let is_wish = |signal| ![SIGCHLD, SIGPIPE, SIGTERM].contains(&signal) && is_ignored(signal) == Some(true);
@@ -167,7 +171,8 @@ enum Terminal {
     None,
     /// This process is in its foreground, so the child can be.
     Ours,
-    /// It is not, or that can't be known: a shell outside of the namespace deals with the group, and the child is in it.
+    /// It is not, or that can't be known: a shell outside of the namespace deals with the group, and the child is in
+    /// it.
     Shared,
 }
 

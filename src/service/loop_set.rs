@@ -11,7 +11,8 @@ use crate::{
     },
 };
 
-/// A tuple of loops, on each of which the task can run with the same options: see [`Service::task_any`](crate::Service::task_any).
+/// A tuple of loops, on each of which the task can run with the same options: see
+/// [`Service::task_any`](crate::Service::task_any).
 ///
 /// Implemented for tuples of one to eight loops; sealed, since what it hands over is the service's own business.
 pub trait LoopSet<T>: sealed::Sealed {

@@ -33,8 +33,8 @@ impl Service {
         self.add(name).on_loop::<L>().task(task)
     }
 
-    /// Adds a task that is recreated for each incarnation, so that it can be [restarted](TaskSettings::restart). `make` is
-    /// called on the loop's thread. A handle that all of them share must be [offered](TaskSettings::offers).
+    /// Adds a task that is recreated for each incarnation, so that it can be [restarted](TaskSettings::restart). `make`
+    /// is called on the loop's thread. A handle that all of them share must be [offered](TaskSettings::offers).
     ///
     /// If the task can run on any loop: `service.task_with::<Thread>("echo", || Echo)`.
     ///
@@ -92,9 +92,9 @@ impl Service {
 
 /// A task that is being added to a service: made by [`Service::add`].
 ///
-/// First which loop it runs on: [`on_loop`](Self::on_loop), [`on_any`](Self::on_any), or neither if the task's type says
-/// so. Then the task: [`task`](Self::task) for one incarnation, [`task_with`](Self::task_with) for a closure that makes
-/// one for each.
+/// First which loop it runs on: [`on_loop`](Self::on_loop), [`on_any`](Self::on_any), or neither if the task's type
+/// says so. Then the task: [`task`](Self::task) for one incarnation, [`task_with`](Self::task_with) for a closure that
+/// makes one for each.
 ///
 /// ```
 /// use interloop::{Context, EventLoop, NoOptions, RestartPolicy, Result, Service, Task, Thread};

@@ -1,4 +1,5 @@
-//! The panic hook of `run()`: one message in the log, with task, loop and place, and with a backtrace where `RUST_BACKTRACE` asks for it.
+//! The panic hook of `run()`: one message in the log, with task, loop and place, and with a backtrace where
+//! `RUST_BACKTRACE` asks for it.
 
 use std::{
     backtrace::Backtrace,
@@ -17,7 +18,8 @@ use crate::{
 
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 
-/// The services that run as the process; hardly ever is there more than one. Without one the hook does what the one before it does.
+/// The services that run as the process; hardly ever is there more than one. Without one the hook does what the one
+/// before it does.
 static SERVICES: RwLock<Vec<Arc<Service>>> = RwLock::new(Vec::new());
 
 struct Service {
@@ -30,8 +32,8 @@ static OURS: Mutex<usize> = Mutex::new(0);
 
 /// Panics are logged for a service until this is dropped.
 ///
-/// The hook itself stays and passes on: to take it away would need a lock that a panic holds for as long as its hook takes, and would take away a hook
-/// that was set later.
+/// The hook itself stays and passes on: to take it away would need a lock that a panic holds for as long as its hook
+/// takes, and would take away a hook that was set later.
 pub(crate) struct PanicHook(Arc<Service>);
 
 impl PanicHook {
@@ -74,7 +76,8 @@ fn address(hook: &Hook) -> usize {
 
 /// False if nobody reads the log.
 ///
-/// A panic in a panic hook aborts the process, so no logger runs in here but our own. Another one may even be where the panic came from.
+/// A panic in a panic hook aborts the process, so no logger runs in here but our own. Another one may even be where the
+/// panic came from.
 fn log_panic(service: &Service, info: &PanicHookInfo<'_>) -> bool {
     let (task, loop_) = this_thread::names();
     let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);

@@ -115,7 +115,8 @@ impl Service {
         }
     }
 
-    /// The options of the service, of the loops that code names, and of the tasks; then of the loops that tasks bring along.
+    /// The options of the service, of the loops that code names, and of the tasks; then of the loops that tasks bring
+    /// along.
     fn sections(&mut self) -> Vec<Section> {
         self.check_instances();
         for index in 0..self.tasks.len() {

@@ -10,24 +10,26 @@ use super::{builder::Service, panic_hook::PanicHook, signals::SignalThread};
 use crate::{Report, ServiceHandle, kit::block, options::Stop};
 
 impl Service {
-    /// Runs the service on the process's command line and environment, with its log, its signals and its panic hook, to its end. Where a loop claims the
-    /// main thread this call drives it, so call it from `main`.
+    /// Runs the service on the process's command line and environment, with its log, its signals and its panic hook, to
+    /// its end. Where a loop claims the main thread this call drives it, so call it from `main`.
     ///
-    /// The exit code: 0 asked to stop, or all done; 1 a task or a start failed, or a restart limit was hit; 2 the command line's words; 78 a configuration
-    /// that can't work; 124 something ran past its deadline; 128 + n forced by signal n. If a thread had to be left behind, the process ends here.
+    /// The exit code: 0 asked to stop, or all done; 1 a task or a start failed, or a restart limit was hit; 2 the
+    /// command line's words; 78 a configuration that can't work; 124 something ran past its deadline; 128 + n forced by
+    /// signal n. If a thread had to be left behind, the process ends here.
     ///
-    /// Signals are handled from the first moment on. When it returns, INT, TERM, HUP and USR1, this thread's signal mask and the panic hook are what they were;
-    /// the logger stays. It may be called again, for another service.
-    /// [`docs/signals.md`](https://docs.rs/crate/interloop/latest/source/docs/signals.md) says exactly what is changed and given back.
+    /// Signals are handled from the first moment on. When it returns, INT, TERM, HUP and USR1, this thread's signal
+    /// mask and the panic hook are what they were; the logger stays. It may be called again, for another service.
+    /// [`docs/signals.md`](https://docs.rs/crate/interloop/latest/source/docs/signals.md) says exactly what is changed
+    /// and given back.
     pub fn run(self) -> ExitCode {
         run(self)
     }
 
-    /// Starts the service inside something else: no signals, no logger, no look at the process's command line and environment, no exit. Any number of
-    /// services can run in a process.
+    /// Starts the service inside something else: no signals, no logger, no look at the process's command line and
+    /// environment, no exit. Any number of services can run in a process.
     ///
-    /// It returns as soon as the supervisor runs; [`wait_started`](ServiceHandle::wait_started) waits for the tasks. Inside an
-    /// async main, await [`started`](ServiceHandle::started) and [`Running::ended`]: they block no thread.
+    /// It returns as soon as the supervisor runs; [`wait_started`](ServiceHandle::wait_started) waits for the tasks.
+    /// Inside an async main, await [`started`](ServiceHandle::started) and [`Running::ended`]: they block no thread.
     ///
     /// # Errors
     ///
@@ -164,7 +166,8 @@ pub struct StartError {
 }
 
 impl StartError {
-    /// The exit code that [`Service::run`] would have given: 78, or 2 for the words of a command line, or 0 for what was asked for, such as `--help`.
+    /// The exit code that [`Service::run`] would have given: 78, or 2 for the words of a command line, or 0 for what
+    /// was asked for, such as `--help`.
     pub fn code(&self) -> u8 {
         self.code
     }
@@ -189,7 +192,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// Blocks this thread until the service has ended and all its threads are gone (but for those that the report says are stuck).
+    /// Blocks this thread until the service has ended and all its threads are gone (but for those that the report says
+    /// are stuck).
     ///
     /// It doesn't ask it to stop. Not for a loop's thread: await [`ended`](ServiceHandle::ended) there.
     pub fn join(mut self) -> Report {
@@ -216,8 +220,8 @@ impl Running {
 
     /// Waits, on any executor, until the service has ended; no thread is blocked. It doesn't ask it to stop.
     ///
-    /// What `main` of another runtime awaits in place of [`join`](Self::join). All of the service's tasks and loops have
-    /// ended by then, but for what the report says is stuck.
+    /// What `main` of another runtime awaits in place of [`join`](Self::join). All of the service's tasks and loops
+    /// have ended by then, but for what the report says is stuck.
     ///
     /// # Examples
     ///

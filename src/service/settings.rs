@@ -75,8 +75,8 @@ impl TaskSettings {
         self
     }
 
-    /// It is the task that this handle leads to. Tasks that know their handle say so themselves, by [`Task::offer`](crate::Task::offer), unless they are
-    /// made anew for each incarnation.
+    /// It is the task that this handle leads to. Tasks that know their handle say so themselves, by
+    /// [`Task::offer`](crate::Task::offer), unless they are made anew for each incarnation.
     pub fn offers<H: TaskHandle>(&mut self, handle: &H) -> &mut Self {
         self.offer(Offer::new(handle));
         self
@@ -106,9 +106,9 @@ impl TaskSettings {
         Ok(())
     }
 
-    /// It runs on this [instance](crate::Service::event_loop) of its loop, instead of the default one. Another task's default
-    /// loop is known by its name too: that of its kind, or of the task where each has a thread. A name of no loop is refused,
-    /// with 78.
+    /// It runs on this [instance](crate::Service::event_loop) of its loop, instead of the default one. Another task's
+    /// default loop is known by its name too: that of its kind, or of the task where each has a thread. A name of no
+    /// loop is refused, with 78.
     pub fn on(&mut self, event_loop: impl Into<String>) -> &mut Self {
         self.instance = Some(event_loop.into());
         self
@@ -144,7 +144,8 @@ impl TaskSettings {
         self
     }
 
-    /// Sets one of its options, by its long name without the prefix: it becomes the default, which files, the environment and the command line override.
+    /// Sets one of its options, by its long name without the prefix: it becomes the default, which files, the
+    /// environment and the command line override.
     pub fn set(&mut self, option: impl Into<String>, value: impl fmt::Display) -> &mut Self {
         self.options.set(option, value);
         self
@@ -194,14 +195,15 @@ impl<'a, L: EventLoop> LoopSettings<'a, L> {
         Remote::new(self.entry.native.clone())
     }
 
-    /// Whether it is driven again, on a new thread, when it has died; its tasks then come back with it. They must have been added by
-    /// [`task_with`](crate::Service::task_with).
+    /// Whether it is driven again, on a new thread, when it has died; its tasks then come back with it. They must have
+    /// been added by [`task_with`](crate::Service::task_with).
     pub fn restart(&mut self, policy: RestartPolicy) -> &mut Self {
         self.entry.settings.restart = policy;
         self
     }
 
-    /// Within what time it has to be [started](EventLoop::drive): 30 s by default. One that isn't is left behind, and the service fails.
+    /// Within what time it has to be [started](EventLoop::drive): 30 s by default. One that isn't is left behind, and
+    /// the service fails.
     pub fn start_timeout(&mut self, timeout: Duration) -> &mut Self {
         self.entry.settings.start_timeout = timeout;
         self
@@ -213,9 +215,11 @@ impl<'a, L: EventLoop> LoopSettings<'a, L> {
         self
     }
 
-    /// Sets one of its options, by its long name without the prefix: it becomes the default, which files, the environment and the command line override.
+    /// Sets one of its options, by its long name without the prefix: it becomes the default, which files, the
+    /// environment and the command line override.
     ///
-    /// A plan may have a builder method for it, as `Tokio::default().worker_threads(4)`; what is set here goes before that.
+    /// A plan may have a builder method for it, as `Tokio::default().worker_threads(4)`; what is set here goes before
+    /// that.
     pub fn set(&mut self, option: impl Into<String>, value: impl fmt::Display) -> &mut Self {
         self.entry.settings.options.set(option, value);
         self

@@ -1,7 +1,8 @@
-//! The signals of [`Service::run`](crate::Service::run): INT and TERM stop the service, HUP reloads or stops it, USR1 shows its status.
+//! The signals of [`Service::run`](crate::Service::run): INT and TERM stop the service, HUP reloads or stops it, USR1
+//! shows its status.
 //!
-//! A thread of its own forwards them to the supervisor. It takes no lock and writes no log, so it works when everything else is stuck. The same signal a
-//! third time isn't even forwarded: the handler itself ends the process.
+//! A thread of its own forwards them to the supervisor. It takes no lock and writes no log, so it works when everything
+//! else is stuck. The same signal a third time isn't even forwarded: the handler itself ends the process.
 //!
 //! All that is about one system is in a file of that system, which has one type, [`SignalThread`]:
 //!

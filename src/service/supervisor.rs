@@ -1,6 +1,7 @@
 //! The thread that owns the lifecycle. It belongs to no loop, and performs what the [lifecycle](crate::lifecycle) says.
 //!
-//! It waits for nobody: it does no I/O, and runs no code that isn't ours. What does goes to another thread: see [`outside`].
+//! It waits for nobody: it does no I/O, and runs no code that isn't ours. What does goes to another thread: see
+//! [`outside`].
 
 mod blocked;
 mod deaf;
@@ -146,7 +147,8 @@ impl SupervisedLoop {
 /// How long the destructors of a loop's thread-locals may take once it has ended.
 const LEAVES_WITHIN: Duration = Duration::from_secs(1);
 
-/// Called at the end if a thread had to be left behind: `run()` leaves the process then. The log has been flushed, if it could be.
+/// Called at the end if a thread had to be left behind: `run()` leaves the process then. The log has been flushed, if
+/// it could be.
 pub(crate) type OnAbandoned = Box<dyn FnOnce(&Report) + Send>;
 
 /// By which clock the supervisor waits.
@@ -291,7 +293,8 @@ impl Supervisor {
         }
     }
 
-    /// The last resort, after a fault of ours: all are asked to stop, and given their time, in no order. The service has failed.
+    /// The last resort, after a fault of ours: all are asked to stop, and given their time, in no order. The service
+    /// has failed.
     fn die(&mut self, panic: &str) -> Ending {
         let reason = Reason::Requested(format!("the supervisor has died: {panic}").into());
         self.log(Level::Error, || reason.to_string());
@@ -467,7 +470,8 @@ impl Supervisor {
         if polled.is_ready() { Alarmed::Rings } else { Alarmed::Fake }
     }
 
-    /// A loop that never says that it is started would hold everything up in silence. It ends the service, whatever its policy: its thread still lives.
+    /// A loop that never says that it is started would hold everything up in silence. It ends the service, whatever its
+    /// policy: its thread still lives.
     fn give_up_starting(&mut self) -> Vec<Action> {
         let now = Instant::now();
         let mut late = self.starting.iter().filter(|(_, (deadline, _))| *deadline <= now);

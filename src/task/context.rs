@@ -35,8 +35,8 @@ use crate::{
     words::address::Address,
 };
 
-/// What a task sees of its surroundings: its name and options, its loop, its shutdown, its children. `Clone`, for children and callbacks; `!Send`, since
-/// it belongs to the loop's thread.
+/// What a task sees of its surroundings: its name and options, its loop, its shutdown, its children. `Clone`, for
+/// children and callbacks; `!Send`, since it belongs to the loop's thread.
 pub struct Context<L: EventLoop, O = NoOptions>(Rc<Inner<L, O>>);
 
 struct Inner<L: EventLoop, O> {
@@ -61,7 +61,8 @@ impl<L: EventLoop, O> Context<L, O> {
         Self(Rc::new(Inner { native, options: Rc::new(options), cell, local, incarnation, service }))
     }
 
-    /// The same surroundings, with other options: for the part of a task that has options of its own, which the task's flatten.
+    /// The same surroundings, with other options: for the part of a task that has options of its own, which the task's
+    /// flatten.
     ///
     /// ```
     /// # use std::rc::Rc;
@@ -117,8 +118,9 @@ impl<L: EventLoop, O> Context<L, O> {
         &self.0.options
     }
 
-    /// Brings the options anew whenever they are [set](crate::options::Options::set) or [reloaded](ServiceHandle::reload) while the task runs. A task that doesn't
-    /// listen gets them at its next incarnation.
+    /// Brings the options anew whenever they are [set](crate::options::Options::set) or
+    /// [reloaded](ServiceHandle::reload) while the task runs. A task that doesn't listen gets them at its next
+    /// incarnation.
     ///
     /// ```
     /// # use interloop::{Context, EventLoop, Result, clap};
@@ -146,9 +148,10 @@ impl<L: EventLoop, O> Context<L, O> {
         OptionChanges::new(cell.clone(), *version)
     }
 
-    /// Reads something again with each [reload](ServiceHandle::reload), such as a file that an option names, for as long as what it returns is kept. `read` is
-    /// called first; where it and all else of the reload is right, `apply` gets what it has read, else the reload is refused with its error, and all stays
-    /// as it was. Both are called on the thread that reloads, which is not the loop's.
+    /// Reads something again with each [reload](ServiceHandle::reload), such as a file that an option names, for as
+    /// long as what it returns is kept. `read` is called first; where it and all else of the reload is right, `apply`
+    /// gets what it has read, else the reload is refused with its error, and all stays as it was. Both are called on
+    /// the thread that reloads, which is not the loop's.
     ///
     /// ```
     /// # use interloop::{Context, EventLoop, Result};
@@ -180,8 +183,8 @@ impl<L: EventLoop, O> Context<L, O> {
         &self.0.service
     }
 
-    /// The time, by the service's clock: the system's, unless a test has put a fake in its place (feature `testing`). [Deadlines](Shutdown::deadline) are by
-    /// this clock.
+    /// The time, by the service's clock: the system's, unless a test has put a fake in its place (feature `testing`).
+    /// [Deadlines](Shutdown::deadline) are by this clock.
     pub fn now(&self) -> Instant {
         self.0.service.clock().now()
     }
@@ -206,8 +209,8 @@ impl<L: EventLoop, O> Context<L, O> {
         self.0.incarnation.shutdown.requested()
     }
 
-    /// Gives other threads a way to this value, which stays here. It is dropped, on this thread, when the task ends; to keep it longer, keep an `Rc` of
-    /// your own inside.
+    /// Gives other threads a way to this value, which stays here. It is dropped, on this thread, when the task ends; to
+    /// keep it longer, keep an `Rc` of your own inside.
     pub fn share<T: 'static>(&self, value: T) -> Remote<T> {
         let address = address::Address::at(self.name(), &self.0.incarnation.loop_);
         // A fresh address, bound to this loop: it can only be closed, by the end of the loop.
@@ -218,8 +221,8 @@ impl<L: EventLoop, O> Context<L, O> {
         Remote::new(address)
     }
 
-    /// Puts a value into its slot: from now on its Remotes reach it, beginning with what waits there. It is dropped, on this thread, when the task and
-    /// all other owners of the `Rc` are gone.
+    /// Puts a value into its slot: from now on its Remotes reach it, beginning with what waits there. It is dropped, on
+    /// this thread, when the task and all other owners of the `Rc` are gone.
     ///
     /// # Panics
     ///
@@ -234,7 +237,8 @@ impl<L: EventLoop, O> Context<L, O> {
         value
     }
 
-    /// Runs a child on this thread: it is cancelled, and awaited, when the task ends; its panic fails the task. The [`Reply`] brings what it returns.
+    /// Runs a child on this thread: it is cancelled, and awaited, when the task ends; its panic fails the task. The
+    /// [`Reply`] brings what it returns.
     pub fn spawn_local<F>(&self, future: F) -> Reply<F::Output>
     where
         F: Future + 'static,
@@ -252,8 +256,8 @@ impl<L: EventLoop, O> Context<L, O> {
         self.0.incarnation.spawn(&self.0.local, future)
     }
 
-    /// A counter of the task's, by name; the same one for the same name, through all incarnations. It shows in the [status](ServiceHandle::status), and
-    /// as `{task}.{name}` in the service's [counters](ServiceHandle::counters).
+    /// A counter of the task's, by name; the same one for the same name, through all incarnations. It shows in the
+    /// [status](ServiceHandle::status), and as `{task}.{name}` in the service's [counters](ServiceHandle::counters).
     ///
     /// # Panics
     ///
@@ -271,8 +275,8 @@ impl<L: EventLoop, O> Context<L, O> {
         self.meter().gauge(name)
     }
 
-    /// A gauge that is asked for its number whenever somebody reads it, until the task ends: on a thread of the service's own, see
-    /// [`Meter::gauge_from`](crate::counters::Meter::gauge_from).
+    /// A gauge that is asked for its number whenever somebody reads it, until the task ends: on a thread of the
+    /// service's own, see [`Meter::gauge_from`](crate::counters::Meter::gauge_from).
     ///
     /// # Panics
     ///
@@ -281,7 +285,8 @@ impl<L: EventLoop, O> Context<L, O> {
         self.meter().gauge_from(name, ask);
     }
 
-    /// Histogram, such as durations, by name, as [`counter`](Self::counter): with their average, minimum, maximum and percentiles over these windows.
+    /// Histogram, such as durations, by name, as [`counter`](Self::counter): with their average, minimum, maximum and
+    /// percentiles over these windows.
     ///
     /// # Panics
     ///
@@ -306,8 +311,9 @@ impl<L: EventLoop, O> Context<L, O> {
         self.0.incarnation.info.registry().unexport(name)
     }
 
-    /// Says that something needs somebody's attention: logged when it is news, and shown in the [status](ServiceHandle::status), also when the task has
-    /// ended, until it is [cleared](Self::clear_warning). A text of the same name is replaced.
+    /// Says that something needs somebody's attention: logged when it is news, and shown in the
+    /// [status](ServiceHandle::status), also when the task has ended, until it is [cleared](Self::clear_warning). A
+    /// text of the same name is replaced.
     pub fn warn(&self, name: &str, text: impl fmt::Display) {
         let text = text.to_string();
         if self.0.incarnation.info.registry().warn(name, text.clone()) {
@@ -367,8 +373,8 @@ impl<L: Timers, O> Context<L, O> {
 
 #[cfg(feature = "net")]
 impl<L: EventLoop, O> Context<L, O> {
-    /// The addresses of a host, by name or address (an IPv6 one may stand in brackets), with this port. The system's resolver is asked on a thread of its
-    /// own, which an address doesn't need.
+    /// The addresses of a host, by name or address (an IPv6 one may stand in brackets), with this port. The system's
+    /// resolver is asked on a thread of its own, which an address doesn't need.
     ///
     /// # Errors
     ///
@@ -385,8 +391,9 @@ impl<L: EventLoop, O> Context<L, O> {
         resolve(host.into(), port)
     }
 
-    /// Says that the task listens here, until it ends: [`ServiceHandle::addresses`] tells, and the [status](ServiceHandle::status) shows it as the exported
-    /// value `address`. To be said before [`ready`](Self::ready), once for each address.
+    /// Says that the task listens here, until it ends: [`ServiceHandle::addresses`] tells, and the
+    /// [status](ServiceHandle::status) shows it as the exported value `address`. To be said before
+    /// [`ready`](Self::ready), once for each address.
     pub fn bound(&self, address: impl Into<Address>) {
         self.0.incarnation.info.registry().add_bound(address.into());
     }
@@ -426,7 +433,8 @@ impl<L: Net, O> Context<L, O> {
         L::stream(&self.0.native, socket.into())
     }
 
-    /// The socket of a connection: to look into it, or to set what the system offers. To read or write by it is to go behind the loop's back.
+    /// The socket of a connection: to look into it, or to set what the system offers. To read or write by it is to go
+    /// behind the loop's back.
     pub fn socket<'a>(&self, stream: &'a L::Stream) -> SocketRef<'a> {
         L::socket(stream)
     }
@@ -466,8 +474,8 @@ pub struct Interval<L: EventLoop> {
 }
 
 impl<L: Timers> Interval<L> {
-    /// Waits for the next tick. Says how many ticks were missed since the one before, because the caller, or the loop, was late; they are skipped, and
-    /// the next one is on the same grid of times.
+    /// Waits for the next tick. Says how many ticks were missed since the one before, because the caller, or the loop,
+    /// was late; they are skipped, and the next one is on the same grid of times.
     ///
     /// # Cancel safety
     ///

@@ -1,4 +1,5 @@
-//! What the service stores of a task and of a loop: objects behind the comfortable, generic traits that users implement.
+//! What the service stores of a task and of a loop: objects behind the comfortable, generic traits that users
+//! implement.
 
 use std::{any::TypeId, fmt, marker::PhantomData, rc::Rc, sync::Arc};
 

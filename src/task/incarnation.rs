@@ -1,8 +1,8 @@
 //! One run of a task: its main future, its children, the values that it shared.
 //!
-//! All are members; when the main future ends, a child or a thread panics, or it is cancelled, the others are cancelled.
-//! When the last member has left, the values are dropped on the loop's thread, behind all jobs that were accepted for
-//! them, and the supervisor is told.
+//! All are members; when the main future ends, a child or a thread panics, or it is cancelled, the others are
+//! cancelled. When the last member has left, the values are dropped on the loop's thread, behind all jobs that were
+//! accepted for them, and the supervisor is told.
 
 use std::{collections::BTreeMap, future::Future, rc::Rc, sync::Arc, thread};
 
@@ -219,7 +219,8 @@ impl Incarnation {
         self.leave(Some(id), panic);
     }
 
-    /// A thread of it has panicked, and has not ended yet: that fails the task, as a child's panic does. On that thread.
+    /// A thread of it has panicked, and has not ended yet: that fails the task, as a child's panic does. On that
+    /// thread.
     pub(super) fn thread_panicked(self: &Arc<Self>, panic: String) {
         self.leave(None, Some(Outcome::Panicked(panic)));
     }

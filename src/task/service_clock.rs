@@ -8,9 +8,10 @@ use std::{
 use crate::{Context, EventLoop, kit::clock};
 
 impl<L: EventLoop, O> Context<L, O> {
-    /// Work is in flight until what is returned is dropped: a fake clock (feature `testing`) doesn't go on before. For what goes past the task's futures,
-    /// its [threads](Self::thread) and what is asked of other loops, which are counted anyhow: a job in a queue of your own, say, or a native callback. To
-    /// be taken before anybody can see the work. Without a fake clock it is nothing.
+    /// Work is in flight until what is returned is dropped: a fake clock (feature `testing`) doesn't go on before. For
+    /// what goes past the task's futures, its [threads](Self::thread) and what is asked of other loops, which are
+    /// counted anyhow: a job in a queue of your own, say, or a native callback. To be taken before anybody can see the
+    /// work. Without a fake clock it is nothing.
     ///
     /// ```
     /// # use interloop::{Context, EventLoop, Result, task::TaskThread};
@@ -40,8 +41,8 @@ impl<L: EventLoop, O> Context<L, O> {
     }
 }
 
-/// The clock that a service goes by, from any thread: the system's, unless a test has put a fake in its place (feature `testing`). Made by
-/// [`Context::clock`]; clones are the same clock. The default is the system's.
+/// The clock that a service goes by, from any thread: the system's, unless a test has put a fake in its place (feature
+/// `testing`). Made by [`Context::clock`]; clones are the same clock. The default is the system's.
 #[derive(Clone, Default)]
 pub struct ServiceClock(clock::Clock);
 
@@ -51,8 +52,8 @@ impl ServiceClock {
         self.0.now()
     }
 
-    /// The time of day, which people and administrators set; a fake clock moves it along with the other, and a test sets it by
-    /// `testing::Clock::set_time_of_day`.
+    /// The time of day, which people and administrators set; a fake clock moves it along with the other, and a test
+    /// sets it by `testing::Clock::set_time_of_day`.
     pub fn time_of_day(&self) -> SystemTime {
         self.0.time_of_day()
     }

@@ -6,14 +6,16 @@ use crate::{Context, EventLoop, NoOptions, Result, options::OptionDefaults, task
 
 /// One unit of work with a lifecycle, on a loop of kind `L`.
 ///
-/// It is generic over the loop: for one loop, `impl Task<Glib> for Ui`; for any, `impl<L: EventLoop> Task<L> for Echo`, and who adds it to a service
-/// picks the loop.
+/// It is generic over the loop: for one loop, `impl Task<Glib> for Ui`; for any, `impl<L: EventLoop> Task<L> for Echo`,
+/// and who adds it to a service picks the loop.
 ///
-/// `run` is called once an incarnation, on the loop's thread, and its future stays there: it may be `!Send`. The task is ready when it says
-/// [`cx.ready()`](Context::ready); [`cx.until_shutdown()`](Context::until_shutdown) says so and waits. How it ends:
+/// `run` is called once an incarnation, on the loop's thread, and its future stays there: it may be `!Send`. The task
+/// is ready when it says [`cx.ready()`](Context::ready); [`cx.until_shutdown()`](Context::until_shutdown) says so and
+/// waits. How it ends:
 ///
 /// * `Ok` before ready: it was a one-shot, ready and done. `Ok` after ready: done.
-/// * `Err`, or a panic: it failed; the service stops, unless a [restart policy](crate::service::TaskSettings::restart) says otherwise.
+/// * `Err`, or a panic: it failed; the service stops, unless a [restart policy](crate::service::TaskSettings::restart)
+///   says otherwise.
 /// * [`Error::skip`](crate::Error::skip) before ready: it is skipped, and so is what requires it.
 /// * Past its deadline its future is dropped, at the await where it stands.
 ///
@@ -39,7 +41,8 @@ pub trait Task<L: EventLoop>: Send + 'static {
     /// Does the work.
     fn run(&mut self, cx: Context<L, Self::Options>) -> impl Future<Output = Result>;
 
-    /// The [handle](crate::task::TaskHandle) by which others use it, if it has one. Asked once, when it is added to a service.
+    /// The [handle](crate::task::TaskHandle) by which others use it, if it has one. Asked once, when it is added to a
+    /// service.
     fn offer(&self) -> Option<Offer> {
         None
     }
@@ -85,8 +88,9 @@ pub trait Task<L: EventLoop>: Send + 'static {
         OptionDefaults::new()
     }
 
-    /// Looks at what can be wrong before anything starts, such as files that the options name. Called once, on the thread that starts the service, if the
-    /// task is selected, by a dry run too; of a task that is made anew for each incarnation it is not called.
+    /// Looks at what can be wrong before anything starts, such as files that the options name. Called once, on the
+    /// thread that starts the service, if the task is selected, by a dry run too; of a task that is made anew for each
+    /// incarnation it is not called.
     ///
     /// # Errors
     ///

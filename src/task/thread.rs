@@ -23,17 +23,18 @@ use crate::{
 };
 
 impl<L: EventLoop, O> Context<L, O> {
-    /// Starts a thread that belongs to the task, for work that blocks. It is named `{task}-{name}` (Linux shows the first 15 bytes), its records and panics
-    /// are the task's, and so is the span that it runs in (feature `tracing`).
+    /// Starts a thread that belongs to the task, for work that blocks. It is named `{task}-{name}` (Linux shows the
+    /// first 15 bytes), its records and panics are the task's, and so is the span that it runs in (feature `tracing`).
     ///
-    /// The task ends when its thread has: a task that is asked to stop sees to it that the thread ends, and awaits that. If the task's future is gone
-    /// before (it returned, failed, or was dropped at its deadline), its [`Shutdown`](crate::Shutdown) is requested, for the threads that wait for it. They
-    /// have 500 ms then, or, when the task returned because it was asked to stop, the rest of its deadline. A thread that takes longer is left behind: the
-    /// log and a [warning](Self::warn) name it, and so does the [report](crate::Report::left_behind) if it hasn't ended when the service has. Of more than
-    /// three, each of these gives the number and the first three names.
+    /// The task ends when its thread has: a task that is asked to stop sees to it that the thread ends, and awaits
+    /// that. If the task's future is gone before (it returned, failed, or was dropped at its deadline), its
+    /// [`Shutdown`](crate::Shutdown) is requested, for the threads that wait for it. They have 500 ms then, or, when
+    /// the task returned because it was asked to stop, the rest of its deadline. A thread that takes longer is left
+    /// behind: the log and a [warning](Self::warn) name it, and so does the [report](crate::Report::left_behind) if it
+    /// hasn't ended when the service has. Of more than three, each of these gives the number and the first three names.
     ///
-    /// Its panic fails the task, as that of a [child](Self::spawn_local) does, whether or not anybody awaits the thread.
-    /// Work that may panic without that goes through a [`Promise`](crate::channel::Promise::run).
+    /// Its panic fails the task, as that of a [child](Self::spawn_local) does, whether or not anybody awaits the
+    /// thread. Work that may panic without that goes through a [`Promise`](crate::channel::Promise::run).
     ///
     /// A fake clock counts the thread as work in flight until it ends, but for what it does [idly](TaskThread::idle).
     ///
@@ -56,19 +57,20 @@ impl<L: EventLoop, O> Context<L, O> {
     ///
     /// # Errors
     ///
-    /// The system's, when there can be no thread; [`InvalidInput`](io::ErrorKind::InvalidInput) when the name has a NUL in it; and when the task has ended.
+    /// The system's, when there can be no thread; [`InvalidInput`](io::ErrorKind::InvalidInput) when the name has a NUL
+    /// in it; and when the task has ended.
     pub fn thread(&self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<TaskThread> {
         TaskThread::start(self.incarnation_itself(), name, work)
     }
 }
 
-/// A thread of a task, made by [`Context::thread`]. A future: ready when the thread is gone. Dropped, it lets the thread go on; the task's end waits for it
-/// all the same.
+/// A thread of a task, made by [`Context::thread`]. A future: ready when the thread is gone. Dropped, it lets the
+/// thread go on; the task's end waits for it all the same.
 ///
 /// # Errors
 ///
-/// [`Panicked`](CallError::Panicked) when the thread did, which fails the task too; [`Stopped`](CallError::Stopped), away from the task's loop, when that was left
-/// behind.
+/// [`Panicked`](CallError::Panicked) when the thread did, which fails the task too; [`Stopped`](CallError::Stopped),
+/// away from the task's loop, when that was left behind.
 ///
 /// # Cancel safety
 ///
@@ -149,9 +151,9 @@ impl TaskThread {
         }
     }
 
-    /// Calls this on the thread of a task, and doesn't count it as work in flight meanwhile: for a thread that waits for something to do. What it waits for
-    /// has to be counted by whoever sends it, from before it is sent until it is done, by a [`Busy`](crate::task::Busy) that goes along. On any other thread it is
-    /// called, and nothing else.
+    /// Calls this on the thread of a task, and doesn't count it as work in flight meanwhile: for a thread that waits
+    /// for something to do. What it waits for has to be counted by whoever sends it, from before it is sent until it is
+    /// done, by a [`Busy`](crate::task::Busy) that goes along. On any other thread it is called, and nothing else.
     pub fn idle<R>(wait: impl FnOnce() -> R) -> R {
         struct Again(Option<Clock>);
         impl Drop for Again {

@@ -14,8 +14,8 @@ use crate::{
     words::state::Seconds,
 };
 
-/// A service's clock that stands still, unless the test moves it: made by [`TestService::fake_clock`](super::TestService::fake_clock). `Clone`: all
-/// clones are the same clock.
+/// A service's clock that stands still, unless the test moves it: made by
+/// [`TestService::fake_clock`](super::TestService::fake_clock). `Clone`: all clones are the same clock.
 ///
 /// See [the module](super#the-fake-clock) for what goes by it, and what doesn't.
 #[derive(Clone)]
@@ -35,14 +35,16 @@ impl Clock {
         let _ = self.limit.set(limit.clone());
     }
 
-    /// Moves the time forward by this much: from deadline to deadline, in their order, and at each it wakes those who wait for it, and waits until the
-    /// service [rests](Self::settle). So each finds the very time that it waited for, however far the clock is moved at once.
+    /// Moves the time forward by this much: from deadline to deadline, in their order, and at each it wakes those who
+    /// wait for it, and waits until the service [rests](Self::settle). So each finds the very time that it waited for,
+    /// however far the clock is moved at once.
     ///
     /// It first waits for rest too: what the test has asked for before has set its timers by then.
     ///
     /// # Panics
     ///
-    /// When the watchdog's time is up, or the time is too far for the clock; on the thread of a loop of this service, which would wait for itself.
+    /// When the watchdog's time is up, or the time is too far for the clock; on the thread of a loop of this service,
+    /// which would wait for itself.
     #[track_caller]
     pub fn advance(&self, duration: Duration) {
         let limit = self.limit();
@@ -50,7 +52,8 @@ impl Clock {
         self.note(rest, &limit);
     }
 
-    /// Waits until the service rests: nothing of what runs in it has anything left to do, but to wait for time, for the outside, or for the test.
+    /// Waits until the service rests: nothing of what runs in it has anything left to do, but to wait for time, for the
+    /// outside, or for the test.
     ///
     /// See [the module](super#rest) for what that means.
     ///
@@ -74,13 +77,14 @@ impl Clock {
         self.fake.now()
     }
 
-    /// Returns the time of day, which cron expressions go by: that of the system's clock when the fake clock was made, moved along with it.
+    /// Returns the time of day, which cron expressions go by: that of the system's clock when the fake clock was made,
+    /// moved along with it.
     pub fn time_of_day(&self) -> SystemTime {
         self.fake.time_of_day()
     }
 
-    /// Sets the time of day, as somebody may set the system's clock, forward or back; [`now`](Self::now) stays as it is, and nobody is woken. Before the
-    /// start it is the time of day at which the service starts.
+    /// Sets the time of day, as somebody may set the system's clock, forward or back; [`now`](Self::now) stays as it
+    /// is, and nobody is woken. Before the start it is the time of day at which the service starts.
     ///
     /// # Panics
     ///

@@ -77,8 +77,9 @@ impl RunningTest {
         self.limit.fail(format_args!("it has ended, and task {task} was not {state}"));
     }
 
-    /// Waits until a counter has this value, or more; returns it. It looks every millisecond: a counter is one atomic number, which tells nobody when it
-    /// goes up, so that to add to it stays cheap. What a task says by a channel of the test's own is there sooner.
+    /// Waits until a counter has this value, or more; returns it. It looks every millisecond: a counter is one atomic
+    /// number, which tells nobody when it goes up, so that to add to it stays cheap. What a task says by a channel of
+    /// the test's own is there sooner.
     ///
     /// # Panics
     ///

@@ -39,7 +39,8 @@ impl TestService {
         self
     }
 
-    /// How long the test may take, from the start of the service on: 30 s if nothing else is said. See [the module](super#the-watchdog).
+    /// How long the test may take, from the start of the service on: 30 s if nothing else is said. See [the
+    /// module](super#the-watchdog).
     pub fn watchdog(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
@@ -62,7 +63,8 @@ impl TestService {
         test
     }
 
-    /// Starts it, and waits for nothing: for a service that is to fail, that ends by itself, or whose start takes time of a fake clock.
+    /// Starts it, and waits for nothing: for a service that is to fail, that ends by itself, or whose start takes time
+    /// of a fake clock.
     ///
     /// # Panics
     ///

@@ -6,8 +6,8 @@ use super::error::Error;
 
 /// Where a socket is, or the other end of one.
 ///
-/// As a text it is `127.0.0.1:8000`, `[::1]:8000`, or the absolute path of a Unix socket; it is read from the same, so that an
-/// option can be one.
+/// As a text it is `127.0.0.1:8000`, `[::1]:8000`, or the absolute path of a Unix socket; it is read from the same, so
+/// that an option can be one.
 ///
 /// ```
 /// use interloop::{clap, net::Address};

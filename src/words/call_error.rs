@@ -18,7 +18,8 @@ pub enum CallError {
     Cancelled,
     /// [`Reply::wait`](crate::Reply::wait) ran out of time. What was asked goes on.
     TimedOut,
-    /// [`Reply::wait`](crate::Reply::wait) on a thread that drives a loop: it would block the loop, or wait for itself. Await the reply instead.
+    /// [`Reply::wait`](crate::Reply::wait) on a thread that drives a loop: it would block the loop, or wait for itself.
+    /// Await the reply instead.
     WouldBlock,
 }
 

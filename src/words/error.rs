@@ -44,17 +44,18 @@ impl Error {
         Self(Kind::Source(message.into().into()))
     }
 
-    /// Not a failure: the task has nothing to do here (no such device, switched off ...). Before `ready()` it makes the task, and what requires
-    /// it, [`Skipped`](crate::State::Skipped); after `ready()` it is an error like any other.
+    /// Not a failure: the task has nothing to do here (no such device, switched off ...). Before `ready()` it makes the
+    /// task, and what requires it, [`Skipped`](crate::State::Skipped); after `ready()` it is an error like any other.
     pub fn skip(reason: impl Into<String>) -> Self {
         Self(Kind::Skip(reason.into().into_boxed_str()))
     }
 
-    /// A program did not end well: `git was ended by signal 15`, `git exited with 3`. For tasks that run programs by other means than
-    /// [`tasks::command`](crate::tasks::command), which does this by itself.
+    /// A program did not end well: `git was ended by signal 15`, `git exited with 3`. For tasks that run programs by
+    /// other means than [`tasks::command`](crate::tasks::command), which does this by itself.
     ///
-    /// If the program was ended by HUP, INT, TERM or KILL, or exited with 128 + one of these, and the service is asked to stop at that time or within
-    /// 200 ms, a task that returns this error has not failed: what stopped the service has ended its program too.
+    /// If the program was ended by HUP, INT, TERM or KILL, or exited with 128 + one of these, and the service is asked
+    /// to stop at that time or within 200 ms, a task that returns this error has not failed: what stopped the service
+    /// has ended its program too.
     ///
     /// ```
     /// use interloop::Error;

@@ -6,10 +6,12 @@ use super::state::Seconds;
 
 /// When a task, or a loop, that has ended is started again.
 ///
-/// The backoff doubles from [`backoff`](Self::backoff)'s first to its longest pause, give or take a fifth, and begins anew after a
-/// [quiet](Self::quiet) window. More restarts than the [limit](Self::limit) within its window stop the service with 1.
+/// The backoff doubles from [`backoff`](Self::backoff)'s first to its longest pause, give or take a fifth, and begins
+/// anew after a [quiet](Self::quiet) window. More restarts than the [limit](Self::limit) within its window stop the
+/// service with 1.
 ///
-/// An error that a stop of the service would explain (see [`Error::exited`](crate::Error::exited)) waits 200 ms for that stop before a policy has its turn.
+/// An error that a stop of the service would explain (see [`Error::exited`](crate::Error::exited)) waits 200 ms for
+/// that stop before a policy has its turn.
 ///
 /// ```
 /// use interloop::RestartPolicy;
@@ -93,7 +95,8 @@ impl RestartPolicy {
         self
     }
 
-    /// Refuses a limit that can't be hit: even failing at once and with the shortest pauses, `limit` + 1 restarts take the whole window.
+    /// Refuses a limit that can't be hit: even failing at once and with the shortest pauses, `limit` + 1 restarts take
+    /// the whole window.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.when == When::Never {
             return Ok(());

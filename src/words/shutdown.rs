@@ -1,10 +1,10 @@
 //! The signal that somebody is asked to stop.
 //!
 //! Invariants:
-//! 1. `requested` goes from false to true once, under the lock, after reason and deadline are in place: who sees it true, and takes the lock, finds
-//!    them. And (Release, Acquire) sees all that was done before the request.
-//! 2. A waiter puts its waker into the list under the lock and only if `requested` is false there; the request takes the whole list under the same
-//!    lock. So a waiter is either in the list that is woken, or has seen the request.
+//! 1. `requested` goes from false to true once, under the lock, after reason and deadline are in place: who sees it
+//!    true, and takes the lock, finds them. And (Release, Acquire) sees all that was done before the request.
+//! 2. A waiter puts its waker into the list under the lock and only if `requested` is false there; the request takes
+//!    the whole list under the same lock. So a waiter is either in the list that is woken, or has seen the request.
 //! 3. Nobody clones, drops or calls a waker under the lock: the supervisor takes it, and a waker is anybody's code.
 
 #[cfg(all(test, loom))]
@@ -96,8 +96,8 @@ impl Shutdown {
         Requested { shutdown: self.clone(), waiter: None }
     }
 
-    /// Blocks this thread until the shutdown is requested, or for `timeout`; says whether it is requested. It comes from the supervisor's thread: a
-    /// loop that blocks here is woken by it, but does nothing else meanwhile.
+    /// Blocks this thread until the shutdown is requested, or for `timeout`; says whether it is requested. It comes
+    /// from the supervisor's thread: a loop that blocks here is woken by it, but does nothing else meanwhile.
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         self.is_requested() || block::on(self.requested(), Some(timeout)).is_some()
     }

@@ -4,7 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::hints;
 
-/// Where a task is in its life. `Waiting -> Starting -> Running -> Stopping -> Stopped | Failed | Cancelled | Abandoned`, and `Skipped`.
+/// Where a task is in its life. `Waiting -> Starting -> Running -> Stopping -> Stopped | Failed | Cancelled |
+/// Abandoned`, and `Skipped`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
 #[non_exhaustive]
@@ -147,7 +148,8 @@ pub enum Cause {
     NeverStarted,
     /// Its `run` returned this error.
     Error(Arc<str>),
-    /// Its `run` returned this error, which the stop of the service explains: a program of its own was ended by the same signal. This is no failure.
+    /// Its `run` returned this error, which the stop of the service explains: a program of its own was ended by the
+    /// same signal. This is no failure.
     PartOfStop(Arc<str>),
     /// It, or a child of it, panicked with this message.
     Panicked(Arc<str>),

@@ -1,8 +1,9 @@
 //! Errors that a stop of the service would explain: what dies of the same TERM, and what fails because of that.
 //!
-//! A service manager, a terminal or a script signals the whole group: the programs that a task runs may die of it before the service has heard its own
-//! signal. Whether such an error is a failure is known only once the stop has, or has not, come; the [lifecycle](crate::lifecycle) waits for that. Here it
-//! is decided which errors are such: by what the error is, or because the task was just told that a program of its own had ended so.
+//! A service manager, a terminal or a script signals the whole group: the programs that a task runs may die of it
+//! before the service has heard its own signal. Whether such an error is a failure is known only once the stop has, or
+//! has not, come; the [lifecycle](crate::lifecycle) waits for that. Here it is decided which errors are such: by what
+//! the error is, or because the task was just told that a program of its own had ended so.
 
 use std::{
     error::Error as StdError,
@@ -18,8 +19,8 @@ use crate::kit::sync::{AtomicU8, Mutex, Ordering, lock};
 /// How long after a task was told of the end of a program its error may come from that.
 const FRESH: Duration = Duration::from_millis(200);
 
-/// Whether a program that ended like this may have been ended by what stops the service: by one of these signals, or, as shells and many runtimes have it,
-/// with 128 + its number.
+/// Whether a program that ended like this may have been ended by what stops the service: by one of these signals, or,
+/// as shells and many runtimes have it, with 128 + its number.
 fn is_of_a_stop(status: ExitStatus) -> bool {
     #[cfg(unix)]
     let signal = std::os::unix::process::ExitStatusExt::signal(&status);
@@ -63,8 +64,9 @@ pub(crate) fn is_suspect(error: &(dyn StdError + 'static)) -> bool {
     })
 }
 
-/// What an error comes from that only tells of a stop: as the [source](StdError::source) of an error of yours, that of a [handle](crate::task::TaskHandle) whose
-/// task has stopped, say. Who fails because of it, while the service is being stopped, has not failed. [`CallError::Stopped`] needs none of it.
+/// What an error comes from that only tells of a stop: as the [source](StdError::source) of an error of yours, that of
+/// a [handle](crate::task::TaskHandle) whose task has stopped, say. Who fails because of it, while the service is being
+/// stopped, has not failed. [`CallError::Stopped`] needs none of it.
 ///
 /// Its text is how such errors end, "has stopped", so that it isn't shown beside them.
 ///

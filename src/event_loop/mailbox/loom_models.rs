@@ -1,5 +1,5 @@
-//! The races of the mailbox: the shipped sources on loom's primitives, in all interleavings up to a number of preemptions that each model names
-//! (`LOOM_MAX_PREEMPTIONS` overrides it).
+//! The races of the mailbox: the shipped sources on loom's primitives, in all interleavings up to a number of
+//! preemptions that each model names (`LOOM_MAX_PREEMPTIONS` overrides it).
 //!
 //! What each step is good for, tried by hand: with this change to the sources, these models fail (others may too).
 //!
@@ -31,10 +31,12 @@
 //!
 //! What the models can't show:
 //!
-//! * Weaker than they once were, since no model and no argument needs more: beside the fences of `ring` and `lower` the flag's swaps are Relaxed, and so
-//!   is `clear` (a read-modify-write passes on what was released before it); `future_begins` is the loop's own.
-//! * `Bell::is_rung` is read by `Mailbox::drive` alone, after `AtomicWaker::register`; neither `AtomicWaker` nor async-task runs on loom's primitives.
-//!   Nor do `Arc` and `OnceLock`: the threads of a model are joined before it drops what they share.
+//! * Weaker than they once were, since no model and no argument needs more: beside the fences of `ring` and `lower` the
+//!   flag's swaps are Relaxed, and so is `clear` (a read-modify-write passes on what was released before it);
+//!   `future_begins` is the loop's own.
+//! * `Bell::is_rung` is read by `Mailbox::drive` alone, after `AtomicWaker::register`; neither `AtomicWaker` nor
+//!   async-task runs on loom's primitives. Nor do `Arc` and `OnceLock`: the threads of a model are joined before it
+//!   drops what they share.
 //! * loom takes a SeqCst access for AcqRel: no model relies on more.
 
 use std::{

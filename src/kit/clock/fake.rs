@@ -1,9 +1,10 @@
 //! A clock that a test moves.
 //!
 //! Invariants:
-//! 1. `busy` is raised before what it stands for can be seen by who does it, and lowered only when all that came of it is counted. So it is zero only at
-//!    rest, seen from any thread.
-//! 2. The time goes from deadline to deadline, and only at rest: who is woken finds exactly the time that was waited for.
+//! 1. `busy` is raised before what it stands for can be seen by who does it, and lowered only when all that came of it
+//!    is counted. So it is zero only at rest, seen from any thread.
+//! 2. The time goes from deadline to deadline, and only at rest: who is woken finds exactly the time that was waited
+//!    for.
 //!
 //! Wakers are called outside the lock.
 
@@ -127,7 +128,8 @@ impl Fake {
         inner.alarms.first_key_value().map(|((at, _), _)| at.saturating_duration_since(inner.now))
     }
 
-    /// Moves the time, from alarm to alarm; after each it waits until what was woken rests, until this (real) time at most.
+    /// Moves the time, from alarm to alarm; after each it waits until what was woken rests, until this (real) time at
+    /// most.
     pub(crate) fn advance(&self, duration: Duration, until: Option<Instant>) -> Rest {
         let _moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
         let mut rest = self.settle(until);

@@ -1,4 +1,5 @@
-//! Counts the wakes of a hosted future, for a fake clock: from the wake to the end of the poll that it leads to, the future has something to do.
+//! Counts the wakes of a hosted future, for a fake clock: from the wake to the end of the poll that it leads to, the
+//! future has something to do.
 //!
 //! Whatever executor polls it, and from whatever thread it is woken.
 

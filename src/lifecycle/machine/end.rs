@@ -62,7 +62,8 @@ impl Lifecycle {
         self.end_task(id, state, cause);
     }
 
-    /// If it is suspect: no more waiting. What has come by now explains its error, or nothing does. Says whether it was.
+    /// If it is suspect: no more waiting. What has come by now explains its error, or nothing does. Says whether it
+    /// was.
     pub(super) fn convict(&mut self, id: TaskId) -> bool {
         let Some(error) = self.tasks[id].suspect.take() else { return false };
         self.conclude(id, Outcome::Suspect(error));
@@ -265,7 +266,8 @@ impl Lifecycle {
         }
     }
 
-    /// How long until the loop is started again; `None` if it is not: no policy, its limit is hit, or a task on it can't be made anew.
+    /// How long until the loop is started again; `None` if it is not: no policy, its limit is hit, or a task on it
+    /// can't be made anew.
     fn loop_pause(&mut self, id: LoopId) -> Option<Duration> {
         let policy = self.policy(&self.loops[id].plan.restart);
         let mut tasks = self.graph.on_loop(id).iter().map(|&task| &self.tasks[task]);

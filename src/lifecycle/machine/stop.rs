@@ -8,7 +8,8 @@ use super::{
 use crate::words::state::{Cause, Reason, State};
 
 impl Lifecycle {
-    /// The service is to stop; the first reason wins. It begins when the event at hand has been dealt with, or with the start.
+    /// The service is to stop; the first reason wins. It begins when the event at hand has been dealt with, or with the
+    /// start.
     pub(super) fn request_stop(&mut self, reason: Reason) {
         match &mut self.stop {
             Some(stop) if mutant!(self, LastReasonWins) => stop.reason = reason,

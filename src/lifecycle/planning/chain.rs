@@ -8,10 +8,11 @@ use crate::{
     words::state::Seconds,
 };
 
-/// A warning, in one line, if all who are stopped one after the other may together take longer than the whole shutdown may.
+/// A warning, in one line, if all who are stopped one after the other may together take longer than the whole shutdown
+/// may.
 ///
-/// A task is asked to stop when all that depend on it have ended; those marked last, when all others have. So the longest chain of each
-/// of the two phases counts, after the drain delay.
+/// A task is asked to stop when all that depend on it have ended; those marked last, when all others have. So the
+/// longest chain of each of the two phases counts, after the drain delay.
 pub(crate) fn overlong_chain(plan: &Plan) -> Option<String> {
     // A plan has no cycle.
     let order =
@@ -37,7 +38,8 @@ struct Chain {
 impl Chain {
     /// The longest one among the tasks that are, or are not, marked last. Dependencies come first in `order`.
     fn longest(plan: &Plan, order: &[TaskId], last: bool) -> Self {
-        // For each task: the time from when it is asked to stop to the end of the longest chain that it begins, and who is next in that.
+        // For each task: the time from when it is asked to stop to the end of the longest chain that it begins, and who
+        // is next in that.
         let mut begun = vec![(Duration::ZERO, None); plan.tasks.len()];
         let mut longest: Option<TaskId> = None;
         for &id in order.iter().filter(|&&id| plan.tasks[id].last == last) {

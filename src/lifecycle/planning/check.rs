@@ -59,7 +59,8 @@ pub(super) fn last(tasks: &[Declared], edges: &Edges) -> Result<(), GraphError> 
     Ok(())
 }
 
-/// Policies make sense, and whatever they would start again can be made anew. `order` has each task behind what it requires.
+/// Policies make sense, and whatever they would start again can be made anew. `order` has each task behind what it
+/// requires.
 pub(super) fn restarts(
     tasks: &[Declared],
     loops: &[DeclaredLoop],

@@ -73,8 +73,8 @@ impl Edges {
     }
 }
 
-/// The numbers below `count`, each behind its dependencies (which come in two parts); or the first cycle that was found: each depends on the
-/// next, the last one on the first.
+/// The numbers below `count`, each behind its dependencies (which come in two parts); or the first cycle that was
+/// found: each depends on the next, the last one on the first.
 pub(super) fn dependencies_first<'a>(
     count: usize,
     dependencies: impl Fn(TaskId) -> (&'a [TaskId], &'a [TaskId]),

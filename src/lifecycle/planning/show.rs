@@ -31,7 +31,8 @@ fn dependencies(task: &Declared) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
-/// A graph for dot. A box a loop; a solid arrow to what a task requires, a dashed one to what it is after; a double border: last.
+/// A graph for dot. A box a loop; a solid arrow to what a task requires, a dashed one to what it is after; a double
+/// border: last.
 pub(crate) fn graphviz(service: &str, tasks: &[Declared], loops: &[DeclaredLoop]) -> String {
     let mut on_loop = vec![Vec::new(); loops.len()];
     for task in tasks {

@@ -436,7 +436,8 @@ impl Observed {
             self.step.warned = root.is_none_or(|id| self.tasks[id].state != State::Waiting);
             return;
         }
-        // Where the rules are silent: a root that is not live, or that only its idle dependents keep from being made anew.
+        // Where the rules are silent: a root that is not live, or that only its idle dependents keep from being made
+        // anew.
         let plain = kind == Kind::Dependents
             || root.is_none_or(|id| {
                 self.is_live(id) || kind == Kind::Restart && live.is_empty() && !self.tasks[id].closed

@@ -193,7 +193,8 @@ pub(super) fn plan() -> impl Strategy<Value = Plan> {
     let times = (select(vec![0, 0, 100, 1000, 3000]), select(vec![100, 500, 1000, 3000, 25_000]), 0..1000_u64);
     (vec(task, 1..=8), loops, times, prop::bool::weighted(0.7)).prop_map(
         |(drawn, loops, (drain, shutdown, seed), restartable)| {
-            // A task depends on those of a lower rank only: no cycle. Each mask is the common bits of two bytes, so edges are few.
+            // A task depends on those of a lower rank only: no cycle. Each mask is the common bits of two bytes, so
+            // edges are few.
             let ranks: Vec<_> = drawn.iter().enumerate().map(|(id, ((_, rank, ..), _))| (*rank, id)).collect();
             let with_dependents = drawn.iter().any(|(_, (_, _, policy, _))| policy.dependents);
             let tasks = drawn.iter().enumerate().map(|(id, ((on, _, requires, after, last), settings))| {

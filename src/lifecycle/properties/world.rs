@@ -201,7 +201,8 @@ impl World<'_> {
         Ok(())
     }
 
-    /// At the last moment, or at the end of the drain, all may be cancelled already; at the end of a backoff something else may be missing.
+    /// At the last moment, or at the end of the drain, all may be cancelled already; at the end of a backoff something
+    /// else may be missing.
     fn may_be_moot(&self, due: Now) -> bool {
         let seen = &self.watched.seen;
         let drained = seen.stop.as_ref().map(|(at, _)| *at + seen.plan.drain_delay);

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// For how long the same signal again is an echo of the one before: a shell and a supervisor send it both, a key bounces.
+/// For how long the same signal again is an echo of the one before: a shell and a supervisor send it both, a key
+/// bounces.
 pub(super) const SAME_SIGNAL: Duration = Duration::from_millis(250);
 
 /// Counts INT, or TERM. Each has a count of its own: two different signals come from two senders of one wish.

@@ -1,6 +1,7 @@
 //! Loops whose notify has panicked: nobody may have woken them, and whoever posts relies on it that somebody has.
 //!
-//! So the supervisor has the notify called again, after growing pauses, until the loop takes a turn. What was posted stays queued meanwhile.
+//! So the supervisor has the notify called again, after growing pauses, until the loop takes a turn. What was posted
+//! stays queued meanwhile.
 
 use std::time::{Duration, Instant};
 

@@ -2,7 +2,8 @@
 
 use std::cell::RefCell;
 
-/// Does this when the thread's other locals have been destroyed. To be called before any of them is there: the first is destroyed last.
+/// Does this when the thread's other locals have been destroyed. To be called before any of them is there: the first is
+/// destroyed last.
 pub(super) fn at_the_end_of_this_thread(deed: impl FnOnce() + 'static) {
     struct Last(Option<Box<dyn FnOnce()>>);
     impl Drop for Last {

@@ -1,7 +1,9 @@
-//! What the supervisor has done for it by another thread, because it runs code that isn't ours: code that may block for ever, or panic.
+//! What the supervisor has done for it by another thread, because it runs code that isn't ours: code that may block for
+//! ever, or panic.
 //!
-//! The supervisor keeps every deadline of the service, so it waits for nobody. On its own thread it changes states of ours under locks of ours, and nothing
-//! else. All that follows from such a change and isn't ours is a *deed*, and goes, in order, to a second thread, the hand:
+//! The supervisor keeps every deadline of the service, so it waits for nobody. On its own thread it changes states of
+//! ours under locks of ours, and nothing else. All that follows from such a change and isn't ours is a *deed*, and
+//! goes, in order, to a second thread, the hand:
 //!
 //! | what the supervisor wants | what it does itself | what is a deed, in which lane |
 //! |---|---|---|
@@ -15,18 +17,24 @@
 //! | what is left of tasks and loops to be dropped | lets go of it | each `Drop`: [`Lane::Alone`] |
 //! | the status in the log, a reload | nothing | a thread for it: [`Lane::Alone`] |
 //!
-//! Under the locks that both take (the board, a watcher's queue, the list of a shutdown's waiters, a task's members, a mailbox's lists, the fake clock, the
-//! state in here) nobody runs code that isn't ours, neither: a waker, for one, is cloned before and dropped after.
+//! Under the locks that both take (the board, a watcher's queue, the list of a shutdown's waiters, a task's members, a
+//! mailbox's lists, the fake clock, the state in here) nobody runs code that isn't ours, neither: a waker, for one, is
+//! cloned before and dropped after.
 //!
 //! Invariants:
 //! 1. Deeds of one lane are done in their order, one at a time. Deeds alone have a lane each.
-//! 2. One hand serves all lanes. A deed that keeps it for [`PATIENCE`] while others wait, or for [`STUCK`], keeps its thread: that is left behind with its lane,
-//!    and a new hand serves the others. So a log that is stuck costs the others one short wait, not one a line.
-//! 3. A thread that was left behind goes on with its lane when it comes back, until that is empty; then the lane is the hand's again.
-//! 4. What keeps a thread for [`STUCK`] is named: in the log, by a warning of the service, and, if it never comes back, in the report.
-//! 5. At most [`MOST_LEFT`] threads are left behind; with as many, deeds wait until one comes back, and the service ends by its deadlines.
+//! 2. One hand serves all lanes. A deed that keeps it for [`PATIENCE`] while others wait, or for [`STUCK`], keeps its
+//!    thread: that is left behind with its lane, and a new hand serves the others. So a log that is stuck costs the
+//!    others one short wait, not one a line.
+//! 3. A thread that was left behind goes on with its lane when it comes back, until that is empty; then the lane is the
+//!    hand's again.
+//! 4. What keeps a thread for [`STUCK`] is named: in the log, by a warning of the service, and, if it never comes back,
+//!    in the report.
+//! 5. At most [`MOST_LEFT`] threads are left behind; with as many, deeds wait until one comes back, and the service
+//!    ends by its deadlines.
 //!
-//! The hands are watched by the supervisor, which looks as long as there is something to be done: none of them wakes up for it.
+//! The hands are watched by the supervisor, which looks as long as there is something to be done: none of them wakes up
+//! for it.
 
 use std::{
     cell::Cell,
@@ -204,8 +212,9 @@ impl Outside {
         self.put(Lane::Log, Label::new("the log"), Box::new(deed), bytes);
     }
 
-    /// Writes what a panic has said, from within the panic hook: true if it will be there. It is waited for, so that it is there if the process aborts, and
-    /// before what its thread logs next; but not for long: the logger may need a lock that this thread holds.
+    /// Writes what a panic has said, from within the panic hook: true if it will be there. It is waited for, so that it
+    /// is there if the process aborts, and before what its thread logs next; but not for long: the logger may need a
+    /// lock that this thread holds.
     pub(crate) fn log_panic(&self, target: &str, text: impl FnOnce() -> String) -> bool {
         let at_the_log = HAND.try_with(|hand| hand.get() == Some(Lane::Log)).unwrap_or(true);
         // A logger that panics at each line would be told of it for ever.
@@ -315,8 +324,8 @@ impl Outside {
         state.left.iter().chain(&state.at).map(|at| state.left_behind(at)).collect()
     }
 
-    /// Nothing follows what is to be done by now: the hand ends after that, and is waited for until the deadline, as is whatever was left behind but isn't
-    /// stuck.
+    /// Nothing follows what is to be done by now: the hand ends after that, and is waited for until the deadline, as is
+    /// whatever was left behind but isn't stuck.
     pub(super) fn close(&self, deadline: Instant) {
         let mut state = self.0.lock();
         state.closed = true;

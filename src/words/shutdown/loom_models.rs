@@ -12,7 +12,8 @@
 //! | `request`: a later one overwrites the first | `of_two_requests_..` |
 //! | `Requested::drop`: leaves its waker in the list | `no_waiter_..` |
 //!
-//! The reason alone would need neither Release nor Acquire: it is set and read under the lock. They are for what was done before the request.
+//! The reason alone would need neither Release nor Acquire: it is set and read under the lock. They are for what was
+//! done before the request.
 
 use std::{
     future::Future,

@@ -1,4 +1,5 @@
-//! SIGCHLD. Whoever has it ignored (a parent that did, for exec keeps that) loses how its children end: the system reaps them, and a wait finds nothing.
+//! SIGCHLD. Whoever has it ignored (a parent that did, for exec keeps that) loses how its children end: the system
+//! reaps them, and a wait finds nothing.
 
 use std::{
     io,
@@ -9,7 +10,8 @@ use signal_hook::{consts::SIGCHLD, flag};
 
 use super::found::is_ignored;
 
-/// Children can be waited for from now on, whoever starts them. A handler ends the ignoring; in the children it is the default again.
+/// Children can be waited for from now on, whoever starts them. A handler ends the ignoring; in the children it is the
+/// default again.
 pub(in crate::service) fn heed() -> io::Result<()> {
     // Without /proc nobody knows.
     if is_ignored(SIGCHLD).unwrap_or(true) {

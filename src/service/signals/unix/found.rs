@@ -64,8 +64,8 @@ impl Terminal {
 
     /// Whether a HUP means that the terminal is gone, and not that somebody wants a reload.
     ///
-    /// stdin that hangs up is no terminal any more, so it counts what it was. With a stdin from elsewhere, the terminal that we belong to tells: the kernel
-    /// takes it from us before the HUP.
+    /// stdin that hangs up is no terminal any more, so it counts what it was. With a stdin from elsewhere, the terminal
+    /// that we belong to tells: the kernel takes it from us before the HUP.
     pub(super) fn is_gone(self) -> bool {
         self.stdin || (self.controlling && !has_controlling_terminal())
     }
