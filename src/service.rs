@@ -1,12 +1,11 @@
-//! What a service tells of itself, and how its tasks and loops are set up, beside [`Service`](crate::Service) and
+//! Settings of tasks and loops, and the parts of a service's status and report, beside [`Service`](crate::Service) and
 //! [`ServiceHandle`](crate::ServiceHandle).
 //!
 //! [`TaskSettings`] and [`LoopSettings`] come from the methods of `Service` that add a task or a loop. [`Phase`],
-//! [`TaskStatus`] and [`LoopStatus`] are parts of a [`Status`](crate::Status); a [`Transitions`] brings each
+//! [`TaskStatus`] and [`LoopStatus`] are parts of a [`Status`](crate::Status); a [`Transitions`] yields each
 //! [`Transition`]; [`StuckLoop`] and [`LeftBehind`] are parts of a [`Report`](crate::Report).
 
-// Here belongs what decides, and what touches the process: signals, the panic hook, threads. The rooms above it only
-// add tasks.
+// This room decides, and touches the process: signals, the panic hook, threads. The rooms above it only add tasks.
 //
 // May use: kit, words, logging, lifecycle, options, channel, control, event_loop, task.
 

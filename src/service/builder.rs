@@ -1,4 +1,4 @@
-//! The service: what is put together in `main`, and run.
+//! The service builder: assembled in `main`, then run.
 
 use std::{any::TypeId, ffi::OsString, fmt, sync::mpsc};
 
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// A process: a name, a set of tasks, one lifecycle.
+/// Builds a service: a process with a name, a set of tasks and one lifecycle.
 ///
 /// ```no_run
 /// use std::{process::ExitCode, time::Duration};
@@ -37,19 +37,21 @@ use crate::{
 ///
 /// | the task | add it by |
 /// |---|---|
-/// | an async closure, on one kind of loop | [`task(name, task_fn::<Thread>(async \|cx\| ..))`](Self::task), with [`task_fn`](crate::task_fn) |
+/// | an async closure for one kind of loop | [`task(name, task_fn::<Thread>(async \|cx\| ..))`](Self::task) |
 /// | a type that names its loop, `impl Task<Glib> for Ui` | [`task(name, Ui)`](Self::task) |
-/// | a type for any loop, `impl<L: EventLoop> Task<L> for Echo`, as all built-in tasks and servers are; here on tokio | [`task_on::<Tokio>(name, Echo)`](Self::task_on) |
-/// | the same; `--{task}-loop` says which of these loops | [`task_any::<(Tokio, Glib)>(name, Echo)`](Self::task_any) |
-/// | any of these, to be [restarted](TaskSettings::restart): a closure makes a fresh one each time | [`task_with::<Tokio>(name, move \|\| Echo)`](Self::task_with) |
+/// | a type for any loop, `impl<L: EventLoop> Task<L> for Echo` | [`task_on::<Tokio>(name, Echo)`](Self::task_on) |
+/// | the same; `--{task}-loop` chooses the loop | [`task_any::<(Tokio, Glib)>(name, Echo)`](Self::task_any) |
+/// | any of these, recreated by a closure at restarts | [`task_with::<Tokio>(name, move \|\| Echo)`](Self::task_with) |
 /// | the last two together | [`task_any_with::<(Tokio, Glib)>(name, move \|\| Echo)`](Self::task_any_with) |
 ///
-/// All are short for [`add`](Self::add), which asks for the loop and the task one after the other.
+/// [`task_fn`](crate::task_fn) turns an async closure into a task. All built-in tasks and servers run on any loop. A
+/// task needs a closure if it is to be [restarted](TaskSettings::restart). All of these methods are shorthand for
+/// [`add`](Self::add), which takes the loop and the task one after the other.
 ///
-/// Each returns [`TaskSettings`]: what the task [requires](TaskSettings::requires), its [options](TaskSettings::set),
+/// Each returns [`TaskSettings`]: the tasks it [requires](TaskSettings::requires), its [options](TaskSettings::set),
 /// its time limits. Each kind of loop has one thread for all its tasks (a [`Thread`](crate::Thread) has one for each
-/// task); others are planned by [`event_loop`](Self::event_loop), and tasks are put [`on`](TaskSettings::on) them by
-/// name. What tasks there are may depend on options: [`configure`](Self::configure).
+/// task). [`event_loop`](Self::event_loop) plans further instances, and [`on`](TaskSettings::on) puts tasks on them by
+/// name. If the set of tasks depends on options, use [`configure`](Self::configure).
 pub struct Service {
     pub(super) about: ServiceAbout,
     pub(super) handle: ServiceHandle,
@@ -58,19 +60,19 @@ pub struct Service {
     pub(super) loops: Vec<LoopEntry>,
     pub(super) own_options: Option<Command>,
     pub(super) own_check: Check,
-    /// Puts it together once its own options are known.
+    /// Assembles the service once its own options are known.
     pub(super) build: Option<Build>,
     pub(super) defaults: Vec<(String, String)>,
     pub(super) arguments: Vec<OsString>,
-    /// What was found wrong while it was put together; told by `run` and `start`.
+    /// Problems found while the service was assembled; `run` and `start` report them.
     pub(super) problems: Vec<String>,
     pub(super) unstarted: Unstarted,
 }
 
-/// Is called with the matches of the service's own options.
+/// A closure that is called with the matches of the service's own options.
 type Build = Box<dyn FnOnce(&mut Service, &ArgMatches) -> crate::Result + Send>;
 
-/// Dropped with a service that was never started, it tells whoever waits for it.
+/// Notifies waiters when a service that was never started is dropped.
 pub(super) struct Unstarted(pub(super) Option<ServiceHandle>);
 
 impl Drop for Unstarted {
@@ -91,7 +93,8 @@ pub(super) struct TaskEntry {
 }
 
 impl Service {
-    /// A service of this name: it stands in the log, in the help, and before environment variables.
+    /// Returns a service with this name, which appears in the log, in the help and as the prefix of environment
+    /// variables.
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
         let clock = Clock::default();
@@ -113,33 +116,35 @@ impl Service {
         }
     }
 
-    /// What `--version` and the status show: `env!("CARGO_PKG_VERSION")`.
+    /// Sets the version that `--version` and the status show, such as `env!("CARGO_PKG_VERSION")`.
     pub fn version(&mut self, version: impl Into<String>) -> &mut Self {
         self.about.version = Some(version.into());
         self
     }
 
-    /// One line on what the service does, for `--help`.
+    /// Sets a one-line description of the service for `--help`.
     pub fn about(&mut self, text: impl Into<String>) -> &mut Self {
         self.about.about = Some(text.into());
         self
     }
 
-    /// Options of the service's own, without a prefix; tasks get them by [`ServiceHandle::own_options`].
+    /// Declares the service's own options, which have no prefix; tasks get them by [`ServiceHandle::own_options`].
     pub fn options<O: Args>(&mut self) -> &mut Self {
         self.own_options = Some(O::augment_args(Command::new(self.about.name.clone())));
         self.own_check = |matches| O::from_arg_matches(matches).map(drop);
         self
     }
 
-    /// Declares options of the service's own, as [`options`](Self::options) does, and has this called with them,
-    /// parsed, before the service starts: by [`run`](Self::run) and [`start`](Self::start), first of all. So they can
-    /// say which tasks there are, or how these are built. `build` is called for `--help` and `--dry-run` too, so it
-    /// only puts the service together.
+    /// Declares the service's own options, as [`options`](Self::options) does, and passes their parsed values to
+    /// `build`.
     ///
-    /// They come from wherever options come from. Positional arguments among them should stand behind `--`, if tasks
-    /// have options too: what an option of theirs takes is not known yet. If they are wrong, `build` is not called, and
-    /// the service doesn't start.
+    /// [`run`](Self::run) and [`start`](Self::start) call `build` first, before the service starts. So options can
+    /// decide which tasks there are, or how they are built. `build` is called for `--help` and `--dry-run` too, so it
+    /// must only assemble the service.
+    ///
+    /// The values come from the same sources as all options. Positional arguments among them should follow `--` if
+    /// tasks have options too: the parser doesn't yet know which options of the tasks take a value. If the service's
+    /// options are wrong, `build` is not called and the service doesn't start.
     ///
     /// ```
     /// use std::time::Duration;
@@ -172,7 +177,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// What `build` returns ends the start, with this line and 78.
+    /// If `build` returns an error, startup fails with that error on one line and exit code 78.
     pub fn configure<O: Args>(
         &mut self,
         build: impl FnOnce(&mut Self, O) -> crate::Result + Send + 'static,
@@ -182,8 +187,9 @@ impl Service {
         self
     }
 
-    /// Sets an option that every service has, by its long name: it becomes the default, which files, the environment
-    /// and the command line override.
+    /// Sets an option that every service has, by its long name.
+    ///
+    /// The value becomes the default; files, the environment and the command line override it.
     ///
     /// ```
     /// let mut service = interloop::Service::new("hello");
@@ -194,14 +200,15 @@ impl Service {
         self
     }
 
-    /// Words of a command line, for a service that is [started](Self::start) inside something else: `start` does not
-    /// look at the process's own.
+    /// Adds command-line arguments for a service that is [started](Self::start) inside another program.
+    ///
+    /// `start` does not read the arguments of the process.
     pub fn arguments(&mut self, words: impl IntoIterator<Item = impl Into<OsString>>) -> &mut Self {
         self.arguments.extend(words.into_iter().map(Into::into));
         self
     }
 
-    /// Controls the service from any thread: usable from now on.
+    /// Returns a handle that controls the service from any thread; it is usable right away.
     pub fn handle(&self) -> ServiceHandle {
         self.handle.clone()
     }
@@ -241,15 +248,18 @@ impl Service {
         &mut self.tasks[last].settings
     }
 
-    /// Plans an instance of a loop, by name; tasks are put on it by [`TaskSettings::on`]. It runs even without a task
-    /// if its [`remote`](LoopSettings::remote) was taken.
+    /// Plans a named instance of a loop; [`TaskSettings::on`] puts tasks on it.
+    ///
+    /// The instance runs even without a task if its [`remote`](LoopSettings::remote) was taken.
     pub fn event_loop<L: EventLoop>(&mut self, name: impl Into<String>, plan: L) -> LoopSettings<'_, L> {
         let name = name.into();
         let last = self.add_loop(name, LoopSpec::of::<L>(), Box::new(LoopOf(plan)));
         LoopSettings::new(&mut self.loops[last])
     }
 
-    /// A Remote to what tasks see of the default instance of a kind of loop. The loop then runs even without a task.
+    /// Returns a Remote to the Native of the default instance of a kind of loop.
+    ///
+    /// The loop then runs even without a task.
     pub fn remote_to<L: EventLoop>(&mut self) -> Remote<L::Native> {
         let known =
             self.loops.iter().position(|entry| entry.settings.name == L::NAME && entry.spec.id == TypeId::of::<L>());
@@ -259,9 +269,11 @@ impl Service {
         }
     }
 
-    /// A place for a value that a task will put on its loop by [`Context::fill`](crate::Context::fill), and the Remote
-    /// that reaches it: usable from now on, from any thread. It is known by its name too: [`ServiceHandle::remote`].
-    /// Without a service there is [`Slot::new`].
+    /// Returns a slot for a value that a task puts on its loop by [`Context::fill`](crate::Context::fill), and its
+    /// Remote.
+    ///
+    /// The Remote is usable right away, from any thread. [`ServiceHandle::remote`] finds it by its name too. Without a
+    /// service, use [`Slot::new`].
     pub fn slot<T: 'static>(&mut self, name: impl Into<String>) -> (Slot<T>, Remote<T>) {
         let name = name.into();
         let (slot, remote) = Slot::new(&name);
@@ -280,8 +292,8 @@ impl Service {
         let settings = LoopEntrySettings::new(name.clone());
         let shared = Shared::with_clock(&name, self.handle.clock().clone());
         let native = shared.native_address();
-        // A loop for one task alone is named for it, and so may a slot be: only those that are shared are known by
-        // name.
+        // A loop for a single task has the task's name, and a slot may have that name too: only shared loops are found
+        // by name.
         let is_shared = !spec.thread_a_task || self.tasks.iter().all(|task| task.settings.name != name);
         if is_shared && !(spec.register)(&self.handle, &name, &native) {
             self.problems.push(format!("two loops, or a slot and a loop, are named {name}"));

@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// The option, of a task that chooses its loop at run time, that says which.
+/// The option by which a task chooses its loop at run time.
 const LOOP: &str = "loop";
 
 /// A loop that a task can run on.
@@ -25,7 +25,7 @@ pub(super) fn choice<L: EventLoop, T: Task<L>>(make: Make<T>) -> Choice {
     Choice { spec: LoopSpec::of::<L>(), make: Box::new(move || TaskOf::<L, T>::boxed(make)) }
 }
 
-/// One for each kind of loop; whichever is chosen makes the task.
+/// Returns a choice for each kind of loop; the chosen one makes the task.
 pub(super) fn choices_of<S: LoopSet<T>, T: Send + 'static>(make: Make<T>) -> Vec<Choice> {
     let specs = S::specs();
     let makes = make.for_each_of(specs.len());
@@ -33,7 +33,7 @@ pub(super) fn choices_of<S: LoopSet<T>, T: Send + 'static>(make: Make<T>) -> Vec
     specs.into_iter().zip(makes).enumerate().map(choose).collect()
 }
 
-/// The task's options, and which loop it runs on.
+/// Returns the command with the task's options and the option that chooses its loop.
 pub(super) fn command_of<S: LoopSet<T>, T>(command: Command) -> Command {
     let names = S::specs().iter().map(|spec| spec.kind).collect::<Vec<_>>();
     let flag = clap::Arg::new(LOOP_ID).long(LOOP).value_name("LOOP").help("The loop that it runs on");

@@ -1,11 +1,11 @@
-//! PID 1. The first process of a container is the parent of whatever has lost its own, and has to reap it; nobody else
-//! can. A process that has children of its own can't do that: an orphan and a child that somebody is about to wait for
-//! look alike. So there are two processes: PID 1, the init, which does nothing but pass on signals and reap, and its
-//! child, which is the service.
+//! The init process for PID 1. A container's first process becomes the parent of every orphan, and only it can reap
+//! them. A process with children of its own can't do that safely: it can't tell an orphan from a child that another
+//! part of the program is about to wait for. So there are two processes: PID 1, the init, only passes on signals and
+//! reaps; its child is the service.
 //!
-//! The init is this program too, up to its call of `run`: it starts its own image once more, with the same words,
-//! before it has made a thread. The child is not PID 1, and goes on from there. What the init has opened is closed at
-//! exec, or was inherited and is the child's as well.
+//! The init is this program too, up to its call of `run`: it starts its own image again, with the same arguments,
+//! before it creates a thread. The child is not PID 1, and continues from there. Files that the init has opened are
+//! closed at exec, or were inherited and are available to the child as well.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -29,16 +29,16 @@ use signal_hook::{
 use super::{builder::Service, signals::is_ignored};
 use crate::options::{Init, variable};
 
-/// This program, whatever its file is called by now.
+/// The image of this program, whatever its file is called by now.
 const IMAGE: &str = "/proc/self/exe";
 
-/// Variables that hold the number of the process that they are meant for.
+/// Variables that hold the PID of the process that they are meant for.
 const PIDS: [&str; 3] = ["LISTEN_PID", "SYSTEMD_EXEC_PID", "WATCHDOG_PID"];
 
-/// Tells the child to put its own number there. Taken out before anything else sees it.
+/// Tells the child to put its own PID into these variables. It is removed before anything else sees it.
 const PIDS_ARE_OURS: &str = "INTERLOOP_PIDS_ARE_OF_INIT";
 
-/// Goes on with the service, if this process is to be it; else it is the init, and this is how that ended.
+/// Returns the service if this process must run it; otherwise this is the init, and the error is the init's exit code.
 pub(super) fn begin(service: Service) -> Result<Service, ExitCode> {
     if std::env::var_os(PIDS_ARE_OURS).is_some() {
         take_over_pids();
@@ -51,7 +51,7 @@ pub(super) fn begin(service: Service) -> Result<Service, ExitCode> {
         say(&format!("{name}: {obstacle}, so this PID 1 reaps no orphans: --init no if something else does"));
         return Ok(service);
     }
-    // What it holds, a port that is bound, say, is the child's to have.
+    // The child needs what the service holds, such as a bound port.
     drop(service);
     Err(init().unwrap_or_else(|error| {
         say(&format!("{name}: PID 1 can't start the service as its child: {error}; --init no does without"));
@@ -59,7 +59,7 @@ pub(super) fn begin(service: Service) -> Result<Service, ExitCode> {
     }))
 }
 
-/// What was said of `--init`. Only the service reads all its options, and says what is wrong with them.
+/// Returns the value of `--init`. Only the service parses all its options, and reports what is wrong with them.
 fn wish(service: &Service) -> Init {
     let words = service.arguments.iter().cloned();
     let (typed, set) = if cfg!(feature = "cli") {
@@ -84,19 +84,19 @@ fn last_word(words: impl Iterator<Item = OsString>) -> Option<OsString> {
     last
 }
 
-/// Why it can't be an init.
+/// Returns the reason why this process can't be an init.
 fn obstacle() -> Option<String> {
     if let Err(error) = fs::metadata(IMAGE) {
         return Some(format!("can't find this program at {IMAGE} ({error})"));
     }
-    // They would go on in here, beside those of the child.
+    // The init's other threads would continue here, beside those of the child.
     let status = crate::kit::proc::read("/proc/self/status").unwrap_or_default();
     let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")).map_or("1", str::trim);
     (threads != "1").then(|| format!("{threads} threads run before Service::run"))
 }
 
 fn say(line: &str) {
-    // A stream that is closed is no reason to panic.
+    // A closed stream must not cause a panic.
     let _ = writeln!(io::stderr(), "{line}");
 }
 
@@ -107,8 +107,8 @@ fn again() -> Command {
     command
 }
 
-/// The child has to be itself what these variables say that its parent is; a process can change its environment only by
-/// beginning once more.
+/// Puts the child's own PID into the variables that hold the parent's; a process can change its environment only by a
+/// new exec.
 fn take_over_pids() {
     let mut command = again();
     command.env_remove(PIDS_ARE_OURS).env_remove("LISTEN_PIDFDID");
@@ -122,17 +122,17 @@ fn take_over_pids() {
 }
 
 fn init() -> io::Result<ExitCode> {
-    // First of all: what comes from now on waits for the child. Those that are missing can't be caught; nor can the
-    // library send those of real time.
+    // Done first: signals that arrive from now on wait for the child. The omitted ones can't be caught, and the library
+    // can't forward real-time signals.
     let can_be_caught = (1..32).filter(|signal| ![SIGKILL, SIGSTOP, SIGILL, SIGFPE, SIGSEGV].contains(signal));
-    // What is ignored on somebody's wish (nohup) is so in the child as well; Rust itself ignores PIPE.
+    // Signals that the user chose to ignore (nohup) stay ignored in the child; Rust itself ignores PIPE.
     let is_wish = |signal| ![SIGCHLD, SIGPIPE, SIGTERM].contains(&signal) && is_ignored(signal) == Some(true);
     let caught = can_be_caught.filter(|&signal| !is_wish(signal));
     let mut signals = Signals::new(caught)?;
     let mut command = again();
     let terminal = terminal();
     if terminal != Terminal::Shared {
-        // A group of its own: what the terminal sends to that is not passed on as well.
+        // The child has its own process group, so that the init need not forward what the terminal sends to that group.
         command.process_group(0);
     }
     if PIDS.iter().any(|variable| std::env::var_os(variable).as_deref() == Some(OsStr::new("1"))) {
@@ -140,11 +140,11 @@ fn init() -> io::Result<ExitCode> {
     }
     let child = Pid::from_child(&command.spawn()?);
     if terminal == Terminal::Ours {
-        // It may have asked for it too early, and been stopped.
+        // The child may have asked for the terminal too early, and been stopped.
         let _ = tcsetpgrp(io::stdin(), child);
         let _ = kill_process(child, Signal::CONT);
     }
-    // The child has inherited the mask; here all are to be heard.
+    // The child has inherited the mask; the init must receive all signals.
     SigSet::all().thread_unblock()?;
     for signal in signals.forever() {
         match signal {
@@ -153,11 +153,11 @@ fn init() -> io::Result<ExitCode> {
                     return Ok(code);
                 }
             }
-            // Of the terminal, for those that are not in the foreground.
+            // The terminal sends these to processes that are not in the foreground.
             SIGTTIN | SIGTTOU => {}
             other => {
                 if let Some(signal) = Signal::from_named_raw(other) {
-                    // It is not reaped yet, so the number is its own.
+                    // The child is not reaped yet, so the PID is still its own.
                     let _ = kill_process(child, signal);
                 }
             }
@@ -169,10 +169,10 @@ fn init() -> io::Result<ExitCode> {
 #[derive(PartialEq, Eq)]
 enum Terminal {
     None,
-    /// This process is in its foreground, so the child can be.
+    /// This process is in the terminal's foreground, so the child can be.
     Ours,
-    /// It is not, or that can't be known: a shell outside of the namespace deals with the group, and the child is in
-    /// it.
+    /// This process is not in the foreground, or that can't be known: a shell outside of the namespace controls the
+    /// process group, and the child belongs to it.
     Shared,
 }
 
@@ -180,14 +180,14 @@ fn terminal() -> Terminal {
     if !io::stdin().is_terminal() {
         return Terminal::None;
     }
-    // By the numbers of /proc, which has one for groups from outside of the namespace too, if it is from there itself.
+    // Compares the numbers in /proc. It shows groups from outside of the namespace too, if it is itself from outside.
     let stat = crate::kit::proc::read("/proc/self/stat").unwrap_or_default();
     let mut fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace().skip(2);
     let (group, foreground) = (fields.next(), fields.nth(2));
     if group == foreground && !matches!(group, None | Some("0")) { Terminal::Ours } else { Terminal::Shared }
 }
 
-/// Reaps all that have ended; with the child it is over.
+/// Reaps all children that have ended; returns the exit code once the service's process has ended.
 fn reap(child: Pid) -> Option<ExitCode> {
     let mut code = None;
     loop {

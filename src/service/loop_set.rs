@@ -11,10 +11,10 @@ use crate::{
     },
 };
 
-/// A tuple of loops, on each of which the task can run with the same options: see
+/// A tuple of loops on each of which a task can run with the same options: see
 /// [`Service::task_any`](crate::Service::task_any).
 ///
-/// Implemented for tuples of one to eight loops; sealed, since what it hands over is the service's own business.
+/// Implemented for tuples of one to eight loops; sealed, because its methods are internal to the service.
 pub trait LoopSet<T>: sealed::Sealed {
     #[doc(hidden)]
     fn specs() -> Vec<LoopSpec>;

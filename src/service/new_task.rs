@@ -1,4 +1,4 @@
-//! Adding a task: on which loop, and whether it can be recreated.
+//! How a task is added: on which loop, and whether it can be recreated.
 
 use std::{fmt, marker::PhantomData};
 
@@ -15,10 +15,11 @@ use crate::{
     task::{erased::Make, task_trait::Task},
 };
 
-/// How tasks are added.
+/// Methods that add tasks.
 impl Service {
-    /// Begins to add a task: on which loop, and whether it is recreated at a restart, one after the other. The five
-    /// methods below are short for it.
+    /// Begins to add a task: first its loop, then the task, or a closure that recreates it at each restart.
+    ///
+    /// The five methods below are shorthand for it.
     pub fn add(&mut self, name: impl Into<String>) -> NewTask<'_> {
         NewTask::new(self, name.into())
     }
@@ -28,19 +29,20 @@ impl Service {
         self.add(name).on_loop::<L>().task(task)
     }
 
-    /// Adds a task that can run on any loop, on a loop of kind `L`.
+    /// Adds a task that can run on any loop to a loop of kind `L`.
     pub fn task_on<L: EventLoop>(&mut self, name: impl Into<String>, task: impl Task<L>) -> &mut TaskSettings {
         self.add(name).on_loop::<L>().task(task)
     }
 
-    /// Adds a task that is recreated for each incarnation, so that it can be [restarted](TaskSettings::restart). `make`
-    /// is called on the loop's thread. A handle that all of them share must be [offered](TaskSettings::offers).
+    /// Adds a task that is recreated for each incarnation, so that it can be [restarted](TaskSettings::restart).
     ///
-    /// If the task can run on any loop: `service.task_with::<Thread>("echo", || Echo)`.
+    /// `make` is called on the loop's thread. A handle that all incarnations share must be
+    /// [offered](TaskSettings::offers). If the task can run on any loop, name the loop:
+    /// `service.task_with::<Thread>("echo", || Echo)`.
     ///
-    /// `make` is called more than once, so what the task takes with it is cloned each time; else the compiler says that
-    /// it can't be moved out of the closure (E0507). A [slot](Self::slot) is such a thing: each incarnation fills the
-    /// same one, and calls that come between two of them wait.
+    /// `make` is called more than once, so it must clone the values that the task takes; otherwise the compiler says
+    /// that they can't be moved out of the closure (E0507). A [slot](Self::slot) is such a value: each incarnation
+    /// fills the same one, and calls that arrive between two incarnations wait.
     ///
     /// ```
     /// use std::{cell::Cell, time::Duration};
@@ -67,7 +69,7 @@ impl Service {
         self.add(name).on_loop::<L>().task_with(make)
     }
 
-    /// Adds a task that runs on one of several kinds of loop, chosen by `--{task}-loop`; the first is the default.
+    /// Adds a task that runs on one of several kinds of loop; `--{task}-loop` chooses, and the first is the default.
     ///
     /// ```
     /// # use interloop::{Context, EventLoop, NoOptions, Result, Service, Task, Thread};
@@ -83,18 +85,18 @@ impl Service {
         self.add(name).on_any::<S>().task(task)
     }
 
-    /// As [`task_any`](Self::task_any), of a task that is recreated for each incarnation, as by
-    /// [`task_with`](Self::task_with).
+    /// Adds a task as [`task_any`](Self::task_any) does, but recreates it for each incarnation, as
+    /// [`task_with`](Self::task_with) does.
     pub fn task_any_with<S>(&mut self, name: impl Into<String>, make: impl AnyLoopTaskFactory<S>) -> &mut TaskSettings {
         self.add(name).on_any::<S>().task_with(make)
     }
 }
 
-/// A task that is being added to a service: made by [`Service::add`].
+/// A task that is being added to a service; [`Service::add`] returns it.
 ///
-/// First which loop it runs on: [`on_loop`](Self::on_loop), [`on_any`](Self::on_any), or neither if the task's type
-/// says so. Then the task: [`task`](Self::task) for one incarnation, [`task_with`](Self::task_with) for a closure that
-/// makes one for each.
+/// Choose its loop first: [`on_loop`](Self::on_loop), [`on_any`](Self::on_any), or neither if the task's type names the
+/// loop. Then add the task: [`task`](Self::task) for one incarnation, or [`task_with`](Self::task_with) for a closure
+/// that makes one for each.
 ///
 /// ```
 /// use interloop::{Context, EventLoop, NoOptions, RestartPolicy, Result, Service, Task, Thread};
@@ -121,15 +123,15 @@ pub struct NewTask<'s, On = ByType> {
     on: PhantomData<fn() -> On>,
 }
 
-/// The task's type says which loop it runs on.
+/// Marks a task whose type names its loop.
 #[derive(Debug)]
 pub enum ByType {}
 
-/// The task runs on a loop of kind `L`.
+/// Marks a task that runs on a loop of kind `L`.
 #[derive(Debug)]
 pub struct OnLoop<L>(PhantomData<fn() -> L>);
 
-/// The task runs on one of the loops in the tuple `S`, chosen by an option.
+/// Marks a task that runs on one of the loops in the tuple `S`, chosen by an option.
 #[derive(Debug)]
 pub struct OnAny<S>(PhantomData<fn() -> S>);
 
@@ -138,22 +140,22 @@ impl<'s> NewTask<'s> {
         Self { service, name, on: PhantomData }
     }
 
-    /// Puts it on a loop of kind `L`: the default instance, unless [`TaskSettings::on`] names another.
+    /// Puts the task on a loop of kind `L`: the default instance, unless [`TaskSettings::on`] names another.
     pub fn on_loop<L: EventLoop>(self) -> NewTask<'s, OnLoop<L>> {
         NewTask { service: self.service, name: self.name, on: PhantomData }
     }
 
-    /// Has the option `--{task}-loop` choose among the loops of a tuple; the first is the default.
+    /// Lets the option `--{task}-loop` choose among the loops of a tuple; the first is the default.
     pub fn on_any<S>(self) -> NewTask<'s, OnAny<S>> {
         NewTask { service: self.service, name: self.name, on: PhantomData }
     }
 
-    /// Adds this task, which its type puts on a loop: see [`Service::task`].
+    /// Adds this task to the loop that its type names: see [`Service::task`].
     pub fn task<L: EventLoop, T: Task<L>>(self, task: T) -> &'s mut TaskSettings {
         self.on_loop::<L>().task(task)
     }
 
-    /// Adds what `make` makes, whose type says which loop it runs on: see [`Service::task_with`].
+    /// Adds the task that `make` makes, to the loop that its type names: see [`Service::task_with`].
     pub fn task_with<L: EventLoop>(self, make: impl TaskFactory<L>) -> &'s mut TaskSettings {
         self.on_loop::<L>().task_with(make)
     }
@@ -166,7 +168,7 @@ impl<'s, L: EventLoop> NewTask<'s, OnLoop<L>> {
         self.service.add_once(self.name, task, said, |make| vec![choice::<L, T>(make)], T::Options::augment_args)
     }
 
-    /// Adds what `make` makes, on the loop's thread, for each incarnation: see [`Service::task_with`].
+    /// Adds the task that `make` makes on the loop's thread for each incarnation: see [`Service::task_with`].
     pub fn task_with(self, make: impl TaskFactory<L>) -> &'s mut TaskSettings {
         make.add_to(self.service, self.name)
     }
@@ -178,7 +180,7 @@ impl<'s, S> NewTask<'s, OnAny<S>> {
         task.add_to(self.service, self.name)
     }
 
-    /// Adds what `make` makes, on the loop's thread, for each incarnation: see [`Service::task_any_with`].
+    /// Adds the task that `make` makes on the loop's thread for each incarnation: see [`Service::task_any_with`].
     pub fn task_with(self, make: impl AnyLoopTaskFactory<S>) -> &'s mut TaskSettings {
         make.add_to(self.service, self.name)
     }
@@ -190,8 +192,9 @@ impl<On> fmt::Debug for NewTask<'_, On> {
     }
 }
 
-/// A closure that makes a task for a loop of kind `L`: what [`Service::task_with`] takes. Implemented for every
-/// `FnMut() -> T + Send + 'static` where `T: Task<L>`, and for nothing else.
+/// A closure that makes a task for a loop of kind `L`, as [`Service::task_with`] takes it.
+///
+/// Implemented for every `FnMut() -> T + Send + 'static` where `T: Task<L>`, and for nothing else.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` makes no task for the loop `{L}`",
     label = "must be a closure `|| MyTask` that is `Send + 'static`, of a type that implements `Task<{L}>`"
@@ -207,8 +210,9 @@ impl<L: EventLoop, T: Task<L>, F: FnMut() -> T + Send + 'static> TaskFactory<L> 
     }
 }
 
-/// A task that runs on each of the loops in the tuple `S`: what [`Service::task_any`] takes. Implemented for every task
-/// with the same options on all of them, and for nothing else.
+/// A task that runs on each of the loops in the tuple `S`, as [`Service::task_any`] takes it.
+///
+/// Implemented for every task with the same options on all of them, and for nothing else.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no task for each of the loops `{S}`",
     label = "must implement `Task` for each of them, with the same options"
@@ -225,7 +229,7 @@ impl<S: LoopSet<T>, T: Send + 'static> AnyLoopTask<S> for T {
     }
 }
 
-/// A closure that makes a task for each of the loops in the tuple `S`: what [`Service::task_any_with`] takes.
+/// A closure that makes a task for each of the loops in the tuple `S`, as [`Service::task_any_with`] takes it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` makes no task for each of the loops `{S}`",
     label = "must be a closure `|| MyTask` that is `Send + 'static`, of a task for each of them"

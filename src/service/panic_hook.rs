@@ -1,5 +1,5 @@
-//! The panic hook of `run()`: one message in the log, with task, loop and place, and with a backtrace where
-//! `RUST_BACKTRACE` asks for it.
+//! The panic hook of `run()`. It logs one message with the task, the loop and the location, and a backtrace if
+//! `RUST_BACKTRACE` asks for one.
 
 use std::{
     backtrace::Backtrace,
@@ -18,22 +18,22 @@ use crate::{
 
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 
-/// The services that run as the process; hardly ever is there more than one. Without one the hook does what the one
-/// before it does.
+/// The services that run as the process; there is rarely more than one. Without one, the hook only calls the hook
+/// before it.
 static SERVICES: RwLock<Vec<Arc<Service>>> = RwLock::new(Vec::new());
 
 struct Service {
     name: String,
-    /// The way to a logger that isn't ours: to panic, or to block, is its right.
+    /// Reaches a foreign logger, which may panic or block.
     outside: Outside,
 }
-/// Where our hook is, once it was set.
+/// The address of our hook, once it was set.
 static OURS: Mutex<usize> = Mutex::new(0);
 
-/// Panics are logged for a service until this is dropped.
+/// Logs panics for a service until this is dropped.
 ///
-/// The hook itself stays and passes on: to take it away would need a lock that a panic holds for as long as its hook
-/// takes, and would take away a hook that was set later.
+/// The hook itself stays and calls its predecessor. Removing it would need a lock that a panic holds while its hook
+/// runs, and would remove a hook that was set later.
 pub(crate) struct PanicHook(Arc<Service>);
 
 impl PanicHook {
@@ -46,7 +46,8 @@ impl PanicHook {
             panic::set_hook(before);
             return Self(service);
         }
-        // To take the hook is to set std's: so this is std's. It would say everything a second time, on stderr.
+        // `take_hook` itself restores std's hook, so this compares with std's, which would print everything again on
+        // stderr.
         let standard = ptr::eq(&raw const *before, &raw const *panic::take_hook());
         let hook: Hook = Box::new(move |info| {
             let service = SERVICES.read().unwrap_or_else(PoisonError::into_inner).last().cloned();
@@ -74,10 +75,10 @@ fn address(hook: &Hook) -> usize {
     (&raw const **hook).addr()
 }
 
-/// False if nobody reads the log.
+/// Logs the panic; returns false if nobody reads the log.
 ///
-/// A panic in a panic hook aborts the process, so no logger runs in here but our own. Another one may even be where the
-/// panic came from.
+/// A panic in a panic hook aborts the process, so only our own logger runs here. A foreign one may even be the origin
+/// of the panic.
 fn log_panic(service: &Service, info: &PanicHookInfo<'_>) -> bool {
     let (task, loop_) = this_thread::names();
     let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
@@ -92,7 +93,7 @@ fn log_panic(service: &Service, info: &PanicHookInfo<'_>) -> bool {
     let said = said(info.payload()).unwrap_or(NOTHING);
     let hint = hints::of_panic(said).map(|hint| format!("; {hint}")).unwrap_or_default();
     let text = || format!("{who} panicked at {place}: {said}{hint}{}", backtrace());
-    // What comes of it is not said once more.
+    // The consequences of the panic are not logged again.
     let logged = || {
         set_logged(said);
         let of = task.as_ref().map(|task| format!("task {task}")).or(loop_.as_ref().map(|l| format!("loop {l}")));
@@ -105,7 +106,7 @@ fn log_panic(service: &Service, info: &PanicHookInfo<'_>) -> bool {
         if !log::log_enabled!(target: &target, log::Level::Error) {
             return false;
         }
-        // First, so that what comes of it isn't told before it.
+        // Marked first, so that its consequences aren't logged before it.
         logged();
         log::error!(target: &target, "{}", text());
         crate::logging::after_panic();
@@ -118,7 +119,7 @@ fn log_panic(service: &Service, info: &PanicHookInfo<'_>) -> bool {
     is_logged
 }
 
-/// The lines of a backtrace, by the rules that std has for panics.
+/// Returns the lines of a backtrace, by std's rules for panics.
 fn backtrace() -> String {
     match env::var_os("RUST_BACKTRACE") {
         None => String::new(),
@@ -128,11 +129,11 @@ fn backtrace() -> String {
     }
 }
 
-/// Leaves out what std leaves out: the frames of the panic itself, and those that lead to the thread's own function.
+/// Omits the frames that std omits: those of the panic itself, and those that lead to the thread's own function.
 fn short(trace: &str) -> String {
     let lines = trace.lines().collect::<Vec<_>>();
     let find = |marker| lines.iter().position(|line| line.contains(marker));
-    // The place of the marker's own frame stands on a line of its own.
+    // The location of the marker's own frame is on a separate line.
     let begin = find("__rust_end_short_backtrace").map_or(0, |frame| frame + 2);
     let end = find("__rust_begin_short_backtrace").unwrap_or(lines.len());
     lines.get(begin..end).unwrap_or(&lines).join("\n")

@@ -1,4 +1,4 @@
-//! From what was declared to what is run: checked, and brought into shape.
+//! Turns declarations into a service that can run: checks them, and builds what the plan selects.
 
 use std::{
     ffi::OsString,
@@ -29,9 +29,9 @@ use crate::{
 };
 
 impl Service {
-    /// Checks everything and brings it into shape; nothing has been started yet.
+    /// Checks all declarations and builds the service; nothing has been started yet.
     ///
-    /// `variables` are the names of those that the environment has.
+    /// `variables` are the names of the variables in the environment.
     pub(super) fn prepare(
         mut self,
         arguments: Vec<OsString>,
@@ -39,12 +39,12 @@ impl Service {
         variables: Vec<OsString>,
     ) -> Result<Prepared, Stop> {
         let unbuilt = self.build_by_options(&arguments, &environment)?;
-        // Instances first by what code says; a task that chooses at run time is asked below.
+        // First the instances that code names; tasks that choose at run time are asked below.
         let sections = self.sections();
         if let Some(problem) = self.problems.first() {
             return Err(Stop::Config(format!("{}: {problem}", self.about.name)));
         }
-        // `--version` is always there, and says when there is nothing to say.
+        // `--version` always exists, and says so if there is no version.
         let version = self.about.version.clone().unwrap_or_else(|| "(no version)".to_owned());
         let about = ServiceAbout { version: Some(version), ..self.about.clone() };
         let parsed = options::parse(&about, sections, &self.defaults, arguments, environment)?;
@@ -88,8 +88,8 @@ impl Service {
         Ok(prepared)
     }
 
-    /// Has the service put together by its own options, if it is to be. If they are wrong, this is why; all options
-    /// together may have a better word for it.
+    /// Assembles the service by its own options, if it has a closure for that. The returned [`Stop`] says why those
+    /// options are wrong; a parse of all options may find a better message.
     fn build_by_options(&mut self, arguments: &[OsString], environment: &options::Env) -> Result<Option<Stop>, Stop> {
         let Some(build) = self.build.take() else { return Ok(None) };
         let own = self.own_section(self.own_options.clone());
@@ -115,8 +115,8 @@ impl Service {
         }
     }
 
-    /// The options of the service, of the loops that code names, and of the tasks; then of the loops that tasks bring
-    /// along.
+    /// Returns the options of the service, of its tasks, and of its loops: first those that code names, then those that
+    /// tasks need.
     fn sections(&mut self) -> Vec<Section> {
         self.check_instances();
         for index in 0..self.tasks.len() {
@@ -147,13 +147,13 @@ impl Service {
         std::iter::once(own).chain(tasks).chain(loops).collect()
     }
 
-    /// An instance that a task is put on by name has to be there: planned by name, or the default one of a task's loop.
+    /// Checks that the instance named for a task exists: planned by name, or the default one of a task's loop.
     fn check_instances(&mut self) {
         let mut known = self.loops.iter().map(|entry| entry.settings.name.clone()).collect::<Vec<_>>();
         for task in &self.tasks {
             let TaskSettings { name, instance, .. } = &task.settings;
             known.extend(task.choices.iter().filter_map(|choice| match choice.spec.thread_a_task {
-                // A task that is elsewhere has no thread of its own.
+                // A task on another instance has no thread of its own.
                 true => instance.as_ref().is_none_or(|instance| instance == name).then(|| name.clone()),
                 false => Some(choice.spec.kind.to_owned()),
             }));
@@ -179,11 +179,11 @@ impl Service {
         }
     }
 
-    /// For each task: which of its loops, and which instance of it.
+    /// Returns, for each task, which of its loops was chosen, and which instance of it.
     fn choose(&self, parsed: &Parsed) -> Result<Vec<Chosen>, String> {
         let mut chosen = Vec::with_capacity(self.tasks.len());
         for (index, task) in self.tasks.iter().enumerate() {
-            // What a task that isn't selected was given may not be complete: its first loop will do.
+            // The options of a task that isn't selected may be incomplete: its first loop will do.
             let kind = match task.choices.len() {
                 1 => None,
                 _ => parsed.matches(1 + index).ok().and_then(|matches| matches.get_one::<String>(LOOP_ID).cloned()),
@@ -237,10 +237,10 @@ impl Service {
         (tasks.collect(), loops.collect())
     }
 
-    /// Puts together what the plan selects.
+    /// Builds what the plan selects.
     fn assemble(self, planned: planning::Planned, chosen: Vec<Chosen>, parsed: Parsed) -> Result<Prepared, Stop> {
         let Self { about, handle, messages, tasks, loops, own_check, unstarted, .. } = self;
-        // Where nobody has said how long anything may take, nobody needs to hear that it doesn't add up.
+        // If nobody has set a time limit, nobody needs to hear that the limits don't add up.
         let timed = tasks.iter().any(|task| task.settings.stop_timeout.is_some());
         let timed = timed || parsed.core.shutdown_timeout != options::SHUTDOWN_TIMEOUT;
         let overlong = if timed { planning::overlong_chain(&planned.plan) } else { None };
@@ -249,13 +249,13 @@ impl Service {
         let mut cells = Cells::new(tasks.len(), loops.len());
         let mut tasks = tasks.into_iter().zip(chosen).map(Some).collect::<Vec<_>>();
         let (supervised_tasks, task_rows) = cells.take_tasks(&about.name, &mut tasks, &planned, &parsed)?;
-        // What is not selected never starts.
+        // Tasks that are not selected never start.
         for (entry, _) in tasks.iter().flatten() {
             handle.end_offers(Some(&entry.settings.name));
         }
         let mut loops = loops.into_iter().map(Some).collect::<Vec<_>>();
         let (supervised_loops, loop_rows) = cells.take_loops(&mut loops, &planned, &parsed)?;
-        // Whoever holds a Remote to a loop that isn't used gets Stopped.
+        // A Remote to an unused loop resolves with Stopped.
         let unused = loops.into_iter().flatten().map(|entry| entry.shared).collect::<Vec<_>>();
         cells.add(SERVICE, own_check, parsed.checked(SERVICE, own_check)?);
 
@@ -269,10 +269,10 @@ impl Service {
     }
 }
 
-/// The place of the service's own section. Those of its tasks come next, then those of its loops.
+/// The index of the service's own section. The sections of its tasks follow, then those of its loops.
 const SERVICE: usize = 0;
 
-/// The options in force, by section; of what is not used there are none.
+/// The options in force, by section; unused tasks and loops have none.
 struct Cells {
     of_sections: Vec<Option<Arc<OptionCell>>>,
     first_loop: usize,
@@ -290,7 +290,7 @@ impl Cells {
         cell
     }
 
-    /// The tasks that the plan selects, taken out of those that were declared.
+    /// Takes the tasks that the plan selects out of those that were declared.
     fn take_tasks(
         &mut self,
         service: &str,
@@ -322,7 +322,7 @@ impl Cells {
         Ok((supervised, rows))
     }
 
-    /// The loops that the plan selects, taken out of those that were declared.
+    /// Takes the loops that the plan selects out of those that were declared.
     fn take_loops(
         &mut self,
         entries: &mut [Option<LoopEntry>],
@@ -353,7 +353,7 @@ impl Cells {
     }
 }
 
-/// How long a task may take to stop, if nothing else is said.
+/// How long a task may take to stop by default.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 struct Chosen {
@@ -361,15 +361,15 @@ struct Chosen {
     event_loop: usize,
 }
 
-/// A service that has been checked, before anything of it has been started.
+/// A service that has been checked; nothing of it has been started.
 pub(super) struct Prepared {
     pub(super) supervisor: Supervisor,
-    /// What the status shows at the start: the version, the tasks, the loops.
+    /// The initial status: the version, the tasks, the loops.
     pub(super) board: (Option<String>, Vec<TaskRow>, Vec<LoopRow>),
     #[cfg_attr(not(feature = "logging"), expect(dead_code, reason = "it says how to log"))]
     pub(super) core: options::CoreOptions,
     pub(super) claims_main: bool,
-    /// For the log, at the start.
+    /// Logged at the start.
     pub(super) warnings: Vec<String>,
     pub(super) unstarted: Unstarted,
 }
@@ -388,14 +388,14 @@ impl Prepared {
         let (version, tasks, loops) = self.board;
         handle.board().begin(version, self.supervisor.started(), tasks, loops);
         let (supervisor, mut unstarted) = (self.supervisor, self.unstarted);
-        // While it starts, so does the supervisor.
+        // These threads and the supervisor start at the same time.
         outside.start()?;
         let started = thread::Builder::new().name("supervisor".into()).spawn(move || supervisor.run())?;
         unstarted.0 = None;
         Ok(started)
     }
 
-    /// The main thread drives the loop that claims it: jobs come through here.
+    /// Returns the receiver of the main thread's jobs, if a loop claims the main thread.
     pub(super) fn main_jobs(&mut self) -> Option<mpsc::Receiver<MainJob>> {
         if !self.claims_main {
             return None;

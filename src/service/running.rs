@@ -1,4 +1,4 @@
-//! The two ways to run a service: as the process, and inside something else.
+//! The two ways to run a service: as the process, and inside another program.
 
 use std::{
     fmt, future::Future, io::Write, ops::Deref, process::ExitCode, sync::Arc, thread::JoinHandle, time::Duration,
@@ -10,44 +10,47 @@ use super::{builder::Service, panic_hook::PanicHook, signals::SignalThread};
 use crate::{Report, ServiceHandle, kit::block, options::Stop};
 
 impl Service {
-    /// Runs the service on the process's command line and environment, with its log, its signals and its panic hook, to
-    /// its end. Where a loop claims the main thread this call drives it, so call it from `main`.
+    /// Runs the service to its end as the process: with its command line, environment, log, signals and panic hook.
     ///
-    /// The exit code: 0 asked to stop, or all done; 1 a task or a start failed, or a restart limit was hit; 2 the
-    /// command line's words; 78 a configuration that can't work; 124 something ran past its deadline; 128 + n forced by
-    /// signal n. If a thread had to be left behind, the process ends here.
+    /// If a loop claims the main thread, this call drives it, so call it from `main`.
     ///
-    /// Signals are handled from the first moment on. When it returns, INT, TERM, HUP and USR1, this thread's signal
-    /// mask and the panic hook are what they were; the logger stays. It may be called again, for another service.
-    /// [`docs/signals.md`](https://docs.rs/crate/interloop/latest/source/docs/signals.md) says exactly what is changed
-    /// and given back.
+    /// The exit codes: 0 asked to stop, or all done; 1 a task or a start failed, or a restart limit was hit; 2 the
+    /// command line is wrong; 78 the configuration is unusable; 124 something exceeded its deadline; 128 + n forced by
+    /// signal n. If a thread had to be left behind, this call ends the process.
+    ///
+    /// Signals are handled from the start of this call. When it returns, the handlers of INT, TERM, HUP and USR1, this
+    /// thread's signal mask and the panic hook are restored; the logger stays. It may be called again, for another
+    /// service. [`docs/signals.md`](https://docs.rs/crate/interloop/latest/source/docs/signals.md) says exactly what is
+    /// changed and restored.
     pub fn run(self) -> ExitCode {
         run(self)
     }
 
-    /// Starts the service inside something else: no signals, no logger, no look at the process's command line and
-    /// environment, no exit. Any number of services can run in a process.
+    /// Starts the service inside another program.
+    ///
+    /// It installs no signal handlers and no logger, ignores the process's command line and environment, and never
+    /// exits the process. Any number of services can run in a process.
     ///
     /// It returns as soon as the supervisor runs; [`wait_started`](ServiceHandle::wait_started) waits for the tasks.
     /// Inside an async main, await [`started`](ServiceHandle::started) and [`Running::ended`]: they block no thread.
     ///
     /// # Errors
     ///
-    /// When the configuration can't work. No thread has been started then.
+    /// Returns an error if the configuration is unusable. No thread has been started then.
     pub fn start(self) -> Result<Running, StartError> {
         start(self)
     }
 }
 
-/// As the process: argv, environment, log, signals, panic hook.
+/// Runs the service as the process: argv, environment, log, signals, panic hook.
 fn run(service: Service) -> ExitCode {
-    // Before there is a thread.
+    // This must happen before the first thread is created.
     #[cfg(all(feature = "command", target_os = "linux"))]
     let service = match super::init::begin(service) {
         Ok(service) => service,
         Err(code) => return code,
     };
-    // First of all: options may take their time, and threads inherit the signal mask.
+    // This comes first: parsing options may take long, and threads inherit the signal mask.
     let signals = match SignalThread::start(service.handle.events().clone()) {
         Ok(signals) => signals,
         Err(error) => {
@@ -55,7 +58,7 @@ fn run(service: Service) -> ExitCode {
         }
     };
     let code = run_with(&signals, service).unwrap_or_else(|stop| tell(&stop));
-    // Last of all.
+    // This comes last.
     drop(signals);
     code
 }
@@ -68,7 +71,7 @@ fn run_with(signals: &SignalThread, mut service: Service) -> Result<ExitCode, St
     let handle = service.handle.clone();
     #[cfg(feature = "logging")]
     {
-        // Where it has one of its own, ours can't be told anything.
+        // If the program has its own logger, ours can't be configured.
         service.about.has_own_logger = !crate::logging::claim();
     }
     let mut arguments = std::mem::take(&mut service.arguments);
@@ -87,7 +90,7 @@ fn run_with(signals: &SignalThread, mut service: Service) -> Result<ExitCode, St
         log::debug!(target: &name, "{note}");
     }
     prepared.supervisor.on_abandoned(Box::new(|report| {
-        // A thread is stuck in there: returning from main could wait for it.
+        // A thread is stuck inside that could keep a return from main waiting.
         signal_hook::low_level::exit(i32::from(report.code));
     }));
     let jobs = prepared.main_jobs();
@@ -118,7 +121,7 @@ fn logging(name: &str, prepared: &Prepared) -> Result<crate::logging::Logger, St
     })
 }
 
-/// Says why the service doesn't run. A stream that is closed is no reason to panic.
+/// Reports why the service doesn't run. A closed stream must not cause a panic.
 fn tell(stop: &Stop) -> ExitCode {
     match stop {
         Stop::Asked(text) if text.is_empty() => {}
@@ -140,7 +143,7 @@ fn code(stop: &Stop) -> u8 {
     }
 }
 
-/// Inside something else.
+/// Starts the service inside another program.
 fn start(mut service: Service) -> Result<Running, StartError> {
     let handle = service.handle.clone();
     let arguments = std::mem::take(&mut service.arguments);
@@ -158,7 +161,7 @@ fn start(mut service: Service) -> Result<Running, StartError> {
     Ok(Running { handle, supervisor: Some(supervisor) })
 }
 
-/// Why a service did not start: the configuration can't work.
+/// The reason why a service did not start: its configuration is unusable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartError {
     code: u8,
@@ -166,8 +169,9 @@ pub struct StartError {
 }
 
 impl StartError {
-    /// The exit code that [`Service::run`] would have given: 78, or 2 for the words of a command line, or 0 for what
-    /// was asked for, such as `--help`.
+    /// Returns the exit code that [`Service::run`] would have returned.
+    ///
+    /// It is 78, or 2 for a wrong command line, or 0 after a request such as `--help`.
     pub fn code(&self) -> u8 {
         self.code
     }
@@ -181,9 +185,9 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// A service that was [started](Service::start) inside something else. It is a [`ServiceHandle`] too.
+/// A service that was [started](Service::start) inside another program. It dereferences to a [`ServiceHandle`].
 ///
-/// Dropped, it asks the service to stop, and does not wait for it.
+/// Dropping it asks the service to stop, and does not wait.
 #[derive(Debug)]
 #[must_use = "dropping it stops the service"]
 pub struct Running {
@@ -192,10 +196,11 @@ pub struct Running {
 }
 
 impl Running {
-    /// Blocks this thread until the service has ended and all its threads are gone (but for those that the report says
-    /// are stuck).
+    /// Blocks this thread until the service and all its threads have ended, except for threads that the report calls
+    /// stuck.
     ///
-    /// It doesn't ask it to stop. Not for a loop's thread: await [`ended`](ServiceHandle::ended) there.
+    /// It doesn't ask the service to stop. Don't call it on a loop's thread; await [`ended`](ServiceHandle::ended)
+    /// there.
     pub fn join(mut self) -> Report {
         self.join_supervisor()
     }
@@ -206,11 +211,11 @@ impl Running {
         self.join()
     }
 
-    /// As [`join`](Self::join), for so long; then it gives itself back.
+    /// Waits as [`join`](Self::join) does, but for at most this time.
     ///
     /// # Errors
     ///
-    /// Itself, when the time is up.
+    /// Returns the `Running` itself if the time is up.
     pub fn join_timeout(mut self, timeout: Duration) -> Result<Report, Self> {
         match block::on(self.handle.ended(), Some(timeout)) {
             Some(_) => Ok(self.join_supervisor()),
@@ -218,10 +223,10 @@ impl Running {
         }
     }
 
-    /// Waits, on any executor, until the service has ended; no thread is blocked. It doesn't ask it to stop.
+    /// Waits, on any executor, until the service has ended; it blocks no thread and doesn't ask the service to stop.
     ///
-    /// What `main` of another runtime awaits in place of [`join`](Self::join). All of the service's tasks and loops
-    /// have ended by then, but for what the report says is stuck.
+    /// The `main` of another runtime awaits this in place of [`join`](Self::join). All of the service's tasks and loops
+    /// have ended by then, except for those that the report calls stuck.
     ///
     /// # Examples
     ///
@@ -243,12 +248,12 @@ impl Running {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it does nothing: it can be asked for again, by any number of waiters, before the end and after.
+    /// Dropping the future has no effect: any number of callers can wait, before the end and after.
     pub fn ended(&self) -> impl Future<Output = Report> + Send + 'static {
         self.handle.ended()
     }
 
-    /// The service's handle, to keep.
+    /// Returns the service's handle, to keep.
     pub fn handle(&self) -> ServiceHandle {
         self.handle.clone()
     }
@@ -256,7 +261,7 @@ impl Running {
     fn join_supervisor(&mut self) -> Report {
         match self.supervisor.take().map(JoinHandle::join) {
             Some(Ok(report)) => report,
-            // It runs no user code whose panic isn't caught.
+            // The supervisor runs no user code whose panic isn't caught, so this is a fault of its own.
             Some(Err(panic)) => std::panic::resume_unwind(panic),
             None => unreachable!("it is joined once, by value"),
         }

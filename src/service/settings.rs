@@ -1,4 +1,4 @@
-//! What can be said of a task, or a loop, when it is added.
+//! The settings of a task, or of a loop, when it is added.
 
 use std::{any::type_name, fmt, marker::PhantomData, sync::Arc, time::Duration};
 
@@ -12,15 +12,15 @@ use crate::{
     },
 };
 
-/// How long a start may take, of a task or of a loop.
+/// How long a task or a loop may take to start by default.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What can be said of a task when it is added to a [`Service`](crate::Service).
+/// Settings of a task that is added to a [`Service`](crate::Service).
 #[derive(Debug)]
 pub struct TaskSettings {
     pub(super) name: String,
     service: ServiceHandle,
-    /// The tasks of the handles that it uses, and the handles' types.
+    /// The tasks that the used handles lead to, with the handles' types.
     uses: Vec<(TaskRef, &'static str)>,
     problem: Option<String>,
     pub(super) instance: Option<String>,
@@ -29,10 +29,10 @@ pub struct TaskSettings {
     pub(super) first: bool,
     pub(super) last: bool,
     pub(super) start_timeout: Duration,
-    /// None: the default.
+    /// `None` means the default.
     pub(super) stop_timeout: Option<Duration>,
     pub(super) restart: RestartPolicy,
-    /// What the task itself was told in code.
+    /// The options that the task's own builder methods have set.
     pub(super) built: OptionDefaults,
     pub(super) options: OptionDefaults,
 }
@@ -57,26 +57,30 @@ impl TaskSettings {
         }
     }
 
-    /// It starts once that task is running, or has ended with `Ok`; it stops before it.
+    /// Requires another task: this one starts once that one is running or has ended with `Ok`, and stops before it.
     pub fn requires(&mut self, task: impl Into<String>) -> &mut Self {
         self.requires.push(task.into());
         self
     }
 
-    /// It starts after that task and stops before it, if that is there at all: skipped, stopped or unselected will do.
+    /// Orders this task after another: it starts after that one and stops before it.
+    ///
+    /// The other task need not exist; it may also be skipped, stopped or unselected.
     pub fn after(&mut self, task: impl Into<String>) -> &mut Self {
         self.after.push(task.into());
         self
     }
 
-    /// It uses the task that this handle leads to: it [requires](Self::requires) that.
+    /// Declares that this task uses the task that the handle leads to, and so [requires](Self::requires) it.
     pub fn uses<H: TaskHandle>(&mut self, handle: &H) -> &mut Self {
         self.uses.push((handle.task().clone(), type_name::<H>()));
         self
     }
 
-    /// It is the task that this handle leads to. Tasks that know their handle say so themselves, by
-    /// [`Task::offer`](crate::Task::offer), unless they are made anew for each incarnation.
+    /// Declares that this is the task that the handle leads to.
+    ///
+    /// Tasks that know their handle declare it themselves, by [`Task::offer`](crate::Task::offer), unless they are
+    /// recreated for each incarnation.
     pub fn offers<H: TaskHandle>(&mut self, handle: &H) -> &mut Self {
         self.offer(Offer::new(handle));
         self
@@ -92,7 +96,7 @@ impl TaskSettings {
         }
     }
 
-    /// All handles have been offered by now.
+    /// Resolves the used handles; all handles have been offered by now.
     pub(super) fn resolve_uses(&mut self) -> Result<(), String> {
         if let Some(problem) = self.problem.take() {
             return Err(problem);
@@ -106,53 +110,57 @@ impl TaskSettings {
         Ok(())
     }
 
-    /// It runs on this [instance](crate::Service::event_loop) of its loop, instead of the default one. Another task's
-    /// default loop is known by its name too: that of its kind, or of the task where each has a thread. A name of no
-    /// loop is refused, with 78.
+    /// Puts the task on this [instance](crate::Service::event_loop) of its loop, instead of the default one.
+    ///
+    /// The default loop of another task has a name too: its kind, or the task's name if each task has its own thread.
+    /// If no loop has this name, startup fails with exit code 78.
     pub fn on(&mut self, event_loop: impl Into<String>) -> &mut Self {
         self.instance = Some(event_loop.into());
         self
     }
 
-    /// All others start after it, once it is ready: health checks, which have to answer while the others start.
+    /// Starts the task before all others, which wait until it is ready. For health checks, which must answer during
+    /// startup.
     pub fn first(&mut self) -> &mut Self {
         self.first = true;
         self
     }
 
-    /// It stops when all others have ended, and does not keep the service alive: health, metrics, admin.
+    /// Stops the task after all others; it does not keep the service alive. For health, metrics, admin.
     pub fn last(&mut self) -> &mut Self {
         self.last = true;
         self
     }
 
-    /// How long it may take to get ready. 30 s by default; past it the start has failed.
+    /// Sets how long the task may take to get ready: 30 s by default. If it takes longer, the start fails.
     pub fn start_timeout(&mut self, time: Duration) -> &mut Self {
         self.start_timeout = time;
         self
     }
 
-    /// How long it may take to end once it was asked to. 10 s by default; past it, it is cancelled.
+    /// Sets how long the task may take to end once it was asked to: 10 s by default. If it takes longer, it is
+    /// cancelled.
     pub fn stop_timeout(&mut self, time: Duration) -> &mut Self {
         self.stop_timeout = Some(time);
         self
     }
 
-    /// Whether it is started again when it has ended. Needs [`task_with`](crate::Service::task_with).
+    /// Sets whether the task is restarted when it has ended. Needs [`task_with`](crate::Service::task_with).
     pub fn restart(&mut self, policy: RestartPolicy) -> &mut Self {
         self.restart = policy;
         self
     }
 
-    /// Sets one of its options, by its long name without the prefix: it becomes the default, which files, the
-    /// environment and the command line override.
+    /// Sets one of the task's options, by its long name without the prefix.
+    ///
+    /// The value becomes the default; files, the environment and the command line override it.
     pub fn set(&mut self, option: impl Into<String>, value: impl fmt::Display) -> &mut Self {
         self.options.set(option, value);
         self
     }
 }
 
-/// What is kept of what was said of a loop.
+/// The stored settings of a loop.
 #[derive(Debug)]
 pub(super) struct LoopEntrySettings {
     pub(super) name: String,
@@ -167,18 +175,18 @@ impl LoopEntrySettings {
     }
 }
 
-/// A loop that is planned.
+/// A planned loop.
 pub(super) struct LoopEntry {
     pub(super) settings: super::settings::LoopEntrySettings,
     pub(super) spec: LoopSpec,
     pub(super) runner: Box<dyn ErasedLoop>,
     pub(super) shared: Arc<Shared>,
     pub(super) native: Arc<Address>,
-    /// Whether somebody holds a Remote to it, so that it runs even without a task.
+    /// Whether a Remote to the loop was taken, so that it runs even without a task.
     pub(super) wanted: bool,
 }
 
-/// What can be said of an instance of a loop when it is planned by [`Service::event_loop`](crate::Service::event_loop).
+/// Settings of an instance of a loop that [`Service::event_loop`](crate::Service::event_loop) plans.
 pub struct LoopSettings<'a, L> {
     entry: &'a mut LoopEntry,
     of: PhantomData<fn() -> L>,
@@ -189,37 +197,39 @@ impl<'a, L: EventLoop> LoopSettings<'a, L> {
         Self { entry, of: PhantomData }
     }
 
-    /// A Remote to what tasks see of this loop, its Native. The loop then runs even without a task.
+    /// Returns a Remote to the loop's Native, the value that tasks see. The loop then runs even without a task.
     pub fn remote(&mut self) -> Remote<L::Native> {
         self.entry.wanted = true;
         Remote::new(self.entry.native.clone())
     }
 
-    /// Whether it is driven again, on a new thread, when it has died; its tasks then come back with it. They must have
-    /// been added by [`task_with`](crate::Service::task_with).
+    /// Sets whether a loop that has died is driven again, on a new thread, together with its tasks.
+    ///
+    /// The tasks must have been added by [`task_with`](crate::Service::task_with).
     pub fn restart(&mut self, policy: RestartPolicy) -> &mut Self {
         self.entry.settings.restart = policy;
         self
     }
 
-    /// Within what time it has to be [started](EventLoop::drive): 30 s by default. One that isn't is left behind, and
-    /// the service fails.
+    /// Sets how long the loop may take to be [started](EventLoop::drive): 30 s by default.
+    ///
+    /// If it takes longer, it is left behind and the service fails.
     pub fn start_timeout(&mut self, timeout: Duration) -> &mut Self {
         self.entry.settings.start_timeout = timeout;
         self
     }
 
-    /// How many jobs its mailbox holds at most: 1,000,000 by default. Beyond that, posts come back as full.
+    /// Sets how many jobs the loop's mailbox holds at most: 1,000,000 by default. If it is full, posts are refused.
     pub fn mailbox_capacity(&mut self, jobs: usize) -> &mut Self {
         self.entry.shared.queue.set_capacity(jobs);
         self
     }
 
-    /// Sets one of its options, by its long name without the prefix: it becomes the default, which files, the
-    /// environment and the command line override.
+    /// Sets one of the loop's options, by its long name without the prefix.
     ///
-    /// A plan may have a builder method for it, as `Tokio::default().worker_threads(4)`; what is set here goes before
-    /// that.
+    /// The value becomes the default; files, the environment and the command line override it. A plan may have a
+    /// builder method for the same option, such as `Tokio::default().worker_threads(4)`; the value set here overrides
+    /// it.
     pub fn set(&mut self, option: impl Into<String>, value: impl fmt::Display) -> &mut Self {
         self.entry.settings.options.set(option, value);
         self

@@ -1,18 +1,18 @@
 //! The signals of [`Service::run`](crate::Service::run): INT and TERM stop the service, HUP reloads or stops it, USR1
 //! shows its status.
 //!
-//! A thread of its own forwards them to the supervisor. It takes no lock and writes no log, so it works when everything
-//! else is stuck. The same signal a third time isn't even forwarded: the handler itself ends the process.
+//! A dedicated thread forwards the signals to the supervisor. It takes no lock and writes no log, so it works even if
+//! everything else is stuck. The third repeat of a signal isn't even forwarded: the handler itself ends the process.
 //!
-//! All that is about one system is in a file of that system, which has one type, [`SignalThread`]:
+//! System-specific code is in one file for each system, which defines one type, [`SignalThread`]:
 //!
-//! * `start(events)` installs the handlers and starts the thread. Until `begin` a signal that asks for a stop ends the
+//! * `start(events)` installs the handlers and starts the thread. Until `begin`, a signal that asks for a stop ends the
 //!   process at once, with 0.
-//! * `begin()`: from now on it asks the service to stop.
-//! * `note()` is a line for the log, once there is one.
-//! * Dropped, all is as it was before; on the thread that called `start`.
+//! * `begin()`: from now on, such a signal asks the service to stop.
+//! * `note()` returns a line for the log, once there is one.
+//! * Dropping it restores the previous state; it must be dropped on the thread that called `start`.
 //!
-//! What a signal means when it is repeated is the same on every system: [`count`].
+//! The meaning of repeated signals is the same on every system: [`count`].
 
 #[cfg_attr(not(unix), allow(dead_code, reason = "the stub hears nothing that could be repeated"))]
 mod count;

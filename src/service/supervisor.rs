@@ -1,6 +1,7 @@
-//! The thread that owns the lifecycle. It belongs to no loop, and performs what the [lifecycle](crate::lifecycle) says.
+//! The thread that owns the lifecycle. It belongs to no loop, and performs the actions of the
+//! [lifecycle](crate::lifecycle).
 //!
-//! It waits for nobody: it does no I/O, and runs no code that isn't ours. What does goes to another thread: see
+//! It never waits for other code: it does no I/O and runs no user code. Such work goes to another thread: see
 //! [`outside`].
 
 mod blocked;
@@ -71,7 +72,7 @@ pub(super) struct SupervisedTask {
 }
 
 impl SupervisedTask {
-    /// This task of the plan.
+    /// Returns this task of the plan.
     pub(super) fn new(
         plan: &TaskPlan,
         value: Box<dyn ErasedTask>,
@@ -89,34 +90,35 @@ impl SupervisedTask {
         }
     }
 
-    /// What is left of the task, if that is the user's: its value, if it never started, or what makes one.
+    /// Takes the parts of the task that belong to the user: its value if it never started, or the closure that makes
+    /// one.
     fn take_value(&self) -> Option<Box<dyn ErasedTask>> {
-        // A stuck loop may hold the lock for ever; then it stays with its thread.
+        // A stuck loop may hold the lock forever; then the value stays with its thread.
         let value = self.value.try_lock().ok().and_then(|mut value| value.take());
         value.filter(|value| value.holds())
     }
 }
 
 pub(super) struct SupervisedLoop {
-    /// Locked by the deeds of the loop's lane alone: it runs the user's code.
+    /// Locked only by work in the loop's lane: it runs user code.
     runner: Arc<Mutex<Box<dyn ErasedLoop>>>,
     main_thread: bool,
     options: Arc<OptionCell>,
     shared: Arc<Shared>,
-    /// Put there by the deed that starts it, to be joined by another.
+    /// Stored by the work that starts the thread, and joined by other work.
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
     start_timeout: Duration,
-    /// By when it is to have ended, once it was told to.
+    /// When it must have ended, once it was told to.
     stop_by: Option<Instant>,
-    /// It has left its loop, and is to be gone by then: its incarnation, and how it left.
+    /// The loop has returned and its thread must end by then: its incarnation, and how it ended.
     leaves: Option<(Instant, u32, Result<(), String>, Busy)>,
-    /// It was stuck when it was to act on a cancel or a stop.
+    /// The loop was stuck when it had to act on a cancel or a stop.
     stuck: Option<Stuck>,
-    /// Whether it hears its notify.
+    /// Whether the loop reacts to its notify.
     hearing: Hearing,
-    /// It was found busy: whether it is blocked is looked at.
+    /// The loop was found busy; the supervisor watches whether it is blocked.
     attention: Attention,
-    /// While its thread starts, or is to end.
+    /// Held while its thread starts or ends.
     busy: Busy,
 }
 
@@ -144,23 +146,23 @@ impl SupervisedLoop {
     }
 }
 
-/// How long the destructors of a loop's thread-locals may take once it has ended.
+/// How long the destructors of a loop's thread-locals may take once the loop has ended.
 const LEAVES_WITHIN: Duration = Duration::from_secs(1);
 
-/// Called at the end if a thread had to be left behind: `run()` leaves the process then. The log has been flushed, if
-/// it could be.
+/// Called at the end if a thread had to be left behind; `run()` exits the process then. The log has been flushed if
+/// possible.
 pub(crate) type OnAbandoned = Box<dyn FnOnce(&Report) + Send>;
 
-/// By which clock the supervisor waits.
+/// What the supervisor waits by.
 #[cfg(feature = "testing")]
 enum Alarmed {
-    /// A fake one, and it is due.
+    /// A fake clock, and the deadline is due.
     Rings,
     Fake,
     Real,
 }
 
-/// What a supervisor is made of.
+/// The parts of a supervisor.
 pub(super) struct Parts {
     pub(super) handle: ServiceHandle,
     pub(super) messages: mpsc::Receiver<Told>,
@@ -172,37 +174,37 @@ pub(super) struct Parts {
 pub(crate) struct Supervisor {
     lifecycle: Lifecycle,
     messages: mpsc::Receiver<Told>,
-    /// While it doesn't wait.
+    /// Held while the supervisor doesn't wait.
     busy: Busy,
     handle: ServiceHandle,
-    /// By the service's clock.
+    /// When the service started, by its own clock.
     started: Instant,
-    /// The same moment, by the real one: the time of threads.
+    /// The same moment by the real clock, which threads are timed by.
     begun: Instant,
-    /// The next deadline by a fake clock.
+    /// The next deadline, by a fake clock.
     #[cfg(feature = "testing")]
     alarm: Option<crate::kit::clock::Alarm>,
     tasks: Vec<SupervisedTask>,
     ids: HashMap<Arc<str>, TaskId>,
     loops: Vec<SupervisedLoop>,
-    /// To the main thread, if it takes jobs.
+    /// Sends jobs to the main thread, if it takes any.
     main: Option<mpsc::Sender<MainJob>>,
     on_abandoned: Option<OnAbandoned>,
     stuck: Vec<StuckLoop>,
     outside: Outside,
-    /// Until when loops are to have said that they are started.
+    /// By when each loop must have said that it is started.
     starting: BTreeMap<LoopId, (Instant, u32)>,
-    /// Of the log, on HUP.
+    /// Reopens the log, on HUP.
     reopenings: Arc<Coalesced>,
     reloads: Arc<Coalesced>,
-    /// When slots that nobody has filled are looked at: time of the service's clock since its start.
+    /// When unfilled slots are checked, as time since the start by the service's clock.
     slots_due: Option<Duration>,
-    /// Of the status, on USR1.
+    /// Shows the status, on USR1.
     shows: Arc<Coalesced>,
 }
 
 impl Supervisor {
-    /// The service's time begins here.
+    /// Returns a supervisor; the service's time begins here.
     pub(super) fn new(Parts { handle, messages, plan, tasks, loops }: Parts) -> Self {
         let begun = Instant::now();
         #[cfg(feature = "testing")]
@@ -212,7 +214,7 @@ impl Supervisor {
         Self {
             lifecycle: Lifecycle::new(plan),
             messages,
-            // Until it waits for the first time.
+            // Held until the supervisor waits for the first time.
             busy: handle.clock().busy(),
             outside: Outside::new(handle.board().clone()),
             handle,
@@ -242,19 +244,19 @@ impl Supervisor {
         &self.outside
     }
 
-    /// When the service's time began, by its clock.
+    /// Returns when the service's time began, by its clock.
     pub(super) fn started(&self) -> Instant {
         self.started
     }
 
-    /// The main thread drives the loop that claims it: jobs come through here.
+    /// Returns the receiver of jobs for the main thread, which drives the loop that claims it.
     pub(super) fn main_jobs(&mut self) -> mpsc::Receiver<MainJob> {
         let (sender, receiver) = mpsc::channel();
         self.main = Some(sender);
         receiver
     }
 
-    /// Has this called at the end if a thread had to be left behind.
+    /// Sets the closure that is called at the end if a thread had to be left behind.
     pub(super) fn on_abandoned(&mut self, leave: OnAbandoned) {
         self.on_abandoned = Some(leave);
     }
@@ -267,7 +269,7 @@ impl Supervisor {
     }
 
     fn supervise(&mut self) -> Ending {
-        // What was asked for before the start comes before it: a stop means that nothing starts.
+        // Requests made before the start take effect before it: after a stop, nothing starts.
         let mut actions = Vec::new();
         while let Ok((message, _busy)) = self.messages.try_recv() {
             actions.extend(self.take(message));
@@ -293,8 +295,8 @@ impl Supervisor {
         }
     }
 
-    /// The last resort, after a fault of ours: all are asked to stop, and given their time, in no order. The service
-    /// has failed.
+    /// The last resort after a fault of the supervisor: asks all tasks to stop, in no order, and gives them their time.
+    /// The service has failed.
     fn die(&mut self, panic: &str) -> Ending {
         let reason = Reason::Requested(format!("the supervisor has died: {panic}").into());
         self.log(Level::Error, || reason.to_string());
@@ -356,7 +358,7 @@ impl Supervisor {
         }
     }
 
-    /// A step of a task that the lifecycle knows nothing of any more.
+    /// Records a transition of a task that the lifecycle no longer tracks.
     fn end_of(&self, id: TaskId, incarnation: u32, to: State, cause: Cause) {
         let task = self.tasks[id].name.clone();
         let at = self.now();
@@ -367,7 +369,7 @@ impl Supervisor {
         match message {
             Message::Life(event) => return self.handle_event(event),
             Message::LoopLeaves(id, incarnation, ended) => {
-                // It has left in time: what its thread-locals do is not held against it.
+                // The loop has returned in time: its thread-locals don't count against its deadline.
                 let limit = Instant::now() + LEAVES_WITHIN;
                 let stop_by = self.loops[id].stop_by.and_then(|by| by.checked_sub(LEAVES_WITHIN / 10));
                 let deadline = stop_by.map_or(limit, |by| by.min(limit));
@@ -390,18 +392,18 @@ impl Supervisor {
                 }
             }
             Message::ShowStatus => {
-                // It asks gauges.
+                // The status reads gauges, which may run user code.
                 let (handle, outside, shows) = (self.handle.clone(), self.outside.clone(), self.shows.clone());
                 let show = move || outside.log(Level::Info, handle.name(), || handle.status().to_string());
                 self.ask_thread("to show the status", &shows, show);
             }
             Message::Reload => {
-                // Files may take their time, and whether options fit may be the user's code. It logs what comes of it.
+                // Files may be slow, and validation may run user code. The reload logs its own result.
                 let (handle, reloads) = (self.handle.clone(), self.reloads.clone());
                 let reload = move || {
                     its_lines_are_the_service_s();
                     handle.reopen_log("HUP received, ");
-                    // A turn of its own: the next HUP's log does not wait for a file that hangs.
+                    // The reload gets its own thread, so that the next HUP's log doesn't wait for a file that hangs.
                     let reloading = handle.clone();
                     let asked = reloads.ask(move || {
                         its_lines_are_the_service_s();
@@ -420,7 +422,8 @@ impl Supervisor {
         Vec::new()
     }
 
-    /// The next message, or None when a deadline is due. Without a deadline it sleeps: idle means idle.
+    /// Returns the next message, or `None` when a deadline is due. Without a deadline it sleeps: an idle service never
+    /// wakes.
     fn next_message(&mut self) -> Option<Message> {
         let (due, for_threads) = self.lifecycle.next_deadlines();
         let due = due.into_iter().chain(self.slots_due).min().and_then(|due| self.started.checked_add(due));
@@ -451,7 +454,7 @@ impl Supervisor {
         message
     }
 
-    /// Has a fake clock tick when this is due.
+    /// Sets the fake clock's alarm for this deadline.
     #[cfg(feature = "testing")]
     fn set_alarm(&mut self, due: Option<Instant>) -> Alarmed {
         struct Ticks(crate::control::events::Events);
@@ -470,8 +473,8 @@ impl Supervisor {
         if polled.is_ready() { Alarmed::Rings } else { Alarmed::Fake }
     }
 
-    /// A loop that never says that it is started would hold everything up in silence. It ends the service, whatever its
-    /// policy: its thread still lives.
+    /// Fails the service if a loop never says that it is started; it would hold up everything in silence. Its restart
+    /// policy doesn't apply, since its thread still lives.
     fn give_up_starting(&mut self) -> Vec<Action> {
         let now = Instant::now();
         let mut late = self.starting.iter().filter(|(_, (deadline, _))| *deadline <= now);
@@ -496,12 +499,12 @@ impl Supervisor {
                 self.starting.remove(id);
                 self.loops[*id].busy = Busy::default();
                 self.handle.board().set_loop(*id, false, *incarnation);
-                // A start that was still on its way waits in the mailbox: the next incarnation of the loop has its own.
+                // A pending start stays in the old mailbox: the loop's next incarnation has its own.
                 (0..self.tasks.len())
                     .filter(|&task| self.tasks[task].event_loop == *id)
                     .for_each(|task| self.cancel(task));
             }
-            // A second sender of one wish; a HUP may come any number of times.
+            // The same request may come from a second sender; a HUP may come any number of times.
             Event::ShutdownRequested(reason @ Reason::Signal(SIGINT | SIGTERM))
                 if self.handle.shutdown().is_requested() =>
             {
@@ -513,7 +516,7 @@ impl Supervisor {
             _ => {}
         }
         let now = self.now();
-        // One look at a clock that is both.
+        // Both clocks must be read at the same moment if they are the same.
         let threads_now = if self.started == self.begun { now } else { self.begun.elapsed() };
         self.lifecycle.handle_apart(now, threads_now, event)
     }
@@ -522,24 +525,24 @@ impl Supervisor {
         self.handle.clock().now().saturating_duration_since(self.started)
     }
 
-    /// A line of the service's own.
+    /// Logs a line under the service's own name.
     fn log(&self, level: Level, text: impl FnOnce() -> String) {
         self.outside.log(level, self.handle.name(), text);
     }
 
-    /// The loop's thread has nothing left to do: it is waited for until the system has ended it.
+    /// Joins the loop's thread, which has nothing left to do, until the system has ended it.
     fn join(&mut self, id: LoopId) {
         let l = &self.loops[id];
         let thread = l.thread.clone();
-        // In the lane of the deed that has put it there.
+        // In the lane of the work that stored it.
         self.outside.push(Lane::Loop(id), Label::of("the end of thread", l.shared.name()), move || {
             let thread = lock(&thread).take();
-            // Its panics are caught inside.
+            // Panics of the thread are caught inside it.
             thread.into_iter().for_each(|thread| drop(thread.join()));
         });
     }
 
-    /// Something of the user's keeps a thread whose loop has ended.
+    /// Leaves behind threads that user code keeps alive after their loop has ended.
     fn give_up_leaving(&mut self) -> Vec<Action> {
         let now = Instant::now();
         let is_late = |l: &SupervisedLoop| l.leaves.as_ref().is_some_and(|(deadline, ..)| *deadline <= now);
@@ -553,7 +556,7 @@ impl Supervisor {
         self.handle_event(Event::LoopEnded(id, incarnation, ended))
     }
 
-    /// A loop that was stuck when it was cancelled, and still is, is not waited for any longer.
+    /// Leaves behind loops that were stuck when they were cancelled, and still are.
     fn give_up_stuck(&mut self) -> Vec<Action> {
         let now = Instant::now();
         let mut actions = Vec::new();
@@ -568,7 +571,7 @@ impl Supervisor {
         actions
     }
 
-    /// This loop is to act on a cancel, or on a stop that can't wait.
+    /// Checks whether this loop is stuck; it must act on a cancel, or on a stop that can't wait.
     fn look_whether_stuck(&mut self, id: LoopId) {
         let incarnation = self.incarnation_of(id);
         let l = &mut self.loops[id];
@@ -581,7 +584,7 @@ impl Supervisor {
         match action {
             Action::StartLoop(id, incarnation) => self.start_loop(id, incarnation),
             Action::StopLoop(id, _, reason, deadline) => {
-                // Of a thread: by the real clock.
+                // The deadline of a thread, so by the real clock.
                 let deadline = Instant::now().checked_add(deadline.saturating_sub(self.now()));
                 self.loops[id].busy = self.handle.clock().busy();
                 self.loops[id].stop_by = deadline;
@@ -607,7 +610,7 @@ impl Supervisor {
             Action::AllStarted => {
                 let wakers = self.handle.board().set_phase(Phase::Running);
                 self.wake_waiters(wakers);
-                // One that has panicked by now is told to have, and its end is on its way.
+                // If it has panicked by now, that has been logged, and its end is on its way.
                 let level = if self.outside.has_fresh_panic_of_task() { Level::Debug } else { Level::Info };
                 self.log(level, || "all tasks started".to_owned());
                 self.note_unfilled_slots();
@@ -623,7 +626,7 @@ impl Supervisor {
         }
     }
 
-    /// Those who wait for a phase, or for the stop, of the service.
+    /// Wakes callers that wait for a phase, or for the stop, of the service.
     fn wake_waiters(&self, wakers: Vec<std::task::Waker>) {
         self.outside.wake(&Label::new("a waker of the service"), wakers);
     }
@@ -647,7 +650,7 @@ impl Supervisor {
         self.outside.push_all(&Label::of("a waker of task", &task.name), wakes);
     }
 
-    /// The loop will run no more: its mailbox is closed now, and all who wait for it are told.
+    /// Ends the loop for good: closes its mailbox and notifies all callers that wait for it.
     fn terminate(&self, id: LoopId) {
         let shared = &self.loops[id].shared;
         let deeds = shared.terminate_quietly();
@@ -694,13 +697,13 @@ impl Supervisor {
     fn abandon_loop(&mut self, id: LoopId, why: &str) {
         let shared = self.loops[id].shared.clone();
         let seen = shared.doing();
-        // Called by the thread outside, or by anybody else who wanted something of the loop.
+        // Called by the thread outside, or by any other caller with a request for the loop.
         let notify = || {
             let held = shared.queue.bell.inside_for().filter(|held| *held >= PATIENCE)?;
             Some((Label::of("the notify of loop", shared.name()).to_string(), held))
         };
         let (polling, held) = match (self.outside.stuck_in(id).or_else(notify), seen.number) {
-            // Nothing that the loop's thread could answer for.
+            // The loop's thread has nothing to do with this.
             (Some(stuck), 0) => stuck,
             (_, number) => {
                 let polling = match number {
@@ -720,14 +723,14 @@ impl Supervisor {
         self.stuck.push(StuckLoop { name: shared.name().clone(), thread, polling, held });
         self.terminate(id);
         self.handle.board().set_loop(id, false, self.incarnation_of(id));
-        // Not joined: it may never end.
+        // Not joined: the thread may never end.
         let thread = self.loops[id].thread.clone();
         self.outside
             .push(Lane::Loop(id), Label::of("the thread of loop", shared.name()), move || drop(lock(&thread).take()));
         self.loops[id].busy = Busy::default();
     }
 
-    /// What stands for this [number](this_thread::Label::number): `task http`, `a job`, `its own events`.
+    /// Returns what this [number](this_thread::Label::number) stands for: `task http`, `a job`, `its own events`.
     fn at(&self, number: usize) -> String {
         match number {
             0 => "its own events".to_owned(),
@@ -753,7 +756,7 @@ impl Supervisor {
         let before = task.incarnation.replace(incarnation.clone());
         let label = Label::of("the drop of task", &task.name);
         let (value, options, service) = (task.value.clone(), task.options.clone(), self.handle.clone());
-        // A closed mailbox: the loop has just ended, and takes its tasks along.
+        // A closed mailbox: the loop has just ended, and its tasks with it.
         let refused = shared.errand_quietly(move |local| {
             incarnation.arrive();
             if incarnation.is_closing() {
@@ -781,13 +784,14 @@ impl Supervisor {
         self.outside.push(Lane::Alone, Label::of("the drop of task", &name), move || drop(incarnation));
         let skipped = self.handle.board().task_rows(|rows| rows.get(id).is_some_and(|row| row.state == State::Skipped));
         if self.tasks[id].restartable && !skipped && !self.handle.shutdown().is_requested() {
-            // Somebody may start it again. One that was skipped will never fill its slots: whoever waits there is told.
+            // The task may be started again. If it was skipped, it never fills its slots, so callers that wait there
+            // are told.
             return;
         }
         self.drop_value(id);
     }
 
-    /// Has what is left of a task dropped.
+    /// Drops what is left of a task, outside.
     fn drop_value(&self, id: TaskId) {
         let task = &self.tasks[id];
         if let Some(value) = task.take_value() {
@@ -796,7 +800,7 @@ impl Supervisor {
         }
     }
 
-    /// Has this done on a thread of its own, since it takes its time.
+    /// Runs this on a separate thread, since it may take long.
     fn ask_thread(&self, what: &'static str, of: &Arc<Coalesced>, work: impl Fn() + Send + 'static) {
         let (handle, of) = (self.handle.clone(), of.clone());
         self.outside.push(Lane::Alone, Label::new("a thread"), move || no_thread(&handle, what, of.ask(work)));
@@ -806,7 +810,7 @@ impl Supervisor {
         let handle = self.handle.clone();
         match &reason {
             Reason::Signal(_) => self.log(Level::Info, || format!("{reason} received, stopping")),
-            // Why has been said.
+            // The reason has been logged.
             _ => self.log(Level::Info, || format!("stopping: {reason}")),
         }
         self.wake_waiters(handle.board().stopping(&reason));
@@ -821,15 +825,15 @@ impl Supervisor {
         let target = self.tasks[id].info.target();
         let log = |level, text: std::fmt::Arguments<'_>| self.outside.log(level, target, || text.to_string());
         match (to, cause) {
-            // The panic hook has logged it, with its place.
+            // The panic hook has logged it, with its location.
             (State::Failed, Cause::Panicked(said)) if self.outside.take_panic_of(&format!("task {task}"), said) => {
                 log(Level::Debug, format_args!("task {task}: {cause}"));
             }
-            // And that of a thread, or of a call, whose error the task has returned.
+            // Likewise the panic of a thread or a call whose error the task has returned.
             (State::Failed, Cause::Error(error)) if self.outside.take_panic_in(error) => {
                 log(Level::Debug, format_args!("task {task}: {cause}"));
             }
-            // Its loop's death has been told, with all tasks that were on it.
+            // The loop's death has been logged, with all tasks that were on it.
             (State::Failed, Cause::LoopDied(_)) => log(Level::Info, format_args!("task {task}: {cause}")),
             (State::Failed, _) => log(Level::Error, format_args!("task {task}: {cause}")),
             (State::Cancelled | State::Abandoned, _) => log(Level::Warn, format_args!("task {task} {to}: {cause}")),
@@ -839,12 +843,12 @@ impl Supervisor {
         }
     }
 
-    /// Tells once why a loop has died: its tasks have the same cause.
+    /// Logs once why a loop has died: its tasks have the same cause.
     fn tell_loop_died(&self, id: LoopId, why: &str, tasks: &[TaskId], restart: Option<Duration>) {
         let name = self.loops[id].shared.name();
         let panicked =
             why.strip_prefix(PANICKED).is_some_and(|said| self.outside.take_panic_of(&format!("loop {name}"), said));
-        // One that was left behind has been told as stuck.
+        // A loop that was left behind has been logged as stuck.
         let is_told = panicked || self.stuck.iter().any(|stuck| stuck.name == *name);
         self.log(if is_told { Level::Info } else { Level::Error }, || {
             let mut text = format!("loop {name}: {why}");
@@ -863,7 +867,7 @@ impl Supervisor {
         });
     }
 
-    /// Has all dropped that is left, and what was queued: these threads are to be gone too, unless a Drop blocks.
+    /// Drops everything that is left or queued: these threads must end too, unless a Drop blocks.
     fn clear(&mut self, deadline: Instant) {
         (0..self.loops.len()).for_each(|id| self.terminate(id));
         (0..self.tasks.len()).for_each(|id| self.drop_value(id));
@@ -884,7 +888,7 @@ impl Supervisor {
                 outside.log(Level::Warn, handle.name(), text);
             }
         });
-        // What is left of them, plans and options, is the user's too.
+        // The plans and options that are left belong to the user too.
         for task in std::mem::take(&mut self.tasks) {
             self.outside.push(Lane::Alone, Label::of("the drop of task", &task.name.clone()), || drop(task));
         }
@@ -894,7 +898,7 @@ impl Supervisor {
     }
 
     fn finish(mut self, ending: &Ending) -> Report {
-        // The main thread has nothing to wait for any more.
+        // The main thread has nothing more to wait for.
         self.main = None;
         let deadline = Instant::now() + DISCARD_TIMEOUT;
         self.clear(deadline);
@@ -904,7 +908,7 @@ impl Supervisor {
         });
         let mut left_behind = self.outside.left_behind();
         let left = ending.abandoned || !self.stuck.is_empty() || !left_behind.is_empty();
-        // Threads of tasks hold nothing of the service's: they are named, and the process goes on.
+        // Threads of tasks hold nothing of the service: they are named in the log, and the process continues.
         let of_tasks =
             |rows: &[TaskRow]| rows.iter().flat_map(|row| row.info.threads_left_behind()).collect::<Vec<_>>();
         left_behind.extend(self.handle.board().task_rows(of_tasks));
@@ -916,7 +920,7 @@ impl Supervisor {
             left_behind,
             lost_lines: self.handle.board().lost_lines(),
         };
-        // What went wrong has been said, each by an error or a warning of its own.
+        // Each problem has been logged, as an error or a warning of its own.
         match report.code {
             0 => self.log(Level::Info, || report.in_short().to_string()),
             code => self.log(Level::Warn, || format!("{}, exit code {code}", report.in_short())),
@@ -931,7 +935,7 @@ impl Supervisor {
         let (waiters, watchers) = self.handle.board().end(report.clone());
         self.wake_waiters(waiters);
         self.wake_watchers(watchers);
-        // The last handle has the options, which are the user's.
+        // The last handle owns the options, which may hold user values.
         let outside = self.outside.clone();
         outside.push(Lane::Alone, Label::new("the drop of the service"), move || drop(self));
         outside.close(Instant::now() + DISCARD_TIMEOUT);
@@ -939,7 +943,7 @@ impl Supervisor {
     }
 }
 
-/// What it takes to start a loop: the user's code, but for the last step.
+/// What starts a loop: user code, except for the last step.
 struct StartLoop {
     id: LoopId,
     incarnation: u32,
@@ -987,7 +991,7 @@ impl StartLoop {
     }
 }
 
-/// What this thread logs has the room that nobody else can take.
+/// Gives this thread's log lines the capacity that no other thread can use.
 fn its_lines_are_the_service_s() {
     #[cfg(feature = "logging")]
     crate::logging::never_wait();
@@ -998,9 +1002,9 @@ fn no_thread(handle: &ServiceHandle, what: &str, asked: std::io::Result<()>) {
         log::error!(target: handle.name(), "there is no thread {what}: {error}");
     }
 }
-/// How long the log has, at the end, past a thread that was left behind: the service has taken all its time already.
+/// How long the log has to flush at the end if a thread was left behind: the service has used up its time already.
 const LAST_WORDS: Duration = Duration::from_millis(250);
-/// How long a loop has to act on a cancel, or on a stop that can't wait.
+/// How long a loop has at least to act on a cancel, or on a stop that can't wait.
 const LEAST: Duration = Duration::from_secs(1);
 /// How long tasks have to stop after the supervisor has died.
 const DYING: Duration = Duration::from_secs(10);
