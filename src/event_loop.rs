@@ -1,14 +1,14 @@
-//! What an adapter of a loop is written against: the contract, the mailbox that it drives, timers.
+//! The API for adapters of event loops: the contract, the mailbox that they drive, timers.
 //!
 //! An [`EventLoop`](crate::EventLoop) is driven on its own thread with a [`Mailbox`], whose [`turn`](Mailbox::turn)
-//! runs what other threads ask of the loop. A loop with timers of its own implements [`Timers`]; one without uses a
-//! [`TimerQueue`]. A [`Foreign`] mailbox is attached to a loop that somebody else drives. Sockets are in
+//! runs the requests of other threads. A loop with timers of its own implements [`Timers`]; one without uses a
+//! [`TimerQueue`]. A [`Foreign`] mailbox is attached to a loop that another program drives. Sockets are in
 //! [`net`](crate::net).
-//! [`docs/writing-a-loop.md`](https://docs.rs/crate/interloop/latest/source/docs/writing-a-loop.md) goes through it
-//! step by step.
+//! [`docs/writing-a-loop.md`](https://docs.rs/crate/interloop/latest/source/docs/writing-a-loop.md) explains it step by
+//! step.
 
-// Here belongs what an adapter sees, and what must know a kind of loop; and `Thread`, the reference loop. It knows no
-// tasks.
+// This room has what an adapter sees, the code that depends on the kind of loop, and `Thread`, the reference loop. It
+// knows no tasks.
 //
 // `contract` and `mailbox` are a circle: a kind of loop is driven with its mailbox, and a mailbox is of a kind of loop.
 //

@@ -1,13 +1,13 @@
-//! What tasks use beside [`Context`](crate::Context): handles that they offer, threads of their own, the service's
+//! APIs that tasks use beside [`Context`](crate::Context): handles that they offer, threads of their own, the service's
 //! clock.
 //!
-//! A task that others control [offers](crate::Task::offer) a [`TaskHandle`].
-//! [`Context::thread`](crate::Context::thread) makes a [`TaskThread`]; [`Context::clock`](crate::Context::clock) gives
-//! the [`ServiceClock`], which tests can move, and [`Context::busy`](crate::Context::busy) tells it of work in flight.
-//! A [`ProgramEnd`] tells the service how a child process ended.
+//! A task that other tasks control [offers](crate::Task::offer) a [`TaskHandle`].
+//! [`Context::thread`](crate::Context::thread) starts a [`TaskThread`]; [`Context::clock`](crate::Context::clock)
+//! returns the [`ServiceClock`], which tests can advance, and [`Context::busy`](crate::Context::busy) tells it of work
+//! in flight. A [`ProgramEnd`] tells the service how a child process ended.
 
-// Here belongs what happens on a task's loop between its start and its end. The service decides when a task is started,
-// stopped and restarted.
+// This room does what happens on a task's loop between the task's start and its end. The service decides when a task is
+// started, stopped and restarted.
 //
 // May use: kit, words, reactor, counters, lifecycle, options, channel, control, event_loop, net.
 

@@ -1,4 +1,4 @@
-//! How much a turn does.
+//! The amount of work in a turn.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::kit::clock::clock;
 
 /// How many jobs and polls a turn runs at most.
 const BATCH_JOBS: u32 = 256;
-/// How long a turn goes on at most, but for the job that it is in.
+/// How long a turn lasts at most, except for its current job.
 pub(super) const BATCH_TIME: Duration = if cfg!(loom) { Duration::MAX } else { Duration::from_millis(1) };
 
 /// Counts a turn's work. The clock is read after every job while jobs are slow, and after every sixteenth while they
@@ -31,8 +31,8 @@ impl Batch {
         if self.jobs >= BATCH_JOBS {
             return true;
         }
-        // A single job, as most turns have, needs no look; once a second one came in the meantime, an empty queue
-        // proves nothing.
+        // A single job, the usual case, needs no look at the clock; once a second one has arrived in the meantime, an
+        // empty queue proves nothing.
         if self.jobs < self.next_look || (self.jobs == 1 && is_empty()) {
             return false;
         }

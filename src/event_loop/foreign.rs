@@ -1,4 +1,4 @@
-//! A mailbox on a loop that somebody else runs.
+//! A mailbox on a loop that another program drives.
 
 use std::{marker::PhantomData, rc::Rc, sync::Arc};
 
@@ -11,24 +11,24 @@ use crate::{
     words::state::Reason,
 };
 
-/// The kind of a loop that somebody else runs, on this thread or another: a `Mailbox<Foreign>` can be attached to it.
+/// The kind of a loop that no service drives, on this thread or another; a `Mailbox<Foreign>` can be attached to it.
 ///
-/// So the rest of a program can reach into a loop that is there already, and that no service owns: a GTK application's,
-/// a calloop loop's, a game's. Its mailbox keeps what every mailbox keeps: jobs of one sender run in order; what was
-/// accepted runs, or its [`Reply`](crate::Reply) says why not; a panic stays within its job; what lives here is dropped
-/// here; nobody on this thread can block it by waiting for a reply.
+/// So the rest of a program can reach a loop that exists already: a GTK application's, a calloop loop's, a game's. Its
+/// mailbox has the usual guarantees: jobs of one sender run in order; an accepted job runs, or its
+/// [`Reply`](crate::Reply) says why not; a panic stays within its job; values that live here are dropped here; no
+/// caller on this thread can block the loop by waiting for a reply.
 ///
-/// It belongs to no service: nobody supervises the loop, restarts it, or leaves it behind when it is stuck.
+/// It belongs to no service: nothing supervises the loop, restarts it, or leaves it behind when it is stuck.
 ///
-/// Where the loop runs futures the mailbox is one: `mailbox.drive(tokio::task::yield_now)`, awaited beside the rest of
-/// a `#[tokio::main]`, say. Adapters of other loops attach it in one call where they can; by hand it is these four
-/// lines:
+/// If the loop runs futures, the mailbox is one: await `mailbox.drive(tokio::task::yield_now)` beside the rest of a
+/// `#[tokio::main]`, for instance. Adapters of other loops attach it in one call where they can; by hand it takes these
+/// four lines:
 ///
 /// ```
 /// use std::{sync::mpsc, time::Duration};
 /// use interloop::event_loop::{Foreign, Mailbox, Turn};
 ///
-/// // A loop that somebody has written: it waits in a channel.
+/// // An existing loop, which waits on a channel.
 /// let (waker, wakes) = mpsc::channel();
 ///
 /// let mut mailbox = Mailbox::<Foreign>::attach("ui");
@@ -53,37 +53,39 @@ impl EventLoop for Foreign {
 
     /// # Errors
     ///
-    /// Always: it is somebody else who drives it.
+    /// Always returns an error: this loop is driven elsewhere.
     fn drive(self, _: NoOptions, _: Mailbox<Self>, _: impl FnOnce(&Mailbox<Self>, ())) -> Result {
         Err(Error::new("a foreign loop is driven by somebody else: attach a mailbox to it"))
     }
 }
 
 impl Mailbox<Foreign> {
-    /// A mailbox for the loop that somebody else runs on this thread. It is for the caller to say how to wake that loop
-    /// ([`set_notify`](Self::set_notify)), and to take [turns](Self::turn) when it was woken.
+    /// Returns a mailbox for a loop on this thread that no service drives.
     ///
-    /// To detach it, drop it: what was not begun by then is given up, its replies resolve as
-    /// [`Stopped`](crate::CallError::Stopped), and futures and values are dropped, here. To let what was accepted run
-    /// before, see [`ForeignHandle::request_shutdown`].
+    /// The caller must say how to wake that loop ([`set_notify`](Self::set_notify)), and take [turns](Self::turn) when
+    /// it was woken.
+    ///
+    /// To detach the mailbox, drop it: jobs that have not begun are discarded, their replies resolve as
+    /// [`Stopped`](crate::CallError::Stopped), and futures and values are dropped here. To let accepted jobs run first,
+    /// see [`ForeignHandle::request_shutdown`].
     pub fn attach(name: &str) -> Self {
         let shared = Shared::new(name);
         let guest = Guest::new(shared.clone());
         Self { local: Rc::new(Local::new(shared)), service: None, stopping: false, guest: Some(guest), of: PhantomData }
     }
 
-    /// Gives other threads a way to this value, which stays here until the mailbox is dropped.
+    /// Returns a Remote by which other threads reach this value, which stays here until the mailbox is dropped.
     pub fn share<T: 'static>(&self, value: T) -> Remote<T> {
         let shared = self.local().shared();
         let address = Address::at(shared.name(), shared);
-        // A fresh address of this loop's.
+        // A fresh address of this loop can't be refused.
         if self.local().put(&address, Rc::new(value), Span::none()).is_err() {
             address.close();
         }
         Remote::new(address)
     }
 
-    /// Ends the mailbox from any thread.
+    /// Returns a handle that ends the mailbox from any thread.
     pub fn handle(&self) -> ForeignHandle {
         ForeignHandle(self.local().shared().clone())
     }
@@ -94,16 +96,19 @@ impl Mailbox<Foreign> {
 pub struct ForeignHandle(Arc<Shared>);
 
 impl ForeignHandle {
-    /// Has the mailbox take nothing new from its next turn on: what was accepted runs, futures are cancelled, and then
-    /// a turn says [`Stop`](crate::event_loop::Turn::Stop): it is to be dropped. Latched: it may be said at any time,
-    /// and again.
+    /// Asks the mailbox to end: it accepts nothing new from its next turn on.
+    ///
+    /// Accepted jobs run and futures are cancelled; then a turn returns [`Stop`](crate::event_loop::Turn::Stop), and
+    /// the mailbox must be dropped. The request is latched: it may be made at any time, and repeated.
     pub fn request_shutdown(&self, reason: impl Into<String>) {
         self.0.stop(Reason::Requested(reason.into().into()), None);
     }
 
-    /// Closes the mailbox at once: what was not begun is given up, also when a job of its own says so, and its replies
-    /// resolve as [`Stopped`](crate::CallError::Stopped). For adapters whose guard may be dropped while the mailbox
-    /// takes a turn; the mailbox is still to be dropped on its thread.
+    /// Closes the mailbox at once.
+    ///
+    /// Jobs that have not begun are discarded, even if one of its own jobs calls this, and their replies resolve as
+    /// [`Stopped`](crate::CallError::Stopped). This is for adapters whose guard may be dropped while the mailbox takes
+    /// a turn; the mailbox must still be dropped on its thread.
     pub fn detach(&self) {
         self.0.give_up(Reason::Requested("detached".into()));
     }

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use crate::channel::{shared::Shared, this_thread};
 
-/// A mailbox's stay on a thread that no service drives. When it is over the mailbox is closed for good.
+/// The attachment of a mailbox to a thread that no service drives. Its end closes the mailbox for good.
 pub(crate) struct Guest {
     shared: Arc<Shared>,
     _stay: this_thread::Stay,

@@ -1,8 +1,8 @@
 //! The loop's end of the cross-loop channel.
 //!
-//! [`Shared`] is what all threads see of a loop: its queue, its flags, who waits for it. It lives as long as the
-//! service, through all incarnations of the loop. [`Local`] is what only the loop's thread sees: the values that
-//! Remotes reach, and the futures. It lives for one incarnation, inside the [`Mailbox`] that the adapter drives.
+//! All threads see a loop's [`Shared`]: its queue, its flags, its waiters. It lives as long as the service, through all
+//! incarnations of the loop. Only the loop's thread sees its [`Local`]: the values that Remotes reach, and the futures.
+//! It lives for one incarnation, inside the [`Mailbox`] that the adapter drives.
 
 #[cfg(all(test, loom))]
 mod loom_models;
@@ -36,30 +36,30 @@ use crate::{
     words::shutdown::Shutdown,
 };
 
-/// What the loop does after a [`turn`](Mailbox::turn).
+/// The loop's next step after a [`turn`](Mailbox::turn).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Turn {
-    /// Leave the loop: all is drained, nothing lives here any more.
+    /// Leave the loop: everything is drained, and nothing lives here any more.
     Stop,
-    /// There is more: serve the loop's own events without waiting, then take another turn.
+    /// Serve the loop's own events without waiting, then take another turn: there is more to do.
     Again,
-    /// Nothing to do: wait for the loop's own events; the notify says when another turn is due.
+    /// Wait for the loop's own events: there is nothing to do, and the notify says when another turn is due.
     Idle,
 }
 
 /// The loop's end of the cross-loop channel: jobs, futures, the stop.
 ///
-/// An adapter tells it how to wake its loop ([`set_notify`](Self::set_notify)), and then either calls
-/// [`turn`](Self::turn) whenever it was woken, or awaits [`drive`](Self::drive) where the loop runs futures. It is
-/// `!Send`: it belongs to the loop's thread.
+/// An adapter sets how its loop is woken ([`set_notify`](Self::set_notify)), and then either calls [`turn`](Self::turn)
+/// whenever it was woken, or awaits [`drive`](Self::drive) if the loop runs futures. The mailbox is `!Send`: it belongs
+/// to the loop's thread.
 ///
-/// Dropped, it drops, there and then and on this thread, all futures that it hosts and all values that Remotes reach.
+/// Dropping it drops all futures that it hosts and all values that Remotes reach, immediately and on this thread.
 pub struct Mailbox<L: EventLoop> {
     pub(crate) local: Rc<Local>,
     pub(crate) service: Option<ServiceHandle>,
     pub(crate) stopping: bool,
-    /// For one on a loop that no service drives.
+    /// Present on a loop that no service drives.
     pub(crate) guest: Option<Guest>,
     pub(crate) of: PhantomData<fn() -> L>,
 }
@@ -69,7 +69,7 @@ impl<L: EventLoop> Mailbox<L> {
         Self { local: Rc::new(Local::new(shared)), service: None, stopping: false, guest: None, of: PhantomData }
     }
 
-    /// Says which service the loop belongs to.
+    /// Sets the service that the loop belongs to.
     pub(crate) fn with_service(mut self, service: ServiceHandle) -> Self {
         self.service = Some(service);
         self
@@ -83,23 +83,25 @@ impl<L: EventLoop> Mailbox<L> {
         self.local.shared()
     }
 
-    /// Says how to wake the loop from any thread, and does so once: whatever was posted, or stopped, before gets its
-    /// first turn.
+    /// Sets how the loop is woken from any thread, and wakes it once: jobs posted before, or a stop, get their first
+    /// turn.
     ///
-    /// The notify is called at most once between two turns; it must not block. One that does keeps whoever posts; the
-    /// service names it, and stops the others.
+    /// The notify is called at most once between two turns; it must not block. A notify that blocks holds up every
+    /// caller that posts; the service names it, and stops the others.
     pub fn set_notify(&self, notify: impl Fn() + Send + Sync + 'static) {
         self.shared().queue.bell.set_notify(Some(Arc::new(notify)));
     }
 
-    /// Hands futures to the runtime's own executor for `!Send` futures, instead of the mailbox's.
+    /// Sets the runtime's own executor for `!Send` futures, in place of the mailbox's.
     pub fn set_spawner(&self, spawn: impl Fn(LocalFuture) + 'static) {
         self.local.set_spawner(Rc::new(spawn));
     }
 
-    /// Gives the loop sockets, by the core's [reactor](crate::net): `watch` is called on this thread when a task first
-    /// needs it, with what the loop has to watch, and to [turn](crate::net::Reactor::turn) when it is readable; what it
-    /// returns is dropped with the mailbox, and should end the watch.
+    /// Provides the loop with sockets, by the core's [reactor](crate::net).
+    ///
+    /// `watch` is called on this thread when a task first needs the reactor. It must watch the reactor and call its
+    /// [turn](crate::net::Reactor::turn) when it is readable. The value that `watch` returns is dropped with the
+    /// mailbox, and should end the watch.
     ///
     /// ```no_run
     /// # use interloop::{EventLoop, event_loop::Mailbox, net::Reactor};
@@ -117,44 +119,45 @@ impl<L: EventLoop> Mailbox<L> {
         self.local.set_reactor(crate::reactor::of_thread::Host::install(watch));
     }
 
-    /// As [`set_reactor`](Self::set_reactor), for a loop that has the core's reactor from the beginning: it waits for
-    /// that, and nothing else.
+    /// Provides sockets as [`set_reactor`](Self::set_reactor) does, for a loop that has the core's reactor from the
+    /// start and waits for nothing else.
     #[cfg(all(feature = "net", target_os = "linux"))]
     pub fn use_reactor(&self, reactor: &crate::reactor::epoll::Reactor) {
         self.local.set_reactor(crate::reactor::of_thread::Host::install_made(reactor));
     }
 
-    /// Hands the `Send` futures of [`Context::spawn`](crate::Context::spawn) to the runtime's workers, instead of this
+    /// Sets the runtime's workers for the `Send` futures of [`Context::spawn`](crate::Context::spawn), in place of this
     /// thread.
     pub fn set_workers(&self, spawn: impl Fn(SendFuture) + Send + Sync + 'static) {
         self.local.set_workers(Arc::new(spawn));
     }
 
-    /// The loop's name.
+    /// Returns the loop's name.
     pub fn name(&self) -> &str {
         self.shared().name()
     }
 
-    /// The service that the loop belongs to: for what ends the service as a whole, such as the last window that was
-    /// closed.
+    /// Returns the service that the loop belongs to, for events that end the whole service, such as the last window
+    /// closing.
     ///
     /// # Panics
     ///
-    /// When the mailbox was [attached](Self::attach) to a loop that no service drives.
+    /// Panics if the mailbox was [attached](Self::attach) to a loop that no service drives.
     pub fn service(&self) -> &ServiceHandle {
         self.service.as_ref().expect("an adapter's mailbox belongs to a service")
     }
 
-    /// The signal that this loop is to end, with its deadline: for what an adapter has to tear down after the last
-    /// turn.
+    /// Returns the signal that asks this loop to end, with its deadline, for adapters that tear down something after
+    /// the last turn.
     pub fn shutdown(&self) -> Shutdown {
         self.shared().shutdown()
     }
 
-    /// Runs what is due: jobs in order, futures that were woken; at most 256, or for 1 ms, so that the loop's own
-    /// events get their turn too.
+    /// Runs what is due: jobs in order, and woken futures.
     ///
-    /// A panic of a job or a future does not come out of here.
+    /// A turn runs at most 256 of them, or for 1 ms, so that the loop's own events get their turn too.
+    ///
+    /// A panic of a job or a future does not propagate out of this call.
     pub fn turn(&mut self) -> Turn {
         self.turn_from(clock())
     }
@@ -177,15 +180,15 @@ impl<L: EventLoop> Mailbox<L> {
             let job = self.local.next_job();
             if wake.is_none() && job.is_none() {
                 if !lowered {
-                    // Before resting: lower the flag, then look at everything once more.
+                    // Before the loop rests: lower the flag, then check everything once more.
                     queue.lower();
                     lowered = true;
                     continue;
                 }
                 return if self.stopping && shared.live() == 0 { Turn::Stop } else { Turn::Idle };
             }
-            // What runs now may swallow a notification, a thread's unpark token for one: after it the flag is lowered
-            // anew before the loop rests.
+            // The code that runs now may swallow a notification, such as a thread's unpark token: lower the flag again
+            // afterwards, before the loop rests.
             lowered = false;
             if let Some(wake) = wake {
                 wake.run();
@@ -206,19 +209,20 @@ impl<L: EventLoop> Mailbox<L> {
         }
         if flags & (flag::STOP | flag::DEAD) != 0 && !self.stopping {
             self.stopping = true;
-            // First close, so that nothing new comes; what was accepted still runs.
+            // Close first, so that nothing new arrives; accepted jobs still run.
             self.shared().queue.close();
             self.local.close();
         }
     }
 
-    /// The mailbox as a future, for loops that run futures: takes turns until the loop is to end. `yield_to_the_loop`
-    /// makes a future that is ready once the loop has served its own events: it is awaited between two turns when there
-    /// is more, and whenever turns have taken 1 ms of the loop.
+    /// Runs the mailbox as a future, for loops that run futures: takes turns until the loop must end.
+    ///
+    /// `yield_to_the_loop` makes a future that is ready once the loop has served its own events. It is awaited between
+    /// two turns if there is more to do, and whenever turns have taken 1 ms of the loop.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the mailbox.
+    /// Dropping the future drops the mailbox.
     pub async fn drive<Y: Future<Output = ()>>(mut self, mut yield_to_the_loop: impl FnMut() -> Y) {
         let waker = Arc::new(AtomicWaker::new());
         let notified = waker.clone();
@@ -245,7 +249,7 @@ impl<L: EventLoop> Mailbox<L> {
                         taken = Duration::ZERO;
                         continue;
                     }
-                    // Many small turns without a rest must not starve the loop any more than a long one.
+                    // Many small turns without a rest must not starve the loop any more than one long turn does.
                     taken += clock().saturating_sub(began);
                 }
                 Turn::Again => taken = BATCH_TIME,

@@ -1,4 +1,4 @@
-//! The reference loop: a thread that parks, with timers. Nothing but std, until a task asks for sockets: then it waits
+//! The reference loop: a thread that parks, with timers. It uses only std until a task asks for sockets; then it waits
 //! for the reactor instead.
 
 #[cfg(all(feature = "net", target_os = "linux"))]
@@ -16,19 +16,20 @@ use crate::{
     event_loop::{Mailbox, TimerQueue, Timers, Turn},
 };
 
-/// The reference loop: one thread for one task, on which it may block. Timers of its own, sockets of the core's
-/// [reactor](crate::net).
+/// The reference loop: one thread for one task, which may block.
 ///
-/// Blocking is allowed because nobody shares the thread; a task that blocks should look at
-/// [`Context::shutdown`](crate::Context::shutdown) between whiles, or wait by
+/// It has its own timers, and sockets by the core's [reactor](crate::net).
+///
+/// Blocking is allowed because no other task shares the thread. A task that blocks should check
+/// [`Context::shutdown`](crate::Context::shutdown) from time to time, or wait by
 /// [`Shutdown::wait_timeout`](crate::Shutdown::wait_timeout).
 ///
-/// Several tasks can share an instance made by [`Service::event_loop`](crate::Service::event_loop); one that blocks
-/// then blocks all.
+/// Several tasks can share an instance made by [`Service::event_loop`](crate::Service::event_loop); a task that blocks
+/// then blocks all of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Thread;
 
-/// What tasks see of the reference loop: its timers, through [`Context::sleep`](crate::Context::sleep).
+/// The native handle of the reference loop: its timers, used through [`Context::sleep`](crate::Context::sleep).
 #[derive(Clone, Debug)]
 pub struct ThreadNative {
     timers: TimerQueue,
@@ -59,7 +60,7 @@ impl EventLoop for Thread {
             if turn == Turn::Stop {
                 return Ok(());
             }
-            // A timer may have been set by the turn: its time is looked up after it.
+            // The turn may have set a timer, so its time is read after the turn.
             let time = if turn == Turn::Again { Some(Duration::ZERO) } else { timers.timeout() };
             #[cfg(all(feature = "net", target_os = "linux"))]
             if let Some(reactor) = reactor.get() {
@@ -75,11 +76,11 @@ impl EventLoop for Thread {
     }
 }
 
-/// How the thread is woken from its rest: from parking, or, once there is a reactor, from waiting for that.
+/// How the thread is woken from its rest: from parking or, once there is a reactor, from waiting for that.
 ///
-/// The reactor is made in a turn. Whoever rang before has nothing to wake, since the turn looks once more before the
-/// thread rests; whoever rings after that look finds the waker here: the flag that says so was lowered after it was put
-/// in.
+/// The reactor is created in a turn. A notify before that needs to wake nothing, since the turn checks once more before
+/// the thread rests. A notify after that check finds the waker here: the flag that lets it ring was lowered after the
+/// waker was stored.
 #[derive(Clone, Default)]
 struct Rest {
     #[cfg(all(feature = "net", target_os = "linux"))]
@@ -95,7 +96,7 @@ impl Rest {
         thread.unpark();
     }
 
-    /// Where the reactor is, once a task has asked for it.
+    /// Returns the cell that holds the reactor once a task has asked for it.
     #[cfg(all(feature = "net", target_os = "linux"))]
     fn reactor(&self, mailbox: &Mailbox<Thread>) -> Rc<OnceCell<Reactor>> {
         let reactor = Rc::<OnceCell<_>>::default();

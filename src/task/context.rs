@@ -1,4 +1,4 @@
-//! What a task sees of its surroundings.
+//! The surroundings of a task, as it sees them.
 
 use std::{
     fmt,
@@ -35,14 +35,15 @@ use crate::{
     words::address::Address,
 };
 
-/// What a task sees of its surroundings: its name and options, its loop, its shutdown, its children. `Clone`, for
-/// children and callbacks; `!Send`, since it belongs to the loop's thread.
+/// A task's view of its surroundings: its name and options, its loop, its shutdown, its children.
+///
+/// It is `Clone`, for children and callbacks, and `!Send`, since it belongs to the loop's thread.
 pub struct Context<L: EventLoop, O = NoOptions>(Rc<Inner<L, O>>);
 
 struct Inner<L: EventLoop, O> {
     native: Rc<L::Native>,
     options: Rc<O>,
-    /// The options in force, and the version of those that this incarnation began with.
+    /// The options in force, and the version of the options that this incarnation began with.
     cell: (Arc<OptionCell>, u64),
     local: Rc<Local>,
     incarnation: Arc<Incarnation>,
@@ -61,8 +62,9 @@ impl<L: EventLoop, O> Context<L, O> {
         Self(Rc::new(Inner { native, options: Rc::new(options), cell, local, incarnation, service }))
     }
 
-    /// The same surroundings, with other options: for the part of a task that has options of its own, which the task's
-    /// flatten.
+    /// Returns the same context with other options.
+    ///
+    /// Use it for a part of a task that has its own options, flattened into the task's.
     ///
     /// ```
     /// # use std::rc::Rc;
@@ -98,29 +100,30 @@ impl<L: EventLoop, O> Context<L, O> {
         &self.0.incarnation
     }
 
-    /// The task's name.
+    /// Returns the task's name.
     pub fn name(&self) -> &str {
         &self.0.incarnation.run.name
     }
 
-    /// The target for this task's log records, `{service}.{task}`: `log::info!(target: cx.target(), "..")`.
+    /// Returns the target for this task's log records, `{service}.{task}`: `log::info!(target: cx.target(), "..")`.
     pub fn target(&self) -> &str {
         self.0.incarnation.info.target()
     }
 
-    /// Which run of the task this is: 1 is the first.
+    /// Returns which run of the task this is; the first is 1.
     pub fn incarnation(&self) -> u32 {
         self.0.incarnation.number
     }
 
-    /// Its options, parsed; those of the incarnation's start.
+    /// Returns the task's parsed options, as they were at the start of this incarnation.
     pub fn options(&self) -> &O {
         &self.0.options
     }
 
-    /// Brings the options anew whenever they are [set](crate::options::Options::set) or
-    /// [reloaded](ServiceHandle::reload) while the task runs. A task that doesn't listen gets them at its next
-    /// incarnation.
+    /// Returns a stream of the options as they are [set](crate::options::Options::set) or
+    /// [reloaded](ServiceHandle::reload) while the task runs.
+    ///
+    /// A task that doesn't listen gets the new options at its next incarnation.
     ///
     /// ```
     /// # use interloop::{Context, EventLoop, Result, clap};
@@ -148,10 +151,11 @@ impl<L: EventLoop, O> Context<L, O> {
         OptionChanges::new(cell.clone(), *version)
     }
 
-    /// Reads something again with each [reload](ServiceHandle::reload), such as a file that an option names, for as
-    /// long as what it returns is kept. `read` is called first; where it and all else of the reload is right, `apply`
-    /// gets what it has read, else the reload is refused with its error, and all stays as it was. Both are called on
-    /// the thread that reloads, which is not the loop's.
+    /// Rereads something, such as a file that an option names, at each [reload](ServiceHandle::reload).
+    ///
+    /// At a reload, `read` is called first. If it and the rest of the reload succeed, `apply` gets the value that it
+    /// returned; otherwise the reload is refused with its error and nothing changes. Both are called on the thread that
+    /// reloads, which is not the loop's. This lasts until the returned value is dropped.
     ///
     /// ```
     /// # use interloop::{Context, EventLoop, Result};
@@ -173,47 +177,50 @@ impl<L: EventLoop, O> Context<L, O> {
         OnReload::new(self.0.cell.0.clone(), read, apply)
     }
 
-    /// What this kind of loop shows: tokio's `Handle`, `glib::MainContext` ...
+    /// Returns the loop's native handle: tokio's `Handle`, `glib::MainContext` ...
     pub fn native(&self) -> &L::Native {
         &self.0.native
     }
 
-    /// The service, from any thread.
+    /// Returns the service's handle, which is usable from any thread.
     pub fn service(&self) -> &ServiceHandle {
         &self.0.service
     }
 
-    /// The time, by the service's clock: the system's, unless a test has put a fake in its place (feature `testing`).
+    /// Returns the time by the service's clock: the system's, unless a test has replaced it with a fake (feature
+    /// `testing`).
+    ///
     /// [Deadlines](Shutdown::deadline) are by this clock.
     pub fn now(&self) -> Instant {
         self.0.service.clock().now()
     }
 
-    /// Says that the task is ready: what requires it may start. Saying it again does nothing.
+    /// Declares the task ready, so that tasks that require it may start. Further calls have no effect.
     pub fn ready(&self) {
         self.0.incarnation.ready();
     }
 
-    /// The signal that this task is asked to stop.
+    /// Returns the signal that asks this task to stop.
     pub fn shutdown(&self) -> Shutdown {
         self.0.incarnation.shutdown.clone()
     }
 
-    /// Says [`ready`](Self::ready), then waits until the task is asked to stop.
+    /// Declares the task [`ready`](Self::ready), then waits until it is asked to stop.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when it is dropped: the signal is latched.
+    /// Dropping the future loses nothing: the signal is latched.
     pub fn until_shutdown(&self) -> impl Future<Output = ()> + Send + 'static {
         self.ready();
         self.0.incarnation.shutdown.requested()
     }
 
-    /// Gives other threads a way to this value, which stays here. It is dropped, on this thread, when the task ends; to
-    /// keep it longer, keep an `Rc` of your own inside.
+    /// Returns a Remote by which other threads reach this value, which stays on this thread.
+    ///
+    /// The value is dropped, on this thread, when the task ends; to keep it longer, keep an `Rc` of your own inside.
     pub fn share<T: 'static>(&self, value: T) -> Remote<T> {
         let address = address::Address::at(self.name(), &self.0.incarnation.loop_);
-        // A fresh address, bound to this loop: it can only be closed, by the end of the loop.
+        // A fresh address, bound to this loop, can only be closed, by the end of the loop.
         if self.0.local.put(&address, Rc::new(value), self.0.incarnation.span.get()).is_err() {
             address.close();
         }
@@ -221,12 +228,13 @@ impl<L: EventLoop, O> Context<L, O> {
         Remote::new(address)
     }
 
-    /// Puts a value into its slot: from now on its Remotes reach it, beginning with what waits there. It is dropped, on
-    /// this thread, when the task and all other owners of the `Rc` are gone.
+    /// Puts a value into its slot, where its Remotes reach it from now on, beginning with the calls that wait.
+    ///
+    /// The value is dropped, on this thread, when the task has ended and all other owners of the `Rc` are gone.
     ///
     /// # Panics
     ///
-    /// When the slot is filled already, or was filled on another loop before.
+    /// Panics if the slot is already filled, or was filled on another loop before.
     pub fn fill<T: 'static>(&self, slot: Slot<T>, value: T) -> Rc<T> {
         let value = Rc::new(value);
         let address = slot.address();
@@ -237,8 +245,9 @@ impl<L: EventLoop, O> Context<L, O> {
         value
     }
 
-    /// Runs a child on this thread: it is cancelled, and awaited, when the task ends; its panic fails the task. The
-    /// [`Reply`] brings what it returns.
+    /// Runs a child on this thread; the [`Reply`] resolves with its output.
+    ///
+    /// The child is cancelled, and awaited, when the task ends; its panic fails the task.
     pub fn spawn_local<F>(&self, future: F) -> Reply<F::Output>
     where
         F: Future + 'static,
@@ -247,7 +256,7 @@ impl<L: EventLoop, O> Context<L, O> {
         self.0.incarnation.spawn_local(&self.0.local, future)
     }
 
-    /// As [`spawn_local`](Self::spawn_local), on the workers of a runtime that has some.
+    /// Runs a child as [`spawn_local`](Self::spawn_local) does, but on the workers of a runtime that has some.
     pub fn spawn<F>(&self, future: F) -> Reply<F::Output>
     where
         F: Future + Send + 'static,
@@ -256,64 +265,71 @@ impl<L: EventLoop, O> Context<L, O> {
         self.0.incarnation.spawn(&self.0.local, future)
     }
 
-    /// A counter of the task's, by name; the same one for the same name, through all incarnations. It shows in the
-    /// [status](ServiceHandle::status), and as `{task}.{name}` in the service's [counters](ServiceHandle::counters).
+    /// Returns the task's counter with this name, the same one through all incarnations.
+    ///
+    /// It appears in the [status](ServiceHandle::status), and as `{task}.{name}` in the service's
+    /// [counters](ServiceHandle::counters).
     ///
     /// # Panics
     ///
-    /// When a gauge or samples have this name.
+    /// Panics if a gauge or a histogram has this name.
     pub fn counter(&self, name: &str) -> Counter {
         self.meter().counter(name)
     }
 
-    /// A number that goes up and down, by name, as [`counter`](Self::counter).
+    /// Returns a gauge, a number that goes up and down, by name, as [`counter`](Self::counter) does.
     ///
     /// # Panics
     ///
-    /// When a counter or samples have this name, or a gauge that is asked.
+    /// Panics if a counter, a histogram or a gauge with a callback has this name.
     pub fn gauge(&self, name: &str) -> Gauge {
         self.meter().gauge(name)
     }
 
-    /// A gauge that is asked for its number whenever somebody reads it, until the task ends: on a thread of the
-    /// service's own, see [`Meter::gauge_from`](crate::counters::Meter::gauge_from).
+    /// Registers a gauge whose callback is called at each read until the task ends.
+    ///
+    /// The callback runs on a thread of the service: see [`Meter::gauge_from`](crate::counters::Meter::gauge_from).
     ///
     /// # Panics
+    ///
+    /// Panics if a counter or a histogram has this name.
     ///
     /// When a counter or samples have this name.
     pub fn gauge_from(&self, name: &str, ask: impl Fn() -> f64 + Send + Sync + 'static) {
         self.meter().gauge_from(name, ask);
     }
 
-    /// Histogram, such as durations, by name, as [`counter`](Self::counter): with their average, minimum, maximum and
-    /// percentiles over these windows.
+    /// Returns a histogram, for durations and the like, by name, as [`counter`](Self::counter) does.
+    ///
+    /// It has the average, minimum, maximum and percentiles over each of these windows.
     ///
     /// # Panics
     ///
-    /// When a counter or a gauge has this name, or a window is shorter than a microsecond.
+    /// Panics if a counter or a gauge has this name, or a window is shorter than a microsecond.
     #[cfg(feature = "metrics")]
     pub fn histogram(&self, name: &str, windows: &[Duration]) -> Histogram {
         self.meter().histogram(name, windows)
     }
 
-    /// Makes counters, gauges and samples with labels; for any thread.
+    /// Returns a meter, which makes counters, gauges and histograms with labels on any thread.
     pub fn meter(&self) -> Meter {
         Meter::new(self.0.incarnation.info.registry().clone())
     }
 
-    /// Shows a value in the [status](ServiceHandle::status), such as an address that was bound.
+    /// Shows a value in the [status](ServiceHandle::status), such as a bound address.
     pub fn export(&self, name: &str, value: impl fmt::Display) {
         self.0.incarnation.info.registry().export(name, value.to_string());
     }
 
-    /// Takes an exported value back; says whether it was there.
+    /// Removes an exported value; returns whether it existed.
     pub fn unexport(&self, name: &str) -> bool {
         self.0.incarnation.info.registry().unexport(name)
     }
 
-    /// Says that something needs somebody's attention: logged when it is news, and shown in the
-    /// [status](ServiceHandle::status), also when the task has ended, until it is [cleared](Self::clear_warning). A
-    /// text of the same name is replaced.
+    /// Raises a warning that needs somebody's attention, until it is [cleared](Self::clear_warning).
+    ///
+    /// It is logged when it is new, and appears in the [status](ServiceHandle::status), even after the task has ended.
+    /// A warning with the same name is replaced.
     pub fn warn(&self, name: &str, text: impl fmt::Display) {
         let text = text.to_string();
         if self.0.incarnation.info.registry().warn(name, text.clone()) {
@@ -321,38 +337,40 @@ impl<L: EventLoop, O> Context<L, O> {
         }
     }
 
-    /// It needs no attention any more; says whether it did.
+    /// Clears a warning; returns whether it existed.
     pub fn clear_warning(&self, name: &str) -> bool {
         self.0.incarnation.info.registry().clear_warning(name)
     }
 }
 
 impl<L: Timers, O> Context<L, O> {
-    /// Waits for this long, by the loop's own timers (in a test with a fake clock: by that).
+    /// Waits for this long by the loop's own timers, or by a test's fake clock.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it does nothing else.
+    /// Dropping the future only cancels the wait.
     pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + 'static {
         self.0.service.clock().sleep(duration, |duration| L::sleep(&self.0.native, duration))
     }
 
-    /// Ticks every `period`, the first time after one: by the clock, so that the ticks don't drift.
+    /// Returns an interval that ticks every `period`, first after one period.
+    ///
+    /// It ticks by the clock, so the ticks don't drift.
     ///
     /// # Panics
     ///
-    /// When `period` is zero.
+    /// Panics if `period` is zero.
     pub fn interval(&self, period: Duration) -> Interval<L> {
         assert!(!period.is_zero(), "the period of an interval must not be zero");
         let (native, clock) = (self.0.native.clone(), self.0.service.clock().clone());
         Interval { next: clock.now() + period, native, clock, period }
     }
 
-    /// The future's output, unless it takes longer than this: then it is dropped.
+    /// Returns the future's output, or drops the future if it takes longer than this.
     ///
     /// # Errors
     ///
-    /// [`Elapsed`] when the time is up.
+    /// Returns [`Elapsed`] if the time is up.
     pub fn timeout<F: Future>(
         &self,
         duration: Duration,
@@ -373,16 +391,18 @@ impl<L: Timers, O> Context<L, O> {
 
 #[cfg(feature = "net")]
 impl<L: EventLoop, O> Context<L, O> {
-    /// The addresses of a host, by name or address (an IPv6 one may stand in brackets), with this port. The system's
-    /// resolver is asked on a thread of its own, which an address doesn't need.
+    /// Returns the addresses of a host with this port.
+    ///
+    /// The host is a name or an address; an IPv6 address may be in brackets. A name is looked up by the system's
+    /// resolver on a separate thread; an address needs none.
     ///
     /// # Errors
     ///
-    /// The system's: the name is unknown, say; or there can be no thread.
+    /// Returns the system's error, such as an unknown name, or a thread that can't be started.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it forgets the answer; the thread ends when the system's resolver does.
+    /// Dropping the future discards the answer; the thread ends when the system's resolver returns.
     pub fn resolve(
         &self,
         host: impl Into<String>,
@@ -391,63 +411,65 @@ impl<L: EventLoop, O> Context<L, O> {
         resolve(host.into(), port)
     }
 
-    /// Says that the task listens here, until it ends: [`ServiceHandle::addresses`] tells, and the
-    /// [status](ServiceHandle::status) shows it as the exported value `address`. To be said before
-    /// [`ready`](Self::ready), once for each address.
+    /// Publishes an address that the task listens on, until the task ends.
+    ///
+    /// [`ServiceHandle::addresses`] returns it, and the [status](ServiceHandle::status) shows it as the exported value
+    /// `address`. Call this before [`ready`](Self::ready), once for each address.
     pub fn bound(&self, address: impl Into<Address>) {
         self.0.incarnation.info.registry().add_bound(address.into());
     }
 }
 
-/// Sockets: see [`net`](crate::net). All of it stays on this thread.
+/// Methods for sockets: see [`net`](crate::net). All of them stay on this thread.
 #[cfg(feature = "net")]
 impl<L: Net, O> Context<L, O> {
-    /// Takes connections from a socket that listens.
+    /// Returns a listener that accepts connections from a listening socket.
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// Returns the system's error.
     pub fn listen(&self, socket: Bound) -> io::Result<L::Listener> {
         L::listener(&self.0.native, socket)
     }
 
-    /// Connects to an address: TCP, without delay, or a Unix socket.
+    /// Connects to an address by TCP with `TCP_NODELAY`, or by a Unix socket.
     ///
     /// # Errors
     ///
-    /// The system's: nobody listens there, say.
+    /// Returns the system's error, such as a refused connection.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it closes the socket.
+    /// Dropping the future closes the socket.
     pub fn connect(&self, address: impl Into<Address>) -> impl Future<Output = io::Result<L::Stream>> + 'static {
         L::connect(&self.0.native, address.into())
     }
 
-    /// Takes a connected socket of std into the loop.
+    /// Registers a connected socket of std with the loop.
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// Returns the system's error.
     pub fn stream(&self, socket: impl Into<Socket>) -> io::Result<L::Stream> {
         L::stream(&self.0.native, socket.into())
     }
 
-    /// The socket of a connection: to look into it, or to set what the system offers. To read or write by it is to go
-    /// behind the loop's back.
+    /// Returns a connection's socket, to inspect it or to set socket options.
+    ///
+    /// Don't read or write through it: that bypasses the loop.
     pub fn socket<'a>(&self, stream: &'a L::Stream) -> SocketRef<'a> {
         L::socket(stream)
     }
 }
 
-/// Descriptors: see [`WatchFd`]. All of it stays on this thread.
+/// Methods for descriptors: see [`WatchFd`]. All of them stay on this thread.
 #[cfg(all(feature = "net", unix))]
 impl<L: WatchFd, O> Context<L, O> {
-    /// Watches the readiness of any descriptor that the system can watch, which should be nonblocking.
+    /// Watches the readiness of any descriptor that the system can watch; it should be nonblocking.
     ///
     /// # Errors
     ///
-    /// The system's: regular files can't be watched, say.
+    /// Returns the system's error: regular files can't be watched, for instance.
     pub fn watch(&self, fd: impl Into<OwnedFd>) -> io::Result<L::Watch> {
         L::watch(&self.0.native, fd.into())
     }
@@ -465,7 +487,7 @@ impl<L: EventLoop, O> fmt::Debug for Context<L, O> {
     }
 }
 
-/// Ticks by the clock: made by [`Context::interval`].
+/// Ticks by the clock; [`Context::interval`] returns it.
 pub struct Interval<L: EventLoop> {
     native: Rc<L::Native>,
     clock: Clock,
@@ -474,12 +496,13 @@ pub struct Interval<L: EventLoop> {
 }
 
 impl<L: Timers> Interval<L> {
-    /// Waits for the next tick. Says how many ticks were missed since the one before, because the caller, or the loop,
-    /// was late; they are skipped, and the next one is on the same grid of times.
+    /// Waits for the next tick and returns how many ticks were missed since the previous one.
+    ///
+    /// Ticks are missed if the caller or the loop is late; they are skipped, and the schedule doesn't drift.
     ///
     /// # Cancel safety
     ///
-    /// A tick that was dropped is waited for again by the next call.
+    /// If the future is dropped, the next call waits for the same tick.
     pub async fn tick(&mut self) -> u64 {
         let rest = self.next.saturating_duration_since(self.clock.now());
         if !rest.is_zero() {
@@ -498,7 +521,7 @@ impl<L: EventLoop> fmt::Debug for Interval<L> {
     }
 }
 
-/// A [timeout](Context::timeout) was up.
+/// The error of a [timeout](Context::timeout) whose time is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed(Duration);
 

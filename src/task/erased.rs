@@ -1,5 +1,4 @@
-//! What the service stores of a task and of a loop: objects behind the comfortable, generic traits that users
-//! implement.
+//! The objects that the service stores for tasks and loops, behind the generic traits that users implement.
 
 use std::{any::TypeId, fmt, marker::PhantomData, rc::Rc, sync::Arc};
 
@@ -18,13 +17,13 @@ use crate::{
     options::{Check, OptionCell, OptionDefaults},
 };
 
-/// A task, whatever its type and its loop's.
+/// A task, whatever its type and its loop.
 pub(crate) trait ErasedTask: Send {
-    /// Whether matches make its options.
+    /// Returns the check whether parsed options are valid for it.
     fn check(&self) -> Check;
-    /// Has the task look at its options, if it is there already: see [`Task::check`].
+    /// Lets the task check its options, if its value exists already: see [`Task::check`].
     fn check_task(&mut self, matches: &ArgMatches) -> Result<(), String>;
-    /// Begins an incarnation. On the loop's thread.
+    /// Begins an incarnation, on the loop's thread.
     fn start(
         &mut self,
         local: &Rc<Local>,
@@ -32,7 +31,7 @@ pub(crate) trait ErasedTask: Send {
         incarnation: &Arc<Incarnation>,
         service: ServiceHandle,
     );
-    /// Whether something of the user's is in here: the task, if it never began, or what makes it anew.
+    /// Whether this holds user values: the task, if it never began, or the closure that recreates it.
     fn holds(&self) -> bool;
 }
 
@@ -44,17 +43,17 @@ pub struct Make<T> {
 }
 
 impl<T: 'static> Make<T> {
-    /// Once, what `take` gives.
+    /// Returns a maker that makes one value, the one that `take` returns.
     pub(crate) fn once(take: impl FnMut() -> Option<T> + Send + 'static) -> Self {
         Self { make: Box::new(take), once: true, holds: true }
     }
 
-    /// As often as it is asked for.
+    /// Returns a maker that makes a new value each time.
     pub(crate) fn anew<F: FnMut() -> T + Send + 'static>(mut make: F) -> Self {
         Self { make: Box::new(move || Some(make())), once: false, holds: std::mem::needs_drop::<F>() }
     }
 
-    /// The same one for each of several kinds of loop, of which one is chosen.
+    /// Returns the same maker for each of several kinds of loop, of which one is chosen.
     pub(crate) fn for_each_of(self, kinds: usize) -> impl Iterator<Item = Self> {
         let (once, holds) = (self.once, self.holds);
         let shared = Arc::new(Mutex::new(self));
@@ -64,12 +63,12 @@ impl<T: 'static> Make<T> {
         })
     }
 
-    /// Makes the one value before its time, if there is to be one only.
+    /// Makes the value early if there is only one.
     fn make_early(&mut self) -> Option<T> {
         if self.once { self.make() } else { None }
     }
 
-    /// None when there is none left.
+    /// Makes a value; returns `None` if there is none left.
     pub(crate) fn make(&mut self) -> Option<T> {
         self.holds &= !self.once;
         (self.make)()
@@ -93,7 +92,7 @@ impl fmt::Debug for AnyTask {
 
 pub(crate) struct TaskOf<L, T> {
     make: Make<T>,
-    /// Made before its time, to be checked.
+    /// The value, if it was made early to be checked.
     early: Option<T>,
     on: PhantomData<fn() -> L>,
 }
@@ -126,7 +125,7 @@ impl<L: EventLoop, T: Task<L>> ErasedTask for TaskOf<L, T> {
         incarnation: &Arc<Incarnation>,
         service: ServiceHandle,
     ) {
-        // What is made, and what that says, is the task's.
+        // The value, and what its constructor logs, belong to the task.
         let _entered = this_thread::enter(&incarnation.label, &incarnation.loop_);
         let native = local.native().and_then(|native| native.downcast::<L::Native>().ok());
         let early = self.early.take();
@@ -159,22 +158,22 @@ impl<L: EventLoop, T: Task<L>> ErasedTask for TaskOf<L, T> {
 /// A loop, whatever its type.
 pub(crate) trait ErasedLoop: Send {
     fn command(&self, command: Command) -> Command;
-    /// What its plan gives its options.
+    /// Returns the defaults that the plan sets for its options.
     fn defaults(&self) -> OptionDefaults;
-    /// Whether matches make its options.
+    /// Returns the check whether parsed options are valid for it.
     fn check(&self) -> Check;
-    /// Has the plan look at its options: see [`EventLoop::check`].
+    /// Lets the plan check its options: see [`EventLoop::check`].
     fn check_plan(&self, matches: &ArgMatches) -> Result<(), String>;
     fn needs_main_thread(&self) -> bool;
     fn claims(&self) -> Option<&'static str>;
-    /// What its thread does, for one incarnation: drives the loop to its end.
+    /// Returns the closure that drives one incarnation of the loop to its end, on the loop's thread.
     fn incarnation(&self, matches: &ArgMatches, shared: Arc<Shared>, service: ServiceHandle, started: Started)
     -> Drive;
 }
 
 /// Called on the loop's thread once it takes turns.
 pub(crate) type Started = Box<dyn FnOnce() + Send>;
-/// What the words of a loop that has panicked begin with.
+/// The prefix of the message of a loop that has panicked.
 pub(crate) const PANICKED: &str = "panicked: ";
 
 /// Drives a loop to its end; the error says how it died.
@@ -239,14 +238,14 @@ impl<L: EventLoop> ErasedLoop for LoopOf<L> {
     }
 }
 
-/// A kind of loop, and how to plan one by default.
+/// A kind of loop, and how its default instance is planned.
 #[derive(Clone, Copy)]
 pub struct LoopSpec {
     pub(crate) kind: &'static str,
     pub(crate) id: TypeId,
     pub(crate) thread_a_task: bool,
     pub(crate) plan: fn() -> Box<dyn ErasedLoop>,
-    /// Makes the Remote to its Native known by name.
+    /// Registers the Remote to its Native by name.
     pub(crate) register: Register,
 }
 

@@ -1,8 +1,8 @@
 //! One run of a task: its main future, its children, the values that it shared.
 //!
-//! All are members; when the main future ends, a child or a thread panics, or it is cancelled, the others are
-//! cancelled. When the last member has left, the values are dropped on the loop's thread, behind all jobs that were
-//! accepted for them, and the supervisor is told.
+//! All of these are members. When the main future ends or is cancelled, or a child or a thread panics, the other
+//! members are cancelled. When the last member has ended, the values are dropped on the loop's thread, after all jobs
+//! that were accepted for them, and the supervisor is notified.
 
 use std::{collections::BTreeMap, future::Future, rc::Rc, sync::Arc, thread};
 
@@ -55,16 +55,16 @@ struct Members {
     next: u64,
     live: BTreeMap<u64, Arc<Control>>,
     values: Vec<Value>,
-    /// Nobody joins any more.
+    /// No more members can join.
     closing: bool,
-    /// The first one counts, but for a panic: that counts more than an end in good order.
+    /// The first outcome counts, but a panic outweighs an orderly end.
     outcome: Option<Outcome>,
     ended: bool,
 }
 
 struct Value {
     address: Arc<Address>,
-    /// Whether the address lasts longer than this incarnation: a slot's does.
+    /// Whether the address outlives this incarnation, as a slot's does.
     slot: bool,
     /// The incarnation of the loop that it lives on.
     local: u64,
@@ -96,12 +96,12 @@ impl Incarnation {
         })
     }
 
-    /// It has arrived on the loop's thread.
+    /// Records that it has arrived on the loop's thread.
     pub(crate) fn arrive(&self) {
         self.span.begin(&self.run.name, self.loop_.name(), self.number);
     }
 
-    /// Begins with the main future, or ends at once if it was cancelled before. On the loop's thread.
+    /// Begins with the main future, or ends at once if it was cancelled before; on the loop's thread.
     pub(crate) fn begin(self: &Arc<Self>, local: &Rc<Local>, main: impl Future<Output = Result> + 'static) {
         let control = Arc::new(Control::new());
         let Some(id) = self.enter(&control) else {
@@ -115,7 +115,7 @@ impl Incarnation {
         local.spawn(main, control, self.label.clone(), self.span.get(), end);
     }
 
-    /// It ended before it had a main future.
+    /// Ends an incarnation that never had a main future.
     pub(crate) fn end_unbegun(&self, outcome: Outcome) {
         {
             let mut members = lock(&self.members);
@@ -129,14 +129,14 @@ impl Incarnation {
         self.events.send(Event::TaskEnded(self.task, self.number, outcome));
     }
 
-    /// Says, once, that it is ready.
+    /// Reports once that the task is ready.
     pub(crate) fn ready(&self) {
         if !self.ready.swap(true, Ordering::AcqRel) {
             self.events.send(Event::TaskReady(self.task, self.number));
         }
     }
 
-    /// Cancels all members, and leaves it to the caller to wake them; what comes of it is told as usual.
+    /// Cancels all members and returns them for the caller to wake; the outcome is reported as usual.
     pub(crate) fn cancel(&self) -> Vec<Arc<Control>> {
         let controls = {
             let mut members = lock(&self.members);
@@ -148,7 +148,7 @@ impl Incarnation {
         controls
     }
 
-    /// A child on the loop's thread.
+    /// Runs a child on the loop's thread.
     pub(crate) fn spawn_local<F>(self: &Arc<Self>, local: &Rc<Local>, future: F) -> Reply<F::Output>
     where
         F: Future + 'static,
@@ -166,7 +166,7 @@ impl Incarnation {
         reply
     }
 
-    /// A child on the runtime's workers, or on the loop's thread where there are none.
+    /// Runs a child on the runtime's workers, or on the loop's thread if there are none.
     pub(crate) fn spawn<F>(self: &Arc<Self>, local: &Rc<Local>, future: F) -> Reply<F::Output>
     where
         F: Future + Send + 'static,
@@ -204,7 +204,8 @@ impl Incarnation {
         local.spawn(future, control, self.label.clone(), self.span_of_child(), end);
     }
 
-    /// That of whoever makes the child; or, from the native loop's own callbacks, the task's.
+    /// Returns the current span of the code that makes the child, or the task's if that is a callback of the native
+    /// loop.
     fn span_of_child(&self) -> Span {
         Span::current().or(|| self.span.get())
     }
@@ -219,13 +220,13 @@ impl Incarnation {
         self.leave(Some(id), panic);
     }
 
-    /// A thread of it has panicked, and has not ended yet: that fails the task, as a child's panic does. On that
-    /// thread.
+    /// Fails the task, as a child's panic does, because one of its threads has panicked; called on that thread, which
+    /// has not ended yet.
     pub(super) fn thread_panicked(self: &Arc<Self>, panic: String) {
         self.leave(None, Some(Outcome::Panicked(panic)));
     }
 
-    /// A value that this incarnation put at an address.
+    /// Records a value that this incarnation put at an address.
     pub(crate) fn owns(&self, address: Arc<Address>, slot: bool, local: &Local) {
         if slot {
             self.info.fills(&address);
@@ -233,7 +234,7 @@ impl Incarnation {
         lock(&self.members).values.push(Value { address, slot, local: local.id() });
     }
 
-    /// Whether nothing of it begins any more.
+    /// Whether no more members can begin.
     pub(crate) fn is_closing(&self) -> bool {
         lock(&self.members).closing
     }
@@ -249,7 +250,7 @@ impl Incarnation {
         Some(id)
     }
 
-    /// A member is gone, if there is a number; with an outcome, the task ends with it.
+    /// Removes a member, if a number is given; if an outcome is given, the task ends with it.
     fn leave(self: &Arc<Self>, id: Option<u64>, outcome: Option<Outcome>) {
         let (gone, others) = {
             let mut members = lock(&self.members);
@@ -257,8 +258,7 @@ impl Incarnation {
             let others = match outcome {
                 None => Vec::new(),
                 Some(outcome) => {
-                    // A panic, of a child or a thread or while something is dropped, outweighs an end that was none of
-                    // a failure.
+                    // A panic of a child or a thread, or during a drop, outweighs an end that was not a failure.
                     let panicked = matches!(outcome, Outcome::Panicked(_));
                     let failed =
                         matches!(members.outcome, Some(Outcome::Error(_) | Outcome::Suspect(_) | Outcome::Panicked(_)));
@@ -271,7 +271,8 @@ impl Incarnation {
             };
             (gone, others)
         };
-        // It may hold the last of a waker, which is anybody's code: outside the lock, which the supervisor takes.
+        // This may hold the last clone of a waker, whose drop is user code, so it runs outside the lock that the
+        // supervisor takes.
         drop(gone);
         others.iter().for_each(|control| control.cancel());
         {
@@ -292,7 +293,7 @@ impl Incarnation {
         };
         let skip = error.skip_reason().map(str::to_owned);
         let told = self.run.tidings.explain(self.loop_.clock().now());
-        // Showing an error, looking for its cause, and dropping it, is the user's code.
+        // Displaying an error, finding its cause and dropping it are user code.
         let shown = catch(move || {
             let suspect = told || error.source().is_some_and(|error| is_suspect(error));
             let text = error.to_string();
@@ -307,15 +308,15 @@ impl Incarnation {
         }
     }
 
-    /// All futures are gone: it ends when its threads have ended, or are left behind. Until then one that panics fails
-    /// it.
+    /// Ends the task, whose futures are gone, once its threads have ended or are left behind. Until then a thread that
+    /// panics fails it.
     fn end_after_threads(self: &Arc<Self>) {
-        // Whether a stop says how long they may take, by cancelling the task at its deadline.
+        // Whether a stop sets their deadline, by cancelling the task when its time is up.
         let stops = self.shutdown.is_requested();
         if self.threads.close() {
             return self.end();
         }
-        // Whoever waits for it is woken: that is anybody's code.
+        // This wakes its waiters, which is user code.
         let asks = catch(|| self.shutdown.request(Reason::from("its task has ended"), None));
         if let Err(panic) = asks {
             log::error!(target: self.info.target(), "a waker of the shutdown panicked: {panic}");
@@ -340,7 +341,7 @@ impl Incarnation {
         }
     }
 
-    /// The last member has left, and the last thread.
+    /// Ends the incarnation: the last member and the last thread are gone.
     fn end(&self) {
         let (values, outcome) = {
             let mut members = lock(&self.members);
@@ -348,13 +349,15 @@ impl Incarnation {
         };
         let (task, number, label, events) = (self.task, self.number, self.label.clone(), self.events.clone());
         let (info, span) = (self.info.clone(), self.span.take());
-        // A mailbox that takes no errands is the loop's end, which ends all its tasks: the supervisor hears of that.
+        // If the mailbox refuses the errand, the loop has ended and so have all its tasks: the supervisor is told of
+        // that.
         let _ = self.loop_.errand(move |local| {
             let _entered = this_thread::enter(&label, local.shared());
             let mut outcome = outcome;
             span.run(|| {
                 for Value { address, slot, local: home } in values {
-                    // Its own loop has died, and dropped it: what is there now is the next incarnation's.
+                    // Its own loop has died and dropped the value; a value that is there now belongs to the next
+                    // incarnation.
                     let removed = if home == local.id() { local.remove(address.key()) } else { Ok(()) };
                     if !slot {
                         address.close();

@@ -4,16 +4,16 @@ use std::{process::ExitStatus, sync::Arc};
 
 use crate::{channel::this_thread, words::suspect::Fate};
 
-/// The end of a program that a task runs: so that what comes of it is not taken for a failure when the service is
-/// stopping anyway.
+/// The end of a program that a task runs, so that its consequences don't count as a failure while the service is
+/// stopping.
 ///
-/// A service manager, or Ctrl-C in a terminal, signals the whole process group: a program that a task runs may die of
-/// it before the service has heard its own signal, and the task's next error, that of a broken pipe say, comes of that.
-/// An error that comes within 200 ms after a task was told of such an end is held back until it is clear whether the
-/// service is being stopped; if it isn't, the task fails as it would have.
+/// A service manager, or Ctrl-C in a terminal, signals the whole process group. So a program that a task runs may die
+/// of the signal before the service has received its own, and the task's next error, such as a broken pipe, is a
+/// consequence. An error within 200 ms after a task was told of such an end is held back until it is clear whether the
+/// service is being stopped; if it isn't, the task fails as usual.
 ///
-/// [`Commands`](crate::tasks::Commands) does this for its children; it is for tasks that run programs by other means, a
-/// runtime's say. An [`Error::exited`](crate::Error::exited) needs none of it. Clones are the same end.
+/// [`Commands`](crate::tasks::Commands) does this for its children. This type is for tasks that run programs by other
+/// means, such as a runtime's. An [`Error::exited`](crate::Error::exited) needs none of it. Clones share the same end.
 ///
 /// ```
 /// # use interloop::{Context, Error, EventLoop, Result, task::ProgramEnd};
@@ -35,14 +35,17 @@ use crate::{channel::this_thread, words::suspect::Fate};
 pub struct ProgramEnd(Arc<Fate>);
 
 impl ProgramEnd {
-    /// It has ended like this: unless a signal of those that stop services did it (or an exit code that stands for
-    /// one), it explains nothing.
+    /// Records the program's exit status.
+    ///
+    /// It explains nothing unless the status is a signal that stops services, or an exit code that stands for one.
     pub fn exited(&self, status: ExitStatus) {
         self.0.set(status);
     }
 
-    /// The task whose code this thread runs learns of the end, which is to be said before anything else comes of it;
-    /// also while its status isn't known. Where no task's code runs nothing happens.
+    /// Tells the task whose code this thread runs that the program has ended.
+    ///
+    /// Call it before any consequence of the end can reach the task, even if the exit status isn't known yet. If this
+    /// thread runs no task's code, nothing happens.
     pub fn tell(&self) {
         if let Some(run) = this_thread::run() {
             run.tidings.tell(run.clock.now(), &self.0);

@@ -1,4 +1,4 @@
-//! The service's clock, as tasks see it: the time, and what a fake one is to wait for.
+//! The service's clock, as tasks see it: the time, and the work that a fake clock must wait for.
 
 use std::{
     fmt,
@@ -8,10 +8,12 @@ use std::{
 use crate::{Context, EventLoop, kit::clock};
 
 impl<L: EventLoop, O> Context<L, O> {
-    /// Work is in flight until what is returned is dropped: a fake clock (feature `testing`) doesn't go on before. For
-    /// what goes past the task's futures, its [threads](Self::thread) and what is asked of other loops, which are
-    /// counted anyhow: a job in a queue of your own, say, or a native callback. To be taken before anybody can see the
-    /// work. Without a fake clock it is nothing.
+    /// Marks work as in flight until the returned value is dropped; a fake clock (feature `testing`) doesn't advance
+    /// before.
+    ///
+    /// The clock already counts the task's futures, its [threads](Self::thread) and its calls to other loops. Use this
+    /// for other work, such as a job in a queue of your own or a native callback. Take it before the work becomes
+    /// visible to anybody. Without a fake clock it has no effect.
     ///
     /// ```
     /// # use interloop::{Context, EventLoop, Result, task::TaskThread};
@@ -35,30 +37,33 @@ impl<L: EventLoop, O> Context<L, O> {
         self.clock().busy()
     }
 
-    /// The service's clock, for other threads, and for what has no [`Context`].
+    /// Returns the service's clock, for other threads and for code without a [`Context`].
     pub fn clock(&self) -> ServiceClock {
         ServiceClock(self.service().clock().clone())
     }
 }
 
-/// The clock that a service goes by, from any thread: the system's, unless a test has put a fake in its place (feature
-/// `testing`). Made by [`Context::clock`]; clones are the same clock. The default is the system's.
+/// The service's clock, usable from any thread: the system's, unless a test has replaced it with a fake (feature
+/// `testing`).
+///
+/// [`Context::clock`] returns it; clones are the same clock. The default is the system's.
 #[derive(Clone, Default)]
 pub struct ServiceClock(clock::Clock);
 
 impl ServiceClock {
-    /// The time, as [`Context::now`].
+    /// Returns the time, as [`Context::now`] does.
     pub fn now(&self) -> Instant {
         self.0.now()
     }
 
-    /// The time of day, which people and administrators set; a fake clock moves it along with the other, and a test
-    /// sets it by `testing::Clock::set_time_of_day`.
+    /// Returns the time of day, which users and administrators can set.
+    ///
+    /// A fake clock advances it along with the other, and a test sets it by `testing::Clock::set_time_of_day`.
     pub fn time_of_day(&self) -> SystemTime {
         self.0.time_of_day()
     }
 
-    /// Work is in flight, as [`Context::busy`].
+    /// Marks work as in flight, as [`Context::busy`] does.
     pub fn busy(&self) -> Busy {
         Busy { _busy: self.0.busy() }
     }
@@ -70,7 +75,7 @@ impl fmt::Debug for ServiceClock {
     }
 }
 
-/// Work in flight, until it is dropped, on any thread: made by [`Context::busy`].
+/// Marks work as in flight until it is dropped, on any thread; [`Context::busy`] returns it.
 #[derive(Debug)]
 #[must_use = "dropped, the work is done"]
 pub struct Busy {

@@ -1,4 +1,4 @@
-//! Tasks: what users write.
+//! Tasks, which users implement.
 
 use std::{fmt, future::Future, marker::PhantomData};
 
@@ -6,18 +6,18 @@ use crate::{Context, EventLoop, NoOptions, Result, options::OptionDefaults, task
 
 /// One unit of work with a lifecycle, on a loop of kind `L`.
 ///
-/// It is generic over the loop: for one loop, `impl Task<Glib> for Ui`; for any, `impl<L: EventLoop> Task<L> for Echo`,
-/// and who adds it to a service picks the loop.
+/// It is generic over the loop. A task for one loop is `impl Task<Glib> for Ui`; a task for any loop is
+/// `impl<L: EventLoop> Task<L> for Echo`, and the program that adds it to a service picks the loop.
 ///
-/// `run` is called once an incarnation, on the loop's thread, and its future stays there: it may be `!Send`. The task
-/// is ready when it says [`cx.ready()`](Context::ready); [`cx.until_shutdown()`](Context::until_shutdown) says so and
-/// waits. How it ends:
+/// `run` is called once for each incarnation, on the loop's thread, and its future stays there: it may be `!Send`. The
+/// task is ready once it calls [`cx.ready()`](Context::ready); [`cx.until_shutdown()`](Context::until_shutdown) does so
+/// and then waits. A task ends in one of these ways:
 ///
 /// * `Ok` before ready: it was a one-shot, ready and done. `Ok` after ready: done.
 /// * `Err`, or a panic: it failed; the service stops, unless a [restart policy](crate::service::TaskSettings::restart)
 ///   says otherwise.
-/// * [`Error::skip`](crate::Error::skip) before ready: it is skipped, and so is what requires it.
-/// * Past its deadline its future is dropped, at the await where it stands.
+/// * [`Error::skip`](crate::Error::skip) before ready: it is skipped, and so are the tasks that require it.
+/// * Past its deadline: its future is dropped at its current await.
 ///
 /// ```
 /// use interloop::{Context, EventLoop, NoOptions, Result, Task};
@@ -35,22 +35,25 @@ use crate::{Context, EventLoop, NoOptions, Result, options::OptionDefaults, task
 /// }
 /// ```
 pub trait Task<L: EventLoop>: Send + 'static {
-    /// Its flags: `--{task name}-{option}`. [`NoOptions`] if it has none.
+    /// The task's options, as flags `--{task name}-{option}`; [`NoOptions`] if it has none.
     type Options: clap::Args + 'static;
 
-    /// Does the work.
+    /// Runs one incarnation of the task.
     fn run(&mut self, cx: Context<L, Self::Options>) -> impl Future<Output = Result>;
 
-    /// The [handle](crate::task::TaskHandle) by which others use it, if it has one. Asked once, when it is added to a
-    /// service.
+    /// Returns the [handle](crate::task::TaskHandle) by which other tasks use this one, if it has one.
+    ///
+    /// Called once, when the task is added to a service.
     fn offer(&self) -> Option<Offer> {
         None
     }
 
-    /// Tells which of its options its code has set, by whatever methods have built it: `--help` shows these as the
-    /// options' defaults, a dry run and [`Options`](crate::options::Options) as coming from code, and
-    /// [`cx.options()`](Context::options) has them where nothing stronger says otherwise. Asked once, when the task is
-    /// added to a service; a task that is made anew for each incarnation is not asked, since there is none yet.
+    /// Returns the options that the task's own builder methods have set.
+    ///
+    /// `--help` shows them as the options' defaults; a dry run and [`Options`](crate::options::Options) show them as
+    /// coming from code; [`cx.options()`](Context::options) has them unless a stronger source overrides them. Called
+    /// once, when the task is added to a service. It is not called for a task that is recreated for each incarnation,
+    /// since no value exists yet.
     ///
     /// ```
     /// use interloop::{Context, EventLoop, Result, Service, Task, Thread, clap, options::OptionDefaults};
@@ -70,7 +73,7 @@ pub trait Task<L: EventLoop>: Send + 'static {
     ///     type Options = EchoOptions;
     ///
     ///     async fn run(&mut self, cx: Context<L, EchoOptions>) -> Result {
-    ///         let port = cx.options().port.unwrap_or(7); // that of the code too
+    ///         let port = cx.options().port.unwrap_or(7); // the value from code too
     ///         # let _ = port;
     ///         Ok(cx.until_shutdown().await)
     ///     }
@@ -88,20 +91,21 @@ pub trait Task<L: EventLoop>: Send + 'static {
         OptionDefaults::new()
     }
 
-    /// Looks at what can be wrong before anything starts, such as files that the options name. Called once, on the
-    /// thread that starts the service, if the task is selected, by a dry run too; of a task that is made anew for each
-    /// incarnation it is not called.
+    /// Checks the configuration before anything starts, such as files that the options name.
+    ///
+    /// Called once, on the thread that starts the service, if the task is selected, also in a dry run. It is not called
+    /// for a task that is recreated for each incarnation.
     ///
     /// # Errors
     ///
-    /// Why this configuration can't work: in one line, with which the service ends, and with exit code 78.
+    /// Returns a one-line reason why this configuration is unusable; startup fails with it and exit code 78.
     fn check(&self, options: &Self::Options) -> Result {
         let _ = options;
         Ok(())
     }
 }
 
-/// A task from an async closure: `task_fn::<Glib>(async |cx| { ..; Ok(()) })`.
+/// Returns a task that runs an async closure: `task_fn::<Glib>(async |cx| { ..; Ok(()) })`.
 pub fn task_fn<L: EventLoop>(
     f: impl AsyncFnOnce(Context<L>) -> Result + Send + 'static,
 ) -> impl Task<L, Options = NoOptions> {

@@ -23,20 +23,22 @@ use crate::{
 };
 
 impl<L: EventLoop, O> Context<L, O> {
-    /// Starts a thread that belongs to the task, for work that blocks. It is named `{task}-{name}` (Linux shows the
-    /// first 15 bytes), its records and panics are the task's, and so is the span that it runs in (feature `tracing`).
+    /// Starts a thread that belongs to the task, for work that blocks.
     ///
-    /// The task ends when its thread has: a task that is asked to stop sees to it that the thread ends, and awaits
-    /// that. If the task's future is gone before (it returned, failed, or was dropped at its deadline), its
-    /// [`Shutdown`](crate::Shutdown) is requested, for the threads that wait for it. They have 500 ms then, or, when
-    /// the task returned because it was asked to stop, the rest of its deadline. A thread that takes longer is left
-    /// behind: the log and a [warning](Self::warn) name it, and so does the [report](crate::Report::left_behind) if it
-    /// hasn't ended when the service has. Of more than three, each of these gives the number and the first three names.
+    /// It is named `{task}-{name}` (Linux shows the first 15 bytes). Its log records and panics are attributed to the
+    /// task, and it runs in the task's span (feature `tracing`).
     ///
-    /// Its panic fails the task, as that of a [child](Self::spawn_local) does, whether or not anybody awaits the
-    /// thread. Work that may panic without that goes through a [`Promise`](crate::channel::Promise::run).
+    /// The task ends only when its threads have ended: a task that is asked to stop must make its thread end, and await
+    /// it. If the task's future is gone before (it returned, failed, or was dropped at its deadline), its
+    /// [`Shutdown`](crate::Shutdown) is requested for threads that wait for it. They then have 500 ms or, if the task
+    /// returned because it was asked to stop, the rest of its deadline. A thread that takes longer is left behind: the
+    /// log and a [warning](Self::warn) name it, and so does the [report](crate::Report::left_behind) if it hasn't ended
+    /// when the service has. For more than three threads, each of these gives the number and the first three names.
     ///
-    /// A fake clock counts the thread as work in flight until it ends, but for what it does [idly](TaskThread::idle).
+    /// A panic of the thread fails the task, as a [child's](Self::spawn_local) does, whether or not the thread is
+    /// awaited. For work that may panic without that, use a [`Promise`](crate::channel::Promise::run).
+    ///
+    /// A fake clock counts the thread as work in flight until it ends, except while it is [idle](TaskThread::idle).
     ///
     /// ```
     /// use interloop::{Service, Thread, task_fn};
@@ -57,28 +59,30 @@ impl<L: EventLoop, O> Context<L, O> {
     ///
     /// # Errors
     ///
-    /// The system's, when there can be no thread; [`InvalidInput`](io::ErrorKind::InvalidInput) when the name has a NUL
-    /// in it; and when the task has ended.
+    /// Returns the system's error if no thread can be started; [`InvalidInput`](io::ErrorKind::InvalidInput) if the
+    /// name contains a NUL; and an error if the task has ended.
     pub fn thread(&self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<TaskThread> {
         TaskThread::start(self.incarnation_itself(), name, work)
     }
 }
 
-/// A thread of a task, made by [`Context::thread`]. A future: ready when the thread is gone. Dropped, it lets the
-/// thread go on; the task's end waits for it all the same.
+/// A thread of a task, started by [`Context::thread`].
+///
+/// It is a future that is ready when the thread has ended. If it is dropped, the thread continues; the task's end still
+/// waits for it.
 ///
 /// # Errors
 ///
-/// [`Panicked`](CallError::Panicked) when the thread did, which fails the task too; [`Stopped`](CallError::Stopped),
-/// away from the task's loop, when that was left behind.
+/// Returns [`Panicked`](CallError::Panicked) if the thread panicked, which fails the task too, and
+/// [`Stopped`](CallError::Stopped), if awaited off the task's loop, when that loop was left behind.
 ///
 /// # Cancel safety
 ///
-/// Polling it through a reference (`&mut thread` in a `select!`) loses nothing.
+/// Polling it by reference (`&mut thread` in a `select!`) loses nothing.
 ///
 /// # Panics
 ///
-/// When polled after it was ready.
+/// Panics if polled after it was ready.
 #[must_use = "dropping it detaches the thread: await its end, or say so with `.detach()`"]
 pub struct TaskThread {
     name: Arc<str>,
@@ -102,7 +106,7 @@ impl TaskThread {
         let runs = {
             let (incarnation, name) = (incarnation.clone(), name.clone());
             move || {
-                // For as long as there is anything of it: what it tells is counted before.
+                // Held to the very end of the thread: what it reports is counted before.
                 let _counted = counted.here();
                 let stay = stay;
                 let ran = catch(|| {
@@ -123,27 +127,27 @@ impl TaskThread {
         Ok(Self { name, thread: Some(thread), end })
     }
 
-    /// Its name, `{task}-{name}`.
+    /// Returns the thread's name, `{task}-{name}`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether it has no more to do.
+    /// Whether the thread has finished its work.
     pub fn is_finished(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Lets it go on unobserved.
+    /// Lets the thread continue unobserved.
     pub fn detach(self) {}
 
-    /// Blocks the calling thread until this one is gone. On the thread of a loop that others share, await it instead.
+    /// Blocks the calling thread until this thread has ended. On the thread of a shared loop, await it instead.
     ///
     /// # Errors
     ///
-    /// [`Panicked`](CallError::Panicked) when it did.
+    /// Returns [`Panicked`](CallError::Panicked) if the thread panicked.
     pub fn join(mut self) -> Result<(), CallError> {
         self.reap();
-        // It has said how it ended: this doesn't wait.
+        // The thread has reported its end, so this doesn't wait.
         let mut end = self.end;
         match Pin::new(&mut end).poll(&mut task::Context::from_waker(task::Waker::noop())) {
             Poll::Ready(ended) => ended,
@@ -151,9 +155,10 @@ impl TaskThread {
         }
     }
 
-    /// Calls this on the thread of a task, and doesn't count it as work in flight meanwhile: for a thread that waits
-    /// for something to do. What it waits for has to be counted by whoever sends it, from before it is sent until it is
-    /// done, by a [`Busy`](crate::task::Busy) that goes along. On any other thread it is called, and nothing else.
+    /// Calls `wait` on a task's thread without counting it as work in flight, for a thread that waits for work.
+    ///
+    /// The sender must count the work, from before it is sent until it is done, by a [`Busy`](crate::task::Busy) that
+    /// travels with it. On any other thread this only calls `wait`.
     pub fn idle<R>(wait: impl FnOnce() -> R) -> R {
         struct Again(Option<Clock>);
         impl Drop for Again {
@@ -170,10 +175,10 @@ impl TaskThread {
         waited
     }
 
-    /// It is at its end: nothing is left of it but the destructors of its thread-locals.
+    /// Joins the thread, of which nothing is left but the destructors of its thread-locals.
     fn reap(&mut self) {
         if let Some(thread) = self.thread.take() {
-            // It caught its panic.
+            // The thread catches its own panic.
             let _ = thread.join();
         }
     }
@@ -184,7 +189,7 @@ impl Future for TaskThread {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let ended = Pin::new(&mut self.end).poll(cx);
-        // A loop that was left behind has no say about its thread.
+        // A loop that was left behind can't say how its thread ended.
         if matches!(ended, Poll::Ready(Ok(()) | Err(CallError::Panicked(_)))) {
             self.reap();
         }
@@ -198,13 +203,13 @@ impl fmt::Debug for TaskThread {
     }
 }
 
-// --- What a fake clock counts ---
+// --- Work that a fake clock counts ---
 
 thread_local! {
     static COUNTED: RefCell<Option<Counted>> = const { RefCell::new(None) };
 }
 
-/// A thread that has something to do.
+/// A thread that has work to do.
 struct Counted {
     clock: Clock,
     _busy: Busy,
@@ -215,7 +220,7 @@ impl Counted {
         Self { _busy: clock.busy(), clock: clock.clone() }
     }
 
-    /// This thread is the one, until what is returned is dropped.
+    /// Counts this thread until the returned value is dropped.
     fn here(self) -> impl Drop {
         struct Here;
         impl Drop for Here {
@@ -229,16 +234,16 @@ impl Counted {
     }
 }
 
-// --- Their ends ---
+// --- Ends of threads ---
 
-/// A thread's stay with its task. Dropped, it has ended.
+/// The membership of a thread in its task; dropping it means that the thread has ended.
 struct Stay {
     incarnation: Arc<Incarnation>,
     id: u64,
 }
 
 impl Stay {
-    /// None: nothing begins any more.
+    /// Returns `None` if the task accepts no more threads.
     fn begin(incarnation: &Arc<Incarnation>, name: &Arc<str>) -> Option<Self> {
         let id = incarnation.threads.begin(name)?;
         Some(Self { incarnation: incarnation.clone(), id })

@@ -1,22 +1,22 @@
-//! What a repeated signal means.
+//! The meaning of a repeated signal.
 
 use std::time::{Duration, Instant};
 
-/// For how long the same signal again is an echo of the one before: a shell and a supervisor send it both, a key
+/// How long a repeated signal counts as an echo of the previous one: a shell and a supervisor both send it, or a key
 /// bounces.
 pub(super) const SAME_SIGNAL: Duration = Duration::from_millis(250);
 
-/// Counts INT, or TERM. Each has a count of its own: two different signals come from two senders of one wish.
+/// Counts INT, or TERM. Each has its own count: two different signals come from two senders of the same request.
 #[derive(Debug, Default)]
 pub(super) struct Count {
     taken: u32,
     at: Option<Instant>,
 }
 
-/// What a signal asks for.
+/// The request that a signal makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wish {
-    /// Nothing new.
+    /// No new request.
     Echo,
     Stop,
     HardStop,
@@ -37,7 +37,7 @@ impl Count {
         }
     }
 
-    /// From when on any further signal asks to leave.
+    /// Returns the time from which any further signal asks to exit.
     pub(super) fn armed_at(&self) -> Option<Instant> {
         self.at.filter(|_| self.taken >= 2).map(|at| at + SAME_SIGNAL)
     }
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn the_same_signal_within_a_quarter_of_a_second_of_one_that_counts_is_an_echo() {
         assert_eq!(at(&[0, 0, 1, 249, 250, 499, 500]), [Stop, Echo, Echo, Echo, HardStop, Echo, Leave]);
-        // Keys that are hit again and again do get through.
+        // A key that is hit again and again does get through.
         assert_eq!(at(&[0, 100, 200, 300, 400, 500, 600]), [Stop, Echo, Echo, HardStop, Echo, Echo, Leave]);
     }
 

@@ -1,14 +1,13 @@
-//! Systems without signals of Unix: a stub that hears nothing, in the place of what such a system has instead. No
-//! service has run on it.
+//! A stub for systems without Unix signals, which receives nothing. No service has run on such a system.
 //!
-//! On Windows that would be `SetConsoleCtrlHandler`: CTRL_C_EVENT for INT; CTRL_CLOSE_EVENT and CTRL_SHUTDOWN_EVENT for
-//! TERM, within the time that the system gives; and no counterpart of HUP and USR1.
+//! On Windows the counterpart would be `SetConsoleCtrlHandler`: CTRL_C_EVENT for INT; CTRL_CLOSE_EVENT and
+//! CTRL_SHUTDOWN_EVENT for TERM, within the time that the system gives; and nothing for HUP and USR1.
 
 use std::io;
 
 use crate::control::events::Events;
 
-/// No handlers: the system's own ones stay, so ^C ends the process at once.
+/// Installs no handlers: the system's own ones stay, so ^C ends the process at once.
 #[derive(Debug)]
 pub(in crate::service) struct SignalThread;
 

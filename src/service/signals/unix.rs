@@ -1,4 +1,4 @@
-//! Unix: signal-hook's handlers, and a thread that reads what they write to a pipe.
+//! Unix: signal-hook's handlers, and a thread that reads the pipe they write to.
 //!
 //! signal-hook never restores a disposition. So its handlers stay when `run` has returned, and then do what the process
 //! did before: see [`AT_REST`].
@@ -40,7 +40,7 @@ use crate::{
     words::state::signal_name,
 };
 
-/// What `run` handles.
+/// The signals that `run` handles.
 const SIGNALS: [i32; 4] = [SIGHUP, SIGINT, SIGUSR1, SIGTERM];
 
 /// Whether no service runs as the process. A signal that had its default effect before the first one ran then has it
@@ -48,17 +48,17 @@ const SIGNALS: [i32; 4] = [SIGHUP, SIGINT, SIGUSR1, SIGTERM];
 static AT_REST: AtomicBool = AtomicBool::new(true);
 static SHARED: Mutex<Shared> = Mutex::new(Shared { running: 0, defaults: Vec::new() });
 
-/// What all services that run as the process share; hardly ever is there more than one.
+/// The state that all services that run as the process share; there is rarely more than one.
 struct Shared {
     running: usize,
-    /// The signals with a handler that looks at [`AT_REST`]. It is never removed.
+    /// The signals with a handler that checks [`AT_REST`]. It is never removed.
     defaults: Vec<i32>,
 }
 
 /// The handlers and their thread, until dropped on the thread that made it.
 #[derive(Debug)]
 pub(in crate::service) struct SignalThread {
-    /// Those that the process was told to ignore.
+    /// The signals that the process was told to ignore.
     ignored: Vec<i32>,
     leaving: Vec<SigId>,
     mask: Mask,
@@ -67,26 +67,26 @@ pub(in crate::service) struct SignalThread {
 }
 
 impl SignalThread {
-    /// Installs the handlers. Until [`begin`](Self::begin) a signal that asks for a stop ends the process at once:
-    /// nothing has been started.
+    /// Installs the handlers. Until [`begin`](Self::begin), a signal that asks for a stop ends the process at once,
+    /// since nothing has been started.
     pub(in crate::service) fn start(events: Events) -> io::Result<Self> {
         let (found, terminal) = (Found::look(), Terminal::look());
         // A parent that starts us with INT or HUP ignored (nohup, a shell that puts us into the background) means it.
-        // TERM is always heard.
+        // TERM is always handled.
         let (ignored, handled) =
             SIGNALS.into_iter().partition::<Vec<_>, _>(|&signal| signal != SIGTERM && found.is_ignored(signal));
 
-        // Until all is in place: a signal between two of the steps would be lost.
+        // Blocked until everything is in place: a signal between two of the steps would be lost.
         let mask = Mask::block(&SIGNALS);
         let installed = install(&handled, &found);
         if installed.is_ok() {
             change_running(|running| *running += 1);
         }
-        // Before any thread starts: threads inherit the mask.
+        // Before any thread starts, since threads inherit the mask.
         mask.unblock();
         let Installed { delivery, leaving, counted } = installed.inspect_err(|_| mask.restore())?;
         let begun = Arc::new(AtomicBool::new(false));
-        // From here on dropping it undoes all.
+        // From here on, dropping this undoes everything.
         let mut this = Self { ignored, leaving, mask, begun: begun.clone(), listener: None };
 
         let handle = delivery.handle();
@@ -101,7 +101,7 @@ impl SignalThread {
         self.begun.store(true, Ordering::SeqCst);
     }
 
-    /// What stays ignored, for the log.
+    /// Returns a log line about the signals that stay ignored.
     pub(in crate::service) fn note(&self) -> Option<String> {
         let names = self.ignored.iter().map(|&signal| signal_name(signal)).collect::<Vec<_>>();
         (!names.is_empty()).then(|| format!("ignored since before the start, and left so: {}", names.join(", ")))
@@ -144,8 +144,7 @@ fn install(signals: &[i32], found: &Found) -> io::Result<Installed> {
 fn install_defaults(signals: impl Iterator<Item = i32>) -> io::Result<()> {
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     for signal in signals {
-        // The kernel keeps default effects from the first process of a container: there, to do nothing is the
-        // emulation.
+        // The kernel withholds default effects from a container's first process; doing nothing emulates that.
         if !shared.defaults.contains(&signal) && process::id() != 1 {
             flag::register_conditional_default(signal, &AT_REST)?;
             shared.defaults.push(signal);
@@ -168,7 +167,7 @@ struct Counted {
     armed: Arc<AtomicBool>,
 }
 
-/// The thread's.
+/// The thread's state.
 struct Listener {
     events: Events,
     terminal: Terminal,
@@ -184,8 +183,8 @@ impl Listener {
             let timeout = self.arm(Instant::now());
             match self.delivery.poll_pending(&mut |pipe| wait(pipe, timeout)) {
                 Ok(signals) => signals.into_iter().flatten().for_each(|signal| self.take(signal)),
-                // Somebody has closed our descriptor. Nothing can be told any more, but the process can still be ended
-                // in good manners.
+                // Something has closed our descriptor. No signal can be forwarded any more, but the process can still
+                // be ended in an orderly way.
                 Err(_) => return self.counted.iter().for_each(|counted| counted.armed.store(true, Ordering::SeqCst)),
             }
         }
@@ -215,7 +214,7 @@ impl Listener {
         self.events.send(Event::ShutdownRequested(Reason::Signal(signal)));
     }
 
-    /// Arms the handlers whose second signal no longer has echoes; returns the time until the next one.
+    /// Arms the handlers whose second signal can no longer be an echo; returns the time until the next one.
     fn arm(&self, now: Instant) -> Option<Duration> {
         let due = |counted: &&Counted| !counted.armed.load(Ordering::SeqCst);
         let waits = self.counted.iter().filter(due).filter_map(|counted| {
@@ -227,7 +226,7 @@ impl Listener {
     }
 }
 
-/// Waits until the handlers have written to the pipe; false if the time is up.
+/// Waits until the handlers have written to the pipe; returns false if the time is up.
 fn wait(pipe: &mut UnixStream, timeout: Option<Duration>) -> io::Result<bool> {
     pipe.set_read_timeout(timeout)?;
     match pipe.read(&mut [0]) {

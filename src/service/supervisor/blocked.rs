@@ -1,10 +1,10 @@
-//! Loops that are blocked while the service runs: told once in the log.
+//! Loops that are blocked while the service runs: logged once.
 //!
-//! Nobody watches a loop that is at rest. What starts a look is a question, for the status or for a sign of life, that
-//! finds it blocked; or a poster that finds it busy ([`Bell::on_busy`](crate::channel::queue::Bell::on_busy)). While a
-//! look is planned no poster starts another. The first comes soon: after a burst the loop has come to rest by then, and
-//! the supervisor too. Where looks follow each other they come further apart, up to a second: so a busy loop wakes the
-//! supervisor twice a second at most, and an idle one never.
+//! A loop at rest is not watched. A watch starts when a query for the status, or for a sign of life, finds the loop
+//! blocked, or when a poster finds it busy ([`Bell::on_busy`](crate::channel::queue::Bell::on_busy)). While a look is
+//! planned, no poster starts another. The first look comes soon: after a burst, the loop and the supervisor are at rest
+//! again by then. Successive looks come further apart, up to a second. So a busy loop wakes the supervisor at most
+//! twice a second, and an idle one never.
 
 use std::time::{Duration, Instant};
 
@@ -21,27 +21,27 @@ use crate::{
 
 /// The pause before the first look.
 const FIRST: Duration = Duration::from_millis(10);
-/// The longest pause between two looks at a loop that was told to be blocked.
+/// The longest pause between two looks at a loop that was logged as blocked.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// What is known of a loop that was found busy.
+/// The state of the watch on a loop that was found busy.
 #[derive(Default)]
 pub(super) struct Attention {
     watched: Option<Watched>,
-    /// The pause before the last first look, and when that was over.
+    /// The pause before the last first look, and when it ended.
     last: Option<(Duration, Instant)>,
 }
 
 struct Watched {
     at: At,
     since: Instant,
-    /// When it is looked at.
+    /// When to look at it.
     until: Instant,
-    /// The pause before the next look, once it was told to be blocked.
+    /// The pause before the next look, once it was logged as blocked.
     told: Option<Duration>,
 }
 
-/// In which turn it was, and when that, or what else it is at, began.
+/// The turn that the loop was in, and when that turn, or its other activity, began.
 type At = (u64, Duration);
 
 fn at(shared: &Shared) -> At {
@@ -66,16 +66,16 @@ impl Watched {
         Self { at: at(shared), since: now, until: now + pause, told: None }
     }
 
-    /// Whether it has come no farther since.
+    /// Whether the loop has made no progress since.
     fn still_holds(&self, shared: &Shared) -> bool {
         let is_busy = shared.doing().number != 0 || shared.queue.bell.is_rung();
         is_busy && self.at == at(shared)
     }
 
-    /// What it is in, and for how long, if it is for so long that it is blocked; else when it will be.
+    /// Returns what the loop is in and for how long, if that is long enough to be blocked; otherwise when it will be.
     fn verdict(&self, shared: &Shared, now: Instant) -> Result<(usize, Duration), Duration> {
         let doing = shared.doing();
-        // Of what is the loop's own nobody knows when it began.
+        // The start of the loop's own events is unknown.
         let held = match doing.number {
             0 => now.saturating_duration_since(self.since),
             _ => clock().saturating_sub(doing.since),
@@ -85,7 +85,7 @@ impl Watched {
 }
 
 impl Supervisor {
-    /// Somebody has found this loop busy.
+    /// Starts to watch a loop that was found busy.
     pub(super) fn watch_busy_loop(&mut self, id: LoopId) {
         let now = Instant::now();
         let l = &mut self.loops[id];
@@ -99,7 +99,7 @@ impl Supervisor {
         }
     }
 
-    /// Looks at those that are due.
+    /// Looks at the loops that are due.
     pub(super) fn look_at_busy_loops(&mut self) {
         let now = Instant::now();
         for id in 0..self.loops.len() {
@@ -107,7 +107,7 @@ impl Supervisor {
                 let watched = self.look_at_busy_loop(id, watched, now);
                 let l = &mut self.loops[id];
                 if watched.is_none() {
-                    // From here on the next poster that finds it busy tells of it.
+                    // From here on the next poster that finds it busy reports it.
                     l.shared.queue.bell.heed();
                 }
                 l.attention.watched = watched;
@@ -124,7 +124,7 @@ impl Supervisor {
             if watched.told.is_some() {
                 self.log(Level::Info, || format!("loop {}: it is not blocked any more", shared.name()));
             }
-            // It has gone on; but if somebody waits already for what it is at now, nobody may tell of that.
+            // It has made progress; but if a caller waits already for its current job, no poster may report that.
             return (shared.waits() > 0).then(|| Watched::new(shared, now, BLOCKED));
         }
         if let Some(pause) = watched.told {

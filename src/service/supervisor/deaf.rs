@@ -1,7 +1,7 @@
-//! Loops whose notify has panicked: nobody may have woken them, and whoever posts relies on it that somebody has.
+//! Loops whose notify has panicked: they may not have been woken, and other posters rely on that wake.
 //!
-//! So the supervisor has the notify called again, after growing pauses, until the loop takes a turn. What was posted
-//! stays queued meanwhile.
+//! The supervisor has the notify called again, after growing pauses, until the loop takes a turn. Posted jobs stay
+//! queued meanwhile.
 
 use std::time::{Duration, Instant};
 
@@ -16,17 +16,17 @@ use crate::{
     lifecycle::LoopId,
 };
 
-/// The first pause. Each is twice the one before.
+/// The first pause; each further one is twice as long.
 const FIRST: Duration = Duration::from_millis(10);
-/// After so many calls, some two seconds, the loop is named as stuck.
+/// The number of calls, over about two seconds, after which the loop is named as stuck.
 const NAMED: u32 = 8;
 /// The pause from then on.
 const LAST: Duration = Duration::from_secs(2);
 
-/// What is done about a loop whose notify has panicked.
+/// What the supervisor does about a loop whose notify has panicked.
 #[derive(Default)]
 pub(super) struct Hearing {
-    /// It was said in the log.
+    /// Whether it was logged.
     is_told: bool,
     deaf: Option<Deaf>,
 }
@@ -59,13 +59,13 @@ impl Hearing {
 }
 
 impl Supervisor {
-    /// The notify of this loop has panicked, on whatever thread has called it.
+    /// Handles a panic of this loop's notify, on whatever thread it was called.
     pub(super) fn notify_panicked(&mut self, id: LoopId, panic: &str) {
         let l = &mut self.loops[id];
         if l.shared.is_dead() {
             return;
         }
-        // A turn since the last panic means nothing for this one.
+        // A turn since the last panic proves nothing about this one.
         let turns = l.shared.turns();
         match &mut l.hearing.deaf {
             Some(deaf) if deaf.turns == turns => {}
@@ -81,7 +81,7 @@ impl Supervisor {
         }
     }
 
-    /// Calls again what is due.
+    /// Calls each notify that is due.
     pub(super) fn wake_the_deaf(&mut self) {
         let now = Instant::now();
         for id in 0..self.loops.len() {
@@ -111,7 +111,7 @@ impl Supervisor {
         }
     }
 
-    /// Has the loop look at its mailbox.
+    /// Has the loop check its mailbox.
     pub(super) fn ring(&self, id: LoopId) {
         let l = &self.loops[id];
         let ring = if l.hearing.is_deaf() { Bell::ring_again } else { Bell::ring };

@@ -1,8 +1,8 @@
-//! The end of a thread, behind the destructors of all its locals, which may be the user's code and block.
+//! The end of a thread, after the destructors of all its locals, which may be user code and block.
 
 use std::cell::RefCell;
 
-/// Does this when the thread's other locals have been destroyed. To be called before any of them is there: the first is
+/// Runs this when the thread's other locals have been destroyed. Must be called before any of them exists: the first is
 /// destroyed last.
 pub(super) fn at_the_end_of_this_thread(deed: impl FnOnce() + 'static) {
     struct Last(Option<Box<dyn FnOnce()>>);

@@ -1,40 +1,39 @@
-//! What the supervisor has done for it by another thread, because it runs code that isn't ours: code that may block for
-//! ever, or panic.
+//! The work that another thread does for the supervisor, because it runs foreign code, which may block forever or
+//! panic.
 //!
-//! The supervisor keeps every deadline of the service, so it waits for nobody. On its own thread it changes states of
-//! ours under locks of ours, and nothing else. All that follows from such a change and isn't ours is a *deed*, and
+//! The supervisor keeps every deadline of the service, so it waits for nothing. On its own thread it only changes our
+//! own state under our own locks. Everything that follows from such a change and runs foreign code is a *deed*, and
 //! goes, in order, to a second thread, the hand:
 //!
 //! | what the supervisor wants | what it does itself | what is a deed, in which lane |
 //! |---|---|---|
 //! | a line in the log | makes its text | the logger's call: [`Lane::Log`] |
 //! | a loop to start | notes the deadline | `Clone` of the plan, the options in force, the thread: [`Lane::Loop`] |
-//! | a task to start, a loop to stop or to die | pushes the job, raises the flag, closes the mailbox | the loop's notify: [`Lane::Loop`] |
+//! | a task to start, a loop to stop or die | pushes the job, raises the flag or closes | the notify: [`Lane::Loop`] |
 //! | a task, or the service, to stop | latches the [`Shutdown`](crate::Shutdown) | each waker: [`Lane::Alone`] |
 //! | a task's futures to be cancelled | marks them | each waker: [`Lane::Alone`] |
-//! | who waits for a loop, or for a task that has ended, to be told | takes the list | each reply, each handle: [`Lane::Alone`] |
-//! | transitions and phases to be seen | writes them to the board and to the watchers' queues | each waker: [`Lane::Alone`] |
-//! | what is left of tasks and loops to be dropped | lets go of it | each `Drop`: [`Lane::Alone`] |
+//! | waiters for a loop or an ended task to be told | takes the list | each reply, each handle: [`Lane::Alone`] |
+//! | transitions and phases to be seen | writes them to the board and watchers' queues | each waker: [`Lane::Alone`] |
+//! | remains of tasks and loops to be dropped | lets go of them | each `Drop`: [`Lane::Alone`] |
 //! | the status in the log, a reload | nothing | a thread for it: [`Lane::Alone`] |
 //!
-//! Under the locks that both take (the board, a watcher's queue, the list of a shutdown's waiters, a task's members, a
-//! mailbox's lists, the fake clock, the state in here) nobody runs code that isn't ours, neither: a waker, for one, is
-//! cloned before and dropped after.
+//! Some locks are taken by both threads: the board's, a watcher's queue's, the list of a shutdown's waiters, a task's
+//! members, a mailbox's lists, the fake clock's, and that of the state in this module. No foreign code runs under them
+//! either: a waker, for example, is cloned before and dropped after.
 //!
 //! Invariants:
-//! 1. Deeds of one lane are done in their order, one at a time. Deeds alone have a lane each.
-//! 2. One hand serves all lanes. A deed that keeps it for [`PATIENCE`] while others wait, or for [`STUCK`], keeps its
-//!    thread: that is left behind with its lane, and a new hand serves the others. So a log that is stuck costs the
-//!    others one short wait, not one a line.
-//! 3. A thread that was left behind goes on with its lane when it comes back, until that is empty; then the lane is the
-//!    hand's again.
-//! 4. What keeps a thread for [`STUCK`] is named: in the log, by a warning of the service, and, if it never comes back,
-//!    in the report.
-//! 5. At most [`MOST_LEFT`] threads are left behind; with as many, deeds wait until one comes back, and the service
+//! 1. Deeds of one lane are done in order, one at a time. Each deed in [`Lane::Alone`] has its own lane.
+//! 2. One hand serves all lanes. A deed that holds it for [`PATIENCE`] while others wait, or for [`STUCK`], keeps its
+//!    thread: the thread is left behind with its lane, and a new hand serves the others. So a stuck log costs the
+//!    others one short wait, not one for each line.
+//! 3. A thread that was left behind continues with its lane when it comes back, until the lane is empty; then the lane
+//!    belongs to the hand again.
+//! 4. A deed that holds a thread for [`STUCK`] is named: in the log, by a warning of the service, and, if it never
+//!    comes back, in the report.
+//! 5. At most [`MOST_LEFT`] threads are left behind; at that limit, deeds wait until one comes back, and the service
 //!    ends by its deadlines.
 //!
-//! The hands are watched by the supervisor, which looks as long as there is something to be done: none of them wakes up
-//! for it.
+//! The supervisor watches the hands, and looks at them as long as there is work; no hand wakes up for that.
 
 use std::{
     cell::Cell,
@@ -57,36 +56,36 @@ use crate::{
     words::state::Seconds,
 };
 
-/// How long others wait for a deed.
+/// How long other deeds wait for one.
 pub(super) const PATIENCE: Duration = Duration::from_millis(50);
 /// How long a deed may take before it is named.
 pub(super) const STUCK: Duration = Duration::from_millis(500);
-/// How long a panic waits for its line.
+/// How long a panic waits for its line to be written.
 const LINE: Duration = Duration::from_millis(10);
-/// How long the end of a task that has panicked may take to be heard of.
+/// How long the supervisor may take to hear of the end of a task that has panicked.
 const FRESH: Duration = Duration::from_secs(1);
-/// How many panics are kept that the panic hook has logged.
+/// How many of the panics that the panic hook has logged are kept.
 const MOST_PANICS: usize = 32;
 /// How many threads are left behind at most.
 const MOST_LEFT: usize = 32;
-/// How many bytes of lines wait for a log that is stuck. The rest is counted.
+/// How many bytes of lines wait for a stuck log; further lines are counted.
 const MOST_LINES: usize = 256 * 1024;
 
 thread_local! {
-    /// What this thread is at, if it is a hand.
+    /// The lane that this thread serves now, if it is a hand.
     static HAND: Cell<Option<Lane>> = const { Cell::new(None) };
 }
 
-/// Deeds of one lane come after each other.
+/// Deeds of one lane run one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Lane {
     Log,
     Loop(LoopId),
-    /// A lane of its own for each.
+    /// Each deed has its own lane.
     Alone,
 }
 
-/// What a deed is called: `the notify of loop io`.
+/// The name of a deed: `the notify of loop io`.
 #[derive(Clone)]
 pub(super) struct Label {
     what: &'static str,
@@ -115,23 +114,23 @@ struct Item {
     lane: Lane,
     label: Label,
     deed: Deed,
-    /// How many bytes of the log's lines it stands for.
+    /// How many bytes of log lines it counts for.
     bytes: usize,
     busy: Busy,
 }
 
-/// The way to the hands. `Clone` gives the same.
+/// A handle to the hands; clones share them.
 #[derive(Clone)]
 pub(crate) struct Outside(Arc<Shared>);
 
 struct Shared {
     board: Arc<StatusBoard>,
     state: Mutex<State>,
-    /// Whose panics the panic hook has logged lately, and with what words.
+    /// The panics that the panic hook has logged lately: whose, and with what message.
     logged: Mutex<VecDeque<LoggedPanic>>,
-    /// For the hand: there is something to do, or it is closed.
+    /// Tells the hand that there is work, or that it must end.
     work: Condvar,
-    /// For who waits until all is done.
+    /// Tells waiters that all work is done.
     rests: Condvar,
 }
 
@@ -145,27 +144,27 @@ struct LoggedPanic {
 #[derive(Default)]
 struct State {
     queue: VecDeque<Item>,
-    /// What waits behind threads that were left behind.
+    /// Deeds that wait behind threads that were left behind.
     behind: HashMap<Lane, VecDeque<Item>>,
-    /// What the hand is at.
+    /// The hand's current deed.
     at: Option<At>,
     left: Vec<At>,
-    /// Bytes of lines behind a log that is stuck, and lines for which there was no room.
+    /// The bytes of lines that wait behind a stuck log, and the number of lines that found no room.
     bytes: usize,
     lost: usize,
-    /// The hand's number; 0: there is none.
+    /// The hand's number; 0 if there is none.
     hand: u64,
     last: u64,
-    /// The hand waits for work.
+    /// Whether the hand waits for work.
     idle: bool,
-    /// Somebody waits for a rest.
+    /// Whether a caller waits for all work to be done.
     awaited: bool,
     closed: bool,
     threads: HashMap<u64, JoinHandle<()>>,
     gone: Vec<u64>,
 }
 
-/// A deed that is being done.
+/// A deed in progress.
 struct At {
     thread: u64,
     lane: Lane,
@@ -180,28 +179,28 @@ impl Outside {
         Self(Arc::new(Shared { board, state, logged: Mutex::default(), work, rests }))
     }
 
-    /// Makes the hand. What was to be done before waits for it.
+    /// Starts the hand; deeds pushed before wait for it.
     pub(crate) fn start(&self) -> io::Result<()> {
         let mut state = self.0.lock();
         self.0.make_hand(&mut state)
     }
 
-    /// Has this done.
+    /// Has this deed done.
     pub(super) fn push(&self, lane: Lane, label: Label, deed: impl FnOnce() + Send + 'static) {
         self.put(lane, label, Box::new(deed), 0);
     }
 
-    /// Has each of these done, by itself.
+    /// Has each of these deeds done, independently.
     pub(super) fn push_all<D: FnOnce() + Send + 'static>(&self, label: &Label, deeds: impl IntoIterator<Item = D>) {
         deeds.into_iter().for_each(|deed| self.push(Lane::Alone, label.clone(), deed));
     }
 
-    /// Wakes each of these.
+    /// Wakes each of these wakers.
     pub(super) fn wake(&self, label: &Label, wakers: impl IntoIterator<Item = std::task::Waker>) {
         self.push_all(label, wakers.into_iter().map(|waker| move || waker.wake()));
     }
 
-    /// Writes a line to the log. Its text is made here and now, if anybody wants it.
+    /// Writes a line to the log. Its text is made immediately, if the level is enabled.
     pub(crate) fn log(&self, level: Level, target: &str, text: impl FnOnce() -> String) {
         if level > log::STATIC_MAX_LEVEL || level > log::max_level() {
             return;
@@ -212,12 +211,12 @@ impl Outside {
         self.put(Lane::Log, Label::new("the log"), Box::new(deed), bytes);
     }
 
-    /// Writes what a panic has said, from within the panic hook: true if it will be there. It is waited for, so that it
-    /// is there if the process aborts, and before what its thread logs next; but not for long: the logger may need a
-    /// lock that this thread holds.
+    /// Writes a panic's message from within the panic hook; returns whether it will be in the log. The caller waits for
+    /// it, so that it is written if the process aborts, and before its thread's next line. The wait is short: the
+    /// logger may need a lock that this thread holds.
     pub(crate) fn log_panic(&self, target: &str, text: impl FnOnce() -> String) -> bool {
         let at_the_log = HAND.try_with(|hand| hand.get() == Some(Lane::Log)).unwrap_or(true);
-        // A logger that panics at each line would be told of it for ever.
+        // A logger that panics at each line would otherwise be told of it forever.
         if at_the_log || Level::Error > log::STATIC_MAX_LEVEL || Level::Error > log::max_level() {
             return false;
         }
@@ -242,22 +241,22 @@ impl Outside {
         true
     }
 
-    /// The panic hook has logged a panic of this, `task http` or `loop io`, with its place.
+    /// Records that the panic hook has logged a panic of this, `task http` or `loop io`, with its location.
     pub(crate) fn note_panic(&self, of: String, said: &str) {
         let mut logged = self.logged();
-        // Those that the task itself has caught are never asked for.
+        // Panics that the task itself has caught are never asked for.
         if logged.len() == MOST_PANICS {
             logged.pop_front();
         }
         logged.push_back(LoggedPanic { of, said: said.to_owned(), at: Instant::now() });
     }
 
-    /// Whether the panic of this that has said so is in the log already; once.
+    /// Returns, once, whether this panic with this message is already in the log.
     pub(super) fn take_panic_of(&self, of: &str, said: &str) -> bool {
         self.take_panic(|panic| panic.of == of && panic.said == said)
     }
 
-    /// Whether this is the error of a call, or of a thread, whose panic is in the log already; once.
+    /// Returns, once, whether this is the error of a call or a thread whose panic is already in the log.
     pub(super) fn take_panic_in(&self, error: &str) -> bool {
         self.take_panic(|panic| error.strip_suffix(&*panic.said).is_some_and(|text| text.ends_with("panicked: ")))
     }
@@ -268,7 +267,7 @@ impl Outside {
         found.is_some_and(|found| logged.remove(found).is_some())
     }
 
-    /// Whether a task has panicked just now, by the log, and the supervisor has not heard of it yet.
+    /// Whether the log shows a recent panic of a task that the supervisor has not heard of yet.
     pub(super) fn has_fresh_panic_of_task(&self) -> bool {
         self.logged().iter().any(|panic| panic.of.starts_with("task ") && panic.at.elapsed() < FRESH)
     }
@@ -277,7 +276,7 @@ impl Outside {
         self.0.logged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the logger write what it holds back.
+    /// Has the logger write its buffered lines.
     pub(super) fn flush(&self) {
         self.push(Lane::Log, Label::new("the log"), || log::logger().flush());
     }
@@ -288,24 +287,24 @@ impl Outside {
 
     fn put(&self, lane: Lane, label: Label, deed: Deed, bytes: usize) {
         let item = self.item(lane, label, deed, bytes);
-        // Without the lock: the hand that is told of it needs that.
+        // Without the lock: the hand that this wakes needs it.
         let put = self.0.lock().put(item);
         put.told(&self.0.work);
     }
 
-    /// Looks after the hands; says when to look again, if there is something to be done still.
+    /// Checks on the hands; returns when to check again, if there is work left.
     pub(super) fn look(&self) -> Option<Instant> {
         self.0.look(&mut self.0.lock(), Instant::now())
     }
 
-    /// What this loop's lane is stuck in, if it is.
+    /// Returns what this loop's lane is stuck in, if it is.
     pub(super) fn stuck_in(&self, id: LoopId) -> Option<(String, Duration)> {
         let state = self.0.lock();
         let mut at = state.left.iter().chain(&state.at).filter(|at| at.lane == Lane::Loop(id));
         at.find(|at| at.since.elapsed() >= PATIENCE).map(|at| (at.label.to_string(), at.since.elapsed()))
     }
 
-    /// Waits until all is done, but for what is stuck, or until the deadline.
+    /// Waits until all work is done, except for stuck deeds, or until the deadline.
     pub(super) fn settle(&self, deadline: Instant) {
         let mut state = self.0.lock();
         loop {
@@ -318,14 +317,14 @@ impl Outside {
         }
     }
 
-    /// What has not come back.
+    /// Returns the deeds that have not come back.
     pub(super) fn left_behind(&self) -> Vec<LeftBehind> {
         let state = self.0.lock();
         state.left.iter().chain(&state.at).map(|at| state.left_behind(at)).collect()
     }
 
-    /// Nothing follows what is to be done by now: the hand ends after that, and is waited for until the deadline, as is
-    /// whatever was left behind but isn't stuck.
+    /// Closes the hands: no deed follows those that are queued. Waits until the deadline for the hand to end, and for
+    /// threads that were left behind but aren't stuck.
     pub(super) fn close(&self, deadline: Instant) {
         let mut state = self.0.lock();
         state.closed = true;
@@ -341,21 +340,21 @@ impl Outside {
         let gone = std::mem::take(&mut state.gone);
         let threads = gone.iter().filter_map(|id| state.threads.remove(id)).collect::<Vec<_>>();
         drop(state);
-        // Their destructors have run: nothing is left of them but to end.
+        // Their destructors have run: they only have to end.
         threads.into_iter().for_each(|thread| drop(thread.join()));
     }
 }
 
-/// What has come of an item.
+/// The result of storing an item.
 #[must_use = "the hand is to be told"]
 struct Put {
-    /// A line, if anything: its text is ours.
+    /// A refused item, which can only be a line: its text is ours.
     refused: Option<Item>,
     wakes: bool,
 }
 
 impl Put {
-    /// Wakes the hand if it waits for work; drops what was refused.
+    /// Wakes the hand if it waits for work; drops a refused item.
     fn told(self, work: &Condvar) {
         if self.wakes {
             work.notify_one();
@@ -365,7 +364,7 @@ impl Put {
 }
 
 impl State {
-    /// Takes it in; gives it back when it is a line for which there is no room.
+    /// Stores an item; returns it if it is a line for which there is no room.
     fn put(&mut self, item: Item) -> Put {
         let Some(behind) = self.behind.get_mut(&item.lane) else {
             self.queue.push_back(item);
@@ -390,7 +389,7 @@ impl State {
         self.queue.is_empty() && self.at.is_none()
     }
 
-    /// What is stuck, with what it holds up.
+    /// Describes a stuck deed and the deeds that it holds up.
     fn left_behind(&self, at: &At) -> LeftBehind {
         let lines = self.behind.get(&Lane::Log).map_or(0, VecDeque::len) + self.lost;
         let what = match at.lane {
@@ -406,7 +405,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a rest, for the next look, or for the deadline.
+    /// Waits for all work to be done, for the next check, or for the deadline.
     fn wait<'a>(
         &self,
         mut state: MutexGuard<'a, State>,
@@ -428,7 +427,7 @@ impl Shared {
     fn make_hand(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
         let (id, shared) = (state.last + 1, self.clone());
         let serve = move || {
-            // What it says in the log it says for the supervisor.
+            // This thread logs on behalf of the supervisor.
             #[cfg(feature = "logging")]
             crate::logging::never_wait();
             let ends = shared.clone();
@@ -445,7 +444,7 @@ impl Shared {
         Ok(())
     }
 
-    /// See [`Outside::look`]. Any thread may.
+    /// See [`Outside::look`]. Any thread may call it.
     fn look(self: &Arc<Self>, state: &mut State, now: Instant) -> Option<Instant> {
         let held = |at: &At| now.saturating_duration_since(at.since);
         let waits = !state.queue.is_empty();
@@ -463,7 +462,7 @@ impl Shared {
             state.hand = 0;
         }
         if state.hand == 0 && !(state.closed && state.queue.is_empty()) {
-            // Without a thread it is tried again at the next look.
+            // If no thread can be started, the next check tries again.
             let _ = self.make_hand(state);
         }
         let unnamed = state.left.iter_mut().filter(|at| !at.named && held(at) >= STUCK);
@@ -475,7 +474,7 @@ impl Shared {
             let why =
                 format!("it has not come back within {}: its thread is left behind, others go on", Seconds(STUCK));
             self.board.registry().warn(&label.to_string(), why.clone());
-            // Of the log there is nothing to be said in the log.
+            // Problems of the log can't be logged.
             if lane != Lane::Log {
                 self.say(state, Level::Warn, format!("{label}: {why}"));
             }
@@ -493,17 +492,17 @@ impl Shared {
         naming.into_iter().chain(helping).min()
     }
 
-    /// A line of the log's about what happens here.
+    /// Writes a line about these threads to the log.
     fn say(&self, state: &mut State, level: Level, text: String) {
         let (target, bytes) = (self.board.name().clone(), text.len());
         let deed = move || log::log!(target: &target, level, "{text}");
         let busy = self.board.clock().busy();
         let item = Item { lane: Lane::Log, label: Label::new("the log"), deed: Box::new(deed), bytes, busy };
-        // Without room it is counted.
+        // If there is no room, it is counted.
         state.put(item).told(&self.work);
     }
 
-    /// What a hand does: the deeds in their order; once it was left behind, those of its lane.
+    /// Runs a hand: does the deeds in order; once it was left behind, only those of its lane.
     fn serve(self: &Arc<Self>, id: u64) {
         let mut own = None;
         let mut state = self.lock();
@@ -554,7 +553,7 @@ impl Shared {
         }
     }
 
-    /// A deed is done whose thread had been left behind.
+    /// Handles a deed that is done and whose thread had been left behind.
     fn come_back(&self, state: &mut State, id: u64) {
         let Some(at) = state.left.iter_mut().find(|at| at.thread == id) else { return };
         if std::mem::take(&mut at.named) {
@@ -566,7 +565,7 @@ impl Shared {
         }
     }
 
-    /// The lane of a thread that was left behind is empty: it is the hand's again.
+    /// Returns the empty lane of a thread that was left behind to the hand.
     fn rejoin(self: &Arc<Self>, state: &mut State, id: u64, lane: Lane) {
         state.left.retain(|at| at.thread != id);
         state.behind.remove(&lane);
@@ -574,7 +573,7 @@ impl Shared {
         if lost > 0 {
             self.say(state, Level::Warn, format!("{lost} lines of the service were lost while the log was stuck"));
         }
-        // Whatever there was no thread for may have one now.
+        // Deeds that lacked a thread may have one now.
         self.look(state, Instant::now());
         self.tell_rest(state);
     }

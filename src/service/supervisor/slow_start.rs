@@ -1,8 +1,8 @@
-//! Starts that hang in silence: a task that has forgotten `cx.ready()`, and a slot that nobody fills.
+//! Silent startup hangs: a task that has forgotten `cx.ready()`, and a slot that is never filled.
 //!
-//! Each is told once, by the service's clock. A task has a timer for that only while it starts; slots are looked at
-//! once, and only if one is still unfilled when all tasks have started. So a service that has started, and is idle,
-//! does not wake up for it.
+//! Each is logged once, by the service's clock. A task has a timer for that only while it starts. Slots are checked
+//! once, and only if one is still unfilled when all tasks have started. So an idle service that has started does not
+//! wake up for this.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ use crate::{
 const UNFILLED: Duration = Duration::from_secs(5);
 
 impl Supervisor {
-    /// Warns of a task that has been starting for `time`: names it, the tasks that wait for it, and what keeps it, as
-    /// far as that shows.
+    /// Warns of a task that has been starting for `time`: names it, the tasks that wait for it, and the reason if it is
+    /// known.
     pub(super) fn tell_slow_start(&self, id: TaskId, time: Duration, waiting: &[TaskId]) {
         let task = &self.tasks[id];
         let target = task.info.target();
@@ -46,14 +46,14 @@ impl Supervisor {
         });
     }
 
-    /// All tasks have started: if a slot is unfilled by now, this is looked at again.
+    /// Plans another check if a slot is unfilled when all tasks have started.
     pub(super) fn note_unfilled_slots(&mut self) {
         if self.handle.has_unfilled_slots() {
             self.slots_due = Some(self.now().saturating_add(UNFILLED));
         }
     }
 
-    /// Warns of slots that are unfilled while calls wait for them, once that is due.
+    /// Warns of slots that are unfilled while calls wait for them, once that check is due.
     pub(super) fn tell_unfilled_slots(&mut self) {
         let now = self.now();
         if self.slots_due.take_if(|due| *due <= now).is_none() || self.handle.shutdown().is_requested() {

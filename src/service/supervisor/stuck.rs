@@ -1,13 +1,13 @@
-//! Loops that were stuck already when their time to act on a cancel, or on a stop, began: they get less of it.
+//! Loops that were already stuck when their time to act on a cancel or a stop began: they get less of it.
 
 use std::time::{Duration, Instant};
 
 use crate::channel::shared::Shared;
 
-/// How long such a loop has to act, where another has a second.
+/// How long such a loop has to act; others have a second.
 const LEFT: Duration = Duration::from_millis(200);
 
-/// What the thread of such a loop is at.
+/// What the thread of such a loop is doing.
 pub(super) struct Stuck {
     at: At,
     /// Until when it may come back.
@@ -19,7 +19,7 @@ pub(super) struct Stuck {
 type At = (usize, Duration, u64);
 
 impl Stuck {
-    /// If this loop is stuck now.
+    /// Returns the loop's state if it is stuck now.
     pub(super) fn find(shared: &Shared, incarnation: u32) -> Option<Self> {
         let at = at(shared);
         shared.blocked().map(|_| Self { at, until: Instant::now() + LEFT, incarnation })

@@ -11,7 +11,7 @@ use crate::{
     task_fn,
 };
 
-/// How long what comes soon may take.
+/// How long an event that is expected soon may take.
 const SOON: Duration = Duration::from_secs(20);
 
 fn outside() -> (Arc<StatusBoard>, Outside) {
@@ -21,7 +21,7 @@ fn outside() -> (Arc<StatusBoard>, Outside) {
     (board, outside)
 }
 
-/// Looks after the hands, as the supervisor does, until this is told.
+/// Checks on the hands, as the supervisor does, until this is told.
 fn look_until<T>(outside: &Outside, told: &mpsc::Receiver<T>) -> T {
     let deadline = Instant::now() + SOON;
     loop {
@@ -33,8 +33,8 @@ fn look_until<T>(outside: &Outside, told: &mpsc::Receiver<T>) -> T {
     }
 }
 
-/// Ends it when every thread is back. [`Outside::settle`] doesn't wait for a thread that has been named, and so not for
-/// one that has just been let go.
+/// Ends the hands when every thread is back. [`Outside::settle`] doesn't wait for a thread that has been named, and so
+/// not for one that has just been released.
 fn end(outside: &Outside) {
     let deadline = Instant::now() + SOON;
     outside.settle(deadline);
@@ -54,8 +54,8 @@ fn deeds_are_done_in_order() {
         let lane = if number % 2 == 0 { Lane::Log } else { Lane::Alone };
         outside.push(lane, Label::new("a deed"), move || tells.send(number).unwrap());
     }
-    // Nothing looks after the hand until all are done: on a busy machine it would be left behind, and the lanes would
-    // part.
+    // Nothing checks on the hand until all are done: on a busy machine it would be left behind, and the lanes would
+    // separate.
     let numbers = (0..1000).map(|_| told.recv_timeout(SOON).unwrap());
     assert_eq!(numbers.collect::<Vec<_>>(), (0..1000).collect::<Vec<_>>());
     end(&outside);
@@ -79,7 +79,7 @@ fn a_lane_that_is_stuck_holds_up_no_other_and_catches_up_in_order() {
     for number in 0..100 {
         assert_eq!(look_until(&outside, &told), (Lane::Loop(1), number));
     }
-    // It is named, and nobody looks after that.
+    // It is named, and no check follows.
     let deadline = Instant::now() + SOON;
     while board.warnings().is_empty() {
         assert!(Instant::now() < deadline);
@@ -114,7 +114,7 @@ fn many_that_block_take_a_bounded_number_of_threads() {
         assert!(Instant::now() < deadline);
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
-    // The most that are left behind, and the last hand.
+    // The maximum of threads left behind, and the last hand.
     assert_eq!(outside.left_behind().len(), 33);
     drop(let_go);
     end(&outside);

@@ -1,4 +1,4 @@
-//! What the process was given by who started it: looked at once, before anything is changed.
+//! The signal and terminal state that the process inherited, read once before anything is changed.
 
 use std::io::{self, IsTerminal};
 
@@ -6,7 +6,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
 use crate::kit::proc;
 
-/// How signals are disposed of. Linux tells; elsewhere all count as default.
+/// The dispositions of signals. Linux reports them; elsewhere all count as default.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     ignored: u64,
@@ -18,7 +18,7 @@ impl Found {
         Self::told().unwrap_or_default()
     }
 
-    /// None where the system doesn't tell.
+    /// Returns `None` if the system doesn't report them.
     fn told() -> Option<Self> {
         Self::parse(&proc::read("/proc/self/status").ok()?)
     }
@@ -40,7 +40,7 @@ impl Found {
     }
 }
 
-/// Whether this process ignores a signal; None where the system doesn't tell.
+/// Whether this process ignores a signal; `None` if the system doesn't report it.
 #[cfg(all(feature = "command", target_os = "linux"))]
 pub(in crate::service) fn is_ignored(signal: i32) -> Option<bool> {
     Found::told().map(|found| found.is_ignored(signal))
@@ -50,7 +50,7 @@ fn bit(signal: i32) -> u64 {
     1 << (signal - 1)
 }
 
-/// Which terminals the process has.
+/// The terminals that the process has.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terminal {
     stdin: bool,
@@ -62,10 +62,10 @@ impl Terminal {
         Self { stdin: io::stdin().is_terminal(), controlling: has_controlling_terminal() }
     }
 
-    /// Whether a HUP means that the terminal is gone, and not that somebody wants a reload.
+    /// Whether a HUP means that the terminal is gone, rather than a request to reload.
     ///
-    /// stdin that hangs up is no terminal any more, so it counts what it was. With a stdin from elsewhere, the terminal
-    /// that we belong to tells: the kernel takes it from us before the HUP.
+    /// A stdin that has hung up is no longer a terminal, so its earlier state counts. If stdin is something else, the
+    /// controlling terminal decides: the kernel takes it from us before the HUP.
     pub(super) fn is_gone(self) -> bool {
         self.stdin || (self.controlling && !has_controlling_terminal())
     }
@@ -75,7 +75,8 @@ fn has_controlling_terminal() -> bool {
     proc::read("/proc/self/stat").is_ok_and(|stat| controlling_terminal(&stat).is_some_and(|tty| tty != 0))
 }
 
-/// The field tty_nr of proc(5). The field before the state, the program's name in parentheses, may contain anything.
+/// Parses the field tty_nr of proc(5). The field before the state, the program's name in parentheses, may contain
+/// anything.
 fn controlling_terminal(stat: &str) -> Option<i32> {
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_whitespace().nth(4)?.parse().ok()
@@ -89,20 +90,20 @@ pub(super) struct Mask {
 }
 
 impl Mask {
-    /// Blocks them.
+    /// Blocks these signals.
     pub(super) fn block(signals: &[i32]) -> Self {
         let signals = signals.iter().filter_map(|&signal| Signal::try_from(signal).ok()).collect::<SigSet>();
-        // It can't fail: the arguments are right.
+        // This can't fail: the arguments are valid.
         let before = signals.thread_swap_mask(SigmaskHow::SIG_BLOCK).unwrap_or_else(|_| SigSet::empty());
         Self { signals, blocked: signals.iter().filter(|&signal| before.contains(signal)).collect() }
     }
 
-    /// Unblocks them, even those that had been blocked before.
+    /// Unblocks these signals, even those that had been blocked before.
     pub(super) fn unblock(&self) {
         let _ = self.signals.thread_unblock();
     }
 
-    /// Blocks those that had been blocked before.
+    /// Blocks the signals that had been blocked before.
     pub(super) fn restore(&self) {
         let _ = self.blocked.thread_block();
     }
