@@ -1,22 +1,22 @@
-//! What calls between loops are made of, beside [`Remote`](crate::Remote), [`Reply`](crate::Reply) and
+//! The parts of calls between loops, beside [`Remote`](crate::Remote), [`Reply`](crate::Reply) and
 //! [`Slot`](crate::Slot).
 //!
-//! A [`Promise`] is the other end of a reply: [`Remote::ask`](crate::Remote::ask) hands one to the loop that is asked,
-//! and [`promise`] makes a pair for answers that come from elsewhere. [`PostError`] gives back what a loop didn't
-//! accept. [`LocalFuture`] and [`SendFuture`] are what a loop's own executor is handed.
+//! A [`Promise`] is the other end of a reply: [`Remote::ask`](crate::Remote::ask) hands one to the called loop, and
+//! [`promise`] makes a pair for answers from elsewhere. [`PostError`] returns what a loop didn't accept.
+//! [`LocalFuture`] and [`SendFuture`] are the futures that a loop's own executor gets.
 
 // The cross-loop channel: how a closure gets onto a loop's thread, how a future lives there, and how the answer comes
 // back.
 //
-// `Shared` (in `shared`) is what all threads see of a loop: its queue, its flags, who waits for it. It lives as long as
-// the service, through all incarnations of the loop. `Local` is what only the loop's thread sees: the values that
-// Remotes reach, and the futures. It lives for one incarnation, inside the mailbox that the adapter drives.
+// All threads see a loop's `Shared` (in `shared`): its queue, its flags, its waiters. It lives as long as the service,
+// through all incarnations of the loop. Only the loop's thread sees its `Local`: the values that Remotes reach, and the
+// futures. It lives for one incarnation, inside the mailbox that the adapter drives.
 //
-// Here belongs what every loop does with jobs and futures. It knows no kind of loop, no service and no task.
+// This room does what every loop does with jobs and futures. It knows no kind of loop, no service and no task.
 //
-// `shared`, `job`, `local`, `address`, `hosted` and `this_thread` are one circle: a job is run by the loop's own side,
-// which the shared queue brings it to, and goes back to an address that has to know the loop. A cut anywhere would hide
-// one type behind another.
+// `shared`, `job`, `local`, `address`, `hosted` and `this_thread` are one circle: the shared queue brings a job to the
+// loop's own side, which runs it; a job that can't run goes back to an address, which must know the loop. A cut
+// anywhere would hide one type behind another.
 //
 // May use: kit, words, reactor, counters.
 

@@ -1,4 +1,4 @@
-//! Where a value can be reached, whether it is there or not.
+//! The address of a value, which exists with or without the value.
 
 use std::{
     collections::VecDeque,
@@ -17,11 +17,10 @@ use crate::kit::{
     sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock},
 };
 
-/// Where a value can be reached: an address, which outlives the value. Known before the loop runs, and kept through
-/// restarts.
+/// The address of a value, which outlives the value. It exists before the loop runs, and survives restarts.
 ///
-/// Invariant: jobs of one sender reach the value in order. Before the first `bind` they wait in `waiting`; `bind` takes
-/// them out, under the lock, before it sets `loop_`, so what a sender puts into the mailbox afterwards comes later.
+/// Invariant: jobs of one sender reach the value in order. Before the first `bind` they wait in `waiting`. `bind` takes
+/// them out, under the lock, before it sets `loop_`, so jobs that a sender puts into the mailbox afterwards come later.
 /// Once bound, only the loop's thread puts jobs here.
 pub(crate) struct Address {
     key: u64,
@@ -30,7 +29,7 @@ pub(crate) struct Address {
     closed: AtomicBool,
     waiting_len: AtomicUsize,
     waiting: Mutex<VecDeque<Job>>,
-    /// Replies that wait already, while there is no loop yet to list them at: the first bind tells them to look again.
+    /// Replies that already wait while there is no loop to list them at; the first bind has them check again.
     early: Mutex<Vec<Weak<dyn Waiting>>>,
 }
 
@@ -48,10 +47,10 @@ impl Address {
         })
     }
 
-    /// An address at this loop from the beginning.
+    /// Returns an address that is bound to this loop from the beginning.
     pub(crate) fn at(name: &str, loop_: &Arc<Shared>) -> Arc<Self> {
         let address = Self::new(name);
-        // It is fresh: nobody else can have bound it.
+        // It is fresh, so nothing else can have bound it.
         let _ = address.bind(loop_);
         address
     }
@@ -68,7 +67,7 @@ impl Address {
         self.loop_.get()
     }
 
-    /// The loop; while there is none, notes once that this reply is to be told when there is.
+    /// Returns the loop; if there is none yet, records once that this reply must be told when there is.
     pub(crate) fn loop_or_later(&self, waiting: &Weak<dyn Waiting>, noted: &mut bool) -> Option<&Arc<Shared>> {
         if self.loop_.get().is_none() && !*noted {
             let mut early = lock(&self.early);
@@ -81,17 +80,17 @@ impl Address {
         self.loop_.get()
     }
 
-    /// How many jobs wait here: for the first value, or for the next.
+    /// Returns how many jobs wait here, for the first value or for the next.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting_len.load(Ordering::Acquire)
     }
 
-    /// How many jobs may wait here: as many as in a mailbox.
+    /// Returns how many jobs may wait here: as many as in a mailbox.
     fn capacity(&self) -> usize {
         self.loop_.get().map_or(MAILBOX_CAPACITY, |loop_| loop_.queue.capacity())
     }
 
-    /// The value lives at this loop from now on; returns the jobs that waited for it.
+    /// Binds the address to this loop, where the value lives from now on; returns the jobs that waited for it.
     pub(crate) fn bind(self: &Arc<Self>, loop_: &Arc<Shared>) -> Result<VecDeque<Job>, &'static str> {
         let mut waiting = lock(&self.waiting);
         if loop_.queue.is_closed() {
@@ -102,7 +101,7 @@ impl Address {
         }
         let waited = std::mem::take(&mut *waiting);
         self.waiting_len.store(0, Ordering::Release);
-        // Closed when its task ended, and now somebody has started that again.
+        // It was closed when its task ended, and the task has been started again.
         self.closed.store(false, Ordering::Release);
         let first = self.loop_.set(loop_.clone()).is_ok();
         if first {
@@ -116,7 +115,7 @@ impl Address {
         Ok(waited)
     }
 
-    /// Accepts a job for the value, or gives it back.
+    /// Accepts a job for the value, or returns it.
     pub(super) fn send(&self, job: Job) -> Result<(), Refused<Job>> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Refused::Closed(job));
@@ -132,7 +131,7 @@ impl Address {
             return Err(Refused::Closed(job));
         }
         if let Some(loop_) = self.loop_.get() {
-            // Bound just now; it has taken what waited.
+            // It has just been bound, and the waiting jobs have been taken.
             drop(waiting);
             return loop_.push(job);
         }
@@ -144,7 +143,7 @@ impl Address {
         Ok(())
     }
 
-    /// Keeps a job for the next incarnation of the value; gives it back when there will be none.
+    /// Keeps a job for the next incarnation of the value; returns the job if there will be none.
     pub(crate) fn keep(&self, job: Job) -> Result<(), Job> {
         let mut waiting = lock(&self.waiting);
         if self.closed.load(Ordering::Acquire) {
@@ -155,12 +154,12 @@ impl Address {
         Ok(())
     }
 
-    /// There will be no value any more: what waits is dropped, and its Replies resolve as Stopped.
+    /// Closes the address for good: drops the waiting jobs, whose replies resolve as Stopped.
     pub(crate) fn close(&self) {
         self.close_and_take().into_iter().for_each(|job| drop(catch(|| drop(job))));
     }
 
-    /// As [`close`](Self::close), but returns what has no loop yet that sees to its drop.
+    /// Closes it as [`close`](Self::close) does, but returns the jobs that have no loop yet to drop them.
     pub(crate) fn close_and_take(&self) -> Vec<Job> {
         let jobs = {
             let mut waiting = lock(&self.waiting);

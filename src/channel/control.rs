@@ -12,7 +12,7 @@ pub(crate) enum Ended<R> {
     Cancelled,
 }
 
-/// Cancels a hosted future from any thread: a flag looked at before each poll, and its waker.
+/// Cancels a hosted future from any thread, by a flag that is checked before each poll, and the future's waker.
 #[derive(Debug)]
 pub(crate) struct Control {
     cancelled: AtomicBool,
@@ -29,7 +29,7 @@ impl Control {
         self.wake();
     }
 
-    /// Cancels it, and leaves it to the caller to [wake](Self::wake) it.
+    /// Marks the future as cancelled; the caller must [wake](Self::wake) it.
     pub(crate) fn mark(&self) {
         self.cancelled.store(true, Ordering::Release);
     }
@@ -43,7 +43,7 @@ impl Control {
         self.cancelled.load(Ordering::Acquire)
     }
 
-    /// Wakes this when it is cancelled; the last one counts.
+    /// Registers the waker to wake at a cancel; the last one counts.
     pub(crate) fn register(&self, waker: &std::task::Waker) {
         self.waker.register(waker);
     }

@@ -1,8 +1,8 @@
 //! The wrapper around every future that a loop hosts.
 //!
-//! Whatever executor polls it: the inner future is dropped in place, there and then, when it ends, panics or is
-//! cancelled; polls and drops run under `catch_unwind`; and `end` is called exactly once, after the inner future is
-//! gone. So a waker, or an executor's own task handle, that lives on elsewhere keeps nothing of the user's alive.
+//! Whatever executor polls it, the inner future is dropped in place as soon as it ends, panics or is cancelled; polls
+//! and drops run under `catch_unwind`; and `end` is called exactly once, after the inner future is gone. So a waker, or
+//! an executor's own task handle, that lives on elsewhere keeps no user value alive.
 
 use std::{
     future::Future,
@@ -31,9 +31,9 @@ pin_project! {
         inner: Option<F>,
         end: Option<E>,
         control: Arc<Control>,
-        // Lent to the thread while it is polled.
+        // Lent to the thread while the future is polled.
         label: Option<this_thread::Label>,
-        // The last one that was registered.
+        // The waker that was registered last.
         waker: Option<Waker>,
         span: Span,
         loop_: Arc<Shared>,
@@ -49,7 +49,8 @@ pin_project! {
 }
 
 impl<F: Future, E: FnOnce(Ended<F::Output>)> Hosted<F, E> {
-    /// `end` is called with how it ended, after the inner future is dropped, on the thread that polled or dropped it.
+    /// Wraps a future. `end` is called with how it ended, after the inner future is dropped, on the thread that polled
+    /// or dropped it.
     pub(crate) fn new(
         inner: F,
         control: Arc<Control>,
@@ -68,7 +69,7 @@ impl<F: Future, E: FnOnce(Ended<F::Output>)> Hosted<F, E> {
         let Some(end) = this.end.take() else { return };
         *this.waker = None;
         let _entered = this_thread::enter_with(this.label, this.loop_);
-        // A panic in a Drop outweighs how the future ended; `set` has put the None in place even then.
+        // A panic in a Drop outweighs how the future ended; `set` has stored the None even then.
         let span = std::mem::replace(this.span, Span::none());
         let ended = match catch_unwind(AssertUnwindSafe(|| span.run(|| this.inner.set(None)))) {
             Ok(()) => ended,
@@ -83,8 +84,8 @@ impl<F: Future, E: FnOnce(Ended<F::Output>)> Hosted<F, E> {
 
     fn poll_inner(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.as_mut().project();
-        // Register, then look: a cancel in between finds the waker. It takes it only once it has been marked: so one
-        // that is registered stays so.
+        // Register, then check: a cancel in between finds the waker. A cancel takes the waker only after it has set the
+        // mark, so a registered waker stays registered.
         if !this.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             this.control.register(cx.waker());
             *this.waker = Some(cx.waker().clone());

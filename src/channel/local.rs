@@ -1,4 +1,4 @@
-//! What only the loop's thread sees: the values that Remotes reach, and the futures.
+//! The part of a loop that only its thread sees: the values that Remotes reach, and the futures.
 
 use std::{
     any::Any,
@@ -35,17 +35,17 @@ pub type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
 /// A future that may go to any thread.
 pub type SendFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What only the loop's thread sees, for one incarnation.
+/// The part of a loop that only its thread sees, for one incarnation.
 pub(crate) struct Local {
-    /// Tells the incarnations of all loops apart.
+    /// Distinguishes the incarnations of all loops.
     id: u64,
     shared: Arc<Shared>,
     values: RefCell<BTreeMap<u64, Value>>,
-    /// Jobs that waited for a value that is there now: they come before those in the queue.
+    /// Jobs that waited for a value that exists now; they come before those in the queue.
     backlog: RefCell<VecDeque<Job>>,
     futures: RefCell<BTreeMap<u64, Arc<Control>>>,
     next_future: Cell<u64>,
-    /// How many futures our own executor has.
+    /// The number of futures in our own executor.
     own: Cell<usize>,
     spawner: RefCell<Option<Spawner>>,
     workers: RefCell<Option<Workers>>,
@@ -56,7 +56,7 @@ pub(crate) struct Local {
     label: Label,
 }
 
-/// What a Remote reaches, and the span of the task whose it is.
+/// A value that a Remote reaches, and the span of its task.
 #[derive(Clone)]
 struct Value {
     value: Rc<dyn Any>,
@@ -100,7 +100,7 @@ impl Local {
         *self.workers.borrow_mut() = Some(workers);
     }
 
-    /// The place of the loop's reactor, until this incarnation ends.
+    /// Stores the loop's reactor until this incarnation ends.
     #[cfg(all(feature = "net", target_os = "linux"))]
     pub(crate) fn set_reactor(&self, installed: Installed) {
         *self.reactor.borrow_mut() = Some(installed);
@@ -137,15 +137,16 @@ impl Local {
     }
 
     fn work(self: &Rc<Self>, work: Box<dyn Work>, Value { value, span }: Value) {
-        // A call hands its panic to its Reply; what comes here is a post's.
+        // A call passes its panic to its Reply; a panic that arrives here is from a post.
         if let Err(panic) = catch(|| span.run(|| work.run(self, value))) {
             say(format_args!("loop {}: a posted job panicked", self.shared.name()), &panic);
         }
     }
 
-    /// The value is between two incarnations of its task: the job waits at its address. Or it is gone for good.
+    /// Returns a job to its address if the value is between two incarnations of its task; drops it if the value is gone
+    /// for good.
     fn put_back(&self, key: u64, work: Box<dyn Work>) {
-        // Nobody waits for it, until there is a value again.
+        // The fake clock doesn't wait for it until there is a value again.
         let job = Job::For(key, work, Busy::default());
         let refused = match self.shared.address(key) {
             Some(address) => address.keep(job).err(),
@@ -161,7 +162,7 @@ impl Local {
 
     // --- Values ---
 
-    /// Shows the loop's own side to tasks, and to the Remotes that reach it.
+    /// Sets the loop's Native, for tasks and for the Remotes that reach it.
     pub(crate) fn set_native(&self, native: Rc<dyn Any>) {
         let value = Value { value: native.clone(), span: Span::none() };
         self.values.borrow_mut().insert(self.shared.native_key(), value);
@@ -176,7 +177,7 @@ impl Local {
         self.values.borrow().get(&key).cloned()
     }
 
-    /// Puts the value, which is of the task with this span, at its address; the jobs that waited there come next.
+    /// Puts the value, of the task with this span, at its address; the jobs that waited there come next.
     pub(crate) fn put(&self, address: &Arc<Address>, value: Rc<dyn Any>, span: Span) -> Result<(), &'static str> {
         if self.values.borrow().contains_key(&address.key()) {
             return Err("it is filled already");
@@ -194,7 +195,7 @@ impl Local {
         Ok(())
     }
 
-    /// Drops the value here; what the drop said if it panicked.
+    /// Drops the value here; if the drop panics, returns its message.
     pub(crate) fn remove(&self, key: u64) -> Result<(), String> {
         let value = self.values.borrow_mut().remove(&key);
         catch(|| drop(value))
@@ -225,7 +226,7 @@ impl Local {
             end(ended);
         });
         if self.closed.get() {
-            // Dropped here and now: it ends as cancelled.
+            // It is dropped immediately and ends as cancelled.
             return;
         }
         self.futures.borrow_mut().insert(id, control);
@@ -244,7 +245,7 @@ impl Local {
         self.workers.borrow().is_some()
     }
 
-    /// Hosts a future on the runtime's workers, which there must be.
+    /// Hosts a future on the runtime's workers, which must exist.
     pub(crate) fn spawn_on_workers<F: Future + Send + 'static>(
         &self,
         future: F,
@@ -262,19 +263,20 @@ impl Local {
 
     // --- The end ---
 
-    /// No future begins from now on, and those that live are cancelled.
+    /// Accepts no more futures, and cancels the living ones.
     pub(crate) fn close(&self) {
         self.closed.set(true);
         let controls = self.futures.borrow().values().cloned().collect::<Vec<_>>();
         controls.iter().for_each(|control| control.cancel());
     }
 
-    /// Drops, on this thread, all that this incarnation holds. Jobs that have not begun go back to where they waited.
+    /// Drops, on this thread, everything that this incarnation holds. Jobs that have not begun go back to where they
+    /// waited.
     pub(crate) fn end(&self) {
         self.close();
-        // Cancelled futures of our own executor are dropped when they are run once more; drops may wake others. One
-        // that another thread is waking right now comes as soon as that thread has pushed it: left in the queue, it
-        // would come up in the next incarnation, on a wrong thread.
+        // Cancelled futures of our own executor are dropped when they are run once more; drops may wake others. If
+        // another thread is waking a future right now, that future arrives as soon as the thread has pushed it: left in
+        // the queue, it would appear in the next incarnation, on a wrong thread.
         while self.own.get() > 0 {
             match self.shared.queue.pop_wake() {
                 Some(wake) => {
@@ -292,7 +294,7 @@ impl Local {
             }
         }
         loop {
-            // One by one, since a drop may look at the values.
+            // One at a time, since a drop may look at the values.
             let value = self.values.borrow_mut().pop_first();
             let Some((_, value)) = value else { break };
             if let Err(panic) = catch(|| drop(value)) {

@@ -1,4 +1,4 @@
-//! Answers that come later than the call for them returns.
+//! Answers that arrive after the call for them has returned.
 
 use std::{
     fmt,
@@ -21,7 +21,7 @@ use crate::{
     words::call_error::CallError,
 };
 
-/// A [`Reply`], and the [`Promise`] of it: for an answer that anybody gives, on any thread.
+/// Returns a [`Promise`] and its [`Reply`], for an answer from any thread.
 ///
 /// ```
 /// use std::{thread, time::Duration};
@@ -36,39 +36,40 @@ use crate::{
 /// assert_eq!(reply.wait_timeout(Duration::from_secs(10)), Err(CallError::Stopped));
 /// ```
 ///
-/// Such a reply knows of no loop: who waits for a promise that is kept on a loop that is left behind waits for ever.
-/// [`Remote::ask`] and [`Remote::promise`] make replies that do.
+/// Such a reply knows no loop: if the promise is kept on a loop that is left behind, callers wait forever.
+/// [`Remote::ask`] and [`Remote::promise`] make replies that know theirs.
 pub fn promise<R>() -> (Promise<R>, Reply<R>) {
     let (reply, completer) = Reply::local();
     (Promise(completer), reply)
 }
 
-/// The other end of a [`Reply`]: whoever holds it owes the answer. The first answer counts.
+/// The other end of a [`Reply`]; its holder owes the answer. The first answer counts.
 ///
-/// Dropped, it answers too: [`Stopped`](CallError::Stopped), and once the work has [begun](Self::begin)
-/// [`Cancelled`](CallError::Cancelled).
+/// Dropping it answers too: with [`Stopped`](CallError::Stopped), or with [`Cancelled`](CallError::Cancelled) once the
+/// work has [begun](Self::begin).
 #[must_use = "dropping a promise breaks it"]
 pub struct Promise<R>(Completer<R>);
 
 impl<R> Promise<R> {
-    /// The answer.
+    /// Resolves the reply with this value.
     pub fn fulfil(self, value: R) {
         self.resolve(Ok(value));
     }
 
-    /// There is none, for this reason.
+    /// Resolves the reply with this error.
     pub fn fail(self, error: CallError) {
         self.resolve(Err(error));
     }
 
-    /// The answer, or why there is none.
+    /// Resolves the reply with this answer or error.
     pub fn resolve(self, answer: Result<R, CallError>) {
         self.0.complete(answer);
     }
 
-    /// There is none, for this reason; `unread` is called if nobody hears of it: when the reply is dropped unread,
-    /// which may have been before. A reply that was [cancelled](Reply::cancel) counts as read. It is called on the
-    /// thread that drops the reply, or on this one; its panic is logged.
+    /// Resolves the reply with this error, and calls `unread` if the reply is dropped unread.
+    ///
+    /// The reply may have been dropped before. A reply that was [cancelled](Reply::cancel) counts as read. `unread` is
+    /// called on the thread that drops the reply, or on this one; its panic is logged.
     ///
     /// ```
     /// use interloop::{CallError, channel::promise};
@@ -85,8 +86,9 @@ impl<R> Promise<R> {
         self.0.fail(error, Unread::new(unread));
     }
 
-    /// The answer is what this returns; or, if it panics, [`Panicked`](CallError::Panicked). If the reply was cancelled
-    /// before, it isn't called.
+    /// Resolves the reply with the value that `work` returns, or, if it panics, with [`Panicked`](CallError::Panicked).
+    ///
+    /// If the reply was cancelled before, `work` isn't called.
     pub fn run(mut self, work: impl FnOnce() -> R) {
         let answer = if self.is_cancelled() {
             Err(catch(|| drop(work)).err().map_or(CallError::Cancelled, CallError::Panicked))
@@ -97,25 +99,29 @@ impl<R> Promise<R> {
         self.resolve(answer);
     }
 
-    /// The work for it has begun: if the promise is dropped from here on, the answer is
-    /// [`Cancelled`](CallError::Cancelled), since nobody knows how far it came.
+    /// Marks the work as begun: if the promise is dropped from here on, the answer is
+    /// [`Cancelled`](CallError::Cancelled).
+    ///
+    /// Nobody knows how far the work came by then.
     pub fn begin(&mut self) {
         self.0.begin();
     }
 
-    /// Whether somebody asked that it stop, by [`Reply::cancel`] or [`CancelOnDrop`](crate::channel::CancelOnDrop). An
-    /// answer is of no use then, and does no harm.
+    /// Whether a cancel was requested by [`Reply::cancel`] or [`CancelOnDrop`](crate::channel::CancelOnDrop).
+    ///
+    /// An answer is of no use then, but does no harm.
     pub fn is_cancelled(&self) -> bool {
         self.0.is_cancelled()
     }
 
-    /// Ready when somebody asks that it stop: to wait for besides the work, from any thread. Of several of one promise
-    /// the one that was polled last is woken.
+    /// Returns a future that is ready when a cancel is requested, to await beside the work, on any thread.
+    ///
+    /// If one promise has several such futures, the one that was polled last is woken.
     pub fn cancelled(&self) -> Cancelled {
         Cancelled(self.0.control())
     }
 
-    /// Whether anybody holds the reply still. Who dropped it without cancelling it may want the work done all the same.
+    /// Whether the reply still exists. A caller that dropped it without cancelling may still want the work done.
     pub fn is_awaited(&self) -> bool {
         self.0.is_awaited()
     }
@@ -131,13 +137,13 @@ impl<R> fmt::Debug for Promise<R> {
 ///
 /// # Cancel safety
 ///
-/// Nothing is lost when it is dropped: the cancel is latched.
+/// Dropping the future loses nothing: the cancel is latched.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Cancelled(Arc<Control>);
 
 impl Cancelled {
-    /// Whether somebody has asked that it stop.
+    /// Whether a cancel was requested.
     pub fn is_cancelled(&self) -> bool {
         self.0.is_cancelled()
     }
@@ -147,27 +153,26 @@ impl Future for Cancelled {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // Register, then look: a cancel in between finds the waker.
+        // Register, then check: a cancel in between finds the waker.
         self.0.register(cx.waker());
         if self.0.is_cancelled() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
 impl<T: 'static> Remote<T> {
-    /// Calls the closure on the value's loop, with a [`Promise`] to be kept, handed on, and fulfilled there or
-    /// elsewhere: for an answer that comes later than the closure returns.
+    /// Calls the closure on the value's loop with a [`Promise`], for an answer that comes after the closure returns.
     ///
-    /// The [`Reply`] always resolves: [`Stopped`](CallError::Stopped) and [`Full`](CallError::Full) as with
-    /// [`call`](Self::call); [`Cancelled`](CallError::Cancelled) when the promise is dropped;
-    /// [`Panicked`](CallError::Panicked) when the closure panics, whatever becomes of the promise; and `Stopped` when
-    /// the value's loop is left behind.
+    /// The promise may be kept, handed on, and fulfilled there or elsewhere. The [`Reply`] always resolves:
+    /// [`Stopped`](CallError::Stopped) and [`Full`](CallError::Full) as with [`call`](Self::call);
+    /// [`Cancelled`](CallError::Cancelled) if the promise is dropped; [`Panicked`](CallError::Panicked) if the closure
+    /// panics, whatever becomes of the promise; and `Stopped` if the value's loop is left behind.
     ///
     /// ```
     /// use std::{cell::RefCell, time::Duration};
     /// use interloop::{Service, Slot, Thread, channel::Promise, task_fn};
     ///
     /// # fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    /// // Those who wait for the door to be opened.
+    /// // The callers that wait for the door to open.
     /// let (slot, door) = Slot::<RefCell<Vec<Promise<&'static str>>>>::new("door");
     /// let mut service = Service::new("house");
     /// service.task("door", task_fn::<Thread>(async move |cx| {
@@ -189,8 +194,10 @@ impl<T: 'static> Remote<T> {
         })
     }
 
-    /// As [`ask`](Self::ask), with a promise that was made before: a value that goes hands on what it has promised, to
-    /// the next at its address, say. Until the closure is called, the work counts as not [begun](Promise::begin).
+    /// Calls the closure as [`ask`](Self::ask) does, with an existing promise.
+    ///
+    /// For instance, a value that ends hands its promises to its successor at the address. Until the closure is called,
+    /// the work counts as not [begun](Promise::begin).
     pub fn ask_with<R: Send + 'static>(&self, promise: Promise<R>, f: impl FnOnce(&T, Promise<R>) + Send + 'static) {
         let span = Span::current();
         self.request_again(promise.0, move |_, value: Rc<T>, completer| {
@@ -198,28 +205,32 @@ impl<T: 'static> Remote<T> {
         });
     }
 
-    /// As [`promise()`], of an answer that comes from the value's loop: when that is left behind, the [`Reply`] says
-    /// [`Stopped`](CallError::Stopped).
+    /// Returns a pair as [`promise()`] does, for an answer from the value's loop.
+    ///
+    /// If that loop is left behind, the [`Reply`] resolves as [`Stopped`](CallError::Stopped).
     pub fn promise<R: Send + 'static>(&self) -> (Promise<R>, Reply<R>) {
         let (reply, completer) = Reply::from(self.address());
         (Promise(completer), reply)
     }
 
-    /// Blocks this thread until the future is ready, whose output comes from the value's loop: what [`Reply::wait`] is
-    /// for replies. For the blocking form of an async method of a [handle](crate::task::TaskHandle).
+    /// Blocks this thread until a future is ready whose output comes from the value's loop, as [`Reply::wait`] does for
+    /// replies.
+    ///
+    /// Use it for the blocking form of an async method of a [handle](crate::task::TaskHandle).
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](CallError::WouldBlock), at once, where `Reply::wait` says so.
+    /// Returns [`WouldBlock`](CallError::WouldBlock) at once where `Reply::wait` does.
     pub fn wait_for<F: Future>(&self, future: F) -> Result<F::Output, CallError> {
         self.wait_at_most(future, None)
     }
 
-    /// As [`wait_for`](Self::wait_for), but at most this long.
+    /// Waits as [`wait_for`](Self::wait_for) does, but for at most `timeout`.
     ///
     /// # Errors
     ///
-    /// [`TimedOut`](CallError::TimedOut) after `timeout`, and the future is dropped; `WouldBlock` as `wait_for`.
+    /// Returns [`TimedOut`](CallError::TimedOut) after `timeout`, and drops the future; `WouldBlock` as `wait_for`
+    /// does.
     pub fn wait_for_timeout<F: Future>(&self, future: F, timeout: Duration) -> Result<F::Output, CallError> {
         self.wait_at_most(future, Some(timeout))
     }

@@ -1,24 +1,24 @@
-//! The cross-loop queue and the wake protocol: what the loom models check.
+//! The cross-loop queue and the wake protocol, which the loom models check.
 //!
 //! A poster pushes, then rings: `full_fence(); if !rung.load() && !rung.swap(true) { notify() }`. A turn takes items
 //! one by one; only when it saw the queue empty does it lower the flag, `rung.swap(false); full_fence()`, and then it
-//! looks once more. Invariants:
+//! checks once more. Invariants:
 //!
-//! 1. An item in the queue, or a raised flag, implies `rung`, or a turn that will look again before it rests. A poster
-//!    that finds `rung` true may rely on this: whoever lowers the flag looks after that.
-//! 2. Of the two fences one comes first. If the poster's: the last look, behind the other, finds the item. If the
-//!    lowering's: the poster, behind its own, finds the flag down, or raised by somebody since, who has notified. The
-//!    flag is changed by swaps alone, each of which builds on the one before; they need no ordering beside the fences,
-//!    and either fence alone is not enough. In a flood the flag is up, and posters only read it: with a swap each, they
-//!    would tear its cache line from each other.
-//! 3. [`Bell::set_notify`] raises the flag and notifies always, also when the flag is up: that notification may have
-//!    gone to the one before.
-//! 4. A notify that panics has woken nobody, perhaps: whoever [was asked to know](Bell::on_panic) has it called again,
-//!    and the flag stays up. Where there is nobody, it goes down: the next poster notifies again.
-//! 5. A poster that finds the flag up finds a loop that has not come to rest since somebody rang. [`Bell::on_busy`]
-//!    tells of the first such poster, then of none until [`Bell::heed`]: whether the loop is blocked shows only later,
+//! 1. An item in the queue, or a raised flag, implies `rung`, or a turn that will check again before it rests. A poster
+//!    that finds `rung` true may rely on this: the turn that lowers the flag checks after that.
+//! 2. One of the two fences comes first. If it is the poster's, the last check, behind the other, finds the item. If it
+//!    is the lowering's, the poster, behind its own, finds the flag down, or raised since by another thread, which has
+//!    notified. The flag is changed only by swaps, each of which builds on the previous one; they need no ordering
+//!    beside the fences, and either fence alone is not enough. In a flood the flag is up, and posters only read it: if
+//!    each swapped, they would tear its cache line from each other.
+//! 3. [`Bell::set_notify`] always raises the flag and notifies, even if the flag is up: that notification may have gone
+//!    to the previous notify.
+//! 4. A notify that panics may have woken nothing: the [registered listener](Bell::on_panic) has it called again, and
+//!    the flag stays up. Without a listener, the flag goes down: the next poster notifies again.
+//! 5. A poster that finds the flag up finds a loop that has not rested since it was rung. [`Bell::on_busy`]
+//!    reports the first such poster, then none until [`Bell::heed`]: whether the loop is blocked shows only later,
 //!    and a flood costs one more look at the flag's cache line.
-//! 6. Accepting an item or giving it back is one atomic step with [`Queue::close`].
+//! 6. Accepting or returning an item is one atomic step with [`Queue::close`].
 
 use std::{
     fmt, mem,
@@ -36,18 +36,18 @@ use crate::kit::{
 
 /// Wakes the loop from any thread.
 pub(crate) type Notify = Arc<dyn Fn() + Send + Sync>;
-/// Is told what a notify has said that panicked.
+/// Called with the message of a notify that panicked.
 type OnPanic = Box<dyn Fn(String) + Send + Sync>;
-/// Is told of a poster that has found the loop busy.
+/// Called when a poster has found the loop busy.
 type OnBusy = Box<dyn Fn() + Send + Sync>;
 
-/// The flag and the notify of the wake protocol. On cache lines of its own: posters write it, and a turn reads what
-/// stands beside it before each job.
+/// The flag and the notify of the wake protocol. It has its own cache lines: posters write it, and a turn reads the
+/// fields beside it before each job.
 #[repr(align(128))]
 pub(crate) struct Bell {
     rung: AtomicBool,
-    /// When it was, by [`clock`] in nanoseconds, for the latency; 0: nobody knows. A figure: two that ring at once may
-    /// mix up their times.
+    /// When it was rung, by [`clock`] in nanoseconds, for the latency; 0 if unknown. This is only a figure: two threads
+    /// that ring at once may mix up their times.
     #[cfg(feature = "metrics")]
     rung_at: figure::AtomicU64,
     notify: Mutex<Option<Notify>>,
@@ -55,7 +55,7 @@ pub(crate) struct Bell {
     inside: figure::AtomicUsize,
     inside_since: figure::AtomicU64,
     on_panic: OnceLock<OnPanic>,
-    /// Whether it was told that a poster has found the flag up.
+    /// Whether a poster that found the flag up was reported.
     told: figure::AtomicBool,
     on_busy: OnceLock<OnBusy>,
 }
@@ -75,12 +75,12 @@ impl Bell {
         }
     }
 
-    /// After something was made visible to the loop: wakes it, unless it has been already.
+    /// Wakes the loop, unless it has been woken already; called after something was made visible to it.
     pub(crate) fn ring(&self) {
         self.rings();
     }
 
-    /// As [`ring`](Self::ring), for what somebody waits for: tells if the loop is busy.
+    /// Rings as [`ring`](Self::ring) does, for an item that a caller waits for: reports if the loop is busy.
     fn ring_for_item(&self) {
         if !self.rings() && !self.told.load(Ordering::Relaxed) {
             self.found_busy();
@@ -96,24 +96,24 @@ impl Bell {
         }
     }
 
-    /// Has this told, once, when a poster finds that the loop has not come to rest since it was rung. The first one
-    /// stays.
+    /// Sets the closure that is called, once, when a poster finds that the loop has not rested since it was rung. The
+    /// first closure stays.
     pub(crate) fn on_busy(&self, tell: impl Fn() + Send + Sync + 'static) {
         let _ = self.on_busy.set(Box::new(tell));
     }
 
-    /// The next poster that finds the loop busy is told of again.
+    /// Has the next poster that finds the loop busy reported again.
     pub(crate) fn heed(&self) {
         self.told.store(false, Ordering::Relaxed);
     }
 
-    /// Rings; false if it was rung already.
+    /// Rings; returns false if it was rung already.
     fn rings(&self) -> bool {
         full_fence();
         if self.rung.load(Ordering::Relaxed) {
             return false;
         }
-        // Before the flag goes up, so that a turn that finds it up finds a time. Beside the notify that follows it
+        // Before the flag goes up, so that a turn that finds it up finds a time. Next to the notify that follows it
         // costs little.
         #[cfg(feature = "metrics")]
         self.rung_at.store(clock().as_nanos() as u64, Ordering::Relaxed);
@@ -123,10 +123,10 @@ impl Bell {
         true
     }
 
-    /// When it was rung, for the turn that begins now; once.
+    /// Returns, once, when it was rung, for the turn that begins now.
     #[cfg(feature = "metrics")]
     pub(crate) fn rung_at(&self) -> Option<Duration> {
-        // With the flag down it is the time of one who came too late to raise it.
+        // If the flag is down, the time is from a poster that came too late to raise it.
         let at = if self.is_rung() { self.rung_at.load(Ordering::Relaxed) } else { 0 };
         if at == 0 {
             return None;
@@ -140,7 +140,7 @@ impl Bell {
         self.rung.load(Ordering::Acquire)
     }
 
-    /// Before the last look: from here on a poster notifies again.
+    /// Lowers the flag before the last check: from here on a poster notifies again.
     fn lower(&self) {
         self.rung.swap(false, Ordering::Relaxed);
         full_fence();
@@ -156,7 +156,7 @@ impl Bell {
         self.notify();
     }
 
-    /// After a notify has panicked: notifies once more, unless a turn has begun since.
+    /// Notifies once more after a notify has panicked, unless a turn has begun since.
     pub(crate) fn ring_again(&self) {
         if self.is_rung() {
             self.notify();
@@ -165,13 +165,13 @@ impl Bell {
         }
     }
 
-    /// For how long threads have been in the notify by now, if any is.
+    /// Returns for how long threads have been in the notify, if any is.
     pub(crate) fn inside_for(&self) -> Option<Duration> {
         let since = Duration::from_nanos(self.inside_since.load(Ordering::Relaxed));
         (self.inside.load(Ordering::Relaxed) > 0).then(|| clock().saturating_sub(since))
     }
 
-    /// Has this told when a notify panics, by whichever thread has called it. The first one stays.
+    /// Sets the closure that is called when a notify panics, on whichever thread called it. The first closure stays.
     pub(crate) fn on_panic(&self, told: impl Fn(String) + Send + Sync + 'static) {
         let _ = self.on_panic.set(Box::new(told));
     }
@@ -181,7 +181,7 @@ impl Bell {
         let Some(notify) = lock(&self.notify).clone() else { return };
         let _inside = Inside::enter(self);
         if let Some(told) = self.on_panic.get() {
-            // Dropped in there, too: it may be the last one.
+            // It is dropped inside, too, since it may be the last clone.
             if let Err(panic) = catch(move || notify()) {
                 told(panic);
             }
@@ -193,7 +193,7 @@ impl Bell {
     }
 }
 
-/// A thread is in the notify until this is dropped.
+/// Counts a thread as inside the notify until this is dropped.
 struct Inside<'a>(&'a Bell);
 
 impl<'a> Inside<'a> {
@@ -221,15 +221,15 @@ impl Drop for LowerOnPanic<'_> {
 
 /// Read before each job.
 pub(crate) mod flag {
-    /// The loop is to end.
+    /// The loop must end.
     pub(crate) const STOP: u8 = 1;
-    /// Somebody wants to know whether the loop turns.
+    /// A caller wants to know whether the loop turns.
     pub(crate) const HEARTBEAT: u8 = 2;
     /// The loop was left behind: nothing more is run.
     pub(crate) const DEAD: u8 = 4;
 }
 
-/// Why an item was not accepted; it is given back.
+/// Why an item was not accepted; it is returned.
 #[derive(Debug)]
 pub(crate) enum Refused<T> {
     Closed(T),
@@ -258,8 +258,8 @@ impl<T, W> Queue<T, W> {
         }
     }
 
-    /// Accepts the item, or gives it back. The capacity can be passed by as many items as there are threads pushing at
-    /// that moment; a large one by 31 more a thread, since not every push looks at the length.
+    /// Accepts the item, or returns it. The capacity can be exceeded by as many items as there are threads pushing at
+    /// that moment; a large one by 31 more for each thread, since not every push checks the length.
     pub(crate) fn push(&self, item: T) -> Result<(), Refused<T>> {
         if self.is_to_be_measured() && self.items.len() >= self.capacity() {
             self.note_depth();
@@ -268,13 +268,13 @@ impl<T, W> Queue<T, W> {
         self.push_unbounded(item).map_err(Refused::Closed)
     }
 
-    /// Every push into a small queue, one in 32 of a thread into a large one: the length stands on the cache line that
-    /// the turn writes at each pop.
+    /// Whether this push checks the length: always for a small queue, one in 32 of each thread for a large one. The
+    /// length is on the cache line that the turn writes at each pop.
     fn is_to_be_measured(&self) -> bool {
         thread_local!(static PUSHES: std::cell::Cell<u8> = const { std::cell::Cell::new(0) });
         let pushes = PUSHES.get().wrapping_add(1);
         PUSHES.set(pushes);
-        // A model has to take the same way each time.
+        // A model must take the same path each time.
         cfg!(loom) || pushes.is_multiple_of(32) || self.capacity() < 65_536
     }
 
@@ -285,14 +285,14 @@ impl<T, W> Queue<T, W> {
         Ok(())
     }
 
-    /// As [`push_unbounded`](Self::push_unbounded), but leaves it to the caller to ring.
+    /// Accepts an item as [`push_unbounded`](Self::push_unbounded) does; the caller must ring.
     pub(crate) fn push_quietly(&self, item: T) -> Result<(), T> {
         self.items.push(item).map_err(PushError::into_inner)
     }
 
     /// Accepts a wake, always.
     pub(crate) fn push_wake(&self, wake: W) {
-        // Unbounded and never closed: it can't fail.
+        // The queue is unbounded and never closed, so this can't fail.
         if self.wakes.push(wake).is_ok() {
             self.bell.ring();
         }
@@ -307,16 +307,16 @@ impl<T, W> Queue<T, W> {
     }
 
     pub(crate) fn pop_wake(&self) -> Option<W> {
-        // Looking costs two loads, a pop of nothing a full fence.
+        // A look costs two loads; a pop from an empty queue costs a full fence.
         if self.wakes.is_empty() { None } else { self.wakes.pop().ok() }
     }
 
-    /// To be called when nothing was found; only if nothing is found after it either may the loop rest.
+    /// Lowers the flag. Call it when nothing was found; the loop may rest only if nothing is found afterwards either.
     pub(crate) fn lower(&self) {
         self.bell.lower();
     }
 
-    /// No item is accepted from now on. Those accepted stay.
+    /// Accepts no more items; accepted ones stay.
     pub(crate) fn close(&self) {
         self.items.close();
     }
@@ -331,21 +331,21 @@ impl<T, W> Queue<T, W> {
         self.bell.ring();
     }
 
-    /// As [`raise`](Self::raise), but leaves it to the caller to ring.
+    /// Raises a flag as [`raise`](Self::raise) does; the caller must ring.
     pub(crate) fn raise_quietly(&self, flag: u8) {
-        // Release: what was written before the flag was raised is seen by the turn that reads it.
+        // Release: the turn that reads the flag sees everything written before it was raised.
         self.flags.fetch_or(flag, Ordering::Release);
     }
 
-    /// Takes a flag back; says whether it was up.
+    /// Clears a flag; returns whether it was up.
     pub(crate) fn clear(&self, flag: u8) -> bool {
-        // It looks at nothing that the flag stands for: the lists have locks of their own.
+        // This reads nothing that the flag stands for: the lists have locks of their own.
         self.flags.fetch_and(!flag, Ordering::Relaxed) & flag != 0
     }
 
-    /// The flags, for one who has just changed what a turn looks at once a flag is up: either the flag is in here, or
-    /// who raises it, and the turn that reads it, sees the change. A plain load could miss the flag while the turn
-    /// misses the change.
+    /// Returns the flags, for a thread that has just changed something that a turn reads once a flag is up: either the
+    /// flag is in the result, or the thread that raises it, and the turn that reads it, see the change. A plain load
+    /// could miss the flag while the turn misses the change.
     pub(crate) fn publish(&self) -> u8 {
         self.flags.fetch_or(0, Ordering::Release)
     }
@@ -366,7 +366,7 @@ impl<T, W> Queue<T, W> {
         self.capacity.store(capacity, Ordering::Relaxed);
     }
 
-    /// Takes the present depth into the high-water mark.
+    /// Records the present depth in the high-water mark.
     pub(crate) fn note_depth(&self) {
         self.high_water.fetch_max(self.items.len(), Ordering::Relaxed);
     }

@@ -22,25 +22,25 @@ use crate::{
     words::call_error::CallError,
 };
 
-/// Why a job was not accepted; the closure comes back.
+/// The reason why a job was not accepted; it returns the closure.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PostError<F> {
     /// The loop, or the task that shared the value, has ended for good.
     Stopped(F),
-    /// The mailbox holds as many jobs as it may.
+    /// The mailbox is full.
     Full(F),
 }
 
 impl<F> PostError<F> {
-    /// The closure that was not accepted.
+    /// Returns the closure that was not accepted.
     pub fn into_inner(self) -> F {
         match self {
             Self::Stopped(f) | Self::Full(f) => f,
         }
     }
 
-    /// Whether trying again later may help.
+    /// Whether a later attempt may succeed.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Full(_))
     }
@@ -60,10 +60,10 @@ impl<F> fmt::Display for PostError<F> {
 
 impl<F> std::error::Error for PostError<F> {}
 
-/// Reaches a `T` on its loop's thread, from any thread: `Clone + Send + Sync`, whatever `T` is.
+/// Reaches a `T` on its loop's thread, from any thread; it is `Clone + Send + Sync`, whatever `T` is.
 ///
-/// It is an address: it is there before the loop runs, and survives restarts. What is asked while there is no value
-/// waits, and runs in order on the next. Jobs of one sender run in the order in which they were sent.
+/// It is an address: it exists before the loop runs, and survives restarts. Calls wait while there is no value, and run
+/// in order on the next one. Jobs of one sender run in the order in which they were sent.
 ///
 /// ```
 /// # use interloop::Remote;
@@ -85,13 +85,13 @@ impl<T: 'static> Remote<T> {
         &self.address
     }
 
-    /// Runs the closure on the value's loop, some time soon. It returns at once.
+    /// Runs the closure on the value's loop soon, and returns at once.
     ///
-    /// A panic of the closure is logged; the loop lives on.
+    /// A panic of the closure is logged; the loop continues.
     ///
     /// # Errors
     ///
-    /// Gives back what was not accepted: [`Stopped`](PostError::Stopped) or [`Full`](PostError::Full).
+    /// Returns the closure if it was not accepted: [`Stopped`](PostError::Stopped) or [`Full`](PostError::Full).
     pub fn post<F: FnOnce(&T) + Send + 'static>(&self, f: F) -> Result<(), PostError<F>> {
         let give_back = |work: Box<dyn Work>| {
             let post = work.into_any().downcast::<Post<T, F>>().expect("it is the box that was sent");
@@ -103,9 +103,9 @@ impl<T: 'static> Remote<T> {
         })
     }
 
-    /// Runs the closure on the value's loop and brings back what it returns.
+    /// Runs the closure on the value's loop and returns a reply with its result.
     ///
-    /// The [`Reply`] is a future, and always resolves; when the call is not accepted, it says so there.
+    /// The [`Reply`] is a future, and always resolves; if the call is not accepted, the reply says so.
     pub fn call<R: Send + 'static>(&self, f: impl FnOnce(&T) -> R + Send + 'static) -> Reply<R> {
         let span = Span::current();
         self.request(move |_, value: Rc<T>, completer| match catch(|| span.run(|| f(&value))) {
@@ -114,8 +114,9 @@ impl<T: 'static> Remote<T> {
         })
     }
 
-    /// Makes a future on the value's loop, runs it there, and brings back what it returns. The future may be `!Send`:
-    /// only the closure travels.
+    /// Makes a future on the value's loop, runs it there, and returns a reply with its output.
+    ///
+    /// The future may be `!Send`: only the closure travels.
     pub fn spawn<R, Fut>(&self, f: impl FnOnce(Rc<T>) -> Fut + Send + 'static) -> Reply<R>
     where
         R: Send + 'static,
@@ -124,7 +125,7 @@ impl<T: 'static> Remote<T> {
         let span = Span::current();
         self.request(move |local, value: Rc<T>, completer: Completer<R>| {
             let made = catch(|| {
-                // The caller's; or, if there is none, that of the task whose value it is.
+                // The caller's span or, if there is none, that of the value's task.
                 let span = span.or(Span::current);
                 (span.in_scope(|| f(value)), span)
             });
@@ -149,7 +150,7 @@ impl<T: 'static> Remote<T> {
         reply
     }
 
-    /// As [`request`](Self::request), for somebody who has asked already, and got no answer from a value that is gone.
+    /// Repeats a [`request`](Self::request) for a caller that got no answer, because the value was gone.
     pub(crate) fn request_again<R, F>(&self, mut completer: Completer<R>, f: F)
     where
         R: Send + 'static,
@@ -164,7 +165,7 @@ impl<T: 'static> Remote<T> {
         R: Send + 'static,
         F: FnOnce(&Rc<Local>, Rc<T>, Completer<R>) + Send + 'static,
     {
-        // A job that comes back closed is dropped, and its completer says Stopped.
+        // A job that is refused as closed is dropped, and its completer says Stopped.
         if let Err(Refused::Full(work)) = self.send(Box::new(Ask { completer, f, reaches: PhantomData::<fn(&T)> }))
             && let Ok(ask) = work.into_any().downcast::<Ask<T, R, F>>()
         {
@@ -216,7 +217,7 @@ impl<T: 'static, F: FnOnce(&T) + Send + 'static> Work for Post<T, F> {
 }
 
 struct Ask<T, R, F> {
-    // Before `f`: dropped unrun, it resolves the Reply even if the drop of `f` panics.
+    // Before `f`: if this is dropped without running, it resolves the Reply even if the drop of `f` panics.
     completer: Completer<R>,
     f: F,
     reaches: PhantomData<fn(&T)>,

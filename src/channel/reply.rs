@@ -37,15 +37,15 @@ struct Inner<R> {
     done: bool,
     waker: Option<Waker>,
     cancelled: bool,
-    /// Nobody holds the reply any more.
+    /// The reply was dropped.
     dropped: bool,
-    /// Told if nobody reads the failure that is in `result`.
+    /// Called if nobody reads the failure in `result`.
     unread: Option<Unread>,
-    /// Of the future that makes the answer, if a future does.
+    /// The control of the future that makes the answer, if a future does.
     control: Option<Arc<Control>>,
 }
 
-/// Hears of a failure that its reply was not read for: when that is dropped.
+/// A callback for a failure that nobody reads, called when this is dropped.
 pub(crate) struct Unread(Option<Box<dyn FnOnce() + Send>>);
 
 impl Unread {
@@ -53,7 +53,7 @@ impl Unread {
         Self(Some(Box::new(tell)))
     }
 
-    /// It was read.
+    /// Marks the failure as read.
     fn read(mut self) {
         let tell = self.0.take();
         if let Err(panic) = catch(|| drop(tell)) {
@@ -73,7 +73,7 @@ impl Drop for Unread {
 }
 
 impl<R> State<R> {
-    /// Asks whatever makes the answer to stop.
+    /// Asks the producer of the answer to stop.
     fn cancel(&self) {
         let control = {
             let mut inner = lock(&self.inner);
@@ -85,7 +85,7 @@ impl<R> State<R> {
         }
     }
 
-    /// The first result counts.
+    /// Stores the result; the first one counts.
     fn resolve(&self, result: Result<R, CallError>) {
         let (waker, unused) = {
             let mut inner = lock(&self.inner);
@@ -104,7 +104,7 @@ impl<R> State<R> {
     }
 }
 
-/// What a child's reply is listed by once it is awaited on another loop: the answer itself need not be `Send`.
+/// The entry of a child's reply once it is awaited on another loop: the answer itself need not be `Send`.
 #[derive(Default)]
 struct Abandoned {
     told: AtomicBool,
@@ -138,18 +138,18 @@ impl<R: Send> Waiting for State<R> {
 /// The answer to [`Remote::call`](crate::Remote::call) or [`spawn`](crate::Remote::spawn): a future, on any executor or
 /// none.
 ///
-/// It always resolves. Dropped, it detaches: what was asked goes on, unobserved.
+/// It always resolves. Dropping it detaches the work, which continues unobserved.
 ///
 /// # Cancel safety
 ///
-/// Polling it through a reference (`&mut reply` in a `select!`) loses nothing.
+/// Polling it by reference (`&mut reply` in a `select!`) loses nothing.
 #[must_use = "dropping a reply detaches it: await it, or say so with `.detach()`"]
 pub struct Reply<R> {
     state: Arc<State<R>>,
-    /// Where it is listed while it waits, so that an abandoned loop's waiters are told.
+    /// Where it is listed while it waits, so that waiters of an abandoned loop are told.
     target: Option<(Arc<Address>, Weak<dyn Waiting>)>,
     listed: Option<(Arc<Shared>, usize)>,
-    /// Whether its target, which is at no loop yet, will have it look again.
+    /// Whether its target, which has no loop yet, will have it check again.
     noted: bool,
     polled: bool,
     /// The loop of a child.
@@ -158,7 +158,7 @@ pub struct Reply<R> {
 }
 
 impl<R> Reply<R> {
-    /// A reply from this very thread: `R` may be `!Send`.
+    /// Returns a reply from this very thread: `R` may be `!Send`.
     pub(crate) fn local() -> (Self, Completer<R>) {
         let inner = Inner {
             result: None,
@@ -182,48 +182,52 @@ impl<R> Reply<R> {
         (reply, Completer { state, begun: false })
     }
 
-    /// The reply of a child on this loop.
+    /// Returns the reply of a child on this loop.
     pub(crate) fn of_child(loop_: &Arc<Shared>) -> (Self, Completer<R>) {
         let (mut reply, completer) = Self::local();
         reply.home = Some(loop_.clone());
         (reply, completer)
     }
 
-    /// Lets what was asked go on unobserved.
+    /// Lets the work continue unobserved.
     pub fn detach(self) {}
 
-    /// Asks that it stop: a queued closure is never run, a future is dropped on its loop before its next poll. A
-    /// closure that runs already goes on.
+    /// Requests a cancel: a queued closure never runs, and a future is dropped on its loop before its next poll.
+    ///
+    /// A closure that already runs continues.
     pub fn cancel(self) {
         self.state.cancel();
     }
 
-    /// A future of the same answer that cancels when it is dropped.
+    /// Returns a future of the same answer that cancels when it is dropped.
     pub fn cancel_on_drop(self) -> CancelOnDrop<R> {
         CancelOnDrop(self)
     }
 
-    /// Whether the answer is there.
+    /// Whether the answer has arrived.
     pub fn is_done(&self) -> bool {
         lock(&self.state.inner).done
     }
 
-    /// Blocks this thread until the answer is there, for ever if need be. It always comes: if the loop stops or is left
-    /// behind, the reply says so. [`wait_timeout`](Self::wait_timeout) is for threads that must not wait that long.
+    /// Blocks this thread until the answer arrives, forever if need be.
+    ///
+    /// It always arrives: if the loop stops or is left behind, the reply says so. Threads that must not wait that long
+    /// use [`wait_timeout`](Self::wait_timeout).
     ///
     /// # Errors
     ///
-    /// Those of the reply, and [`WouldBlock`](CallError::WouldBlock), at once, on the thread of a loop. Only a task on
-    /// the reference loop [`Thread`](crate::Thread) may wait, for another loop.
+    /// Returns the reply's errors, and [`WouldBlock`](CallError::WouldBlock), at once, on the thread of a loop. Only a
+    /// task on the reference loop [`Thread`](crate::Thread) may wait, for another loop.
     pub fn wait(self) -> Result<R, CallError> {
         self.wait_at_most(None)
     }
 
-    /// As [`wait`](Self::wait), but at most this long.
+    /// Waits as [`wait`](Self::wait) does, but for at most `timeout`.
     ///
     /// # Errors
     ///
-    /// Those of [`wait`](Self::wait), and [`TimedOut`](CallError::TimedOut) after `timeout`: what was asked goes on.
+    /// Returns the errors of [`wait`](Self::wait), and [`TimedOut`](CallError::TimedOut) after `timeout`; the work
+    /// continues.
     pub fn wait_timeout(self, timeout: Duration) -> Result<R, CallError> {
         self.wait_at_most(Some(timeout))
     }
@@ -232,7 +236,7 @@ impl<R> Reply<R> {
         let asked = self.target.as_ref().and_then(|(address, _)| address.loop_().cloned());
         let target =
             asked.or_else(|| self.listed.as_ref().map(|(loop_, _)| loop_.clone())).or_else(|| self.home.clone());
-        // A sign of life may be asked of this very loop.
+        // A heartbeat may be requested from this very loop.
         let is_own = target.is_none() && this_thread::is_driven();
         let may_block = !is_own && this_thread::may_block_on(target.as_ref());
         if !self.is_done() && !may_block {
@@ -241,7 +245,7 @@ impl<R> Reply<R> {
         block::on(self, timeout).unwrap_or(Err(CallError::TimedOut))
     }
 
-    /// Sees to it that a child's reply that is awaited elsewhere hears of it when its loop is left behind; says whether
+    /// Makes sure that a child's reply that is awaited elsewhere is told when its loop is left behind; returns whether
     /// that has happened.
     fn is_abandoned(&mut self, cx: &Context<'_>) -> bool {
         let Some(home) = self.home.as_ref().filter(|home| !this_thread::is_on(home)) else { return false };
@@ -266,7 +270,7 @@ impl<R> Reply<R> {
 }
 
 impl<R: Send + 'static> Reply<R> {
-    /// A reply from what is asked of this address.
+    /// Returns a reply for a request to this address.
     pub(crate) fn from(address: &Arc<Address>) -> (Self, Completer<R>) {
         let (mut reply, completer) = Self::local();
         let state: Arc<dyn Waiting> = reply.state.clone();
@@ -280,12 +284,12 @@ impl<R> Future for Reply<R> {
 
     /// # Panics
     ///
-    /// When polled after it was ready.
+    /// Panics if polled after it was ready.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        // The waker is cloned, and the one before dropped, outside the lock: they are anybody's code, and who resolves
-        // this takes the lock. A first poll mostly keeps its waker, and a second one mostly finds the answer: each
-        // locks once.
+        // The waker is cloned, and the previous one dropped, outside the lock: wakers are user code, and the thread
+        // that resolves this takes the lock. A first poll usually keeps its waker, and a second one usually finds the
+        // answer: each locks once.
         let mut waker = if this.polled { None } else { Some(cx.waker().clone()) };
         this.polled = true;
         loop {
@@ -319,7 +323,7 @@ impl<R> Future for Reply<R> {
         {
             match loop_.list(waiting) {
                 Some(id) => this.listed = Some((loop_.clone(), id)),
-                // The loop is dead: what it had accepted is not coming any more. This wakes us.
+                // The loop is dead: jobs that it had accepted won't be answered. This wakes us.
                 None => this.state.resolve(Err(CallError::Stopped)),
             }
         }
@@ -335,7 +339,7 @@ impl<R> Drop for Reply<R> {
             inner.dropped = true;
             (inner.unread.take(), inner.cancelled)
         };
-        // Who has cancelled it wants to hear no more of it.
+        // A caller that has cancelled it wants no further news.
         if let (true, Some(unread)) = (cancelled, unread) {
             unread.read();
         }
@@ -348,7 +352,7 @@ impl<R> fmt::Debug for Reply<R> {
     }
 }
 
-/// The future of [`Reply::cancel_on_drop`].
+/// The future that [`Reply::cancel_on_drop`] returns.
 #[derive(Debug)]
 #[must_use = "dropping it cancels"]
 pub struct CancelOnDrop<R>(Reply<R>);
@@ -367,7 +371,7 @@ impl<R> Drop for CancelOnDrop<R> {
     }
 }
 
-/// The other end of a [`Reply`]. Dropped, it resolves it too.
+/// The other end of a [`Reply`]. Dropping it resolves the reply too.
 pub(crate) struct Completer<R> {
     state: Arc<State<R>>,
     begun: bool,
@@ -378,8 +382,8 @@ impl<R> Completer<R> {
         lock(&self.state.inner).cancelled
     }
 
-    /// Through which the future that makes the answer is cancelled; made when it is first asked for, since most answers
-    /// need none.
+    /// Returns the control that cancels the future that makes the answer. It is created at the first call, since most
+    /// answers need none.
     pub(crate) fn control(&self) -> Arc<Control> {
         let mut inner = lock(&self.state.inner);
         let cancelled = inner.cancelled;
@@ -391,12 +395,12 @@ impl<R> Completer<R> {
         control
     }
 
-    /// Whether anybody holds the reply still.
+    /// Whether the reply still exists.
     pub(crate) fn is_awaited(&self) -> bool {
         !lock(&self.state.inner).dropped
     }
 
-    /// Completes with a failure; if nobody reads it, that is told.
+    /// Completes with a failure; `unread` is called if nobody reads it.
     pub(crate) fn fail(self, error: CallError, unread: Unread) {
         let (unused, is_read) = {
             let mut inner = lock(&self.state.inner);
@@ -411,7 +415,7 @@ impl<R> Completer<R> {
         self.complete(Err(error));
     }
 
-    /// Hands it to this; if that panics, so the reply says, unless it was answered before.
+    /// Hands the completer to this closure; if that panics, the reply says so, unless it was answered before.
     pub(crate) fn hand_to(self, f: impl FnOnce(Self)) {
         let state = self.state.clone();
         let asked = Asked::begin(&state);
@@ -422,12 +426,12 @@ impl<R> Completer<R> {
         }
     }
 
-    /// From here on, being dropped means Cancelled, not Stopped.
+    /// Marks the work as begun: from here on a drop means Cancelled, not Stopped.
     pub(crate) fn begin(&mut self) {
         self.begun = true;
     }
 
-    /// Being dropped means Stopped once more: what was begun has come to nothing, and waits to be begun by another.
+    /// Marks the work as not begun: a drop means Stopped again. The attempt has failed, and another one must begin.
     pub(crate) fn begin_anew(&mut self) {
         self.begun = false;
     }
@@ -446,12 +450,12 @@ impl<R> Completer<R> {
 }
 
 thread_local! {
-    /// The answer for which this thread runs what was asked: 0 for none.
+    /// The answer that this thread's current work is for; 0 for none.
     static ASKED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// This thread runs what was asked for an answer: if a panic of that drops its completer, [`Completer::hand_to`] says
-/// what it said.
+/// Marks that this thread runs the work for an answer. If a panic of the work drops its completer,
+/// [`Completer::hand_to`] reports the panic's message.
 struct Asked(usize);
 
 impl Asked {
@@ -490,7 +494,7 @@ impl Heartbeat for Completer<()> {
 }
 
 impl Shared {
-    /// Asks for a sign of life: the reply is there as soon as the loop has looked at its mailbox.
+    /// Requests a heartbeat: the reply resolves as soon as the loop has checked its mailbox.
     pub(crate) fn heartbeat(&self) -> Reply<()> {
         let (reply, completer) = Reply::local();
         self.add_heartbeat(Box::new(completer));

@@ -1,4 +1,4 @@
-//! What all threads see of a loop.
+//! The part of a loop that all threads see.
 
 use std::{
     collections::BTreeMap,
@@ -29,25 +29,25 @@ use crate::{
     words::shutdown::Shutdown,
 };
 
-/// How many jobs a mailbox holds at most, if nothing else is said.
+/// How many jobs a mailbox holds at most by default.
 pub(crate) const MAILBOX_CAPACITY: usize = 1_000_000;
 
-/// A thread that has been at one thing for so long is blocked.
+/// A thread that has been in one piece of code for this long is blocked.
 pub(crate) const BLOCKED: Duration = Duration::from_secs(1);
 
-/// Over how long the latency is shown.
+/// The window over which the latency is shown.
 #[cfg(feature = "metrics")]
 const LATENCY_WINDOW: Duration = Duration::from_secs(60);
 
-/// What is left to be done where it may take its time: it runs code that isn't ours.
+/// Remaining work that may take long, because it runs foreign code.
 pub(crate) type Deed = Box<dyn FnOnce() + Send>;
 
-/// What all threads see of a loop, through all its incarnations.
+/// The part of a loop that all threads see, through all its incarnations.
 pub(crate) struct Shared {
     name: Arc<str>,
     clock: Clock,
     pub(crate) queue: Queue<Job, Runnable>,
-    /// Hosted futures that are not gone yet.
+    /// The number of hosted futures that are not gone yet.
     live: AtomicUsize,
     waiting: Mutex<WaitingList>,
     heartbeats: Mutex<Vec<Box<dyn Heartbeat>>>,
@@ -56,8 +56,8 @@ pub(crate) struct Shared {
     /// The key of the address that stands for the loop's Native.
     native_key: AtomicU64,
     shutdown: Mutex<Shutdown>,
-    // What the loop's thread is at, for the report of a stuck loop: written by it alone, read by the supervisor, so
-    // Relaxed is enough.
+    // The current code of the loop's thread, for the report of a stuck loop. Only that thread writes it, and the
+    // supervisor reads it, so Relaxed is enough.
     polling: figure::AtomicUsize,
     since: figure::AtomicU64,
     in_turn: figure::AtomicBool,
@@ -68,12 +68,12 @@ pub(crate) struct Shared {
     latency: Histogram,
 }
 
-/// What a loop's thread was seen doing.
+/// A snapshot of a loop thread's activity.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Doing {
     /// See [`Label::number`](super::this_thread::Label::number).
     pub(crate) number: usize,
-    /// Since when, at the latest: time since the process's first use of the clock.
+    /// Since when, at the latest, as time since the process's first use of the clock.
     pub(crate) since: Duration,
 }
 
@@ -82,7 +82,7 @@ impl Shared {
         Self::with_clock(name, Clock::default())
     }
 
-    /// A loop of a service, which has one clock.
+    /// Returns a loop of a service, which has one clock.
     pub(crate) fn with_clock(name: &str, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             name: name.into(),
@@ -114,24 +114,24 @@ impl Shared {
         lock(&self.shutdown).clone()
     }
 
-    /// The clock of its service.
+    /// Returns the clock of its service.
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// Posts an errand; it is given back when the mailbox is closed.
+    /// Posts an errand; returns it if the mailbox is closed.
     pub(crate) fn errand(&self, errand: impl FnOnce(&Rc<Local>) + Send + 'static) -> Result<(), Job> {
         self.errand_quietly(errand)?;
         self.queue.bell.ring();
         Ok(())
     }
 
-    /// As [`errand`](Self::errand), but leaves it to the caller to ring.
+    /// Posts an errand as [`errand`](Self::errand) does; the caller must ring.
     pub(crate) fn errand_quietly(&self, errand: impl FnOnce(&Rc<Local>) + Send + 'static) -> Result<(), Job> {
         self.queue.push_quietly(Job::Errand(Box::new(errand), self.clock.busy()))
     }
 
-    /// Accepts a job, or gives it back.
+    /// Accepts a job, or returns it.
     pub(crate) fn push(&self, mut job: Job) -> Result<(), Refused<Job>> {
         job.mark(self.clock.busy());
         self.queue.push(job)
@@ -146,30 +146,30 @@ impl Shared {
         waiters.into_iter().for_each(Waker::wake);
     }
 
-    /// As [`stop`](Self::stop), but leaves it to the caller to ring, and to wake these.
+    /// Stops the loop as [`stop`](Self::stop) does; the caller must ring, and wake the returned wakers.
     pub(crate) fn stop_quietly(&self, reason: crate::words::state::Reason, deadline: Option<Instant>) -> Vec<Waker> {
         let waiters = self.shutdown().latch(reason, deadline);
         self.queue.raise_quietly(flag::STOP);
         waiters.unwrap_or_default()
     }
 
-    /// Tells the loop to end at once: what is queued is dropped. What has begun goes on.
+    /// Tells the loop to end at once: queued jobs are dropped. A job that has begun continues.
     pub(crate) fn give_up(&self, reason: crate::words::state::Reason) {
         self.queue.close();
         self.discard(std::iter::from_fn(|| self.queue.pop()).collect());
         self.stop(reason, None);
     }
 
-    /// The loop will run no more, or was left behind: closes the mailbox, drops what is queued, and resolves everyone
-    /// who waits as Stopped.
+    /// Ends the loop, which runs no more or was left behind: closes the mailbox, drops the queued jobs, and resolves
+    /// all waiters as Stopped.
     pub(crate) fn terminate(self: &Arc<Self>) {
         let deeds = self.terminate_quietly();
         self.queue.bell.ring();
         deeds.into_iter().for_each(|deed| deed());
     }
 
-    /// As [`terminate`](Self::terminate), but leaves it to the caller to ring, and to do these: each by itself, since
-    /// one may block.
+    /// Ends the loop as [`terminate`](Self::terminate) does; the caller must ring, and do the returned deeds
+    /// independently, since one may block.
     pub(crate) fn terminate_quietly(self: &Arc<Self>) -> Vec<Deed> {
         self.queue.close();
         self.queue.raise_quietly(flag::DEAD);
@@ -195,7 +195,7 @@ impl Shared {
         self.discard(std::iter::from_fn(|| self.queue.pop()).collect());
     }
 
-    /// Whether it will run no more.
+    /// Whether the loop will run no more.
     pub(crate) fn is_dead(&self) -> bool {
         self.queue.flags() & flag::DEAD != 0
     }
@@ -209,7 +209,7 @@ impl Shared {
         });
     }
 
-    /// Waits until the threads that drop what was queued are gone; false if one is not by then.
+    /// Waits until the threads that drop queued jobs have ended; returns false if one has not by the deadline.
     pub(crate) fn await_discards(&self, deadline: Instant) -> bool {
         self.discards.wait(deadline)
     }
@@ -217,13 +217,13 @@ impl Shared {
     // --- Futures ---
 
     pub(crate) fn future_begins(&self) {
-        // On the loop's thread, which is the one that asks.
+        // On the loop's thread, which is the one that reads it.
         self.live.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn future_ends(&self) {
-        // The last one makes `Turn::Stop` possible: have another turn look. Release: when nothing lives here any more,
-        // all that lived is over.
+        // The last future makes `Turn::Stop` possible, so another turn must check. Release: when nothing lives here any
+        // more, everything that lived is over.
         if self.live.fetch_sub(1, Ordering::Release) == 1 && self.queue.publish() & (flag::STOP | flag::DEAD) != 0 {
             self.queue.bell.ring();
         }
@@ -233,9 +233,9 @@ impl Shared {
         self.live.load(Ordering::Acquire)
     }
 
-    // --- Those who wait ---
+    // --- Waiters ---
 
-    /// Lists a reply that waits for this loop; None when the loop is dead.
+    /// Lists a reply that waits for this loop; returns `None` if the loop is dead.
     pub(crate) fn list(&self, reply: &Weak<dyn Waiting>) -> Option<usize> {
         let mut list = lock(&self.waiting);
         if list.dead {
@@ -245,29 +245,29 @@ impl Shared {
     }
 
     pub(crate) fn unlist(&self, id: usize) {
-        // Gone already when the loop is dead.
+        // The entry is gone already if the loop is dead.
         let reply = lock(&self.waiting).replies.try_remove(id);
         drop(reply);
     }
 
     // --- Heartbeats ---
 
-    /// Takes in who asks for a sign of life.
+    /// Records a request for a heartbeat.
     pub(super) fn add_heartbeat(&self, heartbeat: Box<dyn Heartbeat>) {
         let forgotten = {
             let mut heartbeats = lock(&self.heartbeats);
-            // Whoever gave up waiting for a loop that is stuck has asked in vain.
+            // Requests of callers that gave up waiting for a stuck loop are dropped.
             let all = std::mem::take(&mut *heartbeats).into_iter();
             let (awaited, forgotten) = all.partition(|heartbeat| heartbeat.is_awaited());
             *heartbeats = awaited;
             heartbeats.push(heartbeat);
             forgotten
         };
-        // Outside the lock, which the supervisor takes: they hold wakers, which are anybody's code.
+        // Outside the lock, which the supervisor takes: they hold wakers, which are user code.
         drop::<Vec<_>>(forgotten);
         self.queue.raise(flag::HEARTBEAT);
         if lock(&self.waiting).dead {
-            // `terminate` may have looked before; dropped, they resolve, outside the lock.
+            // `terminate` may have run before; dropped outside the lock, they resolve.
             let heartbeats = std::mem::take(&mut *lock(&self.heartbeats));
             drop(heartbeats);
         }
@@ -285,7 +285,7 @@ impl Shared {
         lock(&self.addresses).insert(address.key(), Arc::downgrade(address));
     }
 
-    /// The address of the loop's Native, which the caller keeps.
+    /// Returns the address of the loop's Native, which the caller keeps.
     pub(crate) fn native_address(self: &Arc<Self>) -> Arc<Address> {
         let address = Address::at(&self.name, self);
         self.native_key.store(address.key(), Ordering::Release);
@@ -304,7 +304,7 @@ impl Shared {
         lock(&self.addresses).get(&key).and_then(Weak::upgrade)
     }
 
-    // --- What it is at ---
+    // --- Current activity ---
 
     pub(crate) fn begin_turn(&self, now: Duration) -> impl Drop + '_ {
         struct End<'a>(&'a Shared);
@@ -328,7 +328,7 @@ impl Shared {
         self.since.store(clock().as_nanos() as u64, Ordering::Relaxed);
     }
 
-    /// Says whose code runs now; returns whose did before. Within a turn the time of its beginning is near enough.
+    /// Records whose code runs now; returns whose ran before. Within a turn the time of its beginning is near enough.
     pub(crate) fn set_polling(&self, number: usize) -> usize {
         if !self.in_turn.load(Ordering::Relaxed) && number != 0 {
             self.stamp();
@@ -338,7 +338,7 @@ impl Shared {
         before
     }
 
-    /// What its thread is at.
+    /// Returns the current activity of the loop's thread.
     pub(crate) fn doing(&self) -> Doing {
         Doing {
             number: self.polling.load(Ordering::Relaxed),
@@ -346,15 +346,15 @@ impl Shared {
         }
     }
 
-    /// What code its thread has been in for [so long](BLOCKED), or longer, and for how long; None also for code that is
-    /// the loop's own, which may be its sleep.
+    /// Returns the code that its thread has been in for [`BLOCKED`] or longer, and for how long. It returns `None` for
+    /// the loop's own code too, which may be its sleep.
     pub(crate) fn blocked(&self) -> Option<(usize, Duration)> {
         let Doing { number, since } = self.doing();
         let held = clock().saturating_sub(since);
         (number != 0 && held >= BLOCKED).then_some((number, held))
     }
 
-    /// How many jobs, and other questions, wait for its next turn.
+    /// Returns how many jobs and other requests wait for the next turn.
     pub(crate) fn waits(&self) -> usize {
         self.queue.len() + usize::from(self.queue.flags() & flag::HEARTBEAT != 0)
     }

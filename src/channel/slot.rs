@@ -1,14 +1,14 @@
-//! A place for a value.
+//! Slots for values.
 
 use std::{any::type_name, fmt, marker::PhantomData, sync::Arc};
 
 use super::{address::Address, remote::Remote};
 
-/// The place for a value that a task will put on its loop: see [`Slot::new`], [`Service::slot`](crate::Service::slot)
-/// and [`Context::fill`](crate::Context::fill).
+/// A slot for a value that a task will put on its loop.
 ///
-/// A clone stands for the same place: a task that is made anew at each restart fills it each time. When the last clone
-/// is dropped and the place was never filled, what waits there resolves as Stopped.
+/// See [`Slot::new`], [`Service::slot`](crate::Service::slot) and [`Context::fill`](crate::Context::fill). Clones are
+/// the same slot: a task that is recreated at each restart fills it each time. If the last clone is dropped and the
+/// slot was never filled, calls that wait there resolve as Stopped.
 pub struct Slot<T> {
     place: Arc<Place>,
     holds: PhantomData<fn(T)>,
@@ -25,10 +25,12 @@ impl Drop for Place {
 }
 
 impl<T: 'static> Slot<T> {
-    /// A place for a value that a task will put on its loop by [`Context::fill`](crate::Context::fill), and the Remote
-    /// that reaches it: usable from now on, from any thread. For a task and its handles, which are there before there
-    /// is a service; the name is for messages. [`Service::slot`](crate::Service::slot) is this, and has the Remote
-    /// known by its name.
+    /// Returns a slot for a value that a task puts on its loop by [`Context::fill`](crate::Context::fill), and its
+    /// Remote.
+    ///
+    /// The Remote is usable right away, from any thread. This is for a task and its handles, which exist before there
+    /// is a service; the name is for messages. [`Service::slot`](crate::Service::slot) does the same, and registers the
+    /// Remote by its name.
     ///
     /// ```
     /// use std::{cell::Cell, time::Duration};

@@ -1,8 +1,8 @@
-//! What this thread is doing for us: which loop drives it, and whose code it runs. For the panic hook, for the report
-//! of a stuck loop, and for refusing to block a loop on a [`Reply`](crate::Reply).
+//! This thread's current activity: which loop drives it, and whose code it runs. It is used by the panic hook, by the
+//! report of a stuck loop, and to refuse to block a loop on a [`Reply`](crate::Reply).
 //!
-//! What is ours may be used and dropped by the destructor of a thread-local, when these here may be gone already:
-//! nothing counts on them. To panic there is to abort the process.
+//! Our values may be used and dropped by the destructor of a thread-local, when these thread-locals may be gone
+//! already, so nothing relies on them. A panic there would abort the process.
 
 use std::{
     borrow::BorrowMut,
@@ -15,21 +15,21 @@ use std::{
 use super::shared::Shared;
 use crate::{kit::clock::Clock, words::suspect::Tidings};
 
-/// Whose code runs: a task, or a loop's job.
+/// Identifies whose code runs: a task's, or a job of a loop.
 #[derive(Clone, Debug)]
 pub(crate) struct Label {
-    /// Whose; None for what belongs to no task.
+    /// The task's run; `None` for code that belongs to no task.
     pub(crate) of: Option<Arc<Run>>,
-    /// The number that stands for it in [`Shared::polling`]; 0: nothing of ours.
+    /// The number that stands for it in [`Shared::polling`]; 0 for the loop's own code.
     pub(crate) number: usize,
 }
 
-/// One run of a task, as far as those know it whom its code calls.
+/// One run of a task, as known to the code that it calls.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) name: Arc<str>,
     pub(crate) tidings: Tidings,
-    /// By which they are fresh.
+    /// The clock that tells whether an end is recent.
     pub(crate) clock: Clock,
 }
 
@@ -50,7 +50,7 @@ struct Driven {
 
 thread_local! {
     static DRIVEN: RefCell<Option<Driven>> = const { RefCell::new(None) };
-    /// How many mailboxes live on this thread though no service drives it.
+    /// How many mailboxes live on this thread although no service drives it.
     static GUESTS: Cell<usize> = const { Cell::new(0) };
     static LABEL: RefCell<Option<Label>> = const { RefCell::new(None) };
 }
@@ -67,8 +67,8 @@ pub(crate) fn drive(loop_: &Arc<Shared>, blocking_allowed: bool) -> impl Drop + 
     Guard(DRIVEN.try_with(|driven| driven.replace(Some(this))).ok().flatten())
 }
 
-/// A mailbox's stay on this thread, though no service drives it, until dropped: to block the thread is to block that
-/// mailbox.
+/// The attachment of a mailbox to this thread, which no service drives, until dropped: to block the thread is to block
+/// that mailbox.
 pub(crate) struct Stay(PhantomData<Rc<()>>);
 
 impl Stay {
@@ -89,11 +89,11 @@ pub(crate) fn enter(label: &Label, loop_: &Arc<Shared>) -> impl Drop {
     enter_with(Some(label.clone()), loop_)
 }
 
-/// Marks that the code with this label runs until the guard is dropped. The label can be lent: until then it is not in
-/// its place.
+/// Marks that the code with this label runs until the guard is dropped. The label can be lent: until then its place is
+/// empty.
 pub(crate) fn enter_with<'a>(label: impl BorrowMut<Option<Label>> + 'a, loop_: &'a Arc<Shared>) -> impl Drop + 'a {
     struct Guard<'a, P: BorrowMut<Option<Label>>> {
-        /// Of what runs outside of the guard's life; in it, of what ran before.
+        /// Outside the guard's life, the label of the code that runs; during it, the label of the code that ran before.
         label: P,
         number: usize,
         loop_: Option<&'a Arc<Shared>>,
@@ -111,7 +111,7 @@ pub(crate) fn enter_with<'a>(label: impl BorrowMut<Option<Label>> + 'a, loop_: &
             self.swap();
         }
     }
-    // A worker of the runtime is not what the loop's thread is at.
+    // A worker of the runtime doesn't count as the activity of the loop's thread.
     let on_loop = is_on(loop_).then_some(loop_);
     let number = label.borrow().as_ref().map_or(0, |label| label.number);
     let number = on_loop.map_or(0, |loop_| loop_.set_polling(number));
@@ -120,7 +120,7 @@ pub(crate) fn enter_with<'a>(label: impl BorrowMut<Option<Label>> + 'a, loop_: &
     guard
 }
 
-/// The names of the task and of the loop whose code this thread runs, where there are any.
+/// Returns the names of the task and of the loop whose code this thread runs, if any.
 pub(crate) fn names() -> (Option<Arc<str>>, Option<Arc<str>>) {
     let task = run().map(|run| run.name.clone());
     let loop_ =
@@ -128,17 +128,18 @@ pub(crate) fn names() -> (Option<Arc<str>>, Option<Arc<str>>) {
     (task, loop_)
 }
 
-/// Whether this thread runs something that belongs to no task, for a loop.
+/// Whether this thread runs code for a loop that belongs to no task.
 pub(crate) fn runs_a_job() -> bool {
     LABEL.try_with(|label| label.borrow().as_ref().is_some_and(|label| label.of.is_none())).unwrap_or(false)
 }
 
-/// The run of a task whose code this thread runs.
+/// Returns the run of the task whose code this thread runs.
 pub(crate) fn run() -> Option<Arc<Run>> {
     LABEL.try_with(|label| label.borrow().as_ref().and_then(|label| label.of.clone())).ok().flatten()
 }
 
-/// Whether waiting here, for an answer from `target`, would block a loop that must not be blocked, or wait for itself.
+/// Whether this thread may wait for an answer from `target`: not if that would block a loop that must not be blocked,
+/// or wait for itself.
 pub(crate) fn may_block_on(target: Option<&Arc<Shared>>) -> bool {
     if GUESTS.try_with(Cell::get).unwrap_or(0) > 0 {
         return false;

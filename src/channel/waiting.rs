@@ -1,28 +1,28 @@
-//! Who waits for a loop: for an answer of its, or for a sign of life.
+//! The waiters of a loop: for an answer, or for a heartbeat.
 
 use std::sync::Weak;
 
 use slab::Slab;
 
-/// A reply that waits, as its target lists it.
+/// A waiting reply, as its target lists it.
 pub(crate) trait Waiting: Send + Sync {
     fn stopped(&self);
-    /// Has it polled once more.
+    /// Has the reply polled once more.
     fn look_again(&self);
 }
 
-/// Replies that somebody waits for right now. Once the loop is dead nobody is taken in.
+/// The replies that are awaited right now. Once the loop is dead no more are accepted.
 #[derive(Default)]
 pub(super) struct WaitingList {
     pub(super) dead: bool,
-    /// It keeps its memory: to wait costs no allocation.
+    /// It keeps its memory, so that waiting costs no allocation.
     pub(super) replies: Slab<Weak<dyn Waiting>>,
 }
 
-/// Somebody who has asked for a sign of life. Dropped, it is told that there will be none.
+/// A request for a heartbeat. Dropping it says that there will be none.
 pub(crate) trait Heartbeat: Send {
-    /// Whether anybody still waits for it.
+    /// Whether the caller still waits.
     fn is_awaited(&self) -> bool;
-    /// The loop has looked.
+    /// Answers: the loop has checked its mailbox.
     fn beat(self: Box<Self>);
 }

@@ -1,4 +1,4 @@
-//! What one task, loop or service has for options at this moment, for all who read them.
+//! The current options of one task, loop or service, for all readers.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, task::Waker};
 
@@ -11,9 +11,10 @@ use crate::kit::sync::{Mutex, lock};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Applied {
-    /// It has: the task listens to [changes](crate::Context::option_changes), or it is an option of the service.
+    /// It has taken effect: the task listens to [changes](crate::Context::option_changes), or the option is the
+    /// service's.
     Now,
-    /// When the task, or the loop, starts the next time.
+    /// It takes effect when the task, or the loop, starts the next time.
     AtRestart,
 }
 
@@ -26,10 +27,10 @@ impl fmt::Display for Applied {
     }
 }
 
-/// Whether these matches make the owner's options.
+/// Checks whether these matches make the owner's options.
 pub(crate) type Check = fn(&ArgMatches) -> Result<(), clap::Error>;
 
-/// The options in force of one owner. They are replaced as a whole, and each time their version grows.
+/// The options in force of one owner. They are replaced as a whole, and their version grows each time.
 pub(crate) struct OptionCell {
     pub(super) check: Check,
     state: Mutex<State>,
@@ -39,9 +40,9 @@ struct State {
     version: u64,
     matches: Arc<ArgMatches>,
     next: u64,
-    /// Those who listen, and who of them waits.
+    /// The listeners, with the waker of each that waits.
     listeners: BTreeMap<u64, Option<Waker>>,
-    /// What is read again by a reload.
+    /// What a reload reads again.
     rereads: BTreeMap<u64, Arc<dyn Reread>>,
 }
 
@@ -52,13 +53,13 @@ impl OptionCell {
         Arc::new(Self { check, state: Mutex::new(state) })
     }
 
-    /// The matches in force, and their version.
+    /// Returns the matches in force, and their version.
     pub(crate) fn latest(&self) -> (u64, Arc<ArgMatches>) {
         let state = lock(&self.state);
         (state.version, state.matches.clone())
     }
 
-    /// Puts others in force. Says who is to hear of it, now or later, and whom to wake when no lock is held.
+    /// Puts other matches in force. Returns when the change takes effect, and whom to wake when no lock is held.
     pub(super) fn replace(&self, matches: ArgMatches) -> (Applied, Vec<Waker>) {
         let mut state = lock(&self.state);
         state.version += 1;
@@ -66,12 +67,12 @@ impl OptionCell {
         let wakers = state.listeners.values_mut().filter_map(Option::take).collect();
         let applied = applied(&state);
         drop(state);
-        // Its values are of the owner's types.
+        // Its values are of the owner's types, whose drop is user code.
         drop(before);
         (applied, wakers)
     }
 
-    /// Who would hear of a change.
+    /// Returns when a change would take effect.
     pub(super) fn applied(&self) -> Applied {
         applied(&lock(&self.state))
     }
@@ -106,9 +107,9 @@ impl OptionCell {
         drop(waker);
     }
 
-    /// What is newer than this version; where nothing is, the waker is kept.
+    /// Returns the matches if they are newer than this version; otherwise keeps the waker.
     pub(super) fn newer(&self, seen: u64, id: u64, waker: &Waker) -> Option<(u64, Arc<ArgMatches>)> {
-        // Cloned, and dropped, outside the lock: it is anybody's code.
+        // Cloned and dropped outside the lock, since it is user code.
         let waker = waker.clone();
         let mut state = lock(&self.state);
         if state.version > seen {

@@ -1,4 +1,4 @@
-//! How a task hears that its options have changed.
+//! How a task is told that its options have changed.
 
 use std::{
     fmt,
@@ -15,13 +15,13 @@ use futures_core::Stream;
 
 use super::cell::OptionCell;
 
-/// Brings a task's options whenever they have changed: made by
-/// [`Context::option_changes`](crate::Context::option_changes). While there is one, the task counts as one that
-/// listens.
+/// A stream of a task's options as they change; [`Context::option_changes`](crate::Context::option_changes) returns it.
+///
+/// While it exists, the task counts as one that listens.
 pub struct OptionChanges<O> {
     cell: Arc<OptionCell>,
     id: u64,
-    /// The version that is known.
+    /// The version that the task knows.
     seen: u64,
     of: PhantomData<fn() -> O>,
 }
@@ -31,14 +31,14 @@ impl<O: FromArgMatches> OptionChanges<O> {
         Self { id: cell.listen(), cell, seen, of: PhantomData }
     }
 
-    /// Waits until the options have changed, since the incarnation's start or since the last time, and brings all of
-    /// them. Who is slow gets the latest.
+    /// Waits until the options have changed since the incarnation's start or the last call, and returns all of them.
     ///
-    /// It never says that there is nothing more to come: let a child wait for it, or wait for the task's shutdown too.
+    /// A slow listener gets the latest. The stream never ends: let a child wait for it, or wait for the task's shutdown
+    /// too.
     ///
     /// # Cancel safety
     ///
-    /// No change is lost when it is dropped.
+    /// Dropping the future loses no change.
     pub async fn next(&mut self) -> Rc<O> {
         poll_fn(|cx| self.poll_newer(cx)).await
     }

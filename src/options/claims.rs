@@ -1,8 +1,8 @@
 //! Every name belongs to one option.
 //!
-//! A prefix can't keep names apart for sure: `port-x` of the task `http` and `x` of the task `http-port` are both
-//! `--http-port-x`. Clap lets the first of them win in silence where debug assertions are off, so it is checked here,
-//! in every build.
+//! A prefix can't keep names apart in every case: `port-x` of the task `http` and `x` of the task `http-port` are both
+//! `--http-port-x`. Without debug assertions, clap silently lets the first of them win, so this is checked here, in
+//! every build.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -16,8 +16,8 @@ use super::{
     standard::NOT_IN_FILE,
 };
 
-/// Refuses flags, environment variables and keys of a file that two options claim, and names both. A variable that
-/// names a file gives way to an option of that name.
+/// Refuses flags, environment variables and file keys that two options claim, and names both. A variable that names a
+/// file gives way to an option with that name.
 pub(super) fn check(about: &ServiceAbout, plans: &mut [Plan]) -> Result<(), String> {
     let mut claims = Claims::default();
     for (name, letter) in [("help", 'h')].into_iter().chain(about.version.is_some().then_some(("version", 'V'))) {
@@ -26,7 +26,7 @@ pub(super) fn check(about: &ServiceAbout, plans: &mut [Plan]) -> Result<(), Stri
     }
     let mut in_file = BTreeSet::new();
     for Plan { section, flags, .. } in &*plans {
-        // A loop for one task alone has its name, and they share a section.
+        // A loop for a single task has the task's name, and they share a section.
         if section.is_prefixed() && in_file.insert(&section.name) {
             claims.claim(format!("{} in a file", section.name), By::Section(section))?;
         }
@@ -55,7 +55,7 @@ pub(super) fn check(about: &ServiceAbout, plans: &mut [Plan]) -> Result<(), Stri
     Ok(())
 }
 
-/// Who claims a name.
+/// The claimant of a name.
 #[derive(Clone, Copy)]
 enum By<'a> {
     Interloop(&'static str),

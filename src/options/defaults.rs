@@ -1,20 +1,20 @@
-//! What code gives the options of one owner.
+//! Values that code sets for the options of one owner.
 
 use std::{fmt, time::Duration};
 
-/// A duration that is longer than this is meant as for ever, and no text can tell it.
+/// A longer duration means forever, and no text can express it.
 const LONGEST: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
 
-/// Values that code gives to options: of a task or of a loop's plan, by their builder methods, or of an instance, by
+/// Option values set in code: by the builder methods of a task or of a loop's plan, or for an instance by
 /// [`set`](crate::service::LoopSettings::set).
 ///
-/// They are the weakest layer: the command line, the environment and a file go before. `--help` shows them as
-/// defaults, `--dry-run` names the code as where they come from, and one that the option does not take is told
-/// before anything starts.
+/// They are the weakest layer: the command line, the environment and a file override them. `--help` shows them as
+/// defaults, and `--dry-run` names code as their origin. If the option rejects a value, that is reported before
+/// anything starts.
 ///
 /// # Examples
 ///
-/// A plan with one builder method, of one line:
+/// A plan with one single-line builder method:
 ///
 /// ```
 /// use interloop::options::OptionDefaults;
@@ -50,21 +50,22 @@ const LONGEST: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
 pub struct OptionDefaults(Vec<(String, String)>);
 
 impl OptionDefaults {
-    /// None.
+    /// Returns an empty set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// With this value for one option, named as on the command line without the prefix: `worker-threads`. The value is
-    /// what one would type. Of two for the same option the later one counts; an option that may be given several times
-    /// collects them.
+    /// Adds a value for one option, named as on the command line without the prefix: `worker-threads`.
+    ///
+    /// The value is the text that one would type. For repeated values of one option the last one counts, unless the
+    /// option may be given several times: then it collects them.
     #[must_use]
     pub fn with(mut self, option: impl Into<String>, value: impl fmt::Display) -> Self {
         self.set(option, value);
         self
     }
 
-    /// As [`with`](Self::with), if there is a value.
+    /// Adds a value as [`with`](Self::with) does, if there is one.
     #[must_use]
     pub fn with_some(self, option: impl Into<String>, value: Option<impl fmt::Display>) -> Self {
         match value {
@@ -73,29 +74,31 @@ impl OptionDefaults {
         }
     }
 
-    /// As [`with`](Self::with), if there is a duration; it is written as [`duration`](crate::options::duration) reads
-    /// it. One of more than a thousand years is left out.
+    /// Adds a duration as [`with`](Self::with) does, if there is one, in the format that
+    /// [`duration`](crate::options::duration) reads.
+    ///
+    /// A duration of more than a thousand years is omitted.
     #[must_use]
     pub fn with_duration(self, option: impl Into<String>, time: Option<Duration>) -> Self {
         let time = time.filter(|time| *time <= LONGEST);
         self.with_some(option, time.map(humantime::format_duration))
     }
 
-    /// Without those of this option.
+    /// Removes the values of this option.
     #[must_use]
     pub fn without(mut self, option: &str) -> Self {
         self.0.retain(|(set, _)| set != option);
         self
     }
 
-    /// These, and then those of `later`.
+    /// Appends the values of `later`.
     #[must_use]
     pub fn and(mut self, later: Self) -> Self {
         self.0.extend(later.0);
         self
     }
 
-    /// As [`with`](Self::with), in place.
+    /// Adds a value as [`with`](Self::with) does, in place.
     pub fn set(&mut self, option: impl Into<String>, value: impl fmt::Display) -> &mut Self {
         self.0.push((option.into(), value.to_string()));
         self
@@ -107,7 +110,7 @@ impl OptionDefaults {
 }
 
 impl fmt::Debug for OptionDefaults {
-    /// The options' names: the values may be secrets.
+    /// Writes only the options' names: the values may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.iter().map(|(option, _)| option)).finish()
     }

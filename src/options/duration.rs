@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// Reads a duration: `250ms`, `1.5s`, `2min 30s`, or a bare number of seconds.
+/// Parses a duration: `250ms`, `1.5s`, `2min 30s`, or a bare number of seconds.
 ///
-/// It is a value parser for options of your own:
+/// Use it as a value parser for your own options:
 ///
 /// ```
 /// #[derive(clap::Args)]
@@ -17,7 +17,7 @@ use std::time::Duration;
 ///
 /// # Errors
 ///
-/// A text for the person who typed it.
+/// Returns a message for the person who typed the text.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let is_number = text.chars().all(|c| c.is_ascii_digit() || c == '.') && text.contains(|c: char| c.is_ascii_digit());

@@ -1,5 +1,5 @@
-//! The file of `--config`: options of the service and of Interloop at its top, those of a task or loop in a section of
-//! its name.
+//! The file of `--config`: options of the service and of Interloop at its top, those of a task or loop in a section
+//! with its name.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -18,10 +18,10 @@ use super::{
     standard::NOT_IN_FILE,
 };
 
-/// A file that was read and checked: every key is known, every value is accepted.
+/// A file that was read and checked: every key is known, and every value is accepted.
 #[derive(Debug)]
 pub(super) struct ConfigFile {
-    /// By the flags' keys.
+    /// The values, by the flags' keys.
     given: HashMap<String, Given>,
 }
 
@@ -32,9 +32,9 @@ impl Layer for ConfigFile {
 }
 
 impl ConfigFile {
-    /// Reads it. An error is all that is wrong with it, a line each, in their order.
+    /// Reads the file. The error lists all that is wrong with it, one line each, in order.
     ///
-    /// Where these are only a part of the plans, keys and sections that are not known belong to others.
+    /// If the plans are only a part of all plans, unknown keys and sections belong to others.
     pub(super) fn read(path: &Path, plans: &[Plan], in_part: bool) -> Result<Self, Vec<String>> {
         let bytes = fs::read(path).map_err(|error| vec![format!("{}: can't be read: {error}", path.display())])?;
         let text = String::from_utf8(bytes).map_err(|error| {
@@ -46,7 +46,7 @@ impl ConfigFile {
         let (table, errors) = DeTable::parse_recoverable(&text);
         for error in &errors {
             let line = error.span().map_or(1, |span| reader.line(span.start));
-            // One mistake is often several for the parser.
+            // One mistake is often several errors for the parser.
             if !reader.wrong.contains_key(&line) {
                 reader.complain(line, error.message());
             }
@@ -67,7 +67,7 @@ struct Reader<'a> {
     text: &'a str,
     in_part: bool,
     given: HashMap<String, Given>,
-    /// By line.
+    /// The problems, by line.
     wrong: BTreeMap<usize, Vec<String>>,
 }
 
@@ -146,12 +146,12 @@ impl Reader<'_> {
     }
 }
 
-/// From 1.
+/// Returns the line number, from 1.
 fn line(text: &[u8], at: usize) -> usize {
     1 + text.iter().take(at).filter(|byte| **byte == b'\n').count()
 }
 
-/// The name that is meant: this one, or the only one that differs by underscores for dashes.
+/// Finds the intended name: this one, or the only one that differs by underscores for dashes.
 fn named<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
     if let Some(same) = known.clone().find(|known| *known == name) {
         return Some(same);
@@ -181,7 +181,7 @@ fn given(origin: Origin, value: &DeValue<'_>) -> Result<Given, String> {
     Ok(Given::list(origin, values.iter().map(|value| text(value.get_ref())).collect::<Result<_, _>>()?))
 }
 
-/// The value as one would type it.
+/// Returns the value as one would type it.
 fn text(value: &DeValue<'_>) -> Result<OsString, String> {
     Ok(match value {
         DeValue::String(text) => text.as_ref().into(),

@@ -1,8 +1,8 @@
 //! One option, as the whole service knows it.
 //!
-//! clap has no prefix for flattened `Args`, so the flag of the common command is a new `Arg`, made from what the
-//! declared one tells about itself. It carries what is needed to read and to explain a value, and nothing that relates
-//! options to each other: such constraints name the ids of the owner's own `Command`, and act there, in the replay.
+//! clap has no prefix for flattened `Args`, so the flag of the common command is a new `Arg`, made from the properties
+//! of the declared one. It carries what is needed to read and to explain a value, and nothing that relates options to
+//! each other: such constraints name the ids of the owner's own `Command`, and apply there, in the replay.
 
 use std::{any::TypeId, ffi::OsString, fmt};
 
@@ -19,43 +19,44 @@ use super::{
 };
 use crate::kit::panics::catch;
 
-/// What the values of an option are, as far as its declaration tells. The [value](crate::options::OptionValue::value)
-/// is a text all the same, and of a secret `***`.
+/// The kind of an option's values, as far as its declaration tells.
+///
+/// The [value](crate::options::OptionValue::value) is a text all the same; for a secret it is `***`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OptionKind {
-    /// Something holds or doesn't: a switch, or an option of the type `bool`.
+    /// True or false: a switch, or an option of the type `bool`.
     Truth,
     /// A whole number: the option's type is one of Rust's integers, or it counts.
     Integer,
     /// A number: the option's type is `f32` or `f64`.
     Float,
-    /// All else: several values, too.
+    /// Everything else, including several values.
     Text,
 }
 
 /// One option of one owner.
 #[derive(Clone)]
 pub(super) struct Flag {
-    /// As its owner declared it, and built, so that all getters answer.
+    /// The option as its owner declared it, built so that all getters answer.
     pub(super) declared: Arg,
-    /// Its id in the common command.
+    /// The option's id in the common command.
     pub(super) key: String,
-    /// Its name at its owner: `port`.
+    /// The option's name within its owner: `port`.
     pub(super) name: String,
-    /// On the command line, without the dashes: `http-port`. `None` for a positional argument.
+    /// The name on the command line, without the dashes: `http-port`. `None` for a positional argument.
     pub(super) long: Option<String>,
-    /// In the environment: `HELLO__HTTP__PORT`.
+    /// The environment variable: `HELLO__HTTP__PORT`.
     pub(super) variable: String,
-    /// The variable that names a file with the value: `HELLO__HTTP__PORT_FILE`. `None` where another option has it.
+    /// The variable that names a file with the value: `HELLO__HTTP__PORT_FILE`. `None` if another option has that name.
     pub(super) file_variable: Option<String>,
-    /// In a file: `http.port`.
+    /// The key in a file: `http.port`.
     pub(super) path: String,
-    /// What was set in code, as clap's default values; empty where nothing was.
+    /// The values set in code, as clap's default values; empty if there are none.
     pub(super) code: Vec<OsString>,
 }
 
-/// Whether the common command insists on what is required.
+/// Whether the common command insists on required options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Required {
     /// For parsing: the environment may have it, or its task may not be selected; the replay insists.
@@ -64,21 +65,21 @@ pub(super) enum Required {
     AsDeclared,
 }
 
-/// How often, and with what, an option is given.
+/// How often an option is given, and with what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// Is there or isn't (`SetTrue`, `SetFalse`).
+    /// Present or absent (`SetTrue`, `SetFalse`).
     Switch,
-    /// Counts how often it is there.
+    /// Counts how often it is given.
     Count,
     /// Takes values.
     Values,
-    /// Prints something and ends (`Help`, `Version`).
+    /// Prints something and exits (`Help`, `Version`).
     Action,
 }
 
 impl Flag {
-    /// All options of a section. `place` tells the sections' keys apart.
+    /// Returns all options of a section. `place` distinguishes the sections' keys.
     pub(super) fn all(service: &str, place: Option<usize>, section: &Section) -> Vec<Self> {
         let mut built = section.command.clone().disable_help_flag(true).disable_version_flag(true);
         built.build();
@@ -105,12 +106,12 @@ impl Flag {
         built.get_arguments().map(flag).collect()
     }
 
-    /// What it is called on the command line: `--http-port`, or a positional's name.
+    /// Returns its name on the command line: `--http-port`, or a positional's name.
     pub(super) fn shown(&self) -> String {
         self.long.as_ref().map_or_else(|| self.name.clone(), |long| format!("--{long}"))
     }
 
-    /// Whether clap means it by this: `--http-token <TOKEN>`, or `[WORD]...` where it is positional.
+    /// Whether clap refers to it by this: `--http-token <TOKEN>`, or `[WORD]...` if it is positional.
     pub(super) fn is_called(&self, argument: &str) -> bool {
         match &self.long {
             Some(_) => argument.split([' ', '=', '[']).next() == Some(&self.shown()),
@@ -122,12 +123,12 @@ impl Flag {
         }
     }
 
-    /// By which it is asked for: as on the command line, without the dashes.
+    /// Returns its full name, as on the command line, without the dashes.
     pub(super) fn full_name(&self) -> &str {
         self.long.as_ref().unwrap_or(&self.name)
     }
 
-    /// Whether its type says that it is not to be shown.
+    /// Whether its type says that it must not be shown.
     pub(super) fn is_secret(&self) -> bool {
         self.declared.get_value_parser().type_id() == TypeId::of::<Secret>()
     }
@@ -141,7 +142,7 @@ impl Flag {
         }
     }
 
-    /// What its values are, as far as its type tells.
+    /// Returns the kind of its values, as far as its type tells.
     pub(super) fn kind(&self) -> OptionKind {
         let is = |types: &[TypeId]| types.iter().any(|other| self.declared.get_value_parser().type_id() == *other);
         match self.shape() {
@@ -155,12 +156,12 @@ impl Flag {
         }
     }
 
-    /// How many values one occurrence takes.
+    /// Returns how many values one occurrence takes.
     pub(super) fn num_args(&self) -> ValueRange {
         self.declared.get_num_args().unwrap_or_default()
     }
 
-    /// Of a switch: whether its being there means true.
+    /// Whether the presence of a switch means true.
     pub(super) fn is_positive(&self) -> bool {
         matches!(self.declared.get_action(), ArgAction::SetTrue)
     }
@@ -170,18 +171,18 @@ impl Flag {
         matches!(self.declared.get_action(), ArgAction::Append)
     }
 
-    /// The long names it goes by in the common command besides its own, and whether the help shows them.
+    /// Returns its aliases in the common command, and whether the help shows each.
     pub(super) fn aliases<'a>(&'a self, section: &'a Section) -> impl Iterator<Item = (String, bool)> + 'a {
         let visible = self.declared.get_visible_aliases().unwrap_or_default().into_iter().map(|alias| (alias, true));
         let hidden = self.declared.get_aliases().unwrap_or_default().into_iter().map(|alias| (alias, false));
         visible.chain(hidden).map(|(alias, visible)| (prefixed(section, alias), visible))
     }
 
-    /// Takes a value set in code, as one would type it.
+    /// Stores a value set in code, as one would type it.
     pub(super) fn set_in_code(&mut self, value: &str) -> Result<(), String> {
         let values: Vec<OsString> = match self.shape() {
             Shape::Switch => {
-                // Clap's default is the option's value; what is set in code is whether the option is there.
+                // Clap's default is the option's value; the value set in code says whether the option is there.
                 let given = truth(value)? == self.is_positive();
                 vec![given.to_string().into()]
             }
@@ -204,12 +205,11 @@ impl Flag {
         Ok(())
     }
 
-    /// The values in one string: split at the delimiter; where there is none, but one value would be too few, at
-    /// commas.
+    /// Splits one string into values: at the delimiter or, if there is none but one value would be too few, at commas.
     pub(super) fn split(&self, value: OsString) -> Vec<OsString> {
         let comma = (self.num_args().min_values() > 1).then_some(',');
         match self.declared.get_value_delimiter().or(comma) {
-            // What is not UTF-8 has no delimiter that could be found without looking into its bytes.
+            // A delimiter can't be found in text that is not UTF-8 without looking at its bytes.
             Some(delimiter) => match value.to_str() {
                 Some(text) => text.split(delimiter).map(OsString::from).collect(),
                 None => vec![value],
@@ -218,7 +218,7 @@ impl Flag {
         }
     }
 
-    /// Asks the option's value parser about one value. The error names the flag.
+    /// Checks one value with the option's value parser. The error names the flag.
     pub(super) fn accepts(&self, value: &OsString) -> Result<(), String> {
         let mut arg = self.bare().num_args(1).value_parser(self.declared.get_value_parser().clone());
         let mut word = OsString::new();
@@ -235,7 +235,7 @@ impl Flag {
         }
     }
 
-    /// The parts that matter for reading and printing single values.
+    /// Returns an argument with only the parts for reading and printing single values.
     fn bare(&self) -> Arg {
         let declared = &self.declared;
         let arg = Arg::new(self.key.clone()).ignore_case(declared.is_ignore_case_set());
@@ -245,7 +245,7 @@ impl Flag {
         }
     }
 
-    /// The option in the common command.
+    /// Returns the option in the common command.
     pub(super) fn common(&self, section: &Section, required: Required) -> Arg {
         let declared = &self.declared;
         let mut arg = self
@@ -280,8 +280,8 @@ impl Flag {
         }
         match self.shape() {
             Shape::Action => arg.action(declared.get_action().clone()),
-            // Appended, however it was declared: how often an option may be given, and which overrides which, the
-            // replay knows.
+            // Appended, however it was declared: the replay knows how often an option may be given, and which overrides
+            // which.
             Shape::Switch | Shape::Count if self.num_args().max_values() == 0 => arg
                 .action(ArgAction::Append)
                 .num_args(0)
@@ -291,10 +291,10 @@ impl Flag {
         }
     }
 
-    /// The help, with a default that clap, which shows those of what takes values only, would keep to itself.
+    /// Returns the help with a default added where clap shows none: clap shows only those of options that take values.
     ///
-    /// A help may tell of a default that its option leaves to the code that reads it, at its end: `(default: 5s)`. It
-    /// is shown like clap's, and gives way to what was set in code.
+    /// A help may end with a default that its option leaves to the code that reads it: `(default: 5s)`. It is shown
+    /// like clap's, and gives way to a value set in code.
     fn explained(&self, help: &StyledStr) -> StyledStr {
         let text = help.to_string();
         let told = text.strip_suffix(')').and_then(|text| text.rsplit_once(" (default: "));
@@ -363,7 +363,7 @@ fn integers() -> [TypeId; 12] {
     ]
 }
 
-/// Reads what stands for a switch: in the environment, in code.
+/// Parses the text of a switch, in the environment or in code.
 pub(super) fn truth(value: &str) -> Result<bool, String> {
     match value.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Ok(true),
@@ -372,7 +372,7 @@ pub(super) fn truth(value: &str) -> Result<bool, String> {
     }
 }
 
-/// Reads what stands for an option that counts.
+/// Parses the text of an option that counts.
 pub(super) fn count(value: &str) -> Result<u8, String> {
     value.parse().map_err(|_| format!("invalid value '{}': expected a number from 0 to 255", value.escape_debug()))
 }
@@ -388,12 +388,12 @@ fn prefixed(section: &Section, name: &str) -> String {
     if section.is_prefixed() { format!("{}-{name}", section.name) } else { name.to_owned() }
 }
 
-/// The environment variable of an option that every service has.
+/// Returns the environment variable of an option that every service has.
 pub(crate) fn variable(service: &str, option: &str) -> String {
     format!("{}__{}", variable_part(service), variable_part(option))
 }
 
-/// What all variables of the service's options begin with.
+/// Returns the prefix of all variables of the service's options.
 pub(super) fn variable_prefix(service: &str) -> String {
     format!("{}__", variable_part(service))
 }
@@ -403,7 +403,7 @@ fn variable_part(name: &str) -> String {
     name.chars().map(letter).collect()
 }
 
-/// Where an option stands in the help. `own` is what its declaration says.
+/// Returns an option's heading in the help. `own` is the one that its declaration names.
 fn heading(section: &Section, own: Option<&str>) -> Option<String> {
     match (section.is_prefixed(), own) {
         (false, own) => own.map(str::to_owned),

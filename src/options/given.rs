@@ -1,4 +1,4 @@
-//! What a layer has for an option, and how it is read.
+//! The value that a layer has for an option, and how it is read.
 
 use std::{ffi::OsString, fmt, io, path::Path};
 
@@ -10,22 +10,22 @@ use super::{
 
 /// A source of values.
 pub(super) trait Layer {
-    /// What it has for an option; `None` lets the next one decide.
+    /// Returns its value for an option; `None` lets the next layer decide.
     fn get(&self, flag: &Flag) -> Option<Given>;
 }
 
-/// What a layer has for one option.
+/// The value that a layer has for one option.
 #[derive(Clone)]
 pub(super) struct Given {
     pub(super) origin: Origin,
-    /// It was handed over as a secret, whatever the option's type.
+    /// Whether it was given as a secret, whatever the option's type.
     pub(super) secret: bool,
     pub(super) value: Value,
 }
 
 #[derive(Clone)]
 pub(super) enum Value {
-    /// Read, and accepted.
+    /// Parsed and accepted.
     Typed(Vec<Occurrence>),
     /// In a variable or an entry of the layer, still to be [read](Given::occurrences).
     Text(OsString),
@@ -35,19 +35,19 @@ pub(super) enum Value {
     /// Several mentions.
     #[cfg_attr(not(feature = "config"), expect(dead_code, reason = "only a file has arrays"))]
     Lists(Vec<Vec<OsString>>),
-    /// It is there, and can't be had.
+    /// Present, but unreadable.
     Bad(String),
 }
 
-/// One mention of an option, with its values. A switch has one, "true".
+/// One mention of an option, with its values. A switch has one value, "true".
 #[derive(Clone, Debug)]
 pub(super) struct Occurrence {
-    /// Orders it among all mentions of all options.
+    /// Its order among all mentions of all options.
     pub(super) at: usize,
     pub(super) values: Vec<OsString>,
 }
 
-/// Whether it is not to be shown.
+/// Whether the value must not be shown.
 pub(super) fn is_masked(flag: &Flag, given: Option<&Given>) -> bool {
     given.map_or_else(|| flag.is_secret(), |given| given.is_masked(flag))
 }
@@ -75,12 +75,12 @@ impl Given {
         Self { origin, secret: true, value }
     }
 
-    /// Whether it is not to be shown.
+    /// Whether the value must not be shown.
     pub(super) fn is_masked(&self, flag: &Flag) -> bool {
         self.secret || flag.is_secret()
     }
 
-    /// Where it stands, for a message about it.
+    /// Returns its location, for a message about it.
     pub(super) fn place(&self, flag: &Flag) -> Option<String> {
         match &self.origin {
             Origin::Environment(variable) => Some(variable.clone()),
@@ -90,9 +90,9 @@ impl Given {
         }
     }
 
-    /// What was given, as if it had been typed. An error says what is wrong with the value.
+    /// Returns the value as if it had been typed. The error says what is wrong with it.
     ///
-    /// No occurrence at all is possible, and is not the same as `None`: a switch that is turned off.
+    /// An empty list is possible, and is not the same as `None`: a switch that is turned off.
     pub(super) fn occurrences(&self, flag: &Flag) -> Result<Vec<Occurrence>, String> {
         let read = match &self.value {
             Value::Typed(occurrences) => return Ok(occurrences.clone()),
@@ -102,7 +102,7 @@ impl Given {
             Value::Lists(lists) => read_lists(lists, flag),
         };
         match read {
-            // Clap's words would show it.
+            // Clap's message would show it.
             Err(_) if self.is_masked(flag) => Err(format!("invalid value {MASK} for '{}'", flag.shown())),
             read => read,
         }
@@ -110,12 +110,12 @@ impl Given {
 }
 
 impl Given {
-    /// Read once and for all, if it is right.
+    /// Reads the value once and for all; returns an error if it is wrong.
     pub(super) fn accepted(self, flag: &Flag) -> Result<Self, String> {
         self.occurrences(flag).map(|occurrences| Self { value: Value::Typed(occurrences), ..self })
     }
 
-    /// Read once and for all: what is wrong with it is said when it is used.
+    /// Reads the value once and for all; if it is wrong, that is reported when it is used.
     pub(super) fn settled(self, flag: &Flag) -> Self {
         let value = self.occurrences(flag).map_or_else(Value::Bad, Value::Typed);
         Self { value, ..self }
@@ -129,7 +129,7 @@ impl fmt::Debug for Given {
     }
 }
 
-/// What stands in the layers has been there before what was typed, which can override it.
+/// Values in the layers precede what was typed, which can override them.
 fn occurrence(values: Vec<OsString>) -> Occurrence {
     Occurrence { at: 0, values }
 }
@@ -171,7 +171,7 @@ fn read_lists(lists: &[Vec<OsString>], flag: &Flag) -> Result<Vec<Occurrence>, S
     Ok(occurrences)
 }
 
-/// The values of an array, split where one holds several, and accepted.
+/// Returns the values of an array, split if one holds several, and accepted.
 fn checked(values: &[OsString], flag: &Flag) -> Result<Vec<OsString>, String> {
     if flag.shape() != Shape::Values {
         return Err("takes no array".to_owned());
@@ -187,7 +187,7 @@ fn checked(values: &[OsString], flag: &Flag) -> Result<Vec<OsString>, String> {
 
 fn one_mention(values: Vec<OsString>, flag: &Flag) -> Result<Vec<Occurrence>, String> {
     let (least, most) = (flag.num_args().min_values(), flag.num_args().max_values());
-    // Where one word is enough it may hold any number of values, as on the command line.
+    // If one word is enough, it may hold any number of values, as on the command line.
     let is_one_word = flag.declared.get_value_delimiter().is_some() && least <= 1;
     if !is_one_word && !(least..=most).contains(&values.len()) {
         return Err(format!("{} takes {least} values, and got {}", flag.shown(), values.len()));

@@ -1,7 +1,7 @@
-//! Where values come from.
+//! The sources of values.
 //!
-//! The layers are asked in turn, and the first that has an option decides it alone: values of two layers are never
-//! mixed. A new source is one more [`Layer`], put in its place in the list of [`Sources`].
+//! The layers are asked in turn, and the first that has an option wins outright: values of two layers are never merged.
+//! A new source is one more [`Layer`], at its place in the list of [`Sources`].
 
 use std::{
     ffi::OsString,
@@ -19,23 +19,23 @@ use super::{
     plan::Plan,
 };
 
-/// The environment: the value of a variable.
+/// The environment: returns the value of a variable.
 pub(crate) type Env = Arc<dyn Fn(&str) -> Option<OsString> + Send + Sync>;
 
-/// All layers but the code, whose values are the defaults. They can be asked again: the files may have changed.
+/// All layers except code, whose values are the defaults. They can be asked again, since the files may have changed.
 #[derive(Clone)]
 pub(super) struct Sources {
     pub(super) command_line: CommandLine,
     pub(super) env: Env,
     /// The file of `--config`.
     pub(super) file: Option<PathBuf>,
-    /// Not all sections are there: what the file has for others is left alone.
-    #[cfg_attr(not(feature = "config"), expect(dead_code, reason = "it is about the file"))]
+    /// Whether some sections are missing: the file's entries for those are ignored.
     pub(super) in_part: bool,
 }
 
 impl Sources {
-    /// What is given to each flag of each plan. An error is all that is wrong with the file, a line each.
+    /// Returns the value given to each flag of each plan. The error lists all that is wrong with the file, one line
+    /// each.
     pub(super) fn ask(&self, plans: &[Plan]) -> Result<Vec<Vec<Option<Given>>>, Vec<String>> {
         let (environment, credentials) = (Environment(&self.env), Credentials::of(&self.env));
         #[cfg(feature = "config")]
@@ -60,7 +60,7 @@ impl fmt::Debug for Sources {
     }
 }
 
-/// The strongest layer: what the common command has collected.
+/// The strongest layer: the values that the common command has collected.
 #[derive(Clone)]
 pub(super) struct CommandLine(pub(super) ArgMatches);
 
@@ -75,8 +75,8 @@ impl Layer for CommandLine {
         let mut occurrences = Vec::new();
         for values in matches.get_raw_occurrences(&flag.key)? {
             let values: Vec<OsString> = values.map(OsString::from).collect();
-            // Clap counts every value; an occurrence counts with its first, and one without values with the one before
-            // it.
+            // Clap counts every value; an occurrence counts with its first value, and an occurrence without values with
+            // the one before it.
             at = indices.by_ref().take(values.len()).reduce(|first, _| first).unwrap_or(at);
             occurrences.push(Occurrence { at, values });
         }
@@ -84,7 +84,7 @@ impl Layer for CommandLine {
     }
 }
 
-/// The environment: one variable for each option, and one that names a file with its value.
+/// The environment: for each option one variable, and one that names a file with its value.
 struct Environment<'a>(&'a Env);
 
 impl Layer for Environment<'_> {
@@ -128,7 +128,7 @@ impl Layer for Credentials {
     }
 }
 
-/// What is in a file of one value, without the newline at its end.
+/// Returns the contents of a file with one value, without the newline at its end.
 fn contents(path: &Path) -> io::Result<String> {
     let mut text = fs::read_to_string(path)?;
     if text.ends_with('\n') {

@@ -1,11 +1,11 @@
-//! Options while the service runs: to look at, to set, to read again from their files.
+//! Options while the service runs: reading them, setting them, rereading them from their files.
 //!
-//! One lock is held from the check of what is new until it is in force, so that changes have an order; files are read
-//! before it is taken, by one reload at a time. What is to be changed is checked first, by the same parsers and the
-//! same replay as at the start; only when all of it is right the first owner gets its new values.
+//! One lock is held from the check of new values until they are in force, so that changes have an order; files are read
+//! before it is taken, by one reload at a time. New values are checked first, by the same parsers and the same replay
+//! as at the start; only if all of them are right, the first owner gets its new values.
 //!
-//! Parsers are other people's code: they may panic, and they may look at the options. So the lock of the values is
-//! never held while one runs.
+//! Parsers are foreign code: they may panic, and they may look at the options. So the lock of the values is never held
+//! while one runs.
 
 use std::{cell::Cell, fmt, sync::Arc, task::Waker};
 
@@ -31,32 +31,32 @@ use crate::kit::{
     sync::{Mutex, lock},
 };
 
-/// The id of the option, of a task that chooses its loop at run time, that says which.
+/// The id of the option by which a task chooses its loop at run time.
 pub(crate) const LOOP_ID: &str = "interloop.loop";
 
-/// What the options that every service has are applied to.
+/// The target to which the options that every service has are applied.
 pub(crate) trait Host {
-    /// Whether what is logged can be changed.
+    /// Whether the log level can be changed.
     fn can_log(&self) -> bool;
-    /// Puts what can change in force.
+    /// Applies the options that can change.
     fn apply(&self, core: &CoreOptions);
 }
 
-/// The options of a service that runs.
+/// The options of a running service.
 pub(crate) struct Live {
     sources: Sources,
     /// Held by a reload.
     reloading: Mutex<()>,
-    /// Held by whoever changes the plans, from the check until all is in force. After `reloading`.
+    /// Held by a thread that changes the plans, from the check until everything is in force. Taken after `reloading`.
     changing: Mutex<()>,
-    /// Interloop's own, the service's, then those of tasks and loops. The last lock, held for moments.
+    /// Interloop's own, the service's, then those of tasks and loops. The last lock in the order, held briefly.
     plans: Mutex<Vec<Plan>>,
-    /// By plan; None for Interloop's own and for what is not used.
+    /// By plan; `None` for Interloop's own and for unused owners.
     cells: Vec<Option<Arc<OptionCell>>>,
 }
 
 impl Live {
-    /// `cells` are those of the sections.
+    /// Returns the live options; `cells` are those of the sections.
     pub(crate) fn new(parsed: Parsed, cells: Vec<Option<Arc<OptionCell>>>) -> Self {
         let Parsed { plans, sources, .. } = parsed;
         Self {
@@ -68,7 +68,7 @@ impl Live {
         }
     }
 
-    /// The options in force of the section at this place.
+    /// Returns the options in force of the section at this place.
     pub(crate) fn cell(&self, section: usize) -> Option<&Arc<OptionCell>> {
         self.cells.get(1 + section)?.as_ref()
     }
@@ -78,7 +78,7 @@ impl Live {
         plans.iter().flat_map(|plan| plan.effective().filter_map(|(flag, given)| entry(plan, flag, given))).collect()
     }
 
-    /// Sets an option, or, with None, takes back what was set.
+    /// Sets an option or, for `None`, resets a value that was set.
     pub(crate) fn set(&self, name: &str, value: Option<String>, host: &dyn Host) -> Result<Applied, OptionError> {
         let checking = Checking::begin()?;
         let changing = lock(&self.changing);
@@ -103,7 +103,7 @@ impl Live {
         Ok(applied)
     }
 
-    /// Asks all layers again, and puts in force what they have, if all of it is right.
+    /// Asks all layers again, and puts their values in force if all of them are right.
     pub(crate) fn reload(&self, host: &dyn Host) -> Result<Reloaded, OptionError> {
         let checking = Checking::begin()?;
         let reloading = lock(&self.reloading);
@@ -146,7 +146,7 @@ impl Live {
         }
         drop(changing);
         for apply in rereads {
-            // It is not of the options: nothing of theirs is lost with it.
+            // This is not an option: its failure loses no option.
             if let Err(panic) = catch(apply) {
                 crate::kit::panics::say(format_args!("what was read by a reload panicked"), &panic);
             }
@@ -156,12 +156,12 @@ impl Live {
         Ok(reloaded)
     }
 
-    /// Has tasks read again what they have read from files: what is to be put in force, and what is wrong.
+    /// Has tasks reread what they have read from files; returns what to apply, and what is wrong.
     fn reread(&self, plans: &[Plan]) -> (Vec<Apply>, Vec<String>) {
         let (mut rereads, mut wrong) = (Vec::new(), Vec::new());
         for (plan, cell) in plans.iter().zip(&self.cells) {
             for reread in cell.iter().flat_map(|cell| cell.rereads()) {
-                // What it says may be somebody's code, and so may its drop.
+                // Its message may run user code, and so may its drop.
                 let read = catch(move || reread.read().map_err(|error| error.to_string()));
                 match read.unwrap_or_else(|panic| Err(format!("what it reads again panicked: {panic}"))) {
                     Ok(apply) => rereads.push(apply),
@@ -172,13 +172,13 @@ impl Live {
         (rereads, wrong)
     }
 
-    /// Whether this would do.
+    /// Checks whether these options are valid.
     fn check(&self, at: usize, plan: &Plan) -> Result<Ready, String> {
         if at == 0 {
             return read(plan).map(|core| Ready::Core(Box::new(core))).map_err(|fault| fault.into_text());
         }
         let Some(cell) = &self.cells[at] else { return Ok(Ready::Unused) };
-        // Reading them may be somebody's code.
+        // Parsing them may run user code.
         let checked = catch(|| {
             let matches = replay::matches(plan).map_err(|fault| fault.into_text())?;
             (cell.check)(&matches).map_err(|error| plan.redacted(one_line(&error)))?;
@@ -216,7 +216,7 @@ impl Live {
     }
 }
 
-/// This thread checks options. What reads them there can look at options, but change none.
+/// Marks that this thread checks options. Parsers that run there can read options, but change none.
 struct Checking;
 
 thread_local!(static CHECKS: Cell<bool> = const { Cell::new(false) });
@@ -237,10 +237,10 @@ impl Drop for Checking {
     }
 }
 
-/// The place of the service's own options, which are read anew by whoever asks for them.
+/// The place of the service's own options, which are parsed again at each request.
 const OWN: usize = 1;
 
-/// What has been checked.
+/// Checked options.
 enum Ready {
     Core(Box<CoreOptions>),
     Owner(Arc<OptionCell>, Box<ArgMatches>),
@@ -252,7 +252,7 @@ fn find(plans: &[Plan], name: &str) -> Option<(usize, usize)> {
     plans.iter().enumerate().find_map(|(at, plan)| Some((at, in_plan(plan)?)))
 }
 
-/// Why it can't change while the service runs.
+/// Returns the reason why an option can't change while the service runs.
 fn fixed(plan: &Plan, flag: &Flag, host: &dyn Host) -> Option<String> {
     let name = flag.full_name();
     match plan.section.kind {
@@ -291,7 +291,7 @@ fn entry(plan: &Plan, flag: &Flag, given: Option<&Given>) -> Option<OptionValue>
     })
 }
 
-/// One option, and what it is at a moment.
+/// One option, and its value at a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OptionValue {
     name: String,
@@ -303,45 +303,45 @@ pub struct OptionValue {
 }
 
 impl OptionValue {
-    /// Its name on the command line, without the dashes: `http-port`.
+    /// Returns its name on the command line, without the dashes: `http-port`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whose it is: `task http`, `loop tokio`, `the service`, `Interloop`.
+    /// Returns its owner: `task http`, `loop tokio`, `the service`, `Interloop`.
     pub fn owner(&self) -> &str {
         &self.owner
     }
 
-    /// Its value, as one would set it; None where it has none. A secret is `***`.
+    /// Returns its value, as one would set it; `None` if it has none. A secret is `***`.
     pub fn value(&self) -> Option<&str> {
         self.value.as_deref()
     }
 
-    /// What its values are, for those that pass them on to where texts and numbers differ.
+    /// Returns the kind of its values, for callers that pass them on in formats that distinguish texts and numbers.
     pub fn kind(&self) -> OptionKind {
         self.kind
     }
 
-    /// Whether the value is not shown.
+    /// Whether the value is hidden.
     pub fn is_secret(&self) -> bool {
         self.is_secret
     }
 
-    /// Where the value comes from.
+    /// Returns where the value comes from.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 }
 
-/// What a [reload](crate::ServiceHandle::reload) has changed.
+/// The changes that a [reload](crate::ServiceHandle::reload) has made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reloaded {
     changes: Vec<OptionChange>,
 }
 
 impl Reloaded {
-    /// Each option that has another value now.
+    /// Returns each option whose value has changed.
     pub fn changes(&self) -> &[OptionChange] {
         &self.changes
     }
@@ -357,7 +357,7 @@ impl fmt::Display for Reloaded {
     }
 }
 
-/// An option that has another value.
+/// An option whose value has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OptionChange {
     name: String,
@@ -367,22 +367,22 @@ pub struct OptionChange {
 }
 
 impl OptionChange {
-    /// The option's name, as [`OptionValue::name`].
+    /// Returns the option's name, as [`OptionValue::name`] does.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The value that it had; a secret is `***`.
+    /// Returns the previous value; a secret is `***`.
     pub fn old_value(&self) -> Option<&str> {
         self.old.as_deref()
     }
 
-    /// The value that it has; a secret is `***`.
+    /// Returns the new value; a secret is `***`.
     pub fn new_value(&self) -> Option<&str> {
         self.new.as_deref()
     }
 
-    /// When it takes effect.
+    /// Returns when the change takes effect.
     pub fn applied(&self) -> Applied {
         self.applied
     }
@@ -395,7 +395,7 @@ impl fmt::Display for OptionChange {
     }
 }
 
-/// Why options were not changed.
+/// The reason why options were not changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OptionError {
     lines: Vec<String>,
@@ -416,12 +416,12 @@ impl OptionError {
         Self { lines: vec![format!("no option {name}; there is {}", known.join(", "))], unknown: true }
     }
 
-    /// All that is wrong, each in one line.
+    /// Returns all that is wrong, each in one line.
     pub fn lines(&self) -> &[String] {
         &self.lines
     }
 
-    /// Whether there is no option of this name.
+    /// Whether there is no option with this name.
     pub fn is_unknown(&self) -> bool {
         self.unknown
     }

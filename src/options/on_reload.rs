@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use super::{cell::OptionCell, rereads::RereadBy};
 use crate::words::error::Result;
 
-/// Reads again with each reload, until it is dropped: made by [`Context::on_reload`](crate::Context::on_reload).
+/// Rereads at each reload until it is dropped; [`Context::on_reload`](crate::Context::on_reload) returns it.
 #[must_use = "dropped, it reads nothing again"]
 pub struct OnReload {
     cell: Arc<OptionCell>,

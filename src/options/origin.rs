@@ -1,8 +1,8 @@
-//! Where a value comes from, for people.
+//! The origin of a value, for people.
 
 use std::{fmt, path::PathBuf};
 
-/// Where the value of an option comes from: see [`OptionValue`](crate::options::OptionValue). The strongest come first.
+/// The origin of an option's value: see [`OptionValue`](crate::options::OptionValue). The strongest come first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
@@ -10,9 +10,9 @@ pub enum Origin {
     Set,
     /// The command line.
     CommandLine,
-    /// This variable of the environment; where its name has `_FILE` at its end, the file that it names.
+    /// This variable of the environment or, if its name ends with `_FILE`, the file that it names.
     Environment(String),
-    /// This file in the folder of systemd's credentials.
+    /// This file in the directory of systemd's credentials.
     Credential(PathBuf),
     /// The file of `--config`.
     File {
@@ -21,9 +21,9 @@ pub enum Origin {
         /// The line, from 1.
         line: usize,
     },
-    /// Code: [`TaskSettings::set`](crate::service::TaskSettings::set) and its like.
+    /// Code: [`TaskSettings::set`](crate::service::TaskSettings::set) and similar methods.
     Code,
-    /// The option's own default; where it has none, it is not set.
+    /// The option's own default; if it has none, it is not set.
     Default,
 }
 

@@ -13,7 +13,7 @@ use super::{
     stop::Stop,
 };
 
-/// What the service's own section was given, as far as words and files are about it.
+/// Parses the service's own section, as far as arguments and files are about it.
 pub(crate) fn parse_own(
     about: &ServiceAbout,
     own: Section,
@@ -27,12 +27,12 @@ pub(crate) fn parse_own(
     parse_known(about, vec![own], defaults, words, env)?.matches(0)
 }
 
-/// The words that are about these flags.
+/// Returns the arguments that are about these flags.
 fn of_these(words: &[OsString], flags: &[Flag], own: &Section) -> Vec<OsString> {
     let has_positionals = flags.iter().any(|flag| flag.long.is_none());
     let mut kept = Vec::new();
     let mut words = words.iter().peekable();
-    // Whether words that are no options may be the value of an option that is not ours.
+    // Whether an argument that is no option may be the value of an option that is not ours.
     let mut is_value = false;
     while let Some(word) = words.next() {
         let bytes = word.as_encoded_bytes();
@@ -70,7 +70,7 @@ fn of_these(words: &[OsString], flags: &[Flag], own: &Section) -> Vec<OsString> 
     kept
 }
 
-/// `-p80`: a short option with its value, or several.
+/// Whether this is a short option with its value, or several: `-p80`.
 fn is_joined(word: &str) -> bool {
     !word.starts_with("--") && word.chars().count() > 2
 }

@@ -1,4 +1,4 @@
-//! From what was declared and given to what is in force: at the start.
+//! From the declared and given options to those in force, at the start.
 
 use std::ffi::OsString;
 
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::words::names;
 
-/// Reads the command line (without the program's name) and the environment.
+/// Parses the command line (without the program's name) and the environment.
 ///
 /// `defaults` are values set in code for the options of Interloop itself, as in [`Section::defaults`].
 pub(crate) fn parse(
@@ -36,7 +36,7 @@ pub(crate) fn parse(
     parse_by(about, sections, defaults, args, env, false)
 }
 
-/// The same, of only a part of the sections: what a file says of others is left alone.
+/// Parses only a part of the sections: a file's entries for others are ignored.
 pub(super) fn parse_known(
     about: &ServiceAbout,
     sections: Vec<Section>,
@@ -97,7 +97,7 @@ fn parse_by(
         read::<CoreOptions>(&plans[0]).map_err(|fault| fault.stop(service))
     };
     let core = ask(&sources, &mut plans)?;
-    // The command line and the environment say which file; now it has its say.
+    // The command line and the environment name the file; now its values count.
     #[cfg(feature = "config")]
     let (sources, core) = match core.config.clone() {
         None => (sources, core),
@@ -110,7 +110,7 @@ fn parse_by(
     Ok(Parsed { service: service.clone(), has_own_logger: about.has_own_logger, core, plans, sources })
 }
 
-/// The one command that all flags are in.
+/// Returns the one command that has all flags.
 pub(super) fn common(about: &ServiceAbout, plans: &[Plan], required: Required) -> Command {
     let flags = plans.iter().flat_map(|plan| plan.flags.iter().map(move |flag| (plan, flag)));
     let mut command = Command::new(about.name.clone())
@@ -122,7 +122,7 @@ pub(super) fn common(about: &ServiceAbout, plans: &[Plan], required: Required) -
     if let Some(text) = &about.about {
         command = command.about(text.clone());
     }
-    // One sentence instead of a variable on every line; with a task's option as the example, where there is one.
+    // One sentence instead of a variable on every line; the example is a task's option if there is one.
     let example = flags.filter(|(_, flag)| flag.long.is_some()).max_by_key(|(_, flag)| {
         let levels = flag.variable.matches("__").count();
         (levels, std::cmp::Reverse(&flag.variable))
@@ -133,7 +133,7 @@ pub(super) fn common(about: &ServiceAbout, plans: &[Plan], required: Required) -
     command.after_help(format!("Every option can be set in the environment{file} too: {long} as {variable}{in_file}."))
 }
 
-/// Suggests `--http-port` to those who typed `--port`: clap looks for names that are spelled alike only.
+/// Suggests `--http-port` to a user who typed `--port`: clap only finds names with similar spelling.
 fn with_owner(mut error: clap::Error, plans: &[Plan]) -> clap::Error {
     if error.kind() != ErrorKind::UnknownArgument || error.get(ContextKind::SuggestedArg).is_some() {
         return error;
@@ -147,7 +147,7 @@ fn with_owner(mut error: clap::Error, plans: &[Plan]) -> clap::Error {
     error
 }
 
-/// What was given, and on request what that makes of each section.
+/// The given values, and on request the matches of each section.
 #[derive(Clone, Debug)]
 pub(crate) struct Parsed {
     pub(super) service: String,
@@ -160,17 +160,19 @@ pub(crate) struct Parsed {
 }
 
 impl Parsed {
-    /// What the section at `index` (of those given to [`parse`]) was given, ready for its `Args::from_arg_matches`.
+    /// Returns the matches of the section at `index` (of those given to [`parse`]), ready for its
+    /// `Args::from_arg_matches`.
     ///
-    /// Only here are its environment variables and its constraints looked at: ask for what will be used.
+    /// Its environment variables and its constraints are checked only here, so ask only for sections that are used.
     pub(crate) fn matches(&self, index: usize) -> Result<ArgMatches, Stop> {
         replay::matches(&self.plans[1 + index]).map_err(|fault| fault.stop(&self.service))
     }
 
-    /// Those of these variables of the environment that look like ones of the service's options, and are of none: a
-    /// line on each, with the variable that may be meant. Who has written them did not mean to say nothing.
+    /// Returns a line on each of these environment variables that looks like one of the service's options, but is none.
     ///
-    /// Two underscores tell them from those that others set for a service of this name: `HELLO_PORT`, `HELLO_HOME`.
+    /// The line names the variable that may be meant; a variable that has no effect is probably a mistake. Two
+    /// underscores distinguish them from variables that others set for a service with this name: `HELLO_PORT`,
+    /// `HELLO_HOME`.
     pub(crate) fn unknown_variables(&self, names: impl IntoIterator<Item = OsString>) -> Vec<String> {
         let prefix = variable_prefix(&self.service);
         let flags = || self.plans.iter().flat_map(|plan| &plan.flags);
@@ -183,7 +185,7 @@ impl Parsed {
         let mut unknown = names.filter(is_unknown).collect::<Vec<_>>();
         unknown.sort();
         let line = |name: &String| {
-            // What they have in common makes none of them alike.
+            // The common prefix must not make names similar.
             let rest = |variable: &str| variable.get(prefix.len()..).unwrap_or_default().to_ascii_uppercase();
             let candidates = known().map(|known| rest(known)).collect::<Vec<_>>();
             let nearest = names::nearest(&rest(name), candidates.iter().map(String::as_str));
@@ -197,26 +199,26 @@ impl Parsed {
         unknown.iter().map(line).collect()
     }
 
-    /// The same, if its owner can read it.
+    /// Returns the same, if its owner can read it.
     pub(crate) fn checked(&self, index: usize, check: Check) -> Result<ArgMatches, Stop> {
         let matches = self.matches(index)?;
         check(&matches).map_err(|error| self.refused(index, one_line(&error)))?;
         Ok(matches)
     }
 
-    /// The section's owner says that it can't work with these.
+    /// Returns the error that the section's owner can't work with these values.
     pub(crate) fn refused(&self, index: usize, why: String) -> Stop {
         let plan = &self.plans[1 + index];
         Stop::Config(format!("{}: {}: {}", self.service, plan.section.owner(), plan.redacted(why)))
     }
 
-    /// The same, read: what a hand-written `FromArgMatches` says becomes one line too.
+    /// Returns the same, parsed: an error of a hand-written `FromArgMatches` becomes one line too.
     #[cfg(test)]
     pub(super) fn options<A: FromArgMatches>(&self, index: usize) -> Result<A, Stop> {
         read(&self.plans[1 + index]).map_err(|fault| fault.stop(&self.service))
     }
 
-    /// What is in force, as a file for `--config`.
+    /// Returns the options in force as a file for `--config`.
     pub(crate) fn show(&self) -> String {
         show::file(&self.service, &self.plans)
     }
@@ -231,7 +233,7 @@ fn is_for_logging(error: &clap::Error) -> bool {
     matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(typed)) if is(typed))
 }
 
-/// What is wrong with the words; of a value that is not to be shown, not what it is.
+/// Describes what is wrong with the command line; a hidden value is not shown.
 fn misused(error: &clap::Error, plans: &[Plan]) -> Fault {
     let mut secrets = plans.iter().flat_map(|plan| &plan.flags).filter(|flag| flag.is_secret());
     match (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue)) {

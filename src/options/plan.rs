@@ -1,4 +1,4 @@
-//! A section with its flags, and what they were given.
+//! A section with its flags, and their given values.
 
 use super::{
     flag::Flag,
@@ -8,16 +8,16 @@ use super::{
     standard::{FOR_LOGGING, OWN_LOGGER},
 };
 
-/// A section, planned: its flags, and what they were given.
+/// A planned section: its flags, and their given values.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    /// Which of the sections it is; `None` for Interloop's own options.
+    /// The index of the section; `None` for Interloop's own options.
     pub(super) place: Option<usize>,
     pub(super) section: Section,
     pub(super) flags: Vec<Flag>,
-    /// What the layers have; as long as `flags`.
+    /// The values of the layers; as long as `flags`.
     pub(super) given: Vec<Option<Given>>,
-    /// What was set while the service runs; as long as `flags`.
+    /// The values set while the service runs; as long as `flags`.
     pub(super) set: Vec<Option<Given>>,
 }
 
@@ -28,7 +28,7 @@ impl Plan {
         }
         let mut flags = Flag::all(service, place, &section);
         let owner = section.owner();
-        // What is set beside the owner replaces what that has itself; each of several mentions of it adds.
+        // Values set beside the owner replace the owner's own; several of them for one option add up.
         let is_set = |option: &str| section.defaults.iter().any(|(set, _)| set == option);
         let built = section.built.iter().filter(|(option, _)| !is_set(option));
         for (option, value) in built.chain(&section.defaults) {
@@ -46,8 +46,7 @@ impl Plan {
         Ok(Self { place, section, flags, given: none.clone(), set: none })
     }
 
-    /// A message about this section, without the values in it that are not to be shown: whoever wrote it may not know
-    /// of them.
+    /// Removes hidden values from a message about this section, whose author may not know of them.
     pub(super) fn redacted(&self, message: String) -> String {
         let masked = self.effective().filter(|(flag, given)| is_masked(flag, *given));
         let values = masked.flat_map(|(flag, given)| {
@@ -58,7 +57,7 @@ impl Plan {
         secret::redacted(message, values.map(|value| value.to_string_lossy().into_owned()))
     }
 
-    /// What is in force for each flag.
+    /// Returns the value in force for each flag.
     pub(super) fn effective(&self) -> impl Iterator<Item = (&Flag, Option<&Given>)> {
         let given = self.set.iter().zip(&self.given).map(|(set, given)| set.as_ref().or(given.as_ref()));
         self.flags.iter().zip(given)

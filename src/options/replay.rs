@@ -1,7 +1,7 @@
-//! The replay: what the layers gave to one section, typed anew into the `Command` of its owner.
+//! The replay: the values that the layers gave to one section, typed again into the `Command` of its owner.
 //!
 //! Ids, and so the constraints, are as the owner declared them; only the long names are those of the common command, so
-//! that clap's errors speak of the flags that people can see.
+//! that clap's errors name the flags that users can see.
 
 use std::ffi::{OsStr, OsString};
 
@@ -42,12 +42,12 @@ pub(super) fn matches(plan: &Plan) -> Result<ArgMatches, Fault> {
         known.push((flag, given.is_none(), style));
         mentions.extend(occurrences.into_iter().map(|occurrence| (flag, style, occurrence)));
     }
-    // All in one pass: to take one out by its name and put it back is to move all others.
+    // All in one pass: taking one out by its name and putting it back would move all others.
     command = command.mut_args(|arg| match known.iter().find(|(flag, ..)| flag.declared.get_id() == arg.get_id()) {
         Some((flag, from_code, style)) => prepare(arg, flag, *from_code, *style),
         None => arg,
     });
-    // Stable: what has no order of its own stays in the order of declaration.
+    // The sort is stable: mentions without an order of their own stay in the order of declaration.
     mentions.sort_by_key(|(_, _, occurrence)| occurrence.at);
 
     let has_last = plan.flags.iter().any(|flag| flag.declared.is_last_set());
@@ -60,7 +60,7 @@ pub(super) fn matches(plan: &Plan) -> Result<ArgMatches, Fault> {
     })
 }
 
-/// Gives an option its name in the common command and, where no layer has it, its value set in code.
+/// Gives an option its name in the common command and, if no layer has it, its value set in code.
 fn prepare(mut arg: Arg, flag: &Flag, from_code: bool, style: Style) -> Arg {
     if let Some(long) = &flag.long {
         arg = arg.long(long.clone()).alias(None::<&'static str>);
@@ -80,10 +80,10 @@ fn prepare(mut arg: Arg, flag: &Flag, from_code: bool, style: Style) -> Arg {
 /// How the values of an option's occurrences are written.
 #[derive(Clone, Copy, Debug)]
 enum Style {
-    /// As they are: at most one value an occurrence.
+    /// As they are: at most one value for each occurrence.
     Plain,
-    /// Several values as one word, so that none can be taken for a flag. It counts as one value for clap, so the number
-    /// of values, which is known to be right, is widened where one is too few.
+    /// Several values as one word, so that none can be taken for a flag. Clap counts it as one value, so the number of
+    /// values, which is known to be right, is widened if one is too few.
     Joined { delimiter: char, widen: bool },
 }
 
@@ -93,16 +93,17 @@ impl Style {
             return Self::Plain;
         }
         let values = || occurrences.iter().flat_map(|occurrence| &occurrence.values);
-        // A private-use character that occurs in none of the values; there are more of these than anybody could type.
+        // A private-use character that occurs in none of the values; there are more of these than anyone could type.
         let unused = || ('\u{e000}'..'\u{f8ff}').find(|c| !values().any(|value| value.to_string_lossy().contains(*c)));
         let delimiter = flag.declared.get_value_delimiter().or_else(unused).unwrap_or('\u{f8ff}');
         Self::Joined { delimiter, widen: flag.num_args().min_values() > 1 }
     }
 }
 
-/// The words that stand for what was given: options first, then positional arguments in their order.
+/// Returns the words that stand for the given values: options first, then positional arguments in order.
 ///
-/// These are escaped by `--`. Where one is declared as the last, only that one can be, and is in any case.
+/// Positional arguments are escaped by `--`. If one is declared as the last, only that one can be escaped, and always
+/// is.
 fn words(mentions: Vec<(&Flag, Style, Occurrence)>, has_last: bool) -> Vec<OsString> {
     let (options, mut positionals): (Vec<_>, Vec<_>) = mentions.into_iter().partition(|(flag, ..)| flag.long.is_some());
     let mut words: Vec<OsString> =
@@ -142,8 +143,8 @@ fn join(values: &[OsString], delimiter: char) -> OsString {
     values.join(OsStr::new(delimiter.encode_utf8(&mut [0; 4])))
 }
 
-/// An error of the constraints is the command line's, unless it is about an option that was given elsewhere: then it
-/// says where.
+/// Attributes an error of the constraints to the command line, unless it is about an option that was given elsewhere:
+/// then the error says where.
 fn blame(error: &clap::Error, elsewhere: &[(&Flag, &Given)]) -> Fault {
     let mentioned: Vec<&str> = error
         .context()

@@ -1,13 +1,13 @@
-//! What tasks have read from files, and read again when the service reloads.
+//! Data that tasks have read from files, and reread when the service reloads.
 
 use std::sync::Arc;
 
 use crate::words::error::Result;
 
-/// Puts in force what was read.
+/// Applies what was read.
 pub(super) type Apply = Box<dyn FnOnce()>;
 
-/// What is read again, whatever its type.
+/// Something to reread, whatever its type.
 pub(crate) trait Reread: Send + Sync {
     fn read(&self) -> Result<Apply>;
 }

@@ -1,15 +1,15 @@
-//! Values that are not to be shown.
+//! Values that must not be shown.
 
 use std::fmt;
 
 use super::wording;
 
-/// What is shown instead of a secret.
+/// The text that is shown instead of a secret.
 pub(super) const MASK: &str = "***";
 
-/// A value that is never shown: not in the list of options, the help, a dry run, an error, or by `Debug`.
+/// A value that is never shown: not in the list of options, the help, a dry run or an error, nor by `Debug`.
 ///
-/// As the type of an option it is all that is needed:
+/// To hide an option, use it as the option's type:
 ///
 /// ```
 /// #[derive(clap::Args)]
@@ -20,13 +20,12 @@ pub(super) const MASK: &str = "***";
 /// }
 /// ```
 ///
-/// On a command line other users of the machine can see it; `{VARIABLE}_FILE` and systemd's credentials are the better
-/// ways.
+/// Other users of the machine can see the command line; `{VARIABLE}_FILE` and systemd's credentials are safer.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The value itself.
+    /// Returns the value itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -50,7 +49,7 @@ impl fmt::Display for Secret {
     }
 }
 
-/// A message without these values: as they are, as `Debug` writes them, and as a message of one line has them.
+/// Removes these values from a message: as they are, as `Debug` writes them, and as a one-line message has them.
 pub(super) fn redacted(message: String, values: impl Iterator<Item = String>) -> String {
     let forms = |value: String| [value.escape_debug().to_string(), wording::line(&value), value];
     let mut forms: Vec<String> = values.flat_map(forms).filter(|form| !form.is_empty()).collect();

@@ -1,4 +1,4 @@
-//! Values for people to read, and for `--config` to read again.
+//! Values in a form that people, and `--config`, can read.
 
 use std::{ffi::OsString, fmt::Write as _};
 
@@ -14,7 +14,7 @@ use super::{
     standard::NOT_IN_FILE,
 };
 
-/// What an option is, unmasked.
+/// The value of an option, unmasked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Shown {
     Switch(bool),
@@ -24,7 +24,7 @@ pub(super) enum Shown {
     Unset,
 }
 
-/// What is in force: what was given, else the default. An error says what is wrong with what was given.
+/// Returns the value in force: the given one, or the default. The error says what is wrong with the given one.
 pub(super) fn value(flag: &Flag, given: Option<&Given>) -> Result<Shown, String> {
     match given {
         Some(given) => Ok(of_occurrences(flag, given.occurrences(flag)?)),
@@ -39,7 +39,7 @@ fn of_occurrences(flag: &Flag, occurrences: Vec<Occurrence>) -> Shown {
         })),
         Shape::Count => Shown::Count(occurrences.len()),
         Shape::Values | Shape::Action => {
-            // Of several mentions of what doesn't collect them the last one counts.
+            // If the option doesn't collect mentions, the last one counts.
             let others = if flag.collects() { 0 } else { occurrences.len().saturating_sub(1) };
             Shown::Values(occurrences.into_iter().skip(others).map(|occurrence| occurrence.values).collect())
         }
@@ -59,7 +59,7 @@ fn default(flag: &Flag) -> Shown {
     }
 }
 
-/// Where it comes from.
+/// Returns the origin of the value.
 pub(super) fn origin(flag: &Flag, given: Option<&Given>) -> Origin {
     match given {
         Some(given) => given.origin.clone(),
@@ -69,7 +69,7 @@ pub(super) fn origin(flag: &Flag, given: Option<&Given>) -> Origin {
 }
 
 impl Shown {
-    /// In one line, as one would [set](crate::options::Options::set) it; None if it is not set.
+    /// Returns the value in one line, as one would [set](crate::options::Options::set) it; `None` if it is not set.
     pub(super) fn text(&self, flag: &Flag, masked: bool) -> Option<String> {
         match self {
             Self::Unset => None,
@@ -84,7 +84,7 @@ impl Shown {
         }
     }
 
-    /// As a value of TOML; None if it can't be written.
+    /// Returns the value in TOML; `None` if it can't be written.
     fn toml(&self, flag: &Flag) -> Option<String> {
         let array = |values: &[OsString]| {
             let values = values.iter().map(scalar).collect::<Option<Vec<_>>>()?;
@@ -112,7 +112,7 @@ impl Shown {
     }
 }
 
-/// A number or a truth as it is, where it would be read as the same text again; else a string.
+/// Returns a number or a boolean as it is if it would be read back as the same text; otherwise as a string.
 fn scalar(value: &OsString) -> Option<String> {
     let text = value.to_str()?;
     let is_integer = text.parse::<i64>().is_ok_and(|number| number.to_string() == text);
@@ -148,8 +148,8 @@ fn key(name: &str) -> String {
     if is_bare { name.to_owned() } else { quoted(name) }
 }
 
-/// What is in force, as a file for `--config`: what was given as entries, what was not as comments, so that a default
-/// stays one.
+/// Returns the options in force as a file for `--config`: given values as entries, others as comments, so that a
+/// default stays one.
 pub(super) fn file(service: &str, plans: &[Plan]) -> String {
     let mut text =
         format!("# What is in force of {service}. What is commented out is a default, or not to be shown.\n");
@@ -175,7 +175,7 @@ pub(super) fn file(service: &str, plans: &[Plan]) -> String {
 
 fn entries(text: &mut String, plan: &Plan) {
     let is_core = plan.place.is_none();
-    // Of a task that is not selected they may not be complete.
+    // If a task is not selected, its options may be incomplete.
     let matches = replay::matches(plan).ok();
     let is_overridden = |flag: &Flag, given: &Given| {
         let typed = given.occurrences(flag).is_ok_and(|occurrences| !occurrences.is_empty());

@@ -17,21 +17,21 @@ use super::{
 #[cfg(feature = "logging")]
 use crate::logging::{Format, Levels};
 
-/// How long stopping may take, if nothing else is said.
+/// How long stopping may take by default.
 pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// Those that are not there where the program has a logger of its own.
+/// The options that are absent if the program has its own logger.
 pub(super) const FOR_LOGGING: [&str; 3] = ["log-level", "log-file", "log-format"];
-/// Why.
+/// The reason why they are absent.
 pub(super) const OWN_LOGGER: &str = "it is not there, since the program has a logger of its own";
 
-/// Those that can change while the service runs.
+/// The options that can change while the service runs.
 pub(super) const LIVE: [&str; 3] = ["log-level", "drain-delay", "shutdown-timeout"];
 
-/// Those that say what is to be done once, or before a file is read: they don't belong in one.
+/// Options for one-time requests, or needed before a file is read: they don't belong in one.
 pub(super) const NOT_IN_FILE: [&str; 5] = ["config", "dry-run", "init", "list-tasks", "graph"];
 
-/// The options that every service has. They are a section like the others, without a prefix.
+/// The options that every service has. They form a section like the others, without a prefix.
 #[derive(Clone, Debug)]
 pub(crate) struct CoreOptions {
     #[cfg(feature = "config")]
@@ -59,7 +59,7 @@ impl FromArgMatches for CoreOptions {
             list_tasks: matches.get_flag("list_tasks"),
             graph: matches.get_flag("graph"),
             dry_run: matches.get_flag("dry_run"),
-            // They are not there where the program has a logger of its own.
+            // They are absent if the program has its own logger.
             #[cfg(feature = "logging")]
             log_level: matches.try_get_one("log_level").ok().flatten().cloned().unwrap_or_default(),
             #[cfg(feature = "logging")]
@@ -77,13 +77,13 @@ impl FromArgMatches for CoreOptions {
     }
 }
 
-/// The value of an option that has a default.
+/// Returns the value of an option that has a default.
 fn given<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, id: &str) -> Result<T, clap::Error> {
     matches.get_one(id).cloned().ok_or_else(|| clap::Error::new(ErrorKind::MissingRequiredArgument))
 }
 
 impl CoreOptions {
-    /// Adds them; those for logging by choice.
+    /// Adds the options, those for logging only on request.
     fn augment(command: Command, for_logging: bool) -> Command {
         let option = |id, long| Arg::new(id).long(long);
         let flag = |id, long| option(id, long).action(ArgAction::SetTrue);
@@ -136,7 +136,7 @@ impl CoreOptions {
     }
 }
 
-/// Whether `Service::run` is an init, which looks for this by itself, before there are options.
+/// Whether `Service::run` acts as an init; it looks for this by itself, before options are parsed.
 #[cfg(all(feature = "command", target_os = "linux"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Init {

@@ -1,15 +1,15 @@
-//! Why a service ends before it has started.
+//! The reasons why a service ends before it has started.
 
 use std::fmt;
 
-/// Why the service doesn't go on: a text without a newline at its end, and where it belongs.
+/// The reason why the service doesn't continue: a text without a newline at its end, and where it belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// What was asked for (`--help`, `--version`): to stdout, exit code 0.
+    /// Requested output (`--help`, `--version`): to stdout, exit code 0.
     Asked(String),
-    /// The command line's words are wrong: one line to stderr, exit code 2.
+    /// A wrong command line: one line to stderr, exit code 2.
     Usage(String),
-    /// The code, the environment, the file or their sum can't work: to stderr, a line each, exit code 78.
+    /// The code, the environment, the file or their combination is unusable: to stderr, one line each, exit code 78.
     Config(String),
 }
 

@@ -2,12 +2,12 @@
 
 use super::stop::Stop;
 
-/// What is wrong, in one line, and with what.
+/// A problem in one line, and its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The command line's words.
+    /// The command line.
     Usage(String),
-    /// What stands elsewhere.
+    /// Any other source.
     Config(String),
 }
 
@@ -29,7 +29,7 @@ impl Fault {
     }
 }
 
-/// The message with its details and its tip, without the usage.
+/// Returns the message with its details and its tip, without the usage.
 pub(super) fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let mut text = text.strip_prefix("error: ").unwrap_or(&text);
@@ -39,7 +39,7 @@ pub(super) fn one_line(error: &clap::Error) -> String {
     line(text)
 }
 
-/// All its lines in one.
+/// Joins all its lines into one.
 pub(super) fn line(text: &str) -> String {
     let mut line = String::new();
     let mut in_list = false;
