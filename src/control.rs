@@ -1,8 +1,8 @@
-//! A running service as others see it and steer it: the handle, what it shows, the way to its supervisor, the ways to
-//! its tasks.
+//! A running service as seen and controlled from outside: the handle, the status, the way to its supervisor and to its
+//! tasks.
 //!
-//! Here belongs what works from any thread, before, during and after the run. It asks the supervisor for what is to
-//! happen, and does none of it.
+//! This room works from any thread, before, during and after the run. It sends requests to the supervisor, and carries
+//! out none of them.
 //!
 //! May use: kit, words, logging, counters, lifecycle, options, channel.
 

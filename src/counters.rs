@@ -1,13 +1,13 @@
-//! Counters, gauges, histograms, exported values and warnings: what tasks and services measure, and how it is read.
+//! Counters, gauges, histograms, exported values and warnings of tasks and services, and how to read them.
 //!
-//! A [`Meter`] writes: [`Context::meter`](crate::Context::meter) gives a task its own. [`Counters`] reads those of all
+//! A [`Meter`] writes: [`Context::meter`](crate::Context::meter) returns a task's own. [`Counters`] reads those of all
 //! tasks: [`ServiceHandle::counters`](crate::ServiceHandle::counters). Values last through all incarnations of a task.
-//! [`docs/counters.md`](https://docs.rs/crate/interloop/latest/source/docs/counters.md) has names, kinds and formats.
+//! [`docs/counters.md`](https://docs.rs/crate/interloop/latest/source/docs/counters.md) lists names, kinds and formats.
 
-// A `Registry` has what one task, or the service, keeps. Adding takes no lock and allocates nothing: see `counter`. A
-// histogram has a lock, so that one reading is consistent.
+// A `Registry` holds the values of one task, or of the service. Adding takes no lock and allocates nothing: see
+// `counter`. A histogram has a lock, so that each reading is consistent.
 //
-// Here belongs what is written; what reads the values of all tasks is in `control`.
+// This room writes values; `control` reads the values of all tasks.
 //
 // May use: kit, words.
 

@@ -1,4 +1,4 @@
-//! Reads all registries of a service, and what the core counts by itself.
+//! Reads all registries of a service, and the core's own counts.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -12,15 +12,15 @@ use crate::counters::{
     registry::{Family, Instrument, Key, Registry},
 };
 
-/// All counters, gauges and samples of a service, by name: made by
-/// [`ServiceHandle::counters`](crate::ServiceHandle::counters).
+/// All counters, gauges and histograms of a service, by name;
+/// [`ServiceHandle::counters`](crate::ServiceHandle::counters) returns it.
 ///
 /// A task's are named `{task}.{name}`, with labels `{task}.{name}{label="value"}`; the service's own `{name}`; a loop's
-/// `loop.{loop}.{name}`. What the core counts by itself, for each task and each loop, is listed in `docs/counters.md`.
+/// `loop.{loop}.{name}`. `docs/counters.md` lists the core's own counts for each task and each loop.
 #[derive(Clone)]
 pub struct Counters(Arc<StatusBoard>);
 
-/// Whose it is.
+/// The owner of an entry.
 #[derive(Clone)]
 pub(super) enum Owner {
     Service,
@@ -28,7 +28,7 @@ pub(super) enum Owner {
     Loop { name: Arc<str>, kind: &'static str },
 }
 
-/// One that can be read.
+/// A readable entry.
 pub(super) struct Entry {
     pub(super) owner: Owner,
     pub(super) key: Key,
@@ -37,9 +37,9 @@ pub(super) struct Entry {
 }
 
 pub(super) enum Source {
-    /// Somebody made it: in this registry, or the core in the service's.
+    /// Created by the owner in this registry, or by the core in the service's.
     Made(Arc<Registry>, Instrument),
-    /// The core counts it.
+    /// Counted by the core.
     Own(Reading),
 }
 
@@ -53,7 +53,7 @@ impl Entry {
     }
 }
 
-/// A task's or the service's exports and warnings, beside its entries.
+/// The exports and warnings of a task or the service, beside its entries.
 pub(super) struct Words {
     pub(super) owner: Owner,
     pub(super) exports: BTreeMap<String, String>,
@@ -65,17 +65,17 @@ impl Counters {
         Self(board)
     }
 
-    /// All of them.
+    /// Returns all of them.
     pub fn all(&self) -> BTreeMap<String, Reading> {
         self.those(|_| true)
     }
 
-    /// The one of this name. Only that one is read.
+    /// Returns the one with this name, and reads no other.
     pub fn get(&self, name: &str) -> Option<Reading> {
         self.those(|known| known == name).remove(name)
     }
 
-    /// Those whose names this regular expression matches somewhere.
+    /// Returns those whose names match this regular expression anywhere.
     ///
     /// ```
     /// # use interloop::Service;
@@ -87,15 +87,16 @@ impl Counters {
     ///
     /// # Errors
     ///
-    /// When it is no regular expression, as [`regex_lite`](https://docs.rs/regex-lite) has them.
+    /// Returns an error if it is no regular expression in the syntax of [`regex_lite`](https://docs.rs/regex-lite).
     #[cfg(feature = "metrics")]
     pub fn matching(&self, pattern: &str) -> Result<BTreeMap<String, Reading>, PatternError> {
         let pattern = regex_lite::Regex::new(pattern).map_err(|why| PatternError(why.to_string()))?;
         Ok(self.those(|name| pattern.is_match(name)))
     }
 
-    /// Each number by itself: what samples have is spread, as [`Reading::numbers`] names it:
-    /// `http.request_duration.p99.60`.
+    /// Returns each number separately.
+    ///
+    /// Histograms are split as [`Reading::numbers`] names their numbers: `http.request_duration.p99.60`.
     pub fn numbers(&self) -> BTreeMap<String, f64> {
         let spread = |(name, reading): (String, Reading)| {
             let numbers = reading.numbers().into_iter();
@@ -104,21 +105,22 @@ impl Counters {
         self.all().into_iter().flat_map(spread).collect()
     }
 
-    /// Lets the counter or the samples of this name begin anew; nothing that is added meanwhile is lost. False when
-    /// there are none: gauges, and what the core counts by itself, go on.
+    /// Resets the counter or histogram with this name; no concurrent addition is lost.
+    ///
+    /// Returns false if there is none: gauges and the core's own counts can't be reset.
     pub fn reset(&self, name: &str) -> bool {
-        // Not `any`: each is to be reset.
+        // Not `any`: each must be reset.
         self.made().into_iter().filter(|(known, _)| known == name).fold(false, |any, (_, one)| one.reset() || any)
     }
 
-    /// Lets all counters and samples begin anew.
+    /// Resets all counters and histograms.
     pub fn reset_all(&self) {
         for (_, instrument) in self.made() {
             instrument.reset();
         }
     }
 
-    /// What tasks and service [export](crate::Context::export), named in the same way.
+    /// Returns the [exported](crate::Context::export) values of tasks and service, named in the same way.
     pub fn exports(&self) -> BTreeMap<String, String> {
         let spread = |words: Words| {
             let prefix = match words.owner {
@@ -132,12 +134,12 @@ impl Counters {
 
     fn those(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Reading> {
         let entries = self.entries().into_iter().map(|entry| (entry.name(), entry));
-        // By name before they are read: the later of two goes before.
+        // By name before they are read: the later of two wins.
         let entries = entries.filter(|(name, _)| wanted(name)).collect::<BTreeMap<_, _>>();
         self.read(entries.into_values().collect()).into_iter().map(|(entry, reading)| (entry.name(), reading)).collect()
     }
 
-    /// Reads these, in order, but for gauges that don't answer.
+    /// Reads these, in order, except for gauges that don't answer.
     pub(super) fn read(&self, entries: Vec<Entry>) -> Vec<(Entry, Reading)> {
         let meters = entries.iter().filter_map(|entry| match &entry.source {
             Source::Made(registry, instrument) => {
@@ -175,8 +177,8 @@ impl Counters {
         self.0.version()
     }
 
-    /// All there are now, to be read outside of any lock: to read may be to call the user's code. What the core counts
-    /// comes first.
+    /// Returns all entries, to be read outside of any lock, since a read may call user code. The core's counts come
+    /// first.
     pub(super) fn entries(&self) -> Vec<Entry> {
         let (phase, ready, uptime) = self.0.vitals();
         let service = [
@@ -298,7 +300,7 @@ impl fmt::Debug for Counters {
     }
 }
 
-/// It is no regular expression.
+/// The error of an invalid regular expression.
 #[cfg(feature = "metrics")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PatternError(String);

@@ -7,32 +7,32 @@ use crate::{
     lifecycle::{Event, LoopId},
 };
 
-/// What the main thread is asked to do: to drive the loop that claims it.
+/// A request to the main thread: to drive the loop that claims it.
 pub(crate) type MainJob = Box<dyn FnOnce() + Send>;
 
-/// What the supervisor is told.
+/// A message to the supervisor.
 pub(crate) enum Message {
     Life(Event),
-    /// This incarnation of a loop has left its loop, in this way; its thread is about to end.
+    /// This incarnation of a loop has returned from its loop, in this way; its thread is about to end.
     LoopLeaves(LoopId, u32, Result<(), String>),
-    /// The thread of this incarnation of a loop has nothing left to do but to end.
+    /// The thread of this incarnation of a loop only has to end.
     LoopIsGone(LoopId, u32),
-    /// The notify of this loop has panicked with these words.
+    /// The notify of this loop has panicked with this message.
     NotifyPanicked(LoopId, String),
-    /// This loop has not come to rest since something was posted to it: it may be blocked.
+    /// This loop has not rested since something was posted to it: it may be blocked.
     LoopIsBusy(LoopId),
     /// For the main thread to do.
     ForMain(MainJob),
-    /// USR1: the status table to the log.
+    /// USR1: writes the status table to the log.
     ShowStatus,
-    /// HUP: options are read again, and the log file is opened anew.
+    /// HUP: rereads the options, and reopens the log file.
     Reload,
-    /// How a stop that begins from now on is timed.
+    /// Sets how a stop that begins from now on is timed.
     Timing {
         drain_delay: Duration,
         shutdown_timeout: Duration,
     },
-    /// A fault of ours.
+    /// Simulates a fault of the supervisor.
     #[cfg(test)]
     Panic,
 }
@@ -44,7 +44,7 @@ pub(crate) struct Events {
     clock: Clock,
 }
 
-/// A message, to be done with.
+/// A message, and a mark of the work in flight that it stands for.
 pub(crate) type Told = (Message, Busy);
 
 impl Events {
@@ -58,7 +58,7 @@ impl Events {
     }
 
     pub(crate) fn tell(&self, message: Message) {
-        // After the end nobody listens, and nothing is left to be done.
+        // After the end nothing receives it, and nothing is left to do.
         let _ = self.sender.send((message, self.clock.busy()));
     }
 }

@@ -1,4 +1,4 @@
-//! The service, from any thread.
+//! A handle to the service, for any thread.
 
 use std::{
     any::{TypeId, type_name},
@@ -32,7 +32,9 @@ use crate::{
     words::names,
 };
 
-/// Controls a service from any thread: `Clone + Send + Sync`, before, during and after its run. Its calls never block.
+/// Controls a service from any thread, before, during and after its run; its calls never block.
+///
+/// It is `Clone + Send + Sync`.
 #[derive(Clone)]
 pub struct ServiceHandle(Arc<Inner>);
 
@@ -42,7 +44,7 @@ struct Inner {
     board: Arc<StatusBoard>,
     shutdown: Shutdown,
     addresses: Mutex<BTreeMap<String, Named>>,
-    /// By task.
+    /// The offered handles, by task.
     offers: Mutex<BTreeMap<String, Vec<Offer>>>,
     live: OnceLock<Live>,
     #[cfg(feature = "logging")]
@@ -83,43 +85,47 @@ impl ServiceHandle {
         &self.0.clock
     }
 
-    /// The service's name.
+    /// Returns the service's name.
     pub fn name(&self) -> &str {
         self.0.board.name()
     }
 
-    /// Asks the service to stop: in order, on time. Latched, also before the start; the first reason wins.
+    /// Asks the service to stop, in order and on time.
+    ///
+    /// The request is latched, even before the start; the first reason wins.
     pub fn request_shutdown(&self, reason: impl Into<Reason>) {
         self.0.events.send(Event::ShutdownRequested(reason.into()));
     }
 
-    /// The signal that the service as a whole is stopping.
+    /// Returns the signal that the whole service is stopping.
     pub fn shutdown(&self) -> Shutdown {
         self.0.shutdown.clone()
     }
 
-    /// Stops all tasks in order and starts them anew; the loops go on. Every task must have been added by
-    /// [`task_with`](crate::Service::task_with), else nothing happens but a warning.
+    /// Stops all tasks in order and starts them again; the loops keep running.
+    ///
+    /// Every task must have been added by [`task_with`](crate::Service::task_with); otherwise this only logs a warning.
     pub fn restart(&self) {
         self.0.events.send(Event::RestartService);
     }
 
-    /// Stops one task, after what requires it, and starts them anew. They must have been added by
-    /// [`task_with`](crate::Service::task_with), else nothing happens but a warning.
+    /// Stops one task, after the tasks that require it, and starts them again.
+    ///
+    /// They must have been added by [`task_with`](crate::Service::task_with); otherwise this only logs a warning.
     ///
     /// # Errors
     ///
-    /// When no task of the running service has this name.
+    /// Returns an error if no task of the running service has this name.
     pub fn restart_task(&self, name: &str) -> Result<(), UnknownName> {
         self.0.events.send(Event::RestartTask(self.task(name)?));
         Ok(())
     }
 
-    /// Stops one task, after what requires it. The service goes on.
+    /// Stops one task, after the tasks that require it. The service continues.
     ///
     /// # Errors
     ///
-    /// When no task of the running service has this name.
+    /// Returns an error if no task of the running service has this name.
     pub fn stop_task(&self, name: &str) -> Result<(), UnknownName> {
         self.0.events.send(Event::StopTask(self.task(name)?));
         Ok(())
@@ -134,18 +140,19 @@ impl ServiceHandle {
         })
     }
 
-    /// The service at this moment. A loop that is found blocked is told in the log, once.
+    /// Returns the present status of the service. A loop that is found blocked is logged, once.
     pub fn status(&self) -> Status {
         self.tell_blocked_loops();
         self.0.board.status()
     }
 
-    /// The loops that are blocked at this moment. Each is told in the log, too, once, while all tasks have started and
-    /// no stop was requested.
+    /// Returns the loops that are blocked at this moment.
     ///
-    /// Nobody watches the loops of an idle service. That one is blocked is noticed when somebody asks for this, for the
-    /// [status](Self::status) or for [heartbeats](Self::heartbeats); and when something is posted to it while it has
-    /// not come to rest: then the service looks a second later.
+    /// Each is logged, too, once, while all tasks have started and no stop was requested.
+    ///
+    /// The loops of an idle service are not watched. A blocked loop is noticed when a caller asks for this, for the
+    /// [status](Self::status) or for [heartbeats](Self::heartbeats), and when something is posted to it while it has
+    /// not rested: then the service looks a second later.
     pub fn blocked_loops(&self) -> Vec<BlockedLoop> {
         self.tell_blocked_loops()
     }
@@ -158,12 +165,12 @@ impl ServiceHandle {
         blocked.into_iter().map(|(_, blocked)| blocked).collect()
     }
 
-    /// All counters, gauges and samples: to read all, one, or those that match; to begin anew.
+    /// Returns all counters, gauges and histograms, to read or to reset.
     pub fn counters(&self) -> Counters {
         Counters::new(self.0.board.clone())
     }
 
-    /// Makes counters, gauges and samples of the service as a whole, for what belongs to no task.
+    /// Returns a meter of the whole service, for values that belong to no task.
     pub fn meter(&self) -> Meter {
         Meter::new(self.0.board.registry().clone())
     }
@@ -173,12 +180,12 @@ impl ServiceHandle {
         self.0.board.registry().export(name, value.to_string());
     }
 
-    /// Takes an exported value of the service back; says whether it was there.
+    /// Removes an exported value of the service; returns whether it existed.
     pub fn unexport(&self, name: &str) -> bool {
         self.0.board.registry().unexport(name)
     }
 
-    /// Says that something needs somebody's attention, as [`Context::warn`](crate::Context::warn) does for a task.
+    /// Raises a warning of the service, as [`Context::warn`](crate::Context::warn) does for a task.
     pub fn warn(&self, name: &str, text: impl fmt::Display) {
         let text = text.to_string();
         if self.0.board.registry().warn(name, text.clone()) {
@@ -186,13 +193,14 @@ impl ServiceHandle {
         }
     }
 
-    /// What needs somebody's attention: what the service says first, then what tasks say.
+    /// Returns all warnings: the service's first, then those of tasks.
     pub fn warnings(&self) -> Vec<Warning> {
         self.0.board.warnings()
     }
 
-    /// Clears a warning, by the name that [`Warning`] shows: `{task}.{name}`, or `{name}` of one of the service's own.
-    /// Says whether it was there.
+    /// Clears a warning by the name that [`Warning`] shows; returns whether it existed.
+    ///
+    /// The name is `{task}.{name}`, or `{name}` for a warning of the service.
     pub fn clear_warning(&self, name: &str) -> bool {
         self.0.board.clear_warning(name)
     }
@@ -202,18 +210,19 @@ impl ServiceHandle {
         self.0.board.clear_warnings();
     }
 
-    /// Whether all tasks run, and no stop has been requested.
+    /// Whether all tasks are running, and no stop has been requested.
     pub fn is_ready(&self) -> bool {
         self.0.board.is_ready()
     }
 
-    /// What a task is at, without all else of the [status](Self::status), which asks gauges; None where no task has
-    /// this name.
+    /// Returns the state of a task; `None` if no task has this name.
+    ///
+    /// Unlike the [status](Self::status), it doesn't read gauges.
     pub fn task_state(&self, task: &str) -> Option<State> {
         self.0.board.task_state(task)
     }
 
-    /// What the service as a whole is at.
+    /// Returns the phase of the whole service.
     pub fn phase(&self) -> Phase {
         self.0.board.phase()
     }
@@ -223,47 +232,48 @@ impl ServiceHandle {
         self.0.board.watch()
     }
 
-    /// Waits until all tasks that will start have started; false if the service stopped before that.
+    /// Waits until all tasks that will start have started; resolves to false if the service stopped before that.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it does nothing else.
+    /// Dropping the future only ends the wait.
     pub fn started(&self) -> impl Future<Output = bool> + Send + 'static {
         self.0.board.started()
     }
 
-    /// Waits until the service has ended. One that was never started has no end to report.
+    /// Waits until the service has ended. A service that was never started never resolves this.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it does nothing else.
+    /// Dropping the future only ends the wait.
     pub fn ended(&self) -> impl Future<Output = Report> + Send + 'static {
         self.0.board.ended()
     }
 
-    /// As [`started`](Self::started), blocking this thread.
+    /// Waits as [`started`](Self::started) does, but blocks this thread.
     pub fn wait_started(&self) -> bool {
         block::on(self.started(), None).unwrap_or(false)
     }
 
-    /// As [`wait_started`](Self::wait_started), but at most this long: false after `timeout`.
+    /// Waits as [`wait_started`](Self::wait_started) does, but for at most `timeout`; then it returns false.
     pub fn wait_started_timeout(&self, timeout: Duration) -> bool {
         block::on(self.started(), Some(timeout)).unwrap_or(false)
     }
 
-    /// Asks each running loop for a sign of life, through its own mailbox. A reply is there as soon as the loop has
-    /// looked.
+    /// Requests a heartbeat from each running loop, through its own mailbox.
+    ///
+    /// A reply resolves as soon as the loop has checked its mailbox.
     pub fn heartbeats(&self) -> Vec<(Arc<str>, Reply<()>)> {
         let loops = self.0.board.running_loops();
         self.tell_blocked_loops();
         loops.iter().map(|shared| (shared.name().clone(), shared.heartbeat())).collect()
     }
 
-    /// The Remote of a slot or of a loop's Native, by name.
+    /// Returns the Remote of a slot or of a loop's Native, by name.
     ///
     /// # Errors
     ///
-    /// When there is none of this name, or it reaches another type; the error names both.
+    /// Returns an error if there is none with this name, or it reaches another type; the error names both.
     pub fn remote<T: 'static>(&self, name: &str) -> Result<Remote<T>, UnknownName> {
         let addresses = lock(&self.0.addresses);
         match addresses.get(name) {
@@ -279,28 +289,30 @@ impl ServiceHandle {
         }
     }
 
-    /// Where a task listens, as it has [said](crate::Context::bound): nowhere before it has, and after it has ended.
+    /// Returns the addresses that a task has [published](crate::Context::bound); none before it has, and none after it
+    /// has ended.
     ///
     /// # Errors
     ///
-    /// When no task of the running service has this name.
+    /// Returns an error if no task of the running service has this name.
     #[cfg(feature = "net")]
     pub fn addresses(&self, task: &str) -> Result<Vec<crate::words::address::Address>, UnknownName> {
         let id = self.task(task)?;
         Ok(self.0.board.task_rows(|rows| rows[id].info.registry().bound()))
     }
 
-    /// The handle that a task [offers](crate::service::TaskSettings::offers), by the task's name and the handle's type.
+    /// Returns the handle that a task [offers](crate::service::TaskSettings::offers), by the task's name and the
+    /// handle's type.
     ///
     /// # Errors
     ///
-    /// When no task of this name offers one, or it is of another type; the error names both.
+    /// Returns an error if no task with this name offers one, or it is of another type; the error names both.
     pub fn task_handle<H: TaskHandle>(&self, task: &str) -> Result<H, UnknownName> {
         let (of_task, tasks) = {
             let offers = lock(&self.0.offers);
             (offers.get(task).cloned().unwrap_or_default(), offers.keys().cloned().collect::<Vec<_>>())
         };
-        // Outside the lock: cloning a handle is the user's code.
+        // Outside the lock, since cloning a handle is user code.
         let found = of_task.iter().find(|offer| offer.id() == TypeId::of::<H>());
         found.and_then(Offer::get).ok_or_else(|| {
             let wanted = format!("handle of type {} of task {task}", type_name::<H>());
@@ -324,25 +336,25 @@ impl ServiceHandle {
         self.offers_of(task).iter().for_each(Offer::tell_ended);
     }
 
-    /// The handles of this task; without a name, those of all tasks.
+    /// Returns the handles of this task; without a name, those of all tasks.
     pub(crate) fn offers_of(&self, task: Option<&str>) -> Vec<Offer> {
         let offers = lock(&self.0.offers);
         let wanted = offers.iter().filter(|(name, _)| task.is_none_or(|task| task == *name));
         wanted.flat_map(|(_, offers)| offers.iter().cloned()).collect()
     }
 
-    /// Makes a Remote known by name; false if the name is taken.
+    /// Registers a Remote by name; returns false if the name is taken.
     pub(crate) fn register<T: 'static>(&self, name: &str, address: &Arc<Address>) -> bool {
         let named = Named { address: address.clone(), id: TypeId::of::<T>(), type_name: type_name::<T>() };
         lock(&self.0.addresses).insert(name.to_owned(), named).is_none()
     }
 
-    /// Whether there is a slot, known by its name, that nobody has filled yet.
+    /// Whether a slot, registered by name, is still unfilled.
     pub(crate) fn has_unfilled_slots(&self) -> bool {
         lock(&self.0.addresses).values().any(|named| named.address.loop_().is_none())
     }
 
-    /// The slots, of those known by their names, that nobody has filled yet though jobs wait there; and how many jobs.
+    /// Returns the registered slots that are unfilled although jobs wait there, with the number of jobs.
     pub(crate) fn unfilled_slots(&self) -> Vec<(Arc<str>, usize)> {
         let addresses = lock(&self.0.addresses);
         let unfilled = addresses.values().map(|named| &named.address).filter(|address| address.loop_().is_none());
@@ -350,8 +362,8 @@ impl ServiceHandle {
         waiting.filter(|(_, waiting)| *waiting > 0).collect()
     }
 
-    /// The service has ended, or will never start: whoever asks, or waits, is told that it is stopped. Returned is
-    /// what waited for a value on no loop yet.
+    /// Closes all addresses, since the service has ended or will never start: callers are told that it is stopped.
+    /// Returns the jobs that waited for a value on no loop yet.
     pub(crate) fn close_addresses(&self) -> Vec<Job> {
         let addresses = lock(&self.0.addresses).values().map(|named| named.address.clone()).collect::<Vec<_>>();
         let deadline = Instant::now() + DISCARD_TIMEOUT;
@@ -392,7 +404,7 @@ impl fmt::Debug for ServiceHandle {
     }
 }
 
-/// There is nothing of this name, or of this type.
+/// The error of a name that doesn't exist, or that has another type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownName {
     what: String,

@@ -1,9 +1,10 @@
-//! The texts that Prometheus and others read: its own format, 0.0.4
-//! (<https://prometheus.io/docs/instrumenting/exposition_formats/>), and that of OpenMetrics 1.0
-//! (<https://prometheus.io/docs/specs/om/open_metrics_spec/>). They differ in what is said of a family, and in the end.
+//! The text formats for Prometheus and others: Prometheus' own, 0.0.4
+//! (<https://prometheus.io/docs/instrumenting/exposition_formats/>), and OpenMetrics 1.0
+//! (<https://prometheus.io/docs/specs/om/open_metrics_spec/>). They differ in the description of a family, and at the
+//! end.
 //!
-//! A reader refuses the whole text for one name that is there twice. So what users named freely is brought into form,
-//! and what then collides is numbered.
+//! A reader refuses the whole text if one name occurs twice. So names that users chose freely are sanitized, and
+//! colliding ones are numbered.
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map},
@@ -21,7 +22,7 @@ enum Format {
     OpenMetrics,
 }
 
-/// The suffixes by which a type of family extends its name: a reader takes all of them for the family's.
+/// Returns the suffixes by which a type of family extends its name; a reader attributes all of them to the family.
 fn suffixes(kind: &str) -> &'static [&'static str] {
     match kind {
         "counter" => &["", "_total", "_created"],
@@ -31,7 +32,7 @@ fn suffixes(kind: &str) -> &'static [&'static str] {
     }
 }
 
-/// A family: all of one name and type, whoever they belong to.
+/// A family: everything with one name and type, whatever its owner.
 struct Family {
     help: String,
     unit: String,
@@ -41,25 +42,28 @@ struct Family {
 type Labels = BTreeMap<String, String>;
 
 impl Counters {
-    /// All of them, the exported values and the warnings, as the text format of OpenMetrics, which Prometheus and
-    /// others read: `application/openmetrics-text; version=1.0.0; charset=utf-8`.
+    /// Returns everything, with exported values and warnings, in the text format of OpenMetrics.
     ///
-    /// What the core counts is named `interloop_..`; what tasks count begins with the service's name, unless they [say
-    /// otherwise](crate::counters::Meter::namespace). Labels say `service`, `task`, `loop`. A histogram is a summary,
-    /// with the percentiles of its shortest window, and a gauge for each figure of each window.
+    /// Prometheus and others read it: `application/openmetrics-text; version=1.0.0; charset=utf-8`.
+    ///
+    /// The core's counts are named `interloop_..`; names of tasks begin with the service's name, unless they [set
+    /// another prefix](crate::counters::Meter::namespace). The labels are `service`, `task`, `loop`. A histogram
+    /// becomes a summary, with the percentiles of its shortest window, and a gauge for each figure of each window.
     pub fn openmetrics(&self) -> String {
         self.text(Format::OpenMetrics)
     }
 
-    /// As [`openmetrics`](Self::openmetrics), in Prometheus' own text format, which all that scrape `/metrics` read:
-    /// `text/plain; version=0.0.4; charset=utf-8`. The samples are the same, line by line.
+    /// Returns the same as [`openmetrics`](Self::openmetrics) in Prometheus' own text format.
+    ///
+    /// All scrapers of `/metrics` read it: `text/plain; version=0.0.4; charset=utf-8`. The samples are the same, line
+    /// by line.
     pub fn prometheus(&self) -> String {
         self.text(Format::Prometheus)
     }
 
     fn text(&self, format: Format) -> String {
         let service = self.service();
-        // By namespace, name and type; so one that was described for one task is for all.
+        // By namespace, name and type, so a description by one task counts for all.
         let mut families = BTreeMap::<(String, String, &str), Family>::new();
         for (entry, reading) in self.read(self.entries()) {
             let namespace = entry.family.namespace.clone().unwrap_or_else(|| service.to_owned());
@@ -97,7 +101,7 @@ impl Counters {
         text.out
     }
 
-    /// The exported values, as labels of an info, and the warnings.
+    /// Writes the exported values, as labels of an info, and the warnings.
     fn write_words(&self, text: &mut Text) {
         let service = self.service();
         let words = self.words();
@@ -137,7 +141,7 @@ pub(super) fn labels_of(entry: &Entry, service: &str) -> Labels {
     let mut labels = owner_labels(&entry.owner, service);
     for (name, value) in &entry.key.labels {
         let name = name_of(name).replace(':', "_");
-        // These are ours; a quantile is a summary's own.
+        // These are reserved by us, and `quantile` by a summary.
         let taken = labels.contains_key(&name) || ["quantile", "window", "stat", "le"].contains(&&*name);
         labels.insert(if taken || name.starts_with("__") { format!("exported_{name}") } else { name }, value.clone());
     }
@@ -160,7 +164,7 @@ fn owner_labels(owner: &Owner, service: &str) -> Labels {
     labels
 }
 
-/// A name as the format has them: letters, digits, `_` and `:`, no digit first.
+/// Returns a name that the format allows: letters, digits, `_` and `:`, no digit first.
 pub(super) fn name_of(name: &str) -> String {
     let mut name =
         name.chars().map(|c| if c.is_ascii_alphanumeric() || c == ':' { c } else { '_' }).collect::<String>();
@@ -177,7 +181,7 @@ struct Text {
 }
 
 impl Text {
-    /// Writes what comes before a family; returns its name, which nothing else has.
+    /// Writes the header of a family; returns its name, which is unique.
     fn begin(&mut self, name: &str, kind: &str, unit: &str, help: &str) -> String {
         let mut name = name_of(name);
         if kind == "counter"
@@ -207,14 +211,14 @@ impl Text {
                     let _ = writeln!(self.out, "# HELP {name} {}", escaped(help));
                 }
             }
-            // A family is called as its samples are, knows no unit, and is of fewer types.
+            // A family has the name of its samples, no unit, and one of fewer types.
             Format::Prometheus => {
                 let (suffix, kind) = match kind {
                     "counter" => ("_total", kind),
                     "info" => ("_info", "gauge"),
                     kind => ("", kind),
                 };
-                // promtool wants each of them described.
+                // promtool requires a description for each.
                 let help = if help.is_empty() { "No description." } else { help };
                 let _ = writeln!(self.out, "# HELP {name}{suffix} {}", without_newlines(help));
                 let _ = writeln!(self.out, "# TYPE {name}{suffix} {kind}");
@@ -250,7 +254,7 @@ impl Text {
 
     #[cfg(feature = "metrics")]
     fn summary(&mut self, name: &str, labels: &Labels, samples: &HistogramReading) {
-        // Sums that go down, and quantiles below 0, are none by the format.
+        // The format has no sums that go down, and no quantiles below 0.
         let is_positive = samples.min.is_none_or(|min| min >= 0.0);
         if let Some(window) = samples.windows.first().filter(|_| is_positive) {
             for (quantile, value) in [("0.5", window.p50), ("0.99", window.p99)] {
@@ -265,7 +269,7 @@ impl Text {
         }
     }
 
-    /// Each figure of each window, where there are any.
+    /// Writes each figure of each window, if there are any.
     #[cfg(feature = "metrics")]
     fn windows(&mut self, name: &str, family: &Family) {
         let mut lines = Vec::new();

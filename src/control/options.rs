@@ -1,5 +1,5 @@
-//! The options of a running service, to look at, to set and to read again; what of them can change at once is put in
-//! force here.
+//! The options of a running service: reading, setting and rereading them; those that can change at once are applied
+//! here.
 
 use std::fmt;
 
@@ -7,35 +7,37 @@ use super::{events::Message, handle::ServiceHandle};
 use crate::options::{Applied, CoreOptions, Host, Live, OptionError, OptionValue, Reloaded};
 
 impl ServiceHandle {
-    /// The options of the service, its tasks and its loops: to look at, and to set while it runs.
+    /// Returns the options of the service, its tasks and its loops, to read and to set while it runs.
     pub fn options(&self) -> Options {
         Options(self.clone())
     }
 
-    /// The service's [own options](crate::Service::options), parsed, as they are now; None before the start, or when
-    /// they are of another type.
+    /// Returns the present, parsed value of the service's [own options](crate::Service::options).
+    ///
+    /// Returns `None` before the start, or if they are of another type.
     pub fn own_options<O: clap::Args>(&self) -> Option<O> {
         let (_, matches) = self.live()?.cell(0)?.latest();
         O::from_arg_matches(&matches).ok()
     }
 
-    /// Reads the file of `--config`, those of `*_FILE` variables and systemd's credentials again, and [what tasks
-    /// read](crate::Context::on_reload), checks everything, and puts it in force: all of it, or, if there is an error,
-    /// nothing. Tasks [are told](crate::Context::option_changes). The log file is opened anew, without this call
-    /// waiting for it. What came of it is logged, too.
+    /// Rereads all option files and [other files of tasks](crate::Context::on_reload), and applies them if all are
+    /// valid.
+    ///
+    /// The option files are the file of `--config`, those of `*_FILE` variables and systemd's credentials. If there is
+    /// an error, nothing changes. Tasks [are told](crate::Context::option_changes) of changes. The log file is
+    /// reopened, without this call waiting for it. The result is logged, too.
     ///
     /// Unlike the other calls it reads files, on this thread.
     ///
     /// # Errors
     ///
-    /// All that is wrong; the service runs on as it was.
+    /// Returns all that is wrong; the service continues unchanged.
     pub fn reload(&self) -> Result<Reloaded, OptionError> {
         self.reopen_log("");
         self.reload_options("")
     }
 
-    /// Opens the log file anew, first of all of a reload, so that the rest is in the new one. The reason stands before
-    /// what is logged.
+    /// Reopens the log file, first in a reload, so that the rest goes into the new file. `why` precedes the log lines.
     pub(crate) fn reopen_log(&self, why: &str) {
         #[cfg(not(feature = "logging"))]
         let _ = why;
@@ -45,7 +47,7 @@ impl ServiceHandle {
         }
     }
 
-    /// The rest of a reload.
+    /// Does the rest of a reload.
     pub(crate) fn reload_options(&self, why: &str) -> Result<Reloaded, OptionError> {
         let reloaded = self.options().reload();
         match &reloaded {
@@ -66,19 +68,20 @@ impl ServiceHandle {
         reloaded
     }
 
-    /// Changes what is logged, from now on: `info,http=debug`, as for `--log-level`. It is the same as to
-    /// [set](Options::set) that option.
+    /// Sets the log levels from now on, in the format of `--log-level`: `info,http=debug`.
+    ///
+    /// It is the same as to [set](Options::set) that option.
     ///
     /// # Errors
     ///
-    /// When the words are wrong, or the service has no log of its own: it was [started](crate::Service::start) inside
-    /// something else, or the host has installed a logger.
+    /// Returns an error if the text is invalid, or the service has no log of its own: it was
+    /// [started](crate::Service::start) inside another program, or the program has installed its own logger.
     #[cfg(feature = "logging")]
     pub fn set_log_levels(&self, levels: &str) -> crate::Result {
         self.options().set("log-level", levels).map(drop).map_err(|error| crate::Error::new(error.to_string()))
     }
 
-    /// What is logged now; None where [`set_log_levels`](Self::set_log_levels) would fail.
+    /// Returns the present log levels; `None` where [`set_log_levels`](Self::set_log_levels) would fail.
     #[cfg(feature = "logging")]
     pub fn log_levels(&self) -> Option<String> {
         let logger = self.logger().filter(|logger| logger.is_ours())?;
@@ -107,7 +110,7 @@ impl Host for ServiceHandle {
     }
 }
 
-/// The options of a service while it runs: made by [`ServiceHandle::options`].
+/// The options of a running service; [`ServiceHandle::options`] returns it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -128,35 +131,36 @@ impl Host for ServiceHandle {
 pub struct Options(ServiceHandle);
 
 impl Options {
-    /// All of them: Interloop's own, the service's, then those of tasks and loops. None before the start.
+    /// Returns all options: Interloop's own, the service's, then those of tasks and loops. None before the start.
     pub fn list(&self) -> Vec<OptionValue> {
         self.0.live().map(Live::list).unwrap_or_default()
     }
 
-    /// One, by its name on the command line, without the dashes: `http-port`.
+    /// Returns one option, by its name on the command line, without the dashes: `http-port`.
     pub fn get(&self, name: &str) -> Option<OptionValue> {
         self.list().into_iter().find(|option| option.name() == name)
     }
 
-    /// Sets one, by the same name, to what one would write into the environment. It is checked as at the start, by the
-    /// option's parser and by what its owner has declared of options together, and wins over all other values until the
-    /// process ends, or it is [reset](Self::reset).
+    /// Sets one option, by the same name, to a value as in the environment.
+    ///
+    /// It is checked as at the start, by the option's parser and by the owner's constraints. It overrides all other
+    /// values until the process ends, or it is [reset](Self::reset).
     ///
     /// Of the options that every service has, `log-level`, `drain-delay` and `shutdown-timeout` can be set.
     ///
     /// # Errors
     ///
-    /// There is no such option, it can't be changed while the service runs, or the value is wrong: then nothing has
-    /// changed.
+    /// Returns an error if there is no such option, it can't be changed while the service runs, or the value is wrong;
+    /// nothing has changed then.
     pub fn set(&self, name: &str, value: impl fmt::Display) -> Result<Applied, OptionError> {
         self.live()?.set(name, Some(value.to_string()), &self.0)
     }
 
-    /// Takes back what was set: the strongest of the other values is in force again.
+    /// Resets a value that was set: the strongest of the other values is in force again.
     ///
     /// # Errors
     ///
-    /// As [`set`](Self::set).
+    /// Returns the errors of [`set`](Self::set).
     pub fn reset(&self, name: &str) -> Result<Applied, OptionError> {
         self.live()?.set(name, None, &self.0)
     }

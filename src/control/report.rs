@@ -1,10 +1,10 @@
-//! How a service ended.
+//! The end of a service.
 
 use std::{fmt, process::ExitCode, sync::Arc, time::Duration};
 
 use crate::words::state::{Cause, Reason, Seconds, State};
 
-/// How a service ended.
+/// Describes how a service ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -13,14 +13,16 @@ pub struct Report {
     pub code: u8,
     /// The first reason to stop.
     pub reason: Reason,
-    /// Each selected task, its last state, and the cause of it.
+    /// Each selected task, with its last state and the cause of that.
     pub tasks: Vec<EndedTask>,
     /// The loops whose threads had to be left behind.
     pub stuck: Vec<StuckLoop>,
-    /// What else had not come back by the end, and was left behind: code of others that the service calls beside its
-    /// loops, such as a logger, a waker, or a `Drop`; and [threads of tasks](crate::Context::thread).
+    /// Other code that had not come back by the end, and was left behind.
+    ///
+    /// This is foreign code that the service calls beside its loops, such as a logger, a waker, or a `Drop`; and
+    /// [threads of tasks](crate::Context::thread).
     pub left_behind: Vec<LeftBehind>,
-    /// Lines of the log that were lost until then.
+    /// The number of log lines that were lost until then.
     pub lost_lines: u64,
 }
 
@@ -29,11 +31,11 @@ pub struct Report {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct EndedTask {
-    /// Its name.
+    /// The task's name.
     pub name: Arc<str>,
-    /// Its last state.
+    /// The task's last state.
     pub state: State,
-    /// What brought it there.
+    /// The cause of that state.
     pub cause: Option<Cause>,
 }
 
@@ -43,15 +45,16 @@ impl EndedTask {
     }
 }
 
-/// A call into code of others that had not come back when the service ended, or a thread of a task. The thread is left
-/// behind.
+/// A call into foreign code, or a thread of a task, that had not come back when the service ended.
+///
+/// The thread is left behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct LeftBehind {
     /// What was called: `the log`, `the notify of loop io`, `thread sums-adds` ...
     pub what: String,
-    /// For how long, at the end of the service.
+    /// How long it had lasted at the end of the service.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::words::state::seconds"))]
     pub held: Duration,
 }
@@ -69,18 +72,20 @@ impl LeftBehind {
 pub struct StuckLoop {
     /// The loop's name.
     pub name: Arc<str>,
-    /// Its thread's name.
+    /// The name of the loop's thread.
     pub thread: Arc<str>,
-    /// What it was polling: `task http`, `a job`, or `its own events`. Or what it waited for: `the notify of loop io`,
-    /// if a thread that wanted to wake the loop had not come back from that.
+    /// What the thread was polling: `task http`, `a job`, or `its own events`.
+    ///
+    /// If a thread that tried to wake the loop had not come back from that, this is the notify: `the notify of loop
+    /// io`.
     pub polling: String,
-    /// For how long, when it was given up.
+    /// How long it had lasted when the loop was given up.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::words::state::seconds"))]
     pub held: Duration,
 }
 
 impl Report {
-    /// Whether it ended as it was asked to: code 0.
+    /// Whether the service ended as it was asked to: code 0.
     pub fn is_success(&self) -> bool {
         self.code == 0
     }
@@ -104,7 +109,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// A report without what became of each task.
+/// A report without the ends of the tasks.
 struct InShort<'a>(&'a Report);
 
 impl fmt::Display for InShort<'_> {
@@ -115,7 +120,7 @@ impl fmt::Display for InShort<'_> {
 }
 
 impl Report {
-    /// Shows it without what became of each task, for a log that has a line on each.
+    /// Displays the report without the ends of the tasks, for a log that has a line on each.
     pub(crate) fn in_short(&self) -> impl fmt::Display + '_ {
         InShort(self)
     }

@@ -1,4 +1,4 @@
-//! A service at one moment.
+//! The status of a service.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -6,56 +6,56 @@ use std::{collections::BTreeMap, fmt};
 use crate::counters::HistogramReading;
 use crate::{counters::Warning, words::state::State};
 
-/// A service at one moment.
+/// The status of a service at one moment.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Status {
     /// The service's name.
     pub service: String,
-    /// Its version, if it has been told one.
+    /// The service's version, if one was set.
     pub version: Option<String>,
-    /// What the service as a whole is at.
+    /// The phase of the whole service.
     pub phase: Phase,
-    /// Whether all tasks run, and no stop has been requested.
+    /// Whether all tasks are running, and no stop has been requested.
     pub ready: bool,
-    /// Why it stops, once it does.
+    /// The reason for the stop, once one is requested.
     pub reason: Option<String>,
     /// The time since the start, in seconds.
     pub uptime: f64,
     /// The selected tasks.
     pub tasks: Vec<TaskStatus>,
-    /// Their loops.
+    /// The loops of those tasks.
     pub loops: Vec<LoopStatus>,
-    /// Lines of its log that were lost so far: what takes the log was too slow, stuck, full or gone.
+    /// The number of log lines lost so far, because the log's target was too slow, stuck, full or gone.
     pub lost_lines: u64,
-    /// What needs somebody's attention.
+    /// The warnings that need somebody's attention.
     pub warnings: Vec<Warning>,
-    /// What the service itself [exports](crate::ServiceHandle::export).
+    /// The [exported](crate::ServiceHandle::export) values of the service itself.
     pub exports: BTreeMap<String, String>,
-    /// Its own [counters](crate::ServiceHandle::meter).
+    /// The service's own [counters](crate::ServiceHandle::meter).
     pub counters: BTreeMap<String, u64>,
-    /// Its own gauges.
+    /// The service's own gauges.
     pub gauges: BTreeMap<String, f64>,
-    /// Its own samples.
+    /// The service's own histograms.
     #[cfg(feature = "metrics")]
     pub histograms: BTreeMap<String, HistogramReading>,
 }
 
-/// What a service as a whole is at.
+/// The phase of a whole service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Phase {
     /// Not started yet.
     New,
-    /// Some task is not ready yet.
+    /// Some tasks are not ready yet.
     Starting,
     /// All tasks that will start have started.
     Running,
     /// A stop has been requested.
     Stopping,
-    /// All has ended.
+    /// Everything has ended.
     Ended,
 }
 
@@ -71,87 +71,86 @@ impl fmt::Display for Phase {
     }
 }
 
-/// A task at one moment.
+/// The status of a task at one moment.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct TaskStatus {
-    /// Its name.
+    /// The task's name.
     pub name: String,
-    /// Its loop's name.
+    /// The name of the task's loop.
     #[cfg_attr(feature = "serde", serde(rename = "loop"))]
     pub event_loop: String,
-    /// Where it is in its life.
+    /// The state in the task's lifecycle.
     pub state: State,
-    /// Why.
+    /// The cause of that state.
     pub cause: String,
-    /// The time for which it has been in this state, in seconds.
+    /// How long it has been in this state, in seconds.
     pub since: f64,
-    /// Which run of it this is: 1 is the first.
+    /// Which run of the task this is; the first is 1.
     pub incarnation: u32,
-    /// What it [exports](crate::Context::export).
+    /// The task's [exported](crate::Context::export) values.
     pub exports: BTreeMap<String, String>,
-    /// Its [counters](crate::Context::counter).
+    /// The task's [counters](crate::Context::counter).
     pub counters: BTreeMap<String, u64>,
-    /// Its [gauges](crate::Context::gauge).
+    /// The task's [gauges](crate::Context::gauge).
     pub gauges: BTreeMap<String, f64>,
-    /// Its [histogram](crate::Context::histogram).
+    /// The task's [histograms](crate::Context::histogram).
     #[cfg(feature = "metrics")]
     pub histograms: BTreeMap<String, HistogramReading>,
-    /// Its [children](crate::Context::spawn) that live.
+    /// The number of living [children](crate::Context::spawn).
     pub children: usize,
 }
 
-/// A loop at one moment.
+/// The status of a loop at one moment.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct LoopStatus {
-    /// Its name.
+    /// The loop's name.
     pub name: String,
-    /// Its kind: `tokio`, `glib` ...
+    /// The kind of the loop: `tokio`, `glib` ...
     pub kind: &'static str,
-    /// Its thread's name: its own (the system cuts that at 15 bytes), or `main`.
+    /// The name of its thread: the loop's name (the system truncates it to 15 bytes), or `main`.
     pub thread: String,
-    /// Whether it takes turns now.
+    /// Whether the loop takes turns now.
     pub running: bool,
-    /// What blocks it, if something has for a second or longer.
+    /// The code that blocks the loop, if it has for a second or longer.
     pub blocked: Option<BlockedLoop>,
-    /// Which run of it this is: 1 is the first.
+    /// Which run of the loop this is; the first is 1.
     pub incarnation: u32,
-    /// Jobs in its mailbox.
+    /// The number of jobs in its mailbox.
     pub depth: usize,
-    /// The most there were.
+    /// The highest number of jobs so far.
     pub high_water: usize,
-    /// The most there may be.
+    /// The maximum number of jobs.
     pub capacity: usize,
-    /// Jobs that it has run.
+    /// The number of jobs that it has run.
     pub jobs: u64,
-    /// Turns of its mailbox.
+    /// The number of turns of its mailbox.
     pub turns: u64,
-    /// Jobs that were accepted and then dropped, because what they were for had ended.
+    /// The number of jobs that were accepted and then dropped, because their target had ended.
     pub dropped: u64,
-    /// Futures that it hosts.
+    /// The number of futures that it hosts.
     pub futures: usize,
-    /// The time from the first post to the loop at rest to the turn that runs it, in seconds.
+    /// The latency, in seconds: from the first post to the resting loop to the turn that runs it.
     #[cfg(feature = "metrics")]
     pub latency: HistogramReading,
 }
 
-/// A loop that is blocked: for a second or longer its thread has been in one piece of code, a poll of a task or a job,
-/// and the loop does nothing else meanwhile.
+/// A blocked loop: for a second or longer its thread has been in one piece of code, a poll of a task or a job.
 ///
-/// A loop whose tasks have a thread each, and may block it ([`Thread`](crate::Thread)), is blocked only if something
-/// waits for it.
+/// The loop does nothing else meanwhile. If its tasks each have a thread, and may block it ([`Thread`](crate::Thread)),
+/// it counts as blocked only if something waits for it.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct BlockedLoop {
     /// The loop's name.
     pub name: String,
-    /// What it is in: `task http`, or `a job`.
+    /// The code that the thread is in: `task http`, or `a job`.
     pub polling: String,
-    /// For how long, in seconds.
+    /// How long it has been there, in seconds.
     pub held: f64,
 }
 
@@ -163,7 +162,7 @@ impl fmt::Display for BlockedLoop {
 }
 
 impl fmt::Display for Status {
-    /// A table, a line for each task and each loop.
+    /// Writes a table with a line for each task and each loop.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}, {}", self.service, self.phase, if self.ready { "ready" } else { "not ready" })?;
         if let Some(reason) = &self.reason {

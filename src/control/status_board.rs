@@ -1,4 +1,4 @@
-//! Where the supervisor writes what the service is at, for everybody to read.
+//! The state of the service, which the supervisor writes and all threads read.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -26,16 +26,16 @@ use crate::{
     words::state::{Cause, Reason, State, Transition},
 };
 
-/// The service's state, written by the supervisor, read by everyone.
+/// The state of the service, written by the supervisor and read by all threads.
 #[derive(Debug)]
 pub(crate) struct StatusBoard {
     name: Arc<str>,
     clock: Clock,
-    /// The service's own.
+    /// The service's own registry.
     registry: Arc<Registry>,
-    /// Asks the gauges that are closures.
+    /// Calls the gauges that are closures.
     asker: Asker,
-    /// What its log counts, if it has one.
+    /// The counter of lost log lines, if the service has a log.
     lost_lines: OnceLock<Arc<figure::AtomicU64>>,
     inner: Mutex<Inner>,
 }
@@ -51,9 +51,9 @@ struct Inner {
     loops: Vec<LoopRow>,
     watchers: Vec<Weak<WatchQueue>>,
     report: Option<Report>,
-    /// Whether all tasks had started, once.
+    /// Whether all tasks had started at some moment.
     started_all: bool,
-    /// Those who wait for a phase.
+    /// The callers that wait for a phase.
     waiting: BTreeMap<u64, Waker>,
     next_waiting: u64,
 }
@@ -73,7 +73,7 @@ pub(crate) struct TaskRow {
 pub(crate) struct LoopRow {
     pub(crate) kind: &'static str,
     pub(crate) main_thread: bool,
-    /// Its tasks may block it: each has a thread of its own.
+    /// Whether its tasks may block it, because each has its own thread.
     pub(crate) may_block: bool,
     pub(crate) shared: Arc<Shared>,
     pub(crate) running: bool,
@@ -122,7 +122,7 @@ impl StatusBoard {
         inner.loops = loops;
     }
 
-    /// Takes in a step of a task. It is left to the caller to wake these.
+    /// Records a transition of a task. The caller must wake the returned queues.
     pub(crate) fn step(&self, task: usize, transition: &Transition) -> Vec<Arc<WatchQueue>> {
         let mut told = Vec::new();
         let mut inner = lock(&self.inner);
@@ -151,7 +151,7 @@ impl StatusBoard {
         }
     }
 
-    /// Goes to another phase. It is left to the caller to wake those that waited for one.
+    /// Enters another phase. The caller must wake the returned wakers.
     pub(crate) fn set_phase(&self, phase: Phase) -> Vec<Waker> {
         self.turn_to(phase, |_| {})
     }
@@ -171,8 +171,8 @@ impl StatusBoard {
         lock(&self.inner).ready = ready;
     }
 
-    /// Those who follow the steps. They may look at more than these: at whether the service is ready, which changes
-    /// after them.
+    /// Returns the queues of those who follow the transitions. They may check more, such as whether the service is
+    /// ready, which changes after the transitions.
     pub(crate) fn watchers(&self) -> Vec<Arc<WatchQueue>> {
         lock(&self.inner).watchers.iter().filter_map(Weak::upgrade).collect()
     }
@@ -184,12 +184,12 @@ impl StatusBoard {
         })
     }
 
-    /// All is over: whom to wake.
+    /// Records the end; returns whom to wake.
     pub(crate) fn end(&self, report: Report) -> (Vec<Waker>, Vec<Arc<WatchQueue>>) {
         self.turn_to_the_end(Some(report))
     }
 
-    /// The service was refused, or dropped before its start: there is no report.
+    /// Records that the service was refused, or dropped before its start: there is no report.
     pub(crate) fn never_starts(&self) {
         let (waiting, watchers) = self.turn_to_the_end(None);
         waiting.into_iter().for_each(Waker::wake);
@@ -216,7 +216,7 @@ impl StatusBoard {
         &self.registry
     }
 
-    /// The phase, whether it is ready, the time since the start.
+    /// Returns the phase, whether the service is ready, and the time since the start.
     pub(crate) fn vitals(&self) -> (Phase, bool, Duration) {
         let inner = lock(&self.inner);
         (inner.phase, inner.ready, self.clock.now().saturating_duration_since(inner.started))
@@ -227,7 +227,7 @@ impl StatusBoard {
         let _ = self.lost_lines.set(lost);
     }
 
-    /// How many lines its log has lost.
+    /// Returns how many lines its log has lost.
     pub(crate) fn lost_lines(&self) -> u64 {
         self.lost_lines.get().map_or(0, |lost| lost.load(Ordering::Relaxed))
     }
@@ -274,7 +274,7 @@ impl StatusBoard {
         lock(&self.inner).loops.iter().filter(|row| row.running).map(|row| row.shared.clone()).collect()
     }
 
-    /// The loops that are blocked at this moment, by their numbers.
+    /// Returns the loops that are blocked at this moment, with their numbers.
     pub(crate) fn blocked_loops(&self) -> Vec<(LoopId, BlockedLoop)> {
         self.rows(|tasks, loops| {
             loops.iter().enumerate().filter_map(|(id, row)| Some((id, row.blocked(tasks)?))).collect()
@@ -293,7 +293,8 @@ impl StatusBoard {
         lock(&self.inner).tasks.iter().find(|row| &*row.name == task).map(|row| row.state)
     }
 
-    /// Whether all tasks have started, whatever came of it since; known once they have, or never will.
+    /// Resolves to whether all tasks have started, even if some have failed since; it resolves once they have, or never
+    /// will.
     pub(crate) fn started(self: &Arc<Self>) -> impl Future<Output = bool> + Send + 'static {
         PhaseReached {
             board: self.clone(),
@@ -303,7 +304,7 @@ impl StatusBoard {
         }
     }
 
-    /// How the service ended, once it has.
+    /// Resolves to the report, once the service has ended.
     pub(crate) fn ended(self: &Arc<Self>) -> impl Future<Output = Report> + Send + 'static {
         PhaseReached {
             board: self.clone(),
@@ -337,7 +338,7 @@ impl StatusBoard {
 
     pub(crate) fn status(&self) -> Status {
         let mut readings = self.read_registries();
-        // After that: what doesn't answer is warned of.
+        // After the readings, since a gauge that doesn't answer raises a warning.
         let warnings = self.warnings();
         let inner = lock(&self.inner);
         let now = self.clock.now().saturating_duration_since(inner.started);
@@ -371,8 +372,8 @@ impl StatusBoard {
         status
     }
 
-    /// What the service's registry shows, then what each task's does. Outside the lock, since gauges may ask the user's
-    /// code.
+    /// Returns the values of the service's registry, then those of each task's. Runs outside the lock, since gauges may
+    /// call user code.
     fn read_registries(&self) -> VecDeque<RegistryReadings> {
         let mut registries = vec![self.registry.clone()];
         self.task_rows(|rows| registries.extend(rows.iter().map(|row| row.info.registry().clone())));
@@ -393,7 +394,7 @@ impl StatusBoard {
     }
 }
 
-/// Waits for a phase, or a later one, and then for what it brings.
+/// Waits for this phase, or a later one, and then yields its result.
 struct PhaseReached<F> {
     board: Arc<StatusBoard>,
     phase: Phase,
@@ -406,7 +407,7 @@ impl<R, F: Fn(&Inner) -> Option<R> + Unpin> Future for PhaseReached<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
         let this = self.get_mut();
-        // Cloned, and dropped, outside the lock, which the supervisor takes: it is anybody's code.
+        // Cloned and dropped outside the lock, which the supervisor takes, since it is user code.
         let waker = cx.waker().clone();
         let mut inner = lock(&this.board.inner);
         if inner.phase >= this.phase
@@ -454,7 +455,8 @@ impl TaskRow {
 }
 
 impl LoopRow {
-    /// If something of the user's blocks it now. A thread that may be blocked is so only if somebody waits for it.
+    /// Returns the user code that blocks the loop now, if any. If the thread may block, it counts only if something
+    /// waits.
     fn blocked(&self, tasks: &[TaskRow]) -> Option<BlockedLoop> {
         let (number, held) = self.shared.blocked().filter(|_| self.running)?;
         if self.may_block && self.shared.waits() == 0 {

@@ -1,8 +1,8 @@
-//! Handles: how one task gets at another.
+//! Handles, by which one task reaches another.
 //!
-//! A handle is there before the service starts, as a [`Remote`](crate::Remote) is: whoever needs the task is built with
-//! it. The task that it leads to [offers](crate::service::TaskSettings::offers) it, and whoever
-//! [uses](crate::service::TaskSettings::uses) it starts after that task and stops before it. Anybody else gets it [by
+//! A handle exists before the service starts, as a [`Remote`](crate::Remote) does: a task that needs another is built
+//! with its handle. The task that it leads to [offers](crate::service::TaskSettings::offers) it. A task that
+//! [uses](crate::service::TaskSettings::uses) it starts after that task and stops before it. Other code gets it [by
 //! name and type](crate::ServiceHandle::task_handle).
 
 use std::{
@@ -13,7 +13,7 @@ use std::{
 
 use crate::kit::panics::catch;
 
-/// A way to a task, from any thread: what a ready-made task, or one of yours, is used by.
+/// The way to use a task from any thread, for a built-in task or one of your own.
 ///
 /// ```
 /// use std::{cell::RefCell, time::Duration};
@@ -60,27 +60,29 @@ use crate::kit::panics::catch;
 /// # }
 /// ```
 pub trait TaskHandle: Clone + Send + Sync + 'static {
-    /// Which task it leads to.
+    /// Returns the task that the handle leads to.
     fn task(&self) -> &TaskRef;
 
-    /// Its task has ended, and nothing but an operator starts it again; or it never will start. Whoever waits by this
-    /// handle is to be told. Called once or more, on a thread of the service's own; if it blocks, it is named and left
-    /// behind. By default nothing happens.
+    /// Called when the task has ended, unless an operator starts it again, or when it will never start.
+    ///
+    /// It must notify callers that wait by this handle. It is called once or more, on a thread of the service; if it
+    /// blocks, it is named and left behind. By default it does nothing.
     fn ended(&self) {}
 }
 
-/// Which task a [handle](TaskHandle) leads to: unknown until that task has been added to a service. Clones are the
-/// same.
+/// A reference to the task that a [handle](TaskHandle) leads to; clones are the same reference.
+///
+/// The task is unknown until it has been added to a service.
 #[derive(Clone, Default)]
 pub struct TaskRef(Arc<OnceLock<Arc<str>>>);
 
 impl TaskRef {
-    /// The task's name.
+    /// Returns the task's name, once it is known.
     pub fn name(&self) -> Option<&str> {
         self.0.get().map(|name| &**name)
     }
 
-    /// Says which task it is; or which it is already.
+    /// Sets the task; returns an error with its name if it is already set.
     pub(crate) fn set(&self, name: &str) -> Result<(), &str> {
         let known: &str = self.0.get_or_init(|| name.into());
         if known == name { Ok(()) } else { Err(known) }
@@ -104,7 +106,7 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// Of this handle.
+    /// Returns an offer of this handle.
     pub fn new<H: TaskHandle>(handle: &H) -> Self {
         Self {
             handle: Arc::new(handle.clone()),

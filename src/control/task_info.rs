@@ -1,4 +1,4 @@
-//! What a task shows of itself.
+//! The visible state of a task.
 
 use std::sync::Arc;
 
@@ -12,15 +12,15 @@ use crate::{
     kit::sync::{Mutex, Ordering, figure, lock},
 };
 
-/// What a task shows of itself, through all its incarnations.
+/// The visible state of a task, through all its incarnations.
 #[derive(Debug)]
 pub(crate) struct TaskInfo {
     registry: Arc<Registry>,
     children: figure::AtomicUsize,
     spawned: figure::AtomicU64,
-    /// The slots that it has filled.
+    /// The slots that the task has filled.
     slots: Mutex<Vec<Arc<Address>>>,
-    /// Those of incarnations that have left some behind.
+    /// The threads of incarnations that have left some behind.
     threads: Mutex<Vec<Arc<Threads>>>,
 }
 
@@ -42,13 +42,13 @@ impl TaskInfo {
         }
     }
 
-    /// The slots that it has filled: to be closed when it has ended. They resolve as Stopped then, unless somebody
-    /// starts it again and it fills them anew.
+    /// Returns the slots that it has filled, which must be closed when it has ended. They resolve as Stopped then,
+    /// unless the task is started again and refills them.
     pub(crate) fn slots(&self) -> Vec<Arc<Address>> {
         lock(&self.slots).clone()
     }
 
-    /// Some of these are left behind.
+    /// Records that some of these threads are left behind.
     pub(crate) fn leaves_threads(&self, threads: &Arc<Threads>) {
         let mut left = lock(&self.threads);
         left.retain(|known| known.is_left_behind());
@@ -57,7 +57,7 @@ impl TaskInfo {
         }
     }
 
-    /// Its threads that are left behind still.
+    /// Returns its threads that are still left behind.
     pub(crate) fn threads_left_behind(&self) -> Vec<LeftBehind> {
         task_threads::left_behind(&lock(&self.threads))
     }
@@ -79,7 +79,7 @@ impl TaskInfo {
         self.children.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// How many children live, and how many there were so far.
+    /// Returns how many children live, and how many there were so far.
     pub(crate) fn children(&self) -> (usize, u64) {
         (self.children.load(Ordering::Relaxed), self.spawned.load(Ordering::Relaxed))
     }

@@ -1,10 +1,10 @@
-//! The threads of a task: which run, and which are left behind.
+//! The threads of a task: those that run, and those that are left behind.
 //!
 //! Invariants:
-//! 1. Nothing begins once `closed` is set, under the lock; so who closes them, and finds none running, has seen the
-//!    last.
-//! 2. A thread is taken out of `running`, under the lock, after all that it has done; so it is never named as left
-//!    behind when it has ended.
+//! 1. No thread begins once `closed` is set, under the lock; so a caller that closes them, and finds none running, has
+//!    seen the last.
+//! 2. A thread is removed from `running`, under the lock, after all its work; so it is never named as left behind when
+//!    it has ended.
 
 use std::{
     collections::BTreeMap,
@@ -16,11 +16,12 @@ use std::{
 use super::report::LeftBehind;
 use crate::words::state::Seconds;
 
-/// How long the threads of a task may take once all else of it is gone, and nothing else says how long: less than the
-/// supervisor gives the loop.
+/// How long the threads of a task may take once everything else of it is gone, and no other limit applies: less than
+/// the supervisor gives the loop.
 pub(crate) const GRACE: Duration = Duration::from_millis(500);
 
-/// So many that are left behind are named one by one. Of more these first are named, and all are counted, in one line.
+/// Up to this many threads that are left behind are named individually. If there are more, one line names the first of
+/// them and counts all.
 const FEW: usize = 3;
 
 /// The threads of one incarnation.
@@ -34,20 +35,20 @@ pub(crate) struct Threads {
 struct State {
     next: u64,
     running: BTreeMap<u64, Arc<str>>,
-    /// None begins any more.
+    /// No more threads can begin.
     closed: bool,
-    /// They were to end by now: the task was cancelled.
+    /// The task was cancelled: they should have ended by now.
     cancelled: bool,
     left: Option<Left>,
 }
 
-/// Those that run are left behind.
+/// The running threads are left behind.
 struct Left {
     since: Instant,
     count: usize,
 }
 
-/// What a warning and the log say of threads that are left behind, or have ended since.
+/// The warning and the log line on threads that are left behind, or have ended since.
 pub(crate) struct Notice {
     /// The warning's name.
     pub(crate) warning: String,
@@ -61,13 +62,13 @@ impl Threads {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Their task was cancelled: they have the grace from now on.
+    /// Records that their task was cancelled: they have the grace from now on.
     pub(crate) fn cancel(&self) {
         self.lock().cancelled = true;
         self.changed.notify_all();
     }
 
-    /// One begins: its number; None: nothing begins any more.
+    /// Registers a thread and returns its number; `None` if no more can begin.
     pub(crate) fn begin(&self, name: &Arc<str>) -> Option<u64> {
         let mut state = self.lock();
         if state.closed {
@@ -79,7 +80,7 @@ impl Threads {
         Some(id)
     }
 
-    /// One has ended; says what there is to say of that if it was left behind.
+    /// Removes a thread that has ended; returns the notice if it was left behind.
     pub(crate) fn end(&self, id: u64) -> Option<Notice> {
         let late = {
             let mut state = self.lock();
@@ -91,16 +92,16 @@ impl Threads {
         late
     }
 
-    /// None begins any more; whether all have ended.
+    /// Accepts no more threads; returns whether all have ended.
     pub(crate) fn close(&self) -> bool {
         let mut state = self.lock();
         state.closed = true;
         state.running.is_empty()
     }
 
-    /// Waits until all have ended, for the grace at most; if a stop says how long, until that cancels the task, and the
-    /// grace from then on. Returns what there is to say of those that are left behind, and warns of it under the lock:
-    /// so before any of them ends.
+    /// Waits until all have ended, for the grace at most; if a stop sets the limit, until it cancels the task, and the
+    /// grace from then on. Returns the notices on threads that are left behind, and warns of them under the lock, so
+    /// before any of them ends.
     pub(crate) fn wait(&self, stops: bool, warn: impl Fn(&Notice)) -> Vec<Notice> {
         let goes_on = |state: &mut State| !state.running.is_empty();
         let mut state = self.lock();
@@ -118,13 +119,13 @@ impl Threads {
         notices
     }
 
-    /// Whether there are some that are left behind, and have not ended since.
+    /// Whether some were left behind and have not ended since.
     pub(crate) fn is_left_behind(&self) -> bool {
         let state = self.lock();
         state.left.is_some() && !state.running.is_empty()
     }
 
-    /// Those that are left behind, and have not ended since; and for how long.
+    /// Returns those that were left behind and have not ended since, and for how long.
     fn left(&self) -> Vec<(Arc<str>, Duration)> {
         let state = self.lock();
         let Some(Left { since, .. }) = state.left else { return Vec::new() };
@@ -133,7 +134,7 @@ impl Threads {
     }
 }
 
-/// Those of all incarnations of a task that are left behind, for the report.
+/// Returns the threads that are left behind, of all incarnations of a task, for the report.
 pub(crate) fn left_behind(incarnations: &[Arc<Threads>]) -> Vec<LeftBehind> {
     let left = incarnations.iter().flat_map(|threads| threads.left()).collect::<Vec<_>>();
     if left.len() <= FEW {
@@ -145,7 +146,7 @@ pub(crate) fn left_behind(incarnations: &[Arc<Threads>]) -> Vec<LeftBehind> {
 }
 
 impl Notice {
-    /// What is said of those that are left behind now.
+    /// Returns the notices on the threads that are left behind now.
     fn left(names: &[Arc<str>]) -> Vec<Self> {
         let grace = Seconds(GRACE);
         if names.len() <= FEW {
@@ -164,7 +165,7 @@ impl Notice {
         vec![Self { line: format!("threads: {text}"), warning: "threads".to_owned(), text }]
     }
 
-    /// What is said when one of so many that were left behind has ended, which may be the last.
+    /// Returns the notice when one of `count` threads that were left behind has ended, which may be the last.
     fn late(name: &str, count: usize, is_last: bool) -> Option<Self> {
         let (warning, line) = if count <= FEW {
             let thread = format!("thread {name}");
@@ -178,7 +179,7 @@ impl Notice {
     }
 }
 
-/// The first of many names.
+/// Returns the first of many names.
 fn first_of(names: &[Arc<str>]) -> String {
     let first = names.iter().take(FEW).map(|name| &**name).collect::<Vec<_>>();
     format!("{} and {} more", first.join(", "), names.len() - first.len())

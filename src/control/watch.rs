@@ -1,4 +1,4 @@
-//! Following the steps of all tasks.
+//! Follows the transitions of all tasks.
 
 use std::{
     collections::VecDeque,
@@ -19,12 +19,13 @@ use crate::{
     words::state::Transition,
 };
 
-/// Follows the transitions of all tasks: first the present state of each (`from` and `to` are the same), then each
-/// step, none left out, to the end.
+/// Follows the transitions of all tasks to the end, without gaps.
+///
+/// It begins with the present state of each (`from` and `to` are the same).
 #[derive(Debug)]
 pub struct Transitions(pub(super) Arc<WatchQueue>);
 
-/// The steps that a [`Transitions`] has yet to take.
+/// The transitions that a [`Transitions`] has not taken yet.
 #[derive(Debug, Default)]
 pub(crate) struct WatchQueue(Mutex<WatchState>);
 
@@ -44,7 +45,7 @@ impl WatchQueue {
         lock(&self.0).ended = true;
     }
 
-    /// Wakes who waits for what was pushed.
+    /// Wakes the waiter for what was pushed.
     pub(crate) fn wake(&self) {
         let waker = lock(&self.0).waker.take();
         if let Some(waker) = waker {
@@ -54,21 +55,21 @@ impl WatchQueue {
 }
 
 impl Transitions {
-    /// Waits for the next step; None once the service has ended.
+    /// Waits for the next transition; returns `None` once the service has ended.
     ///
     /// # Cancel safety
     ///
-    /// No step is lost when it is dropped.
+    /// Dropping the future loses no transition.
     pub async fn next(&mut self) -> Option<Transition> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    /// Blocks this thread until the next step; None once the service has ended.
+    /// Blocks this thread until the next transition; returns `None` once the service has ended.
     pub fn wait(&mut self) -> Option<Transition> {
         block::on(self.next(), None).flatten()
     }
 
-    /// As [`wait`](Self::wait), but at most this long: None after `timeout`, too.
+    /// Waits as [`wait`](Self::wait) does, but for at most `timeout`; then it returns `None`, too.
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Transition> {
         block::on(self.next(), Some(timeout)).flatten()
     }
@@ -78,7 +79,7 @@ impl Stream for Transitions {
     type Item = Transition;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Transition>> {
-        // Nothing of a waker's runs under the lock.
+        // No waker code runs under the lock.
         let waker = cx.waker().clone();
         let mut state = lock(&self.0.0);
         match state.steps.pop_front() {

@@ -5,9 +5,9 @@ use std::sync::{Arc, atomic::AtomicBool};
 /// A gauge that is a closure.
 pub(crate) struct Asked {
     pub(super) ask: Box<dyn Fn() -> f64 + Send + Sync>,
-    /// It has been left behind, and has not come back.
+    /// Whether it was left behind and has not come back.
     pub(super) stuck: AtomicBool,
-    /// It is warned of.
+    /// Whether there is a warning about it.
     pub(super) named: AtomicBool,
 }
 

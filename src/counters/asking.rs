@@ -1,13 +1,14 @@
-//! Asks gauges that are closures of the user's, which may block or panic: on a thread of its own, so that nobody who
-//! reads waits for one of them.
+//! Calls gauges that are user closures, which may block or panic, on a separate thread, so that no reader waits for one
+//! of them.
 //!
-//! There is one thread, from the first gauge that is read on. It asks one gauge after the other. A reader waits for at
-//! most [`ROUND`]; a gauge that has not answered within [`PATIENCE`] is left out, its thread is left behind with it,
-//! and another goes on. As long as it hasn't come back the gauge isn't asked again: so there are at most [`MOST_LEFT`]
-//! threads more, however often one reads. With as many left behind no closure is asked until one comes back.
+//! There is one thread, started when the first gauge is read. It calls the gauges one after the other. A reader waits
+//! for at most [`ROUND`]. A gauge that has not answered within [`PATIENCE`] is omitted, its thread is left behind with
+//! it, and another thread continues. The gauge isn't called again until it comes back: so there are at most
+//! [`MOST_LEFT`] more threads, however often callers read. With that many left behind, no closure is called until one
+//! comes back.
 //!
-//! What is left out is named by a warning of whoever's gauge it is, which every reader of the service shows, until the
-//! gauge answers again.
+//! A warning of the gauge's owner names an omitted gauge until it answers again; every reader of the service shows the
+//! warning.
 
 use std::{
     cell::Cell,
@@ -33,14 +34,14 @@ const MOST_LEFT: usize = 4;
 
 thread_local!(static IS_ASKED: Cell<bool> = const { Cell::new(false) });
 
-/// One that is to be read, and whose it is.
+/// A gauge to read, and its owner.
 pub(crate) struct MeterOf {
     pub(crate) registry: Arc<Registry>,
     pub(crate) key: Key,
     pub(crate) instrument: Instrument,
 }
 
-/// What a registry shows in the status, by the names as shown.
+/// The part of the status that comes from a registry, by displayed names.
 #[derive(Default)]
 pub(crate) struct RegistryReadings {
     pub(crate) counters: BTreeMap<String, u64>,
@@ -60,23 +61,23 @@ impl RegistryReadings {
     }
 }
 
-/// The thread that asks, and those that were left behind.
+/// The thread that calls gauges, and the threads that were left behind.
 #[derive(Default)]
 pub(crate) struct Asker(Arc<Desk>);
 
 #[derive(Default)]
 struct Desk {
     state: Mutex<State>,
-    /// For the threads: there is something to ask, or it is closed.
+    /// Tells the threads that there is a gauge to call, or that they must end.
     work: Condvar,
-    /// For the readers.
+    /// Tells the readers that there is an answer.
     answered: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     questions: VecDeque<Question>,
-    /// What is being asked, by a thread that is not left behind.
+    /// The current call, by a thread that is not left behind.
     asking: Option<Asking>,
     threads: usize,
     left: usize,
@@ -97,7 +98,7 @@ struct Asking {
     question: Question,
 }
 
-/// What one reader has asked.
+/// The calls for one reader.
 struct Round {
     answers: Vec<Option<Answer>>,
     open: usize,
@@ -113,7 +114,7 @@ enum Answer {
 impl Question {
     fn answer(&self, answer: Answer) {
         let mut round = lock(&self.round);
-        // Once its reader has gone there is no place for it.
+        // If its reader has gone, there is no place for the answer.
         if let Some(place) = round.answers.get_mut(self.index)
             && place.replace(answer).is_none()
         {
@@ -123,7 +124,7 @@ impl Question {
 }
 
 impl Asker {
-    /// Reads these; None for those that don't answer.
+    /// Reads these gauges; returns `None` for those that don't answer.
     pub(crate) fn read(&self, meters: &[MeterOf]) -> Vec<Option<Reading>> {
         let gauges = meters.iter().filter_map(|meter| match &meter.instrument {
             Instrument::Asked(gauge) => Some(gauge.clone()),
@@ -167,7 +168,7 @@ impl Asker {
             }
             self.0.work.notify_one();
             let due = state.asking.as_ref().map_or(deadline, |asking| deadline.min(asking.since + PATIENCE));
-            // At least a look each: a deadline of another question may begin meanwhile.
+            // Each gets at least one look: the deadline of another call may begin meanwhile.
             let rest = due.saturating_duration_since(now).min(PATIENCE);
             state = self.0.answered.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -177,7 +178,7 @@ impl Asker {
         answers.into_iter().map(|answer| answer.unwrap_or(Answer::Silent)).collect()
     }
 
-    /// Lets the thread go, and waits until it has gone, but for those that are left behind.
+    /// Ends the thread, and waits until it and the others have ended, except for those that are left behind.
     pub(crate) fn close(&self, deadline: Instant) {
         let mut state = self.0.lock();
         state.closed = true;
@@ -192,7 +193,7 @@ impl Asker {
         if state.left == 0 {
             let handles = std::mem::take(&mut state.handles);
             drop(state);
-            // They have nothing to do any more but to end.
+            // They only have to end.
             handles.into_iter().for_each(|handle| drop(handle.join()));
         }
     }
@@ -216,7 +217,7 @@ impl Desk {
         lock(&self.state)
     }
 
-    /// Whether there is a thread that asks: makes one if there is none, and there may be one more.
+    /// Whether there is a thread that calls gauges; starts one if there is none, and one more is allowed.
     fn has_thread(self: &Arc<Self>, state: &mut State) -> bool {
         if state.threads > state.left {
             return true;
@@ -258,14 +259,14 @@ impl Desk {
             state = self.lock();
             match state.asking.take_if(|asking| asking.number == number) {
                 Some(asking) => asking.question.answer(answer),
-                // It was left behind, and is back.
+                // It was left behind, and has come back.
                 None => {
                     gauge.stuck.store(false, Ordering::Release);
                     state.left -= 1;
                 }
             }
             drop(state);
-            // It may be the last of the user's closure.
+            // This may be the last clone of the user's closure.
             drop(catch(|| drop(gauge)));
             state = self.lock();
             self.answered.notify_all();
@@ -277,7 +278,7 @@ impl Desk {
 }
 
 impl MeterOf {
-    /// What came of asking; what did not answer is named.
+    /// Returns the reading of an answer; names a gauge that did not answer.
     fn heard(&self, gauge: &Asked, answer: Answer) -> Option<Reading> {
         let why = match answer {
             Answer::Value(value) => {
@@ -286,7 +287,7 @@ impl MeterOf {
                 }
                 return Some(Reading::Gauge(value));
             }
-            // Nobody is to be told of a gauge that was asked by another, or of one for which there was no time.
+            // No warning for a gauge that was called by another gauge, or for which there was no time.
             Answer::Silent if !gauge.stuck.load(Ordering::Acquire) => return None,
             Answer::Silent => {
                 format!("it has not answered within {}, and is left out until it does", Seconds(PATIENCE))

@@ -1,14 +1,14 @@
-//! How often which values came, to within 1 %.
+//! The frequencies of values, to within 1 %.
 //!
 //! The buckets are those of HdrHistogram with two digits: up to 255 every number has its own, and from there on each
-//! power of two is split into 128 of one width. Histogram record, merge, forget and ask for a quantile; that takes a
-//! `Vec` and no dependency. The tests hold it against the crate hdrhistogram.
+//! power of two is split into 128 of equal width. A histogram records, merges, resets and computes quantiles; that
+//! takes a `Vec` and no dependency. The tests compare it with the crate hdrhistogram.
 
-/// Into how many buckets a power of two is split, as a power of two itself.
+/// The number of buckets for each power of two, as a power of two itself.
 const BITS: u32 = 7;
 const BUCKETS: usize = 1 << BITS;
 
-/// It grows up to the greatest number that was recorded; at most to 58 powers of two, which are 29 KiB.
+/// Frequencies that grow up to the greatest recorded number: at most 58 powers of two, which are 29 KiB.
 #[derive(Debug, Default)]
 pub(super) struct Buckets {
     counts: Vec<u32>,
@@ -35,13 +35,13 @@ impl Buckets {
         self.total += other.total;
     }
 
-    /// Forgets all, and keeps its memory.
+    /// Forgets all numbers, and keeps the memory.
     pub(super) fn reset(&mut self) {
         self.counts.fill(0);
         self.total = 0;
     }
 
-    /// The number that so many of all don't pass, from 0 to 1: the greatest of its bucket. None without numbers.
+    /// Returns the number at this quantile, from 0 to 1: the greatest of its bucket. `None` without numbers.
     pub(super) fn quantile(&self, quantile: f64) -> Option<u64> {
         let wanted = ((quantile * self.total as f64).ceil() as u64).max(1);
         let mut passed = 0;
@@ -58,7 +58,7 @@ fn index(number: u64) -> usize {
     shift as usize * BUCKETS + (number >> shift) as usize
 }
 
-/// The greatest number of a bucket.
+/// Returns the greatest number of a bucket.
 fn greatest(index: usize) -> u64 {
     let shift = (index / BUCKETS).saturating_sub(1);
     let least = ((index - shift * BUCKETS) as u64) << shift;
@@ -71,7 +71,7 @@ mod tests {
 
     use super::*;
 
-    /// Of all sizes alike.
+    /// All magnitudes are equally likely.
     fn number() -> impl Strategy<Value = u64> {
         (any::<u64>(), 0..u64::BITS).prop_map(|(number, shift)| number >> shift)
     }
@@ -86,7 +86,7 @@ mod tests {
             let (mut ours, mut theirs) = (Buckets::default(), hdrhistogram::Histogram::<u32>::new(2).unwrap());
             theirs.auto(true);
             let (mut more, mut theirs_more) = (Buckets::default(), theirs.clone());
-            // What was forgotten leaves no trace.
+            // Forgotten numbers leave no trace.
             second.iter().for_each(|&number| ours.record(number));
             ours.reset();
             for &number in &first {
@@ -100,7 +100,7 @@ mod tests {
             ours.add(&more);
             theirs.add(&theirs_more).unwrap();
             for quantile in quantiles {
-                // After a merge the greatest number that theirs knows is one less.
+                // After a merge, the greatest number that theirs knows is one less.
                 let least = |number: u64| number.min(u64::MAX - 1);
                 let (ours, theirs) = (ours.quantile(quantile).map(least), least(theirs.value_at_quantile(quantile)));
                 prop_assert_eq!(ours, Some(theirs), "{}", quantile);

@@ -1,8 +1,8 @@
-//! A number that only goes up, and that many threads add to at once.
+//! A number that only goes up, and to which many threads add at once.
 //!
-//! The first thread to add owns the first cell; others share sixteen more, by their numbers, which are made once there
-//! is a second thread. Each cell is on a cache line of its own, and what all threads read, the owner and the place of
-//! the cells, is on another, which nobody writes any more.
+//! The first thread to add owns the first cell; others share sixteen more, by their numbers. These are created once
+//! there is a second thread. Each cell has its own cache line. The fields that all threads read, the owner and the
+//! place of the cells, are on another line, which no thread writes any more.
 
 use std::{
     cell::Cell,
@@ -13,13 +13,13 @@ use std::{
     },
 };
 
-/// How many cells a counter has that several threads add to.
+/// How many cells a counter has for threads other than the first.
 const CELLS: usize = 16;
 
-/// A number that only goes up. `Clone` gives the same counter; any thread may use it.
+/// A number that only goes up; clones are the same counter, usable from any thread.
 ///
-/// Adding is one atomic add at most, however many threads do it: they add to different cells, and reading sums these.
-/// Who reads twice never finds less the second time, but for a [reset](crate::counters::Counters::reset).
+/// Adding takes at most one atomic add, however many threads add: they add to different cells, and a read sums the
+/// cells. A later read by the same thread never returns less, except after a [reset](crate::counters::Counters::reset).
 ///
 /// ```
 /// let requests = interloop::counters::Counter::default();
@@ -29,12 +29,12 @@ const CELLS: usize = 16;
 #[derive(Clone, Default)]
 pub struct Counter(Arc<Cells>);
 
-/// 384 bytes while one thread adds to it, and 2 KiB more from the second on.
+/// 384 bytes while one thread adds, and 2 KiB more from the second thread on.
 #[derive(Default)]
 struct Cells {
-    /// The first thread to add: the first cell is its own.
+    /// The first thread to add, which owns the first cell.
     owner: AtomicUsize,
-    /// What is taken off since the last reset.
+    /// The amount subtracted since the last reset.
     base: AtomicU64,
     first: CacheLine,
     others: OnceLock<Box<[CacheLine; CELLS]>>,
@@ -46,20 +46,20 @@ struct Cells {
 struct CacheLine(AtomicU64);
 
 impl Counter {
-    /// Adds; wraps around at the end.
+    /// Adds a number; wraps around on overflow.
     #[inline]
     pub fn add(&self, n: u64) {
         self.0.add(n);
     }
 
-    /// The number now.
+    /// Returns the present number.
     pub fn get(&self) -> u64 {
-        // The base first: whoever sees it sees at least what it was taken from.
+        // The base first: a thread that sees the base sees at least the count that it was taken from.
         let base = self.0.base.load(Ordering::Acquire);
         self.0.sum().wrapping_sub(base)
     }
 
-    /// Begins at 0 again, and says what it was; what others add meanwhile counts from there.
+    /// Restarts at 0, and returns the previous number; concurrent additions count from there.
     pub(crate) fn reset(&self) -> u64 {
         let sum = self.0.sum();
         sum.wrapping_sub(self.0.base.swap(sum, Ordering::AcqRel))
@@ -77,7 +77,7 @@ impl Cells {
         }
     }
 
-    /// Adds without a locked instruction: nobody but the owner writes the first cell, and no two threads have one
+    /// Adds without a locked instruction: only the owner writes the first cell, and no two threads have the same
     /// number.
     fn add_as_owner(&self, n: u64) {
         let before = self.first.0.load(Ordering::Relaxed);
@@ -100,7 +100,7 @@ impl Cells {
     }
 }
 
-/// This thread's number, from 1.
+/// Returns this thread's number, from 1.
 #[inline]
 fn thread() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(1);

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-/// A number that goes up and down, such as open connections. `Clone` gives the same gauge; any thread may use it.
+/// A number that goes up and down, such as open connections; clones are the same gauge, usable from any thread.
 ///
 /// ```
 /// let open = interloop::counters::Gauge::default();
@@ -17,24 +17,24 @@ use std::sync::{
 pub struct Gauge(Arc<AtomicU64>);
 
 impl Gauge {
-    /// Puts this number in place of the one that was there.
+    /// Replaces the number.
     pub fn set(&self, value: f64) {
         self.0.store(value.to_bits(), Ordering::Relaxed);
     }
 
-    /// Goes up by this.
+    /// Adds to the number.
     pub fn add(&self, value: f64) {
         let up = |bits| Some((f64::from_bits(bits) + value).to_bits());
-        // It can't fail: there is always a new value.
+        // This can't fail: there is always a new value.
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, up);
     }
 
-    /// Goes down by this.
+    /// Subtracts from the number.
     pub fn sub(&self, value: f64) {
         self.add(-value);
     }
 
-    /// The number now.
+    /// Returns the present number.
     pub fn get(&self) -> f64 {
         f64::from_bits(self.0.load(Ordering::Relaxed))
     }

@@ -1,4 +1,4 @@
-//! Values that are measured: how many, their sum and range, since ever and over windows.
+//! Measured values: their count, sum and range, in total and over windows.
 
 use std::{
     fmt,
@@ -13,20 +13,21 @@ use crate::kit::{
     sync::{Mutex, lock},
 };
 
-/// Into how many parts a window is split, which come and go as wholes.
+/// The number of parts of a window; a part enters and leaves the window as a whole.
 const PARTS: u64 = 8;
-/// The histograms count whole numbers: of values, billionths. So seconds are kept to the nanosecond.
+/// The histograms count whole numbers, billionths of the values. So seconds are kept to the nanosecond.
 const SCALE: f64 = 1e9;
-/// What is more is counted as this.
+/// Larger values are counted as this.
 const MOST: f64 = 1e19;
 
-/// Values that are measured, such as durations or sizes: their count, sum, average, minimum and maximum since ever, and
-/// over windows of time, there with percentiles. `Clone` gives the same samples; any thread may use them. What is
-/// [read](Self::read) belongs together.
+/// Measured values such as durations or sizes; clones are the same histogram, usable from any thread.
 ///
-/// A window moves on in eighths of its length: it shows the last seven to eight of them. Percentiles are within 1 %, of
-/// values from 1e-9 to 1e10. Memory is bounded, whatever is recorded: some kilobytes for each eighth of a window that
-/// has values.
+/// It has their count, sum, average, minimum and maximum, in total and over windows of time; windows have percentiles
+/// too. Each [reading](Self::read) is consistent.
+///
+/// A window advances in eighths of its length: it covers the last seven to eight of them. Percentiles are within 1 %,
+/// for values from 1e-9 to 1e10. Memory is bounded, whatever is recorded: some kilobytes for each eighth of a window
+/// that has values.
 ///
 /// ```
 /// use std::time::Duration;
@@ -50,36 +51,36 @@ struct Inner {
 struct Totals {
     count: u64,
     sum: f64,
-    /// Of something only while the count is not 0.
+    /// Meaningful only while the count is not 0.
     min: f64,
     max: f64,
 }
 
 struct Window {
     length: Duration,
-    /// How long a part is, in nanoseconds.
+    /// The length of a part, in nanoseconds.
     width: u64,
     parts: Vec<Part>,
-    /// Which part the last value went to, and from when until when values go there: nanoseconds.
+    /// The part of the last value, and the interval of times that go there, in nanoseconds.
     current: usize,
     span: Range<u64>,
 }
 
-/// What was recorded within one of the times into which a window's length divides all time.
+/// The values of one of the intervals into which a window's length divides all time.
 #[derive(Default)]
 struct Part {
     number: u64,
     totals: Totals,
-    /// Made with the first value.
+    /// Created with the first value.
     buckets: Option<Buckets>,
 }
 
 impl Histogram {
-    /// A histogram with these windows.
+    /// Returns a histogram with these windows.
     ///
     /// # Panics
     ///
-    /// When a window is shorter than a microsecond.
+    /// Panics if a window is shorter than a microsecond.
     pub fn new(windows: &[Duration]) -> Self {
         let mut lengths = windows.to_vec();
         lengths.sort_unstable();
@@ -90,18 +91,20 @@ impl Histogram {
         Self(Arc::new(Mutex::new(Inner { total: Totals::default(), windows })))
     }
 
-    /// Takes a value. What is no finite number is left out; the percentiles take what is below 0 for 0.
+    /// Records a value. A value that is not finite is ignored; percentiles count a negative value as 0.
     pub fn record(&self, value: f64) {
         self.record_at(value, clock());
     }
 
-    /// Takes a duration, in seconds.
+    /// Records a duration, in seconds.
     pub fn record_duration(&self, duration: Duration) {
         self.record(duration.as_secs_f64());
     }
 
-    /// Takes the time since `began`, in seconds: a little faster than [`record_duration`](Self::record_duration) of
-    /// what has elapsed, which asks for the time once more.
+    /// Records the time since `began`, in seconds.
+    ///
+    /// It is slightly faster than [`record_duration`](Self::record_duration) with the elapsed time, which reads the
+    /// clock once more.
     pub fn record_since(&self, began: Instant) {
         let now = Instant::now();
         let elapsed = now.saturating_duration_since(began);
@@ -114,7 +117,7 @@ impl Histogram {
         }
     }
 
-    /// Takes a value, which is also so many billionths.
+    /// Records a value, given also in billionths.
     fn take(&self, value: f64, whole: u64, now: Duration) {
         let mut inner = lock(&self.0);
         inner.total.take(value);
@@ -122,7 +125,7 @@ impl Histogram {
         inner.windows.iter_mut().for_each(|window| window.take(value, whole, now));
     }
 
-    /// What there is, of one moment.
+    /// Returns a consistent reading.
     pub fn read(&self) -> HistogramReading {
         self.read_at(clock())
     }
@@ -142,7 +145,7 @@ impl Histogram {
     }
 }
 
-/// 64 bits of nanoseconds last for 584 years, and are divided several times as fast as 128.
+/// 64 bits of nanoseconds last for 584 years, and divide several times as fast as 128.
 fn whole_nanos(time: Duration) -> u64 {
     time.as_nanos() as u64
 }
@@ -166,7 +169,7 @@ impl Totals {
         self.max = self.max.max(other.max);
     }
 
-    /// The average, the minimum, the maximum.
+    /// Returns the average, the minimum and the maximum.
     fn figures(&self) -> [Option<f64>; 3] {
         let some = |value| (self.count > 0).then_some(value);
         [some(self.sum / self.count as f64), some(self.min), some(self.max)]
@@ -179,7 +182,7 @@ impl Window {
         Self { length, width, parts: Vec::new(), current: 0, span: 0..0 }
     }
 
-    /// The number of the part that `now` is in.
+    /// Returns the number of the part that `now` is in.
     fn number(&self, now: u64) -> u64 {
         now / self.width
     }
@@ -194,7 +197,7 @@ impl Window {
         part.buckets.get_or_insert_default().record(whole);
     }
 
-    /// Values go to the part of this time.
+    /// Makes the part of this time current.
     #[inline(never)]
     fn turn_to(&mut self, now: u64) {
         let number = self.number(now);
@@ -208,7 +211,7 @@ impl Window {
         if part.number != number {
             part.number = number;
             part.totals = Totals::default();
-            // Its memory is kept for what comes.
+            // Its memory is kept for new values.
             part.buckets.iter_mut().for_each(Buckets::reset);
         }
     }
@@ -246,45 +249,45 @@ impl Window {
     }
 }
 
-/// [`Histogram`] at one moment.
+/// A reading of a [`Histogram`].
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct HistogramReading {
-    /// How many values, since ever.
+    /// The total number of values.
     pub count: u64,
-    /// Their sum.
+    /// The sum of the values.
     pub sum: f64,
-    /// Their average; None without values.
+    /// The average; `None` without values.
     pub average: Option<f64>,
-    /// The least.
+    /// The minimum; `None` without values.
     pub min: Option<f64>,
-    /// The most.
+    /// The maximum; `None` without values.
     pub max: Option<f64>,
     /// The same over each window, the shortest first.
     pub windows: Vec<WindowReading>,
 }
 
-/// What [`Histogram`] had in a window.
+/// A reading of a [`Histogram`] over one window.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct WindowReading {
-    /// Its length, in seconds.
+    /// The window's length, in seconds.
     pub window: f64,
-    /// How many values.
+    /// The number of values.
     pub count: u64,
-    /// Their sum.
+    /// The sum of the values.
     pub sum: f64,
-    /// Their average; None without values.
+    /// The average; `None` without values.
     pub average: Option<f64>,
-    /// The least.
+    /// The minimum; `None` without values.
     pub min: Option<f64>,
-    /// The most.
+    /// The maximum; `None` without values.
     pub max: Option<f64>,
-    /// The median.
+    /// The median; `None` without values.
     pub p50: Option<f64>,
-    /// What 99 % don't pass.
+    /// The 99th percentile; `None` without values.
     pub p99: Option<f64>,
 }
 

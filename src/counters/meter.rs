@@ -1,4 +1,4 @@
-//! Makes counters, gauges and samples.
+//! Makes counters, gauges and histograms.
 
 use std::{fmt, sync::Arc};
 
@@ -7,9 +7,10 @@ use super::{
     registry::{Instrument, Key, Registry},
 };
 
-/// Makes the counters, gauges and samples of a task ([`Context::meter`](crate::Context::meter)) or of the service as a
-/// whole ([`ServiceHandle::meter`](crate::ServiceHandle::meter)): the same one for the same name and labels. `Clone +
-/// Send + Sync`, for any thread.
+/// Makes the counters, gauges and histograms of a task or of the whole service, on any thread.
+///
+/// [`Context::meter`](crate::Context::meter) returns a task's, [`ServiceHandle::meter`](crate::ServiceHandle::meter)
+/// the service's. The same name and labels always return the same one. `Clone + Send + Sync`.
 ///
 /// ```
 /// # use interloop::{Service, Thread, task_fn};
@@ -33,7 +34,7 @@ impl Meter {
         Self { registry, labels: Vec::new(), namespace: None }
     }
 
-    /// A meter whose counters, gauges and samples have this label too, in place of one of the same name.
+    /// Returns a meter that also sets this label, in place of a label with the same name.
     #[must_use]
     pub fn label(&self, name: &str, value: impl fmt::Display) -> Self {
         let mut meter = self.clone();
@@ -43,14 +44,15 @@ impl Meter {
         meter
     }
 
-    /// A meter whose names are exported with this before them, in place of the service's name: for a task of a library,
-    /// which is counted by the same names in any service.
+    /// Returns a meter whose exported names have this prefix in place of the service's name.
+    ///
+    /// A task of a library uses it to have the same names in any service.
     #[must_use]
     pub fn namespace(&self, namespace: &str) -> Self {
         Self { namespace: Some(namespace.to_owned()), ..self.clone() }
     }
 
-    /// Says what all of this name are counted in (`seconds`, `bytes`, or nothing), and what they say, for an export.
+    /// Sets the unit (`seconds`, `bytes`, or empty) and the help text of all that have this name, for exports.
     pub fn describe(&self, name: &str, unit: &str, help: &str) {
         self.registry.describe(name, |family| {
             family.unit = unit.to_owned();
@@ -59,11 +61,11 @@ impl Meter {
         self.key(name);
     }
 
-    /// A counter.
+    /// Returns a counter.
     ///
     /// # Panics
     ///
-    /// When a gauge or samples have this name and these labels.
+    /// Panics if a gauge or a histogram has this name and these labels.
     pub fn counter(&self, name: &str) -> Counter {
         let take = |found: &Instrument| match found {
             Instrument::Counter(counter) => Some(counter.clone()),
@@ -72,11 +74,11 @@ impl Meter {
         self.registry.enter(&self.key(name), || Instrument::Counter(Counter::default()), take)
     }
 
-    /// A gauge.
+    /// Returns a gauge.
     ///
     /// # Panics
     ///
-    /// When a counter or samples have this name and these labels, or a gauge that is asked.
+    /// Panics if a counter, a histogram or a gauge with a callback has this name and these labels.
     pub fn gauge(&self, name: &str) -> Gauge {
         let take = |found: &Instrument| match found {
             Instrument::Gauge(gauge) => Some(gauge.clone()),
@@ -85,26 +87,27 @@ impl Meter {
         self.registry.enter(&self.key(name), || Instrument::Gauge(Gauge::default()), take)
     }
 
-    /// A gauge that is asked for its number whenever somebody reads it. It takes the place of one before. A task's is
-    /// forgotten when the task ends.
+    /// Registers a gauge whose callback is called at each read.
     ///
-    /// It is asked on a thread of the service's own, `gauges`, one after the other, and should answer at once. If it
-    /// takes more than 500 ms, or panics, it is left out of what is read, a [warning](crate::ServiceHandle::warnings)
-    /// names it, and it isn't asked again before it has come back. It can read counters; a gauge that reads gauges like
-    /// itself finds them left out.
+    /// It replaces a gauge with the same name and labels. A task's gauge is removed when the task ends.
+    ///
+    /// The callback runs on a thread of the service, `gauges`, one after the other, and should answer at once. If it
+    /// takes more than 500 ms, or panics, the gauge is omitted from the reading, a
+    /// [warning](crate::ServiceHandle::warnings) names it, and it isn't called again before it has come back. It can
+    /// read counters; gauges with callbacks are omitted when it reads them.
     ///
     /// # Panics
     ///
-    /// When a counter or samples have this name and these labels.
+    /// Panics if a counter or a histogram has this name and these labels.
     pub fn gauge_from(&self, name: &str, ask: impl Fn() -> f64 + Send + Sync + 'static) {
         self.registry.ask(self.key(name), Asked::new(ask));
     }
 
-    /// A histogram with these windows; one that is there already keeps its own.
+    /// Returns a histogram with these windows; an existing one keeps its own.
     ///
     /// # Panics
     ///
-    /// When a counter or a gauge has this name and these labels, or a window is shorter than a microsecond.
+    /// Panics if a counter or a gauge has this name and these labels, or a window is shorter than a microsecond.
     #[cfg(feature = "metrics")]
     pub fn histogram(&self, name: &str, windows: &[std::time::Duration]) -> super::Histogram {
         let take = |found: &Instrument| match found {

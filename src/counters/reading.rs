@@ -1,26 +1,30 @@
-//! What is read of a counter, a gauge or samples.
+//! A reading of a counter, a gauge or a histogram.
 
 #[cfg(feature = "metrics")]
 use super::histogram::HistogramReading;
 
-/// A counter, a gauge or samples at one moment.
+/// A counter, a gauge or a histogram at one moment.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Reading {
-    /// Of a [`Counter`](crate::counters::Counter).
+    /// The reading of a [`Counter`](crate::counters::Counter).
     Counter(u64),
-    /// Of a [`Gauge`](crate::counters::Gauge). One that is [asked](crate::counters::Meter::gauge_from), and doesn't
-    /// answer in time or panics, is left out, and there is a [warning](crate::ServiceHandle::warnings) that names it.
+    /// The reading of a [`Gauge`](crate::counters::Gauge).
+    ///
+    /// A gauge with a [callback](crate::counters::Meter::gauge_from) that doesn't answer in time or panics is omitted,
+    /// and a [warning](crate::ServiceHandle::warnings) names it.
     Gauge(f64),
-    /// Of [`Histogram`](crate::counters::Histogram).
+    /// The reading of a [`Histogram`](crate::counters::Histogram).
     #[cfg(feature = "metrics")]
     Histogram(HistogramReading),
 }
 
 impl Reading {
-    /// Each number in it by its name: a single one has none; those of samples are `count`, `sum`, `average`, `min`,
-    /// `max`, and, for each window, `p99.60` and so on, with the window's seconds.
+    /// Returns each number with its name.
+    ///
+    /// A single number has an empty name; those of a histogram are `count`, `sum`, `average`, `min`, `max`, and, for
+    /// each window, `p99.60` and so on, with the window's seconds.
     pub fn numbers(&self) -> Vec<(String, f64)> {
         match self {
             Self::Counter(value) => vec![(String::new(), *value as f64)],
@@ -45,7 +49,7 @@ impl Reading {
 
 #[cfg(feature = "metrics")]
 impl super::histogram::WindowReading {
-    /// Those that there are, by name.
+    /// Returns the figures that exist, by name.
     pub(crate) fn figures(&self) -> Vec<(&'static str, f64)> {
         let Self { average, min, max, p50, p99, .. } = self;
         let figures = [("average", average), ("min", min), ("max", max), ("p50", p50), ("p99", p99)];

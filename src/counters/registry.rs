@@ -1,4 +1,4 @@
-//! What one task, or the service, keeps.
+//! The values of one task, or of the service.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,9 +17,9 @@ use crate::kit::{
 #[cfg(feature = "net")]
 use crate::words::address::Address;
 
-/// What one task, or the service, keeps, through all incarnations.
+/// The values of one task, or of the service, through all incarnations.
 pub(crate) struct Registry {
-    /// Of the log records about what it keeps.
+    /// The target of log records about its values.
     target: String,
     inner: Mutex<Inner>,
 }
@@ -27,10 +27,10 @@ pub(crate) struct Registry {
 #[derive(Default)]
 struct Inner {
     meters: BTreeMap<Key, Instrument>,
-    /// What is said of a name.
+    /// The descriptions of names.
     families: BTreeMap<String, Family>,
     exports: BTreeMap<String, String>,
-    /// Where the incarnation listens.
+    /// The addresses that the incarnation listens on.
     #[cfg(feature = "net")]
     bound: Vec<Address>,
     warnings: BTreeMap<String, (String, Instant)>,
@@ -54,7 +54,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// What is said of all that have a name, in an export.
+/// The description of all that have a name, for an export.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Family {
     pub(crate) namespace: Option<String>,
@@ -72,7 +72,7 @@ pub(crate) enum Instrument {
 }
 
 impl Instrument {
-    /// None for one that is [asked](super::Asker): that is the user's code.
+    /// Returns the reading; `None` for a gauge with a [callback](super::Asker), which is user code.
     pub(crate) fn read(&self) -> Option<Reading> {
         Some(match self {
             Self::Counter(counter) => Reading::Counter(counter.get()),
@@ -83,7 +83,7 @@ impl Instrument {
         })
     }
 
-    /// Begins anew; a gauge shows what is, and has nothing to begin.
+    /// Restarts at zero and returns true; a gauge has nothing to restart.
     pub(crate) fn reset(&self) -> bool {
         match self {
             Self::Counter(counter) => {
@@ -115,11 +115,11 @@ impl Registry {
         &self.target
     }
 
-    /// The one of this key, which is made if there is none.
+    /// Returns the instrument with this key, which is created if there is none.
     ///
     /// # Panics
     ///
-    /// When there is one of another kind.
+    /// Panics if there is one of another kind.
     pub(crate) fn enter<R>(
         &self,
         key: &Key,
@@ -139,11 +139,11 @@ impl Registry {
         take(&found).unwrap_or_else(|| panic!("{key} is a {} already", found.kind()))
     }
 
-    /// Puts a gauge that is asked into the place of one before.
+    /// Stores a gauge with a callback in place of an existing one.
     ///
     /// # Panics
     ///
-    /// When what is there is no gauge.
+    /// Panics if there is an instrument that is no gauge.
     pub(crate) fn ask(&self, key: Key, ask: Arc<Asked>) {
         let mut inner = lock(&self.inner);
         let before = inner.meters.get(&key).cloned();
@@ -157,7 +157,7 @@ impl Registry {
         drop((before, old));
     }
 
-    /// The incarnation has ended: nobody answers for its gauges any more, nor listens.
+    /// Ends the incarnation: removes its gauges with callbacks, and its addresses.
     pub(crate) fn end_incarnation(&self) {
         let mut asked = Vec::new();
         let mut inner = lock(&self.inner);
@@ -184,7 +184,7 @@ impl Registry {
         lock(&self.inner).families.get(name).cloned().unwrap_or_default()
     }
 
-    /// All there are now, to be read outside the lock.
+    /// Returns all instruments, to be read outside the lock.
     pub(crate) fn meters(&self) -> Vec<(Key, Instrument)> {
         lock(&self.inner).meters.iter().map(|(key, instrument)| (key.clone(), instrument.clone())).collect()
     }
@@ -199,7 +199,7 @@ impl Registry {
         lock(&self.inner).exports.remove(name).is_some()
     }
 
-    /// Where it listens is exported as `address`.
+    /// The listening addresses are exported as `address`.
     pub(crate) fn exports(&self) -> BTreeMap<String, String> {
         let inner = lock(&self.inner);
         #[allow(unused_mut, reason = "the feature net")]
@@ -226,7 +226,7 @@ impl Registry {
 
     // --- Warnings ---
 
-    /// Says whether it is news.
+    /// Stores a warning; returns whether it is new.
     pub(crate) fn warn(&self, name: &str, text: String) -> bool {
         let mut inner = lock(&self.inner);
         match inner.warnings.get_mut(name) {
@@ -269,24 +269,23 @@ impl fmt::Debug for Registry {
     }
 }
 
-/// Something that needs somebody's attention: said by [`Context::warn`](crate::Context::warn), and true until it is
-/// cleared.
+/// A warning that needs somebody's attention, raised by [`Context::warn`](crate::Context::warn) until it is cleared.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Warning {
-    /// The task that said it; None: the service.
+    /// The task that raised it; `None` for the service.
     pub task: Option<String>,
-    /// Its name, by which it is cleared.
+    /// The name by which it is cleared.
     pub name: String,
-    /// What it says.
+    /// The text.
     pub text: String,
-    /// The time since it was first said, in seconds.
+    /// The time since it was first raised, in seconds.
     pub since: f64,
 }
 
 impl fmt::Display for Warning {
-    /// `http.disk: 91 % full`
+    /// Writes `http.disk: 91 % full`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(task) = &self.task {
             write!(f, "{task}.")?;

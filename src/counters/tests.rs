@@ -1,4 +1,4 @@
-//! What takes a clock that is set by hand, or a look inside.
+//! Tests that need a clock set by hand, or access to internals.
 
 use std::time::Duration;
 
@@ -22,12 +22,12 @@ mod windows {
         let counts = |now| samples.read_at(now).windows.iter().map(|window| window.count).collect::<Vec<_>>();
         assert_eq!(counts(at(30)), [2, 2]);
         assert_eq!(counts(at(52)), [2, 2]);
-        // The first eighth has gone.
+        // The first eighth has left the window.
         assert_eq!(counts(at(61)), [1, 2]);
         assert_eq!(samples.read_at(at(61)).windows[0].min, Some(9.0));
         assert_eq!(counts(at(95)), [0, 2]);
         assert_eq!(samples.read_at(at(95)).windows[0].p99, None);
-        // One eighth of the memory is taken by what comes in its turn.
+        // The memory of one eighth is reused by the next values in its turn.
         samples.record_at(5.0, at(60));
         assert_eq!(samples.read_at(at(60)).windows[0].min, Some(5.0));
         assert_eq!(counts(at(100_000)), [0, 0]);
