@@ -1,13 +1,13 @@
-//! Sockets and readiness, the same on every loop: what a task that doesn't care about its loop does its I/O by.
+//! Sockets and readiness, the same on every loop, for tasks that run on any loop.
 //!
-//! A loop with sockets is a [`Net`]. Runtimes that bring their own fill it natively; any other loop that can watch one
-//! descriptor gets it all from the core's [`Reactor`]: its adapter says
-//! [`Mailbox::set_reactor`](crate::event_loop::Mailbox::set_reactor), and is a [`ReactorLoop`]. What is about
-//! descriptors, and so about Unix, is apart: a loop that watches any descriptor is a [`WatchFd`] too, and Unix sockets
-//! are there on Unix alone.
+//! A loop with sockets is a [`Net`]. Runtimes with their own sockets implement it natively. Any other loop that can
+//! watch one descriptor gets it from the core's [`Reactor`]: its adapter calls
+//! [`Mailbox::set_reactor`](crate::event_loop::Mailbox::set_reactor), and is a [`ReactorLoop`]. The API for
+//! descriptors, and so for Unix, is separate: a loop that watches any descriptor is a [`WatchFd`] too, and Unix sockets
+//! exist only on Unix.
 //!
-//! Streams are those of futures-io: [`AsyncRead`] and [`AsyncWrite`]. Listening sockets are bound here, whatever the
-//! loop, so that errors, the modes of Unix sockets and stale files are the same everywhere: see [`Bound`].
+//! Streams are those of futures-io: [`AsyncRead`] and [`AsyncWrite`]. Listening sockets are bound here for all loops,
+//! so errors, the modes of Unix sockets and stale files are handled the same everywhere: see [`Bound`].
 //!
 //! ```
 //! use std::time::Duration;

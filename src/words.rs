@@ -1,7 +1,7 @@
-//! What is said of a service by all who speak of it: states and their causes, errors, when to restart, the request to
-//! stop, addresses.
+//! The vocabulary of services, for all rooms: states and their causes, errors, when to restart, the request to stop,
+//! addresses.
 //!
-//! Here belong values, and what waits for one. Nothing here does anything to a service, or knows what one is made of.
+//! This room has values, and futures that wait for one. Nothing here affects a service, or knows its parts.
 //!
 //! May use: kit.
 

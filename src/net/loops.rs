@@ -1,4 +1,4 @@
-//! The loops that have sockets: those that bring them, and those that watch the reactor.
+//! The traits of loops with sockets: their own, or the reactor's.
 
 #[cfg(unix)]
 use std::os::fd::OwnedFd;
@@ -28,44 +28,46 @@ use crate::{
     },
 };
 
-/// A loop with sockets. What it makes belongs to the loop's thread, where all of this is called; it may be `!Send`.
+/// A loop with sockets; they belong to the loop's thread, where all of this is called, and may be `!Send`.
 ///
-/// It is the same on every system; what there is on Unix alone is [`WatchFd`]. Adapters implement both, or are a
+/// The trait is the same on every system; the Unix-only part is [`WatchFd`]. Adapters implement both, or are a
 /// [`ReactorLoop`]; tasks use them through their [`Context`](crate::Context).
 pub trait Net: Timers {
     /// A connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + 'static;
-    /// A socket that listens.
+    /// A listening socket.
     type Listener: Accept<Stream = Self::Stream> + 'static;
 
-    /// Takes a listening socket into the loop.
+    /// Registers a listening socket with the loop.
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// Returns the system's error.
     fn listener(native: &Self::Native, socket: Bound) -> io::Result<Self::Listener>;
 
-    /// Takes a connected socket into the loop.
+    /// Registers a connected socket with the loop.
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// Returns the system's error.
     fn stream(native: &Self::Native, socket: Socket) -> io::Result<Self::Stream>;
 
-    /// Connects. It never blocks; dropped, it leaves nothing behind.
+    /// Connects without blocking; if the future is dropped, nothing is left behind.
     fn connect(native: &Self::Native, address: Address) -> impl Future<Output = io::Result<Self::Stream>> + 'static;
 
-    /// The socket of a connection: to look into it, or to set what the system offers. To read or write by it is to go
-    /// behind the loop's back.
+    /// Returns a connection's socket, to inspect it or to set socket options.
+    ///
+    /// Don't read or write through it: that bypasses the loop.
     fn socket(stream: &Self::Stream) -> SocketRef<'_>;
 
-    /// Watches a descriptor, as [`WatchFd::watch`], for code that is written for any `Net`: servers see by it that a
-    /// client has gone. A loop that is a [`WatchFd`] returns what its `watch` does, in a box; any other leaves this as
-    /// it is, and servers do without.
+    /// Watches a descriptor, as [`WatchFd::watch`] does, for code that is generic over `Net`.
+    ///
+    /// Servers use it to notice that a client has gone. A loop that is a [`WatchFd`] returns its own watch in a box;
+    /// any other loop keeps this default, and servers do without.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::Unsupported`] from a loop that watches no descriptors; otherwise the system's.
+    /// Returns [`io::ErrorKind::Unsupported`] if the loop watches no descriptors; otherwise the system's error.
     #[cfg(unix)]
     fn watch_boxed(native: &Self::Native, fd: OwnedFd) -> io::Result<Box<dyn Watch>> {
         let _ = (native, fd);
@@ -73,7 +75,8 @@ pub trait Net: Timers {
     }
 }
 
-/// A loop that watches any descriptor, not only its own sockets. Unix. All of it is called on the loop's thread.
+/// A loop that watches any descriptor, not only its own sockets. Unix only. All methods are called on the loop's
+/// thread.
 #[cfg(unix)]
 pub trait WatchFd: Net {
     /// A descriptor whose readiness is watched.
@@ -83,12 +86,13 @@ pub trait WatchFd: Net {
     ///
     /// # Errors
     ///
-    /// The system's: some descriptors, such as regular files, can't be watched.
+    /// Returns the system's error: some descriptors, such as regular files, can't be watched.
     fn watch(native: &Self::Native, fd: OwnedFd) -> io::Result<Self::Watch>;
 }
 
-/// A loop that watches the core's [`Reactor`], and so has [`Net`] and [`WatchFd`]: its `drive` called
-/// [`Mailbox::set_reactor`](crate::event_loop::Mailbox::set_reactor).
+/// A loop that watches the core's [`Reactor`], and so has [`Net`] and [`WatchFd`].
+///
+/// Its `drive` must call [`Mailbox::set_reactor`](crate::event_loop::Mailbox::set_reactor).
 #[cfg(target_os = "linux")]
 pub trait ReactorLoop: Timers {}
 

@@ -1,4 +1,4 @@
-//! A clock that the test moves.
+//! A clock that the test advances.
 
 use std::{
     fmt,
@@ -14,15 +14,15 @@ use crate::{
     words::state::Seconds,
 };
 
-/// A service's clock that stands still, unless the test moves it: made by
-/// [`TestService::fake_clock`](super::TestService::fake_clock). `Clone`: all clones are the same clock.
+/// A service's clock that stands still until the test advances it; clones are the same clock.
 ///
-/// See [the module](super#the-fake-clock) for what goes by it, and what doesn't.
+/// [`TestService::fake_clock`](super::TestService::fake_clock) returns it. See [the module](super#the-fake-clock) for
+/// what it drives, and what it doesn't.
 #[derive(Clone)]
 pub struct Clock {
     fake: Arc<Fake>,
     service: ServiceHandle,
-    /// The test's, once it has begun.
+    /// The test's limit, once the test has begun.
     limit: Arc<OnceLock<Limit>>,
 }
 
@@ -35,16 +35,17 @@ impl Clock {
         let _ = self.limit.set(limit.clone());
     }
 
-    /// Moves the time forward by this much: from deadline to deadline, in their order, and at each it wakes those who
-    /// wait for it, and waits until the service [rests](Self::settle). So each finds the very time that it waited for,
-    /// however far the clock is moved at once.
+    /// Advances the time by this much, from deadline to deadline.
     ///
-    /// It first waits for rest too: what the test has asked for before has set its timers by then.
+    /// At each deadline it wakes the waiters, and waits until the service [rests](Self::settle). So each waiter sees
+    /// exactly the time that it waited for, however far the clock is advanced at once.
+    ///
+    /// It first waits for rest too, so earlier requests of the test have set their timers by then.
     ///
     /// # Panics
     ///
-    /// When the watchdog's time is up, or the time is too far for the clock; on the thread of a loop of this service,
-    /// which would wait for itself.
+    /// Panics if the watchdog's time is up, or the time is too far for the clock; also on the thread of a loop of this
+    /// service, which would wait for itself.
     #[track_caller]
     pub fn advance(&self, duration: Duration) {
         let limit = self.limit();
@@ -52,14 +53,13 @@ impl Clock {
         self.note(rest, &limit);
     }
 
-    /// Waits until the service rests: nothing of what runs in it has anything left to do, but to wait for time, for the
-    /// outside, or for the test.
+    /// Waits until the service rests: it has nothing left to do except wait for time, for the outside, or for the test.
     ///
     /// See [the module](super#rest) for what that means.
     ///
     /// # Panics
     ///
-    /// When the watchdog's time is up; on the thread of a loop of this service.
+    /// Panics if the watchdog's time is up, or on the thread of a loop of this service.
     #[track_caller]
     pub fn settle(&self) {
         let limit = self.limit();
@@ -67,38 +67,41 @@ impl Clock {
         self.note(rest, &limit);
     }
 
-    /// The time by which it was moved so far.
+    /// Returns how far the clock was advanced so far.
     pub fn elapsed(&self) -> Duration {
         self.fake.elapsed()
     }
 
-    /// The time now, as [`Context::now`](crate::Context::now) has it.
+    /// Returns the time now, as [`Context::now`](crate::Context::now) does.
     pub fn now(&self) -> Instant {
         self.fake.now()
     }
 
-    /// Returns the time of day, which cron expressions go by: that of the system's clock when the fake clock was made,
-    /// moved along with it.
+    /// Returns the time of day, which cron expressions use.
+    ///
+    /// It is that of the system's clock when the fake clock was made, advanced along with it.
     pub fn time_of_day(&self) -> SystemTime {
         self.fake.time_of_day()
     }
 
-    /// Sets the time of day, as somebody may set the system's clock, forward or back; [`now`](Self::now) stays as it
-    /// is, and nobody is woken. Before the start it is the time of day at which the service starts.
+    /// Sets the time of day, as an administrator may set the system's clock, forward or back.
+    ///
+    /// [`now`](Self::now) stays unchanged, and no waiter is woken. Before the start, it is the time of day at which the
+    /// service starts.
     ///
     /// # Panics
     ///
-    /// If the time is too far back for the system's clock.
+    /// Panics if the time is too far back for the system's clock.
     #[track_caller]
     pub fn set_time_of_day(&self, time: SystemTime) {
         self.fake.set_time_of_day(time).expect("the clock does not go that far back");
     }
 
-    /// How far it is to the next deadline that somebody waits for, at rest.
+    /// Returns the time until the next deadline that anything waits for, at rest.
     ///
     /// # Panics
     ///
-    /// As [`settle`](Self::settle).
+    /// Panics as [`settle`](Self::settle) does.
     #[track_caller]
     pub fn next_deadline(&self) -> Option<Duration> {
         self.settle();

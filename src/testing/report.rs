@@ -1,36 +1,36 @@
-//! What a test says of the end.
+//! Assertions of a test on the end of a service.
 
 use crate::{Report, State};
 
-/// For tests. Feature `testing`.
+/// Assertions for tests. Feature `testing`.
 impl Report {
-    /// That the service ended as it was asked to, or had done all: exit code 0, nothing left behind.
+    /// Asserts that the service ended as it was asked to, or had done all: exit code 0, nothing left behind.
     ///
     /// # Panics
     ///
-    /// When it did not; the message is the report.
+    /// Panics if it did not; the message is the report.
     #[track_caller]
     pub fn assert_clean(&self) -> &Self {
         assert!(self.is_success() && self.stuck.is_empty(), "the service did not end clean: {self}");
         self
     }
 
-    /// That this is the exit code.
+    /// Asserts that this is the exit code.
     ///
     /// # Panics
     ///
-    /// When it is another; the message is the report.
+    /// Panics if the code is another; the message is the report.
     #[track_caller]
     pub fn assert_code(&self, code: u8) -> &Self {
         assert_eq!(self.code, code, "the exit code: {self}");
         self
     }
 
-    /// The last state of a task.
+    /// Returns the last state of a task.
     ///
     /// # Panics
     ///
-    /// When no task had this name.
+    /// Panics if no task had this name.
     #[track_caller]
     pub fn state_of(&self, task: &str) -> State {
         match self.tasks.iter().find(|ended| &*ended.name == task) {

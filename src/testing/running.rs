@@ -9,18 +9,19 @@ use super::watchdog::{Limit, Watchdog};
 use crate::words::address::Address;
 use crate::{Report, Running, ServiceHandle, State, counters::Reading};
 
-/// How often what tells nobody is looked at.
+/// How often values without notifications are polled.
 const LOOK: Duration = Duration::from_millis(1);
-/// How long the service of a test that has failed already may take to end.
+/// How long the service of a test that has already failed may take to end.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// A service that runs in a test. It is a [`ServiceHandle`] too.
 ///
-/// Dropped, it stops the service, and panics unless that was clean; if the test panics already, it says no more.
+/// Dropping it stops the service, and panics unless the end was clean; if the test is already panicking, it stays
+/// silent.
 #[derive(Debug)]
 #[must_use = "dropping it stops the service"]
 pub struct RunningTest {
-    /// None once it was waited for.
+    /// `None` once it was waited for.
     running: Option<Running>,
     handle: ServiceHandle,
     limit: Limit,
@@ -33,18 +34,18 @@ impl RunningTest {
         Self { handle: running.handle(), running: Some(running), limit, watchdog }
     }
 
-    /// The service's handle, to keep.
+    /// Returns the service's handle, to keep.
     pub fn handle(&self) -> ServiceHandle {
         self.handle.clone()
     }
 
     // --- Waiting ---
 
-    /// Waits until all tasks have started; [`TestService::start`](super::TestService::start) has.
+    /// Waits until all tasks have started; [`TestService::start`](super::TestService::start) already does this.
     ///
     /// # Panics
     ///
-    /// When one of them does not.
+    /// Panics if one of them does not start.
     #[track_caller]
     pub fn wait_started(&self) {
         if !self.handle.wait_started_timeout(self.limit.rest()) {
@@ -55,11 +56,11 @@ impl RunningTest {
         }
     }
 
-    /// Waits until a task is in this state, or was on the way.
+    /// Waits until a task is in this state, or has passed through it.
     ///
     /// # Panics
     ///
-    /// When it does not get there, or there is no such task.
+    /// Panics if the task does not get there, or doesn't exist.
     #[track_caller]
     pub fn wait_for_state(&self, task: &str, state: State) {
         let mut watch = self.handle.watch();
@@ -77,13 +78,14 @@ impl RunningTest {
         self.limit.fail(format_args!("it has ended, and task {task} was not {state}"));
     }
 
-    /// Waits until a counter has this value, or more; returns it. It looks every millisecond: a counter is one atomic
-    /// number, which tells nobody when it goes up, so that to add to it stays cheap. What a task says by a channel of
-    /// the test's own is there sooner.
+    /// Waits until a counter has at least this value, and returns its value.
+    ///
+    /// It polls every millisecond: a counter is one atomic number without notifications, so that adding stays cheap. A
+    /// channel of the test's own is faster.
     ///
     /// # Panics
     ///
-    /// When it does not get there.
+    /// Panics if the counter does not get there.
     #[track_caller]
     pub fn wait_for_counter(&self, name: &str, least: u64) -> u64 {
         let mut value = 0;
@@ -95,15 +97,16 @@ impl RunningTest {
         value
     }
 
-    /// Waits until something is so, by looking every millisecond; `what` is what is not so until then, for the message.
+    /// Waits until a condition holds, by polling every millisecond; `what` describes the missing condition in the
+    /// message.
     ///
     /// # Panics
     ///
-    /// When the time is up, or the service has ended without.
+    /// Panics if the time is up, or the service has ended before the condition holds.
     #[track_caller]
     pub fn wait_until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
         loop {
-            // Before the look: what was done before the end counts.
+            // Before the check: work done before the end counts.
             let ended = self.handle.phase() == crate::service::Phase::Ended;
             if is_so() {
                 return;
@@ -118,13 +121,13 @@ impl RunningTest {
         }
     }
 
-    // --- What it shows ---
+    // --- Status ---
 
-    /// Where a task [listens](crate::Context::bound).
+    /// Returns the addresses that a task [listens](crate::Context::bound) on.
     ///
     /// # Panics
     ///
-    /// When there is no such task.
+    /// Panics if there is no such task.
     #[cfg(feature = "net")]
     #[track_caller]
     pub fn addresses(&self, task: &str) -> Vec<Address> {
@@ -134,11 +137,11 @@ impl RunningTest {
         }
     }
 
-    /// The first IP address and port where a task listens.
+    /// Returns the first IP address and port that a task listens on.
     ///
     /// # Panics
     ///
-    /// When it listens on none.
+    /// Panics if it listens on none.
     #[cfg(feature = "net")]
     #[track_caller]
     pub fn tcp(&self, task: &str) -> SocketAddr {
@@ -146,11 +149,11 @@ impl RunningTest {
         found.unwrap_or_else(|| self.limit.fail(format_args!("task {task} listens on no port")))
     }
 
-    /// A counter's value, by the name that it has in the [counters](ServiceHandle::counters): `http.requests`.
+    /// Returns a counter's value, by its name in the [counters](ServiceHandle::counters): `http.requests`.
     ///
     /// # Panics
     ///
-    /// When there is no counter of this name.
+    /// Panics if there is no counter with this name.
     #[track_caller]
     pub fn counter(&self, name: &str) -> u64 {
         self.find_counter(name).unwrap_or_else(|| self.limit.fail(format_args!("there is no counter {name}")))
@@ -165,22 +168,22 @@ impl RunningTest {
 
     // --- The end ---
 
-    /// Asks the service to stop, waits until it has ended, and says how.
+    /// Asks the service to stop, waits until it has ended, and returns its report.
     ///
     /// # Panics
     ///
-    /// When it does not end in time.
+    /// Panics if it does not end in time.
     #[track_caller]
     pub fn stop(self) -> Report {
         self.handle.request_shutdown("the test is over");
         self.join()
     }
 
-    /// Waits until the service has ended, without asking it to.
+    /// Waits until the service has ended, without asking it to stop.
     ///
     /// # Panics
     ///
-    /// When it does not end in time.
+    /// Panics if it does not end in time.
     #[track_caller]
     pub fn join(mut self) -> Report {
         self.end()

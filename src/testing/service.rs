@@ -1,4 +1,4 @@
-//! A service that is to be run in a test.
+//! A service to run in a test.
 
 use std::{ffi::OsString, time::Duration};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::Service;
 
-/// A service that is to be run in a test: with what command line, for how long.
+/// A service to run in a test, with its command line and time limit.
 ///
 /// ```
 /// # use interloop::{Service, Thread, tasks::Periodic, testing::TestService};
@@ -28,34 +28,34 @@ pub struct TestService {
 }
 
 impl TestService {
-    /// This service; nothing happens yet.
+    /// Returns a test of this service; nothing happens yet.
     pub fn new(service: Service) -> Self {
         Self { service, limit: LIMIT, clock: None }
     }
 
-    /// The words of its command line: `["--http-port", "0"]`.
+    /// Adds command-line arguments: `["--http-port", "0"]`.
     pub fn args(mut self, words: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         self.service.arguments(words);
         self
     }
 
-    /// How long the test may take, from the start of the service on: 30 s if nothing else is said. See [the
+    /// Sets how long the test may take from the start of the service: 30 s by default. See [the
     /// module](super#the-watchdog).
     pub fn watchdog(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Gives it a clock that stands still until the test moves it: see [the module](super#the-fake-clock).
+    /// Replaces its clock by one that stands still until the test advances it: see [the module](super#the-fake-clock).
     pub fn fake_clock(&mut self) -> Clock {
         self.clock.get_or_insert_with(|| Clock::of(self.service.handle())).clone()
     }
 
-    /// Starts it, and waits until all its tasks have started.
+    /// Starts the service, and waits until all its tasks have started.
     ///
     /// # Panics
     ///
-    /// When it is refused, fails to start, or takes longer than the watchdog allows.
+    /// Panics if the service is refused, fails to start, or takes longer than the watchdog allows.
     #[track_caller]
     pub fn start(self) -> RunningTest {
         let test = self.launch();
@@ -63,12 +63,13 @@ impl TestService {
         test
     }
 
-    /// Starts it, and waits for nothing: for a service that is to fail, that ends by itself, or whose start takes time
-    /// of a fake clock.
+    /// Starts the service without waiting.
+    ///
+    /// Use it for a service that must fail, that ends by itself, or whose start takes time of a fake clock.
     ///
     /// # Panics
     ///
-    /// When it is refused: the configuration can't work.
+    /// Panics if the service is refused because its configuration is unusable.
     #[track_caller]
     pub fn launch(self) -> RunningTest {
         let limit = Limit::begin(self.service.handle(), self.limit);

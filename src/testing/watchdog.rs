@@ -1,4 +1,4 @@
-//! Ends what takes too long.
+//! Ends tests that take too long.
 
 use std::{
     fmt,
@@ -10,12 +10,12 @@ use std::{
 
 use crate::ServiceHandle;
 
-/// How long a test may take, if nothing else is said.
+/// How long a test may take by default.
 pub(super) const LIMIT: Duration = Duration::from_secs(30);
-/// What waits in the kit panics first: only a test that sits elsewhere takes this much longer.
+/// Waits in the kit panic first; a test that hangs elsewhere gets this much more time.
 const MARGIN: Duration = Duration::from_secs(2);
 
-/// How long a test may take, from its start on.
+/// How long a test may take, from its start.
 #[derive(Clone, Debug)]
 pub(super) struct Limit {
     service: ServiceHandle,
@@ -24,12 +24,12 @@ pub(super) struct Limit {
 }
 
 impl Limit {
-    /// From now on.
+    /// Begins the time limit now.
     pub(super) fn begin(service: ServiceHandle, time: Duration) -> Self {
         Self { service, time, deadline: Instant::now().checked_add(time) }
     }
 
-    /// How long one may wait still.
+    /// Returns how long one may still wait.
     pub(super) fn rest(&self) -> Duration {
         self.deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
     }
@@ -38,7 +38,7 @@ impl Limit {
         self.deadline
     }
 
-    /// The time is up: panics with what was waited for, and the status.
+    /// Panics, because the time is up, with what was waited for and the status.
     #[track_caller]
     pub(super) fn is_up(&self, what: impl fmt::Display) -> ! {
         self.fail(format_args!("{what} within {}", crate::words::state::Seconds(self.time)))
@@ -58,13 +58,13 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
-    /// None, where there can be no thread.
+    /// Starts the watchdog; it does nothing if no thread can be started.
     pub(super) fn watch(limit: Limit) -> Self {
         let test = thread::current().name().unwrap_or("a test").to_owned();
         let (done, wait) = mpsc::channel();
         let watch = move || {
             if wait.recv_timeout(limit.rest().saturating_add(MARGIN)) == Err(mpsc::RecvTimeoutError::Timeout) {
-                // Not by the macro, which the test harness captures.
+                // Not by the macro, whose output the test harness captures.
                 let (time, status) = (crate::words::state::Seconds(limit.time), limit.service.status());
                 let _ = writeln!(std::io::stderr(), "{test}: it takes longer than {time}, and is aborted\n{status}");
                 std::process::abort();

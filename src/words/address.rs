@@ -1,13 +1,13 @@
-//! Where a socket is.
+//! The address of a socket.
 
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use super::error::Error;
 
-/// Where a socket is, or the other end of one.
+/// The address of a socket, or of its peer.
 ///
-/// As a text it is `127.0.0.1:8000`, `[::1]:8000`, or the absolute path of a Unix socket; it is read from the same, so
-/// that an option can be one.
+/// Its text is `127.0.0.1:8000`, `[::1]:8000`, or the absolute path of a Unix socket. It parses from the same text, so
+/// an option can have this type.
 ///
 /// ```
 /// use interloop::{clap, net::Address};
@@ -36,7 +36,7 @@ pub enum Address {
 }
 
 impl Address {
-    /// The IP address and port, unless it is a Unix socket.
+    /// Returns the IP address and port, unless it is a Unix socket.
     pub fn tcp(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(address) => Some(*address),
@@ -71,7 +71,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// A host name is none: it may have several addresses, which only a look-up tells.
+/// Host names are refused: a host may have several addresses, which only a lookup finds.
 impl FromStr for Address {
     type Err = Error;
 

@@ -1,25 +1,25 @@
-//! Why a call has no answer.
+//! The reasons why a call has no answer.
 
 use std::fmt;
 
-/// Why a call has no answer.
+/// The reason why a call has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The loop, or the task that shared the value, has ended for good, was abandoned, or never got that far.
+    /// The loop, or the task that shared the value, has ended for good, was abandoned, or never started.
     Stopped,
-    /// The mailbox holds as many jobs as it may; the closure was not run.
+    /// The mailbox is full; the closure was not run.
     Full,
     /// The closure, the future, or a Drop of theirs panicked with this message.
     Panicked(String),
-    /// The work that was asked for failed, and said this: an item of a [`Queue`](crate::tasks::Queue).
+    /// The requested work failed with this message: an item of a [`Queue`](crate::tasks::Queue).
     Failed(String),
-    /// It was cancelled, or begun on a loop that then died.
+    /// The work was cancelled, or begun on a loop that then died.
     Cancelled,
-    /// [`Reply::wait`](crate::Reply::wait) ran out of time. What was asked goes on.
+    /// [`Reply::wait`](crate::Reply::wait) ran out of time. The work continues.
     TimedOut,
-    /// [`Reply::wait`](crate::Reply::wait) on a thread that drives a loop: it would block the loop, or wait for itself.
-    /// Await the reply instead.
+    /// [`Reply::wait`](crate::Reply::wait) was called on a thread that drives a loop, which it would block, or wait for
+    /// itself. Await the reply instead.
     WouldBlock,
 }
 

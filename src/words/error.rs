@@ -4,12 +4,12 @@ use std::{error::Error as StdError, fmt, process::ExitStatus};
 
 use super::suspect::Exited;
 
-/// What a task's `run`, or a loop's `drive`, returns when it ends with.
+/// The result of a task's `run`, or a loop's `drive`.
 pub type Result<T = ()> = std::result::Result<T, Error>;
 
-/// Any error: `?` takes whatever implements [`std::error::Error`], a boxed one, `anyhow::Error`, and plain text.
+/// Any error: `?` converts any [`std::error::Error`], a boxed one, `anyhow::Error`, and plain text.
 ///
-/// It displays itself with all its causes, in one line. A task can also ask to be [skipped](Self::skip) by it.
+/// It displays itself with all its causes, in one line. A task can also return it to be [skipped](Self::skip).
 ///
 /// ```
 /// use interloop::Error;
@@ -39,23 +39,27 @@ enum Kind {
 }
 
 impl Error {
-    /// An error that says this. By custom: lower case, no full stop, what was attempted.
+    /// Returns an error with this message. By convention: lower case, no full stop, what was attempted.
     pub fn new(message: impl Into<String>) -> Self {
         Self(Kind::Source(message.into().into()))
     }
 
-    /// Not a failure: the task has nothing to do here (no such device, switched off ...). Before `ready()` it makes the
-    /// task, and what requires it, [`Skipped`](crate::State::Skipped); after `ready()` it is an error like any other.
+    /// Returns an error that skips the task: it has nothing to do here (no such device, switched off ...).
+    ///
+    /// Before `ready()` it makes the task, and the tasks that require it, [`Skipped`](crate::State::Skipped); after
+    /// `ready()` it is an error like any other.
     pub fn skip(reason: impl Into<String>) -> Self {
         Self(Kind::Skip(reason.into().into_boxed_str()))
     }
 
-    /// A program did not end well: `git was ended by signal 15`, `git exited with 3`. For tasks that run programs by
-    /// other means than [`tasks::command`](crate::tasks::command), which does this by itself.
+    /// Returns the error of a program that did not end well: `git was ended by signal 15`, `git exited with 3`.
+    ///
+    /// It is for tasks that run programs by other means than [`tasks::command`](crate::tasks::command), which does this
+    /// itself.
     ///
     /// If the program was ended by HUP, INT, TERM or KILL, or exited with 128 + one of these, and the service is asked
-    /// to stop at that time or within 200 ms, a task that returns this error has not failed: what stopped the service
-    /// has ended its program too.
+    /// to stop at that time or within 200 ms, a task that returns this error has not failed: the signal that stopped
+    /// the service has ended its program too.
     ///
     /// ```
     /// use interloop::Error;
@@ -69,7 +73,7 @@ impl Error {
         Exited { program: program.into(), status }.into()
     }
 
-    /// The reason, if this came from [`skip`](Self::skip).
+    /// Returns the reason, if this came from [`skip`](Self::skip).
     pub fn skip_reason(&self) -> Option<&str> {
         match &self.0 {
             Kind::Skip(reason) => Some(reason),
@@ -77,7 +81,7 @@ impl Error {
         }
     }
 
-    /// The error inside, to look for its type.
+    /// Returns the error inside, to look for its type.
     pub fn source(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
         match &self.0 {
             Kind::Source(source) => Some(&**source),
@@ -102,7 +106,7 @@ impl fmt::Display for Error {
                 let mut cause = source.source();
                 while let Some(error) = cause {
                     let text = error.to_string();
-                    // Some errors repeat their cause in their own words.
+                    // Some errors repeat their cause in their own message.
                     if !said.contains(&text) {
                         write!(f, ": {text}")?;
                     }

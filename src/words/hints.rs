@@ -1,9 +1,10 @@
-//! What a panic of somebody else's library means here: the runtime that it looks for on its thread is on another loop.
+//! Explanations for panics of other libraries: the runtime that such a library looks for on its thread is on another
+//! loop.
 //!
-//! It is recognised by its message alone: the core knows no runtime. A test of each loop's crate (`loops/tests`) holds
-//! this against the library.
+//! A panic is recognised by its message alone: the core knows no runtime. A test of each loop's crate (`loops/tests`)
+//! checks this against the library.
 
-/// A part of the message of a panic, and what to do about it.
+/// A part of a panic's message, and the remedy.
 const HINTS: [(&str, &str); 5] = [
     (
         "must be called from the context of a Tokio 1.x runtime",
@@ -22,7 +23,7 @@ const HINTS: [(&str, &str); 5] = [
     ),
 ];
 
-/// What to do about a panic with this message, if it is known.
+/// Returns the remedy for a panic with this message, if it is known.
 pub(crate) fn of_panic(message: &str) -> Option<&'static str> {
     HINTS.iter().find(|(part, _)| message.contains(part)).map(|(_, hint)| *hint)
 }

@@ -1,17 +1,17 @@
-//! Names, as messages speak of them.
+//! Names in messages.
 
 use std::fmt::Write as _;
 
 /// How many names a list shows at most.
 const MOST: usize = 12;
-/// How alike two names are, from 0 to 1, if one is taken for a misspelling of the other. It is clap's threshold for
+/// The similarity, from 0 to 1, from which a name counts as a misspelling of another. It is clap's threshold for
 /// options.
 const ALIKE: f64 = 0.7;
 
-/// `a, b and 7 more`: the first ones, in their order.
+/// Lists the first names in order: `a, b and 7 more`.
 pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names = names.into_iter().collect::<Vec<_>>();
-    // One that is left out would take no more room than to say so.
+    // If only one is left out, its name takes no more room than saying so.
     let shown = if names.len() > MOST + 1 { MOST } else { names.len() };
     let mut text = names[..shown].join(", ");
     if shown < names.len() {
@@ -20,15 +20,15 @@ pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     text
 }
 
-/// The name that is most like this one, if one is like it.
+/// Returns the most similar name, if one is similar.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let alike = known.into_iter().map(|known| (strsim::jaro(name, known), known));
     let alike = alike.filter(|(alike, _)| *alike > ALIKE);
-    // Of several that are equally like it, the first.
+    // If several are equally similar, the first.
     alike.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, known)| known)
 }
 
-/// `there is a, b; did you mean b?`: what there is instead of this name.
+/// Returns the existing names, with a suggestion: `there is a, b; did you mean b?`.
 pub(crate) fn there_is<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known = known.into_iter().collect::<Vec<_>>();
     if known.is_empty() {

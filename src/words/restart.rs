@@ -1,17 +1,17 @@
-//! When a task, or a loop, that has ended is started again.
+//! The rules for restarting a task, or a loop, that has ended.
 
 use std::time::Duration;
 
 use super::state::Seconds;
 
-/// When a task, or a loop, that has ended is started again.
+/// Decides when a task, or a loop, that has ended is restarted.
 ///
-/// The backoff doubles from [`backoff`](Self::backoff)'s first to its longest pause, give or take a fifth, and begins
-/// anew after a [quiet](Self::quiet) window. More restarts than the [limit](Self::limit) within its window stop the
-/// service with 1.
+/// The pause doubles from [`backoff`](Self::backoff)'s first to its longest, plus or minus a fifth, and starts over
+/// after a [quiet](Self::quiet) window. More restarts than the [limit](Self::limit) within its window stop the service
+/// with exit code 1.
 ///
 /// An error that a stop of the service would explain (see [`Error::exited`](crate::Error::exited)) waits 200 ms for
-/// that stop before a policy has its turn.
+/// that stop before a policy applies.
 ///
 /// ```
 /// use interloop::RestartPolicy;
@@ -50,22 +50,22 @@ impl RestartPolicy {
         }
     }
 
-    /// Never started again: the default. A failure stops the service.
+    /// Returns the default policy, which never restarts. A failure stops the service.
     pub const fn never() -> Self {
         Self::new(When::Never)
     }
 
-    /// Started again after an error, a panic, or a start that failed.
+    /// Returns a policy that restarts after an error, a panic, or a failed start.
     pub const fn on_failure() -> Self {
         Self::new(When::OnFailure)
     }
 
-    /// Started again however it ended, unless it was asked to stop or skipped itself.
+    /// Returns a policy that restarts after any end, unless it was asked to stop or skipped itself.
     pub const fn always() -> Self {
         Self::new(When::Always)
     }
 
-    /// The first pause and the longest; each pause is twice the one before. 100 ms and 10 s by default.
+    /// Sets the first pause and the longest; each pause is twice the previous one. 100 ms and 10 s by default.
     #[must_use]
     pub const fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.first = first;
@@ -73,14 +73,14 @@ impl RestartPolicy {
         self
     }
 
-    /// How long it must have run without failing for the backoff to begin anew. 60 s by default.
+    /// Sets how long it must run without failing for the backoff to start over: 60 s by default.
     #[must_use]
     pub const fn quiet(mut self, window: Duration) -> Self {
         self.quiet = window;
         self
     }
 
-    /// More than `restarts` within `window` stop the service with exit code 1. 5 in 60 s by default.
+    /// Sets the limit: more than `restarts` within `window` stop the service with exit code 1. 5 in 60 s by default.
     #[must_use]
     pub const fn limit(mut self, restarts: u32, window: Duration) -> Self {
         self.limit = restarts;
@@ -88,15 +88,17 @@ impl RestartPolicy {
         self
     }
 
-    /// Restart what requires this task along with it: stopped before it, started after it. By default it is left alone.
+    /// Restarts the tasks that require this one along with it: they stop before it and start after it.
+    ///
+    /// By default they are left alone.
     #[must_use]
     pub const fn with_dependents(mut self) -> Self {
         self.dependents = true;
         self
     }
 
-    /// Refuses a limit that can't be hit: even failing at once and with the shortest pauses, `limit` + 1 restarts take
-    /// the whole window.
+    /// Refuses a limit that can't be reached: even if each run fails at once, with the shortest pauses, `limit` + 1
+    /// restarts take the whole window.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.when == When::Never {
             return Ok(());
@@ -114,7 +116,7 @@ impl RestartPolicy {
         ))
     }
 
-    /// How many seconds so many restarts in a row pause for, with the jitter always downwards.
+    /// Returns how many seconds this many consecutive restarts pause for, with the jitter always downwards.
     fn least_time_of(&self, restarts: u64) -> f64 {
         let (mut pause, mut left, mut sum) = (self.first.min(self.longest), restarts, 0.0);
         while left > 0 && !pause.is_zero() && pause < self.longest {

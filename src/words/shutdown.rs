@@ -1,11 +1,12 @@
-//! The signal that somebody is asked to stop.
+//! The signal that asks a task or a loop to stop.
 //!
 //! Invariants:
-//! 1. `requested` goes from false to true once, under the lock, after reason and deadline are in place: who sees it
-//!    true, and takes the lock, finds them. And (Release, Acquire) sees all that was done before the request.
+//! 1. `requested` goes from false to true once, under the lock, after reason and deadline are stored: a thread that
+//!    sees it true, and takes the lock, finds them. By Release and Acquire it also sees everything done before the
+//!    request.
 //! 2. A waiter puts its waker into the list under the lock and only if `requested` is false there; the request takes
 //!    the whole list under the same lock. So a waiter is either in the list that is woken, or has seen the request.
-//! 3. Nobody clones, drops or calls a waker under the lock: the supervisor takes it, and a waker is anybody's code.
+//! 3. No waker is cloned, dropped or called under the lock: the supervisor takes it, and a waker is user code.
 
 #[cfg(all(test, loom))]
 mod loom_models;
@@ -26,9 +27,9 @@ use crate::kit::{
     sync::{AtomicBool, Mutex, Ordering, lock},
 };
 
-/// The signal that a task is asked to stop: awaitable, blocking, pollable. It is latched, and the first reason wins.
+/// The signal that asks a task to stop: awaitable, blocking, pollable. It is latched, and the first reason wins.
 ///
-/// `Clone` gives another end of the same signal; all ends may be used from any thread.
+/// Clones are the same signal, usable from any thread.
 #[derive(Clone)]
 pub struct Shutdown(Arc<State>);
 
@@ -49,14 +50,14 @@ impl Shutdown {
         Self(Arc::new(State { requested: AtomicBool::new(false), inner: Mutex::new(Inner::default()) }))
     }
 
-    /// Requests the shutdown; false if it had been requested before.
+    /// Requests the shutdown; returns false if it had been requested before.
     pub(crate) fn request(&self, reason: Reason, deadline: Option<Instant>) -> bool {
         let Some(waiters) = self.latch(reason, deadline) else { return false };
         waiters.into_iter().for_each(Waker::wake);
         true
     }
 
-    /// Requests the shutdown, and leaves it to the caller to wake those who wait. None if it had been requested before.
+    /// Requests the shutdown, and returns the wakers that the caller must wake; `None` if it had been requested before.
     pub(crate) fn latch(&self, reason: Reason, deadline: Option<Instant>) -> Option<Vec<Waker>> {
         let waiters = {
             let mut inner = lock(&self.0.inner);
@@ -77,12 +78,12 @@ impl Shutdown {
         self.0.requested.load(Ordering::Acquire)
     }
 
-    /// Why, once it is requested.
+    /// Returns the reason, once the shutdown is requested.
     pub fn reason(&self) -> Option<Reason> {
         lock(&self.0.inner).request.as_ref().map(|(reason, _)| reason.clone())
     }
 
-    /// Until when one has to be through with it, once it is requested and if there is a deadline.
+    /// Returns the time by which the task must have ended, once the shutdown is requested and if there is a deadline.
     pub fn deadline(&self) -> Option<Instant> {
         lock(&self.0.inner).request.as_ref().and_then(|(_, deadline)| *deadline)
     }
@@ -91,13 +92,15 @@ impl Shutdown {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when it is dropped: the signal is latched.
+    /// Dropping the future loses nothing: the signal is latched.
     pub fn requested(&self) -> Requested {
         Requested { shutdown: self.clone(), waiter: None }
     }
 
-    /// Blocks this thread until the shutdown is requested, or for `timeout`; says whether it is requested. It comes
-    /// from the supervisor's thread: a loop that blocks here is woken by it, but does nothing else meanwhile.
+    /// Blocks this thread until the shutdown is requested, for at most `timeout`; returns whether it is requested.
+    ///
+    /// The request comes from the supervisor's thread, so it wakes a loop that blocks here; but the loop does nothing
+    /// else meanwhile.
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         self.is_requested() || block::on(self.requested(), Some(timeout)).is_some()
     }
@@ -116,7 +119,7 @@ impl fmt::Debug for Shutdown {
     }
 }
 
-/// The future of [`Shutdown::requested`]. `Send`, on any executor.
+/// The future that [`Shutdown::requested`] returns; `Send`, on any executor.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Requested {

@@ -1,18 +1,18 @@
-//! The facts of a lifecycle that users see: states, causes, reasons, transitions.
+//! The visible facts of a lifecycle: states, causes, reasons, transitions.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::hints;
 
-/// Where a task is in its life. `Waiting -> Starting -> Running -> Stopping -> Stopped | Failed | Cancelled |
+/// The state in a task's lifecycle: `Waiting -> Starting -> Running -> Stopping -> Stopped | Failed | Cancelled |
 /// Abandoned`, and `Skipped`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum State {
-    /// Not started yet: it waits for its loop, for what it depends on, or for the end of a restart's backoff.
+    /// Not started yet: it waits for its loop, for its dependencies, or for the end of a restart's backoff.
     Waiting,
-    /// Its `run` has been called, it has not said [`ready`](crate::Context::ready) yet.
+    /// Its `run` has been called; it has not called [`ready`](crate::Context::ready) yet.
     Starting,
     /// It is ready.
     Running,
@@ -20,24 +20,24 @@ pub enum State {
     Stopping,
     /// It ended with `Ok`, or as it was asked to.
     Stopped,
-    /// It returned an error, panicked, or never got ready.
+    /// It returned an error, panicked, or never became ready.
     Failed,
-    /// It ran past its deadline and its future was dropped on its loop.
+    /// It exceeded its deadline, and its future was dropped on its loop.
     Cancelled,
     /// Its loop did not act on the cancel: its thread was left behind.
     Abandoned,
-    /// It said [`Error::skip`](crate::Error::skip) before it was ready, or something that it requires did.
+    /// It returned [`Error::skip`](crate::Error::skip) before it was ready, or a task that it requires did.
     Skipped,
 }
 
 impl State {
-    /// Whether nothing follows this state within one incarnation.
+    /// Whether no state follows this one within one incarnation.
     pub fn is_final(self) -> bool {
         use State::*;
         matches!(self, Stopped | Failed | Cancelled | Abandoned | Skipped)
     }
 
-    /// The state's name in lower case.
+    /// Returns the state's name in lower case.
     pub fn as_str(self) -> &'static str {
         use State::*;
         match self {
@@ -60,17 +60,17 @@ impl fmt::Display for State {
     }
 }
 
-/// Why a service, or a task of it, is asked to stop. The first reason wins.
+/// The reason why a service, or a task of it, is asked to stop. The first reason wins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
     /// A signal, by number.
     Signal(i32),
-    /// Somebody asked, in these words.
+    /// A request with this text.
     Requested(Arc<str>),
-    /// This task failed (or its start did) and has no policy that restarts it.
+    /// This task failed (or its start did), and its policy does not restart it.
     TaskFailed(Arc<str>),
-    /// This loop died and has no policy that restarts it.
+    /// This loop died, and its policy does not restart it.
     LoopFailed(Arc<str>),
     /// The last task has ended with `Ok`.
     AllDone,
@@ -81,7 +81,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Whether somebody wanted the service to stop, or its work is done; not that something in it has failed.
+    /// Whether the stop was requested, or all work is done, as opposed to a failure.
     pub(crate) fn is_a_wish(&self) -> bool {
         !matches!(self, Self::TaskFailed(_) | Self::LoopFailed(_))
     }
@@ -113,9 +113,9 @@ impl From<String> for Reason {
     }
 }
 
-/// `INT`, `TERM` ... for the signals that a service listens to, `signal` for others.
+/// Returns `INT`, `TERM` ... for the signals that a service handles, and `signal` for others.
 pub(crate) fn signal_name(number: i32) -> &'static str {
-    // By name: a constant that a system lacks must not become a binding.
+    // By path: a constant that a system lacks must not become a binding.
     #[cfg(unix)]
     use signal_hook::consts::{SIGHUP, SIGUSR1};
     use signal_hook::consts::{SIGINT, SIGTERM};
@@ -130,11 +130,11 @@ pub(crate) fn signal_name(number: i32) -> &'static str {
     }
 }
 
-/// Why a task went from one state to another.
+/// The cause of a transition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
-    /// All that it depends on allowed its start.
+    /// Its dependencies allowed its start.
     Start,
     /// It called `ready()`.
     Ready,
@@ -144,12 +144,12 @@ pub enum Cause {
     Asked(Reason),
     /// It ended after it was asked to.
     Ended,
-    /// The service stopped before this task's turn to start came.
+    /// The service stopped before this task could start.
     NeverStarted,
     /// Its `run` returned this error.
     Error(Arc<str>),
-    /// Its `run` returned this error, which the stop of the service explains: a program of its own was ended by the
-    /// same signal. This is no failure.
+    /// Its `run` returned this error, which the stop of the service explains: the same signal ended a program of the
+    /// task. This is no failure.
     PartOfStop(Arc<str>),
     /// It, or a child of it, panicked with this message.
     Panicked(Arc<str>),
@@ -157,7 +157,7 @@ pub enum Cause {
     Dropped,
     /// It did not call `ready()` within this time.
     StartTimeout(Duration),
-    /// It had not ended within this time of being asked.
+    /// It had not ended within this time after it was asked to stop.
     StopTimeout(Duration),
     /// A hard stop (a second signal) cancelled it.
     HardStop,
@@ -165,9 +165,9 @@ pub enum Cause {
     LoopDied(Arc<str>),
     /// Its loop did not act on a cancel within a second.
     LoopStuck,
-    /// It, or what it requires, was skipped for this reason.
+    /// It, or a task that it requires, was skipped for this reason.
     Skipped(Arc<str>),
-    /// It will be started again, after this backoff.
+    /// It will be restarted after this backoff.
     Restart(Duration),
 }
 
@@ -198,7 +198,7 @@ impl fmt::Display for Cause {
     }
 }
 
-/// A duration as people read it: `30 s`, `250 ms`.
+/// A duration in readable form: `30 s`, `250 ms`.
 pub(crate) struct Seconds(pub(crate) Duration);
 
 impl fmt::Display for Seconds {
@@ -214,22 +214,22 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// One step of one task.
+/// One transition of one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Transition {
     /// The task's name.
     pub task: Arc<str>,
-    /// Which run of the task this is about: 1 is the first.
+    /// Which run of the task this is about; the first is 1.
     pub incarnation: u32,
-    /// The state that it left.
+    /// The previous state.
     pub from: State,
-    /// The state that it is in now.
+    /// The new state.
     pub to: State,
-    /// Why.
+    /// The cause.
     pub cause: Cause,
-    /// When, since the service's start; serialized as seconds.
+    /// When it happened, as time since the service's start; serialized as seconds.
     #[cfg_attr(feature = "serde", serde(serialize_with = "seconds"))]
     pub at: Duration,
 }
@@ -250,7 +250,7 @@ impl serde::Serialize for Cause {
     }
 }
 
-/// A duration as a number of seconds.
+/// Serializes a duration as a number of seconds.
 #[cfg(feature = "serde")]
 pub(crate) fn seconds<S: serde::Serializer>(
     duration: &Duration,

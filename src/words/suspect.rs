@@ -1,9 +1,10 @@
-//! Errors that a stop of the service would explain: what dies of the same TERM, and what fails because of that.
+//! Errors that a stop of the service would explain: a program that the same TERM has ended, and failures because of
+//! that.
 //!
-//! A service manager, a terminal or a script signals the whole group: the programs that a task runs may die of it
-//! before the service has heard its own signal. Whether such an error is a failure is known only once the stop has, or
-//! has not, come; the [lifecycle](crate::lifecycle) waits for that. Here it is decided which errors are such: by what
-//! the error is, or because the task was just told that a program of its own had ended so.
+//! A service manager, a terminal or a script signals the whole group, so the programs that a task runs may die of the
+//! signal before the service has received its own. Whether such an error is a failure is known only once the stop has
+//! arrived, or has failed to; the [lifecycle](crate::lifecycle) waits for that. This module decides which errors
+//! qualify: by the error itself, or because the task was just told that a program of its own had ended in that way.
 
 use std::{
     error::Error as StdError,
@@ -16,11 +17,11 @@ use std::{
 use super::call_error::CallError;
 use crate::kit::sync::{AtomicU8, Mutex, Ordering, lock};
 
-/// How long after a task was told of the end of a program its error may come from that.
+/// How long after a task was told of the end of a program its error may be a consequence.
 const FRESH: Duration = Duration::from_millis(200);
 
-/// Whether a program that ended like this may have been ended by what stops the service: by one of these signals, or,
-/// as shells and many runtimes have it, with 128 + its number.
+/// Whether a signal that stops the service may have ended a program with this status: one of these signals or, as in
+/// shells and many runtimes, exit code 128 + its number.
 fn is_of_a_stop(status: ExitStatus) -> bool {
     #[cfg(unix)]
     let signal = std::os::unix::process::ExitStatusExt::signal(&status);
@@ -54,7 +55,7 @@ impl fmt::Display for Exited {
 
 impl StdError for Exited {}
 
-/// Whether a stop would explain this error, or one that it comes from.
+/// Whether a stop would explain this error, or one of its sources.
 pub(crate) fn is_suspect(error: &(dyn StdError + 'static)) -> bool {
     std::iter::successors(Some(error), |&error| error.source()).any(|error| {
         if let Some(exited) = error.downcast_ref::<Exited>() {
@@ -64,11 +65,12 @@ pub(crate) fn is_suspect(error: &(dyn StdError + 'static)) -> bool {
     })
 }
 
-/// What an error comes from that only tells of a stop: as the [source](StdError::source) of an error of yours, that of
-/// a [handle](crate::task::TaskHandle) whose task has stopped, say. Who fails because of it, while the service is being
-/// stopped, has not failed. [`CallError::Stopped`] needs none of it.
+/// The source of an error that only reports a stop; a task that fails because of it during a stop has not failed.
 ///
-/// Its text is how such errors end, "has stopped", so that it isn't shown beside them.
+/// Return it as the [source](StdError::source) of your own error, such as that of a [handle](crate::task::TaskHandle)
+/// whose task has stopped. [`CallError::Stopped`] needs none of it.
+///
+/// Its text, "has stopped", is the end of such errors' messages, so it isn't shown in addition.
 ///
 /// ```
 /// # use std::{error, fmt};
@@ -113,13 +115,14 @@ impl Fate {
         self.0.store(if is_of_a_stop(status) { Self::SUSPECT } else { Self::INNOCENT }, Ordering::Release);
     }
 
-    /// While nothing is known, an end that shows (of its output, say) may be that of a stop.
+    /// Whether the end may be that of a stop. While nothing is known, a visible end (of its output, for instance) may
+    /// be one.
     fn may_be_of_a_stop(&self) -> bool {
         self.0.load(Ordering::Acquire) != Self::INNOCENT
     }
 }
 
-/// What a run of a task was told, a moment ago, of the ends of its programs.
+/// The recent ends of its programs that a run of a task was told of.
 #[derive(Debug, Default)]
 pub(crate) struct Tidings(Mutex<Vec<(Instant, Arc<Fate>)>>);
 
@@ -132,7 +135,7 @@ impl Tidings {
         }
     }
 
-    /// Whether an error of now may come from that.
+    /// Whether an error at this time may be a consequence of those ends.
     pub(crate) fn explain(&self, now: Instant) -> bool {
         let told = &mut lock(&self.0);
         forget(told, now);
