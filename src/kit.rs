@@ -1,6 +1,6 @@
-//! Tools that know nothing of services: what std lacks for a crate like this one.
+//! Tools that know nothing of services, and that std lacks for such a crate.
 //!
-//! Here belongs what would be useful in any other program too. What speaks of loops, tasks or a lifecycle does not.
+//! This room has tools that any other program could use. Nothing here knows loops, tasks or a lifecycle.
 //!
 //! May use: nothing of ours.
 

@@ -1,12 +1,12 @@
-//! Logging: one line a record, to stderr or a file, through [`log`] and fern.
+//! Logging: one line for each record, to stderr or a file, through [`log`] and fern.
 //!
-//! Libraries and tasks speak [`log`] only; `Service::run` calls [`init`] once. A record of a task has the target
-//! `{service}.{task}`, one of the service itself `{service}`. What is logged is decided by a [filter](levels::Filter)
-//! that can be changed at any time; how a line looks by [`lines`]. Who logs renders the line and puts it into a bounded
-//! [queue](queue::Queue); a [thread](writer::Writer) of its own writes it to the [sink](sink::Sink). A sink that is
-//! gone, full or stuck costs lines, which are counted, never the service.
+//! Libraries and tasks use only [`log`]; `Service::run` calls [`init`] once. A record of a task has the target
+//! `{service}.{task}`, one of the service itself `{service}`. A [filter](levels::Filter), which can be changed at any
+//! time, selects the records; [`lines`] formats them. The logging thread renders the line and puts it into a bounded
+//! [queue](queue::Queue); a dedicated [thread](writer::Writer) writes it to the [sink](sink::Sink). A sink that is
+//! gone, full or stuck costs lines, which are counted, but never the service.
 //!
-//! `queue` and `thread` are a circle: how long a thread may wait is counted by what it has put into the queue, and goes
+//! `queue` and `thread` are a circle: how long a thread may wait depends on what it has put into the queue, and is kept
 //! with the thread.
 //!
 //! May use: nothing of ours.
@@ -40,24 +40,25 @@ pub(crate) use self::{
     thread::{ends_in_order, never_wait},
 };
 
-/// What to log, where to and how.
+/// What to log, where and how.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LogSettings {
     /// The service's name: the first part of its targets.
     pub(crate) service: String,
     pub(crate) levels: Levels,
-    /// Instead of stderr.
+    /// The log file, in place of stderr.
     pub(crate) file: Option<PathBuf>,
     pub(crate) format: Format,
 }
 
 /// Installs the logger of this process.
 ///
-/// Where the host has installed one before, that one stays, and the [`Logger`] does nothing but [say so](Logger::note).
+/// If the program has already installed one, that one stays, and the [`Logger`] does nothing but [say
+/// so](Logger::note).
 ///
 /// # Errors
 ///
-/// The log file can't be opened; the text names it. Or there is no thread to be had.
+/// Returns an error if the log file can't be opened, with its name, or if no thread can be started.
 pub(crate) fn init(settings: LogSettings) -> Result<Logger, String> {
     let sink = match &settings.file {
         Some(path) => {
@@ -79,8 +80,7 @@ pub(crate) fn init(settings: LogSettings) -> Result<Logger, String> {
     Ok(logger)
 }
 
-/// The logger that is in the process's one place from the beginning of `run` on, and says nothing before it is told
-/// how.
+/// The logger in the process's one place from the beginning of `run`; it is silent until it is configured.
 static CLAIMED: Claimed = Claimed(OnceLock::new());
 
 struct Claimed(OnceLock<Box<dyn Log>>);
@@ -103,22 +103,23 @@ impl Log for Claimed {
     }
 }
 
-/// Takes the process's one place for a logger; false if the program has one of its own there.
+/// Takes the process's one place for a logger; returns false if the program has its own logger there.
 pub(crate) fn claim() -> bool {
     static IS_OURS: OnceLock<bool> = OnceLock::new();
     *IS_OURS.get_or_init(|| log::set_logger(&CLAIMED).is_ok())
 }
 
-/// How long a message may be, in bytes; of a longer one the rest is cut off.
+/// How long a message may be, in bytes; a longer one is truncated.
 const LONGEST: usize = 1024 * 1024;
 
-/// The logger before it is installed. Fern's dispatch lets everything pass: the filter is what can change.
+/// Returns the logger before it is installed. Fern's dispatch passes everything: the filter is the part that can
+/// change.
 fn assemble(filter: Arc<Filter>, style: Style, queue: Arc<Queue>) -> Box<dyn Log> {
     let (_, logger) = fern::Dispatch::new()
         .level(LevelFilter::Trace)
         .filter(move |metadata| filter.allows(metadata))
         .format(move |out, message, record| {
-            // Rendered before the queue is locked: a message may log something itself while it is formatted.
+            // Rendered before the queue is locked: formatting a message may log something itself.
             let mut message = message.to_string();
             if message.len() > LONGEST {
                 let end = (0..=LONGEST).rfind(|at| message.is_char_boundary(*at)).unwrap_or(0);
@@ -156,7 +157,7 @@ pub(crate) fn is_ours() -> bool {
     queue::installed().is_some()
 }
 
-/// Gives the log the time to write what a panic has said: the process may be about to end.
+/// Gives the log time to write a panic's message: the process may be about to end.
 pub(crate) fn after_panic() {
     let Some(queue) = queue::installed() else { return };
     if cfg!(panic = "abort") {
@@ -167,18 +168,18 @@ pub(crate) fn after_panic() {
     }
 }
 
-/// The logger of this process, for those that steer it.
+/// The logger of this process, for code that controls it.
 #[derive(Clone, Debug)]
 pub(crate) struct Logger {
     filter: Arc<Filter>,
     queue: Arc<Queue>,
     has_file: bool,
-    /// Whether it is the one in place.
+    /// Whether it is the installed logger.
     ours: bool,
 }
 
 impl Logger {
-    /// Changes what is logged, from now on.
+    /// Changes the log levels, from now on.
     pub(crate) fn set_levels(&self, levels: Levels) {
         if self.ours {
             self.filter.set(levels);
@@ -186,12 +187,12 @@ impl Logger {
         }
     }
 
-    /// What is logged now.
+    /// Returns the present log levels.
     pub(crate) fn levels(&self) -> Levels {
         self.filter.levels()
     }
 
-    /// Returns when all that was logged has been handed to the system.
+    /// Returns when all earlier lines have been handed to the system.
     #[cfg(test)]
     pub(crate) fn flush(&self) {
         if self.ours {
@@ -199,20 +200,20 @@ impl Logger {
         }
     }
 
-    /// Has the log file opened anew, after it was moved away, once all that was logged so far is written; if there is
-    /// one. The reason stands before what is logged about it.
+    /// Reopens the log file, if there is one, after it was moved away, once all earlier lines are written. `why`
+    /// precedes the log lines about it.
     pub(crate) fn reopen(&self, why: &str) {
         if self.ours && self.has_file {
             self.queue.reopen(why);
         }
     }
 
-    /// Whether it is the one in place.
+    /// Whether it is the installed logger.
     pub(crate) fn is_ours(&self) -> bool {
         self.ours
     }
 
-    /// How many lines have been lost so far.
+    /// Returns the counter of lost lines.
     pub(crate) fn lost_lines(&self) -> &Arc<AtomicU64> {
         self.queue.lost()
     }

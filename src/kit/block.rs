@@ -1,4 +1,4 @@
-//! Blocking a thread on a future: for threads that no loop drives.
+//! Blocks a thread on a future, for threads that no loop drives.
 
 use std::{
     future::Future,
@@ -21,7 +21,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Wakes this thread. The same each time: a wake too many only makes it look once more.
+/// Returns the waker of this thread. It is always the same one: a needless wake only causes another poll.
 fn this_thread() -> Waker {
     thread_local!(static WAKER: Waker = Waker::from(Arc::new(Unpark(thread::current()))));
     // A thread that is ending has lost its own.
@@ -30,7 +30,7 @@ fn this_thread() -> Waker {
 
 /// Polls the future on this thread until it is ready, or gives up after `timeout`.
 pub(crate) fn on<F: Future>(future: F, timeout: Option<Duration>) -> Option<F::Output> {
-    // A timeout too long for the clock is none.
+    // A timeout too long for the clock means none.
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let mut future = pin!(future);
     let waker = this_thread();

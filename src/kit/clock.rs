@@ -1,9 +1,8 @@
-//! The service's time: the system's, or, in a test, one that the test moves.
+//! The service's time: the system's, or in a test a clock that the test advances.
 //!
-//! With a fake clock the service is watched too: all that its threads have yet to do is counted, so that a test knows
-//! when what it has woken has come to rest. What is to be done holds a [`Busy`], from before it can be seen until all
-//! that it brought about holds one: so the count is zero only when nothing is left. Without the feature `testing`
-//! nothing of this is there.
+//! A fake clock also counts everything that the service's threads have yet to do, so a test knows when the work that it
+//! has woken is at rest. Pending work holds a [`Busy`], from before it becomes visible until everything that it caused
+//! holds one: so the count is zero only when nothing is left. Without the feature `testing` none of this exists.
 
 #[cfg(feature = "testing")]
 mod fake;
@@ -21,7 +20,7 @@ pub(crate) use self::fake::{Alarm, Fake, Rest, Sleep};
 #[cfg(feature = "testing")]
 pub(crate) use self::wakes::Wakes;
 
-/// By the loop's timers: there is no other clock.
+/// Sleeps by the loop's timers: there is no other clock.
 #[cfg(not(feature = "testing"))]
 pub(crate) type Sleep<F> = F;
 
@@ -42,7 +41,7 @@ impl Clock {
         Instant::now()
     }
 
-    /// The time of day.
+    /// Returns the time of day.
     pub(crate) fn time_of_day(&self) -> SystemTime {
         #[cfg(feature = "testing")]
         if let Some(fake) = self.fake() {
@@ -62,7 +61,7 @@ impl Clock {
         native(duration)
     }
 
-    /// There is something to be done, until what is returned is dropped.
+    /// Marks work as pending until the returned value is dropped.
     pub(crate) fn busy(&self) -> Busy {
         Busy {
             #[cfg(feature = "testing")]
@@ -70,7 +69,7 @@ impl Clock {
         }
     }
 
-    /// The service has a fake clock, from now on.
+    /// Gives the service a fake clock, from now on.
     #[cfg(feature = "testing")]
     pub(crate) fn be_fake(&self) -> Arc<Fake> {
         self.fake.get_or_init(Fake::new).clone()
@@ -82,7 +81,7 @@ impl Clock {
     }
 }
 
-/// Something that is to be done: what a fake clock waits for.
+/// Pending work, which a fake clock waits for.
 #[derive(Debug, Default)]
 pub(crate) struct Busy {
     #[cfg(feature = "testing")]
@@ -90,11 +89,11 @@ pub(crate) struct Busy {
 }
 
 impl Busy {
-    /// It is done.
+    /// Ends the work.
     pub(crate) fn end(self) {}
 }
 
-/// Nobody counts the wakes.
+/// Without a fake clock the wakes are not counted.
 #[cfg(not(feature = "testing"))]
 pub(crate) struct Wakes;
 
@@ -115,12 +114,12 @@ impl Wakes {
     pub(crate) fn end(&mut self) {}
 }
 
-/// The time since this process first looked.
+/// Returns the time since this process first read the clock.
 pub(crate) fn clock() -> Duration {
     clock_at(Instant::now())
 }
 
-/// The time from when this process first looked until `now`.
+/// Returns the time from when this process first read the clock until `now`.
 pub(crate) fn clock_at(now: Instant) -> Duration {
     static EPOCH: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     now.saturating_duration_since(*EPOCH.get_or_init(Instant::now))

@@ -1,4 +1,4 @@
-//! Work that is asked for more often than it can be done.
+//! Work that is requested more often than it can be done.
 
 use std::{io, sync::Arc};
 
@@ -7,10 +7,10 @@ use super::{
     sync::{Mutex, lock},
 };
 
-/// Runs of one work, one at a time, on a thread that is there while there is something to do. All who ask during a run
-/// are served by one more.
+/// Runs one kind of work, one run at a time, on a thread that exists while there is work. If a run is in progress, one
+/// further run is queued; callers in the meantime share it.
 pub(crate) struct Coalesced {
-    /// The thread's.
+    /// The thread's name.
     name: &'static str,
     state: Mutex<State>,
 }
@@ -19,7 +19,7 @@ pub(crate) struct Coalesced {
 enum State {
     Idle,
     Busy,
-    /// Busy, and somebody has asked since the run began.
+    /// Busy, and a caller has asked since the run began.
     Asked,
 }
 
@@ -28,7 +28,7 @@ impl Coalesced {
         Arc::new(Self { name, state: Mutex::new(State::Idle) })
     }
 
-    /// Has a run begin after this call. An error is that there is no thread.
+    /// Makes sure that a run begins after this call. Returns an error if no thread can be started.
     pub(crate) fn ask(self: &Arc<Self>, work: impl Fn() + Send + 'static) -> io::Result<()> {
         let mut state = lock(&self.state);
         if *state != State::Idle {
@@ -38,7 +38,7 @@ impl Coalesced {
         let this = self.clone();
         let run = move || {
             loop {
-                // Whoever asks next has to be served, whatever becomes of this run.
+                // The next caller must be served, whatever becomes of this run.
                 if let Err(panic) = catch(&work) {
                     crate::kit::panics::say(format_args!("{} panicked", this.name), &panic);
                 }

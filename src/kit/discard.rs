@@ -1,5 +1,5 @@
-//! Dropping what is the user's and was never used: on a thread of its own, since a Drop may block, and one by one,
-//! since a Drop that panics takes no other along.
+//! Drops unused user values: on a separate thread, since a Drop may block, and one at a time, so that a panicking Drop
+//! spares the others.
 
 use std::{
     sync::mpsc,
@@ -11,21 +11,21 @@ use super::{
     sync::{Mutex, lock, thread},
 };
 
-/// How long the drops of what was never used may take at the end.
+/// How long the drops of unused values may take at the end.
 pub(crate) const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The threads that drop, while they do.
+/// The threads that drop values, while they run.
 #[derive(Default)]
 pub(crate) struct Discards(Mutex<Vec<Discard>>);
 
 struct Discard {
     thread: thread::JoinHandle<()>,
-    /// Disconnected when it ends.
+    /// Disconnected when the thread ends.
     end: mpsc::Receiver<()>,
 }
 
 impl Discards {
-    /// Drops the things; `panicked` is told what one said.
+    /// Drops the values; `panicked` gets the message of a panic.
     pub(crate) fn add<T: Send + 'static>(&self, things: Vec<T>, panicked: impl Fn(&str) + Send + 'static) {
         if things.is_empty() {
             return;
@@ -49,10 +49,10 @@ impl Discards {
         }
     }
 
-    /// Waits until all threads are gone; false if one is not by then.
+    /// Waits until all threads have ended; returns false if one has not by the deadline.
     pub(crate) fn wait(&self, deadline: Instant) -> bool {
         let discards = std::mem::take(&mut *lock(&self.0));
-        // Each is waited for, also after one that takes too long.
+        // Each is waited for, even after one that takes too long.
         let stay = discards.into_iter().filter_map(|discard| (!discard.join(deadline)).then_some(()));
         stay.count() == 0
     }

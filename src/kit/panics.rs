@@ -1,4 +1,4 @@
-//! Panics that are caught, and what they say.
+//! Caught panics, and their messages.
 
 use std::{
     any::Any,
@@ -7,34 +7,33 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// Runs something of the user's; what it said if it panicked.
+/// Runs user code; returns the panic's message if it panicked.
 pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(f)).map_err(panic_message)
 }
 
 thread_local! {
-    /// What the panic hook has logged last of this thread.
+    /// The last panic message of this thread that the panic hook has logged.
     static LOGGED: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// The panic hook has logged that this thread panics with these words, and where.
+/// Records that the panic hook has logged a panic of this thread with this message and its location.
 pub(crate) fn set_logged(message: &str) {
     let _ = LOGGED.try_with(|logged| logged.replace(Some(message.to_owned())));
 }
 
-/// Whether the panic of this thread that was caught just now, and said this, is in the log already; once.
+/// Returns, once, whether this panic of this thread, which was just caught, is already in the log.
 pub(crate) fn take_logged(message: &str) -> bool {
     LOGGED.try_with(|logged| logged.take()).ok().flatten().is_some_and(|logged| logged == message)
 }
 
-/// Says in the log what came of code that isn't ours and has panicked on this thread, unless the panic hook has: the
-/// logger may be such code, too, and panic.
+/// Logs a panic of foreign code on this thread, unless the panic hook has: the logger may be such code, too, and panic.
 pub(crate) fn say(what: fmt::Arguments<'_>, panic: &str) {
     let level = if take_logged(panic) { log::Level::Debug } else { log::Level::Error };
     drop(catch(|| log::log!(level, "{what}: {panic}")));
 }
 
-/// What a panic that was caught has said: for who runs the code of others, such as a transport. It never panics.
+/// Returns the message of a caught panic, for code that runs foreign code, such as a transport. It never panics.
 ///
 /// ```
 /// let caught = std::panic::catch_unwind(|| panic!("no more {}", "tea")).unwrap_err();
@@ -42,7 +41,7 @@ pub(crate) fn say(what: fmt::Arguments<'_>, panic: &str) {
 /// ```
 pub fn panic_message(panic: Box<dyn Any + Send>) -> String {
     let Some(text) = said(&*panic).map(str::to_owned) else {
-        // Dropping a payload of an unknown type could panic once more.
+        // Dropping a payload of an unknown type could panic again.
         std::mem::forget(panic);
         return NOTHING.to_owned();
     };

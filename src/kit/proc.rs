@@ -1,5 +1,4 @@
-//! Files of proc(5), read in few calls: std asks for their size, which they don't tell, and then reads them in small
-//! pieces.
+//! Reads files of proc(5) in few calls: std asks for their size, which they don't report, and then reads small pieces.
 
 use std::{
     fs::File,
@@ -7,9 +6,9 @@ use std::{
     path::Path,
 };
 
-/// As much as such a file has, as a rule.
+/// The usual maximum size of such a file.
 const USUAL: usize = 4 << 10;
-/// No more than this is read.
+/// The most that is read.
 const MOST: u64 = 1 << 20;
 
 /// Reads the file.

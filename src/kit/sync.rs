@@ -1,5 +1,4 @@
-//! The primitives that the mailbox and the shutdown are built from: std's, or loom's when the models run (`--cfg
-//! loom`).
+//! The primitives of the mailbox and the shutdown: std's, or loom's when the models run (`--cfg loom`).
 
 #[cfg(loom)]
 pub(crate) use loom::{
@@ -18,17 +17,15 @@ pub(crate) use std::{
     thread,
 };
 
-/// Atomics for figures that nobody relies on, always Relaxed: std's in the models too, since they would only make them
-/// larger.
+/// Atomics for figures that nothing relies on, always Relaxed: std's in the models too, which they would only enlarge.
 pub(crate) mod figure {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 }
 
-/// A fence of all memory accesses, `fence(SeqCst)`: of two threads that each write, fence and read, one sees what the
-/// other wrote.
+/// A fence of all memory accesses, `fence(SeqCst)`: if two threads each write, fence and read, one sees what the other
+/// wrote.
 ///
-/// On x86 any locked instruction is one, and takes a fraction of the time of the `mfence` that the compiler would put
-/// here.
+/// On x86 any locked instruction is one, and takes a fraction of the time of the `mfence` that the compiler would emit.
 pub(crate) fn full_fence() {
     #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), not(loom)))]
     {
@@ -44,7 +41,7 @@ pub(crate) fn full_fence() {
     loom::sync::atomic::fence(Ordering::SeqCst);
 }
 
-/// Locks, also after a panic under the lock: no invariant of ours spans user code.
+/// Locks, even after a panic under the lock: no invariant of ours spans user code.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -1,8 +1,7 @@
-//! Spans of the crate `tracing`, carried from loop to loop. Without the feature there is nothing of them, and it takes
-//! no space.
+//! Spans of the crate `tracing`, carried from loop to loop. Without the feature they don't exist and take no space.
 //!
-//! A span is entered where code of the user's runs, and let go of before anybody hears that it has run: so a span of
-//! the caller's is not held open by what it has an answer from.
+//! A span is entered where user code runs, and released before the result of that code is visible: so a call doesn't
+//! hold its caller's span open after it has answered.
 
 #[cfg(feature = "tracing")]
 mod on {
@@ -17,7 +16,7 @@ mod on {
             Self(tracing::Span::none())
         }
 
-        /// That in which this is called.
+        /// Returns the span in which this is called.
         pub(crate) fn current() -> Self {
             Self(tracing::Span::current())
         }
@@ -30,17 +29,17 @@ mod on {
             Self(tracing::info_span!(target: "interloop", parent: None, "task", name, "loop" = loop_, incarnation))
         }
 
-        /// This one; the other where it is none.
+        /// Returns this span, or the other if this is none.
         pub(crate) fn or(self, other: impl FnOnce() -> Self) -> Self {
             if self.0.is_none() { other() } else { self }
         }
 
-        /// Runs this in it.
+        /// Runs this in the span.
         pub(crate) fn in_scope<R>(&self, f: impl FnOnce() -> R) -> R {
             self.0.in_scope(f)
         }
 
-        /// Runs this in it, and lets go of it.
+        /// Runs this in the span, and releases the span.
         pub(crate) fn run<R>(self, f: impl FnOnce() -> R) -> R {
             self.0.in_scope(f)
         }
@@ -55,7 +54,7 @@ mod on {
             Self(Mutex::new(Span::none()))
         }
 
-        /// On the loop's thread: a subscriber is anybody's code.
+        /// Begins the span on the loop's thread: a subscriber is user code.
         pub(crate) fn begin(&self, name: &str, loop_: &str, incarnation: u32) {
             let span = Span::of_task(name, loop_, incarnation);
             let before = std::mem::replace(&mut *lock(&self.0), span);
@@ -66,7 +65,7 @@ mod on {
             lock(&self.0).clone()
         }
 
-        /// Ends it, as far as it is held here.
+        /// Takes the span, and ends it as far as it is held here.
         pub(crate) fn take(&self) -> Span {
             std::mem::replace(&mut *lock(&self.0), Span::none())
         }
@@ -75,7 +74,7 @@ mod on {
 
 #[cfg(not(feature = "tracing"))]
 mod off {
-    /// Nothing.
+    /// The absence of a span.
     #[derive(Clone, Debug)]
     pub(crate) struct Span;
 
@@ -108,7 +107,7 @@ mod off {
         }
     }
 
-    /// Nothing.
+    /// The absence of a span.
     #[derive(Debug)]
     pub(crate) struct TaskSpan;
 

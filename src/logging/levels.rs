@@ -1,4 +1,4 @@
-//! What is logged: a level for everything, and others for tasks, targets and modules.
+//! The log levels: one for everything, and others for tasks, targets and modules.
 
 use std::{
     fmt,
@@ -8,11 +8,11 @@ use std::{
 
 use log::{LevelFilter, Metadata};
 
-/// A level for everything, and others for those named: `info,http=debug`.
+/// A level for everything, and others for names: `info,http=debug`.
 ///
 /// A name is a task (`http` is the target `hello.http` of the service `hello`), a target with all below it (`hello` is
-/// `hello.http` too), or a crate or module (`hyper`, `hyper::proto`). Where several fit a target, the most specific one
-/// decides, however they are ordered; of equals the last.
+/// `hello.http` too), or a crate or module (`hyper`, `hyper::proto`). If several match a target, the most specific one
+/// wins, in whatever order; of equals the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Levels {
     default: LevelFilter,
@@ -60,26 +60,26 @@ impl fmt::Display for Levels {
 }
 
 impl Levels {
-    /// The most that any target may log.
+    /// Returns the highest level of any target.
     fn most(&self) -> LevelFilter {
         self.named.iter().map(|(_, level)| *level).fold(self.default, Ord::max)
     }
 
-    /// What a target may log.
+    /// Returns the level of a target.
     fn of(&self, service: &str, target: &str) -> LevelFilter {
         let fitting = self.named.iter().filter_map(|(name, level)| Some((reach(service, name, target)?, *level)));
         fitting.max_by_key(|(reach, _)| *reach).map_or_else(|| self.default.min(unasked(target)), |(_, level)| level)
     }
 }
 
-/// The most that a target may log that nobody has named. notify warns of each folder that is deleted, which is nothing
-/// to be warned of.
+/// Returns the highest level of a target without a level of its own. notify warns of each deleted folder, which needs
+/// no warning.
 fn unasked(target: &str) -> LevelFilter {
     let is_notify = cfg!(feature = "watch") && (target == "notify" || target.starts_with("notify::"));
     if is_notify { LevelFilter::Error } else { LevelFilter::Trace }
 }
 
-/// How much of a target a name covers, if it fits.
+/// Returns how much of a target a name covers, if it matches.
 fn reach(service: &str, name: &str, target: &str) -> Option<usize> {
     let fits = |target: &str| {
         let rest = target.strip_prefix(name)?;
@@ -92,11 +92,11 @@ fn reach(service: &str, name: &str, target: &str) -> Option<usize> {
     of_task().or_else(|| fits(target))
 }
 
-/// The levels in force, shared by the logger and those that change them.
+/// The levels in force, shared by the logger and the code that changes them.
 #[derive(Debug)]
 pub(super) struct Filter {
     service: String,
-    /// Held for a look or a move only: nothing is ever logged under it.
+    /// Held only for a read or a move: nothing is ever logged under it.
     levels: RwLock<Levels>,
 }
 

@@ -1,7 +1,7 @@
-//! How a record looks.
+//! The format of a record.
 //!
-//! Whatever a message contains, it can't pass for another record, nor steer a terminal: control characters are escaped,
-//! and the lines of a message that has several are indented (human) or written as one (classic, JSON).
+//! Whatever a message contains, it can't pass for another record, nor control a terminal: control characters are
+//! escaped, and further lines of a message are indented (human) or joined into one (classic, JSON).
 
 use std::{borrow::Cow, fmt::Write, thread, time::SystemTime};
 
@@ -10,7 +10,7 @@ use log::{Level, Record};
 
 use super::Surroundings;
 
-/// How a line of the log looks.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Format {
     #[default]
@@ -34,14 +34,14 @@ impl ValueEnum for Format {
     }
 }
 
-/// A format in its surroundings.
+/// A format and its surroundings.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Style {
     format: Format,
     surroundings: Surroundings,
 }
 
-/// What the lines of a multi-line message begin with, from the second on.
+/// The prefix of each further line of a multi-line message.
 const INDENT: &str = "    ";
 
 impl Style {
@@ -49,7 +49,7 @@ impl Style {
         Self { format, surroundings }
     }
 
-    /// The record's line or lines, without the newline at the end.
+    /// Returns the record's line or lines, without the newline at the end.
     pub(super) fn render(&self, record: &Record<'_>, message: &str) -> String {
         self.render_at(SystemTime::now(), record, message)
     }
@@ -64,14 +64,14 @@ impl Style {
         if self.surroundings != Surroundings::Journal {
             return text;
         }
-        // journald takes every line for an entry of its own.
+        // journald takes every line for a separate entry.
         let priority = format!("<{}>", priority(record.level()));
         text.lines().map(|line| format!("{priority}{line}")).collect::<Vec<_>>().join("\n")
     }
 
     fn human(&self, now: SystemTime, record: &Record<'_>, message: &str) -> String {
         let mut text = String::with_capacity(message.len() + 64);
-        // journald has the time.
+        // journald records the time itself.
         if self.surroundings != Surroundings::Journal {
             push(&mut text, format_args!("{} ", humantime::format_rfc3339_millis(now)));
         }
@@ -111,7 +111,7 @@ fn json(now: SystemTime, record: &Record<'_>, message: &str) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-/// The text as JSON has it (RFC 8259, section 7).
+/// Returns the text as a JSON string (RFC 8259, section 7).
 pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -132,7 +132,7 @@ pub(super) fn quoted(text: &str) -> String {
     quoted
 }
 
-/// Control characters, but for tabs, as one would write them in code.
+/// Escapes control characters, except for tabs, as one would write them in code.
 fn escape(text: &str) -> Cow<'_, str> {
     let is_bad = |c: char| (c.is_control() && c != '\t') || matches!(c, '\u{2028}' | '\u{2029}');
     if !text.contains(is_bad) {
@@ -145,7 +145,7 @@ fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// ANSI's foreground colours.
+/// Returns ANSI's foreground colour.
 fn colour(level: Level) -> u8 {
     match level {
         Level::Error => 31,
@@ -156,7 +156,7 @@ fn colour(level: Level) -> u8 {
     }
 }
 
-/// Syslog's severities, as sd-daemon(3) has them.
+/// Returns syslog's severity, as in sd-daemon(3).
 fn priority(level: Level) -> u8 {
     match level {
         Level::Error => 3,

@@ -1,9 +1,9 @@
-//! The lines on their way from those who log to the thread that writes.
+//! The queue of lines from the threads that log to the thread that writes.
 //!
-//! Bounded in bytes. Its lock is held for moves in memory only: never for I/O, never while foreign code runs. Who finds
-//! no room waits a little, if the sink takes lines at all, and else loses the line; a thread that [never
-//! waits](super::thread::never_wait) has a part of its own. Lines leave in the order in which they came; where some
-//! were lost, their number stands in their place.
+//! It is bounded in bytes. Its lock is held only for moves in memory: never for I/O, never while foreign code runs. A
+//! thread that finds no room waits a little, if the sink takes lines at all, and otherwise loses the line; a thread
+//! that [never waits](super::thread::never_wait) has a separate part. Lines leave in the order in which they came; if
+//! some were lost, their number takes their place.
 
 use std::{
     collections::VecDeque,
@@ -17,28 +17,27 @@ use std::{
 
 use super::thread::{self, LINE};
 
-/// How many bytes of lines may wait, those that are being written among them.
+/// How many bytes of lines may wait, including those that are being written.
 pub(super) const CAPACITY: usize = 1024 * 1024;
-/// How many of them are for threads that never wait.
+/// How many of these are for threads that never wait.
 const RESERVED: usize = 128 * 1024;
-/// What a line takes beside its text.
+/// The memory of a line beside its text.
 const OVERHEAD: usize = 64;
-/// How long whoever waits for all to be written waits at most; and for how long a sink has to be stuck so that nobody
-/// waits for it at the end of a thread.
+/// How long a flush waits at most; and how long a sink must be stuck so that the end of a thread doesn't wait for it.
 pub(super) const FLUSH: Duration = Duration::from_millis(500);
-/// And while the sink has been stuck for longer than that.
+/// How long a flush still waits if the sink has already been stuck for that long.
 const HOPELESS: Duration = Duration::from_millis(100);
-/// How long lines of a steady trickle wait for each other, so that not each of them has to wake the writer.
+/// How long lines of a steady trickle are collected, so that not each of them has to wake the writer.
 pub(super) const LINGER: Duration = Duration::from_millis(1);
-/// Unless there are so many bytes of them.
+/// Unless there are this many bytes of them.
 const CROWD: usize = 64 * 1024;
-/// For how long a sink that was not seen to be full may take nothing until it counts as stuck: a disk may be slow, and
-/// the writer may be without a CPU.
+/// How long a sink that was not seen to be full may take nothing until it counts as stuck: a disk may be slow, and the
+/// writer may be without a CPU.
 const SLOW: Duration = Duration::from_secs(1);
-/// And one that was seen to be full.
+/// The same for a sink that was seen to be full.
 const FULL: Duration = Duration::from_millis(100);
 
-/// Whose room a line takes.
+/// The part of the queue that a line uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     Ordinary,
@@ -69,9 +68,9 @@ impl Line {
 #[derive(Debug)]
 pub(super) enum Item {
     Line(Line),
-    /// So many lines found no room here.
+    /// This many lines found no room here.
     Lost(u64),
-    /// Open the file anew. The words stand before what is logged about it.
+    /// Reopens the file. The text precedes the log lines about it.
     Reopen(String),
 }
 
@@ -82,9 +81,9 @@ pub(super) struct Queue {
     /// How long the writer lingers.
     linger: Duration,
     state: Mutex<State>,
-    /// For the writer: there is something to do.
+    /// Tells the writer that there is work.
     more: Condvar,
-    /// For all others: something has been done.
+    /// Tells all others that some work is done.
     less: Condvar,
     lost: Arc<AtomicU64>,
 }
@@ -92,46 +91,47 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     items: VecDeque<Item>,
-    /// What lines take, by part.
+    /// The bytes that lines use, by part.
     held: [usize; 2],
     /// The number of the last item.
     added: u64,
-    /// The number of the last one that is done with.
+    /// The number of the last item that is done.
     done: u64,
-    /// Up to which somebody has waited in vain.
+    /// The item up to which a caller has waited in vain.
     given_up: u64,
     /// When the sink counts as stuck, unless it takes something before.
     stuck_from: Option<Instant>,
-    /// How many bytes it has taken so far.
+    /// How many bytes the sink has taken so far.
     taken: usize,
-    /// How many were lost behind the last item.
+    /// How many lines were lost after the last item.
     lost: u64,
     reopens: bool,
     writer: Writer,
-    /// Lines have come one by one, without much time between them.
+    /// Whether lines have come one by one, with little time between them.
     steady: bool,
     waiting: usize,
 }
 
-/// What the writer is at.
+/// The writer's activity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Writer {
-    /// It will look once more before it does anything else.
+    /// It will check once more before it does anything else.
     #[default]
     Works,
-    /// It will look in a moment: lines can wait for that, all else wakes it.
+    /// It will check in a moment: lines can wait for that; everything else wakes it.
     Lingers,
-    /// It has to be woken.
+    /// It must be woken.
     Rests,
 }
 
 impl State {
-    /// A part takes lines until it is full: the last one may be larger than what was left.
+    /// Whether a part has room. It takes lines until it is full: the last one may be larger than the room that was
+    /// left.
     fn has_room(&self, part: Part) -> bool {
         self.held[part as usize] < part.capacity()
     }
 
-    /// Whether the sink has been stuck for so long.
+    /// Whether the sink has been stuck for this long.
     fn is_stuck_for(&self, time: Duration, now: Instant) -> bool {
         self.stuck_from.and_then(|from| from.checked_add(time)).is_some_and(|then| then <= now)
     }
@@ -142,7 +142,7 @@ impl State {
         self.added += 1;
     }
 
-    /// Has it told, at this place, how many were lost.
+    /// Inserts the number of lost lines here.
     fn add_lost(&mut self) {
         if self.lost > 0 {
             self.items.push_back(Item::Lost(mem::take(&mut self.lost)));
@@ -172,7 +172,7 @@ impl Queue {
         (writer == Writer::Lingers, writer == Writer::Rests)
     }
 
-    /// How many lines have been lost so far.
+    /// Returns the counter of lost lines.
     pub(super) fn lost(&self) -> &Arc<AtomicU64> {
         &self.lost
     }
@@ -204,7 +204,7 @@ impl Queue {
         let deadline = begun + self.patience.min(thread::patience(begun, state.taken));
         let mut now = begun;
         while now < deadline && !state.has_room(Part::Ordinary) && !state.is_stuck_for(Duration::ZERO, now) {
-            // Not for longer: it may count as stuck meanwhile.
+            // Not for longer: the sink may count as stuck by then.
             state = self.wait(state, LINE.min(deadline - now));
             now = Instant::now();
         }
@@ -226,14 +226,14 @@ impl Queue {
         }
     }
 
-    /// For the writer, who has found nothing: waits for more. Whoever has reason to think that there will be some in a
-    /// moment looks by himself.
+    /// Waits for more items; called by the writer when it has found none. A caller that expects more in a moment checks
+    /// by itself.
     fn await_more<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         if state.steady {
             state.writer = Writer::Lingers;
             state = self.more.wait_timeout(state, self.linger).unwrap_or_else(PoisonError::into_inner).0;
             state.writer = Writer::Works;
-            // So the last line of a trickle costs one look in vain.
+            // So the last line of a trickle costs one check in vain.
             state.steady = !state.items.is_empty();
             return state;
         }
@@ -245,26 +245,26 @@ impl Queue {
         state
     }
 
-    /// Has the file opened anew, once all that was logged so far is written.
+    /// Has the file reopened once all earlier lines are written.
     pub(super) fn reopen(&self, why: &str) {
         let mut state = self.lock();
-        // One that is still to come is late enough for this caller, too.
+        // A pending reopen is late enough for this caller, too.
         if !mem::replace(&mut state.reopens, true) {
             state.add(Item::Reopen(why.to_owned()));
             self.wake_writer(state);
         }
     }
 
-    /// Waits until all that was logged so far is written or lost, for `time` at most.
+    /// Waits until all earlier lines are written or lost, for `time` at most.
     pub(super) fn flush(&self, time: Duration) {
         let mut state = self.lock();
-        // The writer takes that up by itself.
+        // The writer notices that by itself.
         state.add_lost();
         let last = state.added;
         self.await_done(state, last, time);
     }
 
-    /// As [`flush`](Self::flush), up to this item, unless nobody can hope for that any more.
+    /// Flushes as [`flush`](Self::flush) does, up to this item, unless that has become hopeless.
     pub(super) fn flush_at_end(&self, last: u64) {
         let state = self.lock();
         if state.given_up < last && !state.is_stuck_for(FLUSH, Instant::now()) {
@@ -290,13 +290,13 @@ impl Queue {
         }
     }
 
-    /// For the writer: waits for something to do, and takes items into `batch`, in order, until their text is of `size`
-    /// or more would pass it. A [`Reopen`](Item::Reopen) comes alone.
+    /// Waits for work and takes items into `batch`, in order, until their text has `size` bytes or more would exceed
+    /// it; called by the writer. A [`Reopen`](Item::Reopen) comes alone.
     pub(super) fn take(&self, batch: &mut Vec<Item>, size: usize) {
         let mut state = self.lock();
         loop {
             if state.items.is_empty() {
-                // Nobody may ever log again.
+                // There may never be another line.
                 state.add_lost();
             }
             if !state.items.is_empty() {
@@ -324,19 +324,19 @@ impl Queue {
         state.stuck_from = Some(Instant::now() + SLOW);
     }
 
-    /// For the writer: the sink has taken so many bytes.
+    /// Records that the sink has taken this many bytes; called by the writer.
     pub(super) fn goes_on(&self, bytes: usize) {
         let mut state = self.lock();
         state.taken = state.taken.wrapping_add(bytes);
         state.stuck_from = Some(Instant::now() + SLOW);
     }
 
-    /// For the writer: the sink was seen to be full.
+    /// Records that the sink was seen to be full; called by the writer.
     pub(super) fn is_full(&self) {
         self.lock().stuck_from = Some(Instant::now() + FULL);
     }
 
-    /// For the writer: it is done with these, of which so many lines were lost.
+    /// Records that these items are done, with this many lost lines; called by the writer.
     pub(super) fn done(&self, batch: &mut Vec<Item>, lost: u64) {
         self.lost.fetch_add(lost, Ordering::Relaxed);
         let mut state = self.lock();

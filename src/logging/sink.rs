@@ -1,4 +1,4 @@
-//! Where lines go.
+//! The target of log lines.
 
 use std::{
     env,
@@ -15,27 +15,27 @@ use super::{
     thread::{LINE, STRETCH},
 };
 
-/// Who reads the lines.
+/// The reader of the lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Surroundings {
-    /// A person at a terminal that may be coloured.
+    /// A person at a terminal with colours.
     Terminal,
-    /// journald, which has the time and wants the priority.
+    /// journald, which records the time and needs the priority.
     Journal,
     Plain,
 }
 
-/// What takes bytes.
+/// An output for bytes.
 pub(super) trait Output: Send {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Waits for so long, or for ever, until it takes more; whether it does.
+    /// Waits for this long, or forever, until it takes more; returns whether it does.
     fn wait(&self, _: Option<Duration>) -> bool {
         true
     }
 }
 
-/// stderr, past std's lock: a task whose `eprintln!` hangs holds that.
+/// stderr, bypassing std's lock: a task whose `eprintln!` hangs holds that.
 struct Stderr;
 
 #[cfg(unix)]
@@ -67,7 +67,7 @@ impl Output for File {
     }
 }
 
-/// An error is for the write that follows to find.
+/// The next write finds the error.
 #[cfg(unix)]
 fn wait(output: impl std::os::fd::AsFd, timeout: Option<Duration>) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -81,19 +81,19 @@ fn wait(output: impl std::os::fd::AsFd, timeout: Option<Duration>) -> bool {
     }
 }
 
-/// How much goes into one write. Of lines that share a pipe or a terminal with those of other processes the system
-/// keeps only so much together: POSIX' PIPE_BUF, as Linux has it.
+/// How many bytes go into one write. If other processes write lines to the same pipe or terminal, the system keeps only
+/// this many bytes together: POSIX' PIPE_BUF, as on Linux.
 const TOGETHER: usize = 4096;
-/// And in a file.
+/// The same for a file.
 const TOGETHER_IN_FILE: usize = 64 * 1024;
 
-/// Writes whole lines, and knows what became of them.
+/// Writes whole lines, and tracks which ones were written.
 pub(super) struct Sink {
     output: Box<dyn Output>,
     together: usize,
-    /// The file that it appends to, if it is one.
+    /// The path of the file that it appends to, if it is a file.
     path: Option<PathBuf>,
-    /// Whether what was written last ends within a line.
+    /// Whether the last write ended within a line.
     is_torn: bool,
     surroundings: Surroundings,
 }
@@ -117,17 +117,17 @@ impl Sink {
         Self::new(Stderr, surroundings)
     }
 
-    /// Appends to a file.
+    /// Returns a sink that appends to a file.
     pub(super) fn file(path: &Path) -> io::Result<Self> {
         let file = open(path)?;
-        // One of the process's own streams may be journald's, no other file is.
+        // Only one of the process's own streams may be journald's.
         let inode = own(path).and_then(|_| inode(&file));
         let surroundings = surroundings(file.is_terminal(), inode, &|name| env::var_os(name));
         let together = together(&file);
         Ok(Self { path: Some(path.to_owned()), together, ..Self::new(file, surroundings) })
     }
 
-    /// Opens the file anew: it may have been moved away to make room. When that fails the old one goes on.
+    /// Reopens the file, which may have been rotated. If that fails, the old file stays in use.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
         let file = open(path)?;
@@ -150,19 +150,19 @@ impl Sink {
         self.surroundings
     }
 
-    /// How many bytes it is given at a time.
+    /// Returns how many bytes are written at a time.
     pub(super) fn together(&self) -> usize {
         self.together
     }
 
-    /// How long a line may wait for room before it. A file takes what it gets, sooner or later.
+    /// Returns how long a line may wait for room. A file takes its lines sooner or later.
     pub(super) fn patience(&self) -> Duration {
         if self.is_plain_file() { STRETCH } else { LINE }
     }
 
-    /// Writes these lines, waiting for as long as it takes: how many bytes of them it took, and what kept it from
-    /// taking all. The queue is told how it goes on. A line that is begun and not ended stays so: the next one begins
-    /// behind a newline.
+    /// Writes these lines, waiting as long as it takes; returns how many bytes it took, and the error that kept it from
+    /// taking all. It reports progress to the queue. A line that is begun and not ended stays so: the next one begins
+    /// after a newline.
     pub(super) fn write(&mut self, lines: &[u8], queue: &Queue) -> (usize, io::Result<()>) {
         if self.is_torn {
             if let Err(error) = self.write_some(b"\n", queue) {
@@ -172,8 +172,8 @@ impl Sink {
         }
         let mut taken = 0;
         while taken < lines.len() {
-            // One huge line in parts: a pipe that is ready takes that much without blocking. A file keeps together what
-            // is written together.
+            // One huge line is written in parts: a pipe that is ready takes that much without blocking. A file keeps
+            // together what is written together.
             let end = if self.is_plain_file() { lines.len() } else { lines.len().min(taken + self.together) };
             match self.write_some(&lines[taken..end], queue) {
                 Ok(some) => taken += some,
@@ -210,7 +210,7 @@ enum Own {
     Stderr,
 }
 
-/// If this is another name of one.
+/// Returns the stream of the process that this path is another name of.
 fn own(path: &Path) -> Option<Own> {
     match path.to_str()? {
         _ if cfg!(not(unix)) => None,
@@ -220,7 +220,7 @@ fn own(path: &Path) -> Option<Own> {
     }
 }
 
-/// The same open file once more. To open it by its name fails if it is a socket, or a pipe of another user's.
+/// Duplicates an open file. Opening it by its name fails if it is a socket, or a pipe of another user.
 #[cfg(unix)]
 fn duplicate(own: Own) -> io::Result<File> {
     use std::os::fd::AsFd;
@@ -238,7 +238,7 @@ fn duplicate(_: Own) -> io::Result<File> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Without waiting for anybody: to open a FIFO that nobody reads is an error.
+/// Opens the file without blocking: opening a FIFO without a reader is an error.
 fn open(path: &Path) -> io::Result<File> {
     if let Some(own) = own(path) {
         return duplicate(own);
@@ -258,7 +258,7 @@ fn open(path: &Path) -> io::Result<File> {
     })
 }
 
-/// Why a file of this kind can't be opened, where the system's own words say little.
+/// Returns why a file of this kind can't be opened, if the system's own message says little.
 #[cfg(unix)]
 fn why_not(path: &Path) -> Option<&'static str> {
     use std::os::unix::fs::FileTypeExt;
@@ -279,13 +279,13 @@ fn why_not(_: &Path) -> Option<&'static str> {
 fn together(file: &File) -> usize {
     if file.metadata().is_ok_and(|metadata| metadata.is_file()) { TOGETHER_IN_FILE } else { TOGETHER }
 }
-/// `inode` is what the sink is, as `device:inode`, where it may be journald's.
+/// Returns the surroundings. `inode` identifies the sink, as `device:inode`, if it may be journald's.
 pub(super) fn surroundings(
     is_terminal: bool,
     inode: Option<String>,
     env: &dyn Fn(&str) -> Option<OsString>,
 ) -> Surroundings {
-    // A child's stderr may be redirected while it inherits the variable, so it has to name this very stream.
+    // A child's stderr may be redirected while it inherits the variable, so the variable must name this very stream.
     if inode.is_some() && inode.map(OsString::from) == env("JOURNAL_STREAM") {
         return Surroundings::Journal;
     }

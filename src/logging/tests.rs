@@ -1,4 +1,4 @@
-//! What is logged, and how it looks.
+//! What is logged, and in which format.
 
 use std::{
     env,
@@ -22,7 +22,7 @@ fn levels(text: &str) -> Levels {
     text.parse().unwrap()
 }
 
-/// A file in memory, to be looked at while it is written to.
+/// A file in memory that can be read while it is written to.
 #[derive(Clone, Default)]
 struct Memory(Arc<Mutex<Vec<u8>>>);
 
@@ -39,7 +39,7 @@ impl Memory {
     }
 }
 
-/// The whole logger of the service `hello`, but for its installation.
+/// The whole logger of the service `hello`, except for its installation.
 struct Bench {
     logger: Box<dyn Log>,
     filter: Arc<Filter>,
@@ -53,7 +53,7 @@ fn bench(text: &str, format: Format, surroundings: Surroundings) -> Bench {
     Bench { logger, filter, memory }
 }
 
-/// A logger, with its thread, that writes to this sink.
+/// Returns a logger, with its thread, that writes to this sink.
 fn logger(filter: &Arc<Filter>, format: Format, sink: Sink) -> Box<dyn Log> {
     let (queue, style) = (Arc::new(Queue::new(sink.patience())), Style::new(format, sink.surroundings()));
     let logger = assemble(filter.clone(), style, queue.clone());
@@ -67,7 +67,7 @@ impl Bench {
         self.logger.flush();
     }
 
-    /// Whether a record gets through, and whether `enabled` says so.
+    /// Whether a record passes, and whether `enabled` says so.
     fn lets_through(&self, level: Level, target: &str) -> bool {
         let before = self.memory.text().len();
         self.log(level, target, "x");
@@ -217,7 +217,7 @@ fn a_json_line_is_one_object_with_members_in_order() {
 fn json_of_every_character_is_what_serde_json_writes() {
     let every = (char::MIN..=char::MAX).collect::<String>();
     let quoted = lines::quoted(&every);
-    // Not by assert_eq: megabytes would be shown.
+    // Not by assert_eq, which would print megabytes.
     assert!(quoted == serde_json::to_string(&every).unwrap());
     assert!(serde_json::from_str::<String>(&quoted).unwrap() == every);
 }
@@ -246,7 +246,7 @@ fn colours_are_for_terminals_and_can_be_refused() {
     assert_eq!(seen(true, &[("NO_COLOR", "")]), Surroundings::Terminal);
     assert_eq!(seen(true, &[("TERM", "dumb")]), Surroundings::Plain);
     assert_eq!(seen(false, &[("JOURNAL_STREAM", "8:42")]), Surroundings::Journal);
-    // Inherited from a parent whose stderr was another one.
+    // Inherited from a parent with another stderr.
     assert_eq!(seen(true, &[("JOURNAL_STREAM", "8:43")]), Surroundings::Terminal);
     assert_eq!(surroundings(false, None, &|_| None), Surroundings::Plain);
 }
@@ -286,7 +286,7 @@ fn a_log_file_that_cannot_be_opened_is_an_error_that_names_it() {
     assert!(error.starts_with("can't open the log file /nonexistent/hello.log: "), "{error}");
 }
 
-/// Runs one of the tests below again, alone in a process of its own: the logger is the process's.
+/// Runs one of the tests below again, alone in a separate process, because the logger belongs to the process.
 fn alone(test: &str, file: &str) -> Command {
     let module = module_path!().split_once("::").map_or("", |(_, path)| path);
     let mut command = Command::new(env::current_exe().unwrap());
@@ -327,7 +327,7 @@ fn an_installed_logger_appends_to_its_file_and_takes_new_levels() {
     log::info!(target: "hello", "no more");
     logger.set_levels(levels("info"));
 
-    // A second one finds the first in place, and leaves it alone.
+    // A second one finds the first installed, and leaves it alone.
     let second = init(LogSettings { file: None, levels: levels("trace"), ..settings }).unwrap();
     assert!(!second.is_ours());
     second.set_levels(levels("off"));
@@ -347,7 +347,7 @@ fn a_closed_stderr_does_not_matter() {
         return;
     }
     let logger = init(LogSettings { service: "hello".to_owned(), ..LogSettings::default() }).unwrap();
-    // Until the parent has closed its end, and then some.
+    // Until the parent has closed its end, and beyond.
     let mut stderr = io::stderr();
     while io::Write::write_all(&mut stderr, b"still open\n").is_ok() {
         std::thread::yield_now();

@@ -1,4 +1,4 @@
-//! What a thread is to the log: how long it may wait for room, and what it waits for at its end.
+//! The log's state of a thread: how long it may wait for room, and what it waits for at its end.
 
 use std::{
     cell::Cell,
@@ -9,9 +9,9 @@ use super::queue::{CAPACITY, Part, installed};
 
 /// How long a line may wait for room on a pipe, a terminal or the like.
 pub(super) const LINE: Duration = Duration::from_millis(10);
-/// How long a thread may wait for room at a stretch. It gets this back as it works, a millisecond for each one that it
-/// doesn't wait; and whenever the sink has taken as much as the queue holds since: a sink of that rate keeps up, and is
-/// no reason to lose anything.
+/// How long a thread may wait for room at a stretch. It regains this as it works, a millisecond for each one without a
+/// wait; and whenever the sink has since taken as much as the queue holds: such a sink keeps up, so nothing has to be
+/// lost.
 pub(super) const STRETCH: Duration = Duration::from_millis(100);
 
 thread_local!(static THREAD: Thread = const {
@@ -23,34 +23,34 @@ struct Thread {
     /// The number of its last line, until the thread ends in order.
     last: Cell<u64>,
     left: Cell<Duration>,
-    /// What the sink had taken when the thread began to use that up.
+    /// How much the sink had taken when the thread began to use that up.
     taken: Cell<usize>,
     /// When it last stopped waiting.
     waited_at: Cell<Option<Instant>>,
 }
 
-/// This thread never waits for the log, and has a part of the queue to itself. For those of the service itself that
-/// everything else relies on.
+/// Makes this thread never wait for the log, with a separate part of the queue. For the service's own threads, on which
+/// everything else relies.
 pub(crate) fn never_wait() {
     let _ = THREAD.try_with(|thread| thread.part.set(Part::Reserved));
 }
 
-/// This thread is about to end and the process goes on: nobody needs to wait for its last lines.
+/// Declares that this thread is about to end while the process continues: its last lines need no wait.
 pub(crate) fn ends_in_order() {
     let _ = THREAD.try_with(|thread| thread.last.set(0));
 }
 
-/// This thread's part of the queue.
+/// Returns this thread's part of the queue.
 pub(super) fn part() -> Part {
     THREAD.try_with(|thread| thread.part.get()).unwrap_or(Part::Ordinary)
 }
 
-/// Notes the number of this thread's last line.
+/// Records the number of this thread's last line.
 pub(super) fn has_logged(number: u64) {
     let _ = THREAD.try_with(|thread| thread.last.set(number));
 }
 
-/// How long this thread may wait for room now, when the sink has taken so much.
+/// Returns how long this thread may wait for room now, when the sink has taken this much.
 pub(super) fn patience(now: Instant, taken: usize) -> Duration {
     let left = THREAD.try_with(|thread| {
         let worked = thread.waited_at.get().map_or(STRETCH, |at| now.saturating_duration_since(at));
@@ -67,7 +67,7 @@ pub(super) fn patience(now: Instant, taken: usize) -> Duration {
     left.unwrap_or_default()
 }
 
-/// This thread has waited for so long.
+/// Records that this thread has waited for this long.
 pub(super) fn has_waited(time: Duration, now: Instant) {
     let _ = THREAD.try_with(|thread| {
         thread.left.set(thread.left.get().saturating_sub(time));
@@ -75,8 +75,8 @@ pub(super) fn has_waited(time: Duration, now: Instant) {
     });
 }
 
-/// glibc's `exit` runs the destructors of the thread that calls it, as does the end of `main`: what this thread has
-/// logged is still written then.
+/// glibc's `exit`, like the end of `main`, runs the destructors of the calling thread: this thread's lines are still
+/// written then.
 impl Drop for Thread {
     fn drop(&mut self) {
         let last = self.last.get();

@@ -1,4 +1,4 @@
-//! The thread that writes the log, and waits for nobody but the sink.
+//! The thread that writes the log, and waits only for the sink.
 
 use std::{io, mem, sync::Arc, thread};
 
@@ -16,18 +16,18 @@ pub(super) struct Writer {
     pub(super) sink: Sink,
     pub(super) style: Style,
     pub(super) filter: Arc<Filter>,
-    /// Lines that the sink did not take, and why, until that is written.
+    /// The number of lines that the sink did not take, and the error, until that is written.
     pub(super) unwritten: Option<(u64, io::Error)>,
 }
 
 impl Writer {
     pub(super) fn start(self) -> io::Result<()> {
-        // Never joined: a sink may hold it for ever.
+        // Never joined: a sink may hold it forever.
         thread::Builder::new().name("log".to_owned()).spawn(move || self.run()).map(drop)
     }
 
     fn run(mut self) {
-        // It outlives `Service::run`, which gives the process's signals back: they are for the threads of the host.
+        // It outlives `Service::run`, which restores the process's signals: they are for the threads of the host.
         #[cfg(unix)]
         if let Err(error) = nix::sys::signal::SigSet::all().thread_block() {
             log::debug!("the log's thread can't leave signals to others: {error}");
@@ -38,18 +38,18 @@ impl Writer {
             self.queue.take(&mut batch, self.sink.together());
             let lost = self.perform(&batch, &mut text);
             self.queue.done(&mut batch, lost);
-            // One huge line is no reason to keep as much for ever.
+            // One huge line is no reason to keep that much memory forever.
             text.clear();
             text.shrink_to(2 * self.sink.together());
         }
     }
 
-    /// How many lines were lost.
+    /// Performs the batch; returns how many lines were lost.
     fn perform(&mut self, batch: &[Item], text: &mut String) -> u64 {
         if let [Item::Reopen(why)] = batch {
             self.reopen(why, text);
         }
-        // Where each ends, and how many lines are lost with it.
+        // Where each line ends, and how many lines are lost with it.
         let mut ends = Vec::with_capacity(batch.len() + 1);
         let untold = mem::take(&mut self.unwritten);
         if let Some((lost, error)) = &untold {
@@ -87,7 +87,7 @@ impl Writer {
         }
     }
 
-    /// Adds a line of the log's own.
+    /// Adds a line of the log itself.
     fn tell(&self, text: &mut String, level: Level, words: &str) {
         let record = Record::builder().level(level).target(self.filter.service()).build();
         text.push_str(&self.style.render(&record, words));

@@ -1,6 +1,6 @@
-//! Listening sockets, bound, of std: nothing here knows a loop.
+//! Bound listening sockets of std; nothing here knows a loop.
 //!
-//! A socket is bound, given its permissions, and only then listens: nobody gets in before.
+//! A socket is bound, gets its permissions, and only then listens, so no client gets in before.
 
 use std::{
     fmt, io,
@@ -24,33 +24,36 @@ use socket2::{Domain, Socket, Type};
 
 use crate::words::address::Address;
 
-/// Connections that wait to be accepted; the system may cut it down (`net.core.somaxconn`).
+/// How many connections may wait to be accepted; the system may lower it (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
 
-/// A socket of std that listens, for any loop. Dropped, it is closed, and a Unix socket's file is gone.
+/// A listening socket of std, for any loop.
 ///
-/// A loop that doesn't know a kind of socket refuses it with [`io::ErrorKind::Unsupported`].
+/// Dropping it closes it, and removes a Unix socket's file. A loop that doesn't support a kind of socket refuses it
+/// with [`io::ErrorKind::Unsupported`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Bound {
-    /// TCP.
+    /// A TCP socket.
     Tcp(TcpListener),
-    /// A Unix socket, with its file if that is ours to remove.
+    /// A Unix socket, with its file if this must remove it.
     #[cfg(unix)]
     Unix(UnixListener, Option<SocketFile>),
 }
 
 impl Bound {
-    /// Listens on an address; port 0 is any free one. A port whose last connections are still in TIME_WAIT is free, and
-    /// `[::]` takes no IPv4, so that both can be had side by side on every system.
+    /// Listens on an address; port 0 is any free one.
+    ///
+    /// A port whose last connections are still in TIME_WAIT is free. `[::]` takes no IPv4, so it can be combined with
+    /// `0.0.0.0` on every system.
     ///
     /// # Errors
     ///
-    /// The system's, with the address.
+    /// Returns the system's error, with the address.
     pub fn tcp(address: SocketAddr) -> Result<Self, CantListen> {
         let bind = || {
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-            // On Windows this would let others have the port beside us.
+            // On Windows this would let other processes share the port.
             #[cfg(unix)]
             socket.set_reuse_address(true)?;
             if address.is_ipv6() {
@@ -64,23 +67,26 @@ impl Bound {
         bind().map(Self::Tcp).map_err(|cause| CantListen::new(address, cause))
     }
 
-    /// Listens on a Unix socket with these permissions, and of this group if one is given. A file that a dead process
-    /// has left there is replaced, a living socket is not. The file is removed when the socket is dropped.
+    /// Listens on a Unix socket with these permissions, and with this group if one is given.
+    ///
+    /// A file that a dead process has left there is replaced; a living socket is not. The file is removed when the
+    /// socket is dropped.
     ///
     /// # Errors
     ///
-    /// The system's, with the path.
+    /// Returns the system's error, with the path.
     #[cfg(unix)]
     pub fn unix(path: &Path, mode: u32, group: Option<u32>) -> Result<Self, CantListen> {
         bind_unix(path, mode, group).map_err(|cause| CantListen::new(path.display(), cause))
     }
 
-    /// Another descriptor of the same socket: it listens until all of them are closed. The file of a Unix socket stays
-    /// with the first.
+    /// Returns another descriptor of the same socket, which listens until all of them are closed.
+    ///
+    /// The file of a Unix socket stays with the first.
     ///
     /// # Errors
     ///
-    /// The system's: there may be no descriptor left.
+    /// Returns the system's error: there may be no descriptor left.
     pub fn try_clone(&self) -> io::Result<Self> {
         match self {
             Self::Tcp(listener) => listener.try_clone().map(Self::Tcp),
@@ -89,11 +95,11 @@ impl Bound {
         }
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// Returns the system's error.
     pub fn address(&self) -> io::Result<Address> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(Address::Tcp),
@@ -106,14 +112,14 @@ impl Bound {
     }
 }
 
-/// A socket that listens already, bound by somebody else.
+/// Converts a listening socket that was bound elsewhere.
 impl From<TcpListener> for Bound {
     fn from(listener: TcpListener) -> Self {
         Self::Tcp(listener)
     }
 }
 
-/// A socket that listens already, bound by somebody else: its file stays when it is closed.
+/// Converts a listening socket that was bound elsewhere: its file stays when it is closed.
 #[cfg(unix)]
 impl From<UnixListener> for Bound {
     fn from(listener: UnixListener) -> Self {
@@ -142,7 +148,7 @@ fn bind_unix(path: &Path, mode: u32, group: Option<u32>) -> io::Result<Bound> {
         }
         bound => bound?,
     }
-    // From here on the file goes if anything fails.
+    // From here on the file is removed if anything fails.
     let file = SocketFile::new(path)?;
     if group.is_some() {
         chown(path, None, group)?;
@@ -153,7 +159,7 @@ fn bind_unix(path: &Path, mode: u32, group: Option<u32>) -> io::Result<Bound> {
     Ok(Bound::Unix(UnixListener::from(OwnedFd::from(socket)), Some(file)))
 }
 
-/// Removes a socket that nobody listens on. Everything else stays, and is an error.
+/// Removes a socket without a listener. Any other file stays, and is an error.
 #[cfg(unix)]
 fn remove_stale(path: &Path, address: &SockAddr) -> io::Result<()> {
     let refused = |why| Err(io::Error::new(ErrorKind::AddrInUse, why));
@@ -176,7 +182,7 @@ fn remove_stale(path: &Path, address: &SockAddr) -> io::Result<()> {
     }
 }
 
-/// The file of a Unix socket: removed when dropped, if it is still ours.
+/// The file of a Unix socket, removed on drop if it is still ours.
 #[cfg(unix)]
 #[derive(Debug)]
 pub struct SocketFile {
@@ -208,7 +214,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// What could not be listened on, and why: the cause is its [source](std::error::Error::source).
+/// The error of an address that can't be listened on; its [source](std::error::Error::source) is the cause.
 #[derive(Debug)]
 pub struct CantListen {
     place: String,
@@ -216,12 +222,12 @@ pub struct CantListen {
 }
 
 impl CantListen {
-    /// For places that are named in other ways.
+    /// Returns the error for a place that is named in another way.
     pub fn new(place: impl fmt::Display, cause: io::Error) -> Self {
         Self { place: place.to_string(), cause }
     }
 
-    /// What the system said.
+    /// Returns the system's error.
     pub fn cause(&self) -> &io::Error {
         &self.cause
     }

@@ -8,7 +8,7 @@ use socket2::{Domain, SockAddr, Socket as RawSocket, Type};
 use super::{epoll::Reactor, sockets::ReactorStream, traits::Socket};
 use crate::words::address::Address;
 
-/// Connects to the address; dropped, it closes the socket.
+/// Connects to the address; dropping the future closes the socket.
 pub(crate) async fn connect(reactor: &Reactor, address: &Address) -> io::Result<ReactorStream> {
     let (domain, to) = match address {
         Address::Tcp(address) => (Domain::for_address(*address), SockAddr::from(*address)),
@@ -28,7 +28,7 @@ pub(crate) async fn connect(reactor: &Reactor, address: &Address) -> io::Result<
         }
         Address::Unix(_) => Socket::Unix(OwnedFd::from(socket).into()),
     };
-    // In the reactor only now: a socket that isn't connecting yet would pass for one that is closed.
+    // Registered only now: the reactor would take a socket that isn't connecting yet for a closed one.
     let stream = ReactorStream::connecting(reactor, socket)?;
     poll_fn(|cx| stream.poll_connected(cx)).await?;
     Ok(stream)

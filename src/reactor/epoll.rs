@@ -1,17 +1,17 @@
-//! Sockets and timers for loops that bring none: one epoll instance on the loop's thread, which shows the loop a single
-//! descriptor.
+//! Sockets and timers for loops without their own: one epoll instance on the loop's thread, which shows the loop a
+//! single descriptor.
 //!
 //! Invariants:
-//! 1. All sources are edge-triggered and registered once, so whoever is told of a source is told once an edge. What was
-//!    told is remembered in the source until somebody finds out otherwise.
+//! 1. All sources are edge-triggered and registered once, so each edge of a source is reported once. The source
+//!    remembers the readiness until an operation finds otherwise.
 //! 2. A turn asks until the system has fewer events than fit: a loop that watches our descriptor edge-triggered is not
-//!    told of what was left.
-//! 3. A key has a generation beside its index: an event that was fetched before its source left is nobody's, and not
-//!    the one's that took its place.
-//! 4. A source leaves before its descriptor closes: the number may be somebody else's a moment later.
-//! 5. `set_for` is when the timer's descriptor rings, and is not later than the earliest deadline. Nor is it reset when
-//!    that is given up: it rings once in vain, which costs less than telling the system of each timeout that was not
-//!    needed.
+//!    told of events that are left.
+//! 3. A key has a generation beside its index: an event that was fetched before its source left is ignored, and does
+//!    not go to the source that took its place.
+//! 4. A source leaves before its descriptor closes: the number may be reused a moment later.
+//! 5. `set_for` is when the timer's descriptor becomes readable, and is not later than the earliest deadline. It is not
+//!    reset when that deadline is given up: one wake in vain costs less than telling the system of each timeout that
+//!    was not needed.
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -40,17 +40,17 @@ use super::{
     timers::{TimerQueue, TimerSleep},
 };
 
-/// How many events a look fetches.
+/// How many events one call fetches.
 const EVENTS: usize = 256;
 /// The keys of the reactor's own descriptors; no source has such a generation.
 const TIMER: u64 = u64::MAX;
 const WAKER: u64 = u64::MAX - 1;
 
-/// Watches sockets and timers on one thread, behind a single descriptor: once that is readable, [`turn`](Self::turn) is
-/// due.
+/// Watches sockets and timers on one thread, behind a single descriptor.
 ///
-/// A task has no need of it: its [`Context`](crate::Context) has. It is for adapters: see
-/// [`Mailbox::set_reactor`](crate::event_loop::Mailbox::set_reactor). `Clone` gives the same reactor.
+/// Once that descriptor is readable, [`turn`](Self::turn) is due. Tasks don't need the reactor: they have their
+/// [`Context`](crate::Context). It is for adapters: see
+/// [`Mailbox::set_reactor`](crate::event_loop::Mailbox::set_reactor). Clones are the same reactor.
 #[derive(Clone)]
 pub struct Reactor(Rc<Inner>);
 
@@ -65,11 +65,11 @@ struct Inner {
 }
 
 impl Reactor {
-    /// A reactor for this thread.
+    /// Returns a reactor for this thread.
     ///
     /// # Errors
     ///
-    /// The system's: there may be no descriptor left.
+    /// Returns the system's error: there may be no descriptor left.
     pub fn new() -> io::Result<Self> {
         Ok(Self(Rc::new(Inner {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
@@ -82,28 +82,29 @@ impl Reactor {
         })))
     }
 
-    /// Tells the sources what has happened to them and wakes the timers that are due. It never blocks.
+    /// Notifies the sources of their events and wakes the timers that are due. It never blocks.
     ///
     /// # Errors
     ///
-    /// The system's, of which none is expected.
+    /// Returns the system's error; none is expected.
     pub fn turn(&self) -> io::Result<()> {
         self.wait(Some(Duration::ZERO))
     }
 
-    /// As [`turn`](Self::turn), but waits until there is something to tell, or for `timeout`: for a loop whose thread
-    /// has nothing else to wait for.
+    /// Takes a [`turn`](Self::turn), but first waits until there are events, for at most `timeout`.
+    ///
+    /// Use it for a loop whose thread has nothing else to wait for.
     ///
     /// # Errors
     ///
-    /// The system's, of which none is expected.
+    /// Returns the system's error; none is expected.
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<()> {
         let mut timeout = timeout.map(timespec);
         let mut events = [MaybeUninit::<epoll::Event>::uninit(); EVENTS];
         loop {
             let (fetched, _) = match epoll::wait(&self.0.epoll, &mut events, timeout.as_ref()) {
                 Ok(fetched) => fetched,
-                // Some handler ran: whoever waits looks around, as after any wake.
+                // A handler ran: the caller checks everything, as after any wake.
                 Err(Errno::INTR) => break,
                 Err(error) => return Err(error.into()),
             };
@@ -138,7 +139,7 @@ impl Reactor {
         }
     }
 
-    /// A future that is ready once `duration` has passed, for loops without timers of their own.
+    /// Returns a future that is ready once `duration` has passed, for loops without timers of their own.
     pub fn sleep(&self, duration: Duration) -> Sleep {
         Sleep { sleep: self.0.timers.sleep(duration), reactor: self.clone() }
     }
@@ -150,7 +151,7 @@ impl Reactor {
         }
         match self.ring_at(next) {
             Ok(()) => self.0.set_for.set(Some(next)),
-            // Nobody would ever wake who sleeps: better all look now.
+            // Otherwise nothing would wake the sleepers: wake all of them now.
             Err(error) => {
                 log::error!("no timer to be had from the system: {error}");
                 self.0.timers.wake_all();
@@ -167,18 +168,18 @@ impl Reactor {
                 self.0.timer.get_or_init(|| timer)
             }
         };
-        // Zero would be never.
+        // Zero would mean never.
         let rest = time.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
         let once = Itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(rest) };
         timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)?;
         Ok(())
     }
 
-    /// Wakes whoever [waits](Self::wait), from any thread; or makes the reactor's descriptor readable.
+    /// Returns a waker that wakes a [wait](Self::wait) from any thread, or makes the reactor's descriptor readable.
     ///
     /// # Errors
     ///
-    /// The system's: there may be no descriptor left.
+    /// Returns the system's error: there may be no descriptor left.
     pub fn waker(&self) -> io::Result<ReactorWaker> {
         if let Some(waker) = self.0.waker.get() {
             return Ok(waker.clone());
@@ -188,26 +189,27 @@ impl Reactor {
         Ok(self.0.waker.get_or_init(|| ReactorWaker(Arc::new(fd))).clone())
     }
 
-    /// Each change of these descriptors is an edge: they need never be read.
+    /// Each change of these descriptors is an edge, so they need never be read.
     fn watch_own(&self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         Ok(epoll::add(&self.0.epoll, fd, epoll::EventData::new_u64(key), flags)?)
     }
 
-    /// Has a thread of its own wait for the reactor and call `ring`, for a loop that can watch no descriptor, and can
-    /// only be woken: `ring` wakes it, and the loop then takes a [`turn`](Self::turn). The thread ends when what is
-    /// returned is dropped, which waits for it.
+    /// Starts a thread that waits for the reactor and calls `ring`, for a loop that can only be woken.
+    ///
+    /// Such a loop can watch no descriptor: `ring` wakes it, and the loop then takes a [`turn`](Self::turn). Dropping
+    /// the returned value ends the thread and waits for that.
     ///
     /// # Errors
     ///
-    /// The system's: there may be no thread, or no descriptor, left.
+    /// Returns the system's error: there may be no thread, or no descriptor, left.
     pub fn ring_from_thread(&self, name: &str, ring: impl Fn() + Send + 'static) -> io::Result<ReactorThread> {
         const REACTOR: u64 = 0;
         const STOP: u64 = 1;
         let outer = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        // Edge-triggered: it rings once for all that has come since the last turn, and doesn't go on ringing while that
-        // is on its way.
+        // Edge-triggered: it rings once for all events since the last turn, and doesn't ring again while that turn is
+        // pending.
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&outer, self.as_fd(), epoll::EventData::new_u64(REACTOR), flags)?;
         epoll::add(&outer, &stop, epoll::EventData::new_u64(STOP), flags)?;
@@ -242,16 +244,16 @@ impl Reactor {
     }
 
     pub(super) fn remove(&self, key: u64, fd: BorrowedFd<'_>) {
-        // It is registered: this can't fail but for a descriptor that its owner has closed under us.
+        // It is registered, so this can only fail if its owner has closed the descriptor.
         let _ = epoll::delete(&self.0.epoll, fd);
         let readiness = self.0.sources.borrow_mut().try_remove(key as u32 as usize);
-        // Outside the borrow: a waker may do anything when it is dropped.
+        // Outside the borrow: dropping a waker may run any code.
         drop(readiness);
     }
 }
 
 impl AsFd for Reactor {
-    /// The one descriptor that a loop has to watch: readable means that [`turn`](Self::turn) is due.
+    /// Returns the one descriptor that a loop must watch: if it is readable, [`turn`](Self::turn) is due.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.epoll.as_fd()
     }
@@ -264,7 +266,7 @@ impl fmt::Debug for Reactor {
 }
 
 fn timespec(duration: Duration) -> Timespec {
-    // Too long for the system is as good as for ever.
+    // A time too long for the system means forever.
     duration.try_into().unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 })
 }
 
@@ -273,9 +275,9 @@ fn timespec(duration: Duration) -> Timespec {
 pub struct ReactorWaker(Arc<OwnedFd>);
 
 impl ReactorWaker {
-    /// Has [`Reactor::wait`] return, now or the next time. It never blocks.
+    /// Makes [`Reactor::wait`] return, now or the next time. It never blocks.
     pub fn wake(&self) {
-        // Would block: the count is full, which it can't get to within a life.
+        // It would block if the count were full, which can't happen in practice.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 }
@@ -297,7 +299,7 @@ impl Drop for ReactorThread {
     }
 }
 
-/// The future of [`Reactor::sleep`].
+/// The future that [`Reactor::sleep`] returns.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Sleep {

@@ -10,12 +10,13 @@ use std::{
 use super::epoll::Reactor;
 
 impl Reactor {
-    /// The reactor of the loop that drives this thread: made when it is first asked for, so that a loop without sockets
-    /// has none.
+    /// Returns the reactor of the loop that drives this thread.
+    ///
+    /// It is created at the first call, so that a loop without sockets has none.
     ///
     /// # Errors
     ///
-    /// On a thread whose loop has none, and what the system says when it is made.
+    /// Returns an error on a thread whose loop has none, and the system's error if it can't be created.
     pub fn current() -> io::Result<Self> {
         let host = HOST.try_with(|host| host.borrow().clone()).ok().flatten();
         host.ok_or_else(|| io::Error::other("no loop with a reactor drives this thread"))?.reactor()
@@ -26,29 +27,29 @@ thread_local!(static HOST: RefCell<Option<Rc<Host>>> = const { RefCell::new(None
 
 type Attach = Box<dyn FnOnce(&Reactor) -> io::Result<Box<dyn Any>>>;
 
-/// The place of a loop's reactor: made when it is first used.
+/// The holder of a loop's reactor, which is created at its first use.
 pub(crate) struct Host {
     attach: Cell<Option<Attach>>,
     made: OnceCell<(Box<dyn Any>, Reactor)>,
 }
 
 impl Host {
-    /// The place on this thread, until the guard is dropped; `attach` is called when the reactor is made, and what it
-    /// returns is kept as long.
+    /// Installs the holder on this thread until the guard is dropped; `attach` is called when the reactor is created,
+    /// and its result is kept as long.
     pub(crate) fn install<G: 'static>(attach: impl FnOnce(&Reactor) -> io::Result<G> + 'static) -> Installed {
         let attach: Attach = Box::new(|reactor| Ok(Box::new(attach(reactor)?)));
         let host = Rc::new(Self { attach: Cell::new(Some(attach)), made: OnceCell::new() });
         Self::place(host)
     }
 
-    /// The place on this thread of a reactor that is there already.
+    /// Installs a holder on this thread for an existing reactor.
     pub(crate) fn install_made(reactor: &Reactor) -> Installed {
         let made: (Box<dyn Any>, Reactor) = (Box::new(()), reactor.clone());
         let host = Rc::new(Self { attach: Cell::new(None), made: OnceCell::from(made) });
         Self::place(host)
     }
 
-    /// A thread that is ending may have no place any more: then sockets say that there is no reactor.
+    /// A thread that is ending may have lost its thread-locals: then sockets say that there is no reactor.
     fn place(host: Rc<Self>) -> Installed {
         Installed(HOST.try_with(|current| current.replace(Some(host))).ok().flatten())
     }
@@ -64,7 +65,7 @@ impl Host {
     }
 }
 
-/// Dropped, the thread has no reactor any more.
+/// Dropping it removes the reactor from the thread.
 pub(crate) struct Installed(Option<Rc<Host>>);
 
 impl Drop for Installed {

@@ -1,4 +1,4 @@
-//! What is known of a descriptor's readiness.
+//! The known readiness of a descriptor.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,13 +13,13 @@ use super::traits::Interest;
 const READ: u8 = 1;
 const WRITE: u8 = 2;
 const URGENT: u8 = 4;
-/// The other end will send no more: reading is worth a try for ever.
+/// The peer will send no more: reading is always worth a try.
 const READ_CLOSED: u8 = 8;
-/// Nothing can be sent any more: writing is worth a try for ever.
+/// Nothing can be sent any more: writing is always worth a try.
 const WRITE_CLOSED: u8 = 16;
 
-/// What the reactor knows of a descriptor. All on one thread: readiness changes in the reactor's turns, and when
-/// somebody has found out.
+/// The readiness of a descriptor, as far as the reactor knows. All on one thread: it changes in the reactor's turns,
+/// and when an operation has found otherwise.
 #[derive(Default)]
 pub(super) struct Readiness {
     bits: Cell<u8>,
@@ -28,7 +28,7 @@ pub(super) struct Readiness {
 }
 
 impl Readiness {
-    /// News from the system: every edge, though nothing may have changed.
+    /// Takes in an edge from the system, though nothing may have changed.
     pub(super) fn news(&self, flags: EventFlags) {
         let any = |of: EventFlags| flags.intersects(of);
         let mut news = 0;
@@ -79,7 +79,7 @@ impl Readiness {
         self.bits.get() & (bit(interest) | closed(interest)) != 0
     }
 
-    /// Has this called at each news, in place of what was called before.
+    /// Sets the callback for each edge, in place of the previous one.
     pub(super) fn set_on_ready(&self, on_ready: Option<Rc<dyn Fn()>>) {
         let old = std::mem::replace(&mut *self.on_ready.borrow_mut(), on_ready);
         drop(old);

@@ -1,15 +1,15 @@
-//! A socket that somebody else owns, on whatever system.
+//! A reference to a socket with another owner, on any system.
 
 #[cfg(unix)]
 use std::os::fd::{AsFd, BorrowedFd};
 #[cfg(windows)]
 use std::os::windows::io::{AsSocket, BorrowedSocket};
 
-/// Refers to the socket of a connection: to look into it, or to set what the system offers. It is
-/// [`AsFd`](std::os::fd::AsFd) on Unix and `AsSocket` on Windows, so other crates take it by reference:
-/// `socket2::SockRef::from(&cx.socket(&stream))`.
+/// A reference to the socket of a connection, to inspect it or to set socket options.
 ///
-/// It is made of anything that is such itself: `SocketRef::from(&stream)`.
+/// It is [`AsFd`](std::os::fd::AsFd) on Unix and `AsSocket` on Windows, so other crates take it by reference:
+/// `socket2::SockRef::from(&cx.socket(&stream))`. It converts from anything that is such itself:
+/// `SocketRef::from(&stream)`.
 #[derive(Clone, Copy, Debug)]
 pub struct SocketRef<'a> {
     #[cfg(unix)]

@@ -23,22 +23,22 @@ use super::{
 };
 use crate::words::address::Address;
 
-/// A connection on the [`Reactor`]: TCP, without delay, or a Unix stream.
+/// A connection on the [`Reactor`]: TCP with `TCP_NODELAY`, or a Unix stream.
 pub struct ReactorStream {
     source: Source<Socket>,
 }
 
 impl ReactorStream {
-    /// Takes a connected socket into the reactor.
+    /// Registers a connected socket with the reactor.
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// Returns the system's error.
     pub fn new(reactor: &Reactor, socket: Socket) -> io::Result<Self> {
         match &socket {
             Socket::Tcp(stream) => {
                 stream.set_nonblocking(true)?;
-                // A peer may be gone already: that shows at the first read.
+                // The peer may be gone already: that shows at the first read.
                 let _ = stream.set_nodelay(true);
             }
             Socket::Unix(stream) => stream.set_nonblocking(true)?,
@@ -46,12 +46,12 @@ impl ReactorStream {
         Ok(Self { source: Source::new(reactor, socket)? })
     }
 
-    /// One that is connecting still, and nonblocking.
+    /// Registers a nonblocking socket that is still connecting.
     pub(super) fn connecting(reactor: &Reactor, socket: Socket) -> io::Result<Self> {
         Ok(Self { source: Source::new(reactor, socket)? })
     }
 
-    /// Ready once the connection is made, or has failed.
+    /// Resolves once the connection is made, or has failed.
     pub(super) fn poll_connected(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.source.poll_ready(Interest::Write, cx))?;
         Poll::Ready(match self.source.io.take_error()? {
@@ -60,7 +60,7 @@ impl ReactorStream {
         })
     }
 
-    /// The socket.
+    /// Returns the socket.
     pub fn socket(&self) -> &Socket {
         &self.source.io
     }
@@ -143,7 +143,7 @@ impl AsyncWrite for ReactorStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends no more: the other end reads to the end, and may go on sending.
+    /// Sends no more: the peer reads to the end, and may continue to send.
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(match self.source.io.shutdown_write() {
             // It is closed already.
@@ -182,11 +182,11 @@ impl AsFd for Listening {
 }
 
 impl ReactorListener {
-    /// Takes a listening socket into the reactor.
+    /// Registers a listening socket with the reactor.
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// Returns the system's error.
     pub fn new(reactor: &Reactor, socket: Bound) -> io::Result<Self> {
         let address = socket.address()?;
         let (listening, file) = match socket {

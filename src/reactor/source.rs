@@ -36,7 +36,7 @@ impl<F: AsFd> Source<F> {
         self.readiness.forget(bit(interest));
     }
 
-    /// Tries when it is worth a try, until it is done or there is nothing to do.
+    /// Tries the operation while it is worth a try, until it is done or would block.
     pub(super) fn poll_io<R>(
         &self,
         interest: Interest,
@@ -47,7 +47,7 @@ impl<F: AsFd> Source<F> {
             std::task::ready!(self.readiness.poll(interest, cx));
             match attempt(&self.io) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // Closed, and yet not: it will be told anew, as all that comes after a try that would have blocked.
+                    // Closed, and yet not: the next edge tells again, as after any try that would have blocked.
                     self.readiness.forget(bit(interest) | closed(interest));
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -56,7 +56,7 @@ impl<F: AsFd> Source<F> {
         }
     }
 
-    /// As [`poll_io`](Self::poll_io) for bytes: moving fewer than asked tells that there is nothing more for now,
+    /// Runs [`poll_io`](Self::poll_io) for bytes: if fewer bytes than asked are moved, there is nothing more for now,
     /// without another try.
     pub(super) fn poll_bytes(
         &self,
@@ -91,13 +91,15 @@ impl ReactorWatch {
     ///
     /// # Errors
     ///
-    /// The system's: some descriptors, such as regular files, can't be watched.
+    /// Returns the system's error: some descriptors, such as regular files, can't be watched.
     pub fn new(reactor: &Reactor, fd: OwnedFd) -> io::Result<Self> {
         Source::new(reactor, fd).map(Self)
     }
 
-    /// Calls this, on the loop's thread, at each news of the descriptor; what is ready now is asked by
-    /// [`poll_ready`](Watch::poll_ready). A panic of it goes through the loop.
+    /// Sets a callback that runs on the loop's thread at each edge of the descriptor.
+    ///
+    /// [`poll_ready`](Watch::poll_ready) tells the present readiness. A panic of the callback propagates through the
+    /// loop.
     pub fn on_ready(&self, callback: impl Fn() + 'static) {
         self.0.set_on_ready(Some(Rc::new(callback)));
     }

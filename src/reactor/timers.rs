@@ -1,4 +1,4 @@
-//! Timers for loops that bring none: a queue of deadlines on the loop's thread.
+//! Timers for loops without their own: a queue of deadlines on the loop's thread.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,10 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Timers for a loop that brings none, or none that a future can wait for: deadlines in order, those of the same
-/// instant in the order in which they were set. `Clone`: all clones are the same queue. It stays on the loop's thread.
+/// A timer queue for a loop that has no timers, or none that a future can wait for.
 ///
-/// The loop waits for no longer than [`timeout`](Self::timeout) says, then calls [`fire`](Self::fire);
+/// Deadlines fire in order, those of the same instant in the order in which they were set. Clones are the same queue.
+/// It stays on the loop's thread.
+///
+/// The loop must wait no longer than [`timeout`](Self::timeout) says, and then call [`fire`](Self::fire);
 /// [`Timers::sleep`](crate::event_loop::Timers::sleep) is [`sleep`](Self::sleep).
 ///
 /// ```
@@ -63,7 +65,7 @@ struct Inner {
 }
 
 impl TimerQueue {
-    /// A future that is ready once `duration` has passed, never before. It is set when it is first polled.
+    /// Returns a future that is ready once `duration` has passed, never before. The timer is set at its first poll.
     pub fn sleep(&self, duration: Duration) -> TimerSleep {
         let id = self.0.next_id.get();
         self.0.next_id.set(id + 1);
@@ -71,7 +73,7 @@ impl TimerQueue {
         TimerSleep { key: Instant::now().checked_add(duration).map(|deadline| (deadline, id)), timers: self.clone() }
     }
 
-    /// Wakes all that are due.
+    /// Wakes all timers that are due.
     pub fn fire(&self) {
         if self.0.wakers.borrow().is_empty() {
             return;
@@ -89,12 +91,12 @@ impl TimerQueue {
         }
     }
 
-    /// The earliest deadline.
+    /// Returns the earliest deadline.
     pub fn deadline(&self) -> Option<Instant> {
         self.0.wakers.borrow().first_key_value().map(|((deadline, _), _)| *deadline)
     }
 
-    /// The time to the earliest deadline: how long the loop may wait. None: until it is woken.
+    /// Returns the time to the earliest deadline, which is how long the loop may wait; `None` means until it is woken.
     pub fn timeout(&self) -> Option<Duration> {
         self.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
@@ -113,11 +115,11 @@ impl fmt::Debug for TimerQueue {
     }
 }
 
-/// The future of [`TimerQueue::sleep`].
+/// The future that [`TimerQueue::sleep`] returns.
 ///
 /// # Cancel safety
 ///
-/// Dropping it does nothing else.
+/// Dropping it only cancels the timer.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct TimerSleep {

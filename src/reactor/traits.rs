@@ -1,4 +1,4 @@
-//! What a socket that listens, and a descriptor that is watched, can do, on whatever loop.
+//! The traits of listening sockets and watched descriptors, on any loop.
 
 #[cfg(unix)]
 use std::os::{
@@ -14,30 +14,30 @@ use std::{
 
 use crate::words::address::Address;
 
-/// Takes connections from a listening socket.
+/// Accepts connections from a listening socket.
 pub trait Accept {
-    /// What it takes.
+    /// The type of an accepted connection.
     type Stream;
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     fn address(&self) -> &Address;
 
-    /// The next connection, and where it comes from.
+    /// Returns the next connection, and its peer's address.
     ///
     /// # Errors
     ///
-    /// The system's. Most pass: a client that gave up, too many open descriptors.
+    /// Returns the system's error. Most are transient: a client that gave up, too many open descriptors.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Stream, Address)>>;
 
     /// Waits for the next connection.
     ///
     /// # Errors
     ///
-    /// Those of [`poll_accept`](Self::poll_accept).
+    /// Returns the errors of [`poll_accept`](Self::poll_accept).
     ///
     /// # Cancel safety
     ///
-    /// No connection is lost when it is dropped.
+    /// Dropping the future loses no connection.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, Address)>> {
         poll_fn(|cx| self.poll_accept(cx))
     }
@@ -48,31 +48,31 @@ pub trait Accept {
 /// Readiness is remembered: it holds until [`clear`](Self::clear) says that an operation would have blocked, or moved
 /// less than was asked.
 ///
-/// A `Box<dyn Watch>` is one too. Unix.
+/// A `Box<dyn Watch>` is one too. Unix only.
 #[cfg(unix)]
 pub trait Watch {
-    /// The descriptor.
+    /// Returns the descriptor.
     fn fd(&self) -> &OwnedFd;
 
-    /// Ready when an operation of this kind is worth a try. One waker a kind is kept, the last one.
+    /// Resolves when an operation of this kind is worth a try. One waker for each kind is kept, the last one.
     ///
     /// # Errors
     ///
-    /// When the loop has ended.
+    /// Returns an error if the loop has ended.
     fn poll_ready(&self, interest: Interest, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// It was found not to be ready after all: waits for the next news.
+    /// Forgets the readiness, because an operation found none: waits for the next edge.
     fn clear(&self, interest: Interest);
 
     /// Waits until an operation of this kind is worth a try.
     ///
     /// # Errors
     ///
-    /// Those of [`poll_ready`](Self::poll_ready).
+    /// Returns the errors of [`poll_ready`](Self::poll_ready).
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when it is dropped.
+    /// Dropping the future loses nothing.
     fn ready(&self, interest: Interest) -> impl Future<Output = io::Result<()>>
     where
         Self: Sized,
@@ -96,25 +96,25 @@ impl<W: Watch + ?Sized> Watch for Box<W> {
     }
 }
 
-/// What a descriptor is watched for.
+/// The kind of readiness to watch for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Interest {
-    /// Something can be read, or the other end is closed.
+    /// Data can be read, or the peer has closed.
     Read,
-    /// Something can be written, or the other end is closed.
+    /// Data can be written, or the peer has closed.
     Write,
-    /// Urgent data is there: TCP's out-of-band byte, a change of a file in `/sys` or `/proc`.
+    /// Urgent data has arrived: TCP's out-of-band byte, a change of a file in `/sys` or `/proc`.
     Urgent,
 }
 
 /// A connected socket of std.
 ///
-/// A loop that doesn't know a kind of socket refuses it with [`io::ErrorKind::Unsupported`].
+/// A loop that doesn't support a kind of socket refuses it with [`io::ErrorKind::Unsupported`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Socket {
-    /// TCP.
+    /// A TCP stream.
     Tcp(TcpStream),
     /// A Unix stream.
     #[cfg(unix)]

@@ -1,10 +1,10 @@
-//! A clock that a test moves.
+//! A clock that a test advances.
 //!
 //! Invariants:
-//! 1. `busy` is raised before what it stands for can be seen by who does it, and lowered only when all that came of it
-//!    is counted. So it is zero only at rest, seen from any thread.
-//! 2. The time goes from deadline to deadline, and only at rest: who is woken finds exactly the time that was waited
-//!    for.
+//! 1. `busy` is raised before the work becomes visible to the thread that does it, and lowered only when everything
+//!    that the work caused is counted. So it is zero only at rest, seen from any thread.
+//! 2. The time goes from deadline to deadline, and only at rest: each woken waiter finds exactly the time that it
+//!    waited for.
 //!
 //! Wakers are called outside the lock.
 
@@ -20,42 +20,42 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-/// How long nothing may happen before what is still to be done counts as blocked.
+/// How long nothing may happen before pending work counts as blocked.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A clock that stands still, unless it is moved.
+/// A clock that stands still unless it is advanced.
 pub(crate) struct Fake {
     inner: Mutex<Inner>,
     rested: Condvar,
     began: Instant,
-    /// One moves it at a time.
+    /// Held by the one thread that advances it.
     moving: Mutex<()>,
 }
 
 struct Inner {
     now: Instant,
-    /// What the system's clock would have shown when it began, had it been set then as it is now.
+    /// The time that the system's clock would have shown when this began, had it been set then as it is now.
     time_of_day: SystemTime,
     next: u64,
     alarms: BTreeMap<(Instant, u64), Waker>,
-    /// How much is to be done.
+    /// The amount of pending work.
     busy: usize,
-    /// How much of that has been given up waiting for: it blocks its thread.
+    /// The part of it that is no longer waited for, since it blocks its thread.
     blocked: usize,
-    /// How much there ever was to be done; and had been when it was given up last.
+    /// The amount of work that was ever begun, and the same when work was given up last.
     begun: u64,
     given_up: u64,
     /// Counts the changes of `busy`.
     changes: u64,
 }
 
-/// What came of waiting for rest.
+/// The result of waiting for rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
     Rests,
-    /// All but so many, which block their threads.
+    /// At rest, except for this much work, which blocks its threads.
     Blocked(usize),
-    /// The time is up, and something goes on and on.
+    /// The time is up, and some work never ends.
     Restless,
 }
 
@@ -97,7 +97,7 @@ impl Fake {
         inner.time_of_day + (inner.now - self.began)
     }
 
-    /// None: too far back for the clock.
+    /// Sets the time of day; returns `None` if it is too far back for the clock.
     pub(crate) fn set_time_of_day(&self, time: SystemTime) -> Option<()> {
         let mut inner = self.lock();
         inner.time_of_day = time.checked_sub(inner.now - self.began)?;
@@ -106,7 +106,7 @@ impl Fake {
 
     // --- Alarms ---
 
-    /// Rings after this time; a time too far for the clock is never.
+    /// Returns an alarm after this time; a time too far for the clock is never.
     pub(crate) fn alarm_in(self: &Arc<Self>, duration: Duration) -> Alarm {
         let mut inner = self.lock();
         let at = inner.now.checked_add(duration);
@@ -122,14 +122,14 @@ impl Fake {
         Alarm { key: at.map(|at| (at, inner.next)), fake: self.clone() }
     }
 
-    /// How long it is until the next alarm.
+    /// Returns the time until the next alarm.
     pub(crate) fn next_alarm(&self) -> Option<Duration> {
         let inner = self.lock();
         inner.alarms.first_key_value().map(|((at, _), _)| at.saturating_duration_since(inner.now))
     }
 
-    /// Moves the time, from alarm to alarm; after each it waits until what was woken rests, until this (real) time at
-    /// most.
+    /// Advances the time, from alarm to alarm; after each it waits until the woken work rests, until this (real) time
+    /// at most.
     pub(crate) fn advance(&self, duration: Duration, until: Option<Instant>) -> Rest {
         let _moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
         let mut rest = self.settle(until);
@@ -154,7 +154,7 @@ impl Fake {
 
     // --- Rest ---
 
-    /// Something is to be done, until what is returned is dropped.
+    /// Marks work as pending until the returned value is dropped.
     pub(crate) fn begin(self: &Arc<Self>) -> Begun {
         let mut inner = self.lock();
         inner.busy += 1;
@@ -168,7 +168,7 @@ impl Fake {
         inner.busy -= 1;
         inner.changes += 1;
         if number <= inner.given_up {
-            // It was blocked and is not any more, and others may have waited for it: all count again.
+            // It was blocked and no longer is, and others may have waited for it: all count again.
             (inner.blocked, inner.given_up) = (0, 0);
         }
         if inner.busy <= inner.blocked {
@@ -176,7 +176,7 @@ impl Fake {
         }
     }
 
-    /// Waits until all is done, but for what blocks its thread.
+    /// Waits until all work is done, except for work that blocks its thread.
     pub(crate) fn settle(&self, until: Option<Instant>) -> Rest {
         let mut inner = self.lock();
         let (mut changes, mut changed) = (inner.changes, Instant::now());
@@ -208,7 +208,7 @@ impl fmt::Debug for Fake {
     }
 }
 
-/// Something that is to be done.
+/// Pending work.
 #[derive(Debug)]
 pub(crate) struct Begun {
     fake: Arc<Fake>,
@@ -222,7 +222,7 @@ impl Drop for Begun {
     }
 }
 
-/// Ready once the clock has got to a time.
+/// Resolves once the clock has reached a time.
 #[derive(Debug)]
 pub(crate) struct Alarm {
     fake: Arc<Fake>,
@@ -230,7 +230,7 @@ pub(crate) struct Alarm {
 }
 
 impl Alarm {
-    /// The time when it rings.
+    /// Returns the time when it rings.
     pub(crate) fn at(&self) -> Option<Instant> {
         self.key.map(|(at, _)| at)
     }
@@ -241,7 +241,7 @@ impl Future for Alarm {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(key) = self.key else { return Poll::Pending };
-        // Cloned, and dropped, outside the lock: it is anybody's code, and the supervisor takes this lock.
+        // Cloned and dropped outside the lock: it is user code, and the supervisor takes this lock.
         let waker = cx.waker().clone();
         let mut inner = self.fake.lock();
         if key.0 <= inner.now {
@@ -264,7 +264,7 @@ impl Drop for Alarm {
 }
 
 pin_project! {
-    /// By one clock or the other.
+    /// A sleep by one clock or the other.
     #[project = SleepOf]
     pub(crate) enum Sleep<F> {
         Native { #[pin] sleep: F },
@@ -297,7 +297,7 @@ mod tests {
         let until = Instant::now().checked_add(SOON);
         let (blocked, other) = (fake.begin(), fake.begin());
         assert_eq!(fake.settle(until), Rest::Blocked(2));
-        // What blocked goes on, and others do something of their own: as many as before are at something.
+        // The blocked work continues, and others do work of their own: as much as before is in progress.
         let fresh = fake.begin();
         drop(blocked);
         let (rests, rested) = mpsc::channel();

@@ -1,7 +1,7 @@
-//! Counts the wakes of a hosted future, for a fake clock: from the wake to the end of the poll that it leads to, the
-//! future has something to do.
+//! Counts the wakes of a hosted future for a fake clock: from the wake to the end of the resulting poll, the future has
+//! work to do.
 //!
-//! Whatever executor polls it, and from whatever thread it is woken.
+//! This holds whatever executor polls it, and from whatever thread it is woken.
 
 use std::{
     fmt, mem,
@@ -14,12 +14,12 @@ use super::{
     fake::{Begun, Fake},
 };
 
-/// The wakes of one hosted future; None: nobody counts them.
+/// The wakes of one hosted future; `None` if they are not counted.
 pub(crate) struct Wakes(Option<Watched>);
 
 struct Watched {
     pending: Arc<Pending>,
-    /// What its executor wakes it by, and what it is shown instead.
+    /// The waker of its executor, and the one that the future sees instead.
     waker: Option<(Waker, Waker)>,
 }
 
@@ -30,14 +30,14 @@ struct Pending {
 
 enum State {
     Rests,
-    /// A poll will answer.
+    /// A poll will follow.
     Woken(Begun),
-    /// It is polled no more.
+    /// It is no longer polled.
     Ended,
 }
 
 impl Wakes {
-    /// Of a future that its executor is about to poll.
+    /// Returns the wakes of a future that its executor is about to poll.
     pub(crate) fn new(clock: &Clock) -> Self {
         Self(clock.fake().map(|fake| {
             let state = Mutex::new(State::Woken(fake.begin()));
@@ -46,7 +46,7 @@ impl Wakes {
         }))
     }
 
-    /// A poll begins, and lasts until what is returned is dropped.
+    /// Begins a poll, which lasts until the returned value is dropped.
     pub(crate) fn polled(&mut self, cx: &Context<'_>) -> Polled {
         let Some(Watched { pending, waker }) = &mut self.0 else { return Polled(None) };
         let begun = pending.polled();
@@ -58,7 +58,7 @@ impl Wakes {
         Polled(Some((counts.clone(), begun)))
     }
 
-    /// It is polled no more.
+    /// Records that the future is no longer polled.
     pub(crate) fn end(&mut self) {
         if let Some(Watched { pending, .. }) = &self.0 {
             let before = mem::replace(&mut *pending.lock(), State::Ended);
@@ -67,7 +67,7 @@ impl Wakes {
     }
 }
 
-/// A poll: the waker that counts.
+/// A poll, with the waker that counts.
 pub(crate) struct Polled(Option<(Waker, Begun)>);
 
 impl Polled {
@@ -81,7 +81,7 @@ impl Pending {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A poll begins: it takes over the count of the wake, or, if there was none, counts itself.
+    /// Begins a poll: it takes over the count of the wake or, if there was none, counts itself.
     fn polled(&self) -> Begun {
         match mem::replace(&mut *self.lock(), State::Rests) {
             State::Woken(begun) => begun,

@@ -1,4 +1,4 @@
-//! The way of lines to a sink that is slow, stuck, full or gone.
+//! Lines on their way to a sink that is slow, stuck, full or gone.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -10,7 +10,7 @@ use std::{
 use super::*;
 use crate::logging::queue::LINGER;
 
-/// A sink that takes nothing until it is opened, and then what its script says.
+/// A sink that takes nothing until it is opened, and then follows its script.
 #[derive(Clone, Default)]
 struct Gate(Arc<(Mutex<Gated>, Condvar)>);
 
@@ -18,7 +18,7 @@ struct Gate(Arc<(Mutex<Gated>, Condvar)>);
 struct Gated {
     is_open: bool,
     taken: Vec<u8>,
-    /// What comes of the next writes: an error, or so many bytes at most.
+    /// The results of the next writes: an error, or a maximum number of bytes.
     script: VecDeque<io::Result<usize>>,
 }
 
@@ -88,7 +88,7 @@ impl Rig {
         self.queue.lost().load(Ordering::Relaxed)
     }
 
-    /// All lines, once they are there.
+    /// Returns all lines, once they are there.
     fn lines(&self) -> Vec<String> {
         self.logger.flush();
         self.gate.text().lines().map(str::to_owned).collect()
@@ -99,7 +99,7 @@ fn say(logger: &dyn Log, message: impl fmt::Display) {
     logger.log(&Record::builder().level(Level::Info).target("hello").args(format_args!("{message}")).build());
 }
 
-/// The sum of what the log says it has lost.
+/// Returns the sum of the losses that the log reports.
 fn told(lines: &[String]) -> u64 {
     let lost = lines.iter().filter_map(|line| line.strip_prefix("WARN:hello:"));
     lost.map(|line| line.split(' ').next().unwrap().parse::<u64>().unwrap()).sum()
@@ -115,7 +115,7 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
 
 #[test]
 fn a_writer_that_lingers_is_woken_by_whoever_cannot_wait() {
-    // For ever, as far as this test goes.
+    // Forever, as far as this test goes.
     let rig = rig_that_lingers(Duration::from_secs(600));
     rig.gate.open();
     let lingers = || until("it lingers", || rig.queue.writer().0);
@@ -162,7 +162,7 @@ fn no_line_of_a_trickle_waits_for_a_wake_that_does_not_come() {
         })
     });
     threads.collect::<Vec<_>>().into_iter().for_each(|thread| thread.join().unwrap());
-    // Nobody asks for them to be written.
+    // No caller asks for them to be written.
     until("all are there", || rig.gate.text().lines().count() == 4500);
     until("it rests", || rig.queue.writer().1);
 }
@@ -174,7 +174,7 @@ fn a_stuck_sink_costs_lines_and_is_waited_for_no_longer_than_a_stretch() {
     for n in 0..50_000 {
         rig.say(n);
     }
-    // A tenth of a second, and the work. 10 ms for each that is lost would be minutes.
+    // A tenth of a second, and the work. 10 ms for each lost line would be minutes.
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     let lost = rig.lost();
     assert!(lost > 10_000, "{lost}");
@@ -185,7 +185,7 @@ fn a_stuck_sink_costs_lines_and_is_waited_for_no_longer_than_a_stretch() {
     let numbers = numbers.collect::<Vec<_>>();
     assert_eq!(numbers.len() as u64 + lost, 50_000);
     assert!(numbers.is_sorted());
-    // They all were lost at the end: what is there is what came first.
+    // The lost lines are the last ones: the first ones were written.
     assert_eq!(
         lines.last().unwrap(),
         &format!("WARN:hello:{lost} lines of the log were lost: there was no room for them")
@@ -282,7 +282,7 @@ fn after_a_full_disk_the_next_line_is_whole_and_what_was_lost_is_told() {
         rig.say(line);
         rig.logger.flush();
     }
-    // Not even the line that ends the one that was torn.
+    // Not even the line that ends the torn one.
     assert_eq!((rig.gate.text().as_str(), rig.lost()), ("INFO:hell", 3));
     rig.say("four");
     let lost = format!("WARN:hello:3 lines of the log were lost: {}", full());
