@@ -1,7 +1,7 @@
 //! The lifecycle of a service as a pure state machine: events and a clock go in, actions come out. No threads, no I/O.
 //!
-//! The [`supervisor`](crate::service::supervisor) feeds it what happens and performs what it says; so the order of
-//! starts and stops, deadlines, restarts and exit codes are tested here with a clock that is a number.
+//! The [`supervisor`](crate::service::supervisor) feeds it events and performs its actions. So the order of starts and
+//! stops, deadlines, restarts and exit codes are tested here with a clock that is a number.
 //!
 //! May use: words.
 

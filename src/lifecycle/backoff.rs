@@ -1,4 +1,4 @@
-//! How long to pause before a restart, and whether there is to be one.
+//! The pause before a restart, and the decision whether there is one.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -8,16 +8,16 @@ use crate::words::restart::When;
 /// The past restarts of one task or loop, as far as its policy looks back.
 #[derive(Debug, Default)]
 pub(super) struct Restarts {
-    /// Restarts in a row without a quiet window between them: the exponent of the next pause.
+    /// Consecutive restarts without a quiet window between them: the exponent of the next pause.
     in_a_row: u32,
     /// When the restarts within the window were decided, oldest first; never more than the limit.
     recent: VecDeque<Now>,
 }
 
 impl Restarts {
-    /// Counts one more restart and says how long to pause before it; `None` when the limit is hit.
+    /// Counts one more restart and returns the pause before it; `None` if the limit is hit.
     ///
-    /// `ran` is for how long it had been ready: a long quiet time makes the backoff begin anew.
+    /// `ran` is how long it had been ready: a long quiet time makes the backoff start over.
     pub(super) fn next(
         &mut self,
         policy: &RestartPolicy,
@@ -41,7 +41,7 @@ impl Restarts {
     }
 }
 
-/// Whether the policy restarts what ended like this.
+/// Whether the policy restarts after such an end.
 pub(super) fn covers(policy: &RestartPolicy, failed: bool) -> bool {
     match policy.when {
         When::Never => false,
@@ -50,12 +50,12 @@ pub(super) fn covers(policy: &RestartPolicy, failed: bool) -> bool {
     }
 }
 
-/// The pause before the restart after `in_a_row` others, without jitter.
+/// Returns the pause before the restart after `in_a_row` others, without jitter.
 fn pause(policy: &RestartPolicy, in_a_row: u32) -> Duration {
     policy.first.saturating_mul(2u32.saturating_pow(in_a_row)).min(policy.longest)
 }
 
-/// Spread, so that what failed together does not come back together.
+/// Adds jitter, so that tasks that failed together do not come back together.
 fn jittered(pause: Duration, jitter: f64, random: &mut fastrand::Rng) -> Duration {
     let factor = 1.0 + jitter * (2.0 * random.f64() - 1.0);
     Duration::try_from_secs_f64(pause.as_secs_f64() * factor).unwrap_or(pause)

@@ -1,28 +1,27 @@
-//! What is due when: at most one time for each thing that can be due.
+//! The deadlines: at most one for each thing that can be due.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{LoopId, Now, TaskId};
 
-/// What is due. Of those due at the same time, the first listed comes first.
+/// A deadline. If several are due at the same time, the first listed comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
     /// The end of the drain.
     Drain,
-    /// The end of the time that the whole stop has.
+    /// The end of the time limit for the whole stop.
     Shutdown,
-    /// The end of the task's backoff, start, stop or cancel, whichever its state is about.
+    /// The end of the task's backoff, start, stop or cancel, depending on its state.
     Task(TaskId),
     /// The end of the loop's backoff or stop.
     Loop(LoopId),
     /// The end of the time in which a stop would explain the error that the task ended with.
     Suspect(TaskId),
-    /// The task has been starting for so long that it is told.
+    /// The time at which a slow start of the task is reported.
     SlowStart(TaskId),
 }
 
-/// Those that say how long a thread has to act go by a clock of their own: the real one, even where the
-/// service's is a fake.
+/// The deadlines. Those for threads to act use a separate clock: the real one, even if the service's is a fake.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     queue: BTreeSet<(Now, Timer)>,
@@ -31,7 +30,7 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    /// Sets a timer, in place of what it was set to.
+    /// Sets a timer, in place of its previous value.
     pub(super) fn set(&mut self, timer: Timer, at: Now) {
         self.clear(timer);
         self.due.insert(timer, at);
@@ -56,13 +55,13 @@ impl Timers {
         self.due.get(&timer).copied()
     }
 
-    /// The earliest by each of the two clocks.
+    /// Returns the earliest deadline by each of the two clocks.
     pub(super) fn next(&self) -> (Option<Now>, Option<Now>) {
         let first = |queue: &BTreeSet<(Now, Timer)>| queue.first().map(|&(at, _)| at);
         (first(&self.queue), first(&self.of_threads))
     }
 
-    /// Takes out the earliest timer that is due, and the time it was set to.
+    /// Removes the earliest timer that is due, and returns it with its time.
     pub(super) fn pop_due(&mut self, now: Now, threads_now: Now) -> Option<(Now, Timer)> {
         let service = self.queue.first().copied().filter(|&(at, _)| at <= now);
         let thread = self.of_threads.first().copied().filter(|&(at, _)| at <= threads_now);

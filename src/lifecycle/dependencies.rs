@@ -1,4 +1,4 @@
-//! Who depends on whom, in both directions, made once.
+//! The dependencies between tasks, in both directions, computed once.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ pub(super) struct Edges {
 }
 
 impl Edges {
-    /// What it has to come after, for one reason or the other.
+    /// Returns all tasks that it comes after, for whatever reason.
     pub(super) fn dependencies(&self) -> impl Iterator<Item = TaskId> + '_ {
         self.requires.iter().chain(&self.after).copied()
     }
@@ -47,7 +47,7 @@ impl Graph {
         &self.loops[id]
     }
 
-    /// All that requires this task, directly or through others; without itself.
+    /// Returns all tasks that require this task, directly or through others, without itself.
     pub(super) fn dependents(&self, id: TaskId) -> Vec<TaskId> {
         let mut seen = HashSet::from([id]);
         let mut found = Vec::new();

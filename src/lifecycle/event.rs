@@ -1,21 +1,20 @@
-//! What the machine is told, and what it says is to be done.
+//! The events for the machine, and the actions that it returns.
 
 use std::{sync::Arc, time::Duration};
 
 use super::plan::{LoopId, Now, TaskId};
 use crate::words::state::{Reason, Transition};
 
-/// What happened.
+/// Something that happened.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// The service starts.
     Start,
     /// This incarnation of a loop runs and takes jobs.
     LoopStarted(LoopId, u32),
-    /// This incarnation's thread has left its loop: `Ok` only when it had been told to stop.
+    /// This incarnation's thread has left its loop: `Ok` only if it had been told to stop.
     LoopEnded(LoopId, u32, Result<(), String>),
-    /// This incarnation was stuck already when it was to act on a cancel or a stop, and has used up what it is left
-    /// then.
+    /// This incarnation was already stuck when it had to act on a cancel or a stop, and has used up its shorter time.
     LoopStuck(LoopId, u32),
     /// The task called `ready()`.
     TaskReady(TaskId, u32),
@@ -25,11 +24,11 @@ pub(crate) enum Event {
     ShutdownRequested(Reason),
     /// A second signal: everything is cancelled now. The number is the signal's.
     HardStop(i32),
-    /// One task is asked to stop, and what requires it before it.
+    /// One task is asked to stop, after the tasks that require it.
     StopTask(TaskId),
-    /// One task is asked to stop and start anew (a stopped one: to start).
+    /// One task is asked to stop and start again (a stopped one: to start).
     RestartTask(TaskId),
-    /// All tasks stop in order and start anew; the loops go on.
+    /// All tasks stop in order and start again; the loops keep running.
     RestartService,
     /// Time has passed: [`Lifecycle::next_deadlines`](super::Lifecycle::next_deadlines) is due.
     Tick,
@@ -48,16 +47,16 @@ pub(crate) enum Outcome {
     Dropped,
 }
 
-/// What the supervisor has to do, in this order.
+/// Something that the supervisor must do, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Start a thread that drives this loop.
     StartLoop(LoopId, u32),
-    /// Tell the loop to end, once its queue is drained; it has until the given time.
+    /// Tell the loop to end once its queue is drained; it has until the given time.
     StopLoop(LoopId, u32, Reason, Now),
-    /// Leave the loop's thread behind; its mailbox closes, all that wait for it get Stopped.
+    /// Leave the loop's thread behind; its mailbox closes, and all its waiters get Stopped.
     AbandonLoop(LoopId, u32),
-    /// The loop will never run again: its mailbox closes, what is queued is dropped, all that wait get Stopped.
+    /// The loop will never run again: its mailbox closes, queued jobs are dropped, and all its waiters get Stopped.
     CloseLoop(LoopId),
     /// Call `run` of a (fresh) task value on its loop.
     StartTask(TaskId, u32),
@@ -65,11 +64,11 @@ pub(crate) enum Action {
     AskTask(TaskId, u32, Reason, Now),
     /// Drop the task's future, and its children's, on their loop.
     CancelTask(TaskId, u32),
-    /// The task has ended and nothing restarts it but an operator: until then its addresses resolve as Stopped.
+    /// The task has ended, and only an operator can restart it: until then its addresses resolve as Stopped.
     CloseTask(TaskId),
-    /// Tell everybody of this step.
+    /// Report this transition to all watchers.
     Transition(Transition),
-    /// The task has been starting for this long, and is not ready; those tasks wait for it. Once for each incarnation.
+    /// The task has been starting for this long and is not ready; those tasks wait for it. Once for each incarnation.
     SlowStart(TaskId, Duration, Vec<TaskId>),
     /// All tasks that will start have become ready or have ended.
     AllStarted,
@@ -77,12 +76,11 @@ pub(crate) enum Action {
     SetReady(bool),
     /// The stop begins.
     Stopping(Reason),
-    /// The loop has died with this message, and those tasks with it; it is started again after this pause, if after
-    /// any.
+    /// The loop has died with this message, and those tasks with it; it is restarted after this pause, if any.
     LoopDied(LoopId, Arc<str>, Vec<TaskId>, Option<Duration>),
-    /// Something for the log, at level warn.
+    /// A line for the log, at level warn.
     Warn(String),
-    /// All has ended; nothing follows.
+    /// Everything has ended; nothing follows.
     Finished(Ending),
 }
 
@@ -102,7 +100,7 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
-    /// The exit code: 128+n, 1, 124, 0, in this precedence.
+    /// Returns the exit code: 128+n, 1, 124, 0, in this precedence.
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self { forced: Some(signal), .. } => 128u8.saturating_add(*signal as u8),

@@ -1,27 +1,28 @@
 //! The state machine.
 //!
-//! One event at a time: [`Lifecycle::handle`] takes it in, then settles: begins a stop that was asked for, considers
-//! each task for which something changed, moves the service on to its next phase; until nothing is left to do. Then
-//! what is due is done, likewise. The event comes before what is due at the same time: a task that ended just in time
-//! is not overdue.
+//! It handles one event at a time: [`Lifecycle::handle`] takes it in, then settles: it begins a requested stop,
+//! considers each task for which something changed, and moves the service to its next phase, until nothing is left to
+//! do. Then it handles due deadlines in the same way. An event precedes the deadlines at the same time: a task that
+//! ended just in time is not overdue.
 //!
-//! What always holds between two calls of `handle`:
+//! Between two calls of `handle` these invariants hold:
 //!
 //! - **Once.** A task is *live* (Starting, Running, Stopping) from its `StartTask` to its one final state; at most one
 //!   incarnation is live, on a loop that runs.
-//! - **No start without leave.** `unmet` counts what keeps a waiting task from its start: its loop, if that does not
-//!   run, and each dependency that does not [allow](Task::allowance) it. It is kept up to date by whatever changes, so
-//!   that nobody has to search.
-//! - **Due to stop.** `due` says that a live task is to be asked to stop, or has been. It is asked as soon as
-//!   `blockers`, its dependents that are due themselves and still live, are none. So a stop of everything, of one
-//!   phase, or of one task and what requires it are the same thing: tasks become due, the order follows.
-//! - **One clock each.** A task has at most one timer, and its state says what it is about: a backoff (Waiting), the
-//!   start (Starting), the stop (Stopping), or a cancel (if `cancelled`). Beside it, a start has one that only has a
-//!   slow start told.
+//! - **No start without leave.** `unmet` counts the obstacles to a waiting task's start: its loop, if that does not
+//!   run, and each dependency that does not [allow](Task::allowance) it. Every change updates it, so that no search is
+//!   needed.
+//! - **Due to stop.** `due` says that a live task must be asked to stop, or has been. It is asked as soon as it has no
+//!   `blockers`, which are dependents that are due themselves and still live. So a stop of everything, of one phase, or
+//!   of one task and the tasks that require it are the same: tasks become due, and the order follows.
+//! - **One clock each.** A task has at most one timer, and its state says what it is for: a backoff (Waiting), the
+//!   start (Starting), the stop (Stopping), or a cancel (if `cancelled`). Beside it, a start has a timer that only
+//!   reports a slow start.
 //! - **In doubt it lives.** A task whose error a stop would explain is `suspect`: it is treated as live until a stop
-//!   comes, somebody asks it to stop, or [`DOUBT`] is over. What would be told to it then is answered with that error.
-//! - **First reason wins.** `stop` is set once; with it nothing starts any more.
-//! - **Finished is last.** It comes when no task is live and no loop's thread is left, and nothing comes after it.
+//!   comes, an operator asks it to stop, or [`DOUBT`] is over. A request to it in that time is answered with that
+//!   error.
+//! - **First reason wins.** `stop` is set once; after that nothing starts any more.
+//! - **Finished is last.** It comes when no task is live and no loop has a thread, and nothing comes after it.
 
 mod end;
 mod operator;
@@ -39,29 +40,29 @@ use crate::words::state::{Cause, Reason, State, Transition};
 
 /// How long a loop has to act on a cancel or a hard stop before its thread is left behind.
 const GRACE: Duration = Duration::from_secs(1);
-/// How long a loop has to end once its tasks have, unless the service has less.
+/// How long a loop has to end once its tasks have, unless the service has less time.
 const LOOP_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a task may be starting before that is told, unless its start fails by then.
+/// How long a task may be starting before that is reported, unless its start fails by then.
 const SLOW_START: Duration = Duration::from_secs(5);
 
-/// How long after an error that a stop would explain that stop may come. A TERM to a whole process group or control
-/// group reaches a child before the service has heard of its own.
+/// How long after an error a stop that would explain it may come. A TERM to a whole process group or control group may
+/// reach a child before the service has received its own.
 const DOUBT: Duration = Duration::from_millis(200);
 
-/// Faults to be found by the tests, one each.
+/// Seeded faults for the tests to find.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutant {
     /// A task is asked to stop before its dependents have ended.
     AsksEarly,
-    /// A restart counts against the limit for ever.
+    /// A restart counts against the limit forever.
     ForgetsWindow,
     /// A later reason to stop overwrites the first.
     LastReasonWins,
     /// A task starts after a stop was requested.
     StartsAfterStop,
-    /// Nothing happens to a task that does not get ready in time.
+    /// A task that does not get ready in time has no consequences.
     ForgetsStartTimeout,
 }
 
@@ -91,12 +92,12 @@ pub(crate) struct Lifecycle {
     random: fastrand::Rng,
 
     now: Now,
-    /// By the clock of the threads.
+    /// The time by the clock of the threads.
     threads_now: Now,
     phase: Phase,
     stop: Option<Stop>,
     timers: Timers,
-    /// Tasks for which something changed: they may start now, or be asked.
+    /// The tasks for which something changed: they may start now, or be asked to stop.
     to_consider: VecDeque<TaskId>,
     tally: Tally,
 
@@ -112,24 +113,24 @@ pub(crate) struct Lifecycle {
     pub(crate) mutant: Option<Mutant>,
 }
 
-/// Where the service as a whole is.
+/// The phase of the whole service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Not started yet.
     New,
     /// Tasks start, run, and are restarted.
     Up,
-    /// All tasks are being stopped to be started anew; `last` ones when the others have ended.
+    /// All tasks are being stopped to be restarted; `last` ones when the others have ended.
     Cycling {
         last: bool,
     },
-    /// A stop was requested; tasks go on for a while.
+    /// A stop was requested; tasks continue for a while.
     Draining,
     /// Tasks are being stopped; `last` ones when the others have ended.
     Stopping {
         last: bool,
     },
-    /// Tasks have ended, loops are being stopped.
+    /// Tasks have ended, and loops are being stopped.
     StoppingLoops,
     Finished,
 }
@@ -138,7 +139,7 @@ enum Phase {
 #[derive(Clone, Debug)]
 struct Stop {
     reason: Reason,
-    /// When it has taken its whole time.
+    /// When its time limit is over.
     deadline: Now,
 }
 
@@ -147,15 +148,15 @@ struct Task {
     plan: TaskPlan,
     state: State,
     incarnation: u32,
-    /// What keeps it from starting: see the module.
+    /// The number of obstacles to its start: see the module.
     unmet: usize,
-    /// What keeps it from being asked to stop, or from starting again: dependents that are due to stop and live.
+    /// The number of obstacles to asking it to stop, or to restarting it: dependents that are due to stop and live.
     blockers: usize,
-    /// What its dependents know of it: the present [`Task::allowance`].
+    /// What it allows its dependents: the present [`Task::allowance`].
     allowance: Allowance,
-    /// Why it is to be asked to stop, or has been, and what follows.
+    /// Why it must be asked to stop, or has been, and what follows.
     due: Option<(Reason, Then)>,
-    /// Since when this incarnation is ready.
+    /// When this incarnation became ready.
     ready_at: Option<Now>,
     /// When this incarnation was asked to stop.
     asked_at: Option<Now>,
@@ -165,25 +166,25 @@ struct Task {
     skipped: Option<Arc<str>>,
     /// The error that it has ended with, if a stop would explain it and may still come.
     suspect: Option<String>,
-    /// Somebody stopped it (alone, not the service): it stays down until somebody starts it.
+    /// An operator stopped it (alone, not the service): it stays down until an operator starts it.
     held: bool,
-    /// `CloseTask` was said of its last incarnation.
+    /// `CloseTask` was emitted for its last incarnation.
     closed: bool,
     restarts: Restarts,
 }
 
-/// What becomes of a task that was stopped by itself, not with the service.
+/// What follows when a task was stopped by itself, not with the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
-    /// It is started again, uncounted.
+    /// It is restarted, uncounted.
     StartAgain,
     /// It stays down until it is asked to start.
     StayDown,
-    /// It is started again when all tasks have ended; or, if the service is stopping, never.
+    /// It is restarted when all tasks have ended; or, if the service is stopping, never.
     WaitForAll,
 }
 
-/// Whom a task allows to start, by its state.
+/// Which dependents a task allows to start, by its state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Allowance {
     required_by: bool,
@@ -204,7 +205,7 @@ enum LoopState {
     New,
     Starting,
     Running,
-    /// It died and will be started again.
+    /// It died and will be restarted.
     Backoff,
     Stopping,
     Ended,
@@ -217,7 +218,7 @@ impl LoopState {
     }
 }
 
-/// How many tasks are in states that matter to the service as a whole.
+/// The numbers of tasks in the states that matter to the whole service.
 #[derive(Debug, Default)]
 struct Tally {
     /// Live tasks: those not marked last, and those that are.
@@ -226,9 +227,9 @@ struct Tally {
     unsettled: usize,
     /// Neither Running nor well ended.
     unready: usize,
-    /// Not ended, of those not marked last.
+    /// Not ended, among those not marked last.
     unended: usize,
-    /// Held, of those not marked last.
+    /// Held, among those not marked last.
     held: usize,
     /// Tasks not marked last.
     ordinary: usize,
@@ -267,7 +268,7 @@ fn is_unready(state: State) -> bool {
 impl Task {
     fn new(plan: TaskPlan) -> Self {
         Self {
-            // Each dependency, and the loop.
+            // One for each dependency, and one for the loop.
             unmet: plan.requires.len() + plan.after.len() + 1,
             plan,
             state: State::Waiting,
@@ -286,7 +287,7 @@ impl Task {
         }
     }
 
-    /// Whom it allows to start. One that is due to stop, or was stopped by somebody, is no base for what requires it.
+    /// Returns which dependents it allows to start. If it is due to stop, or held, no task that requires it can start.
     fn allowance(&self) -> Allowance {
         Allowance {
             required_by: match self.state {
@@ -304,7 +305,7 @@ impl Task {
 }
 
 impl Lifecycle {
-    /// The lifecycle of what was planned. The plan has to be checked: no cycles, all ids within it.
+    /// Returns the lifecycle of a plan. The plan must be checked: no cycles, all ids within it.
     pub(crate) fn new(plan: Plan) -> Self {
         let mut tally = Tally::default();
         for task in &plan.tasks {
@@ -337,14 +338,14 @@ impl Lifecycle {
         }
     }
 
-    /// As [`handle_apart`](Self::handle_apart), with one clock that is both.
+    /// Handles an event as [`handle_apart`](Self::handle_apart) does, with one clock for both.
     #[cfg(test)]
     pub(crate) fn handle(&mut self, now: Now, event: Event) -> Vec<Action> {
         self.handle_apart(now, now, event)
     }
 
-    /// Takes in what happened at `now`, and says what has to be done. A clock that goes back stands still. The threads'
-    /// time is another where the service's is a fake.
+    /// Handles an event at `now`, and returns the actions. If the clock goes back, it stands still. The threads' time
+    /// differs if the service's is a fake.
     pub(crate) fn handle_apart(&mut self, now: Now, threads_now: Now, event: Event) -> Vec<Action> {
         self.now = self.now.max(now);
         self.threads_now = self.threads_now.max(threads_now);
@@ -356,48 +357,48 @@ impl Lifecycle {
         mem::take(&mut self.actions)
     }
 
-    /// How a stop that has not begun is to be timed.
+    /// Sets the timing of a stop that has not begun.
     pub(crate) fn set_timing(&mut self, drain_delay: Duration, shutdown_timeout: Duration) {
         self.drain_delay = drain_delay;
         self.shutdown_timeout = shutdown_timeout;
     }
 
-    /// The earlier of the [two](Self::next_deadlines).
+    /// Returns the earlier of the [two](Self::next_deadlines).
     #[cfg(test)]
     pub(crate) fn next_deadline(&self) -> Option<Now> {
         let (service, threads) = self.next_deadlines();
         service.into_iter().chain(threads).min()
     }
 
-    /// The earliest times at which an [`Event::Tick`] does something: by the service's time, and by the threads'.
+    /// Returns the earliest times at which an [`Event::Tick`] has an effect, by the service's time and by the threads'.
     pub(crate) fn next_deadlines(&self) -> (Option<Now>, Option<Now>) {
         self.timers.next()
     }
 
-    /// The state of a task of the plan.
+    /// Returns the state of a task of the plan.
     #[cfg(test)]
     pub(crate) fn state(&self, task: TaskId) -> State {
         self.tasks[task].state
     }
 
-    /// Which run of the task its state is about; 1 is the first.
+    /// Returns which run of the task its state is about; the first is 1.
     #[cfg(test)]
     pub(crate) fn incarnation(&self, task: TaskId) -> u32 {
         self.tasks[task].incarnation
     }
 
-    /// Whether all has ended.
+    /// Whether everything has ended.
     pub(crate) fn is_finished(&self) -> bool {
         self.phase == Phase::Finished
     }
 
-    /// How many tasks there are.
+    /// Returns the number of tasks.
     #[cfg(test)]
     pub(crate) fn tasks(&self) -> usize {
         self.tasks.len()
     }
 
-    /// The name of a task of the plan.
+    /// Returns the name of a task of the plan.
     #[cfg(test)]
     pub(crate) fn name(&self, task: TaskId) -> Arc<str> {
         self.tasks[task].plan.name.clone()
@@ -420,7 +421,7 @@ impl Lifecycle {
         }
     }
 
-    /// Draws all conclusions from what has changed.
+    /// Draws all conclusions from the changes.
     fn settle(&mut self) {
         loop {
             if self.stop.is_some() && matches!(self.phase, Phase::Up | Phase::Cycling { .. }) {
@@ -449,7 +450,7 @@ impl Lifecycle {
         }
     }
 
-    /// Moves the service on, if its phase is over. Says whether it did.
+    /// Moves the service to the next phase, if its phase is over. Returns whether it did.
     fn advance(&mut self) -> bool {
         match self.phase {
             Phase::New | Phase::Finished => return false,
@@ -493,7 +494,7 @@ impl Lifecycle {
         };
         let first = started && !self.all_started;
         self.all_started |= started;
-        // Who waited for the start finds the service ready.
+        // Waiters for the start find the service ready.
         self.tell_ready();
         if first {
             self.actions.push(Action::AllStarted);
@@ -516,7 +517,7 @@ impl Lifecycle {
         done
     }
 
-    /// Why the service ends, where nobody has asked for it too.
+    /// Returns why the service ends if no caller has asked for it.
     fn ending_reason(&self) -> Reason {
         self.stop.as_ref().map_or(Reason::AllDone, |stop| stop.reason.clone())
     }
@@ -534,7 +535,7 @@ impl Lifecycle {
         }));
     }
 
-    // Starts.
+    // --- Starts ---
 
     fn start(&mut self) {
         if self.phase != Phase::New {
@@ -552,7 +553,7 @@ impl Lifecycle {
         self.phase == Phase::Up || mutant!(self, StartsAfterStop)
     }
 
-    /// Whatever is next for this task and possible now.
+    /// Takes the next step of this task that is possible now.
     fn consider(&mut self, id: TaskId) {
         match self.tasks[id].state {
             State::Waiting if self.may_start_tasks() => self.start_task_if_allowed(id),
@@ -589,7 +590,7 @@ impl Lifecycle {
         self.actions.push(Action::StartTask(id, task.incarnation));
     }
 
-    /// It is starting still: the timer is cleared when it gets into another state, and at a stop.
+    /// The task is still starting: its timer is cleared when its state changes, and at a stop.
     fn tell_slow_start(&mut self, id: TaskId) {
         let mut waiting = self.graph.dependents(id);
         for &after in &self.graph.tasks[id].followed_by {
@@ -630,9 +631,9 @@ impl Lifecycle {
         }
     }
 
-    // The bookkeeping of states: nothing else writes them.
+    // --- The bookkeeping of states: no other code writes them ---
 
-    /// Puts a task into a state, tells everybody, and what it means to its dependents.
+    /// Puts a task into a state, reports the transition, and updates its dependents.
     fn transition(&mut self, id: TaskId, to: State, cause: Cause) {
         let task = &mut self.tasks[id];
         let from = mem::replace(&mut task.state, to);
@@ -659,7 +660,7 @@ impl Lifecycle {
         }
     }
 
-    /// One of the things that this task waits for is there now, or is gone.
+    /// Records that one of the task's requirements is now met, or no longer is.
     fn set_met(&mut self, id: TaskId, met: bool) {
         let task = &mut self.tasks[id];
         if !met {
@@ -672,7 +673,7 @@ impl Lifecycle {
         }
     }
 
-    /// This live task is to be asked to stop, when its turn comes. What is due already stays as it is.
+    /// Makes this live task due to be asked to stop when its turn comes. A task that is already due stays as it is.
     fn make_due(&mut self, id: TaskId, reason: Reason, then: Then) {
         if self.tasks[id].due.is_none() {
             self.tasks[id].due = Some((reason, then));
@@ -684,7 +685,7 @@ impl Lifecycle {
         }
     }
 
-    /// It is not due to stop any more: it has, or something else was decided.
+    /// Clears that it is due to stop: it has stopped, or something else was decided.
     fn clear_due(&mut self, id: TaskId) -> Option<Then> {
         let (_, then) = self.tasks[id].due.take()?;
         for dependency in self.graph.tasks[id].dependencies() {

@@ -1,18 +1,17 @@
-//! What is to be run, as numbers and names.
+//! The plan of a service, as numbers and names.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::words::restart::RestartPolicy;
 
-/// A task, by its place in [`Plan::tasks`].
+/// A task, by its index in [`Plan::tasks`].
 pub(crate) type TaskId = usize;
-/// A loop instance, by its place in [`Plan::loops`].
+/// A loop instance, by its index in [`Plan::loops`].
 pub(crate) type LoopId = usize;
 /// The time since the service's start.
 pub(crate) type Now = Duration;
 
-/// What is to be run: checked (no cycle, no unknown name; see [`planning`](super::planning)), and reduced to what is
-/// selected.
+/// The checked plan (no cycle, no unknown name; see [`planning`](super::planning)), reduced to what is selected.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) tasks: Vec<TaskPlan>,
@@ -33,7 +32,7 @@ pub(crate) struct TaskPlan {
     pub(crate) start_timeout: Duration,
     pub(crate) stop_timeout: Duration,
     pub(crate) restart: RestartPolicy,
-    /// Whether it can be made anew (`task_with`).
+    /// Whether it can be recreated (`task_with`).
     pub(crate) restartable: bool,
 }
 

@@ -1,8 +1,8 @@
-//! What was declared, checked and made into a [`Plan`]; and shown: as a list, as a graph for dot.
+//! Checks declarations, turns them into a [`Plan`], and shows them: as a list, or as a graph for dot.
 //!
-//! All that can be known to be wrong with tasks and loops is found here, before any thread starts: a [`GraphError`]
-//! names it. What is declared is checked as a whole, whatever is selected; only what loops claim is looked at among
-//! those in use.
+//! All faults of tasks and loops that can be known before any thread starts are found here: a [`GraphError`] names
+//! them. Declarations are checked as a whole, whatever is selected; only the claims of loops are compared among those
+//! in use.
 //!
 //! Everything takes time in proportion to the tasks and their dependencies, and nothing recurses.
 
@@ -27,7 +27,7 @@ pub(crate) use self::{
 use super::{LoopPlan, Plan, TaskId, TaskPlan};
 use crate::words::names;
 
-/// What a plan says besides its tasks and loops.
+/// The parts of a plan besides its tasks and loops.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timing {
     pub(crate) drain_delay: Duration,
@@ -35,19 +35,19 @@ pub(crate) struct Timing {
     pub(crate) seed: u64,
 }
 
-/// A plan, and the way back to what was declared.
+/// A plan, with the way back to the declarations.
 #[derive(Clone, Debug)]
 pub(crate) struct Planned {
     pub(crate) plan: Plan,
-    /// Each task of the plan, by its place among the declared ones.
+    /// Each task of the plan, by its index among the declared ones.
     pub(crate) tasks: Vec<usize>,
-    /// Each loop of the plan, by its place among the declared ones.
+    /// Each loop of the plan, by its index among the declared ones.
     pub(crate) loops: Vec<usize>,
 }
 
-/// Checks what was declared and reduces it to the `selection`, with all that this requires; `None` selects everything.
+/// Checks the declarations and reduces them to the `selection`, with everything it requires; `None` selects everything.
 ///
-/// Tasks and loops keep their order. A loop without a selected task is left out, unless it is wanted.
+/// Tasks and loops keep their order. A loop without a selected task is omitted, unless it is wanted.
 pub(crate) fn plan(
     tasks: &[Declared],
     loops: &[DeclaredLoop],
@@ -97,7 +97,7 @@ pub(crate) fn plan(
     Ok(Planned { plan, tasks: planned_tasks.kept, loops: planned_loops.kept })
 }
 
-/// The tasks with these names, which were typed by somebody.
+/// Finds the tasks with these names, which a user typed.
 fn find(typed: &[String], tasks: &[Declared], ids: &HashMap<&str, TaskId>) -> Result<Vec<TaskId>, GraphError> {
     let find = |name: &String| {
         ids.get(name.as_str()).copied().ok_or_else(|| {
@@ -108,11 +108,11 @@ fn find(typed: &[String], tasks: &[Declared], ids: &HashMap<&str, TaskId>) -> Re
     typed.iter().map(find).collect()
 }
 
-/// Some of the things that were declared, numbered anew.
+/// Some of the declared items, renumbered.
 struct Kept {
     /// New number to old.
     kept: Vec<usize>,
-    /// Old number to new; [`LEFT_OUT`] for those that were.
+    /// Old number to new; [`LEFT_OUT`] for omitted items.
     ids: Vec<usize>,
 }
 
@@ -129,7 +129,7 @@ impl Kept {
         Self { kept, ids }
     }
 
-    /// The new numbers of those that were kept.
+    /// Returns the new numbers of the items that were kept.
     fn renumber(&self, old: &[usize]) -> Vec<usize> {
         old.iter().map(|&id| self.ids[id]).filter(|&id| id != LEFT_OUT).collect()
     }

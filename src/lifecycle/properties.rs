@@ -1,10 +1,10 @@
-//! Properties of the lifecycle: a simulated world runs random services on the machine, and an observer that sees
-//! nothing but events and actions checks each call against the rules. What it checks:
+//! Properties of the lifecycle. A simulated world runs random services on the machine, and an observer that sees only
+//! events and actions checks each call against the rules:
 //!
 //! | invariant | rule |
 //! |---|---|
 //! | `legal_path` | transitions form a legal path: `from` is the last `to`, incarnations count up by one |
-//! | `requires_first` | S1: a task starts when its loop runs, what it requires is Running or ended with Ok, what it is after is settled |
+//! | `requires_first` | S1: a task starts when its loop runs, its requires are Running or ended with Ok, its afters are settled |
 //! | `starts_at_once` | S2: a task starts as soon as all that allows it |
 //! | `ends_are_told` | S3, S6: ready and each end make the state and cause that they should, at once |
 //! | `start_timeout` | S4: a task is cancelled for its start at its start timeout, not before, and fails |
@@ -28,7 +28,7 @@
 //! | `nothing_starts_after_a_stop` | S8: no start and no restart after a stop request; what waits then is Stopped |
 //! | `starts_and_ends` | each start is one action and one transition, and ends once |
 //! | `closes_once` | S24: what will never run again is closed once, and nothing starts on it |
-//! | `operators` | what an operator stops or restarts, it and what requires it are: all of it, in order, and nothing else |
+//! | `operators` | a task that an operator stops or restarts, and its requirers, are: all, in order, and nothing else |
 //! | `deadlines_are_due` | S23: a tick before the next deadline does nothing, one at it does something |
 //!
 //! | seeded fault | found by |
@@ -73,7 +73,7 @@ macro_rules! named {
     ($($name:ident),* $(,)?) => { &[$((stringify!($name), $name)),*] };
 }
 
-/// All that hold of a run, besides `deadlines_are_due`, which the world checks.
+/// All that hold for a run, besides `deadlines_are_due`, which the world checks.
 const INVARIANTS: &[Invariant] = named![
     nothing_starts_after_a_stop,
     legal_path,
@@ -103,7 +103,7 @@ const INVARIANTS: &[Invariant] = named![
     no_zombies,
 ];
 
-/// Those that hold whatever is told.
+/// Those that hold for any events.
 const OF_NOISE: &[Invariant] = named![
     nothing_starts_after_a_stop,
     legal_path,
@@ -167,7 +167,7 @@ fn a_forgotten_start_timeout_is_found() {
     finds(Mutant::ForgetsStartTimeout, &["start_timeout"]);
 }
 
-/// In the same cases each time: one of these invariants finds this fault.
+/// Runs the same cases each time: one of these invariants must find this fault.
 fn finds(mutant: Mutant, invariants: &[&str]) {
     let config = Config { cases: 2 * CASES, max_shrink_iters: 0, failure_persistence: None, ..Config::default() };
     let rng = TestRng::deterministic_rng(config.rng_algorithm);
@@ -177,7 +177,7 @@ fn finds(mutant: Mutant, invariants: &[&str]) {
     assert!(invariants.contains(&by.message()), "{mutant:?} is found by {by} in {script:?}");
 }
 
-/// Shrinks to the smallest case for which this does not hold, and prints it with what happened in it.
+/// Shrinks to the smallest case for which this does not hold, and prints it with its history.
 fn check<T: std::fmt::Debug + Clone>(
     cases: impl Strategy<Value = T>,
     number: u32,
@@ -278,14 +278,14 @@ fn starts_at_once(seen: &Observed, point: Point<'_>) -> Checked {
             let called = |id: TaskId| seen.tasks[id].asked.is_some() || seen.tasks[id].cancelled.is_some();
             live.any(|other| group.members.contains(&other) || group.others.contains(&other) && called(other))
         };
-        // One that depends on it and is being stopped ends first.
+        // A dependent of it that is being stopped ends first.
         let before = |other: TaskId| {
             let plan = &seen.plan.tasks[other];
             (plan.requires.contains(&id) || plan.after.contains(&id))
                 && seen.groups.iter().any(|group| group.has(other))
         };
-        // One that an operator stops may have ended with Ok before it was asked to: whether that counts, the rules
-        // don't say.
+        // A task that an operator stops may have ended with Ok before it was asked to: the rules don't say whether that
+        // counts.
         let stopped = |required: &TaskId| {
             let by = |group: &Group| group.kind == Kind::Stop && group.has(*required);
             seen.tasks[*required].meant || seen.groups.iter().any(by)
@@ -425,7 +425,7 @@ fn first_reason(seen: &Observed, point: Point<'_>) -> Checked {
                 let mut others = seen.tasks.iter().zip(&seen.plan.tasks).filter(|(_, plan)| !plan.last).peekable();
                 let restarted = seen.groups.iter().any(|group| group.kind == Kind::Service);
                 let some = others.peek().is_some();
-                // One that was asked to stop can be started again.
+                // A task that was asked to stop can be started again.
                 let done = |state, cause: &_| {
                     state == State::Skipped || state == State::Stopped && *cause == Some(Cause::Finished)
                 };
@@ -452,7 +452,7 @@ fn first_reason(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// Whether everything is cancelled now, in whatever order.
+/// Whether everything is cancelled now, in any order.
 fn in_haste(seen: &Observed) -> bool {
     seen.hard.is_some() || seen.last_moment().is_some_and(|last| seen.now >= last)
 }
@@ -485,10 +485,10 @@ fn asks_at_once(seen: &Observed, point: Point<'_>) -> Checked {
     }
     let last = |id: TaskId| seen.plan.tasks[id].last;
     for id in seen.live().filter(|&id| seen.tasks[id].asked.is_none() && seen.tasks[id].cancelled.is_none()) {
-        // Whether one that depends on it through others that have ended holds it, the rules don't say.
+        // The rules don't say whether a task that depends on it through ended ones holds it.
         let holds = |other: TaskId| {
             let plan = &seen.plan.tasks[other];
-            // One that is being stopped already holds whatever it depends on.
+            // A task that is already being stopped holds all its dependencies.
             let phase = last(id) == last(other) || seen.tasks[other].asked.is_some();
             last(id) && !last(other) || phase && (plan.after.contains(&id) || seen.requirers[id].contains(&other))
         };
@@ -866,7 +866,7 @@ fn closes_once(seen: &Observed, point: Point<'_>) -> Checked {
         Point::Action(Action::StartLoop(id, _)) => ensure!(!seen.loops[*id].closed, "l{id} is closed"),
         Point::Action(Action::Transition(step)) => {
             let id = seen.task_named(&step.task);
-            // An operator may start again what had ended for good.
+            // An operator may restart a task that had ended for good.
             let Some(id) = id.filter(|&id| seen.tasks[id].closed) else { return Ok(()) };
             let operated = |group: &Group| matches!(group.kind, Kind::Restart | Kind::Service) && group.has(id);
             ensure!(step.to == State::Waiting && seen.groups.iter().any(operated), "{step:?} of a closed task");
@@ -914,7 +914,7 @@ fn operators(seen: &Observed, point: Point<'_>) -> Checked {
                     && (seen.requirers[id].contains(&other)
                         || group.kind == Kind::Service && (after || last(id) && !last(other)))
             };
-            // One that is being stopped for something else may hold those that it is only after.
+            // A task that is being stopped for another reason may hold those that it is only after.
             let also = |other: TaskId| {
                 seen.plan.tasks[other].after.contains(&id) && seen.groups.iter().any(|group| group.has(other))
             };

@@ -15,7 +15,7 @@ use crate::words::state::{
 const TERM: i32 = 15;
 const INT: i32 = 2;
 
-/// A service under test: its clock in milliseconds, and all that it ever said.
+/// A service under test: its clock in milliseconds, and all its actions.
 struct Rig {
     life: Lifecycle,
     now: u64,
@@ -72,7 +72,7 @@ impl Rig {
         Self { life: Lifecycle::new(plan), now: 0, said: Vec::new() }
     }
 
-    /// Started, with all its loops.
+    /// Returns a started rig, with all its loops.
     fn started(plan: Plan) -> Self {
         let loops = plan.loops.len();
         let mut rig = Self::new(plan);
@@ -81,7 +81,7 @@ impl Rig {
         rig
     }
 
-    /// Started, and every task that gets its turn is ready.
+    /// Returns a started rig in which every task that gets its turn is ready.
     fn up(plan: Plan) -> Self {
         let mut rig = Self::started(plan);
         while let Some(id) = (0..rig.life.tasks()).find(|&id| rig.life.state(id) == Starting) {
@@ -233,7 +233,7 @@ fn a_failed_start_stops_what_was_started_and_nothing_else() {
 #[test]
 fn a_start_that_takes_too_long_is_cancelled_and_has_failed() {
     let mut rig = Rig::started(plan(vec![task("db", &[])]));
-    // Before that, it is told.
+    // Before that, it is reported.
     assert_eq!(rig.due_at(), Some(5_000));
     assert_eq!(rig.at(5_000), [SlowStart(0, seconds(5), vec![])]);
     assert_eq!(rig.due_at(), Some(30_000));
@@ -453,18 +453,18 @@ fn a_loop_that_was_stuck_before_its_cancel_has_less_time() {
     let mut tasks = vec![task("db", &[]), task("http", &[0]), task("ui", &[])];
     tasks[2].event_loop = 1;
     let mut rig = Rig::up(plan(tasks));
-    // Nothing is to be cancelled.
+    // There is nothing to cancel.
     assert_eq!(rig.does(Event::LoopStuck(0, 1)), []);
     rig.stop();
     rig.ends(2, Outcome::Ok);
     assert_eq!(rig.does(Event::LoopStuck(0, 1)), []);
     rig.at(10_000);
-    // Of an incarnation before.
+    // From a previous incarnation.
     assert_eq!(rig.does(Event::LoopStuck(0, 0)), []);
     rig.at(10_300);
     assert_eq!(rig.does(Event::LoopStuck(0, 1))[0], AbandonLoop(0, 1));
     assert_eq!(rig.states(), [Abandoned, Abandoned, Stopped]);
-    // It is known.
+    // It is already known.
     assert_eq!(rig.does(Event::LoopStuck(0, 1)), []);
     rig.does(Event::LoopEnded(1, 1, Ok(())));
     assert_eq!((rig.ending().code(), rig.ending().abandoned), (124, true));
@@ -746,7 +746,7 @@ fn a_limit_that_cannot_be_hit_is_refused() {
     assert_eq!(RestartPolicy::always().backoff(Duration::ZERO, Duration::ZERO).check(), Ok(()));
 }
 
-/// A plan with a bit of everything, and one thing after another happening to it; most of it stale or out of place.
+/// Runs a plan with a bit of everything through a series of events, most of them stale or out of place.
 fn random_walk(seed: u64) -> Rig {
     let mut random = fastrand::Rng::with_seed(seed);
     let policies = [RestartPolicy::never(), steady(), RestartPolicy::always().with_dependents()];

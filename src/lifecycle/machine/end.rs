@@ -1,4 +1,4 @@
-//! How tasks and loops end, and what follows from it: a restart, a skip, the end of the service.
+//! The ends of tasks and loops, and what follows: a restart, a skip, the end of the service.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,12 +12,13 @@ use crate::{
 };
 
 impl Task {
-    /// What a live task's outcome means; and whether a stop explains what is suspect.
+    /// Returns the state and cause for a live task's outcome; `explained` says whether a stop explains a suspect error.
     fn verdict(&self, outcome: Outcome, explained: bool) -> (State, Cause) {
         match (&self.cancelled, self.state, outcome) {
             (Some(cause @ Cause::StartTimeout(_)), ..) => (State::Failed, cause.clone()),
             (Some(cause), ..) => (State::Cancelled, cause.clone()),
-            // Who was asked before it was ready has nothing to finish: however it ends, it is what was asked for.
+            // A task that was asked before it was ready has nothing to finish: however it ends, the request is
+            // fulfilled.
             (None, State::Stopping, _) if self.ready_at.is_none() => (State::Stopped, Cause::Ended),
             (None, State::Stopping, Outcome::Ok) => (State::Stopped, Cause::Ended),
             (None, State::Starting, Outcome::Skip(reason)) => (State::Skipped, Cause::Skipped(reason.into())),
@@ -38,7 +39,7 @@ impl Lifecycle {
             return;
         };
         if task.suspect.is_some() {
-            return; // It has been told before.
+            return; // It has been reported before.
         }
         match outcome {
             Outcome::Suspect(error)
@@ -57,13 +58,13 @@ impl Lifecycle {
         let explained = task.state == State::Stopping || self.stop.as_ref().is_some_and(|stop| stop.reason.is_a_wish());
         let (state, cause) = task.verdict(outcome, explained);
         if task.state == State::Starting && cause == Cause::Finished {
-            self.make_ready(id); // A one-shot: it was ready by being done.
+            self.make_ready(id); // A one-shot: its end made it ready.
         }
         self.end_task(id, state, cause);
     }
 
-    /// If it is suspect: no more waiting. What has come by now explains its error, or nothing does. Says whether it
-    /// was.
+    /// Ends the wait of a suspect task: what has come by now explains its error, or nothing does. Returns whether it
+    /// was suspect.
     pub(super) fn convict(&mut self, id: TaskId) -> bool {
         let Some(error) = self.tasks[id].suspect.take() else { return false };
         self.conclude(id, Outcome::Suspect(error));
@@ -76,7 +77,7 @@ impl Lifecycle {
         self.follow(id, then);
     }
 
-    /// Puts a task into a final state; the caller draws the conclusion, with what was planned for it.
+    /// Puts a task into a final state; the caller draws the conclusion, with the returned plan for it.
     pub(super) fn put_to_end(&mut self, id: TaskId, state: State, cause: Cause) -> Option<Then> {
         self.timers.clear(Timer::Task(id));
         self.timers.clear(Timer::Suspect(id));
@@ -120,7 +121,8 @@ impl Lifecycle {
         }
     }
 
-    /// It ended by itself while all tasks are being restarted: it will be as well, unless its failure is the service's.
+    /// Handles a task that ended by itself while all tasks are being restarted: it is restarted as well, unless its
+    /// failure stops the service.
     fn end_before_its_turn(&mut self, id: TaskId) {
         if self.tasks[id].state == State::Failed && !self.is_covered(id) {
             self.fail_service(id);
@@ -161,7 +163,7 @@ impl Lifecycle {
         RestartPolicy { window, ..policy.clone() }
     }
 
-    /// The next incarnation of a task that has ended waits for its start.
+    /// Makes the next incarnation of an ended task wait for its start.
     pub(super) fn wait_again(&mut self, id: TaskId, pause: Duration) {
         self.release(id);
         let task = &mut self.tasks[id];
@@ -172,7 +174,7 @@ impl Lifecycle {
         self.transition(id, State::Waiting, Cause::Restart(pause));
     }
 
-    /// What requires this task goes down before it comes back, and comes back after it.
+    /// Stops the tasks that require this task before it comes back, and restarts them after it.
     fn restart_dependents(&mut self, id: TaskId) {
         for dependent in self.graph.clone().dependents(id) {
             let task = &self.tasks[dependent];
@@ -188,7 +190,7 @@ impl Lifecycle {
         self.request_stop(Reason::TaskFailed(self.tasks[id].plan.name.clone()));
     }
 
-    /// Nobody will hear of this task again.
+    /// Closes a task that will never be heard of again.
     pub(super) fn close_task(&mut self, id: TaskId) {
         let task = &mut self.tasks[id];
         if !task.closed {
@@ -218,7 +220,7 @@ impl Lifecycle {
         }
         self.close_loop(id);
         for task in lost {
-            // One that was lost may have ended another.
+            // The end of a lost task may have ended another.
             if !self.tasks[task].state.is_final() {
                 self.end_task(task, State::Failed, Cause::LoopDied(died.clone()));
             }
@@ -252,7 +254,7 @@ impl Lifecycle {
         }
     }
 
-    /// The tasks that end with this loop.
+    /// Returns the tasks that end with this loop.
     fn lost_with(&self, id: LoopId) -> Vec<TaskId> {
         self.graph.on_loop(id).iter().copied().filter(|&task| !self.tasks[task].state.is_final()).collect()
     }
@@ -266,8 +268,8 @@ impl Lifecycle {
         }
     }
 
-    /// How long until the loop is started again; `None` if it is not: no policy, its limit is hit, or a task on it
-    /// can't be made anew.
+    /// Returns the pause until the loop is restarted; `None` if it is not: no policy, its limit is hit, or a task on it
+    /// can't be recreated.
     fn loop_pause(&mut self, id: LoopId) -> Option<Duration> {
         let policy = self.policy(&self.loops[id].plan.restart);
         let mut tasks = self.graph.on_loop(id).iter().map(|&task| &self.tasks[task]);

@@ -1,4 +1,4 @@
-//! What an operator asks for while the service is up: to stop or restart one task, to restart all.
+//! An operator's requests while the service is up: to stop or restart one task, to restart all.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::{Action, Lifecycle, Phase, TaskId, Then, Timer};
 use crate::words::state::{Reason, State};
 
 impl Lifecycle {
-    /// Stops a task, and before it what requires it; they stay down until they are asked to start.
+    /// Stops a task, after the tasks that require it; they stay down until they are asked to start.
     pub(super) fn stop_task(&mut self, id: TaskId) {
         if !self.is_open_to(id, "stop") {
             return;
@@ -31,13 +31,13 @@ impl Lifecycle {
         }
     }
 
-    /// Stops a task, and before it what requires it, and starts them again. One that is down is started.
+    /// Stops a task, after the tasks that require it, and restarts them. A task that is down is started.
     pub(super) fn restart_task(&mut self, id: TaskId) {
         if !self.is_open_to(id, "restart") {
             return;
         }
         match self.tasks[id].state {
-            // Whoever says restart does not want to wait for the end of a backoff.
+            // An operator who requests a restart does not want to wait for the end of a backoff.
             State::Waiting => {
                 self.timers.clear(Timer::Task(id));
                 self.to_consider.push_back(id);
@@ -64,7 +64,7 @@ impl Lifecycle {
         }
     }
 
-    /// Stops all tasks in order, and starts all anew when they have ended.
+    /// Stops all tasks in order, and restarts all when they have ended.
     pub(super) fn restart_service(&mut self) {
         let all: Vec<TaskId> = (0..self.tasks.len()).collect();
         if self.phase != Phase::Up || self.stop.is_some() || !self.can_restart(&all) {
@@ -89,7 +89,8 @@ impl Lifecycle {
         (0..self.tasks.len()).for_each(|id| self.wait_again(id, Duration::ZERO));
     }
 
-    /// What an operator stopped does not count as done: it can come back, so the service stays up for it.
+    /// Holds a task that an operator stopped. It does not count as done: it can come back, so the service stays up for
+    /// it.
     pub(super) fn hold(&mut self, id: TaskId) {
         let task = &mut self.tasks[id];
         if !task.held {

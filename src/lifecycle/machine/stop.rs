@@ -1,4 +1,4 @@
-//! The stop: of the service in its phases, of a task or a loop when its turn or its deadline has come.
+//! The stop of the service in its phases, and of a task or a loop at its turn or its deadline.
 
 use signal_hook::consts::SIGTERM;
 
@@ -8,8 +8,7 @@ use super::{
 use crate::words::state::{Cause, Reason, State};
 
 impl Lifecycle {
-    /// The service is to stop; the first reason wins. It begins when the event at hand has been dealt with, or with the
-    /// start.
+    /// Requests a stop of the service; the first reason wins. It begins after the present event, or with the start.
     pub(super) fn request_stop(&mut self, reason: Reason) {
         match &mut self.stop {
             Some(stop) if mutant!(self, LastReasonWins) => stop.reason = reason,
@@ -36,7 +35,7 @@ impl Lifecycle {
         }
     }
 
-    /// What was planned for this task is void: to start, to start again, to be stopped by itself.
+    /// Cancels this task's plans: to start, to restart, to be stopped by itself.
     fn give_up_plans(&mut self, id: TaskId) {
         self.timers.clear(Timer::SlowStart(id));
         match self.tasks[id].state {
@@ -50,19 +49,19 @@ impl Lifecycle {
         }
     }
 
-    /// A loop between two incarnations, or before its first, does not come back.
+    /// Gives up a loop between two incarnations, or before its first: it does not come back.
     fn give_up_loop(&mut self, id: LoopId) {
         if !self.loops[id].state.has_thread() {
             self.close_loop(id);
         }
     }
 
-    /// A waiting task does not start; its turn never came.
+    /// Gives up a waiting task, whose turn never came: it does not start.
     pub(super) fn never_start(&mut self, id: TaskId) {
         self.put_to_end(id, State::Stopped, Cause::NeverStarted);
     }
 
-    /// All tasks of this phase are due to stop now.
+    /// Makes all tasks of this phase due to stop.
     pub(super) fn stop_tasks(&mut self, last: bool) {
         self.timers.clear(Timer::Drain);
         self.phase = Phase::Stopping { last };
@@ -130,7 +129,7 @@ impl Lifecycle {
         self.cancel_task(id, Cause::StopTimeout(granted));
     }
 
-    /// The time for the whole stop is over: no order any more.
+    /// Ends the time limit for the whole stop: no order any more.
     pub(super) fn shutdown_timeout_over(&mut self) {
         let Some(deadline) = self.stop.as_ref().map(|stop| stop.deadline) else { return };
         self.cancel_all(|this, id| this.cancel_overdue(id, deadline));
@@ -155,7 +154,7 @@ impl Lifecycle {
         }
     }
 
-    /// Cancels each live task that is not being cancelled already; one that was not asked to stop is, first.
+    /// Cancels each live task that is not being cancelled already, and first asks it to stop if it was not asked.
     fn cancel_all(&mut self, cancel: impl Fn(&mut Self, TaskId)) {
         if self.phase == Phase::Draining {
             self.stop_tasks(false);
@@ -197,12 +196,12 @@ impl Lifecycle {
         self.actions.push(Action::StopLoop(id, self.loops[id].incarnation, self.ending_reason(), deadline));
     }
 
-    /// A deadline by the clock of the threads.
+    /// Converts a deadline to the clock of the threads.
     fn for_thread(&self, deadline: Now) -> Now {
         self.threads_now.saturating_add(deadline.saturating_sub(self.now))
     }
 
-    /// Loops that were told to stop have less time now.
+    /// Shortens the time of loops that were told to stop.
     fn hurry_loops(&mut self) {
         let deadline = self.loop_deadline();
         for id in 0..self.loops.len() {
@@ -220,7 +219,7 @@ impl Lifecycle {
         }
     }
 
-    /// The loop can't act on a cancel, or on a stop that can't wait.
+    /// Handles a loop that can't act on a cancel, or on a stop that can't wait.
     pub(super) fn loop_stuck(&mut self, id: LoopId, incarnation: u32) {
         let Some(l) = self.loops.get(id).filter(|l| l.incarnation == incarnation) else { return };
         let is_cancelled = |task: &TaskId| self.tasks[*task].cancelled.is_some();
@@ -234,7 +233,7 @@ impl Lifecycle {
         }
     }
 
-    /// The loop has ended for good.
+    /// Closes a loop that has ended for good.
     pub(super) fn close_loop(&mut self, id: LoopId) {
         if !matches!(self.loops[id].state, LoopState::Ended | LoopState::Abandoned) {
             self.timers.clear(Timer::Loop(id));
@@ -243,7 +242,7 @@ impl Lifecycle {
         }
     }
 
-    /// Leaves a loop that does not obey behind, with all its tasks. Without it the service can't go on.
+    /// Leaves behind a loop that does not react, with all its tasks. The service can't continue without it.
     fn abandon_loop(&mut self, id: LoopId) {
         self.overdue = true;
         self.abandoned = true;

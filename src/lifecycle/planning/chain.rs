@@ -1,4 +1,4 @@
-//! Whether a stop can keep to its time.
+//! Checks whether a stop can meet its time limit.
 
 use std::time::Duration;
 
@@ -8,11 +8,10 @@ use crate::{
     words::state::Seconds,
 };
 
-/// A warning, in one line, if all who are stopped one after the other may together take longer than the whole shutdown
-/// may.
+/// Returns a one-line warning if tasks that stop one after another may together take longer than the shutdown timeout.
 ///
-/// A task is asked to stop when all that depend on it have ended; those marked last, when all others have. So the
-/// longest chain of each of the two phases counts, after the drain delay.
+/// A task is asked to stop when all its dependents have ended; those marked last, when all others have. So the longest
+/// chain of each of the two phases counts, after the drain delay.
 pub(crate) fn overlong_chain(plan: &Plan) -> Option<String> {
     // A plan has no cycle.
     let order =
@@ -29,17 +28,17 @@ pub(crate) fn overlong_chain(plan: &Plan) -> Option<String> {
     Some(format!("a stop may take {total}, longer than the shutdown timeout of {timeout}: {}", parts.join(", then ")))
 }
 
-/// Tasks that stop one after the other, and what their timeouts add up to.
+/// Tasks that stop one after another, and the sum of their timeouts.
 struct Chain {
     tasks: Vec<TaskId>,
     time: Duration,
 }
 
 impl Chain {
-    /// The longest one among the tasks that are, or are not, marked last. Dependencies come first in `order`.
+    /// Returns the longest chain of tasks that are, or are not, marked last. Dependencies come first in `order`.
     fn longest(plan: &Plan, order: &[TaskId], last: bool) -> Self {
-        // For each task: the time from when it is asked to stop to the end of the longest chain that it begins, and who
-        // is next in that.
+        // For each task: the time from when it is asked to stop to the end of the longest chain that it begins, and the
+        // next task in that chain.
         let mut begun = vec![(Duration::ZERO, None); plan.tasks.len()];
         let mut longest: Option<TaskId> = None;
         for &id in order.iter().filter(|&&id| plan.tasks[id].last == last) {
@@ -59,7 +58,7 @@ impl Chain {
         }
     }
 
-    /// `http 10 s -> db 5 s`, in the order of the stop.
+    /// Describes the chain in the order of the stop: `http 10 s -> db 5 s`.
     fn describe(&self, plan: &Plan) -> Option<String> {
         let link = |&task: &TaskId| format!("{} {}", plan.tasks[task].name, Seconds(plan.tasks[task].stop_timeout));
         (!self.tasks.is_empty()).then(|| arrows(self.tasks.iter().map(link)))

@@ -1,4 +1,4 @@
-//! What must hold of names, phases, restarts and claims.
+//! The rules for names, phases, restarts and claims.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::{
 const RESERVED: [&str; 11] =
     ["config", "dry", "log", "tasks", "list", "drain", "shutdown", "graph", "help", "init", "version"];
 
-/// Every loop has a name of its own.
+/// Checks that every loop has a unique name.
 pub(super) fn loop_names(loops: &[DeclaredLoop]) -> Result<(), GraphError> {
     let mut kinds = HashMap::with_capacity(loops.len());
     for DeclaredLoop { name, kind, .. } in loops {
@@ -26,7 +26,7 @@ pub(super) fn loop_names(loops: &[DeclaredLoop]) -> Result<(), GraphError> {
     Ok(())
 }
 
-/// Every task has a name of its own, by which it is found.
+/// Checks that every task has a unique name, and returns the tasks by name.
 pub(super) fn task_names(tasks: &[Declared]) -> Result<HashMap<&str, TaskId>, GraphError> {
     let mut ids = HashMap::with_capacity(tasks.len());
     for (id, Declared { name, .. }) in tasks.iter().enumerate() {
@@ -43,13 +43,13 @@ pub(super) fn task_names(tasks: &[Declared]) -> Result<HashMap<&str, TaskId>, Gr
     Ok(ids)
 }
 
-/// `[a-z][a-z0-9-]*`
+/// Whether the text matches `[a-z][a-z0-9-]*`.
 fn is_name(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_lowercase())
         && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
-/// What stops last can't require what stops before it.
+/// Checks that no task that stops last requires one that is not marked last as well.
 pub(super) fn last(tasks: &[Declared], edges: &Edges) -> Result<(), GraphError> {
     for (id, task) in tasks.iter().enumerate().filter(|(_, task)| task.last) {
         if let Some(&required) = edges.requires(id).iter().find(|&&required| !tasks[required].last) {
@@ -59,8 +59,8 @@ pub(super) fn last(tasks: &[Declared], edges: &Edges) -> Result<(), GraphError> 
     Ok(())
 }
 
-/// Policies make sense, and whatever they would start again can be made anew. `order` has each task behind what it
-/// requires.
+/// Checks that policies make sense, and that whatever they restart can be recreated. In `order` each task follows those
+/// that it requires.
 pub(super) fn restarts(
     tasks: &[Declared],
     loops: &[DeclaredLoop],
@@ -103,17 +103,17 @@ pub(super) fn restarts(
     Ok(())
 }
 
-/// Whether the policy says anything else than never.
+/// Whether the policy is anything but never.
 fn restarts_task(policy: &RestartPolicy) -> bool {
     policy.when != When::Never || policy.dependents
 }
 
-/// There is one main thread, and one of everything that a loop claims.
+/// Checks that only one loop needs the main thread, and only one makes each claim.
 pub(super) fn claims<'a>(in_use: impl Iterator<Item = &'a DeclaredLoop>) -> Result<(), GraphError> {
     let mut claimed = HashMap::new();
     for declared in in_use {
         let main_thread = declared.needs_main_thread.then_some("the main thread");
-        // A loop that says the same thing twice is not at odds with itself.
+        // A loop that makes the same claim twice does not conflict with itself.
         for thing in main_thread.into_iter().chain(declared.claims.filter(|&thing| Some(thing) != main_thread)) {
             if let Some(first) = claimed.insert(thing, &declared.name) {
                 return Err(GraphError::Claimed { thing, loops: [first.clone(), declared.name.clone()] });

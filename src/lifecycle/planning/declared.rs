@@ -8,7 +8,7 @@ use crate::lifecycle::{LoopId, RestartPolicy};
 #[derive(Clone, Debug)]
 pub(crate) struct Declared {
     pub(crate) name: String,
-    /// Its loop, by its place among the declared ones.
+    /// Its loop, by its index among the declared ones.
     pub(crate) event_loop: LoopId,
     pub(crate) requires: Vec<String>,
     pub(crate) after: Vec<String>,
@@ -16,7 +16,7 @@ pub(crate) struct Declared {
     pub(crate) start_timeout: Duration,
     pub(crate) stop_timeout: Duration,
     pub(crate) restart: RestartPolicy,
-    /// Whether it can be made anew (`task_with`).
+    /// Whether it can be recreated (`task_with`).
     pub(crate) restartable: bool,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct DeclaredLoop {
     /// `EventLoop::NAME`.
     pub(crate) kind: &'static str,
     pub(crate) needs_main_thread: bool,
-    /// What of the process's it claims for itself.
+    /// The process-wide resource that it claims.
     pub(crate) claims: Option<&'static str>,
     pub(crate) restart: RestartPolicy,
     /// Whether it is started even without a task.

@@ -1,4 +1,4 @@
-//! Who depends on whom, by number.
+//! The dependencies between tasks, by number.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ pub(super) struct Edges {
 }
 
 impl Edges {
-    /// Finds the tasks that the declared names mean.
+    /// Resolves the declared names to tasks.
     pub(super) fn resolve(tasks: &[Declared], ids: &HashMap<&str, TaskId>) -> Result<Self, GraphError> {
         let mut edges = Self { requires: Vec::with_capacity(tasks.len()), after: Vec::with_capacity(tasks.len()) };
         for task in tasks {
@@ -55,12 +55,12 @@ impl Edges {
         &self.after[task]
     }
 
-    /// All tasks, each behind what it depends on; or the tasks of a cycle.
+    /// Returns all tasks, each after its dependencies; or the tasks of a cycle.
     pub(super) fn dependencies_first(&self) -> Result<Vec<TaskId>, Vec<TaskId>> {
         dependencies_first(self.requires.len(), |task| (&self.requires[task], &self.after[task]))
     }
 
-    /// Whether each task is one of these, or required by one of these, near or far.
+    /// Returns, for each task, whether it is one of these, or required by one of them, directly or not.
     pub(super) fn with_required(&self, tasks: &[TaskId]) -> Vec<bool> {
         let mut selected = vec![false; self.requires.len()];
         let mut found = tasks.to_vec();
@@ -73,8 +73,8 @@ impl Edges {
     }
 }
 
-/// The numbers below `count`, each behind its dependencies (which come in two parts); or the first cycle that was
-/// found: each depends on the next, the last one on the first.
+/// Returns the numbers below `count`, each after its dependencies (which come in two parts); or the first cycle found,
+/// in which each depends on the next, and the last one on the first.
 pub(super) fn dependencies_first<'a>(
     count: usize,
     dependencies: impl Fn(TaskId) -> (&'a [TaskId], &'a [TaskId]),
@@ -87,7 +87,7 @@ pub(super) fn dependencies_first<'a>(
     }
     let mut marks = vec![Mark::New; count];
     let mut order = Vec::with_capacity(count);
-    // A depth-first search. Its path is kept here: a task, and what is left to look at of its dependencies.
+    // A depth-first search. Its path is kept here: each task, and the dependencies that are left to visit.
     let mut path = Vec::new();
     for start in 0..count {
         let mut next = Some(start);

@@ -1,11 +1,11 @@
-//! What can be wrong with what was declared, in one line each.
+//! The faults of declarations, in one line each.
 
 use std::fmt;
 
 use super::Declared;
 use crate::lifecycle::TaskId;
 
-/// Why there is no plan.
+/// The reason why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum GraphError {
     /// `owner` is `task` or `loop`, here and below.
@@ -54,14 +54,14 @@ pub(crate) enum GraphError {
         thing: &'static str,
         loops: [String; 2],
     },
-    /// Somebody typed this name; all others are in the code.
+    /// A user typed this name; all others are in the code.
     UnknownSelected {
         name: String,
         nearest: Option<String>,
     },
 }
 
-/// How a task depends on another.
+/// The kind of dependency between two tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Relation {
     Requires,
@@ -73,7 +73,7 @@ impl GraphError {
         Self::Cycle(cycle.iter().map(|&task| tasks[task].name.clone()).collect())
     }
 
-    /// 2: the command line's words; 78: a configuration that can't work.
+    /// Returns the exit code: 2 for the command line, 78 for an unusable configuration.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::UnknownSelected { .. } => 2,
@@ -82,7 +82,7 @@ impl GraphError {
     }
 }
 
-/// In lower case, without a full stop. Names that may not be of the allowed form are quoted, and so keep to the line.
+/// In lower case, without a full stop. Names whose form may be invalid are quoted, so the message stays on one line.
 impl fmt::Display for GraphError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -150,7 +150,7 @@ impl fmt::Display for Relation {
     }
 }
 
-/// `a -> b -> c`; of a long chain the beginning and the end.
+/// Returns `a -> b -> c`; for a long chain only the beginning and the end.
 pub(super) fn arrows(links: impl IntoIterator<Item = impl Into<String>>) -> String {
     const EACH_END: usize = 8;
     let mut links: Vec<String> = links.into_iter().map(Into::into).collect();

@@ -1,10 +1,10 @@
-//! What was declared, for people: `--list-tasks` and `--graph`. Neither text ends with a newline.
+//! Displays declarations: `--list-tasks` and `--graph`. Neither text ends with a newline.
 
 use std::fmt::Write;
 
 use super::{Declared, DeclaredLoop};
 
-/// A line a task: its name, its loop, what it depends on.
+/// Returns one line for each task: its name, its loop, its dependencies.
 ///
 /// ```text
 /// ticker  glib
@@ -23,7 +23,7 @@ pub(crate) fn list(tasks: &[Declared], loops: &[DeclaredLoop]) -> String {
     tasks.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// `requires ticker, db; after cache; last`
+/// Returns `requires ticker, db; after cache; last`.
 fn dependencies(task: &Declared) -> String {
     let names = |relation, names: &[String]| (!names.is_empty()).then(|| format!("{relation} {}", names.join(", ")));
     let last = task.last.then(|| "last".to_owned());
@@ -31,22 +31,22 @@ fn dependencies(task: &Declared) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
-/// A graph for dot. A box a loop; a solid arrow to what a task requires, a dashed one to what it is after; a double
-/// border: last.
+/// Returns a graph for dot. Each loop is a box; a solid arrow points to a required task, a dashed one to a task that it
+/// is after; a double border means last.
 pub(crate) fn graphviz(service: &str, tasks: &[Declared], loops: &[DeclaredLoop]) -> String {
     let mut on_loop = vec![Vec::new(); loops.len()];
     for task in tasks {
         on_loop[task.event_loop].push(task);
     }
     let mut dot = format!("digraph {} {{\n", quoted(service));
-    // To write to a String can't fail.
+    // Writing to a String can't fail.
     for (place, (event_loop, tasks)) in loops.iter().zip(on_loop).enumerate() {
         if tasks.is_empty() && !event_loop.wanted {
             continue;
         }
         let _ = writeln!(dot, "  subgraph cluster_{place} {{\n    label={};", quoted(&label(event_loop)));
         if tasks.is_empty() {
-            // Dot leaves out a box around nothing.
+            // Dot omits an empty box.
             let _ = writeln!(dot, "    empty_{place} [style=invis];");
         }
         for task in tasks {
@@ -66,13 +66,13 @@ pub(crate) fn graphviz(service: &str, tasks: &[Declared], loops: &[DeclaredLoop]
     dot
 }
 
-/// `tokio`, or `io2 (tokio)` for an instance with a name of its own.
+/// Returns `tokio`, or `io2 (tokio)` for an instance with its own name.
 fn label(event_loop: &DeclaredLoop) -> String {
     let DeclaredLoop { name, kind, .. } = event_loop;
     if name == kind { name.clone() } else { format!("{name} ({kind})") }
 }
 
-/// A string of the dot language.
+/// Returns a string of the dot language.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -87,7 +87,7 @@ fn tokio() -> DeclaredLoop {
 
 const TIMING: Timing = Timing { drain_delay: Duration::ZERO, shutdown_timeout: Duration::from_secs(25), seed: 7 };
 
-/// Of all tasks, with tokio as the only loop.
+/// Plans all tasks, with tokio as the only loop.
 fn planned(tasks: &[Declared]) -> Result<Planned, GraphError> {
     plan(tasks, &[tokio()], None, TIMING)
 }
@@ -97,7 +97,7 @@ fn selected(tasks: &[Declared], loops: &[DeclaredLoop], names: &[&str]) -> Resul
     plan(tasks, loops, Some(&names), TIMING)
 }
 
-/// The refusal's words. Whatever they are, they keep to the rules for messages.
+/// Returns the refusal's message, and checks it against the rules for messages.
 #[track_caller]
 fn refusal(result: Result<Planned, GraphError>) -> String {
     let error = result.expect_err("this should have been refused");
@@ -108,7 +108,7 @@ fn refusal(result: Result<Planned, GraphError>) -> String {
     text
 }
 
-/// A task to each number: each requires the one before.
+/// Returns one task for each number: each requires the previous one.
 fn long_chain(length: usize) -> Vec<Declared> {
     let link = |n: usize| match n {
         0 => task("t0"),
@@ -445,7 +445,7 @@ mod restarts {
 
     #[test]
     fn a_policy_that_cannot_work_is_refused_with_its_owners_name() {
-        // More restarts than fit into the window at the longest pause: the limit can't trip.
+        // More restarts than fit into the window at the longest pause: the limit can't be reached.
         let senseless = RestartPolicy::always().backoff(60 * SECOND, 60 * SECOND).limit(100, SECOND);
         let why = senseless.check().unwrap_err();
         let text = planned(&[task("http").restart(senseless.clone()).restartable()]).unwrap_err().to_string();

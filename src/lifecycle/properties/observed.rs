@@ -1,4 +1,5 @@
-//! What an observer knows: the events that were told and the actions that came back, never the machine's inside.
+//! The knowledge of an observer: the events that were sent and the actions that came back, never the machine's
+//! internals.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -10,7 +11,7 @@ use crate::{
     },
 };
 
-/// Where the replay stands. An action is shown before [`Observed`] takes it in, an event as well.
+/// The position of the replay. An action or an event is shown before [`Observed`] takes it in.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Point<'a> {
     Event(&'a Event),
@@ -33,48 +34,48 @@ pub(super) struct Asked {
     pub(super) reason: Reason,
 }
 
-/// One task.
+/// The observed state of a task.
 #[derive(Clone, Debug)]
 pub(super) struct Task {
     pub(super) state: State,
     pub(super) incarnation: u32,
-    /// Of the last transition, and its time.
+    /// The cause of the last transition, and its time.
     pub(super) cause: Option<Cause>,
     pub(super) at: Now,
-    // Of this incarnation:
+    // For this incarnation:
     pub(super) started: Option<Now>,
     pub(super) ready: Option<Now>,
     /// It called `ready()` after it had been asked to stop.
     pub(super) late_ready: bool,
     pub(super) asked: Option<Asked>,
     pub(super) cancelled: Option<(Now, Why)>,
-    /// Of all incarnations:
+    /// For all incarnations:
     pub(super) closed: bool,
-    /// An operator has stopped this incarnation, or it ended while that was under way.
+    /// An operator has stopped this incarnation, or it ended while that was in progress.
     pub(super) meant: bool,
     /// When this incarnation may start.
     pub(super) not_before: Now,
     pub(super) row: Row,
 }
 
-/// The restarts that are counted.
+/// The restarts that count.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Row {
-    /// When, and whether it counts for sure.
+    /// The time of each, and whether it certainly counts.
     pub(super) times: Vec<(Now, bool)>,
-    /// How many in a row at most, and at least.
+    /// How many are consecutive at most, and at least.
     pub(super) most: u32,
     pub(super) least: u32,
 }
 
 impl Row {
-    /// How many restarts have been in the window, for sure and at most: those at its very edge may count or not.
+    /// Returns how many restarts were in the window, for certain and at most: those at its very edge may count or not.
     pub(super) fn within(&self, policy: &RestartPolicy, now: Now) -> (usize, usize) {
         let least = self.times.iter().filter(|(at, sure)| *sure && now - *at < policy.window).count();
         (least, self.times.iter().filter(|(at, _)| now - *at <= policy.window).count())
     }
 
-    /// The shortest and the longest pause that the policy allows after a run that had been quiet or not.
+    /// Returns the shortest and the longest pause that the policy allows after a run that was quiet or not.
     pub(super) fn pauses(&self, policy: &RestartPolicy, quiet: bool) -> (Duration, Duration) {
         let pause = |row: u32| policy.first.saturating_mul(1 << row.min(20)).min(policy.longest);
         let (least, most) = if quiet { (0, 0) } else { (self.least, self.most) };
@@ -91,7 +92,7 @@ impl Row {
         }
     }
 
-    /// Something else has restarted it: the rules don't say whether the row goes on.
+    /// Records that something else has restarted it: the rules don't say whether the row continues.
     fn blur(&mut self) {
         self.least = 0;
     }
@@ -107,7 +108,7 @@ pub(super) enum Phase {
     Abandoned,
 }
 
-/// One loop.
+/// The observed state of a loop.
 #[derive(Clone, Debug)]
 pub(super) struct Loop {
     pub(super) phase: Phase,
@@ -128,18 +129,18 @@ impl Loop {
     }
 }
 
-/// Tasks that are stopped together for an operator, or for one that they require.
+/// Tasks that are stopped together for an operator, or for a task that they require.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
     pub(super) kind: Kind,
     pub(super) root: Option<TaskId>,
     /// These must be stopped.
     pub(super) members: BTreeSet<TaskId>,
-    /// These may be.
+    /// These may be stopped.
     pub(super) others: BTreeSet<TaskId>,
     /// The incarnation of each task when the group was made.
     pub(super) incarnations: Vec<u32>,
-    /// Other things have happened to its tasks: only its permissions hold.
+    /// Its tasks were also affected otherwise: only its permissions hold.
     pub(super) loose: bool,
 }
 
@@ -169,14 +170,14 @@ pub(super) enum Known {
     Yes,
 }
 
-/// What happened within one call of `handle`.
+/// The events and actions within one call of `handle`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Step {
     pub(super) event: Option<Event>,
-    /// The event told of this live task's end, or of its readiness.
+    /// The live task whose end, or readiness, the event reported.
     pub(super) ended: Option<TaskId>,
     pub(super) ready: Option<TaskId>,
-    /// The event told of this live loop's end; whether it had been told to; whether it was running.
+    /// The live loop whose end the event reported; whether it had been told to; whether it was running.
     pub(super) loop_ended: Option<(LoopId, bool, Result<(), String>)>,
     pub(super) actions: usize,
     pub(super) starts: Vec<TaskId>,
@@ -209,9 +210,9 @@ pub(super) struct Observed {
     pub(super) overdue: Known,
     pub(super) abandoned: bool,
     pub(super) step: Step,
-    /// What the machine says after this call.
+    /// The machine's answers after this call.
     pub(super) says: Vec<(State, u32)>,
-    /// Who requires each task, directly or not.
+    /// The tasks that require each task, directly or not.
     pub(super) requirers: Vec<BTreeSet<TaskId>>,
 }
 
@@ -290,7 +291,7 @@ impl Observed {
         self.stop.is_some() || self.finished.is_some()
     }
 
-    /// The time at which all tasks are cancelled.
+    /// Returns the time at which all tasks are cancelled.
     pub(super) fn last_moment(&self) -> Option<Now> {
         self.stop.as_ref().map(|(at, _)| *at + self.plan.shutdown_timeout)
     }
@@ -301,13 +302,13 @@ impl Observed {
         *reason == Reason::Signal(15) && self.hard.is_none() && self.now < end
     }
 
-    /// What is required has to be Running, or to have ended by itself with Ok.
+    /// Whether a required task is Running, or has ended by itself with Ok.
     pub(super) fn satisfies(&self, required: TaskId) -> bool {
         let task = &self.tasks[required];
         task.state == State::Running || task.state == State::Stopped && task.cause == Some(Cause::Finished)
     }
 
-    /// Why this task can't start now.
+    /// Returns why this task can't start now.
     pub(super) fn obstacle(&self, id: TaskId) -> Option<String> {
         let plan = &self.plan.tasks[id];
         let name = |id: &TaskId| (self.plan.tasks[*id].name.to_string(), self.tasks[*id].state);
@@ -325,7 +326,7 @@ impl Observed {
             .then(|| format!("its backoff lasts until {:?}", self.tasks[id].not_before))
     }
 
-    /// Whether this end is one that the task's policy covers.
+    /// Whether the task's policy covers this end.
     pub(super) fn covers(&self, id: TaskId) -> bool {
         let task = &self.tasks[id];
         let failed = task.state == State::Failed;
@@ -395,7 +396,7 @@ impl Observed {
         if self.stop.is_some() {
             match result {
                 Err(_) => self.failed = Known::Yes,
-                // A loop that was never told, or still starting: the rules speak of one whose tasks have ended.
+                // A loop that was never told, or is still starting: the rules speak of one whose tasks have ended.
                 Ok(()) if !told && empty => self.failed = self.failed.max_maybe(),
                 Ok(()) => {}
             }
@@ -409,7 +410,7 @@ impl Observed {
         if self.stop.is_none() && policy.when != When::Never {
             let (low, high) = each.row.pauses(&policy, quiet && running);
             each.restart = Some((self.now + low, self.now + high));
-            // Whether its limit is hit shows in what follows; see `restarts_of_loops`.
+            // The following actions show whether its limit is hit; see `restarts_of_loops`.
         }
         let on_it: Vec<_> = (0..self.tasks.len()).filter(|&task| self.plan.tasks[task].event_loop == id).collect();
         self.loosen(|group| on_it.iter().any(|&task| group.has(task)));
@@ -428,7 +429,7 @@ impl Observed {
         let live: BTreeSet<_> = reach.iter().copied().filter(|&id| self.is_live(id)).collect();
         let refused = |ids: &BTreeSet<TaskId>| ids.iter().any(|&id| !self.plan.tasks[id].restartable);
         let operator = matches!(kind, Kind::Restart | Kind::Service);
-        // What requires one that has ended may be left alone.
+        // The tasks that require an ended one may be left alone.
         let ended = root.is_some_and(|id| self.tasks[id].state.is_final());
         let mut concerned = if ended { BTreeSet::new() } else { live.clone() };
         concerned.extend(root);
@@ -436,8 +437,7 @@ impl Observed {
             self.step.warned = root.is_none_or(|id| self.tasks[id].state != State::Waiting);
             return;
         }
-        // Where the rules are silent: a root that is not live, or that only its idle dependents keep from being made
-        // anew.
+        // Where the rules are silent: a root that is not live, or whose recreation only its idle dependents prevent.
         let plain = kind == Kind::Dependents
             || root.is_none_or(|id| {
                 self.is_live(id) || kind == Kind::Restart && live.is_empty() && !self.tasks[id].closed
@@ -553,7 +553,7 @@ impl Observed {
         }
     }
 
-    /// Whether something has failed that the service answers for, until now.
+    /// Returns whether something has failed that the service answers for, so far.
     pub(super) fn failures(&self) -> Known {
         let mut sum = self.failed;
         for id in 0..self.tasks.len() {
@@ -583,7 +583,7 @@ impl Observed {
         sum
     }
 
-    /// After a call: what has failed, and which groups are through.
+    /// Updates, after a call, what has failed, and which groups are done.
     pub(super) fn after(&mut self) {
         self.failed = self.failures();
         for id in 0..self.tasks.len() {
@@ -611,7 +611,7 @@ impl Observed {
         }
     }
 
-    /// What this event, whose outcome is given, has to make of a live task: all that the rules allow.
+    /// Returns the ends that the rules allow for a live task after this event with the given outcome.
     pub(super) fn ends(&self, id: TaskId, outcome: &Outcome) -> Vec<(State, Option<Cause>)> {
         use State::*;
         let (task, plan) = (&self.tasks[id], &self.plan.tasks[id]);
@@ -620,7 +620,7 @@ impl Observed {
             Outcome::Panicked(words) => Some(Cause::Panicked(words.as_str().into())),
             Outcome::Dropped => Some(Cause::Dropped),
             Outcome::Ok | Outcome::Skip(_) => None,
-            // No life of a script ends so: it is an end that counts later.
+            // No life of a script ends this way: a later end counts.
             Outcome::Suspect(_) => None,
         };
         let failed = || vec![(Failed, failure.clone())];
@@ -652,7 +652,7 @@ impl Observed {
         }
     }
 
-    /// The time that a task that ran past its deadline had been given.
+    /// Returns the time that a task that exceeded its deadline had been given.
     fn granted(&self, asked: &Asked) -> Duration {
         let deadline = self.last_moment().map_or(asked.deadline, |last| last.min(asked.deadline));
         deadline.saturating_sub(asked.at)

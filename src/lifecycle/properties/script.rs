@@ -1,4 +1,4 @@
-//! What a simulated service is given: a plan, how its loops and tasks behave, and what is asked of it.
+//! The input of a simulated service: a plan, the behaviour of its loops and tasks, and the requests.
 
 use std::{fmt, time::Duration};
 
@@ -12,11 +12,11 @@ use crate::{
 /// A time in milliseconds.
 pub(super) type Ms = u64;
 
-/// A whole run, but for the clock. It prints as a few lines.
+/// A whole run, except for the clock. It prints as a few lines.
 #[derive(Clone)]
 pub(super) struct Script {
     pub(super) plan: Plan,
-    /// The nth incarnation of a task lives its nth life, those after the last one live the last.
+    /// The nth incarnation of a task lives its nth life; those after the last life repeat it.
     pub(super) lives: Vec<Vec<Life>>,
     pub(super) loops: Vec<Vec<LoopLife>>,
     pub(super) requests: Vec<(Ms, Request)>,
@@ -26,17 +26,17 @@ pub(super) struct Script {
     pub(super) late: Ms,
     /// The clock also ticks when nothing is due.
     pub(super) probes: bool,
-    /// When a loop dies, the ends of its tasks are told after it; and each thing is told again, too late.
+    /// When a loop dies, the ends of its tasks are reported after it; and each event is repeated, too late.
     pub(super) ghosts: bool,
 }
 
-/// How an incarnation of a task behaves.
+/// The behaviour of an incarnation of a task.
 #[derive(Clone, Debug)]
 pub(super) struct Life {
     pub(super) begin: Begin,
-    /// It ends by itself so long after it was ready.
+    /// It ends by itself this long after it was ready.
     pub(super) ends: Option<(Ms, Outcome)>,
-    /// It ends so long after it was asked to.
+    /// It ends this long after it was asked to.
     pub(super) asked: Option<(Ms, Outcome)>,
     pub(super) cancelled: Cancelled,
 }
@@ -51,17 +51,17 @@ pub(super) enum Begin {
 #[derive(Clone, Debug)]
 pub(super) enum Cancelled {
     Ends(Ms, Outcome),
-    /// Its loop is stuck, for ever or for so long.
+    /// Its loop is stuck, forever or for this long.
     Stuck(Option<Ms>),
 }
 
-/// How an incarnation of a loop behaves.
+/// The behaviour of an incarnation of a loop.
 #[derive(Clone, Debug)]
 pub(super) struct LoopLife {
     pub(super) start: Start,
-    /// It dies so long after it had started.
+    /// It dies this long after it had started.
     pub(super) dies: Option<(Ms, Result<(), String>)>,
-    /// It ends so long after it was told to.
+    /// It ends this long after it was told to.
     pub(super) stop: Option<(Ms, Result<(), String>)>,
 }
 
@@ -183,7 +183,7 @@ fn policy() -> impl Strategy<Value = RestartPolicy> {
     )
 }
 
-/// A plan that the checks at build would let through.
+/// Generates a plan that passes the checks at build time.
 pub(super) fn plan() -> impl Strategy<Value = Plan> {
     let task = (
         (0..3_usize, any::<u8>(), any::<[u8; 2]>(), any::<[u8; 2]>(), prop::bool::weighted(0.2)),
@@ -193,7 +193,7 @@ pub(super) fn plan() -> impl Strategy<Value = Plan> {
     let times = (select(vec![0, 0, 100, 1000, 3000]), select(vec![100, 500, 1000, 3000, 25_000]), 0..1000_u64);
     (vec(task, 1..=8), loops, times, prop::bool::weighted(0.7)).prop_map(
         |(drawn, loops, (drain, shutdown, seed), restartable)| {
-            // A task depends on those of a lower rank only: no cycle. Each mask is the common bits of two bytes, so
+            // A task depends only on those of a lower rank: no cycle. Each mask is the common bits of two bytes, so
             // edges are few.
             let ranks: Vec<_> = drawn.iter().enumerate().map(|(id, ((_, rank, ..), _))| (*rank, id)).collect();
             let with_dependents = drawn.iter().any(|(_, (_, _, policy, _))| policy.dependents);
@@ -292,7 +292,7 @@ pub(super) fn script() -> impl Strategy<Value = Script> {
     })
 }
 
-/// Events that no world would send in this order.
+/// Generates events that no world would send in this order.
 pub(super) fn noise(tasks: usize, loops: usize) -> impl Strategy<Value = Vec<(Ms, Event)>> {
     let task = 0..tasks as TaskId;
     let on = 0..loops as LoopId;

@@ -1,4 +1,4 @@
-//! A world that performs the machine's actions as a script says, on a clock that jumps to what comes next.
+//! A world that performs the machine's actions as a script says, on a clock that jumps to the next event.
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
@@ -9,10 +9,10 @@ use super::{
 };
 use crate::lifecycle::{Action, Event, Lifecycle, LoopId, Mutant, Now, Outcome, TaskId};
 
-/// A service that is still up then is asked to stop.
+/// When a service that is still up is asked to stop.
 const LONG: (usize, Now) = (300, Duration::from_secs(40));
 
-/// Which invariant did not hold, and what had happened until then.
+/// The violated invariant, and the history until then.
 #[derive(Debug)]
 pub(super) struct Violation {
     pub(super) invariant: &'static str,
@@ -36,7 +36,7 @@ impl Watched {
         Self { machine, seen, invariants, log: String::new() }
     }
 
-    /// Tells the machine, and checks all that it answers.
+    /// Sends an event to the machine, and checks all its answers.
     pub(super) fn handle(&mut self, now: Now, event: Event) -> Result<Vec<Action>, Violation> {
         let _ = writeln!(self.log, "  {now:?} {event:?}");
         self.check(Point::Event(&event))?;
@@ -79,7 +79,7 @@ impl Watched {
     }
 }
 
-/// What comes at a time.
+/// Something that happens at a time.
 #[derive(Clone, Debug)]
 enum Coming {
     /// From this loop's thread; after a death also from nowhere.
@@ -108,7 +108,7 @@ struct World<'a> {
     coming: BTreeMap<(Now, usize), Coming>,
     sequence: usize,
     threads: Vec<Thread>,
-    /// The incarnation that lives, of each task.
+    /// The living incarnation of each task.
     lives: Vec<Option<u32>>,
 }
 
@@ -147,7 +147,7 @@ pub(super) fn run(script: &Script, mutant: Option<Mutant>) -> Result<(), Violati
             return Err(world.watched.violation("finishes", "it is never quiet".to_owned()));
         }
     }
-    // What comes after the end.
+    // Events after the end.
     while world.step()? {}
     Ok(())
 }
@@ -158,7 +158,7 @@ impl World<'_> {
         self.coming.insert((at, self.sequence), coming);
     }
 
-    /// Does what comes next; false if nothing does.
+    /// Performs the next event; returns false if there is none.
     fn step(&mut self) -> Result<bool, Violation> {
         let due = self.watched.machine.next_deadline();
         let next = self.coming.first_key_value().map(|((at, _), _)| *at);
@@ -176,7 +176,7 @@ impl World<'_> {
         match (tick, next) {
             (Some(tick), next) if next.is_none_or(|next| tick <= next && !self.mixes()) => self.tick(tick)?,
             (Some(tick), Some(next)) if tick < next => self.tick(tick)?,
-            // What changes the rules of what is due comes after it.
+            // Events that change the rules of what is due come after it.
             (_, Some(next)) if due.is_some_and(|due| due <= next) && !self.mixes() => self.tick(next)?,
             (_, Some(next)) => self.next(next)?,
             (_, None) => return Ok(false),
@@ -184,7 +184,7 @@ impl World<'_> {
         Ok(true)
     }
 
-    /// Whether what comes next may be told in the same call as what is due.
+    /// Whether the next event may be sent in the same call as due deadlines.
     fn mixes(&self) -> bool {
         let next = self.coming.first_key_value().map(|(_, coming)| coming);
         let Some(Coming::From(_, _, event, _)) = next else { return false };
@@ -201,8 +201,8 @@ impl World<'_> {
         Ok(())
     }
 
-    /// At the last moment, or at the end of the drain, all may be cancelled already; at the end of a backoff something
-    /// else may be missing.
+    /// Whether a due deadline may have no effect: at the last moment, or at the end of the drain, all may be cancelled
+    /// already; at the end of a backoff another requirement may be missing.
     fn may_be_moot(&self, due: Now) -> bool {
         let seen = &self.watched.seen;
         let drained = seen.stop.as_ref().map(|(at, _)| *at + seen.plan.drain_delay);
@@ -243,7 +243,7 @@ impl World<'_> {
         self.tell(event).map(drop)
     }
 
-    /// The loop's thread ends, and its tasks with it.
+    /// Ends the loop's thread, and its tasks with it.
     fn bury(&mut self, id: LoopId, incarnation: u32) {
         self.threads[id].alive = false;
         for task in 0..self.lives.len() {
