@@ -102,7 +102,7 @@ impl<R> Promise<R> {
     /// Marks the work as begun: if the promise is dropped from here on, the answer is
     /// [`Cancelled`](CallError::Cancelled).
     ///
-    /// Nobody knows how far the work came by then.
+    /// The progress of the work is unknown then.
     pub fn begin(&mut self) {
         self.0.begin();
     }

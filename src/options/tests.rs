@@ -1,4 +1,4 @@
-//! What people type, and set, and what the owners of the options get.
+//! Typed and set values, and the resulting options of their owners.
 
 use std::{collections::HashMap, ffi::OsString, fmt::Debug, path::PathBuf, time::Duration};
 
@@ -41,7 +41,7 @@ impl Hello {
         self
     }
 
-    /// What the last section's owner has from code.
+    /// Sets a value that the last section's owner itself has from code.
     fn built(mut self, option: &str, value: &str) -> Self {
         self.sections.last_mut().unwrap().built.push((option.to_owned(), value.to_owned()));
         self
@@ -57,7 +57,7 @@ impl Hello {
         self
     }
 
-    /// In the environment: the file of `--config`.
+    /// Sets the file of `--config` in the environment.
     #[cfg(feature = "config")]
     fn file(self, path: &std::path::Path) -> Self {
         self.env("HELLO__CONFIG", path)
@@ -79,7 +79,7 @@ impl Hello {
         parse(&Self::about(), self.sections.clone(), &self.defaults, words, env)
     }
 
-    /// The options of the first section.
+    /// Returns the options of the first section.
     fn first<A: Args>(&self, words: &str) -> Result<A, Stop> {
         self.parse(words.split_whitespace())?.options(0)
     }
@@ -180,7 +180,7 @@ struct Shapes {
     only_short: Option<u8>,
 }
 
-/// What clap itself makes of the words without a prefix.
+/// Returns clap's own result for the words without a prefix.
 fn plain<A: Args>(words: &[OsString]) -> Result<A, clap::Error> {
     let command = A::augment_args(Command::new("plain").no_binary_name(true));
     A::from_arg_matches(&command.try_get_matches_from(words)?)
@@ -234,7 +234,7 @@ fn a_task_gets_what_it_would_get_without_a_prefix() {
         "--no-cache --cache",
         "--cache --no-cache --cache",
         "--last 1 --last 2",
-        // What clap refuses must be refused.
+        // Words that clap refuses must be refused.
         "--on --on",
         "--eq x",
         "--offset x",
@@ -251,7 +251,7 @@ fn a_task_gets_what_it_would_get_without_a_prefix() {
         let prefixed = words.iter().map(|word| {
             let word = word.to_str().unwrap();
             word.strip_prefix("--").filter(|name| !name.is_empty()).map_or(word.to_owned(), |name| {
-                // `--raw --on`: the value is to stay as it is.
+                // `--raw --on`: the value must stay as it is.
                 if words[0] == *"--raw" && name == "on" { word.to_owned() } else { format!("--http-{name}") }
             })
         });
@@ -358,7 +358,7 @@ fn every_shape_can_come_from_the_environment() {
     assert_eq!((shapes.when.as_deref(), shapes.level, shapes.mode), (Some("never"), Some(Some(4)), Some(Mode::Fast)));
     assert_eq!((shapes.eq.as_deref(), shapes.offset, shapes.raw.as_deref()), (Some(""), Some(-7), Some("--http-on")));
     assert_eq!(shapes.patience, Duration::from_secs(120));
-    // What is typed overrides what is set.
+    // Typed values override set ones.
     let shapes = hello.first::<Shapes>("--http-cache").unwrap();
     assert!(shapes.cache && !shapes.no_cache);
 }
@@ -531,7 +531,7 @@ fn a_wrong_variable_is_told_with_its_name() {
         let variable = format!("HELLO__HTTP__{name}");
         let hello = task::<Http>("http").env(&variable, value);
         assert_eq!(hello.stop(""), config(&format!("hello: {variable}: {message}")));
-        // What is typed stands before it.
+        // Typed values precede it.
         if name == "PORT" {
             assert!(hello.first::<Http>("--http-port 1").is_ok());
         }
@@ -691,7 +691,7 @@ fn a_name_that_two_options_claim_is_an_error_that_names_both() {
     for (hello, message) in cases {
         assert_eq!(hello.stop(""), config(&format!("hello: {message}")));
     }
-    // Clap has the same view of one owner's names, and looks where debug assertions are on.
+    // Clap has the same view of one owner's names, and checks where debug assertions are on.
     if !cfg!(debug_assertions) {
         let message =
             "hello: --http-port would mean two things: option door of task http, and option port of task http";
@@ -851,7 +851,7 @@ fn variables_that_are_of_no_option_are_told_with_the_one_that_is_meant() {
     let known =
         ["HELLO__HTTP__PORT", "HELLO__HTTP__PORT_FILE", "HELLO__HTTP__VERBOSE", "HELLO__LOG_LEVEL", "HELLO__TASKS"];
     assert_eq!(unknown(&known), [""; 0]);
-    // What shells, systemd, and container platforms set for a service of this name, or of another.
+    // Variables that shells, systemd, and container platforms set for a service with this name, or with another.
     let others =
         ["HELLO_PORT", "HELLO_SERVICE_HOST", "HELLO_HOME", "_", "PATH", "SYSTEMD_EXEC_PID", "OTHER__HTTP__PORT"];
     assert_eq!(unknown(&others), [""; 0]);
@@ -904,7 +904,7 @@ fn what_an_owner_has_from_code_is_a_default_that_help_and_dry_run_show() {
     assert!(shown.contains("# port = 8020 # code\n# host = [\"a\", \"b\"] # code\n# patience is not set"), "{shown}");
     let told: Told = parsed.options(0).unwrap();
     assert_eq!(told, Told { port: Some(8020), host: vec!["a".into(), "b".into()], patience: None });
-    // What is set beside it replaces it, lists too; and so does whatever is stronger.
+    // Values set beside it replace it, lists too; and so does any stronger source.
     let told: Told = hello().code("host", "c").code("port", "1").first("--http-patience 1s").unwrap();
     assert_eq!(told, Told { port: Some(1), host: vec!["c".into()], patience: Some("1s".into()) });
     let told: Told = hello().first("--http-host d --http-port 2").unwrap();

@@ -1,19 +1,19 @@
 //! The races of the mailbox: the shipped sources on loom's primitives, in all interleavings up to a number of
 //! preemptions that each model names (`LOOM_MAX_PREEMPTIONS` overrides it).
 //!
-//! What each step is good for, tried by hand: with this change to the sources, these models fail (others may too).
+//! The purpose of each step, tried by hand: with this change to the sources, these models fail (others may too).
 //!
 //! | change | fails |
 //! |---|---|
-//! | `Bell::ring`: no fence, or AcqRel | `no_wake_..`, `what_was_posted_..`, `every_heartbeat_..`, `the_last_future_..` |
+//! | `Bell::ring`: no fence, or AcqRel | `no_wake_..`, `what_was_..`, `every_heartbeat_..`, `the_last_future_..` |
 //! | `Queue::push*`: ring, then push | `no_wake_..`, `what_was_posted_..`, `jobs_of_each_sender_..` |
 //! | `Bell::lower`: no fence, or AcqRel | `no_wake_..`, `a_stop_from_elsewhere_..`, `every_heartbeat_..` |
-//! | `Bell::lower` and `set_notify`: a store each | `a_stop_from_elsewhere_..`, `what_was_posted_..`, `every_heartbeat_..` |
+//! | `Bell::lower` and `set_notify`: a store each | `a_stop_from_..`, `what_was_posted_..`, `every_heartbeat_..` |
 //! | `Mailbox::turn`: no second look after lowering | `no_wake_..`, `what_was_posted_..`, `every_heartbeat_..` |
 //! | `Bell::set_notify`: leaves the flag | every model with a loop: `a first turn is due` |
 //! | `Bell::set_notify`: notifies only if the flag was down | `a_loop_that_left_its_flag_up_..`, `what_was_posted_..` |
 //! | `Queue::raise`: fetch_or Relaxed | `what_was_done_before_a_flag_..`, `a_stop_from_elsewhere_..` |
-//! | `Queue::raise`: no ring, or before the flag | `a_stop_from_elsewhere_..`, `every_heartbeat_..`, `the_last_future_..` |
+//! | `Queue::raise`: no ring, or before the flag | `a_stop_from_..`, `every_heartbeat_..`, `the_last_future_..` |
 //! | `Queue::flags`: load Relaxed | `what_was_done_before_a_flag_..` |
 //! | `Queue::publish`: Relaxed, or a plain load, SeqCst too | `the_last_future_..` |
 //! | `Shared::future_ends`: fetch_sub Relaxed | `the_last_future_..` |
@@ -22,21 +22,21 @@
 //! | `Shared::heartbeat`: raises the flag, then enters the list | `every_heartbeat_..` |
 //! | `Shared::heartbeat`: doesn't ask whether the loop is dead | `a_heartbeat_of_a_loop_..` |
 //! | `Shared::terminate`: empties the queue, then closes it | `what_is_sent_to_a_loop_..` |
-//! | `Shared::list`: takes in those who come after the end | `whoever_waits_..`, `whoever_waited_..` |
+//! | `Shared::list`: accepts waiters after the end | `whoever_waits_..`, `whoever_waited_..` |
 //! | `Mailbox::turn`: a stop doesn't close the queue | `what_races_with_the_stop_..` |
-//! | `Address::loop_or_later`: notes nobody | `whoever_waited_..` |
-//! | `Address::bind`: sets the loop outside the lock (and yields: `OnceLock` is not loom's) | `jobs_of_each_sender_..` |
+//! | `Address::loop_or_later`: records no reply | `whoever_waited_..` |
+//! | `Address::bind`: sets the loop outside the lock (and yields; `OnceLock` is std's) | `jobs_of_each_sender_..` |
 //! | `Address::send`: no second look at the loop under the lock | `jobs_of_each_sender_..` |
 //! | `Address::send`: no second look at `closed` under the lock | `what_is_sent_to_an_address_..` |
 //!
 //! What the models can't show:
 //!
-//! * Weaker than they once were, since no model and no argument needs more: beside the fences of `ring` and `lower` the
-//!   flag's swaps are Relaxed, and so is `clear` (a read-modify-write passes on what was released before it);
-//!   `future_begins` is the loop's own.
-//! * `Bell::is_rung` is read by `Mailbox::drive` alone, after `AtomicWaker::register`; neither `AtomicWaker` nor
-//!   async-task runs on loom's primitives. Nor do `Arc` and `OnceLock`: the threads of a model are joined before it
-//!   drops what they share.
+//! * The orderings are weaker than they once were, since no model and no argument needs more: beside the fences of
+//!   `ring` and `lower` the flag's swaps are Relaxed, and so is `clear` (a read-modify-write passes on what was
+//!   released before it); only the loop uses `future_begins`.
+//! * Only `Mailbox::drive` reads `Bell::is_rung`, after `AtomicWaker::register`; neither `AtomicWaker` nor async-task
+//!   runs on loom's primitives. Nor do `Arc` and `OnceLock`: the threads of a model are joined before it drops what
+//!   they share.
 //! * loom takes a SeqCst access for AcqRel: no model relies on more.
 
 use std::{
@@ -79,7 +79,8 @@ impl EventLoop for Modelled {
     }
 }
 
-/// Where a loop, or one who waits, parks. Who is never woken parks for ever, which loom reports as a deadlock.
+/// The place where a loop, or a waiter, parks. A thread that is never woken parks forever, which loom reports as a
+/// deadlock.
 #[derive(Default)]
 struct Parker {
     woken: Mutex<bool>,
@@ -120,7 +121,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// A loop that does nothing but take turns.
+/// A loop that only takes turns.
 struct Loop {
     mailbox: Mailbox<Modelled>,
     parker: Arc<Parker>,
@@ -136,7 +137,7 @@ impl Loop {
         Self { mailbox, parker }
     }
 
-    /// As an adapter that waits for its notify before its first turn.
+    /// Runs like an adapter that waits for its notify before its first turn.
     fn run_until(&mut self, done: impl Fn() -> bool) {
         while !done() {
             self.parker.park();
@@ -155,7 +156,7 @@ impl Loop {
     }
 }
 
-/// Counts on its own, outside the model.
+/// Counts independently, outside the model.
 #[derive(Clone, Default)]
 struct Count(Arc<AtomicUsize>);
 
@@ -178,7 +179,7 @@ impl Drop for Token {
     }
 }
 
-/// What became of posts.
+/// The fates of posts.
 #[derive(Clone, Default)]
 struct Fates {
     ran: Count,
@@ -218,7 +219,8 @@ fn posters(shared: &Arc<Shared>, ran: &Count) -> Vec<thread::JoinHandle<()>> {
     (0..2).map(poster).collect()
 }
 
-/// The model's main thread drops what all share, last: loom doesn't know of the synchronization within std's `Arc`.
+/// Joins the threads. The model's main thread drops what all share, last: loom doesn't know of the synchronization
+/// within std's `Arc`.
 fn join<R>(threads: impl IntoIterator<Item = thread::JoinHandle<R>>) -> Vec<R> {
     threads.into_iter().map(|thread| thread.join().unwrap()).collect()
 }
@@ -258,7 +260,7 @@ fn what_races_with_the_stop_runs_or_comes_back() {
             let (shared, fates) = (shared.clone(), fates.clone());
             thread::spawn(move || fates.errand(&shared))
         });
-        // The model's main thread is the loop and asks itself: a third sender, between two turns.
+        // The model's main thread is the loop and sends requests itself: a third sender, between two turns.
         let _ = l.mailbox.turn();
         shared.stop(Reason::AllDone, None);
         l.run_until_stop();
@@ -336,7 +338,7 @@ fn the_last_future_to_end_elsewhere_lets_a_stopped_loop_go() {
             thread::spawn(move || shared.queue.raise(flag::STOP))
         };
         l.run_until_stop();
-        // Nothing lives here any more: what the future did is seen.
+        // Nothing lives here any more: the effects of the future are visible.
         effect.with(|_| ());
         join([worker, stopper]);
     });
@@ -496,7 +498,7 @@ fn what_is_sent_to_an_address_as_it_closes_comes_back_or_is_dropped() {
         });
         address.close();
         join(senders);
-        // Nothing waits at it, whoever came first.
+        // Nothing waits at it, whichever came first.
         assert_eq!(fates.dropped.get(), 2);
         assert_eq!(fates.ran.get(), 0);
     });
@@ -514,7 +516,7 @@ fn what_is_sent_to_a_loop_as_it_is_left_behind_comes_back_or_is_dropped() {
         });
         shared.terminate();
         join(senders);
-        // The thread that discards may still be at it.
+        // The thread that discards may still be running.
         while fates.dropped.get() < 2 {
             thread::yield_now();
         }

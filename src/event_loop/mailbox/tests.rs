@@ -1,4 +1,4 @@
-//! The mailbox without a service: a thread that takes turns, and others that send.
+//! The mailbox without a service: one thread takes turns, and others send.
 
 use std::{
     cell::{Cell, RefCell},
@@ -29,7 +29,7 @@ use crate::{
 const WATCHDOG: Duration = Duration::from_secs(20);
 const SOON: Duration = Duration::from_secs(10);
 
-/// Runs a test; when it takes too long the process ends, and says which one.
+/// Runs a test; if it takes too long, the process ends, and names the test.
 fn watched<R>(test: impl FnOnce() -> R) -> R {
     let name = thread::current().name().unwrap_or("a test").to_owned();
     let (done, wait) = mpsc::channel::<()>();
@@ -90,7 +90,7 @@ fn put<T: 'static>(mailbox: &Mailbox<Tested>, address: &Arc<Address>, value: T) 
     value
 }
 
-/// A value on the loop, and what reaches it.
+/// Returns a value on the loop, and a Remote that reaches it.
 fn reach<T: 'static>(shared: &Arc<Shared>, mailbox: &Mailbox<Tested>, value: T) -> (Rc<T>, Remote<T>) {
     let address = Address::at("value", shared);
     (put(mailbox, &address, value), Remote::new(address))
@@ -117,7 +117,7 @@ impl Count {
     }
 }
 
-/// Remembers on which threads its tokens were dropped.
+/// Records on which threads its tokens were dropped.
 #[derive(Clone, Default)]
 struct Drops(Arc<Mutex<Vec<ThreadId>>>);
 
@@ -265,7 +265,7 @@ fn a_storm_of_posts_wakes_the_loop_once() {
 #[test]
 fn a_turn_ends_after_256_jobs_and_the_next_goes_on() {
     watched(|| {
-        // A busy machine may take 1 ms for fewer: then it is tried again.
+        // A busy machine may manage fewer in 1 ms: then it tries again.
         let exact = (0..1_000).any(|_| {
             let (shared, mut mailbox) = open();
             let ran = Count::default();
@@ -470,7 +470,7 @@ fn a_mailbox_that_is_dropped_drops_its_values_and_futures_on_its_thread() {
         drop(mailbox);
         assert_eq!(drops.here(), 2);
         assert_eq!(polled.wait_timeout(SOON), Err(CallError::Cancelled));
-        // What has not begun waits for the next incarnation.
+        // A job that has not begun waits for the next incarnation.
         assert!(!queued.is_done());
         shared.terminate();
         assert_eq!(queued.wait_timeout(SOON), Err(CallError::Stopped));
@@ -616,7 +616,7 @@ fn jobs_of_an_incarnation_that_died_run_on_the_next_in_order() {
         assert!(lost.borrow().is_empty());
 
         let mut second = mailbox(&shared);
-        // It takes turns before the value is there.
+        // It takes turns before the value exists.
         run_until_idle(&mut second);
         log_into(&remote, 5);
         let log = put(&second, &address, Log::default());

@@ -1,4 +1,4 @@
-//! The file of `--config`, the strength of the layers, and what is printed to be read again.
+//! The file of `--config`, the priority of the layers, and output that can be read again.
 
 use std::{fs, path::PathBuf};
 
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A file of this text.
+/// Creates a file with this text.
 fn toml(text: &str) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("hello.toml");
@@ -15,7 +15,7 @@ fn toml(text: &str) -> (TempDir, PathBuf) {
     (folder, path)
 }
 
-/// What is said of a file; it is called FILE.
+/// Returns the messages about a file, which is called FILE in them.
 fn said(hello: Hello, text: &str) -> Vec<String> {
     let (_folder, path) = toml(text);
     let Err(Stop::Config(said)) = hello.file(&path).parse([""; 0]) else { panic!("it was not refused") };
@@ -70,7 +70,7 @@ fn underscores_do_for_dashes_unless_both_are_names() {
         under: Option<u8>,
     }
     let (_folder, path) = toml("[web_ui]\nmax_size = 7\n[http]\na-b = 1\na_b = 2\n");
-    // Their variables are the same, so only one of them can have one: here they don't have to differ.
+    // Their variables are the same, so only one of them can have a value: here they need not differ.
     let hello = Hello::default().and::<Own>(Owner::Task, "web-ui").file(&path);
     assert!(matches!(hello.parse([""; 0]), Err(Stop::Config(_))), "there is no section http");
     assert!(
@@ -245,7 +245,7 @@ fn what_is_shown_can_be_read_again() {
         });
         assert_eq!(first.options::<Shapes>(0).unwrap(), second.options::<Shapes>(0).unwrap(), "{words}");
         assert_eq!(first.core.drain_delay, second.core.drain_delay);
-        // Of the same file at the same place, the origins are the same too.
+        // For the same file at the same place, the origins are the same too.
         fs::write(&path, second.show()).unwrap();
         assert_eq!(hello.parse(["--config".into(), path.into_os_string()]).unwrap().show(), second.show());
     }
@@ -328,7 +328,7 @@ proptest! {
 
 #[test]
 fn a_file_at_the_edge_of_toml_is_read_or_told_with_its_line() {
-    // Bytes, and what is said of them; None where nothing is wrong.
+    // Bytes, and the message about them; None if nothing is wrong.
     let cases: [(&[u8], Option<&str>); 16] = [
         (b"", None),
         (b"\n# nothing\n", None),

@@ -1,4 +1,4 @@
-//! Options that are set, and read again, while the service runs.
+//! Options that are set and reread while the service runs.
 
 use std::{
     cell::Cell,
@@ -24,7 +24,7 @@ struct Limits {
     token: Option<Secret>,
 }
 
-/// What is applied to Interloop's own options.
+/// Records what is applied to Interloop's own options.
 #[derive(Default)]
 struct Fake {
     applied: Cell<usize>,
@@ -42,7 +42,7 @@ impl Host for Fake {
     }
 }
 
-/// With a cell for each section but the tasks that begin with "un".
+/// Returns live options with a cell for each section except the tasks that begin with "un".
 fn live(hello: &Hello, words: &str) -> Live {
     let parsed = hello.parse(words.split_whitespace()).unwrap();
     let cells = hello.sections.iter().enumerate().map(|(n, section)| {
@@ -206,7 +206,7 @@ fn how_a_stop_is_timed_can_be_set() {
     let (live, host) = (live(&service(), ""), Fake::default());
     assert_eq!(live.set("drain-delay", Some("3s".into()), &host), Ok(Applied::Now));
     assert_eq!(host.core.lock().unwrap().as_ref().unwrap().drain_delay, Duration::from_secs(3));
-    // The same once more changes nothing.
+    // The same again changes nothing.
     assert_eq!(live.set("drain-delay", Some("3s".into()), &host), Ok(Applied::Now));
     assert_eq!(host.applied.get(), 1);
 }
@@ -235,7 +235,7 @@ fn who_listens_is_woken_and_gets_the_latest_of_several_changes() {
     let set = |value: &str| live.set("http-most", Some(value.into()), &Fake::default()).unwrap();
     let cell = live.cell(1).unwrap().clone();
     let (version, _) = cell.latest();
-    // Between the start and the first look.
+    // Between the start and the first check.
     assert_eq!(set("2"), Applied::AtRestart);
     let mut changes = OptionChanges::<Limits>::new(cell, version);
     let wakes = Arc::new(Wakes::default());
@@ -307,7 +307,7 @@ mod reload {
         ];
         assert_eq!(said, expected);
         assert_eq!((limits(&live).least, limits(&live).most, limits(&live).limit), (1, 6, Some(7)));
-        // What is as it was has a new line.
+        // An unchanged value has a new line.
         assert_eq!(value(&live, "http-most").1, Origin::File { path, line: 4 });
         drop(changes);
         assert_eq!(live.reload(&host).unwrap().to_string(), "no option has changed");
@@ -328,7 +328,7 @@ mod reload {
     }
 }
 
-/// Their parser panics at 13; at 7 it does what the test has it do.
+/// Their parser panics at 13; at 7 it runs the test's closure.
 mod parsers {
     use std::sync::{OnceLock, mpsc};
 
@@ -373,7 +373,7 @@ mod parsers {
         let error = live.reload(&Fake::default()).unwrap_err();
         assert_eq!(error.lines(), ["HELLO__HTTP__NUMBER_FILE: invalid value *** for '--http-number'"]);
         assert_eq!(value(&live, "http-number").0.as_deref(), Some("***"));
-        // Nor is anything wrong with what comes next.
+        // Nor is anything wrong with the next value.
         assert!(live.set("http-number", Some("3".into()), &Fake::default()).is_ok());
     }
 

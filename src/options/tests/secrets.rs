@@ -1,4 +1,4 @@
-//! Values in files of their own, and what is not to be shown.
+//! Values in separate files, and values that must not be shown.
 
 use std::fs;
 
@@ -31,7 +31,7 @@ fn a_value_and_a_file_with_it_are_one_too_many() {
     let hello = task::<Login>("http").env("HELLO__HTTP__TOKEN_FILE", "/x").env("HELLO__HTTP__TOKEN", "abc");
     let why = "hello: HELLO__HTTP__TOKEN: HELLO__HTTP__TOKEN_FILE is set too; only one of them can be";
     assert_eq!(hello.stop(""), config(why));
-    // What is stronger doesn't care.
+    // Stronger layers are not affected.
     assert_eq!(hello.first::<Login>("--http-token x").unwrap().token.unwrap().expose(), "x");
 }
 
@@ -103,7 +103,7 @@ fn a_secret_is_shown_nowhere() {
     assert!(!format!("{login:?} {}", login.key).contains("hunter2"));
 }
 
-/// Its owner reads it by hand, and says what it read.
+/// Its owner parses it by hand, and its error shows the value.
 #[derive(Clone, Debug)]
 struct Talkative;
 
@@ -136,7 +136,7 @@ fn what_an_owner_says_of_a_secret_is_told_without_it() {
     let by_file = task::<Talkative>("http").env("HELLO__HTTP__TOKEN_FILE", &path).parse([""; 0]).unwrap();
     let check: Check = |matches| Talkative::from_arg_matches(matches).map(drop);
     assert_eq!(by_file.checked(0, check).unwrap_err(), config("hello: task http: *** is no good token"));
-    // What is no secret is shown.
+    // A value that is no secret is shown.
     let typed = task::<Talkative>("http").parse(["--http-token", "hunter2"]).unwrap();
     assert_eq!(typed.checked(0, check).unwrap_err(), config("hello: task http: hunter2 is no good token"));
 }

@@ -1,6 +1,6 @@
 //! The races of the shutdown: the shipped sources on loom's primitives, in all interleavings up to three preemptions.
 //!
-//! What each step is good for, tried by hand: with this change to the sources, this model fails.
+//! The purpose of each step, tried by hand: with this change to the sources, this model fails.
 //!
 //! | change | fails |
 //! |---|---|
@@ -12,7 +12,7 @@
 //! | `request`: a later one overwrites the first | `of_two_requests_..` |
 //! | `Requested::drop`: leaves its waker in the list | `no_waiter_..` |
 //!
-//! The reason alone would need neither Release nor Acquire: it is set and read under the lock. They are for what was
+//! The reason alone would need neither Release nor Acquire: it is set and read under the lock. They are for everything
 //! done before the request.
 
 use std::{
@@ -31,7 +31,7 @@ use loom::{
 use super::Shutdown;
 use crate::words::state::Reason;
 
-/// Where a waiter parks; for ever, if the request misses it, which loom reports as a deadlock.
+/// The place where a waiter parks; forever, if the request misses it, which loom reports as a deadlock.
 #[derive(Default)]
 struct Parker {
     woken: Mutex<bool>,
@@ -79,7 +79,7 @@ fn no_waiter_misses_the_request_and_one_that_gives_up_harms_none() {
                 let parker = Arc::new(Parker::default());
                 let polled = requested.as_mut().poll(&mut Context::from_waker(&Waker::from(parker.clone())));
                 drop(requested);
-                // It keeps no waker of one that is gone, unless it is waking it just now.
+                // It keeps no waker of a dropped waiter, unless it is waking it just now.
                 if polled == Poll::Pending && !shutdown.is_requested() {
                     assert_eq!(Arc::strong_count(&parker), 1);
                 }
