@@ -4,7 +4,7 @@
 //! | invariant | rule |
 //! |---|---|
 //! | `legal_path` | transitions form a legal path: `from` is the last `to`, incarnations count up by one |
-//! | `requires_first` | S1: a task starts when its loop runs, its requires are Running or ended with Ok, its afters are settled |
+//! | `requires_first` | S1: a task starts when its loop runs, its requires are Running or ended with Ok, its afters settled |
 //! | `starts_at_once` | S2: a task starts as soon as all that allows it |
 //! | `ends_are_told` | S3, S6: ready and each end make the state and cause that they should, at once |
 //! | `start_timeout` | S4: a task is cancelled for its start at its start timeout, not before, and fails |
@@ -206,8 +206,8 @@ macro_rules! ensure {
     };
 }
 
-/// Transitions form a legal path: `from` is the last `to`, incarnations count up by one from 1, the machine's answers
-/// agree.
+/// Transitions form a legal path: `from` is the last `to`, incarnations count up by one from 1, and the machine's
+/// answers agree.
 fn legal_path(seen: &Observed, point: Point<'_>) -> Checked {
     use State::*;
     let step = match point {
@@ -251,8 +251,8 @@ fn legal_path(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// S1: no StartTask before its loop runs, its requires are Running or ended with Ok, its afters are Running or at their
-/// end.
+/// S1: no StartTask comes before its loop runs, its requires are Running or ended with Ok, and its afters are Running
+/// or at their end.
 fn requires_first(seen: &Observed, point: Point<'_>) -> Checked {
     let Point::Action(Action::StartTask(id, _)) = point else { return Ok(()) };
     if let Some(obstacle) = seen.obstacle(*id) {
@@ -267,7 +267,7 @@ fn requires_first(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// S2: a task starts as soon as what it depends on allows.
+/// S2: a task starts as soon as its dependencies allow it.
 fn starts_at_once(seen: &Observed, point: Point<'_>) -> Checked {
     if !matches!(point, Point::End) || seen.started.is_none() || seen.has_stopped_for_good() {
         return Ok(());
@@ -301,8 +301,7 @@ fn starts_at_once(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// S3, S6, and what each outcome makes of a task: ready and each end become the state and cause that they should, at
-/// once.
+/// S3, S6, and the results of each outcome: ready and each end lead to the right state and cause, at once.
 fn ends_are_told(seen: &Observed, point: Point<'_>) -> Checked {
     match (point, &seen.step.event) {
         (Point::Action(Action::Transition(step)), Some(event)) => {
@@ -364,7 +363,7 @@ fn start_timeout(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// S5: only what was started is asked to stop, and once.
+/// S5: only a started task is asked to stop, and once.
 fn asks_what_lives(seen: &Observed, point: Point<'_>) -> Checked {
     match point {
         Point::Action(Action::AskTask(id, run, ..) | Action::CancelTask(id, run)) => {
@@ -387,7 +386,7 @@ fn asks_what_lives(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// S6: what requires a skipped task is skipped, for the same reason.
+/// S6: tasks that require a skipped task are skipped, for the same reason.
 fn skips_spread(seen: &Observed, point: Point<'_>) -> Checked {
     match point {
         Point::Action(Action::Transition(step)) if step.to == State::Skipped && step.from == State::Waiting => {
@@ -408,7 +407,7 @@ fn skips_spread(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// S8: there is one stop, for the first reason that was given; one that the machine gives itself is true.
+/// S8: there is one stop, for the first reason given; a reason from the machine itself is true.
 fn first_reason(seen: &Observed, point: Point<'_>) -> Checked {
     match point {
         Point::Action(Action::Stopping(reason)) => {
@@ -457,7 +456,7 @@ fn in_haste(seen: &Observed) -> bool {
     seen.hard.is_some() || seen.last_moment().is_some_and(|last| seen.now >= last)
 }
 
-/// S9: when a task is asked, nothing that requires it lives; when the service stops, nothing of its phase that is after
+/// S9: when a task is asked, no task that requires it lives; when the service stops, no task of its phase that is after
 /// it either, and those marked last wait for the others.
 fn asks_in_order(seen: &Observed, point: Point<'_>) -> Checked {
     let Point::Action(Action::AskTask(id, _, reason, _)) = point else { return Ok(()) };
@@ -478,7 +477,7 @@ fn asks_in_order(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// S9: a task is asked as soon as all that depend on it have ended.
+/// S9: a task is asked as soon as all its dependents have ended.
 fn asks_at_once(seen: &Observed, point: Point<'_>) -> Checked {
     if !matches!(point, Point::End) || seen.stop.is_none() || seen.drains() {
         return Ok(());
@@ -497,15 +496,15 @@ fn asks_at_once(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// S9: while the service drains, its tasks go on.
+/// S9: while the service drains, its tasks continue.
 fn drains(seen: &Observed, point: Point<'_>) -> Checked {
     let Point::Action(Action::AskTask(id, ..)) = point else { return Ok(()) };
     ensure!(!seen.drains(), "t{id} is asked during the drain");
     Ok(())
 }
 
-/// S9, S10: loops are told to stop when all tasks have ended, at once; they have 10 s, or what is left for all, but at
-/// least a second.
+/// S9, S10: loops are told to stop as soon as all tasks have ended; they have 10 s, or the rest of the total time, but
+/// at least a second.
 fn loops_stop_last(seen: &Observed, point: Point<'_>) -> Checked {
     match point {
         Point::Action(Action::StopLoop(id, run, _, deadline)) => {
@@ -527,7 +526,7 @@ fn loops_stop_last(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// S10: who is asked has its own timeout, or what is left for all.
+/// S10: a task that is asked has its own timeout, or the rest of the total time.
 fn deadlines(seen: &Observed, point: Point<'_>) -> Checked {
     let Point::Action(Action::AskTask(id, _, reason, deadline)) = point else { return Ok(()) };
     if in_haste(seen) {
@@ -595,8 +594,8 @@ fn abandons_on_time(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// S12: the service ends as soon as all has ended, never before, and within its time: two seconds past the last moment,
-/// or past a hard stop.
+/// S12: the service ends as soon as everything has ended, never before, and within its time: two seconds past the last
+/// moment, or past a hard stop.
 fn finishes(seen: &Observed, point: Point<'_>) -> Checked {
     let up = || seen.loops.iter().any(|each| each.is_live()) || seen.live().next().is_some();
     match point {
@@ -640,7 +639,7 @@ fn no_zombies(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// S15: the ending tells what has happened.
+/// S15: the ending reports what has happened.
 fn exit_code(seen: &Observed, point: Point<'_>) -> Checked {
     let Point::Action(Action::Finished(ending)) = point else { return Ok(()) };
     let forced = seen.hard.map(|(_, signal)| signal);
@@ -671,8 +670,8 @@ fn hard_stop(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// S9: ready when all tasks are Running, Stopped or Skipped and nothing stops; said when it changes. All are started
-/// once.
+/// S9: ready means that all tasks are Running, Stopped or Skipped and nothing stops; changes are reported. All are
+/// started once.
 fn readiness(seen: &Observed, point: Point<'_>) -> Checked {
     let settled = |state: State| state == State::Running || state.is_final();
     match point {
@@ -697,9 +696,9 @@ fn readiness(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// S24: who goes back to Waiting has a reason to: its policy, its loop's, or an operator's or a requirement's restart.
-/// By policy, the pause is in range and the limit not hit; and the service does not stop for a failure that the policy
-/// covers before the limit is hit.
+/// S24: a task that goes back to Waiting has a reason: its policy, its loop's, or an operator's or a requirement's
+/// restart. By policy, the pause is in range and the limit not hit; and the service does not stop for a failure that
+/// the policy covers before the limit is hit.
 fn restarts(seen: &Observed, point: Point<'_>) -> Checked {
     match point {
         Point::Action(Action::Transition(step)) if step.to == State::Waiting => {
@@ -783,7 +782,8 @@ fn restarts_of_loops(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// S8: nothing starts or restarts once a stop was requested, what waits then never will; and nothing before the start.
+/// S8: nothing starts or restarts once a stop was requested, and waiting tasks never will; nor does anything before the
+/// start.
 fn nothing_starts_after_a_stop(seen: &Observed, point: Point<'_>) -> Checked {
     let action = match point {
         Point::Action(action) => action,
@@ -805,7 +805,8 @@ fn nothing_starts_after_a_stop(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// A start is one action and one transition; it ends once: by its end, with its loop's, or abandoned, then and there.
+/// A start is one action and one transition; it ends once: by its own end, with its loop's, or immediately by
+/// abandonment.
 fn starts_and_ends(seen: &Observed, point: Point<'_>) -> Checked {
     match point {
         Point::Action(Action::StartTask(id, run)) => {
@@ -847,7 +848,7 @@ fn starts_and_ends(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// S24: what will never run again is closed, once; nothing starts on it; at the end all is closed.
+/// S24: whatever will never run again is closed, once; nothing starts on it; at the end everything is closed.
 fn closes_once(seen: &Observed, point: Point<'_>) -> Checked {
     match point {
         Point::Action(Action::CloseTask(id)) => {
@@ -888,8 +889,8 @@ fn closes_once(seen: &Observed, point: Point<'_>) -> Checked {
     Ok(())
 }
 
-/// An operator's stop or restart, and a restart with dependents: what requires the task is asked first, at once, in
-/// order; nothing else is asked; then it stays down, or comes up again.
+/// An operator's stop or restart, and a restart with dependents: the tasks that require the task are asked first, at
+/// once, in order; no other task is asked; then it stays down, or comes up again.
 fn operators(seen: &Observed, point: Point<'_>) -> Checked {
     if !matches!(point, Point::End) || seen.has_stopped_for_good() {
         return Ok(());
