@@ -71,7 +71,7 @@ mod tests {
 
     use super::*;
 
-    /// All magnitudes are equally likely.
+    /// Generates numbers of which all magnitudes are equally likely.
     fn number() -> impl Strategy<Value = u64> {
         (any::<u64>(), 0..u64::BITS).prop_map(|(number, shift)| number >> shift)
     }

@@ -145,7 +145,7 @@ impl Histogram {
     }
 }
 
-/// 64 bits of nanoseconds last for 584 years, and divide several times as fast as 128.
+/// Returns whole nanoseconds: 64 bits of them last for 584 years, and divide several times as fast as 128.
 fn whole_nanos(time: Duration) -> u64 {
     time.as_nanos() as u64
 }

@@ -44,7 +44,7 @@ pub(crate) struct Key {
 }
 
 impl fmt::Display for Key {
-    /// `requests`, or `responses{status="200"}`.
+    /// Writes `requests`, or `responses{status="200"}`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
         for (index, (label, value)) in self.labels.iter().enumerate() {
@@ -199,7 +199,7 @@ impl Registry {
         lock(&self.inner).exports.remove(name).is_some()
     }
 
-    /// The listening addresses are exported as `address`.
+    /// Returns the exported values; the listening addresses are exported as `address`.
     pub(crate) fn exports(&self) -> BTreeMap<String, String> {
         let inner = lock(&self.inner);
         #[allow(unused_mut, reason = "the feature net")]

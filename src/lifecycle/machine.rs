@@ -590,7 +590,7 @@ impl Lifecycle {
         self.actions.push(Action::StartTask(id, task.incarnation));
     }
 
-    /// The task is still starting: its timer is cleared when its state changes, and at a stop.
+    /// Reports a slow start. The task is still starting: its timer is cleared when its state changes, and at a stop.
     fn tell_slow_start(&mut self, id: TaskId) {
         let mut waiting = self.graph.dependents(id);
         for &after in &self.graph.tasks[id].followed_by {

@@ -96,7 +96,7 @@ fn push(text: &mut String, part: std::fmt::Arguments<'_>) {
     let _ = text.write_fmt(part);
 }
 
-/// Written by hand, for the order of its members.
+/// Returns the record as JSON, written by hand for the order of its members.
 fn json(now: SystemTime, record: &Record<'_>, message: &str) -> String {
     let thread = thread::current();
     let thread = thread.name().map_or_else(|| format!("{:?}", thread.id()), str::to_owned);

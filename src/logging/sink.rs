@@ -67,7 +67,7 @@ impl Output for File {
     }
 }
 
-/// The next write finds the error.
+/// Waits for the output; if there is an error, the next write finds it.
 #[cfg(unix)]
 fn wait(output: impl std::os::fd::AsFd, timeout: Option<Duration>) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};

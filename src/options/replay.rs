@@ -124,7 +124,7 @@ fn words(mentions: Vec<(&Flag, Style, Occurrence)>, has_last: bool) -> Vec<OsStr
     words
 }
 
-/// `--http-port=80`, `--http-verbose`.
+/// Returns one word: `--http-port=80`, `--http-verbose`.
 fn word(flag: &Flag, style: Style, occurrence: &Occurrence) -> OsString {
     let mut word = OsString::from(flag.shown());
     let is_bare = matches!(flag.shape(), Shape::Switch | Shape::Count) && flag.num_args().max_values() == 0;

@@ -189,7 +189,7 @@ impl Reactor {
         Ok(self.0.waker.get_or_init(|| ReactorWaker(Arc::new(fd))).clone())
     }
 
-    /// Each change of these descriptors is an edge, so they need never be read.
+    /// Watches one of the reactor's own descriptors. Each change of it is an edge, so it need never be read.
     fn watch_own(&self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         Ok(epoll::add(&self.0.epoll, fd, epoll::EventData::new_u64(key), flags)?)

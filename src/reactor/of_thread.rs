@@ -49,7 +49,8 @@ impl Host {
         Self::place(host)
     }
 
-    /// A thread that is ending may have lost its thread-locals: then sockets say that there is no reactor.
+    /// Installs the holder. A thread that is ending may have lost its thread-locals: then sockets say that there is no
+    /// reactor.
     fn place(host: Rc<Self>) -> Installed {
         Installed(HOST.try_with(|current| current.replace(Some(host))).ok().flatten())
     }

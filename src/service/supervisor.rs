@@ -295,7 +295,7 @@ impl Supervisor {
         }
     }
 
-    /// The last resort after a fault of the supervisor: asks all tasks to stop, in no order, and gives them their time.
+    /// Asks all tasks to stop, in no order, and gives them their time: the last resort after a fault of the supervisor.
     /// The service has failed.
     fn die(&mut self, panic: &str) -> Ending {
         let reason = Reason::Requested(format!("the supervisor has died: {panic}").into());

@@ -108,7 +108,7 @@ impl Lifecycle {
         }
     }
 
-    /// The operator's last word counts.
+    /// Replaces what follows a task's stop: the operator's last request counts.
     fn change_then(&mut self, id: TaskId, new: Then) {
         if let Some((_, then)) = &mut self.tasks[id].due {
             *then = new;

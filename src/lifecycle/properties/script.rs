@@ -143,7 +143,7 @@ fn ms(time: Ms) -> Duration {
     Duration::from_millis(time)
 }
 
-/// Delays, many of them at the edges of the timeouts below.
+/// Generates delays, many of them at the edges of the timeouts below.
 fn delay() -> impl Strategy<Value = Ms> {
     select(vec![0, 0, 1, 10, 20, 50, 100, 100, 200, 300, 500, 900, 1000, 1100, 2000, 5000])
 }

@@ -96,7 +96,7 @@ impl SignalThread {
         Ok(this)
     }
 
-    /// From now on a signal asks the service to stop, and no longer ends the process.
+    /// Begins: from now on a signal asks the service to stop, and no longer ends the process.
     pub(in crate::service) fn begin(&self) {
         self.begun.store(true, Ordering::SeqCst);
     }

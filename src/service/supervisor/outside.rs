@@ -97,7 +97,7 @@ impl Label {
         Self { what, of: None }
     }
 
-    /// The name that follows.
+    /// Returns a label of this kind; `name` follows it.
     pub(super) fn of(what: &'static str, name: &Arc<str>) -> Self {
         Self { what, of: Some(name.clone()) }
     }
@@ -444,7 +444,7 @@ impl Shared {
         Ok(())
     }
 
-    /// See [`Outside::look`]. Any thread may call it.
+    /// Checks on the hands, on any thread: see [`Outside::look`].
     fn look(self: &Arc<Self>, state: &mut State, now: Instant) -> Option<Instant> {
         let held = |at: &At| now.saturating_duration_since(at.since);
         let waits = !state.queue.is_empty();
