@@ -1,4 +1,4 @@
-//! Tools that know nothing of services, and that std lacks for such a crate.
+//! Tools that std lacks, and that know nothing of services.
 //!
 //! This room has tools that any other program could use. Nothing here knows loops, tasks or a lifecycle.
 //!

@@ -2,7 +2,7 @@
 //!
 //! Libraries and tasks use only [`log`]; `Service::run` calls [`init`] once. A record of a task has the target
 //! `{service}.{task}`, one of the service itself `{service}`. A [filter](levels::Filter), which can be changed at any
-//! time, selects the records; [`lines`] formats them. The logging thread renders the line and puts it into a bounded
+//! time, selects the records; [`lines`] formats them. A thread that logs renders the line and puts it into a bounded
 //! [queue](queue::Queue); a dedicated [thread](writer::Writer) writes it to the [sink](sink::Sink). A sink that is
 //! gone, full or stuck costs lines, which are counted, but never the service.
 //!

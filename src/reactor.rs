@@ -1,8 +1,8 @@
 //! Sockets, readiness and timers on one thread: one epoll instance behind a single descriptor, and a queue of
 //! deadlines.
 //!
-//! This room works with descriptors and deadlines of the current thread. It knows no kind of loop: `net` turns it into
-//! the sockets of one. Users see all of it as [`net`](crate::net).
+//! This room works with descriptors and deadlines of the current thread. It knows no kind of loop: `net` builds the
+//! sockets of one from it. Users see all of it as [`net`](crate::net).
 //!
 //! May use: words.
 

@@ -63,7 +63,7 @@ pub trait TaskHandle: Clone + Send + Sync + 'static {
     /// Returns the task that the handle leads to.
     fn task(&self) -> &TaskRef;
 
-    /// Called when the task has ended, unless an operator starts it again, or when it will never start.
+    /// Called when the task has ended and only an operator can restart it, or when it will never start.
     ///
     /// It must notify callers that wait by this handle. It is called once or more, on a thread of the service; if it
     /// blocks, it is named and left behind. By default it does nothing.

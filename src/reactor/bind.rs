@@ -45,7 +45,7 @@ impl Bound {
     /// Listens on an address; port 0 is any free one.
     ///
     /// A port whose last connections are still in TIME_WAIT is free. `[::]` takes no IPv4, so it can be combined with
-    /// `0.0.0.0` on every system.
+    /// `0.0.0.0` on the same port on every system.
     ///
     /// # Errors
     ///

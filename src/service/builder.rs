@@ -45,8 +45,8 @@ use crate::{
 /// | the last two together | [`task_any_with::<(Tokio, Glib)>(name, move \|\| Echo)`](Self::task_any_with) |
 ///
 /// [`task_fn`](crate::task_fn) turns an async closure into a task. All built-in tasks and servers run on any loop. A
-/// task needs a closure if it is to be [restarted](TaskSettings::restart). All of these methods are shorthand for
-/// [`add`](Self::add), which takes the loop and the task one after the other.
+/// task with a [restart policy](TaskSettings::restart) needs a closure that recreates it. All of these methods are
+/// shorthand for [`add`](Self::add), which takes the loop and the task one after the other.
 ///
 /// Each returns [`TaskSettings`]: the tasks it [requires](TaskSettings::requires), its [options](TaskSettings::set),
 /// its time limits. Each kind of loop has one thread for all its tasks (a [`Thread`](crate::Thread) has one for each

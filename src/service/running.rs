@@ -18,10 +18,10 @@ impl Service {
     /// command line is wrong; 78 the configuration is unusable; 124 something exceeded its deadline; 128 + n forced by
     /// signal n. If a thread had to be left behind, this call ends the process.
     ///
-    /// Signals are handled from the start of this call. When it returns, the handlers of INT, TERM, HUP and USR1, this
-    /// thread's signal mask and the panic hook are restored; the logger stays. It may be called again, for another
-    /// service. [`docs/signals.md`](https://docs.rs/crate/interloop/latest/source/docs/signals.md) says exactly what is
-    /// changed and restored.
+    /// Signals are handled from the start of this call. When it returns, INT, TERM, HUP and USR1 have their previous
+    /// effect again, and this thread's signal mask and the panic hook are restored; the logger stays. It may be called
+    /// again, for another service. [`docs/signals.md`](https://docs.rs/crate/interloop/latest/source/docs/signals.md)
+    /// says exactly what is changed and restored.
     pub fn run(self) -> ExitCode {
         run(self)
     }

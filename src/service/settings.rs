@@ -65,7 +65,8 @@ impl TaskSettings {
 
     /// Orders this task after another: it starts after that one and stops before it.
     ///
-    /// The other task need not exist; it may also be skipped, stopped or unselected.
+    /// The other task may also be skipped, stopped or unselected. If no task has this name, startup fails with exit
+    /// code 78.
     pub fn after(&mut self, task: impl Into<String>) -> &mut Self {
         self.after.push(task.into());
         self

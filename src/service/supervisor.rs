@@ -499,7 +499,7 @@ impl Supervisor {
                 self.starting.remove(id);
                 self.loops[*id].busy = Busy::default();
                 self.handle.board().set_loop(*id, false, *incarnation);
-                // A pending start stays in the old mailbox: the loop's next incarnation has its own.
+                // A start that is still queued in the mailbox is void: the loop's next incarnation gets its own.
                 (0..self.tasks.len())
                     .filter(|&task| self.tasks[task].event_loop == *id)
                     .for_each(|task| self.cancel(task));

@@ -49,7 +49,7 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
-/// Checks that no task that stops last requires one that is not marked last as well.
+/// Checks that no task marked last requires one that is not.
 pub(super) fn last(tasks: &[Declared], edges: &Edges) -> Result<(), GraphError> {
     for (id, task) in tasks.iter().enumerate().filter(|(_, task)| task.last) {
         if let Some(&required) = edges.requires(id).iter().find(|&&required| !tasks[required].last) {
