@@ -4,7 +4,7 @@
 //! | invariant | rule |
 //! |---|---|
 //! | `legal_path` | transitions form a legal path: `from` is the last `to`, incarnations count up by one |
-//! | `requires_first` | S1: a task starts when its loop runs, its requires are Running or ended Ok, its afters settled |
+//! | `requires_first` | S1: a task starts once its loop runs, its requires Running or ended Ok, its afters settled |
 //! | `starts_at_once` | S2: a task starts as soon as all that allows it |
 //! | `ends_are_told` | S3, S6: ready and each end make the state and cause that they should, at once |
 //! | `start_timeout` | S4: a task is cancelled for its start at its start timeout, not before, and fails |
