@@ -30,6 +30,7 @@ pub(super) struct Sources {
     /// The file of `--config`.
     pub(super) file: Option<PathBuf>,
     /// Whether some sections are missing: the file's entries for those are ignored.
+    #[cfg_attr(not(feature = "config"), expect(dead_code, reason = "it is about the file"))]
     pub(super) in_part: bool,
 }
 
