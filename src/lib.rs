@@ -70,12 +70,12 @@
 //!
 //! | code | meaning |
 //! |---|---|
-//! | 0 | asked to stop, or all done, and everything ended; what was asked for (`--help`, `--dry-run`) was printed |
 //! | 0 | asked to stop, or all done, and everything ended; or `--help`, `--dry-run` and the like were printed |
 //! | 1 | a task or a start failed, or a restart limit was hit |
 //! | 2 | the command line is wrong |
 //! | 78 | an unusable configuration: dependencies, flag collisions, environment, `--config` file, log file |
 //! | 124 | something exceeded its deadline, and was cancelled or left behind |
+//! | 128 + n | forced by signal n |
 //!
 //! # Signals
 //!
