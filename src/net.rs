@@ -88,5 +88,5 @@ pub use crate::{
         socket_ref::SocketRef,
         traits::{Accept, Interest, Socket},
     },
-    words::address::Address,
+    words::address::{Address, ParseAddressError},
 };

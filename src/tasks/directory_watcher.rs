@@ -85,6 +85,7 @@ const LINGER: Duration = Duration::from_secs(1);
 ///     Change::Created(new) => println!("{} is new, {} bytes", new.path.display(), new.size),
 ///     Change::Changed { old, new } => println!("{}: from {} to {} bytes", new.path.display(), old.size, new.size),
 ///     Change::Deleted(old) => println!("{} is gone", old.path.display()),
+///     _ => {}
 /// })
 /// .recursive()
 /// .filter(|entry| entry.is_dir || entry.path.extension().is_some_and(|extension| extension == "rs"));

@@ -57,7 +57,7 @@ use crate::{
 /// let show = task_fn::<Thread>(async move |cx| {
 ///     let mut watch = show.watch();
 ///     cx.spawn_local(async move {
-///         while let Ok(load) = watch.changed().await {
+///         while let Some(load) = watch.next().await {
 ///             println!("now {load}");
 ///         }
 ///     }).detach();

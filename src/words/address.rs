@@ -2,8 +2,6 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
-use super::error::Error;
-
 /// The address of a socket, or of its peer.
 ///
 /// Its text is `127.0.0.1:8000`, `[::1]:8000`, or the absolute path of a Unix socket. It parses from the same text, so
@@ -19,7 +17,7 @@ use super::error::Error;
 ///     server: Address,
 /// }
 ///
-/// # fn main() -> interloop::Result {
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// assert_eq!("[::1]:80".parse::<Address>()?.tcp().map(|address| address.port()), Some(80));
 /// assert_eq!("/run/hello.sock".parse::<Address>()?, Address::Unix("/run/hello.sock".into()));
 /// assert!("localhost:80".parse::<Address>().is_err());
@@ -73,17 +71,27 @@ impl fmt::Display for Address {
 
 /// Host names are refused: a host may have several addresses, which only a lookup finds.
 impl FromStr for Address {
-    type Err = Error;
+    type Err = ParseAddressError;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
+    fn from_str(text: &str) -> Result<Self, ParseAddressError> {
         if text.starts_with('/') {
             return Ok(Self::Unix(text.into()));
         }
-        let wrong =
-            || Error::new(format!("no address: {text:?}; it must be IP:PORT or the absolute path of a Unix socket"));
-        text.parse().map(Self::Tcp).map_err(|_| wrong())
+        text.parse().map(Self::Tcp).map_err(|_| ParseAddressError(text.to_owned()))
     }
 }
+
+/// The error of a text that is no [`Address`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseAddressError(String);
+
+impl fmt::Display for ParseAddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no address: {:?}; it must be IP:PORT or the absolute path of a Unix socket", self.0)
+    }
+}
+
+impl std::error::Error for ParseAddressError {}
 
 #[cfg(test)]
 mod tests {

@@ -70,7 +70,7 @@ use compio::{
     runtime::{Runtime, RuntimeBuilder},
 };
 use interloop::{
-    Error, EventLoop, Result,
+    EventLoop, Result,
     clap::{self, Arg, ArgMatches, Args, Command, FromArgMatches, ValueEnum, builder::PossibleValue},
     event_loop::{Mailbox, Timers},
     options::OptionDefaults,
@@ -185,13 +185,25 @@ impl fmt::Display for Driver {
 }
 
 impl FromStr for Driver {
-    type Err = Error;
+    type Err = ParseDriverError;
 
-    fn from_str(text: &str) -> Result<Self> {
+    fn from_str(text: &str) -> std::result::Result<Self, ParseDriverError> {
         let known = Self::value_variants().iter().find(|driver| driver.to_string() == text);
-        known.copied().ok_or_else(|| Error::new(format!("no driver {text:?}: it must be auto, io-uring or poll")))
+        known.copied().ok_or_else(|| ParseDriverError(text.to_owned()))
     }
 }
+
+/// The error of a text that is no [`Driver`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseDriverError(String);
+
+impl fmt::Display for ParseDriverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no driver {:?}: it must be auto, io-uring or poll", self.0)
+    }
+}
+
+impl std::error::Error for ParseDriverError {}
 
 /// A task's view of its compio loop.
 #[derive(Clone)]

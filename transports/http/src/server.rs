@@ -203,7 +203,8 @@ impl<S> HttpServer<S> {
     /// use axum::{Router, extract::ConnectInfo, routing::get};
     /// use interloop_http::HttpServer;
     ///
-    /// let router = Router::new().route("/", get(async |ConnectInfo(from): ConnectInfo<SocketAddr>| from.to_string()));
+    /// let from = async |ConnectInfo(from): ConnectInfo<SocketAddr>| from.to_string();
+    /// let router: Router = Router::new().route("/", get(from));
     /// let server = HttpServer::new(router).with_peers_as(|peer| peer.address().map(ConnectInfo));
     /// ```
     ///
