@@ -10,7 +10,7 @@
 //!
 //! Wakers are called outside the lock; no user code runs under it.
 
-#![cfg_attr(not(feature = "unstable-store"), allow(unreachable_pub))]
+#![cfg_attr(not(feature = "unstable-store"), allow(unreachable_pub, reason = "public with the feature"))]
 
 use std::{
     cmp::Reverse,

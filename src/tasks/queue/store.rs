@@ -2,7 +2,7 @@
 //!
 //! All of it but [`ItemId`] and [`DeadLetter`] is public only with the feature `unstable-store`.
 
-#![cfg_attr(not(feature = "unstable-store"), allow(unreachable_pub))]
+#![cfg_attr(not(feature = "unstable-store"), allow(unreachable_pub, reason = "public with the feature"))]
 
 use std::{
     fmt,
