@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-gtk demo-chat lint fmt clippy rustdoc tests-run rooms guests packages decisions public-api api package test build-all nextest doctest loom fuzz conformance suites features generate deny bench clean
+.PHONY: help demo demo-gtk demo-chat lint fmt clippy rustdoc tests-run rooms pictures-check guests packages decisions public-api api package test build-all nextest doctest loom fuzz conformance suites features generate pictures deny bench clean
 
 # What a program of the demos gets: make demo ARGS='--http-port 8001'
 ARGS ?=
@@ -33,7 +33,7 @@ demo-chat: ## a chat of web pages and a GTK window, with notifications by D-Bus:
 	cargo build -p chat
 	scripts/with-display cargo run --quiet -p chat -- $(or $(ARGS),--http-host 127.0.0.1 --http-port 8000)
 
-lint: fmt clippy rustdoc tests-run rooms guests packages decisions public-api ## rustfmt, clippy and rustdoc, warnings denied; and the checks that CONTRIBUTING.md lists
+lint: fmt clippy rustdoc tests-run rooms pictures-check guests packages decisions public-api ## rustfmt, clippy and rustdoc, warnings denied; and the checks that CONTRIBUTING.md lists
 
 fmt:
 	cargo fmt --all --check
@@ -54,6 +54,10 @@ rooms:
 	@scripts/setup rooms
 	scripts/rooms
 	scripts/rooms-picture --check
+
+pictures-check:
+	@scripts/setup rooms
+	scripts/pictures --check
 
 guests:
 	scripts/tasks-as-guests
@@ -128,6 +132,10 @@ generate: ## what Thrift's compiler and protoc make of interfaces, and the pictu
 	@scripts/setup generate
 	scripts/generate
 	scripts/rooms-picture
+
+pictures: ## the pictures of README.md and docs/, from services that run: a window beside curl, states, a stop, a graph
+	@scripts/setup pictures
+	scripts/pictures
 
 deny: ## licences, bans and sources of all dependencies (needs cargo-deny)
 	cargo deny --workspace check licenses bans sources

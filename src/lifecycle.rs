@@ -20,6 +20,8 @@ mod tests;
 
 #[cfg(test)]
 pub(crate) use self::machine::Mutant;
+#[cfg(all(test, not(loom)))]
+pub(crate) use self::machine::Phase;
 pub(crate) use self::{
     event::{Action, Ending, Event, Outcome},
     machine::Lifecycle,

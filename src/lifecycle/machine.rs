@@ -111,11 +111,14 @@ pub(crate) struct Lifecycle {
     actions: Vec<Action>,
     #[cfg(test)]
     pub(crate) mutant: Option<Mutant>,
+    /// The phases so far, each with whether all tasks have started.
+    #[cfg(test)]
+    pub(crate) phases: Vec<(Phase, bool)>,
 }
 
 /// The phase of the whole service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(crate) enum Phase {
     /// Not started yet.
     New,
     /// Tasks start, run, and are restarted.
@@ -335,6 +338,8 @@ impl Lifecycle {
             actions: Vec::new(),
             #[cfg(test)]
             mutant: None,
+            #[cfg(test)]
+            phases: vec![(Phase::New, false)],
         }
     }
 
@@ -487,6 +492,12 @@ impl Lifecycle {
         true
     }
 
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        #[cfg(test)]
+        self.phases.push((phase, self.all_started));
+    }
+
     fn tell_progress(&mut self) {
         let started = match self.tasks.is_empty() {
             true => self.loops.iter().all(|l| l.state == LoopState::Running),
@@ -494,6 +505,8 @@ impl Lifecycle {
         };
         let first = started && !self.all_started;
         self.all_started |= started;
+        #[cfg(test)]
+        self.phases.extend(first.then_some((self.phase, true)));
         // Waiters for the start find the service ready.
         self.tell_ready();
         if first {
@@ -523,7 +536,7 @@ impl Lifecycle {
     }
 
     fn finish(&mut self) {
-        self.phase = Phase::Finished;
+        self.enter(Phase::Finished);
         self.timers = Timers::default();
         let reason = self.ending_reason();
         self.actions.push(Action::Finished(Ending {
@@ -541,7 +554,7 @@ impl Lifecycle {
         if self.phase != Phase::New {
             return;
         }
-        self.phase = Phase::Up;
+        self.enter(Phase::Up);
         if self.stop.is_none() {
             for id in 0..self.loops.len() {
                 self.start_loop(id);

@@ -39,6 +39,7 @@
 //! | `StartsAfterStop` | `nothing_starts_after_a_stop` |
 //! | `ForgetsStartTimeout` | `start_timeout` |
 
+mod drawn;
 mod observed;
 mod script;
 mod world;

@@ -4,6 +4,7 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    process::Command,
 };
 
 use interloop::testing::TestService;
@@ -28,4 +29,15 @@ fn what_is_said_stands_on_the_board() {
     assert!(ask(server, "GET /board", "").contains(r#""messages":[{"number":1,"text":"hello"}]"#));
     test.wait_for_counter("http.requests", 2);
     test.stop().assert_clean();
+}
+
+#[test]
+fn the_picture_of_its_graph_shows_what_graph_prints() {
+    let said = Command::new(env!("CARGO_BIN_EXE_side-by-side")).arg("--graph").output().unwrap().stdout;
+    let said = String::from_utf8(said).unwrap().replace('>', "&gt;");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/graph.svg");
+    let picture = std::fs::read_to_string(file).unwrap();
+    let facts = picture.split_once("<desc>\n").and_then(|(_, rest)| rest.split_once("\n</desc>"));
+    let (facts, _) = facts.expect("a description of what it shows");
+    assert_eq!(facts, said.trim_end(), "`scripts/pictures graph` draws it anew");
 }

@@ -80,12 +80,12 @@ impl Lifecycle {
     }
 
     pub(super) fn cycle_tasks(&mut self, last: bool) {
-        self.phase = Phase::Cycling { last };
+        self.enter(Phase::Cycling { last });
         self.make_all_due(last, Reason::Restart);
     }
 
     pub(super) fn start_all_anew(&mut self) {
-        self.phase = Phase::Up;
+        self.enter(Phase::Up);
         (0..self.tasks.len()).for_each(|id| self.wait_again(id, Duration::ZERO));
     }
 

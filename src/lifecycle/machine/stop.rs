@@ -20,7 +20,7 @@ impl Lifecycle {
     pub(super) fn begin_stop(&mut self) {
         let Some(Stop { reason, deadline }) = self.stop.clone() else { return };
         let drains = reason == Reason::Signal(SIGTERM) && !self.drain_delay.is_zero();
-        self.phase = Phase::Draining;
+        self.enter(Phase::Draining);
         self.actions.push(Action::Stopping(reason));
         self.tell_ready();
         self.timers.set(Timer::Shutdown, deadline);
@@ -64,7 +64,7 @@ impl Lifecycle {
     /// Makes all tasks of this phase due to stop.
     pub(super) fn stop_tasks(&mut self, last: bool) {
         self.timers.clear(Timer::Drain);
-        self.phase = Phase::Stopping { last };
+        self.enter(Phase::Stopping { last });
         self.make_all_due(last, self.stop_reason());
     }
 
@@ -173,7 +173,7 @@ impl Lifecycle {
     }
 
     pub(super) fn stop_loops(&mut self) {
-        self.phase = Phase::StoppingLoops;
+        self.enter(Phase::StoppingLoops);
         self.timers.clear(Timer::Shutdown);
         for id in (0..self.loops.len()).filter(|&id| self.loops[id].state.has_thread()).collect::<Vec<_>>() {
             self.set_loop_state(id, LoopState::Stopping);

@@ -1,9 +1,14 @@
 //! A world that performs the machine's actions as a script says, on a clock that jumps to the next event.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    time::Duration,
+};
 
 use super::{
     INVARIANTS, Invariant,
+    drawn::{Step, of_service, of_task},
     observed::{Observed, Point},
     script::{Begin, Cancelled, LoopLife, Script, Start},
 };
@@ -26,6 +31,8 @@ pub(super) struct Watched {
     pub(super) seen: Observed,
     invariants: &'static [Invariant],
     log: String,
+    /// All that it did so far.
+    steps: BTreeSet<Step>,
 }
 
 impl Watched {
@@ -33,7 +40,7 @@ impl Watched {
         let mut machine = Lifecycle::new(script.plan.clone());
         machine.mutant = mutant;
         let seen = Observed::new(script.plan.clone(), Duration::from_millis(script.late));
-        Self { machine, seen, invariants, log: String::new() }
+        Self { machine, seen, invariants, log: String::new(), steps: BTreeSet::new() }
     }
 
     /// Sends an event to the machine, and checks all its answers.
@@ -41,7 +48,10 @@ impl Watched {
         let _ = writeln!(self.log, "  {now:?} {event:?}");
         self.check(Point::Event(&event))?;
         self.seen.before(now, &event);
+        let phases_before = self.machine.phases.len();
         let actions = self.machine.handle(now, event);
+        self.steps.extend(actions.iter().filter_map(of_task));
+        self.steps.extend(of_service(&self.machine.phases[phases_before - 1..], &actions));
         for action in &actions {
             let _ = match action {
                 Action::Transition(step) => writeln!(
@@ -114,45 +124,60 @@ struct World<'a> {
 
 /// Runs the script to its end.
 pub(super) fn run(script: &Script, mutant: Option<Mutant>) -> Result<(), Violation> {
-    let mut world = World {
-        script,
-        watched: Watched::new(script, mutant, INVARIANTS),
-        now: Now::ZERO,
-        coming: BTreeMap::new(),
-        sequence: 0,
-        threads: vec![Thread::default(); script.loops.len()],
-        lives: vec![None; script.lives.len()],
-    };
-    if script.latched {
-        world.tell(Event::ShutdownRequested("latched".into()))?;
-    }
-    for (at, request) in &script.requests {
-        world.plan_at(Duration::from_millis(*at), Coming::Request(request.event(*at)));
-    }
-    world.tell(Event::Start)?;
-    let mut asked = false;
-    for step in 0.. {
-        if world.watched.machine.is_finished() {
-            break;
-        }
-        let idle = !world.step()?;
-        if idle && asked {
-            return Err(world.watched.violation("finishes", "nothing is to come and nothing is due".to_owned()));
-        }
-        if !asked && (idle || step > LONG.0 || world.now > LONG.1) {
-            asked = true;
-            world.plan_at(world.now, Coming::Request(Event::ShutdownRequested("the end of the script".into())));
-        }
-        if step > 10 * LONG.0 {
-            return Err(world.watched.violation("finishes", "it is never quiet".to_owned()));
-        }
-    }
-    // Events after the end.
-    while world.step()? {}
-    Ok(())
+    World::new(script, Watched::new(script, mutant, INVARIANTS)).run()
 }
 
-impl World<'_> {
+/// Returns what the machine did in a run of the script, unchecked.
+pub(super) fn steps(script: &Script) -> BTreeSet<Step> {
+    let mut world = World::new(script, Watched::new(script, None, &[]));
+    let _ = world.run();
+    world.watched.steps
+}
+
+impl<'a> World<'a> {
+    fn new(script: &'a Script, watched: Watched) -> Self {
+        Self {
+            script,
+            watched,
+            now: Now::ZERO,
+            coming: BTreeMap::new(),
+            sequence: 0,
+            threads: vec![Thread::default(); script.loops.len()],
+            lives: vec![None; script.lives.len()],
+        }
+    }
+
+    fn run(&mut self) -> Result<(), Violation> {
+        let script = self.script;
+        if script.latched {
+            self.tell(Event::ShutdownRequested("latched".into()))?;
+        }
+        for (at, request) in &script.requests {
+            self.plan_at(Duration::from_millis(*at), Coming::Request(request.event(*at)));
+        }
+        self.tell(Event::Start)?;
+        let mut asked = false;
+        for step in 0.. {
+            if self.watched.machine.is_finished() {
+                break;
+            }
+            let idle = !self.step()?;
+            if idle && asked {
+                return Err(self.watched.violation("finishes", "nothing is to come and nothing is due".to_owned()));
+            }
+            if !asked && (idle || step > LONG.0 || self.now > LONG.1) {
+                asked = true;
+                self.plan_at(self.now, Coming::Request(Event::ShutdownRequested("the end of the script".into())));
+            }
+            if step > 10 * LONG.0 {
+                return Err(self.watched.violation("finishes", "it is never quiet".to_owned()));
+            }
+        }
+        // Events after the end.
+        while self.step()? {}
+        Ok(())
+    }
+
     fn plan_at(&mut self, at: Now, coming: Coming) {
         self.sequence += 1;
         self.coming.insert((at, self.sequence), coming);
