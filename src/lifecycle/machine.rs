@@ -112,7 +112,7 @@ pub(crate) struct Lifecycle {
     #[cfg(test)]
     pub(crate) mutant: Option<Mutant>,
     /// The phases so far, each with whether all tasks have started.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) phases: Vec<(Phase, bool)>,
 }
 
@@ -338,7 +338,7 @@ impl Lifecycle {
             actions: Vec::new(),
             #[cfg(test)]
             mutant: None,
-            #[cfg(test)]
+            #[cfg(all(test, not(loom)))]
             phases: vec![(Phase::New, false)],
         }
     }
@@ -494,7 +494,7 @@ impl Lifecycle {
 
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
-        #[cfg(test)]
+        #[cfg(all(test, not(loom)))]
         self.phases.push((phase, self.all_started));
     }
 
@@ -505,7 +505,7 @@ impl Lifecycle {
         };
         let first = started && !self.all_started;
         self.all_started |= started;
-        #[cfg(test)]
+        #[cfg(all(test, not(loom)))]
         self.phases.extend(first.then_some((self.phase, true)));
         // Waiters for the start find the service ready.
         self.tell_ready();
