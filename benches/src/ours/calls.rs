@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use interloop::{EventLoop, Service, Thread, task_fn};
+use interloop::{EventLoop, Remote, Service, Thread, task_fn};
 use interloop_glib::Glib;
 use interloop_tokio::Tokio;
 
@@ -69,9 +69,17 @@ fn spawns<L: EventLoop>(n: u32, plan: L) -> Duration {
 
 /// Makes `n` calls from a task on one loop to another loop.
 pub(super) fn from_loop<From: EventLoop, To: EventLoop>(n: u32, from: From, to: To) -> Duration {
+    called_from(n, from, Box::new(|service| host(service, to, Asked::default)))
+}
+
+/// Adds the value to the service, on its loop.
+type Host = Box<dyn FnOnce(&mut Service) -> Remote<Asked> + Send>;
+
+/// Knows only one of the two loops: else it would be compiled for each pair of them.
+fn called_from<From: EventLoop>(n: u32, from: From, host: Host) -> Duration {
     run_on(Cpus::get().first, move || {
         let mut service = Service::new("bench");
-        let remote = host(&mut service, to, Asked::default);
+        let remote = host(&mut service);
         let (found, finding) = channel();
         service.event_loop("caller", from);
         let task = task_fn::<From>(async move |cx| {

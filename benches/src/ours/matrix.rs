@@ -1,10 +1,10 @@
 //! Calls and posts from every loop to every loop.
 
 use std::cell::Cell;
-use std::sync::mpsc::{SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
-use interloop::{EventLoop, Service, Thread, task_fn};
+use interloop::{EventLoop, Remote, Service, Thread, task_fn};
 use interloop_async_std::AsyncStd;
 use interloop_calloop::Calloop;
 use interloop_compio::Compio;
@@ -68,8 +68,24 @@ struct Count {
 /// Measures from the first post to the run of the last.
 fn posts_of<From: EventLoop, To: EventLoop>(n: u32, from: From, to: To) -> Duration {
     let mut service = Service::new("bench");
+    let (remote, end) = counted(&mut service, to, n);
+    posted_from(service, from, n, remote, &end)
+}
+
+/// Adds the value that the jobs change, on its loop.
+fn counted<To: EventLoop>(service: &mut Service, to: To, n: u32) -> (Remote<Count>, Receiver<Instant>) {
     let (ended, end) = sync_channel(1);
-    let remote = host(&mut service, to, move || Count { count: Cell::new(0), n, ended });
+    (host(service, to, move || Count { count: Cell::new(0), n, ended }), end)
+}
+
+/// Knows only one of the two loops: else it would be compiled for each pair of them.
+fn posted_from<From: EventLoop>(
+    mut service: Service,
+    from: From,
+    n: u32,
+    remote: Remote<Count>,
+    end: &Receiver<Instant>,
+) -> Duration {
     let (begin, began) = channel();
     service.event_loop("caller", from);
     let task = task_fn::<From>(async move |cx| {
