@@ -60,6 +60,15 @@ struct Testing;
 
 /// Runs a test; if it takes too long, the process ends, and names the test.
 pub fn watched<R>(test: impl FnOnce() -> R) -> R {
+    let done = watchdog();
+    let result = test();
+    drop(done);
+    result
+}
+
+/// Starts the thread that ends the process, unless the sender is dropped in time. Apart from [`watched`], which is
+/// compiled for each test.
+fn watchdog() -> mpsc::Sender<()> {
     let name = thread::current().name().unwrap_or("a test").to_owned();
     let (done, wait) = mpsc::channel::<()>();
     thread::spawn(move || {
@@ -68,9 +77,7 @@ pub fn watched<R>(test: impl FnOnce() -> R) -> R {
             process::abort();
         }
     });
-    let result = test();
-    drop(done);
-    result
+    done
 }
 
 /// Returns the path of an example's binary.

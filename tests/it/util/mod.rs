@@ -40,6 +40,16 @@ pub fn watched<R>(test: impl FnOnce() -> R) -> R {
 
 /// Runs a test with this time limit.
 fn watched_for<R>(limit: Duration, test: impl FnOnce() -> R) -> R {
+    let (done, dog) = watchdog(limit);
+    let result = test();
+    drop(done);
+    dog.join().expect("the watchdog only waits");
+    result
+}
+
+/// Starts the thread that ends the process at the limit, unless the sender is dropped before. Apart from
+/// [`watched_for`], which is compiled for each test.
+fn watchdog(limit: Duration) -> (mpsc::Sender<()>, thread::JoinHandle<()>) {
     let name = thread::current().name().unwrap_or("a test").to_owned();
     let (done, wait) = mpsc::channel::<()>();
     let dog = thread::spawn(move || {
@@ -48,10 +58,7 @@ fn watched_for<R>(limit: Duration, test: impl FnOnce() -> R) -> R {
             std::process::abort();
         }
     });
-    let result = test();
-    drop(done);
-    dog.join().expect("the watchdog only waits");
-    result
+    (done, dog)
 }
 
 /// Runs as [`watched`], for a test of process-wide things (threads, descriptors, children, a logger, hooks): it has the

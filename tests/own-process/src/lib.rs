@@ -34,6 +34,11 @@ pub fn own_process_of(closure: &str, test: impl FnOnce()) {
     if is_own_process() {
         return test();
     }
+    run_in_own_process(closure);
+}
+
+/// Apart from [`own_process_of`], which is compiled for each test.
+fn run_in_own_process(closure: &str) {
     let name = test_name(closure);
     let program = env::current_exe().expect("a test knows its own binary");
     let child = Command::new(program)
