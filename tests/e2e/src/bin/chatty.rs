@@ -2,6 +2,7 @@
 
 use std::{
     process::ExitCode,
+    sync::atomic::{AtomicU64, Ordering::SeqCst},
     thread,
     time::{Duration, Instant},
 };
@@ -49,6 +50,9 @@ impl<L: Timers> Task<L> for Chat {
     async fn run(&mut self, cx: Context<L, Options>) -> Result {
         let Options { then, lines, threads, length, pause } = cx.options().clone();
         let words = "x".repeat(length);
+        let rereads = AtomicU64::new(0);
+        // Comes behind the log file's reopening.
+        let _rereads = cx.on_reload(|| Ok(()), move |()| println!("reread {}", rereads.fetch_add(1, SeqCst) + 1));
         cx.ready();
         let begun = Instant::now();
         let log = |thread: u64| {

@@ -310,8 +310,10 @@ fn a_log_that_is_stuck_is_opened_anew_once_it_moves_again_and_nobody_waits_for_i
         let mut service = Example::run(&mut chatty(&["--log-file", &path, "--chat-lines", "20000"]));
         figure(&service, "logged in ");
         fs::rename(&path, folder.path().join("old")).unwrap();
-        for _ in 0..3 {
+        for n in 1..=3 {
             service.signal(Signal::HUP);
+            // One that is heard later, once the log moves, reopens it again.
+            service.said(&format!("reread {n}"));
         }
         let (mut old, mut part) = (String::new(), [0; 65536]);
         while !Path::new(&path).exists() {
