@@ -232,13 +232,16 @@ impl Local {
         self.futures.borrow_mut().insert(id, control);
         match spawner {
             Some(spawn) => spawn(Box::pin(hosted)),
-            None => {
-                let shared = self.shared.clone();
-                let (runnable, task) = async_task::spawn_local(hosted, move |wake| shared.queue.push_wake(wake));
-                task.detach();
-                runnable.schedule();
-            }
+            None => self.spawn_here(Box::pin(hosted)),
         }
+    }
+
+    /// Puts a future into our own executor. Of one type: else the executor would be compiled for each future.
+    fn spawn_here(&self, hosted: LocalFuture) {
+        let shared = self.shared.clone();
+        let (runnable, task) = async_task::spawn_local(hosted, move |wake| shared.queue.push_wake(wake));
+        task.detach();
+        runnable.schedule();
     }
 
     pub(crate) fn has_workers(&self) -> bool {

@@ -147,7 +147,7 @@ impl<L: EventLoop, T: Task<L>> ErasedTask for TaskOf<L, T> {
             incarnation.clone(),
             service,
         );
-        incarnation.begin(local, async move { task.run(cx).await });
+        incarnation.begin(local, Box::pin(async move { task.run(cx).await }));
     }
 
     fn holds(&self) -> bool {

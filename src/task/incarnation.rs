@@ -4,7 +4,7 @@
 //! members are cancelled. When the last member has ended, the values are dropped on the loop's thread, after all jobs
 //! that were accepted for them, and the supervisor is notified.
 
-use std::{collections::BTreeMap, future::Future, rc::Rc, sync::Arc, thread};
+use std::{collections::BTreeMap, future::Future, pin::Pin, rc::Rc, sync::Arc, thread};
 
 use crate::{
     Result,
@@ -33,6 +33,9 @@ use crate::{
         suspect::{Tidings, is_suspect},
     },
 };
+
+/// The main future of a task. Boxed: else what hosts it would be compiled for each task.
+pub(crate) type Main = Pin<Box<dyn Future<Output = Result>>>;
 
 pub(crate) struct Incarnation {
     pub(crate) task: TaskId,
@@ -102,7 +105,7 @@ impl Incarnation {
     }
 
     /// Begins with the main future, or ends at once if it was cancelled before; on the loop's thread.
-    pub(crate) fn begin(self: &Arc<Self>, local: &Rc<Local>, main: impl Future<Output = Result> + 'static) {
+    pub(crate) fn begin(self: &Arc<Self>, local: &Rc<Local>, main: Main) {
         let control = Arc::new(Control::new());
         let Some(id) = self.enter(&control) else {
             if let Err(panic) = catch(|| self.span.get().run(|| drop(main))) {
