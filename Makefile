@@ -41,7 +41,7 @@ fmt:
 # -D warnings goes to clippy and rustdoc alone and RUSTFLAGS stays as it is: else every dependency would be built twice.
 clippy:
 	@scripts/setup demo-gtk
-	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets --features interloop-e2e/table -- -D warnings
 
 rustdoc:
 	@scripts/setup demo-gtk
@@ -117,7 +117,7 @@ fuzz: ## Thrift's reader of frames, and its walk against Apache's decoders, for 
 
 conformance: ## every loop against the whole kit, at full size; writes the table in docs/conformance.md
 	@scripts/setup all
-	INTERLOOP_CONFORMANCE=full cargo run --release -p interloop-e2e --bin conformance -- $(ARGS)
+	INTERLOOP_CONFORMANCE=full cargo run --release -p interloop-e2e --features table --bin conformance -- $(ARGS)
 
 suites: ## the suites of others, against ours and theirs; writes the table in docs/suites.md (PROFILE=dev: a debug build)
 	@scripts/setup suites
