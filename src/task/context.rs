@@ -135,12 +135,11 @@ impl<L: EventLoop, O> Context<L, O> {
     ///
     /// async fn run<L: EventLoop>(cx: Context<L, Options>) -> Result {
     ///     let mut changes = cx.option_changes();
-    ///     cx.spawn_local(async move {
-    ///         loop {
-    ///             println!("it is {} now", changes.next().await.word);
-    ///         }
-    ///     }).detach();
-    ///     Ok(cx.until_shutdown().await)
+    ///     cx.ready();
+    ///     while let Some(options) = cx.run_until_shutdown(changes.next()).await {
+    ///         println!("it is {} now", options.word);
+    ///     }
+    ///     Ok(())
     /// }
     /// ```
     pub fn option_changes(&self) -> OptionChanges<O>
@@ -213,6 +212,38 @@ impl<L: EventLoop, O> Context<L, O> {
     pub fn until_shutdown(&self) -> impl Future<Output = ()> + Send + 'static {
         self.ready();
         self.0.incarnation.shutdown.requested()
+    }
+
+    /// Returns the future's output, or `None` as soon as the task is asked to stop: the future is dropped then.
+    ///
+    /// If both have happened, the stop wins. A loop that works until the stop is short by this:
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use interloop::{Context, Result, event_loop::Timers};
+    /// async fn run<L: Timers>(cx: Context<L>) -> Result {
+    ///     cx.ready();
+    ///     let mut hours = cx.interval(Duration::from_secs(3600));
+    ///     while cx.run_until_shutdown(hours.tick()).await.is_some() {
+    ///         log::info!(target: cx.target(), "it strikes the hour");
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping this future drops the one in it. What was lost by that, or by the stop, is for that future to say.
+    pub fn run_until_shutdown<F: Future>(&self, future: F) -> impl Future<Output = Option<F::Output>> {
+        let requested = self.shutdown().requested();
+        async move {
+            let (mut requested, mut future) = (pin!(requested), pin!(future));
+            poll_fn(|cx| match requested.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(None),
+                Poll::Pending => future.as_mut().poll(cx).map(Some),
+            })
+            .await
+        }
     }
 
     /// Returns a Remote by which other threads reach this value, which stays on this thread.
@@ -341,6 +372,29 @@ impl<L: EventLoop, O> Context<L, O> {
     pub fn clear_warning(&self, name: &str) -> bool {
         self.0.incarnation.info.registry().clear_warning(name)
     }
+
+    /// Returns the value, and clears the warning `name`; an error is [raised](Self::warn) as that warning instead.
+    ///
+    /// It is for work that is tried again and again, where a failure must be seen and the task goes on.
+    ///
+    /// ```
+    /// # use interloop::{Context, EventLoop};
+    /// fn forecast<L: EventLoop>(cx: &Context<L>) -> Option<String> {
+    ///     cx.ok_or_warn("forecast", std::fs::read_to_string("/run/forecast"))
+    /// }
+    /// ```
+    pub fn ok_or_warn<T, E: fmt::Display>(&self, name: &str, result: std::result::Result<T, E>) -> Option<T> {
+        match result {
+            Ok(value) => {
+                self.clear_warning(name);
+                Some(value)
+            }
+            Err(error) => {
+                self.warn(name, error);
+                None
+            }
+        }
+    }
 }
 
 impl<L: Timers, O> Context<L, O> {
@@ -353,7 +407,7 @@ impl<L: Timers, O> Context<L, O> {
         self.0.service.clock().sleep(duration, |duration| L::sleep(&self.0.native, duration))
     }
 
-    /// Returns an interval that ticks every `period`, first after one period.
+    /// Returns an interval that ticks every `period`, first after one period or [at once](Interval::at_once).
     ///
     /// It ticks by the clock, so the ticks don't drift.
     ///
@@ -496,6 +550,12 @@ pub struct Interval<L: EventLoop> {
 }
 
 impl<L: Timers> Interval<L> {
+    /// Moves the next tick to now; the others follow from there.
+    #[must_use]
+    pub fn at_once(self) -> Self {
+        Self { next: self.clock.now(), ..self }
+    }
+
     /// Waits for the next tick and returns how many ticks were missed since the previous one.
     ///
     /// Ticks are missed if the caller or the loop is late; they are skipped, and the schedule doesn't drift.

@@ -23,7 +23,7 @@ use crate::{
 };
 
 impl<L: EventLoop, O> Context<L, O> {
-    /// Starts a thread that belongs to the task, for work that blocks.
+    /// Starts a thread that belongs to the task, for work that blocks; awaiting the thread brings what `work` returns.
     ///
     /// It is named `{task}-{name}` (Linux shows the first 15 bytes). Its log records and panics are attributed to the
     /// task, and it runs in the task's span (feature `tracing`).
@@ -46,10 +46,9 @@ impl<L: EventLoop, O> Context<L, O> {
     /// # fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     /// let mut service = Service::new("sums");
     /// service.task("sums", task_fn::<Thread>(async |cx| {
-    ///     let (meter, upto) = (cx.meter(), 1_000_u64);
-    ///     let adds = cx.thread("adds", move || meter.counter("sum").add((1..=upto).sum()))?;
-    ///     adds.await?;
-    ///     assert_eq!(cx.counter("sum").get(), 500_500);
+    ///     let upto = 1_000_u64;
+    ///     let sum: u64 = cx.thread("adds", move || (1..=upto).sum())?.await?;
+    ///     assert_eq!(sum, 500_500);
     ///     Ok(())
     /// }));
     /// assert_eq!(service.start()?.join().code, 0);
@@ -61,15 +60,19 @@ impl<L: EventLoop, O> Context<L, O> {
     ///
     /// Returns the system's error if no thread can be started; [`InvalidInput`](io::ErrorKind::InvalidInput) if the
     /// name contains a NUL; and an error if the task has ended.
-    pub fn thread(&self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<TaskThread> {
+    pub fn thread<R: Send + 'static>(
+        &self,
+        name: &str,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> io::Result<TaskThread<R>> {
         TaskThread::start(self.incarnation_itself(), name, work)
     }
 }
 
 /// A thread of a task, started by [`Context::thread`].
 ///
-/// It is a future that is ready when the thread has ended. If it is dropped, the thread continues; the task's end still
-/// waits for it.
+/// It is a future of what the thread's closure returns, ready when the thread has ended. If it is dropped, the thread
+/// continues; the task's end still waits for it.
 ///
 /// # Errors
 ///
@@ -84,14 +87,18 @@ impl<L: EventLoop, O> Context<L, O> {
 ///
 /// Panics if polled after it was ready.
 #[must_use = "dropping it detaches the thread: await its end, or say so with `.detach()`"]
-pub struct TaskThread {
+pub struct TaskThread<R = ()> {
     name: Arc<str>,
     thread: Option<JoinHandle<()>>,
-    end: Reply<()>,
+    end: Reply<R>,
 }
 
-impl TaskThread {
-    fn start(incarnation: &Arc<Incarnation>, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+impl<R: Send + 'static> TaskThread<R> {
+    fn start(
+        incarnation: &Arc<Incarnation>,
+        name: &str,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> io::Result<Self> {
         let name = format!("{}-{name}", incarnation.run.name);
         if name.contains('\0') {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the name of a thread with a NUL in it"));
@@ -111,7 +118,7 @@ impl TaskThread {
                 let stay = stay;
                 let ran = catch(|| {
                     let _entered = this_thread::enter(&incarnation.label, &incarnation.loop_);
-                    incarnation.span.get().run(work);
+                    incarnation.span.get().run(work)
                 });
                 if let Err(panic) = &ran
                     && !take_logged(panic)
@@ -126,7 +133,9 @@ impl TaskThread {
         let thread = thread::Builder::new().name(name.to_string()).spawn(runs)?;
         Ok(Self { name, thread: Some(thread), end })
     }
+}
 
+impl<R> TaskThread<R> {
     /// Returns the thread's name, `{task}-{name}`.
     pub fn name(&self) -> &str {
         &self.name
@@ -140,12 +149,13 @@ impl TaskThread {
     /// Lets the thread continue unobserved.
     pub fn detach(self) {}
 
-    /// Blocks the calling thread until this thread has ended. On the thread of a shared loop, await it instead.
+    /// Blocks the calling thread until this thread has ended, and returns what its closure returned. On the thread of a
+    /// shared loop, await it instead.
     ///
     /// # Errors
     ///
     /// Returns [`Panicked`](CallError::Panicked) if the thread panicked.
-    pub fn join(mut self) -> Result<(), CallError> {
+    pub fn join(mut self) -> Result<R, CallError> {
         self.reap();
         // The thread has reported its end, so this doesn't wait.
         let mut end = self.end;
@@ -155,6 +165,16 @@ impl TaskThread {
         }
     }
 
+    /// Joins the thread, of which nothing is left but the destructors of its thread-locals.
+    fn reap(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // The thread catches its own panic.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl TaskThread {
     /// Calls `wait` on a task's thread without counting it as work in flight, for a thread that waits for work.
     ///
     /// The sender must count the work, from before it is sent until it is done, by a [`Busy`](crate::task::Busy) that
@@ -174,30 +194,22 @@ impl TaskThread {
         drop(again);
         waited
     }
-
-    /// Joins the thread, of which nothing is left but the destructors of its thread-locals.
-    fn reap(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            // The thread catches its own panic.
-            let _ = thread.join();
-        }
-    }
 }
 
-impl Future for TaskThread {
-    type Output = Result<(), CallError>;
+impl<R> Future for TaskThread<R> {
+    type Output = Result<R, CallError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let ended = Pin::new(&mut self.end).poll(cx);
         // A loop that was left behind can't say how its thread ended.
-        if matches!(ended, Poll::Ready(Ok(()) | Err(CallError::Panicked(_)))) {
+        if matches!(ended, Poll::Ready(Ok(_) | Err(CallError::Panicked(_)))) {
             self.reap();
         }
         ended
     }
 }
 
-impl fmt::Debug for TaskThread {
+impl<R> fmt::Debug for TaskThread<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TaskThread").field("name", &self.name).field("finished", &self.is_finished()).finish()
     }

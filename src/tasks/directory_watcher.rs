@@ -424,9 +424,7 @@ impl<L: Timers> Watch<L> {
     /// Looks, on the thread for that; None if the task is asked to stop in the meantime.
     async fn look(&self, look: Look) -> Result<Option<View>> {
         let scout = self.scout.clone();
-        let mut reply = self.workers.run(move || lock(&scout).look(look));
-        let stopped = pin!(self.cx.shutdown().requested());
-        let view = self.or(stopped, &mut reply).await;
+        let view = self.cx.run_until_shutdown(self.workers.run(move || lock(&scout).look(look))).await;
         match view {
             None => Ok(None),
             Some(Ok(view)) => Ok(Some(view)),
@@ -434,16 +432,6 @@ impl<L: Timers> Watch<L> {
             Some(Err(CallError::Panicked(message))) => resume_unwind(Box::new(message)),
             Some(Err(error)) => Err(error.into()),
         }
-    }
-
-    /// Returns the future's output; None if `stop` is ready before.
-    async fn or<F: Future>(&self, stop: impl Future<Output = ()>, future: F) -> Option<F::Output> {
-        let (mut stop, mut future) = (pin!(stop), pin!(future));
-        poll_fn(|context| match stop.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(None),
-            Poll::Pending => future.as_mut().poll(context).map(Some),
-        })
-        .await
     }
 
     /// Reports the state of the folder and the events. Returns whether it must look by the clock.
@@ -477,26 +465,22 @@ impl<L: Timers> Watch<L> {
 
     /// Waits for the next place to look at; None if the task is asked to stop.
     async fn next(&self, polls: bool) -> Option<Look> {
-        let mut stop = pin!(self.cx.shutdown().requested());
         let mut clock = pin!(polls.then(|| self.cx.sleep(self.poll_interval)));
         let heard = poll_fn(|context| {
-            if stop.as_mut().poll(context).is_ready() {
-                return Poll::Ready(None);
-            }
             if let Poll::Ready(count) = self.inbox.poll(context) {
-                return Poll::Ready(Some(Some(count)));
+                return Poll::Ready(Some(count));
             }
             match clock.as_mut().as_pin_mut() {
-                Some(clock) => clock.poll(context).map(|()| Some(None)),
+                Some(clock) => clock.poll(context).map(|()| None),
                 None => Poll::Pending,
             }
         });
-        let Some(mut count) = heard.await? else { return Some(Look::Everywhere) };
+        let Some(mut count) = self.cx.run_until_shutdown(heard).await? else { return Some(Look::Everywhere) };
         let (begun, most) = (self.cx.now(), self.debounce.saturating_mul(10));
         let rest = || most.saturating_sub(self.cx.now().saturating_duration_since(begun));
         while !rest().is_zero() {
             let pause = self.debounce.min(rest());
-            self.or(stop.as_mut(), pin!(self.cx.sleep(pause))).await?;
+            self.cx.run_until_shutdown(self.cx.sleep(pause)).await?;
             let now = self.inbox.count();
             if now == count {
                 break;

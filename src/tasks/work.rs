@@ -67,17 +67,23 @@ pub trait Work<L: EventLoop>: Send + 'static {
 /// use interloop::{Result, tasks::TryLater};
 ///
 /// fn sweep() -> Result {
-///     Err(TryLater { after: Duration::from_secs(5) })?
+///     Err(TryLater::after(Duration::from_secs(5)))?
 /// }
 /// assert_eq!(sweep().unwrap_err().to_string(), "try later, after 5 s");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TryLater {
     /// The time until the next try.
     pub after: Duration,
 }
 
 impl TryLater {
+    /// Returns the error of a run that is tried again after this time.
+    pub fn after(time: Duration) -> Self {
+        Self { after: time }
+    }
+
     /// Returns it if the error is one.
     pub(super) fn of(error: &Error) -> Option<Self> {
         error.source()?.downcast_ref().copied()

@@ -411,6 +411,51 @@ fn a_timeout_drops_what_took_too_long() {
 }
 
 #[test]
+fn a_future_runs_until_the_shutdown_which_wins() {
+    watched(|| {
+        let (mut service, log) = (Service::new("test"), Log::default());
+        let l = log.clone();
+        let task = task_fn::<Thread>(async move |cx| {
+            assert_eq!(cx.run_until_shutdown(async { 7 }).await, Some(7));
+            cx.ready();
+            let farewell = Farewell(l.clone(), "dropped");
+            let endless = async move {
+                let _farewell = farewell;
+                std::future::pending::<()>().await;
+            };
+            assert_eq!(cx.run_until_shutdown(endless).await, None);
+            l.say("stops");
+            assert_eq!(cx.run_until_shutdown(async { 7 }).await, None);
+            Ok(())
+        });
+        service.task("task", task);
+        let report = up(service).stop();
+        assert_eq!(report.code, 0, "{report}");
+        assert_eq!(log.lines(), ["dropped", "stops"]);
+    });
+}
+
+#[test]
+fn an_error_is_a_warning_until_the_next_value() {
+    watched(|| {
+        let mut service = Service::new("test");
+        let task = task_fn::<Thread>(async |cx| {
+            let warnings = || cx.service().warnings().iter().map(ToString::to_string).collect::<Vec<_>>();
+            assert_eq!(cx.ok_or_warn("post", Err::<u32, _>("nobody is at home")), None);
+            assert_eq!(warnings(), ["task.post: nobody is at home"]);
+            assert_eq!(cx.ok_or_warn("paper", Ok::<_, &str>(1)), Some(1));
+            assert_eq!(warnings().len(), 1);
+            assert_eq!(cx.ok_or_warn("post", Ok::<_, &str>(2)), Some(2));
+            assert_eq!(warnings().len(), 0);
+            Ok(())
+        });
+        service.task("task", task);
+        let report = service.start().unwrap().join();
+        assert_eq!(report.code, 0, "{report}");
+    });
+}
+
+#[test]
 fn an_interval_skips_what_it_missed_and_keeps_its_grid() {
     watched(|| {
         const PERIOD: Duration = Duration::from_millis(20);

@@ -220,11 +220,11 @@ fn who_says_try_later_is_tried_again() {
         let work = move || -> Result {
             count += 1;
             match count {
-                1 | 2 => Err(TryLater { after: Duration::from_millis(1) })?,
+                1 | 2 => Err(TryLater::after(Duration::from_millis(1)))?,
                 // Much later, unless somebody asks.
                 3 => {
                     l.open();
-                    Err(TryLater { after: HOUR })?
+                    Err(TryLater::after(HOUR))?
                 }
                 _ => Ok(()),
             }
@@ -243,7 +243,7 @@ fn who_says_try_later_is_tried_again() {
 #[test]
 fn who_asks_is_told_to_try_later() {
     watched(|| {
-        let (mut service, later) = (Service::new("test"), TryLater { after: HOUR });
+        let (mut service, later) = (Service::new("test"), TryLater::after(HOUR));
         let work = Periodic::new(HOUR, move || Err::<(), _>(later));
         let handle = work.handle();
         service.task_on::<Thread>("later", work);

@@ -35,7 +35,7 @@ impl Source {
     fn fetch(&self) -> Result<u64> {
         match self.0.load(Ordering::Acquire) {
             0 => Err(Error::new("the source is dry")),
-            1 => Err(TryLater { after: HOUR })?,
+            1 => Err(TryLater::after(HOUR))?,
             value => Ok(value),
         }
     }
@@ -182,7 +182,7 @@ fn a_fetch_that_fails_keeps_the_value_and_is_counted() {
         source.set(0);
         assert_eq!(poll(&handle), Err(RunError::Failed("the source is dry".into())));
         source.set(1);
-        assert_eq!(poll(&handle), Err(RunError::TryLater(TryLater { after: HOUR })));
+        assert_eq!(poll(&handle), Err(RunError::TryLater(TryLater::after(HOUR))));
         assert_eq!(handle.value(), Some(5));
         assert_eq!((counter(&running, "failures"), counter(&running, "try_later")), (1, 1));
         source.set(6);

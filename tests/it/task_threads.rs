@@ -1,6 +1,7 @@
 //! Threads that belong to a task.
 
 use std::{
+    cell::Cell,
     io,
     sync::mpsc,
     thread,
@@ -24,6 +25,9 @@ fn a_thread_is_named_for_its_task_and_awaited() {
                 })?;
                 assert_eq!(named.name(), "sums-adds");
                 assert_eq!(named.await, Ok(()));
+                // What the closure returns, which need not be Clone or Sync.
+                assert_eq!(cx.thread("counts", || Cell::new(7))?.await.map(Cell::into_inner), Ok(7));
+                assert_eq!(cx.thread("counts", || Cell::new(8))?.join().map(Cell::into_inner), Ok(8));
                 let no_name = cx.thread("a\0b", || ()).map(|_| ()).map_err(|error| error.kind());
                 assert_eq!(no_name, Err(io::ErrorKind::InvalidInput));
                 Ok(())

@@ -18,7 +18,10 @@ use interloop::{
     Cause, Context, Error, EventLoop, NoOptions, Reason, RestartPolicy, Result, Service, State, Task, Thread,
     event_loop::Timers,
     task_fn,
-    tasks::{FirstRun, Periodic, Poller, Queue, TryLater, WorkError, Workers},
+    tasks::{
+        FirstRun, Periodic, Poller, TryLater, Workers,
+        queue::{Queue, WorkError},
+    },
     testing::{self, Clock, RunningTest, TestService},
 };
 
@@ -287,6 +290,9 @@ fn a_periodic_task_runs_to_the_hour() {
             "notes",
             task_fn::<Thread>(async move |cx| {
                 *first.lock().unwrap() = Some(cx.now());
+                let mut at_once = cx.interval(2 * HOUR).at_once();
+                assert_eq!(at_once.tick().await, 0);
+                assert_eq!(Some(cx.now()), *first.lock().unwrap());
                 cx.ready();
                 let mut hours = cx.interval(HOUR);
                 while !cx.shutdown().is_requested() {
@@ -440,7 +446,7 @@ fn try_later_waits_for_its_time() {
         let runs = Arc::new(AtomicU64::new(0));
         let counted = runs.clone();
         let work = Periodic::new(HOUR, move || match counted.fetch_add(1, Ordering::Relaxed) {
-            0 => Err(TryLater { after: 5 * S }.into()),
+            0 => Err(TryLater::after(5 * S).into()),
             _ => Ok::<(), interloop::Error>(()),
         });
         let mut service = Service::new("tested");

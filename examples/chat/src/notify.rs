@@ -1,6 +1,6 @@
 //! Desktop notifications over D-Bus, on smol: one bubble, with the latest message. A click on it brings the window up.
 
-use std::{cell::RefCell, collections::HashMap, convert::Infallible, pin::pin, time::Duration};
+use std::{cell::RefCell, collections::HashMap, convert::Infallible, time::Duration};
 
 use futures_channel::mpsc;
 use futures_util::{
@@ -64,7 +64,8 @@ pub(crate) async fn run(cx: Context<Smol>, slot: Slot<Notifier>, window: Remote<
         }
     };
     // Ready at once: the chat does not wait for a bus.
-    select(pin!(cx.until_shutdown()), pin!(serve)).await;
+    cx.ready();
+    cx.run_until_shutdown(serve).await;
     Ok(())
 }
 

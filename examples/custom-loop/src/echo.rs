@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use futures_util::AsyncReadExt;
-use futures_util::future::{Either, select};
 use interloop::net::{Accept, Bound};
 use interloop::{Context, Result, Service, task_fn, tasks::Periodic};
 
@@ -18,8 +17,8 @@ async fn echo(cx: Context<Epoll>) -> Result {
     cx.bound(listener.address().clone());
     log::info!(target: cx.target(), "server started on {}", listener.address());
     let served = cx.counter("served");
-    let mut stop = std::pin::pin!(cx.until_shutdown());
-    while let Either::Right((accepted, _)) = select(stop.as_mut(), std::pin::pin!(listener.accept())).await {
+    cx.ready();
+    while let Some(accepted) = cx.run_until_shutdown(listener.accept()).await {
         let (reader, mut writer) = accepted?.0.split();
         served.add(1);
         cx.spawn_local(async move { futures_util::io::copy(reader, &mut writer).await }).detach();

@@ -1,9 +1,8 @@
 //! The book, and the job that files lines into it.
 
-use std::{cell::RefCell, pin::pin, time::Duration};
+use std::{cell::RefCell, time::Duration};
 
 use async_channel::Receiver;
-use futures_util::future::{Either, select};
 use interloop::{Context, Result, Slot, Task, clap, event_loop::Timers, options::duration};
 
 /// The lines in order. The book lives on the loop of its task: nothing here is shared or locked.
@@ -55,8 +54,8 @@ impl<L: Timers> Task<L> for Files {
         let slot = self.slot.take().expect("it is not restarted");
         let book = cx.fill(slot, RefCell::new(Book::default()));
         let mut ticks = cx.interval(cx.options().interval);
-        let mut stop = pin!(cx.until_shutdown());
-        while let Either::Right(_) = select(stop.as_mut(), pin!(ticks.tick())).await {
+        cx.ready();
+        while cx.run_until_shutdown(ticks.tick()).await.is_some() {
             self.file(&book);
         }
         // Lines accepted before the stop belong in the book.

@@ -1,13 +1,9 @@
 //! The TCP server: a line is an entry, `?` asks how many are filed, an empty line ends the visit.
 
-use std::{cell::RefCell, io, net::SocketAddr, pin::pin, time::Duration};
+use std::{cell::RefCell, io, net::SocketAddr, time::Duration};
 
 use async_channel::Sender;
-use futures_util::{
-    AsyncBufReadExt, AsyncReadExt, AsyncWriteExt,
-    future::{Either, select},
-    io::BufReader,
-};
+use futures_util::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, io::BufReader};
 use interloop::{
     Context, Remote, Result, Task, clap,
     net::{Accept, Bound, Net},
@@ -45,8 +41,8 @@ impl<L: Net> Task<L> for Lines {
         let mut listener = cx.listen(Bound::tcp(address)?)?;
         cx.bound(listener.address().clone());
         log::info!(target: cx.target(), "server started on {}", listener.address());
-        let mut stop = pin!(cx.until_shutdown());
-        while let Either::Right((accepted, _)) = select(stop.as_mut(), pin!(listener.accept())).await {
+        cx.ready();
+        while let Some(accepted) = cx.run_until_shutdown(listener.accept()).await {
             match accepted {
                 // A child of the task: when the task ends, the visits end.
                 Ok((stream, _)) => cx.spawn_local(self.visit.clone().serve::<L>(stream)).detach(),

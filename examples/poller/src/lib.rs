@@ -1,22 +1,16 @@
-//! A poller: fetches a value every so often, on a thread, keeps the latest, and tells whoever waits for the next. What `interloop::tasks::Poller` is, by the
-//! public API alone; the last part of `docs/writing-a-task.md`.
+//! A poller: fetches a value every so often, on a thread, keeps the latest, and tells whoever waits for the next. What
+//! `interloop::tasks::Poller` is, by the public API alone; the last part of `docs/writing-a-task.md`.
 
-use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::{cell::RefCell, time::Duration};
 
-use interloop::{
-    Context, Remote, Reply, Result, Slot, Task,
-    channel::{Promise, promise},
-    clap,
-    event_loop::Timers,
-    task::{Offer, TaskHandle, TaskRef},
-};
+use interloop::task::{Offer, TaskHandle, TaskRef};
+use interloop::{Context, Remote, Reply, Result, Slot, Task, channel::Promise, clap, event_loop::Timers};
 
 /// Fetches a value every `--{task}-interval`.
 #[derive(Clone, Debug)]
 pub struct Poller<F, T: 'static> {
-    fetch: Arc<F>,
+    fetch: F,
     slot: Slot<Waiting<T>>,
     /// The way to it, from any thread.
     pub handle: PollerHandle<T>,
@@ -41,41 +35,30 @@ pub struct PollerOptions {
     interval: Duration,
 }
 
-impl<F: Fn() -> Result<T>, T> Poller<F, T> {
+impl<F, T> Poller<F, T> {
     /// Calls this on a thread: it may block.
     pub fn new(fetch: F) -> Self {
         let (slot, waiting) = Slot::new("waiting");
-        let handle = PollerHandle { task: TaskRef::default(), waiting, latest: Arc::default() };
-        Self { fetch: Arc::new(fetch), slot, handle }
+        Self { fetch, slot, handle: PollerHandle { task: TaskRef::default(), waiting, latest: Arc::default() } }
     }
 }
 
-impl<L: Timers, F: Fn() -> Result<T> + Send + Sync + 'static, T: Clone + Send + 'static> Task<L> for Poller<F, T> {
+impl<L: Timers, F: Fn() -> Result<T> + Clone + Send + 'static, T: Clone + Send + 'static> Task<L> for Poller<F, T> {
     type Options = PollerOptions;
 
     async fn run(&mut self, cx: Context<L, PollerOptions>) -> Result {
         let waiting = cx.fill(self.slot.clone(), RefCell::default());
-        let (fetched, mut next) = (cx.counter("fetched"), cx.now());
+        let (fetched, mut ticks) = (cx.counter("fetched"), cx.interval(cx.options().interval).at_once());
         cx.ready();
-        loop {
-            let (fetch, (promise, reply)) = (self.fetch.clone(), promise());
-            cx.thread("fetch", move || promise.run(|| fetch()))?.detach();
+        while cx.run_until_shutdown(ticks.tick()).await.is_some() {
             // A panic of the thread is an error here, and the task's.
-            match reply.await? {
-                Err(error) => cx.warn("fetch", error),
-                Ok(value) => {
-                    cx.clear_warning("fetch");
-                    fetched.add(1);
-                    self.handle.latest.lock().unwrap_or_else(PoisonError::into_inner).replace(value.clone());
-                    waiting.take().into_iter().for_each(|promise| promise.fulfil(value.clone()));
-                }
-            }
-            // On a grid of times, so that it doesn't drift.
-            next = cx.now().max(next + cx.options().interval);
-            if cx.timeout(next - cx.now(), cx.shutdown().requested()).await.is_ok() {
-                return Ok(());
-            }
+            let result = cx.thread("fetch", self.fetch.clone())?.await?;
+            let Some(value) = cx.ok_or_warn("fetch", result) else { continue };
+            fetched.add(1);
+            self.handle.latest.lock().unwrap_or_else(PoisonError::into_inner).replace(value.clone());
+            waiting.take().into_iter().for_each(|promise| promise.fulfil(value.clone()));
         }
+        Ok(())
     }
 
     fn offer(&self) -> Option<Offer> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use interloop::{
     Service, Thread, task_fn,
-    tasks::{Queue, WorkError},
+    tasks::queue::{Queue, WorkError},
 };
 use interloop_tokio::Tokio;
 
@@ -37,8 +37,7 @@ pub fn service() -> Service {
         cx.ready();
         let mut ticks = cx.interval(TICK);
         for parcel in 1.. {
-            ticks.tick().await;
-            if cx.shutdown().is_requested() {
+            if cx.run_until_shutdown(ticks.tick()).await.is_none() {
                 break;
             }
             // Waits while there is no space. Nobody checks the result: the queue reports dead letters itself.

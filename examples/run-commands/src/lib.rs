@@ -7,9 +7,6 @@
 //! `--commands-max-running 2` runs two at a time. On ^C they get TERM, and KILL after the kill timeout. However the
 //! service ends, even by `kill -9`, nothing of them is left: try `--runner-run 'sleep 1000 & sleep 1000'`.
 
-use std::pin::pin;
-
-use futures_util::future::{Either, select};
 use interloop::{
     Context, Error, EventLoop, Result, Service, Task, Thread, clap,
     tasks::command::{Command, CommandHandle, Commands},
@@ -46,11 +43,9 @@ impl<L: EventLoop> Task<L> for Runner {
         };
         let children: Vec<_> = cx.options().run.iter().map(|command| (command, start(command))).collect();
         for (command, child) in children {
-            let status = match select(pin!(child.status()), cx.shutdown().requested()).await {
-                Either::Left((status, _)) => status?,
-                // The task that runs them is asked next, and makes sure that all end.
-                Either::Right(_) => return Ok(()),
-            };
+            // At a stop, the task that runs them is asked next, and makes sure that all end.
+            let Some(status) = cx.run_until_shutdown(child.status()).await else { return Ok(()) };
+            let status = status?;
             log::info!(target: cx.target(), "{command:?} has ended: {status}");
             if !status.success() {
                 failed.add(1);

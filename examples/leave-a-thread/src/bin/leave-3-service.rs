@@ -5,7 +5,6 @@ use std::cell::Cell;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use futures_util::future::{Either, select};
 use gtk4::prelude::*;
 use gtk4::{Application, gio::ApplicationFlags};
 use interloop::{Running, Service, task_fn};
@@ -24,9 +23,10 @@ fn main() -> ExitCode {
         let mut service = Service::new("board");
         let server = task_fn::<Tokio>(async move |cx| {
             // The unchanged server, until the stop.
-            match select(std::pin::pin!(cx.until_shutdown()), std::pin::pin!(serve(board))).await {
-                Either::Left(_) => Ok(()),
-                Either::Right((failed, _)) => Ok(failed?),
+            cx.ready();
+            match cx.run_until_shutdown(serve(board)).await {
+                None => Ok(()),
+                Some(failed) => Ok(failed?),
             }
         });
         service.task("serve", server);

@@ -3,7 +3,6 @@
 
 use std::process::ExitCode;
 
-use futures_util::future::{Either, select};
 use interloop::{Service, task_fn};
 use interloop_glib::Gtk;
 use interloop_tokio::Tokio;
@@ -19,9 +18,10 @@ fn main() -> ExitCode {
     });
     service.task("window", window);
     let server = task_fn::<Tokio>(async move |cx| {
-        match select(std::pin::pin!(cx.until_shutdown()), std::pin::pin!(serve(board))).await {
-            Either::Left(_) => Ok(()),
-            Either::Right((failed, _)) => Ok(failed?),
+        cx.ready();
+        match cx.run_until_shutdown(serve(board)).await {
+            None => Ok(()),
+            Some(failed) => Ok(failed?),
         }
     });
     service.task("serve", server).requires("window");
