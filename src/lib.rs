@@ -120,7 +120,7 @@
 //! * `metrics` (default): [`counters::Histogram`], and counters selected by regular expression; adds regex-lite.
 //! * `net` (default): sockets and readiness on every loop; adds futures-io, rustix and socket2.
 //! * `cron`: periodic tasks by cron expressions with time zones; adds jiff.
-//! * `serde`: makes [`Status`] serializable; adds serde.
+//! * `serde`: makes what a status page shows serializable, [`Status`] and [`Report`] and more; adds serde.
 //! * `testing`: the test kit, `interloop::testing`, with a fake clock; adds no crate. For `[dev-dependencies]`.
 //! * `tracing`: one span for each task; calls to other loops carry the caller's span; adds tracing.
 //! * `watch`: `tasks::DirectoryWatcher`; adds notify and rustix.

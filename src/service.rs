@@ -30,10 +30,10 @@ pub use self::{
 };
 pub use crate::{
     control::{
-        handle::UnknownName,
+        handle::{Heartbeat, UnknownName},
         report::{EndedTask, LeftBehind, StuckLoop},
-        status::{BlockedLoop, LoopStatus, Phase, TaskStatus},
+        status::{BlockedLoop, LoopStatus, ParsePhaseError, Phase, TaskStatus},
         watch::Transitions,
     },
-    words::state::Transition,
+    words::state::{ParseStateError, Transition},
 };

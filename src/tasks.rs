@@ -22,8 +22,6 @@ mod ticks;
 mod work;
 mod workers;
 
-#[cfg(all(feature = "command", target_os = "linux"))]
-pub use self::command::{Command, CommandHandle, Commands, Process};
 #[cfg(feature = "cron")]
 pub use self::cron::{Cron, CronError};
 #[cfg(feature = "watch")]
@@ -32,7 +30,6 @@ pub use self::{
     choices::{FirstRun, MissedTicks},
     periodic::{Periodic, PeriodicHandle},
     poller::{Poller, PollerHandle, ValueWatch},
-    queue::{Queue, QueueHandle, WorkError},
     work::{RunError, TryLater, Work},
     workers::Workers,
 };

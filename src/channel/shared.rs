@@ -39,7 +39,7 @@ pub(crate) const BLOCKED: Duration = Duration::from_secs(1);
 #[cfg(feature = "metrics")]
 const LATENCY_WINDOW: Duration = Duration::from_secs(60);
 
-/// Remaining work that may take long, because it runs foreign code.
+/// Remaining work that may take long, because it runs user code.
 pub(crate) type Deed = Box<dyn FnOnce() + Send>;
 
 /// The part of a loop that all threads see, through all its incarnations.

@@ -263,10 +263,10 @@ impl ServiceHandle {
     /// Requests a heartbeat from each running loop, through its own mailbox.
     ///
     /// A reply resolves as soon as the loop has checked its mailbox.
-    pub fn heartbeats(&self) -> Vec<(Arc<str>, Reply<()>)> {
+    pub fn heartbeats(&self) -> Vec<Heartbeat> {
         let loops = self.0.board.running_loops();
         self.tell_blocked_loops();
-        loops.iter().map(|shared| (shared.name().clone(), shared.heartbeat())).collect()
+        loops.iter().map(|shared| Heartbeat { name: shared.name().clone(), reply: shared.heartbeat() }).collect()
     }
 
     /// Returns the Remote of a slot or of a loop's Native, by name.
@@ -402,6 +402,16 @@ impl fmt::Debug for ServiceHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServiceHandle").field("name", &self.name()).field("phase", &self.phase()).finish()
     }
+}
+
+/// A heartbeat that was requested from a loop: see [`ServiceHandle::heartbeats`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Heartbeat {
+    /// The loop's name.
+    pub name: Arc<str>,
+    /// Resolves as soon as the loop has checked its mailbox.
+    pub reply: Reply<()>,
 }
 
 /// The error of a name that doesn't exist, or that has another type.

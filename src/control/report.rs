@@ -19,7 +19,7 @@ pub struct Report {
     pub stuck: Vec<StuckLoop>,
     /// Other code that had not come back by the end, and was left behind.
     ///
-    /// This is foreign code that the service calls beside its loops, such as a logger, a waker, or a `Drop`; and
+    /// This is user code that the service calls beside its loops, such as a logger, a waker, or a `Drop`; and
     /// [threads of tasks](crate::Context::thread).
     pub left_behind: Vec<LeftBehind>,
     /// The number of log lines that were lost until then.
@@ -45,7 +45,7 @@ impl EndedTask {
     }
 }
 
-/// A call into foreign code, or a thread of a task, that had not come back when the service ended.
+/// A call into user code, or a thread of a task, that had not come back when the service ended.
 ///
 /// The thread is left behind.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The status of a service.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 #[cfg(feature = "metrics")]
 use crate::counters::HistogramReading;
@@ -59,17 +59,46 @@ pub enum Phase {
     Ended,
 }
 
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl Phase {
+    /// Returns the phase's name in lower case.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::New => "new",
             Self::Starting => "starting",
             Self::Running => "running",
             Self::Stopping => "stopping",
             Self::Ended => "ended",
-        })
+        }
     }
 }
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// It parses from its [name](Phase::as_str), and from nothing else.
+impl FromStr for Phase {
+    type Err = ParsePhaseError;
+
+    fn from_str(text: &str) -> Result<Self, ParsePhaseError> {
+        let all = [Self::New, Self::Starting, Self::Running, Self::Stopping, Self::Ended];
+        all.into_iter().find(|phase| phase.as_str() == text).ok_or_else(|| ParsePhaseError(text.to_owned()))
+    }
+}
+
+/// The error of a text that names no [`Phase`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParsePhaseError(String);
+
+impl fmt::Display for ParsePhaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no phase of a service: {:?}", self.0)
+    }
+}
+
+impl std::error::Error for ParsePhaseError {}
 
 /// The status of a task at one moment.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! The contract by which an adapter makes a foreign loop usable here, and the timers that most loops have.
+//! The contract by which an adapter makes a loop usable here, and the timers that most loops have.
 //!
 //! Every event loop can be woken from another thread and run a callback when woken; the contract needs no more.
 //! [`Thread`](crate::Thread) is the reference: a loop that uses only std.

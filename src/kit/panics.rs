@@ -27,13 +27,13 @@ pub(crate) fn take_logged(message: &str) -> bool {
     LOGGED.try_with(|logged| logged.take()).ok().flatten().is_some_and(|logged| logged == message)
 }
 
-/// Logs a panic of foreign code on this thread, unless the panic hook has: the logger may be such code, too, and panic.
+/// Logs a panic of user code on this thread, unless the panic hook has: the logger may be such code, too, and panic.
 pub(crate) fn say(what: fmt::Arguments<'_>, panic: &str) {
     let level = if take_logged(panic) { log::Level::Debug } else { log::Level::Error };
     drop(catch(|| log::log!(level, "{what}: {panic}")));
 }
 
-/// Returns the message of a caught panic, for code that runs foreign code, such as a transport. It never panics.
+/// Returns the message of a caught panic, for code that runs user code, such as a transport. It never panics.
 ///
 /// ```
 /// let caught = std::panic::catch_unwind(|| panic!("no more {}", "tea")).unwrap_err();

@@ -1,6 +1,6 @@
 //! The queue of lines from the threads that log to the thread that writes.
 //!
-//! It is bounded in bytes. Its lock is held only for moves in memory: never for I/O, never while foreign code runs. A
+//! It is bounded in bytes. Its lock is held only for moves in memory: never for I/O, never while user code runs. A
 //! thread that finds no room waits a little, if the sink takes lines at all, and otherwise loses the line; a thread
 //! that [never waits](super::thread::never_wait) has a separate part. Lines leave in the order in which they came; if
 //! some were lost, their number takes their place.

@@ -79,8 +79,8 @@ impl Writer {
 
     fn reopen(&mut self, why: &str, text: &mut String) {
         let (level, words) = match self.sink.reopen() {
-            Ok(()) => (Level::Info, format!("{why}log opened anew")),
-            Err(error) => (Level::Error, format!("{why}but the log can't be opened anew: {error}")),
+            Ok(()) => (Level::Info, format!("{why}log reopened")),
+            Err(error) => (Level::Error, format!("{why}but the log can't be reopened: {error}")),
         };
         if self.filter.allows(&Metadata::builder().level(level).target(self.filter.service()).build()) {
             self.tell(text, level, &words);

@@ -9,6 +9,7 @@ use crate::kit::sync::{Mutex, lock};
 
 /// When a change takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Applied {
     /// It has taken effect: the task listens to [changes](crate::Context::option_changes), or the option is the

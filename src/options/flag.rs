@@ -23,6 +23,7 @@ use crate::kit::panics::catch;
 ///
 /// The [value](crate::options::OptionValue::value) is a text all the same; for a secret it is `***`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum OptionKind {
     /// True or false: a switch, or an option of the type `bool`.

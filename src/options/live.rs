@@ -4,7 +4,7 @@
 //! before it is taken, by one reload at a time. New values are checked first, by the same parsers and the same replay
 //! as at the start; only if all of them are right, the first owner gets its new values.
 //!
-//! Parsers are foreign code: they may panic, and they may look at the options. So the lock of the values is never held
+//! Parsers are user code: they may panic, and they may look at the options. So the lock of the values is never held
 //! while one runs.
 
 use std::{cell::Cell, fmt, sync::Arc, task::Waker};
@@ -293,6 +293,7 @@ fn entry(plan: &Plan, flag: &Flag, given: Option<&Given>) -> Option<OptionValue>
 
 /// One option, and its value at a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct OptionValue {
     name: String,
     owner: String,
@@ -336,6 +337,7 @@ impl OptionValue {
 
 /// The changes that a [reload](crate::ServiceHandle::reload) has made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Reloaded {
     changes: Vec<OptionChange>,
 }
@@ -359,6 +361,7 @@ impl fmt::Display for Reloaded {
 
 /// An option whose value has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct OptionChange {
     name: String,
     old: Option<String>,

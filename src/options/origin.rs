@@ -40,3 +40,11 @@ impl fmt::Display for Origin {
         }
     }
 }
+
+/// It is serialized as its text.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Origin {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

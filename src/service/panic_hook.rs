@@ -24,7 +24,7 @@ static SERVICES: RwLock<Vec<Arc<Service>>> = RwLock::new(Vec::new());
 
 struct Service {
     name: String,
-    /// Reaches a foreign logger, which may panic or block.
+    /// Reaches a logger of the program's, which may panic or block.
     outside: Outside,
 }
 /// The address of our hook, once it was set.
@@ -77,7 +77,7 @@ fn address(hook: &Hook) -> usize {
 
 /// Logs the panic; returns false if nobody reads the log.
 ///
-/// A panic in a panic hook aborts the process, so only our own logger runs here. A foreign one may even be the origin
+/// A panic in a panic hook aborts the process, so only our own logger runs here. Another may even be the origin
 /// of the panic.
 fn log_panic(service: &Service, info: &PanicHookInfo<'_>) -> bool {
     let (task, loop_) = this_thread::names();

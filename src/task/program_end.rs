@@ -12,8 +12,9 @@ use crate::{channel::this_thread, words::suspect::Fate};
 /// consequence. An error within 200 ms after a task was told of such an end is held back until it is clear whether the
 /// service is being stopped; if it isn't, the task fails as usual.
 ///
-/// [`Commands`](crate::tasks::Commands) does this for its children. This type is for tasks that run programs by other
-/// means, such as a runtime's. An [`Error::exited`](crate::Error::exited) needs none of it. Clones share the same end.
+/// [`Commands`](crate::tasks::command::Commands) does this for its children. This type is for tasks that run programs
+/// by other means, such as a runtime's. An [`Error::exited`](crate::Error::exited) needs none of it. Clones share the
+/// same end.
 ///
 /// ```
 /// # use interloop::{Context, Error, EventLoop, Result, task::ProgramEnd};

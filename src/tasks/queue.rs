@@ -45,7 +45,7 @@ const LINGER: Duration = Duration::from_secs(10);
 ///
 /// ```
 /// use std::time::Duration;
-/// use interloop::{Service, Thread, task_fn, tasks::Queue};
+/// use interloop::{Service, Thread, task_fn, tasks::queue::Queue};
 ///
 /// # fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 /// let mut service = Service::new("words");
@@ -111,7 +111,7 @@ const LINGER: Duration = Duration::from_secs(10);
 /// To recreate a queue for each incarnation, make it [with](Self::with_handle) the same handle:
 ///
 /// ```
-/// use interloop::{RestartPolicy, Service, Thread, tasks::{Queue, QueueHandle}};
+/// use interloop::{RestartPolicy, Service, Thread, tasks::queue::{Queue, QueueHandle}};
 ///
 /// let mut service = Service::new("mail");
 /// let mails = QueueHandle::<String>::new();
@@ -179,7 +179,7 @@ impl<L: EventLoop, T: Send + 'static, R: Send + 'static> Queue<L, T, R> {
     /// loop's thread. Each attempt gets a clone of the item.
     ///
     /// ```
-    /// use interloop::{Thread, tasks::Queue};
+    /// use interloop::{Thread, tasks::queue::Queue};
     /// let queue = Queue::<Thread, String, usize>::on_workers(|word, _| async move { Ok(word.len()) });
     /// ```
     pub fn on_workers<F, W>(work: F) -> Self
@@ -194,7 +194,7 @@ impl<L: EventLoop, T: Send + 'static, R: Send + 'static> Queue<L, T, R> {
     /// Makes a queue whose work runs on threads of its own, one for each worker, and may block.
     ///
     /// ```
-    /// use interloop::{Thread, tasks::Queue};
+    /// use interloop::{Thread, tasks::queue::Queue};
     /// let queue = Queue::<Thread, String, Vec<u8>>::blocking(|path, _| Ok(std::fs::read(path)?)).workers(4);
     /// ```
     pub fn blocking<F>(work: F) -> Self
@@ -280,7 +280,7 @@ impl<L: EventLoop, T: Send + 'static, R: Send + 'static> Queue<L, T, R> {
     /// brings a copy of the first item's result.
     ///
     /// ```
-    /// use interloop::{Thread, tasks::Queue};
+    /// use interloop::{Thread, tasks::queue::Queue};
     /// let pages = Queue::<Thread, String, usize>::new(async |url, _| Ok(url.len())).join_duplicates(|url| url.clone());
     /// let first = pages.handle().try_submit("http://a".into());
     /// let same = pages.handle().try_submit("http://a".into());

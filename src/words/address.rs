@@ -69,6 +69,14 @@ impl fmt::Display for Address {
     }
 }
 
+/// It is serialized as its text.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Address {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// Host names are refused: a host may have several addresses, which only a lookup finds.
 impl FromStr for Address {
     type Err = ParseAddressError;

@@ -12,7 +12,7 @@ pub enum CallError {
     Full,
     /// The closure, the future, or a Drop of theirs panicked with this message.
     Panicked(String),
-    /// The requested work failed with this message: an item of a [`Queue`](crate::tasks::Queue).
+    /// The requested work failed with this message: an item of a [`Queue`](crate::tasks::queue::Queue).
     Failed(String),
     /// The work was cancelled, or begun on a loop that then died.
     Cancelled,

@@ -1,6 +1,6 @@
 //! The visible facts of a lifecycle: states, causes, reasons, transitions.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use super::hints;
 
@@ -59,6 +59,29 @@ impl fmt::Display for State {
         f.pad(self.as_str())
     }
 }
+
+/// It parses from its [name](State::as_str), and from nothing else.
+impl FromStr for State {
+    type Err = ParseStateError;
+
+    fn from_str(text: &str) -> Result<Self, ParseStateError> {
+        use State::*;
+        let all = [Waiting, Starting, Running, Stopping, Stopped, Failed, Cancelled, Abandoned, Skipped];
+        all.into_iter().find(|state| state.as_str() == text).ok_or_else(|| ParseStateError(text.to_owned()))
+    }
+}
+
+/// The error of a text that names no [`State`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseStateError(String);
+
+impl fmt::Display for ParseStateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no state of a task: {:?}", self.0)
+    }
+}
+
+impl std::error::Error for ParseStateError {}
 
 /// The reason why a service, or a task of it, is asked to stop. The first reason wins.
 #[derive(Clone, Debug, PartialEq, Eq)]

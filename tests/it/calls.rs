@@ -358,8 +358,8 @@ fn a_heartbeat_is_answered_by_a_loop_that_turns_and_by_no_other() {
         service.task("held", keeper(slot, || 7)).stop_timeout(Duration::from_millis(50));
         service.task("lively", quiet_resident::<Thread>());
         let running = up(service);
-        for (name, beat) in running.heartbeats() {
-            assert_eq!(beat.wait_timeout(SOON), Ok(()), "{name}");
+        for beat in running.heartbeats() {
+            assert_eq!(beat.reply.wait_timeout(SOON), Ok(()), "{}", beat.name);
         }
         let (held, release) = (Latch::default(), Latch::default());
         let (h, r) = (held.clone(), release.clone());
@@ -370,9 +370,9 @@ fn a_heartbeat_is_answered_by_a_loop_that_turns_and_by_no_other() {
         remote.post(holding).unwrap();
         held.wait();
         let mut beats = running.heartbeats();
-        let lively = beats.remove(beats.iter().position(|(name, _)| &**name == "lively").unwrap());
-        let (_, dead) = beats.pop().unwrap();
-        assert_eq!(lively.1.wait_timeout(SOON), Ok(()));
+        let lively = beats.remove(beats.iter().position(|beat| &*beat.name == "lively").unwrap());
+        let dead = beats.pop().unwrap().reply;
+        assert_eq!(lively.reply.wait_timeout(SOON), Ok(()));
         assert!(!dead.is_done());
         assert_eq!(running.stop().code, 124);
         assert_eq!(dead.wait_timeout(SOON), Err(CallError::Stopped));

@@ -43,8 +43,8 @@ mod quiet {
             service.remote_to::<Thread>();
             let running = up(service);
             // Each loop has come to rest when it has answered, and gone to sleep again.
-            for (_, beat) in running.heartbeats() {
-                beat.wait_timeout(SOON).unwrap();
+            for beat in running.heartbeats() {
+                beat.reply.wait_timeout(SOON).unwrap();
             }
             let before = silence();
             assert!(before.len() >= 11, "{before:?}");

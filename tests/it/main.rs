@@ -13,7 +13,6 @@ mod drops;
 mod embedding;
 mod failure;
 mod foreign;
-mod foreign_code;
 mod graph_errors;
 mod handles;
 mod host_logger;
@@ -50,4 +49,6 @@ mod thread_locals;
 mod tracing;
 #[cfg(feature = "tracing")]
 mod tracing_log;
+mod user_code;
 mod util;
+mod words;

@@ -19,8 +19,8 @@ use interloop::{
     task::TaskHandle,
     task_fn,
     tasks::{
-        Queue, QueueHandle, WorkError,
         queue::{MapError, SubmitError},
+        queue::{Queue, QueueHandle, WorkError},
     },
 };
 use proptest::prelude::*;

@@ -20,8 +20,8 @@ use crate::{
 use interloop::{
     CallError, Cause, Error, State, Thread,
     tasks::{
-        QueueHandle, WorkError,
         queue::{Clock, Entry, InProcess, ItemId, Lease, Refusal, Refused, Store, SubmitError},
+        queue::{QueueHandle, WorkError},
     },
 };
 use proptest::prelude::*;

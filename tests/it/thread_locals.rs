@@ -15,7 +15,7 @@ use interloop::{
     CallError, Remote, Service, Thread,
     event_loop::{Foreign, Mailbox, Turn},
     task_fn,
-    tasks::{Periodic, Queue},
+    tasks::{Periodic, queue::Queue},
 };
 
 use crate::util::{SOON, block_on, up, watched};

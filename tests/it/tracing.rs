@@ -11,7 +11,10 @@ use interloop::{
     Context, Error, RestartPolicy, Service, Thread,
     event_loop::{Foreign, Mailbox, Turn},
     task_fn,
-    tasks::{Queue, WorkError, Workers},
+    tasks::{
+        Workers,
+        queue::{Queue, WorkError},
+    },
 };
 use interloop_test_spans::Spans;
 use tracing::{Span, info, info_span};

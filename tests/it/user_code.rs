@@ -1,4 +1,4 @@
-//! Foreign code that the service calls beside its loops blocks for ever, or panics: everything else stops in time, and
+//! User code that the service calls beside its loops blocks for ever, or panics: everything else stops in time, and
 //! the code is named.
 #![cfg(feature = "metrics")]
 
@@ -27,7 +27,7 @@ use interloop::{
 /// The time limit for everything that nothing holds up. Most of it allows for a busy machine.
 const IN_TIME: Duration = Duration::from_secs(5);
 
-/// Foreign code that goes wrong here, once it is armed.
+/// User code that goes wrong here, once it is armed.
 #[derive(Clone, Default)]
 struct Fault(Arc<Inner>);
 
@@ -454,12 +454,12 @@ fn a_reply_whose_waker_blocks_keeps_no_other_from_its_answer() {
         drop(slot);
         let running = up(service);
         let beats = running.heartbeats();
-        let (_, stuck) = beats.into_iter().find(|(name, _)| &**name == "io").unwrap();
-        let mut stuck = pin!(stuck);
+        let stuck = beats.into_iter().find(|beat| &*beat.name == "io").unwrap();
+        let mut stuck = pin!(stuck.reply);
         fault.arm();
         assert!(poll(stuck.as_mut(), &waker(&fault)).is_pending());
-        let mut others = running.heartbeats().into_iter().filter(|(name, _)| &**name == "io");
-        let (_, other) = others.next().unwrap();
+        let mut others = running.heartbeats().into_iter().filter(|beat| &*beat.name == "io");
+        let other = others.next().unwrap().reply;
         let waits = thread::spawn(move || other.wait_timeout(SOON));
         let report = stops(running, &log);
         assert_eq!((report.code, &*report.stuck[0].name), (124, "io"), "{report}");

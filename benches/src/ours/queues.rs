@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use interloop::tasks::{Queue, QueueHandle};
+use interloop::tasks::queue::{Queue, QueueHandle};
 use interloop::{Service, Thread, event_loop::Timers};
 use interloop_glib::Glib;
 use interloop_tokio::Tokio;

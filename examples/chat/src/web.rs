@@ -42,7 +42,7 @@ async fn enter(State((room, service)): Shared, headers: HeaderMap, upgrade: WebS
 }
 
 /// Returns the origin of the server's own page, if it was requested by an address or as localhost: anybody can make any
-/// other name point here, for foreign pages.
+/// other name point here, for pages of other sites.
 fn own_origin(headers: &HeaderMap) -> Option<String> {
     let host = headers.get(header::HOST)?.to_str().ok()?;
     let name = match host.rsplit_once(':') {

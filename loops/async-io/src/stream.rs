@@ -12,11 +12,7 @@ use std::{
 };
 
 use async_io::Async;
-use futures_util::{
-    future::Either,
-    io::{AsyncRead, AsyncWrite},
-};
-use interloop::net::{Address, Socket};
+use interloop::net::{Address, AsyncRead, AsyncWrite, Socket};
 
 /// A connection: TCP, without delay, or a Unix stream.
 ///
@@ -25,9 +21,15 @@ use interloop::net::{Address, Socket};
 /// block, one or two for each request.
 #[derive(Debug)]
 pub struct AsyncIoStream {
-    kind: Either<Async<TcpStream>, Async<UnixStream>>,
+    kind: Kind,
     readable: bool,
     writable: bool,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(Async<TcpStream>),
+    Unix(Async<UnixStream>),
 }
 
 impl AsyncIoStream {
@@ -44,18 +46,18 @@ impl AsyncIoStream {
         }
     }
 
-    fn new_kind(kind: Either<Async<TcpStream>, Async<UnixStream>>) -> Self {
+    fn new_kind(kind: Kind) -> Self {
         Self { kind, readable: true, writable: true }
     }
 
     /// The client may be gone already: the first read shows that.
     pub(crate) fn tcp(stream: Async<TcpStream>) -> Self {
         let _ = stream.get_ref().set_nodelay(true);
-        Self::new_kind(Either::Left(stream))
+        Self::new_kind(Kind::Tcp(stream))
     }
 
     pub(crate) fn unix(stream: Async<UnixStream>) -> Self {
-        Self::new_kind(Either::Right(stream))
+        Self::new_kind(Kind::Unix(stream))
     }
 
     /// Connects to the address.
@@ -76,16 +78,35 @@ impl AsyncIoStream {
     }
 
     /// Returns async-io's own stream, which converts into smol's: `smol::net::TcpStream::from(..)`.
-    pub fn into_inner(self) -> Either<Async<TcpStream>, Async<UnixStream>> {
-        self.kind
+    ///
+    /// # Errors
+    ///
+    /// Returns the stream itself if it isn't TCP.
+    pub fn into_tcp(self) -> Result<Async<TcpStream>, Self> {
+        match self.kind {
+            Kind::Tcp(stream) => Ok(stream),
+            _ => Err(self),
+        }
+    }
+
+    /// Returns async-io's own stream, which converts into smol's: `smol::net::unix::UnixStream::from(..)`.
+    ///
+    /// # Errors
+    ///
+    /// Returns the stream itself if it isn't a Unix stream.
+    pub fn into_unix(self) -> Result<Async<UnixStream>, Self> {
+        match self.kind {
+            Kind::Unix(stream) => Ok(stream),
+            _ => Err(self),
+        }
     }
 }
 
 impl AsFd for AsyncIoStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.kind {
-            Either::Left(stream) => stream.as_fd(),
-            Either::Right(stream) => stream.as_fd(),
+            Kind::Tcp(stream) => stream.as_fd(),
+            Kind::Unix(stream) => stream.as_fd(),
         }
     }
 }
@@ -100,14 +121,14 @@ impl AsyncIoStream {
         loop {
             if !self.readable {
                 ready!(match &self.kind {
-                    Either::Left(stream) => stream.poll_readable(cx),
-                    Either::Right(stream) => stream.poll_readable(cx),
+                    Kind::Tcp(stream) => stream.poll_readable(cx),
+                    Kind::Unix(stream) => stream.poll_readable(cx),
                 })?;
                 self.readable = true;
             }
             let read = match &self.kind {
-                Either::Left(stream) => read(&mut stream.get_ref()),
-                Either::Right(stream) => read(&mut stream.get_ref()),
+                Kind::Tcp(stream) => read(&mut stream.get_ref()),
+                Kind::Unix(stream) => read(&mut stream.get_ref()),
             };
             match read {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
@@ -131,14 +152,14 @@ impl AsyncIoStream {
         loop {
             if !self.writable {
                 ready!(match &self.kind {
-                    Either::Left(stream) => stream.poll_writable(cx),
-                    Either::Right(stream) => stream.poll_writable(cx),
+                    Kind::Tcp(stream) => stream.poll_writable(cx),
+                    Kind::Unix(stream) => stream.poll_writable(cx),
                 })?;
                 self.writable = true;
             }
             let written = match &self.kind {
-                Either::Left(stream) => write(&mut stream.get_ref()),
-                Either::Right(stream) => write(&mut stream.get_ref()),
+                Kind::Tcp(stream) => write(&mut stream.get_ref()),
+                Kind::Unix(stream) => write(&mut stream.get_ref()),
             };
             match written {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
@@ -189,8 +210,8 @@ impl AsyncWrite for AsyncIoStream {
     /// send.
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let closed = match &self.kind {
-            Either::Left(stream) => stream.get_ref().shutdown(Shutdown::Write),
-            Either::Right(stream) => stream.get_ref().shutdown(Shutdown::Write),
+            Kind::Tcp(stream) => stream.get_ref().shutdown(Shutdown::Write),
+            Kind::Unix(stream) => stream.get_ref().shutdown(Shutdown::Write),
         };
         Poll::Ready(match closed {
             // The connection is closed already.

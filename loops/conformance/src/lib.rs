@@ -287,6 +287,7 @@ macro_rules! tests {
 
 /// A check of a loop.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Check<L: EventLoop> {
     /// The name of the check: a sentence, with underscores.
     pub name: &'static str,
@@ -296,6 +297,7 @@ pub struct Check<L: EventLoop> {
 
 /// A check of two loops.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct PartnerCheck<L: EventLoop, M: EventLoop> {
     /// The name of the check: a sentence, with underscores.
     pub name: &'static str,

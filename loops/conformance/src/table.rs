@@ -14,6 +14,7 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// The results of the checks of a loop, with a row for each. As text it has a line for each.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Table {
     /// The rows, in the order of the checks.
     pub rows: Vec<Row>,
@@ -21,6 +22,7 @@ pub struct Table {
 
 /// The result of a check.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Row {
     /// The name of the check.
     pub name: &'static str,

@@ -14,7 +14,10 @@ use interloop::{
     CallError, Service, Thread,
     event_loop::Timers,
     task_fn,
-    tasks::{Change, DirectoryWatcher, FirstRun, Periodic, Poller, Queue, ValueWatch, WorkError},
+    tasks::{
+        Change, DirectoryWatcher, FirstRun, Periodic, Poller, ValueWatch,
+        queue::{Queue, WorkError},
+    },
     testing::TestService,
 };
 

@@ -5,13 +5,15 @@ use std::{
     fmt,
     future::Future,
     io,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
 };
 
-use interloop::net::{Accept, Address, Bound, Interest, Net, Socket, SocketFile, SocketRef, Watch, WatchFd};
+use interloop::net::{
+    Accept, Address, AsyncRead, AsyncWrite, Bound, Interest, Net, Socket, SocketFile, SocketRef, Watch, WatchFd,
+};
 use tokio::{
     io::unix::AsyncFd,
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
@@ -24,8 +26,74 @@ use tokio_util::{
 
 use crate::Tokio;
 
-/// A connection: TCP, without delay, or a Unix stream. `into_inner` gives tokio's own.
-pub type TokioStream = Compat<Either<TcpStream, UnixStream>>;
+/// A connection: TCP, without delay, or a Unix stream.
+#[derive(Debug)]
+pub struct TokioStream(Compat<Either<TcpStream, UnixStream>>);
+
+impl TokioStream {
+    /// The client may be gone already: the first read shows that.
+    fn tcp(stream: TcpStream) -> Self {
+        let _ = stream.set_nodelay(true);
+        Self(Either::Left(stream).compat())
+    }
+
+    fn unix(stream: UnixStream) -> Self {
+        Self(Either::Right(stream).compat())
+    }
+
+    /// Returns tokio's own stream.
+    ///
+    /// # Errors
+    ///
+    /// Returns the stream itself if it isn't TCP.
+    pub fn into_tcp(self) -> Result<TcpStream, Self> {
+        match self.0.into_inner() {
+            Either::Left(stream) => Ok(stream),
+            other => Err(Self(other.compat())),
+        }
+    }
+
+    /// Returns tokio's own stream.
+    ///
+    /// # Errors
+    ///
+    /// Returns the stream itself if it isn't a Unix stream.
+    pub fn into_unix(self) -> Result<UnixStream, Self> {
+        match self.0.into_inner() {
+            Either::Right(stream) => Ok(stream),
+            other => Err(Self(other.compat())),
+        }
+    }
+}
+
+impl AsFd for TokioStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self.0.get_ref() {
+            Either::Left(stream) => stream.as_fd(),
+            Either::Right(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl AsyncRead for TokioStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for TokioStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_close(cx)
+    }
+}
 
 impl Net for Tokio {
     type Stream = TokioStream;
@@ -53,11 +121,11 @@ impl Net for Tokio {
         match socket {
             Socket::Tcp(stream) => {
                 stream.set_nonblocking(true)?;
-                Ok(tcp(TcpStream::from_std(stream)?))
+                Ok(TokioStream::tcp(TcpStream::from_std(stream)?))
             }
             Socket::Unix(stream) => {
                 stream.set_nonblocking(true)?;
-                Ok(Either::Right(UnixStream::from_std(stream)?).compat())
+                Ok(TokioStream::unix(UnixStream::from_std(stream)?))
             }
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
@@ -68,10 +136,7 @@ impl Net for Tokio {
     }
 
     fn socket(stream: &TokioStream) -> SocketRef<'_> {
-        match stream.get_ref() {
-            Either::Left(stream) => stream.into(),
-            Either::Right(stream) => stream.into(),
-        }
+        stream.into()
     }
 
     fn watch_boxed(native: &Handle, fd: OwnedFd) -> io::Result<Box<dyn Watch>> {
@@ -100,16 +165,10 @@ impl WatchFd for Tokio {
 /// Polled on the loop's thread, within the runtime.
 async fn connect(address: Address) -> io::Result<TokioStream> {
     match address {
-        Address::Tcp(address) => Ok(tcp(TcpStream::connect(address).await?)),
-        Address::Unix(path) => Ok(Either::Right(UnixStream::connect(path).await?).compat()),
+        Address::Tcp(address) => Ok(TokioStream::tcp(TcpStream::connect(address).await?)),
+        Address::Unix(path) => Ok(TokioStream::unix(UnixStream::connect(path).await?)),
         other => Err(io::Error::new(io::ErrorKind::Unsupported, format!("can't connect to {other}"))),
     }
-}
-
-/// The client may be gone already: the first read shows that.
-fn tcp(stream: TcpStream) -> TokioStream {
-    let _ = stream.set_nodelay(true);
-    Either::Left(stream).compat()
 }
 
 /// A listening socket.
@@ -135,12 +194,12 @@ impl Accept for TokioListener {
         Poll::Ready(Ok(match &self.kind {
             Kind::Tcp(listener) => {
                 let (stream, from) = ready!(listener.poll_accept(cx))?;
-                (tcp(stream), from.into())
+                (TokioStream::tcp(stream), from.into())
             }
             Kind::Unix(listener) => {
                 let (stream, from) = ready!(listener.poll_accept(cx))?;
                 let path = from.as_pathname().map(Into::into).unwrap_or_default();
-                (Either::Right(stream).compat(), Address::Unix(path))
+                (TokioStream::unix(stream), Address::Unix(path))
             }
         }))
     }

@@ -21,7 +21,7 @@ use tokio::{
 ///
 /// The runtime is asked for once, by a call, when the future is first polled. From then on the future is polled, and
 /// dropped, inside [`Handle::enter`]. It is also unconstrained, since tokio's cooperative budget means nothing to a
-/// foreign loop: the future would come to a halt in mid-stream.
+/// loop of another kind: the future would come to a halt in mid-stream.
 ///
 /// ```
 /// # use std::time::Duration;

@@ -133,7 +133,7 @@ fn a_writer_that_lingers_is_woken_by_whoever_cannot_wait() {
     assert!(rig.gate.text().contains("three"));
     lingers();
     rig.queue.reopen("");
-    until("it reopens", || rig.gate.text().contains("log opened anew"));
+    until("it reopens", || rig.gate.text().contains("log reopened"));
     lingers();
     // So many that waiting for more is of no use.
     let line = "x".repeat(1024);
@@ -330,7 +330,7 @@ fn a_file_is_opened_anew_in_its_turn_once_for_all_who_asked_meanwhile() {
     Writer { queue, sink, style, filter, unwritten: None }.start().unwrap();
     logger.flush();
     assert_eq!(fs::read_to_string(old).unwrap(), "INFO:hello:old\n");
-    assert_eq!(fs::read_to_string(path).unwrap(), "INFO:hello:HUP received, log opened anew\nINFO:hello:new\n");
+    assert_eq!(fs::read_to_string(path).unwrap(), "INFO:hello:HUP received, log reopened\nINFO:hello:new\n");
 }
 
 #[test]
@@ -351,6 +351,6 @@ fn a_file_that_cannot_be_opened_anew_leaves_the_old_one_in_use() {
     logger.flush();
     let text = fs::read_to_string(moved.join("log")).unwrap();
     let lines = text.lines().collect::<Vec<_>>();
-    assert!(lines[0].starts_with("ERROR:hello:but the log can't be opened anew: "), "{text}");
+    assert!(lines[0].starts_with("ERROR:hello:but the log can't be reopened: "), "{text}");
     assert_eq!(lines[1..], ["INFO:hello:on"]);
 }

@@ -1,8 +1,8 @@
-//! The work that another thread does for the supervisor, because it runs foreign code, which may block forever or
+//! The work that another thread does for the supervisor, because it runs user code, which may block forever or
 //! panic.
 //!
 //! The supervisor keeps every deadline of the service, so it waits for nothing. On its own thread it only changes our
-//! own state under our own locks. Everything that follows from such a change and runs foreign code is a *deed*, and
+//! own state under our own locks. Everything that follows from such a change and runs user code is a *deed*, and
 //! goes, in order, to a second thread, the hand:
 //!
 //! | what the supervisor wants | what it does itself | what is a deed, in which lane |
@@ -18,7 +18,7 @@
 //! | the status in the log, a reload | nothing | a thread for it: [`Lane::Alone`] |
 //!
 //! Some locks are taken by both threads: the board's, a watcher's queue's, the list of a shutdown's waiters, a task's
-//! members, a mailbox's lists, the fake clock's, and that of the state in this module. No foreign code runs under them
+//! members, a mailbox's lists, the fake clock's, and that of the state in this module. No user code runs under them
 //! either: a waker, for example, is cloned before and dropped after.
 //!
 //! Invariants:

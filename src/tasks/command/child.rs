@@ -23,6 +23,7 @@ use crate::CallError;
 
 /// The result of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Output {
     /// The exit status.
     pub status: ExitStatus,

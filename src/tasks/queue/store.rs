@@ -187,7 +187,7 @@ impl Clock {
     }
 }
 
-/// The storage of a [`Queue`](crate::tasks::Queue)'s items.
+/// The storage of a [`Queue`](crate::tasks::queue::Queue)'s items.
 ///
 /// [`InProcess`](super::InProcess) is the default; a store that keeps the items elsewhere lets them outlive the
 /// process, and lets machines share them.

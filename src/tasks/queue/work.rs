@@ -31,7 +31,7 @@ use crate::{
 ///
 /// ```
 /// use std::time::Duration;
-/// use interloop::tasks::WorkError;
+/// use interloop::tasks::queue::WorkError;
 ///
 /// fn deliver(busy: bool) -> Result<(), WorkError> {
 ///     if busy {

@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::{
     StreamExt,
-    future::{Either, LocalBoxFuture, select},
+    future::{LocalBoxFuture, select},
 };
 use interloop::{Context, Error, Result, Task, counters::Gauge, net::Net, options::OptionDefaults};
 use zbus::{
@@ -309,10 +309,7 @@ impl<L: Net> Task<L> for DbusService {
         let (mut is_first, mut backoff) = (true, FIRST_BACKOFF);
         loop {
             let open = within(&cx, self.connect_timeout, session.open());
-            let opened = match until(cx.shutdown().requested(), open).await {
-                None => return Ok(()),
-                Some(opened) => opened,
-            };
+            let Some(opened) = cx.run_until_shutdown(open).await else { return Ok(()) };
             let why = match opened {
                 Ok(open) => {
                     connections.add(1);
@@ -332,7 +329,7 @@ impl<L: Net> Task<L> for DbusService {
                 return Err(why);
             }
             cx.warn("bus", &why);
-            if until(cx.shutdown().requested(), cx.sleep(backoff)).await.is_none() {
+            if cx.run_until_shutdown(cx.sleep(backoff)).await.is_none() {
                 return Ok(());
             }
             backoff = (backoff * 2).min(LAST_BACKOFF);
@@ -343,14 +340,6 @@ impl<L: Net> Task<L> for DbusService {
 impl fmt::Debug for DbusService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DbusService").field("name", &self.name).field("bus", &self.bus).finish_non_exhaustive()
-    }
-}
-
-/// Returns None if the stop comes first.
-async fn until<T>(stop: impl Future<Output = ()>, future: impl Future<Output = T>) -> Option<T> {
-    match select(pin!(stop), pin!(future)).await {
-        Either::Left(_) => None,
-        Either::Right((output, _)) => Some(output),
     }
 }
 
@@ -478,7 +467,7 @@ impl<L: Net> Session<'_, L> {
 
         let losses = self.cx.meter().namespace("interloop_dbus").counter("name_losses");
         let end = loop {
-            let next = until(self.cx.shutdown().requested(), news.next()).await;
+            let next = self.cx.run_until_shutdown(news.next()).await;
             match next.map_or(News::Stop, |news| news.unwrap_or(News::BusGone)) {
                 News::Stop => break Ok(End::Asked),
                 News::BusGone => break Ok(End::BusGone),
@@ -497,7 +486,7 @@ impl<L: Net> Session<'_, L> {
         if !matches!(end, Ok(End::BusGone)) {
             let gone = connection.clone();
             // If the bus goes meanwhile, so do the callers that wait for an answer.
-            until(async move { gone.closed().await }, self.leave(&connection, &bus, &jobs)).await;
+            select(pin!(async move { gone.closed().await }), pin!(self.leave(&connection, &bus, &jobs))).await;
         }
         drop((children, shown, bus));
         self.owned.set(0.0);
@@ -519,7 +508,7 @@ impl<L: Net> Session<'_, L> {
         let deadline = self.cx.shutdown().deadline();
         let rest = deadline.map(|deadline| deadline.saturating_duration_since(self.cx.now()) / 2);
         let limit = rest.map_or(FAREWELL, |rest| rest.min(FAREWELL));
-        if until(self.cx.sleep(limit), farewell).await.is_none() {
+        if self.cx.timeout(limit, farewell).await.is_err() {
             // Nobody would get an answer either.
             log::warn!(target: self.cx.target(), "the bus has said nothing for {limit:?}: leaving without a word");
             return;

@@ -17,10 +17,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use interloop::{
-    Context, Error, Reply, Result, Service, ServiceHandle, State, Task, clap,
+    Context, Error, Result, Service, ServiceHandle, State, Task, clap,
     net::Net,
     options::{OptionDefaults, duration},
-    service::{BlockedLoop, Phase, TaskSettings},
+    service::{BlockedLoop, Heartbeat, Phase, TaskSettings},
 };
 use interloop_listen::{Addresses, Listen, ListenOptions};
 
@@ -318,7 +318,7 @@ impl Inner {
         late.set(self.timeout);
         std::future::poll_fn(|cx| {
             // A loop that has ended meanwhile isn't stuck.
-            asked.retain_mut(|(_, reply)| Pin::new(reply).poll(cx).is_pending());
+            asked.retain_mut(|beat| Pin::new(&mut beat.reply).poll(cx).is_pending());
             if asked.is_empty() { Poll::Ready(()) } else { late.poll(cx) }
         })
         .await;
@@ -327,7 +327,7 @@ impl Inner {
             1 => format!("loop {} has not answered for {} s", names(&asked), self.timeout.as_secs_f64()),
             _ => format!("loops {} have not answered for {} s", names(&asked), self.timeout.as_secs_f64()),
         }];
-        let is_late = |blocked: &BlockedLoop| asked.iter().any(|(name, _)| **name == *blocked.name);
+        let is_late = |blocked: &BlockedLoop| asked.iter().any(|beat| *beat.name == *blocked.name);
         let blocked = self.service.blocked_loops().into_iter().filter(is_late);
         why.extend(blocked.map(|blocked| blocked.to_string()));
         Some(why.join("\n"))
@@ -353,8 +353,8 @@ impl Inner {
     }
 }
 
-fn names(asked: &[(Arc<str>, Reply<()>)]) -> String {
-    asked.iter().map(|(name, _)| &**name).collect::<Vec<_>>().join(", ")
+fn names(asked: &[Heartbeat]) -> String {
+    asked.iter().map(|beat| &*beat.name).collect::<Vec<_>>().join(", ")
 }
 
 fn verdict(problem: Option<String>) -> Response<Full<Bytes>> {

@@ -24,6 +24,7 @@ const RATE_GRACE: Duration = Duration::from_secs(20);
 
 /// Options to flatten into those of a server: they take precedence over the [`Listen`](crate::Listen) of its code.
 #[derive(clap::Args, Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct ListenOptions {
     /// Listen on these addresses or host names (default: 127.0.0.1, unless there is a Unix socket)
     #[arg(long, value_name = "HOST", value_delimiter = ',')]

@@ -28,6 +28,7 @@ const MARGIN: Duration = Duration::from_secs(1);
 /// A peer may fall behind the rate by the grace; faster bytes make up for that, but aren't saved for later. So neither
 /// a byte a second nor a fast beginning renews the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Pace {
     /// How far the peer may fall behind; None is no limit.
     pub grace: Option<Duration>,

@@ -31,6 +31,7 @@ const UNSENT: u32 = 64 << 10;
 /// A Unix socket to bind.
 #[cfg(unix)]
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct UnixPlace {
     /// Its file.
     pub path: PathBuf,

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 
 use interloop::{
     Service, task_fn,
-    tasks::{Command, Commands, Process},
+    tasks::command::{Command, Commands, Process},
 };
 use interloop_glib::Glib;
 use interloop_loop_tests::{LONG, down, up, watchdog};

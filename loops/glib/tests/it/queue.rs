@@ -5,7 +5,7 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 
 use interloop::{
     CallError, Error, Service, task_fn,
-    tasks::{Queue, WorkError},
+    tasks::queue::{Queue, WorkError},
 };
 use interloop_glib::Glib;
 use interloop_loop_tests::{LONG, down, up, watchdog};

@@ -6,7 +6,7 @@ use std::{os::unix::process::ExitStatusExt, time::Duration};
 use interloop::{
     Service, task_fn,
     tasks::{
-        Command, Commands, Process,
+        command::{Command, Commands, Process},
         command::{CommandError, CommandHandle},
     },
 };

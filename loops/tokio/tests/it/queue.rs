@@ -13,7 +13,7 @@ use std::{
 
 use interloop::{
     CallError, Service, Thread, task_fn,
-    tasks::{Queue, WorkError},
+    tasks::queue::{Queue, WorkError},
 };
 use interloop_loop_tests::{LONG, down, up, watchdog};
 use interloop_tokio::Tokio;

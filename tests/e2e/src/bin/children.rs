@@ -5,7 +5,8 @@ use std::{process::ExitCode, sync::mpsc, thread, time::Duration};
 use interloop::{
     Context, Error, Result, Service, Thread, task_fn,
     tasks::{
-        Command, Commands, FirstRun, Periodic, Process,
+        FirstRun, Periodic,
+        command::{Command, Commands, Process},
         command::{CommandError, CommandHandle},
     },
 };

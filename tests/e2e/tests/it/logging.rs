@@ -324,8 +324,8 @@ fn a_log_that_is_stuck_is_opened_anew_once_it_moves_again_and_nobody_waits_for_i
         assert!(took < AT_ONCE, "{took:?}");
         reader.read_to_string(&mut old).unwrap();
         let new = fs::read_to_string(&path).unwrap();
-        assert!(new.lines().next().unwrap().contains("HUP received, log opened anew"), "{new}");
-        assert_eq!(new.matches("log opened anew").count(), 1, "{new}");
+        assert!(new.lines().next().unwrap().contains("HUP received, log reopened"), "{new}");
+        assert_eq!(new.matches("log reopened").count(), 1, "{new}");
         assert!(new.contains("HUP received, reloaded: ") && new.ends_with("behind the end\n"), "{new}");
         let lost = figure(&service, "lost lines ");
         assert_eq!((chats(&old, &"x".repeat(20)) + lost, told_as_lost(&(old + &new))), (20_000, lost));

@@ -52,7 +52,7 @@ fn a_hup_with_a_wrong_file_changes_nothing_and_says_why() {
         wait("http.prot");
         let said = lines("HUP received, not reloaded: ");
         assert!(said.len() == 2 && said[0].contains("hello.toml:4: http.port: ") && said[1].contains("hello.toml:5: "));
-        assert_eq!(lines("HUP received, log opened anew").len(), 1);
+        assert_eq!(lines("HUP received, log reopened").len(), 1);
         // A valid file applies at once.
         fs::write(&path, format!("{log_file}log-level = \"debug\"\n[http]\nport = 0\n")).unwrap();
         example.signal(Signal::HUP);
@@ -90,7 +90,7 @@ fn a_file_that_hangs_holds_up_one_thread_and_no_log() {
         for n in 0..20 {
             fs::rename(&log, folder.path().join(format!("old-{n}"))).unwrap();
             example.signal(Signal::HUP);
-            wait("HUP received, log opened anew");
+            wait("HUP received, log reopened");
         }
         while threads() == 0 {
             std::thread::yield_now();

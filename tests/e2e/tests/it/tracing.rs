@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::{Router, extract::Path, routing::get};
-use interloop::{Service, task_fn, tasks::Queue};
+use interloop::{Service, task_fn, tasks::queue::Queue};
 use interloop_e2e::{SOON, watched};
 use interloop_glib::Glib;
 use interloop_http::HttpServer;

@@ -1,4 +1,4 @@
-//! Calls by foreign clients.
+//! Calls by clients that aren't ours.
 
 use std::{
     process::Command,

@@ -1,12 +1,6 @@
 //! A service that an async function creates, on the server's loop, before the server listens.
 
-use std::{
-    fmt,
-    future::{Future, poll_fn},
-    marker::PhantomData,
-    pin::pin,
-    task::Poll,
-};
+use std::{fmt, marker::PhantomData};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -99,7 +93,7 @@ where
 
     async fn run(&mut self, cx: Context<L, HttpOptions>) -> Result {
         let make = self.service.make.take().expect("a task value runs once");
-        match until_the_stop(&cx, make(cx.clone())).await {
+        match cx.run_until_shutdown(make(cx.clone())).await {
             Some(service) => {
                 let service = service?;
                 self.serve_with(&cx, cx.options(), |_| service).await
@@ -111,14 +105,4 @@ where
     fn check(&self, options: &HttpOptions) -> Result {
         self.check(options)
     }
-}
-
-/// Waits for the future; returns None, and drops it, if the task is asked to stop before.
-async fn until_the_stop<L: Net, O, T>(cx: &Context<L, O>, future: impl Future<Output = T>) -> Option<T> {
-    let (mut stop, mut future) = (pin!(cx.shutdown().requested()), pin!(future));
-    poll_fn(|poller| match stop.as_mut().poll(poller) {
-        Poll::Ready(_) => Poll::Ready(None),
-        Poll::Pending => future.as_mut().poll(poller).map(Some),
-    })
-    .await
 }

@@ -16,6 +16,7 @@ const MAX_HANDSHAKES: usize = 1000;
 /// Options to flatten into those of a server that speaks TLS: they take precedence over the [`Listen`](crate::Listen)
 /// of its code.
 #[derive(clap::Args, Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct TlsOptions {
     /// Serve over TLS, with the certificate in this PEM file, followed by any intermediates
     #[arg(long, value_name = "FILE")]
@@ -40,6 +41,7 @@ pub struct TlsOptions {
 
 /// The TLS settings of a server.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct TlsSettings {
     /// The certificate, its key, and the CAs whose certificates clients need.
     pub files: TlsFiles,
