@@ -4,7 +4,7 @@
 //! This room works from any thread, before, during and after the run. It sends requests to the supervisor, and carries
 //! out none of them.
 //!
-//! May use: kit, words, logging, counters, lifecycle, options, channel.
+//! May use: kit, words, logging, reactor, counters, lifecycle, options, channel.
 
 pub(crate) mod counters;
 pub(crate) mod events;

@@ -131,13 +131,15 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-// The rooms, lowest first: kit, words, logging, reactor, counters, lifecycle, options, channel, control, event_loop,
+// The rooms, lowest first: kit, words, logging, reactor, inherited, counters, lifecycle, options, channel, control, event_loop,
 // net, task, service; tasks and testing are above all of them. A room uses only rooms before it in this list; its head
 // says which.
 pub mod channel;
 mod control;
 pub mod counters;
 pub mod event_loop;
+#[cfg(feature = "net")]
+mod inherited;
 mod kit;
 mod lifecycle;
 #[cfg(feature = "logging")]

@@ -63,7 +63,33 @@
 //! # }
 //! ```
 //!
-//! May use: words, reactor, event_loop.
+//! # Inherited sockets
+//!
+//! A service manager may listen for a service, and pass it the listening sockets when it starts: no client is refused
+//! while the service is down, and the first one can start it. [`Service::run`](crate::Service::run) reads
+//! `LISTEN_FDS`, `LISTEN_PID` and `LISTEN_FDNAMES` as `sd_listen_fds(3)` describes them. Any parent may also leave a
+//! descriptor open, and pass its number as an option. Which task gets a socket:
+//!
+//! 1. A task with an option of the type [`Inherited`] is a server; those of Interloop's transports have
+//!    `--{task}-listen`. It gets what the option names, from any place of options: `fd:web`, `fd:3`.
+//! 2. A server that names none gets the sockets with the name of its task.
+//! 3. If there is one server, which names none, and one socket (or several with one name), the server gets it.
+//!
+//! [`Context::inherited`](crate::Context::inherited) returns a task's sockets. The log has a line on each. They don't
+//! block, are closed at exec, and the files of Unix sockets are never removed. They belong to the first service that
+//! runs as the process; a service that is [started](crate::Service::start) inside another program has none. Linux only.
+//!
+//! | startup fails with one line and exit code 78 | it goes on with a warning, and closes the socket |
+//! |---|---|
+//! | no task takes a descriptor; two tasks name it | it is of a server that `--tasks` leaves out |
+//! | an option names one that wasn't passed | the service has stored it with its manager, and no task takes it |
+//! | it isn't open, no stream socket, or doesn't listen | |
+//! | `LISTEN_FDS` is no number; `LISTEN_FDNAMES` has more or fewer names | |
+//!
+//! If `LISTEN_PID` is another process, nothing was passed. `--dry-run` looks at no descriptor. Descriptors that the
+//! program itself has taken before `run` (marked to be closed at exec) are left to it.
+//!
+//! May use: words, reactor, inherited, event_loop.
 
 mod loops;
 
@@ -83,6 +109,7 @@ pub use crate::reactor::{
     source::ReactorWatch,
 };
 pub use crate::{
+    inherited::{Inherited, ParseInheritedError},
     reactor::{
         bind::{Bound, CantListen},
         socket_ref::SocketRef,

@@ -7,7 +7,7 @@
 
 // This room decides, and touches the process: signals, the panic hook, threads. The rooms above it only add tasks.
 //
-// May use: kit, words, logging, lifecycle, options, channel, control, event_loop, task.
+// May use: kit, words, logging, reactor, inherited, lifecycle, options, channel, control, event_loop, task.
 
 pub(crate) mod builder;
 mod choice;

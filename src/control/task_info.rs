@@ -6,6 +6,8 @@ use super::{
     report::LeftBehind,
     task_threads::{self, Threads},
 };
+#[cfg(feature = "net")]
+use crate::reactor::bind::Bound;
 use crate::{
     channel::address::Address,
     counters::Registry,
@@ -22,6 +24,9 @@ pub(crate) struct TaskInfo {
     slots: Mutex<Vec<Arc<Address>>>,
     /// The threads of incarnations that have left some behind.
     threads: Mutex<Vec<Arc<Threads>>>,
+    /// The listening sockets that were passed to the process for it.
+    #[cfg(feature = "net")]
+    inherited: Mutex<Vec<Bound>>,
 }
 
 impl TaskInfo {
@@ -32,6 +37,8 @@ impl TaskInfo {
             spawned: figure::AtomicU64::new(0),
             slots: Mutex::default(),
             threads: Mutex::default(),
+            #[cfg(feature = "net")]
+            inherited: Mutex::default(),
         })
     }
 
@@ -60,6 +67,17 @@ impl TaskInfo {
     /// Returns its threads that are still left behind.
     pub(crate) fn threads_left_behind(&self) -> Vec<LeftBehind> {
         task_threads::left_behind(&lock(&self.threads))
+    }
+
+    #[cfg(feature = "net")]
+    pub(crate) fn inherits(&self, sockets: Vec<Bound>) {
+        *lock(&self.inherited) = sockets;
+    }
+
+    /// Returns duplicates of the sockets that were passed for it.
+    #[cfg(feature = "net")]
+    pub(crate) fn inherited(&self) -> std::io::Result<Vec<Bound>> {
+        lock(&self.inherited).iter().map(Bound::try_clone).collect()
     }
 
     pub(crate) fn target(&self) -> &str {

@@ -1,5 +1,7 @@
 //! Turns declarations into a service that can run: checks them, and builds what the plan selects.
 
+#[cfg(feature = "net")]
+use std::any::TypeId;
 use std::{
     ffi::OsString,
     sync::{Arc, mpsc},
@@ -27,17 +29,16 @@ use crate::{
     task::erased::LoopSpec,
     words::{names, state::State},
 };
+#[cfg(feature = "net")]
+use crate::{
+    inherited::{self, Announced, Assigned, Claimant, Inherited},
+    reactor::bind::Bound,
+};
 
 impl Service {
     /// Checks all declarations and builds the service; nothing has been started yet.
-    ///
-    /// `variables` are the names of the variables in the environment.
-    pub(super) fn prepare(
-        mut self,
-        arguments: Vec<OsString>,
-        environment: options::Env,
-        variables: Vec<OsString>,
-    ) -> Result<Prepared, Stop> {
+    pub(super) fn prepare(mut self, surroundings: Surroundings) -> Result<Prepared, Stop> {
+        let Surroundings { arguments, environment, variables, .. } = surroundings;
         let unbuilt = self.build_by_options(&arguments, &environment)?;
         // First the instances that code names; tasks that choose at run time are asked below.
         let sections = self.sections();
@@ -81,11 +82,45 @@ impl Service {
             self.assemble(planned, chosen, parsed)?;
             return Err(Stop::Asked(text));
         }
+        #[cfg(feature = "net")]
+        let assigned = self.assign(surroundings.announced, &planned, &parsed).map_err(config)?;
         let mut prepared = self.assemble(planned, chosen, parsed)?;
+        #[cfg(feature = "net")]
+        prepared.inherits(assigned);
         if !unknown.is_empty() {
             prepared.warnings.push(unknown.join("; "));
         }
         Ok(prepared)
+    }
+
+    /// Gives each server the sockets that were passed to the process for it.
+    #[cfg(feature = "net")]
+    fn assign(
+        &self,
+        announced: Announced,
+        planned: &planning::Planned,
+        parsed: &Parsed,
+    ) -> Result<Inheritance, String> {
+        let mut servers = Vec::new();
+        for (index, task) in self.tasks.iter().enumerate() {
+            let is_name = |arg: &&clap::Arg| arg.get_value_parser().type_id() == TypeId::of::<Inherited>();
+            let mut options = task.command.get_arguments().filter(is_name).peekable();
+            let Some(option) = options.peek().map(|option| option.get_long().unwrap_or(option.get_id().as_str()))
+            else {
+                continue;
+            };
+            let task = task.settings.name.clone();
+            let option = format!("{task}-{option}");
+            // The options of a task that isn't selected may be incomplete.
+            let wants = parsed.matches(1 + index).ok().map_or_else(Vec::new, |matches| {
+                let named = options.filter_map(|option| matches.get_many::<Inherited>(option.get_id().as_str()));
+                named.flatten().cloned().collect()
+            });
+            servers.push(Claimant { task, option, is_selected: planned.tasks.contains(&index), wants });
+        }
+        let Assigned { sockets, notes, warnings } = inherited::assign(announced, &servers)?;
+        let of_tasks = servers.into_iter().map(|server| server.task).zip(sockets).collect();
+        Ok(Inheritance { of_tasks, notes, warnings })
     }
 
     /// Assembles the service by its own options, if it has a closure for that. The returned [`Stop`] says why those
@@ -244,7 +279,7 @@ impl Service {
         let timed = tasks.iter().any(|task| task.settings.stop_timeout.is_some());
         let timed = timed || parsed.core.shutdown_timeout != options::SHUTDOWN_TIMEOUT;
         let overlong = if timed { planning::overlong_chain(&planned.plan) } else { None };
-        let warnings = overlong.into_iter().collect();
+        let (notes, warnings) = (Vec::new(), overlong.into_iter().collect());
 
         let mut cells = Cells::new(tasks.len(), loops.len());
         let mut tasks = tasks.into_iter().zip(chosen).map(Some).collect::<Vec<_>>();
@@ -265,7 +300,7 @@ impl Service {
         unused.iter().for_each(|shared| shared.terminate());
         let parts = Parts { handle, messages, plan: planned.plan, tasks: supervised_tasks, loops: supervised_loops };
         let board = (about.version, task_rows, loop_rows);
-        Ok(Prepared { supervisor: Supervisor::new(parts), board, core, claims_main, warnings, unstarted })
+        Ok(Prepared { supervisor: Supervisor::new(parts), board, core, claims_main, notes, warnings, unstarted })
     }
 }
 
@@ -361,6 +396,24 @@ struct Chosen {
     event_loop: usize,
 }
 
+/// What a service is told by the process, or by whoever starts it.
+pub(super) struct Surroundings {
+    pub(super) arguments: Vec<OsString>,
+    pub(super) environment: options::Env,
+    /// The names of the variables in the environment.
+    pub(super) variables: Vec<OsString>,
+    #[cfg(feature = "net")]
+    pub(super) announced: Announced,
+}
+
+/// The sockets that were passed for tasks, by the tasks' names, and lines for the log.
+#[cfg(feature = "net")]
+struct Inheritance {
+    of_tasks: Vec<(String, Vec<Bound>)>,
+    notes: Vec<String>,
+    warnings: Vec<String>,
+}
+
 /// A service that has been checked; nothing of it has been started.
 pub(super) struct Prepared {
     pub(super) supervisor: Supervisor,
@@ -370,14 +423,31 @@ pub(super) struct Prepared {
     pub(super) core: options::CoreOptions,
     pub(super) claims_main: bool,
     /// Logged at the start.
+    pub(super) notes: Vec<String>,
     pub(super) warnings: Vec<String>,
     pub(super) unstarted: Unstarted,
 }
 
 impl Prepared {
+    /// Gives the tasks the sockets that were passed for them.
+    #[cfg(feature = "net")]
+    fn inherits(&mut self, inheritance: Inheritance) {
+        let (_, rows, _) = &self.board;
+        for (task, sockets) in inheritance.of_tasks {
+            if let Some(row) = rows.iter().find(|row| *row.name == *task) {
+                row.info.inherits(sockets);
+            }
+        }
+        self.notes.extend(inheritance.notes);
+        self.warnings.extend(inheritance.warnings);
+    }
+
     /// Runs the supervisor on a thread of its own.
     pub(super) fn launch(self) -> std::io::Result<thread::JoinHandle<Report>> {
         let (handle, outside) = (self.supervisor.handle().clone(), self.supervisor.outside().clone());
+        for note in self.notes {
+            outside.log(log::Level::Info, handle.name(), || note);
+        }
         for warning in self.warnings {
             outside.log(log::Level::Warn, handle.name(), || warning);
         }

@@ -6,7 +6,9 @@ use std::{
 
 #[cfg(feature = "logging")]
 use super::prepare::Prepared;
-use super::{builder::Service, panic_hook::PanicHook, signals::SignalThread};
+use super::{builder::Service, panic_hook::PanicHook, prepare::Surroundings, signals::SignalThread};
+#[cfg(feature = "net")]
+use crate::inherited::Announced;
 use crate::{Report, ServiceHandle, kit::block, options::Stop};
 
 impl Service {
@@ -50,6 +52,8 @@ fn run(service: Service) -> ExitCode {
         Ok(service) => service,
         Err(code) => return code,
     };
+    #[cfg(feature = "net")]
+    let announced = Announced::read();
     // This comes first: parsing options may take long, and threads inherit the signal mask.
     let signals = match SignalThread::start(service.handle.events().clone()) {
         Ok(signals) => signals,
@@ -57,13 +61,20 @@ fn run(service: Service) -> ExitCode {
             return tell(&Stop::Config(format!("{}: can't install the signal handlers: {error}", service.about.name)));
         }
     };
-    let code = run_with(&signals, service).unwrap_or_else(|stop| tell(&stop));
+    let surroundings = Surroundings {
+        arguments: Vec::new(),
+        environment: Arc::new(|_: &str| None),
+        variables: Vec::new(),
+        #[cfg(feature = "net")]
+        announced,
+    };
+    let code = run_with(&signals, service, surroundings).unwrap_or_else(|stop| tell(&stop));
     // This comes last.
     drop(signals);
     code
 }
 
-fn run_with(signals: &SignalThread, mut service: Service) -> Result<ExitCode, Stop> {
+fn run_with(signals: &SignalThread, mut service: Service, mut surroundings: Surroundings) -> Result<ExitCode, Stop> {
     let name = service.about.name.clone();
     #[cfg(all(feature = "command", target_os = "linux"))]
     super::signals::heed_children().map_err(|error| Stop::Config(format!("{name}: can't heed SIGCHLD: {error}")))?;
@@ -74,14 +85,13 @@ fn run_with(signals: &SignalThread, mut service: Service) -> Result<ExitCode, St
         // If the program has its own logger, ours can't be configured.
         service.about.has_own_logger = !crate::logging::claim();
     }
-    let mut arguments = std::mem::take(&mut service.arguments);
-    let mut prepared = if cfg!(feature = "cli") {
-        arguments.extend(std::env::args_os().skip(1));
-        let variables = std::env::vars_os().map(|(name, _)| name).collect();
-        service.prepare(arguments, Arc::new(|variable: &str| std::env::var_os(variable)), variables)?
-    } else {
-        service.prepare(arguments, Arc::new(|_: &str| None), Vec::new())?
-    };
+    surroundings.arguments = std::mem::take(&mut service.arguments);
+    if cfg!(feature = "cli") {
+        surroundings.arguments.extend(std::env::args_os().skip(1));
+        surroundings.environment = Arc::new(|variable: &str| std::env::var_os(variable));
+        surroundings.variables = std::env::vars_os().map(|(name, _)| name).collect();
+    }
+    let mut prepared = service.prepare(surroundings)?;
     let config = |text: String| Stop::Config(format!("{name}: {text}"));
     #[cfg(feature = "logging")]
     handle.set_logger(logging(&name, &prepared).map_err(config)?);
@@ -146,9 +156,15 @@ fn code(stop: &Stop) -> u8 {
 /// Starts the service inside another program.
 fn start(mut service: Service) -> Result<Running, StartError> {
     let handle = service.handle.clone();
-    let arguments = std::mem::take(&mut service.arguments);
+    let surroundings = Surroundings {
+        arguments: std::mem::take(&mut service.arguments),
+        environment: Arc::new(|_: &str| None),
+        variables: Vec::new(),
+        #[cfg(feature = "net")]
+        announced: Announced::default(),
+    };
     let refuse = |stop: Stop| StartError { code: code(&stop), message: stop.to_string() };
-    let prepared = service.prepare(arguments, Arc::new(|_: &str| None), Vec::new()).map_err(refuse)?;
+    let prepared = service.prepare(surroundings).map_err(refuse)?;
     if prepared.claims_main {
         let name = handle.name();
         return Err(refuse(Stop::Config(format!(

@@ -900,6 +900,9 @@ impl Supervisor {
     fn finish(mut self, ending: &Ending) -> Report {
         // The main thread has nothing more to wait for.
         self.main = None;
+        // Clients are refused from now on, or wait for whoever else has the sockets.
+        #[cfg(feature = "net")]
+        self.tasks.iter().for_each(|task| task.info.inherits(Vec::new()));
         let deadline = Instant::now() + DISCARD_TIMEOUT;
         self.clear(deadline);
         self.outside.settle(deadline);

@@ -465,6 +465,19 @@ impl<L: EventLoop, O> Context<L, O> {
         resolve(host.into(), port)
     }
 
+    /// Returns the listening sockets that a service manager, or the process's parent, has passed for this task.
+    ///
+    /// Each call returns duplicates, so each incarnation of the task goes on with the same sockets, and clients that
+    /// connect in between wait. The sockets don't block, are closed at exec, and stay open until the service has ended.
+    /// [`Inherited`](crate::net::Inherited) says which sockets are a task's.
+    ///
+    /// # Errors
+    ///
+    /// Returns the system's error: there may be no descriptor left.
+    pub fn inherited(&self) -> io::Result<Vec<Bound>> {
+        self.0.incarnation.info.inherited()
+    }
+
     /// Publishes an address that the task listens on, until the task ends.
     ///
     /// [`ServiceHandle::addresses`] returns it, and the [status](ServiceHandle::status) shows it as the exported value

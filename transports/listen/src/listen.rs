@@ -4,7 +4,11 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 #[cfg(unix)]
 use std::{os::unix::net::UnixListener, path::PathBuf};
 
-use interloop::{Result, net::Bound, options::OptionDefaults};
+use interloop::{
+    Result,
+    net::{Bound, Inherited},
+    options::OptionDefaults,
+};
 
 use crate::{ListenOptions, Pace, Place, handed};
 #[cfg(feature = "tls")]
@@ -54,6 +58,22 @@ use crate::{TlsOptions, TlsSettings};
 ///
 /// If such a socket doesn't listen, startup fails with a one-line error and exit code 78. In a task that is recreated
 /// for each incarnation, the task fails instead.
+///
+/// # Sockets that were passed to the process
+///
+/// A service manager may listen for the service (systemd's socket units), and so may any parent: see
+/// [`interloop::net`](interloop::net#inherited-sockets). `--{task}-listen fd:NAME` names such a socket; in code,
+/// [`inherited`](Self::inherited) does. A server that names none gets a socket with the name of its task, or the only
+/// one if it is the only server. That socket replaces the places that the code names, such as a port, and is added to
+/// those that options name. So the same program works with and without a manager.
+///
+/// ```
+/// use interloop_listen::Listen;
+///
+/// // Only on the socket of the unit with FileDescriptorName=web; without it, startup fails.
+/// let listen = Listen::new().inherited("web");
+/// # drop(listen);
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Listen {
     said: ListenOptions,
@@ -88,6 +108,14 @@ impl Listen {
     #[must_use]
     pub fn listener(mut self, listener: impl Into<Bound>) -> Self {
         self.listeners.push(Arc::new(listener.into()));
+        self
+    }
+
+    /// Listens on the sockets that a service manager or a parent has passed with this name, in addition to all other
+    /// places that the code names: see [above](#sockets-that-were-passed-to-the-process).
+    #[must_use]
+    pub fn inherited(mut self, name: impl Into<String>) -> Self {
+        self.said.listen.push(Inherited::named(name));
         self
     }
 
@@ -317,6 +345,13 @@ macro_rules! listen_setters {
             self.listen($crate::Listen::port(port))
         }
 
+        /// Listens on the sockets that a service manager or a parent has passed with this name: short for
+        /// [`listen`](Self::listen).
+        #[must_use]
+        pub fn inherited(self, name: impl ::std::convert::Into<::std::string::String>) -> Self {
+            self.listen($crate::Listen::new().inherited(name))
+        }
+
         /// Listens on a Unix socket; only there if neither a host nor a port is named: short for
         /// [`listen`](Self::listen). Unix only.
         #[cfg(unix)]
@@ -457,9 +492,9 @@ mod tests {
     fn the_short_ways_of_a_server_say_the_same() {
         let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
         let server = Server(Listen::new()).port(1).host("a").unix("/x").unix_mode(2).unix_group("g").max_connections(3);
-        let server = server.min_rate(4).rate_grace(second).tcp_keepalive(minute);
+        let server = server.inherited("i").min_rate(4).rate_grace(second).tcp_keepalive(minute);
         let listen = Listen::port(1).host("a").unix("/x").unix_mode(2).unix_group("g").max_connections(3);
-        let listen = listen.min_rate(4).rate_grace(second).tcp_keepalive(minute);
+        let listen = listen.inherited("i").min_rate(4).rate_grace(second).tcp_keepalive(minute);
         #[cfg(feature = "tls")]
         let (server, listen) = (
             server.tls("/c", "/k").tls_client_ca("/ca").tls_handshake_timeout(second).tls_max_handshakes(5),

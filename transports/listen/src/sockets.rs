@@ -9,7 +9,7 @@ use std::{
 };
 
 use interloop::{
-    Context, EventLoop, Result,
+    Context, Error, EventLoop, Result,
     net::{Address, Bound, CantListen},
 };
 
@@ -42,14 +42,26 @@ pub struct UnixPlace {
 }
 
 /// Binds a port on all hosts, by name or address, and the Unix socket, and duplicates the sockets that are bound
-/// already. If any free port will do, all hosts get the same one.
+/// already, or that the task has [inherited](Context::inherited). If any free port will do, all hosts get the same one.
 ///
 /// # Errors
 ///
 /// Returns the system's error, with the place concerned.
 pub async fn bind<L: EventLoop, O>(cx: &Context<L, O>, place: &Place) -> Result<Vec<(Bound, Address)>> {
-    let Place { hosts, port, keep_alive, .. } = place;
-    let port = *port;
+    let inherited = cx.inherited()?;
+    let Place { hosts, port, keep_alive, beside, .. } = place;
+    #[cfg(unix)]
+    let (hosts, port, unix) = match inherited.is_empty() {
+        true => (hosts, *port, &place.unix),
+        false => (&beside.hosts, beside.port, &beside.unix),
+    };
+    #[cfg(not(unix))]
+    let (hosts, port) = if inherited.is_empty() { (hosts, *port) } else { (&beside.hosts, beside.port) };
+    if let Some(name) = place.unknown.first().filter(|_| inherited.is_empty()) {
+        return Err(Error::new(format!(
+            "its code names {name} too late: a task that is recreated gets it by .set(\"listen\", \"{name}\")"
+        )));
+    }
     let mut named = Vec::with_capacity(hosts.len());
     for name in hosts {
         match cx.resolve(name, port).await {
@@ -58,6 +70,10 @@ pub async fn bind<L: EventLoop, O>(cx: &Context<L, O>, place: &Place) -> Result<
         }
     }
     let mut bound = bind_tcp(&named, port)?;
+    for socket in inherited {
+        let address = socket.address().map_err(|cause| CantListen::new("an inherited socket", cause))?;
+        bound.push((socket, address));
+    }
     for listener in &place.listeners {
         bound.push(handed::duplicate(listener)?);
     }
@@ -67,7 +83,7 @@ pub async fn bind<L: EventLoop, O>(cx: &Context<L, O>, place: &Place) -> Result<
         }
     }
     #[cfg(unix)]
-    if let Some(unix) = &place.unix {
+    if let Some(unix) = unix {
         bound.push(bind_unix(unix)?);
     }
     Ok(bound)

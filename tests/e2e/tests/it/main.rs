@@ -15,6 +15,7 @@ mod http;
 mod http_thrift;
 mod idle;
 mod leave_a_thread;
+mod listeners;
 mod logging;
 mod migrate;
 mod options_file;

@@ -11,7 +11,7 @@ use interloop::{
     Service, Thread,
     testing::{RunningTest, TestService},
 };
-use interloop_fb303::{Fb303Options, Fb303Server, fb303::TFacebookServiceSyncClient};
+use interloop_fb303::{Fb303Options, Fb303Server, Listen, fb303::TFacebookServiceSyncClient};
 use interloop_thrift::Wire;
 use interloop_transport_tests::every_option_has_a_method;
 
@@ -23,6 +23,7 @@ fn the_server_has_a_method_for_each_of_its_options() {
     every_option_has_a_method!(
         Fb303Options, Fb303Server::new();
         host("a"), port(1), unix("/x"), unix_mode(0o600), unix_group("g"), max_connections(1), tcp_keepalive(TIME),
+        listen(Listen::new().inherited("i")),
         min_rate(1), rate_grace(TIME), workers(1), max_frame_size(1), max_string_size(1), max_container_size(1),
         max_nesting(1), idle_timeout(TIME), read_timeout(TIME), allow_control();
         if cfg!(feature = "tls") { TLS } else { &[] }

@@ -12,7 +12,7 @@ use crate::util::{
     host_set, watchdog,
 };
 use interloop::net::Net;
-use interloop_grpc::{GrpcOptions, GrpcServer};
+use interloop_grpc::{GrpcOptions, GrpcServer, Listen};
 use interloop_transport_tests::every_option_has_a_method;
 
 const TIME: Duration = Duration::from_millis(50);
@@ -25,6 +25,7 @@ fn a_server_has_a_method_for_each_of_its_options() {
     every_option_has_a_method!(
         GrpcOptions, GrpcServer::new();
         host("a"), port(1), unix("/x"), unix_mode(0o600), unix_group("g"), max_connections(1), tcp_keepalive(TIME),
+        listen(Listen::new().inherited("i")),
         min_rate(1), rate_grace(TIME), max_header_size(9999), max_body_size(1), idle_timeout(TIME),
         header_timeout(TIME), max_streams(1), ping_interval(TIME), ping_timeout(TIME);
         if cfg!(feature = "tls") { TLS } else { &[] }
