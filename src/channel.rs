@@ -22,10 +22,12 @@
 
 pub(crate) mod address;
 pub(crate) mod control;
+pub(crate) mod driver;
 pub(crate) mod hosted;
 pub(crate) mod job;
 pub(crate) mod local;
 pub(crate) mod promise;
+pub(crate) mod pulse;
 pub(crate) mod queue;
 pub(crate) mod remote;
 pub(crate) mod reply;

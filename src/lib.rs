@@ -121,6 +121,8 @@
 //! * `net` (default): sockets and readiness on every loop; adds futures-io, rustix and socket2.
 //! * `cron`: periodic tasks by cron expressions with time zones; adds jiff.
 //! * `serde`: makes what a status page shows serializable, [`Status`] and [`Report`] and more; adds serde.
+//! * `stall-stacks`: the stack of a loop that stalls (`--stall-after`), or is left behind; adds pprof. Linux with glibc
+//!   only: [`docs/stalls.md`](https://docs.rs/crate/interloop/latest/source/docs/stalls.md).
 //! * `testing`: the test kit, `interloop::testing`, with a fake clock; adds no crate. For `[dev-dependencies]`.
 //! * `tracing`: one span for each task; calls to other loops carry the caller's span; adds tracing.
 //! * `watch`: `tasks::DirectoryWatcher`; adds notify and rustix.
@@ -166,6 +168,11 @@ struct CountersPage;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/options.md")]
 struct OptionsPage;
+
+/// Runs the page's program as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/stalls.md")]
+struct StallsPage;
 
 /// Runs the page's programs as tests.
 #[cfg(all(doctest, feature = "tracing"))]

@@ -37,7 +37,7 @@ use self::{
 pub(crate) use self::{
     levels::Levels,
     lines::Format,
-    thread::{ends_in_order, never_wait},
+    thread::{ends_in_order, mute, never_wait},
 };
 
 /// What to log, where and how.
@@ -117,7 +117,7 @@ const LONGEST: usize = 1024 * 1024;
 fn assemble(filter: Arc<Filter>, style: Style, queue: Arc<Queue>) -> Box<dyn Log> {
     let (_, logger) = fern::Dispatch::new()
         .level(LevelFilter::Trace)
-        .filter(move |metadata| filter.allows(metadata))
+        .filter(move |metadata| filter.allows(metadata) && !thread::mutes(metadata.level()))
         .format(move |out, message, record| {
             // Rendered before the queue is locked: formatting a message may log something itself.
             let mut message = message.to_string();

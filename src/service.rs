@@ -11,8 +11,10 @@
 
 pub(crate) mod builder;
 mod choice;
+pub(crate) mod heartbeats;
 #[cfg(all(feature = "command", target_os = "linux"))]
 mod init;
+pub(crate) mod inspection;
 pub(crate) mod loop_set;
 mod new_task;
 mod panic_hook;
@@ -20,6 +22,8 @@ mod prepare;
 pub(crate) mod running;
 pub(crate) mod settings;
 mod signals;
+#[cfg(all(feature = "stall-stacks", target_os = "linux", target_env = "gnu"))]
+mod stacks;
 pub(crate) mod supervisor;
 
 pub use self::{

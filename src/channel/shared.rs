@@ -13,6 +13,7 @@ use async_task::Runnable;
 
 use super::{
     address::Address,
+    driver::DriverSlot,
     job::Job,
     local::Local,
     queue::{Queue, Refused, flag},
@@ -42,6 +43,9 @@ const LATENCY_WINDOW: Duration = Duration::from_secs(60);
 /// Remaining work that may take long, because it runs user code.
 pub(crate) type Deed = Box<dyn FnOnce() + Send>;
 
+/// Says what an adapter's own loop is at.
+pub(crate) type Activity = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// The part of a loop that all threads see, through all its incarnations.
 pub(crate) struct Shared {
     name: Arc<str>,
@@ -64,6 +68,9 @@ pub(crate) struct Shared {
     turns: figure::AtomicU64,
     jobs: figure::AtomicU64,
     dropped: figure::AtomicU64,
+    stalls: figure::AtomicU64,
+    pub(crate) driver: DriverSlot,
+    activity: Mutex<Option<Activity>>,
     #[cfg(feature = "metrics")]
     latency: Histogram,
 }
@@ -101,6 +108,9 @@ impl Shared {
             turns: figure::AtomicU64::new(0),
             jobs: figure::AtomicU64::new(0),
             dropped: figure::AtomicU64::new(0),
+            stalls: figure::AtomicU64::new(0),
+            driver: DriverSlot::default(),
+            activity: Mutex::default(),
             #[cfg(feature = "metrics")]
             latency: Histogram::new(&[LATENCY_WINDOW]),
         })
@@ -374,6 +384,26 @@ impl Shared {
 
     pub(crate) fn jobs(&self) -> u64 {
         self.jobs.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_stall(&self) {
+        self.stalls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stalls(&self) -> u64 {
+        self.stalls.load(Ordering::Relaxed)
+    }
+
+    /// Sets, or removes, what tells what the adapter's own loop is at.
+    pub(crate) fn set_activity(&self, activity: Option<Activity>) {
+        // Foreign code, dropped outside the lock.
+        let old = std::mem::replace(&mut *lock(&self.activity), activity);
+        drop(old);
+    }
+
+    /// Returns what tells what the adapter's own loop is at. It is foreign code.
+    pub(crate) fn activity(&self) -> Option<Activity> {
+        lock(&self.activity).clone()
     }
 
     #[cfg(feature = "metrics")]

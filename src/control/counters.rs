@@ -275,6 +275,7 @@ fn loop_entries(entries: &mut Vec<Entry>, row: &LoopRow, registry: &Arc<Registry
         ("turns", "", "Turns of its mailbox.", Reading::Counter(shared.turns())),
         ("jobs", "", "Jobs that it has run.", Reading::Counter(shared.jobs())),
         ("dropped", "", "Jobs that were dropped unrun.", Reading::Counter(shared.dropped())),
+        ("stalls", "", "Stalls that the stall watch has seen.", Reading::Counter(shared.stalls())),
         ("depth", "", "Jobs in its mailbox.", count(queue.len())),
         ("depth_most", "", "The most jobs that were in its mailbox.", count(queue.high_water())),
         ("depth_limit", "", "The most jobs that may be in its mailbox.", count(queue.capacity())),

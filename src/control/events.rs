@@ -27,10 +27,11 @@ pub(crate) enum Message {
     ShowStatus,
     /// HUP: rereads the options, and reopens the log file.
     Reload,
-    /// Sets how a stop that begins from now on is timed.
+    /// Sets how a stop that begins from now on is timed, and after how long a loop counts as stalled.
     Timing {
         drain_delay: Duration,
         shutdown_timeout: Duration,
+        stall_after: Duration,
     },
     /// Simulates a fault of the supervisor.
     #[cfg(test)]

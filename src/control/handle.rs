@@ -13,7 +13,7 @@ use super::{
     counters::Counters,
     events::{Events, Message},
     status::{BlockedLoop, Phase},
-    status_board::StatusBoard,
+    status_board::{AskedLoop, StatusBoard},
     task_handle::{Offer, TaskHandle},
     watch::Transitions,
 };
@@ -262,11 +262,13 @@ impl ServiceHandle {
 
     /// Requests a heartbeat from each running loop, through its own mailbox.
     ///
-    /// A reply resolves as soon as the loop has checked its mailbox.
+    /// A reply resolves as soon as the loop has checked its mailbox. A loop whose only task may block it, as on a
+    /// [`Thread`](crate::Thread), isn't asked, unless the task [never blocks](crate::service::TaskSettings::never_blocks).
     pub fn heartbeats(&self) -> Vec<Heartbeat> {
-        let loops = self.0.board.running_loops();
+        let loops = self.0.board.asked_loops();
         self.tell_blocked_loops();
-        loops.iter().map(|shared| Heartbeat { name: shared.name().clone(), reply: shared.heartbeat() }).collect()
+        let beat = |asked: AskedLoop| Heartbeat { name: asked.shared.name().clone(), reply: asked.shared.heartbeat() };
+        loops.into_iter().map(beat).collect()
     }
 
     /// Returns the Remote of a slot or of a loop's Native, by name.

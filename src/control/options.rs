@@ -105,8 +105,8 @@ impl Host for ServiceHandle {
         if let Some(logger) = self.logger() {
             logger.set_levels(core.log_level.clone());
         }
-        let CoreOptions { drain_delay, shutdown_timeout, .. } = *core;
-        self.events().tell(Message::Timing { drain_delay, shutdown_timeout });
+        let CoreOptions { drain_delay, shutdown_timeout, stall_after, .. } = *core;
+        self.events().tell(Message::Timing { drain_delay, shutdown_timeout, stall_after });
     }
 }
 
@@ -146,7 +146,8 @@ impl Options {
     /// It is checked as at the start, by the option's parser and by the owner's constraints. It overrides all other
     /// values until the process ends, or it is [reset](Self::reset).
     ///
-    /// Of the options that every service has, `log-level`, `drain-delay` and `shutdown-timeout` can be set.
+    /// Of the options that every service has, `log-level`, `drain-delay`, `shutdown-timeout` and `stall-after` can be
+    /// set.
     ///
     /// # Errors
     ///

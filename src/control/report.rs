@@ -82,6 +82,10 @@ pub struct StuckLoop {
     /// How long it had lasted when the loop was given up.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::words::state::seconds"))]
     pub held: Duration,
+    /// The functions that the thread was in, the innermost first: `clock_nanosleep <- std::thread::sleep <- shop::serve`.
+    ///
+    /// `None` without the feature `stall-stacks`, and if the stack could not be taken.
+    pub stack: Option<String>,
 }
 
 impl Report {
@@ -137,8 +141,9 @@ impl Report {
 
     fn show_rest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for stuck in &self.stuck {
-            let StuckLoop { name, thread, polling, held } = stuck;
+            let StuckLoop { name, thread, polling, held, stack } = stuck;
             write!(f, "; loop {name} stuck: thread {thread} was in {polling} for {}", Seconds(*held))?;
+            stack.iter().try_for_each(|stack| write!(f, ", its stack: {stack}"))?;
         }
         for LeftBehind { what, held } in &self.left_behind {
             write!(f, "; left behind: {what}, for {}", Seconds(*held))?;

@@ -160,6 +160,8 @@ pub struct LoopStatus {
     pub turns: u64,
     /// The number of jobs that were accepted and then dropped, because their target had ended.
     pub dropped: u64,
+    /// The number of stalls that the stall watch (`--stall-after`) has seen.
+    pub stalls: u64,
     /// The number of futures that it hosts.
     pub futures: usize,
     /// The latency, in seconds: from the first post to the resting loop to the turn that runs it.
@@ -228,6 +230,9 @@ impl fmt::Display for Status {
                 "\n  loop {:<16} {:<10} kind {:<10} run {}, queue {} (most {} of {}), {} jobs in {} turns, {} futures",
                 l.name, running, l.kind, l.incarnation, l.depth, l.high_water, l.capacity, l.jobs, l.turns, l.futures
             )?;
+            if l.stalls > 0 {
+                write!(f, ", {} stalls", l.stalls)?;
+            }
             if let Some(BlockedLoop { polling, held, .. }) = &l.blocked {
                 write!(f, ", blocked in {polling} for {held:.1} s")?;
             }

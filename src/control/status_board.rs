@@ -75,6 +75,8 @@ pub(crate) struct LoopRow {
     pub(crate) main_thread: bool,
     /// Whether its tasks may block it, because each has its own thread.
     pub(crate) may_block: bool,
+    /// Whether it is asked for heartbeats: not if its only task may block it.
+    pub(crate) asked: bool,
     pub(crate) shared: Arc<Shared>,
     pub(crate) running: bool,
     pub(crate) incarnation: u32,
@@ -270,8 +272,19 @@ impl StatusBoard {
         f(&lock(&self.inner).tasks)
     }
 
-    pub(crate) fn running_loops(&self) -> Vec<Arc<Shared>> {
-        lock(&self.inner).loops.iter().filter(|row| row.running).map(|row| row.shared.clone()).collect()
+    /// Returns the running loops that are asked for heartbeats.
+    pub(crate) fn asked_loops(&self) -> Vec<AskedLoop> {
+        let asked = |(id, row): (LoopId, &LoopRow)| {
+            let LoopRow { running, asked, incarnation, .. } = *row;
+            (running && asked).then(|| AskedLoop { id, incarnation, thread: row.thread(), shared: row.shared.clone() })
+        };
+        lock(&self.inner).loops.iter().enumerate().filter_map(asked).collect()
+    }
+
+    /// Returns what this [number](crate::channel::this_thread::Label::number) stands for: `task http`, `a job`, `its own
+    /// events`.
+    pub(crate) fn polling(&self, number: usize) -> String {
+        self.task_rows(|tasks| polling(tasks, number))
     }
 
     /// Returns the loops that are blocked at this moment, with their numbers.
@@ -435,6 +448,23 @@ impl<F> Drop for PhaseReached<F> {
     }
 }
 
+/// A running loop that is asked for heartbeats.
+#[derive(Clone, Debug)]
+pub(crate) struct AskedLoop {
+    pub(crate) id: LoopId,
+    pub(crate) incarnation: u32,
+    /// The name of its thread.
+    pub(crate) thread: Arc<str>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+fn polling(tasks: &[TaskRow], number: usize) -> String {
+    match number.checked_sub(1) {
+        None => "its own events".to_owned(),
+        Some(task) => tasks.get(task).map_or_else(|| "a job".to_owned(), |task| format!("task {}", task.name)),
+    }
+}
+
 impl TaskRow {
     fn status(&self, now: Duration, event_loop: String) -> TaskStatus {
         TaskStatus {
@@ -462,16 +492,20 @@ impl LoopRow {
         if self.may_block && self.shared.waits() == 0 {
             return None;
         }
-        let task = number.checked_sub(1).and_then(|task| tasks.get(task));
-        let polling = task.map_or_else(|| "a job".to_owned(), |task| format!("task {}", task.name));
+        let polling = polling(tasks, number);
         Some(BlockedLoop { name: self.shared.name().to_string(), polling, held: held.as_secs_f64() })
+    }
+
+    /// Returns the name of its thread.
+    fn thread(&self) -> Arc<str> {
+        if self.main_thread { "main".into() } else { self.shared.name().clone() }
     }
 
     fn status(&self, tasks: &[TaskRow]) -> LoopStatus {
         LoopStatus {
             name: self.shared.name().to_string(),
             kind: self.kind,
-            thread: if self.main_thread { "main".to_owned() } else { self.shared.name().to_string() },
+            thread: self.thread().to_string(),
             running: self.running,
             blocked: self.blocked(tasks),
             incarnation: self.incarnation,
@@ -481,6 +515,7 @@ impl LoopRow {
             jobs: self.shared.jobs(),
             turns: self.shared.turns(),
             dropped: self.shared.dropped(),
+            stalls: self.shared.stalls(),
             futures: self.shared.live(),
             #[cfg(feature = "metrics")]
             latency: self.shared.latency().read(),

@@ -132,6 +132,16 @@ impl<L: EventLoop> Mailbox<L> {
         self.local.set_workers(Arc::new(spawn));
     }
 
+    /// Sets what says what the loop itself is at, for the report of a [stall](crate::service::StuckLoop): the frame that
+    /// an interpreter executes, `a main loop within a callback`.
+    ///
+    /// Optional. It is called, once for each stall, on a thread of the service, while the loop's own thread is in
+    /// something else; it may return `None`. It may block: after a second the report goes out without its answer. A
+    /// panic in it counts as no answer. It is dropped with the mailbox.
+    pub fn set_activity(&self, activity: impl Fn() -> Option<String> + Send + Sync + 'static) {
+        self.shared().set_activity(Some(Arc::new(activity)));
+    }
+
     /// Returns the loop's name.
     pub fn name(&self) -> &str {
         self.shared().name()
@@ -267,6 +277,7 @@ impl<L: EventLoop> Drop for Mailbox<L> {
         let _driven = self.guest.as_ref().map(Guest::enter);
         self.local.end();
         self.shared().queue.bell.set_notify(None);
+        self.shared().set_activity(None);
     }
 }
 

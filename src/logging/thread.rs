@@ -15,11 +15,19 @@ pub(super) const LINE: Duration = Duration::from_millis(10);
 pub(super) const STRETCH: Duration = Duration::from_millis(100);
 
 thread_local!(static THREAD: Thread = const {
-    Thread { part: Cell::new(Part::Ordinary), last: Cell::new(0), left: Cell::new(STRETCH), taken: Cell::new(0), waited_at: Cell::new(None) }
+    Thread {
+        part: Cell::new(Part::Ordinary),
+        muted: Cell::new(false),
+        last: Cell::new(0),
+        left: Cell::new(STRETCH),
+        taken: Cell::new(0),
+        waited_at: Cell::new(None),
+    }
 });
 
 struct Thread {
     part: Cell<Part>,
+    muted: Cell<bool>,
     /// The number of its last line, until the thread ends in order.
     last: Cell<u64>,
     left: Cell<Duration>,
@@ -33,6 +41,16 @@ struct Thread {
 /// everything else relies.
 pub(crate) fn never_wait() {
     let _ = THREAD.try_with(|thread| thread.part.set(Part::Reserved));
+}
+
+/// Drops what this thread logs below the level of a warning: lines of a library that nobody wants.
+pub(crate) fn mute() {
+    let _ = THREAD.try_with(|thread| thread.muted.set(true));
+}
+
+/// Whether a line of this level is dropped because this thread is muted.
+pub(super) fn mutes(level: log::Level) -> bool {
+    level > log::Level::Warn && THREAD.try_with(|thread| thread.muted.get()).unwrap_or(false)
 }
 
 /// Declares that this thread is about to end while the process continues: its last lines need no wait.

@@ -20,13 +20,16 @@ use crate::logging::{Format, Levels};
 /// How long stopping may take by default.
 pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 
+/// The shortest stall that can be watched.
+const SHORTEST_STALL: Duration = Duration::from_millis(10);
+
 /// The options that are absent if the program has its own logger.
 pub(super) const FOR_LOGGING: [&str; 3] = ["log-level", "log-file", "log-format"];
 /// The reason why they are absent.
 pub(super) const OWN_LOGGER: &str = "it is not there, since the program has a logger of its own";
 
 /// The options that can change while the service runs.
-pub(super) const LIVE: [&str; 3] = ["log-level", "drain-delay", "shutdown-timeout"];
+pub(super) const LIVE: [&str; 4] = ["log-level", "drain-delay", "shutdown-timeout", "stall-after"];
 
 /// Options for one-time requests, or needed before a file is read: they don't belong in one.
 pub(super) const NOT_IN_FILE: [&str; 5] = ["config", "dry-run", "init", "list-tasks", "graph"];
@@ -48,6 +51,8 @@ pub(crate) struct CoreOptions {
     pub(crate) log_format: Format,
     pub(crate) drain_delay: Duration,
     pub(crate) shutdown_timeout: Duration,
+    /// Zero if stalls aren't watched.
+    pub(crate) stall_after: Duration,
 }
 
 impl FromArgMatches for CoreOptions {
@@ -68,6 +73,7 @@ impl FromArgMatches for CoreOptions {
             log_format: matches.try_get_one("log_format").ok().flatten().copied().unwrap_or_default(),
             drain_delay: given(matches, "drain_delay")?,
             shutdown_timeout: given(matches, "shutdown_timeout")?,
+            stall_after: given(matches, "stall_after")?,
         })
     }
 
@@ -75,6 +81,15 @@ impl FromArgMatches for CoreOptions {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
     }
+}
+
+/// Parses the time after which a loop counts as stalled. Below a few turns' time every loop would.
+fn stall_after(text: &str) -> Result<Duration, String> {
+    let after = duration(text)?;
+    if !after.is_zero() && after < SHORTEST_STALL {
+        return Err("expected 10ms or more, or 0s for never".to_owned());
+    }
+    Ok(after)
 }
 
 /// Returns the value of an option that has a default.
@@ -130,9 +145,12 @@ impl CoreOptions {
         };
         let drain = duration("drain_delay", "drain-delay").default_value("0s");
         let stop = duration("shutdown_timeout", "shutdown-timeout").default_value("25s");
+        let stall = option("stall_after", "stall-after").value_name("DURATION").value_parser(stall_after);
+        let stall = stall.default_value("0s");
         command
             .arg(drain.help("Go on serving for this long after a TERM, no longer ready, before tasks are stopped"))
             .arg(stop.help("How long stopping may take for all tasks together"))
+            .arg(stall.help("Warn of a loop that takes no turn for this long, with what its thread is in; 0s: never"))
     }
 }
 

@@ -281,6 +281,7 @@ impl Service {
         let overlong = if timed { planning::overlong_chain(&planned.plan) } else { None };
         let (notes, warnings) = (Vec::new(), overlong.into_iter().collect());
 
+        let never_block = planned.tasks.iter().map(|&task| tasks[task].settings.never_blocks).collect::<Vec<_>>();
         let mut cells = Cells::new(tasks.len(), loops.len());
         let mut tasks = tasks.into_iter().zip(chosen).map(Some).collect::<Vec<_>>();
         let (supervised_tasks, task_rows) = cells.take_tasks(&about.name, &mut tasks, &planned, &parsed)?;
@@ -289,7 +290,13 @@ impl Service {
             handle.end_offers(Some(&entry.settings.name));
         }
         let mut loops = loops.into_iter().map(Some).collect::<Vec<_>>();
-        let (supervised_loops, loop_rows) = cells.take_loops(&mut loops, &planned, &parsed)?;
+        let (supervised_loops, mut loop_rows) = cells.take_loops(&mut loops, &planned, &parsed)?;
+        for (id, row) in loop_rows.iter_mut().enumerate() {
+            let on_it = planned.plan.tasks.iter().zip(&never_block).filter(|(task, _)| task.event_loop == id);
+            let (tasks, never_blocks) = on_it.fold((0, false), |(tasks, never), (_, &one)| (tasks + 1, never || one));
+            row.may_block &= !never_blocks;
+            row.asked = !row.may_block || tasks != 1;
+        }
         // A Remote to an unused loop resolves with Stopped.
         let unused = loops.into_iter().flatten().map(|entry| entry.shared).collect::<Vec<_>>();
         cells.add(SERVICE, own_check, parsed.checked(SERVICE, own_check)?);
@@ -377,6 +384,7 @@ impl Cells {
                 kind: spec.kind,
                 main_thread: runner.needs_main_thread(),
                 may_block: spec.thread_a_task,
+                asked: true,
                 shared: shared.clone(),
                 running: false,
                 incarnation: 1,
@@ -419,7 +427,6 @@ pub(super) struct Prepared {
     pub(super) supervisor: Supervisor,
     /// The initial status: the version, the tasks, the loops.
     pub(super) board: (Option<String>, Vec<TaskRow>, Vec<LoopRow>),
-    #[cfg_attr(not(feature = "logging"), expect(dead_code, reason = "it says how to log"))]
     pub(super) core: options::CoreOptions,
     pub(super) claims_main: bool,
     /// Logged at the start.
@@ -460,6 +467,8 @@ impl Prepared {
         let (supervisor, mut unstarted) = (self.supervisor, self.unstarted);
         // These threads and the supervisor start at the same time.
         outside.start()?;
+        supervisor.stalls().set(self.core.stall_after);
+        supervisor.stalls().start()?;
         let started = thread::Builder::new().name("supervisor".into()).spawn(move || supervisor.run())?;
         unstarted.0 = None;
         Ok(started)

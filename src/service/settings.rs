@@ -32,6 +32,8 @@ pub struct TaskSettings {
     /// `None` means the default.
     pub(super) stop_timeout: Option<Duration>,
     pub(super) restart: RestartPolicy,
+    /// Whether its loop is asked for heartbeats even if the task could block it.
+    pub(super) never_blocks: bool,
     /// The options that the task's own builder methods have set.
     pub(super) built: OptionDefaults,
     pub(super) options: OptionDefaults,
@@ -52,6 +54,7 @@ impl TaskSettings {
             start_timeout: START_TIMEOUT,
             stop_timeout: None,
             restart: RestartPolicy::never(),
+            never_blocks: false,
             built: OptionDefaults::new(),
             options: OptionDefaults::new(),
         }
@@ -149,6 +152,17 @@ impl TaskSettings {
     /// Sets whether the task is restarted when it has ended. Needs [`task_with`](crate::Service::task_with).
     pub fn restart(&mut self, policy: RestartPolicy) -> &mut Self {
         self.restart = policy;
+        self
+    }
+
+    /// Declares that the task never blocks its loop for long, although it is alone on a loop that it may block, such as a
+    /// [`Thread`](crate::Thread).
+    ///
+    /// The loop is then asked for [heartbeats](ServiceHandle::heartbeats) as every other loop is: by `/livez`, by
+    /// watchdogs, and by `--stall-after`. Without this a task that blocks its own thread for an hour is healthy. On other
+    /// loops it has no effect.
+    pub fn never_blocks(&mut self) -> &mut Self {
+        self.never_blocks = true;
         self
     }
 

@@ -9,6 +9,7 @@ mod deaf;
 mod farewell;
 pub(crate) mod outside;
 mod slow_start;
+pub(crate) mod stalls;
 mod stuck;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -29,11 +30,12 @@ use self::{
     blocked::Attention,
     deaf::Hearing,
     outside::{Label, Lane, Outside, PATIENCE},
+    stalls::StallWatch,
     stuck::Stuck,
 };
 use crate::{
     Reason, Report, ServiceHandle, State,
-    channel::{shared::Shared, this_thread},
+    channel::shared::Shared,
     control::{
         events::{Events, MainJob, Message, Told},
         report::EndedTask,
@@ -50,7 +52,10 @@ use crate::{
     },
     lifecycle::{Action, Ending, Event, Lifecycle, LoopId, Outcome, Plan, TaskId, TaskPlan},
     options::OptionCell,
-    service::{Phase, StuckLoop, Transition},
+    service::{
+        Phase, StuckLoop, Transition,
+        inspection::{HAS_STACKS, Inspection},
+    },
     task::{
         erased::{ErasedLoop, ErasedTask, PANICKED},
         incarnation::Incarnation,
@@ -191,6 +196,9 @@ pub(crate) struct Supervisor {
     main: Option<mpsc::Sender<MainJob>>,
     on_abandoned: Option<OnAbandoned>,
     stuck: Vec<StuckLoop>,
+    /// What is found out about the stuck loops, one for each.
+    inspections: Vec<Arc<Inspection>>,
+    stalls: StallWatch,
     outside: Outside,
     /// By when each loop must have said that it is started.
     starting: BTreeMap<LoopId, (Instant, u32)>,
@@ -211,12 +219,14 @@ impl Supervisor {
         let started = handle.clock().fake().map_or(begun, |fake| fake.now());
         #[cfg(not(feature = "testing"))]
         let started = begun;
+        let outside = Outside::new(handle.board().clone());
         Self {
             lifecycle: Lifecycle::new(plan),
             messages,
             // Held until the supervisor waits for the first time.
             busy: handle.clock().busy(),
-            outside: Outside::new(handle.board().clone()),
+            stalls: StallWatch::new(handle.clone(), outside.clone()),
+            outside,
             handle,
             started,
             begun,
@@ -228,6 +238,7 @@ impl Supervisor {
             main: None,
             on_abandoned: None,
             stuck: Vec::new(),
+            inspections: Vec::new(),
             starting: BTreeMap::new(),
             reopenings: Coalesced::new("reopen"),
             reloads: Coalesced::new("reload"),
@@ -242,6 +253,10 @@ impl Supervisor {
 
     pub(super) fn outside(&self) -> &Outside {
         &self.outside
+    }
+
+    pub(super) fn stalls(&self) -> &StallWatch {
+        &self.stalls
     }
 
     /// Returns when the service's time began, by its clock.
@@ -415,8 +430,13 @@ impl Supervisor {
             }
             #[cfg(test)]
             Message::Panic => panic!("on purpose"),
-            Message::Timing { drain_delay, shutdown_timeout } => {
+            Message::Timing { drain_delay, shutdown_timeout, stall_after } => {
                 self.lifecycle.set_timing(drain_delay, shutdown_timeout);
+                self.stalls.set(stall_after);
+                let (stalls, handle) = (self.stalls.clone(), self.handle.clone());
+                self.outside.push(Lane::Alone, Label::new("a thread"), move || {
+                    no_thread(&handle, "to watch for stalls", stalls.start());
+                });
             }
         }
         Vec::new()
@@ -578,6 +598,18 @@ impl Supervisor {
         if l.stuck.is_none() {
             l.stuck = Stuck::find(&l.shared, incarnation);
         }
+        if HAS_STACKS && l.stuck.is_some() {
+            // It may have to be left behind soon.
+            let shared = l.shared.clone();
+            self.inspect(&shared);
+        }
+    }
+
+    /// Has it found out what the thread of this loop is in.
+    fn inspect(&self, shared: &Arc<Shared>) -> Arc<Inspection> {
+        let inspection = Inspection::of(shared, shared.turns());
+        self.outside.push(Lane::Alone, Label::new("a thread"), Inspection::serve);
+        inspection
     }
 
     fn perform(&mut self, action: Action) {
@@ -720,7 +752,10 @@ impl Supervisor {
             let (name, held) = (shared.name(), Seconds(held));
             format!("loop {name}: {why}: thread {thread} has been in {polling} for {held}; it is left behind")
         });
-        self.stuck.push(StuckLoop { name: shared.name().clone(), thread, polling, held });
+        self.stuck.push(StuckLoop { name: shared.name().clone(), thread, polling, held, stack: None });
+        if HAS_STACKS {
+            self.inspections.push(self.inspect(&shared));
+        }
         self.terminate(id);
         self.handle.board().set_loop(id, false, self.incarnation_of(id));
         // Not joined: the thread may never end.
@@ -730,13 +765,9 @@ impl Supervisor {
         self.loops[id].busy = Busy::default();
     }
 
-    /// Returns what this [number](this_thread::Label::number) stands for: `task http`, `a job`, `its own events`.
+    /// Returns what this [number](crate::channel::this_thread::Label::number) stands for: `task http`, `a job`, `its own events`.
     fn at(&self, number: usize) -> String {
-        match number {
-            0 => "its own events".to_owned(),
-            this_thread::JOB => "a job".to_owned(),
-            number => self.tasks.get(number - 1).map_or_else(String::new, |task| format!("task {}", task.name)),
-        }
+        self.handle.board().polling(number)
     }
 
     fn thread_name(&self, id: LoopId) -> Arc<str> {
@@ -906,6 +937,11 @@ impl Supervisor {
         let deadline = Instant::now() + DISCARD_TIMEOUT;
         self.clear(deadline);
         self.outside.settle(deadline);
+        let until = Instant::now() + STACKS;
+        for (stuck, inspection) in self.stuck.iter_mut().zip(&self.inspections) {
+            stuck.stack = inspection.wait(until.saturating_duration_since(Instant::now())).into_stack();
+        }
+        self.stalls.close(deadline);
         let tasks = self.handle.board().task_rows(|rows| {
             rows.iter().map(|row| EndedTask::new(row.name.clone(), row.state, row.cause.clone())).collect()
         });
@@ -1005,6 +1041,8 @@ fn no_thread(handle: &ServiceHandle, what: &str, asked: std::io::Result<()>) {
         log::error!(target: handle.name(), "there is no thread {what}: {error}");
     }
 }
+/// How long the service waits at its end for the stacks of loops that were left behind.
+const STACKS: Duration = Duration::from_secs(3);
 /// How long the log has to flush at the end if a thread was left behind: the service has used up its time already.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 /// How long a loop has at least to act on a cancel, or on a stop that can't wait.

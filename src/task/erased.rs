@@ -221,6 +221,7 @@ impl<L: EventLoop> ErasedLoop for LoopOf<L> {
         let matches = matches.clone();
         Box::new(move || {
             let _driven = this_thread::drive(&shared, L::THREAD_A_TASK);
+            let _found = shared.driver.enter();
             let driven = catch(|| {
                 let options = L::Options::from_arg_matches(&matches)?;
                 let mailbox = Mailbox::<L>::new(shared.clone()).with_service(service);

@@ -8,7 +8,7 @@ use std::{
 
 use interloop::{EventLoop, Running, Service, Thread, service::LoopStatus, task_fn};
 
-use crate::util::{Latch, Mortal, SOON, alone, quiet_resident, up, warned, warnings, watched};
+use crate::util::{Latch, Mortal, SOON, alone, quiet_resident, soon, up, warned, warnings, watched};
 
 /// A time for which the loop is blocked.
 #[derive(Clone, Default)]
@@ -42,14 +42,6 @@ fn service<L: EventLoop>(plan: L, episodes: &[Episode]) -> Service {
 
 fn io(running: &Running) -> LoopStatus {
     running.status().loops.into_iter().find(|l| l.name == "io").expect("it is there")
-}
-
-fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < SOON, "{what} is not so");
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]

@@ -355,8 +355,8 @@ fn a_heartbeat_is_answered_by_a_loop_that_turns_and_by_no_other() {
     watched(|| {
         let mut service = Service::new("test");
         let (slot, remote) = service.slot::<u8>("number");
-        service.task("held", keeper(slot, || 7)).stop_timeout(Duration::from_millis(50));
-        service.task("lively", quiet_resident::<Thread>());
+        service.task("held", keeper(slot, || 7)).never_blocks().stop_timeout(Duration::from_millis(50));
+        service.task("lively", quiet_resident::<Thread>()).never_blocks();
         let running = up(service);
         for beat in running.heartbeats() {
             assert_eq!(beat.reply.wait_timeout(SOON), Ok(()), "{}", beat.name);

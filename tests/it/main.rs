@@ -38,6 +38,7 @@ mod secrets;
 #[cfg(feature = "testing")]
 mod slow_start;
 mod sparts;
+mod stalls;
 mod start;
 mod stop;
 mod task_threads;

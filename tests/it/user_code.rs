@@ -447,7 +447,7 @@ fn a_reply_whose_waker_blocks_keeps_no_other_from_its_answer() {
             held.wait_for_ever();
             Ok(())
         });
-        service.task("stuck", stuck).on("io").stop_timeout(Duration::from_millis(100));
+        service.task("stuck", stuck).on("io").never_blocks().stop_timeout(Duration::from_millis(100));
         let io = service.remote_to::<Thread>();
         drop(io);
         let (slot, remote) = service.slot::<u8>("number");

@@ -115,13 +115,18 @@ impl Supervisor {
         }
     }
 
+    /// Whether the stall watch tells of this loop, so that there is one warning of a stall.
+    fn is_watched(&self, id: LoopId) -> bool {
+        self.stalls.is_on() && self.handle.board().asked_loops().iter().any(|asked| asked.id == id)
+    }
+
     fn look_at_busy_loop(&self, id: LoopId, mut watched: Watched, now: Instant) -> Option<Watched> {
         let shared = &self.loops[id].shared;
         if self.handle.phase() != Phase::Running || shared.is_dead() {
             return None;
         }
         if !watched.still_holds(shared) {
-            if watched.told.is_some() {
+            if watched.told.is_some() && !self.is_watched(id) {
                 self.log(Level::Info, || format!("loop {}: it is not blocked any more", shared.name()));
             }
             // It has made progress; but if a caller waits already for its current job, no poster may report that.
@@ -135,7 +140,9 @@ impl Supervisor {
         match watched.verdict(shared, now) {
             Err(rest) => watched.until = now + rest,
             Ok((number, held)) => {
-                self.tell_blocked(id, number, held);
+                if !self.is_watched(id) {
+                    self.tell_blocked(id, number, held);
+                }
                 (watched.told, watched.until) = (Some(BLOCKED), now + BLOCKED);
             }
         }

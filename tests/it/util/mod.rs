@@ -17,7 +17,7 @@ use std::{
     },
     task::{Context, Poll, Wake, Waker},
     thread::{self, ThreadId},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use interloop::{
@@ -167,6 +167,15 @@ pub fn up(service: Service) -> Running {
     let running = service.start().unwrap();
     assert!(running.wait_started_timeout(SOON), "it did not start: {}", running.status());
     running
+}
+
+/// Waits until it is so.
+pub fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < SOON, "not so: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 pub fn state_of(report: &Report, task: &str) -> State {
