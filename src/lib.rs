@@ -119,6 +119,9 @@
 //!   [`docs/logging.md`](https://docs.rs/crate/interloop/latest/source/docs/logging.md) has its options and limits.
 //! * `metrics` (default): [`counters::Histogram`], and counters selected by regular expression; adds regex-lite.
 //! * `net` (default): sockets and readiness on every loop; adds futures-io, rustix and socket2.
+//! * `supervised` (default): [`Service::run`] tells systemd, s6 and others how the service is doing; adds rustix. Linux
+//!   only.
+//!   [`docs/service-managers.md`](https://docs.rs/crate/interloop/latest/source/docs/service-managers.md) says what.
 //! * `cron`: periodic tasks by cron expressions with time zones; adds jiff.
 //! * `serde`: makes what a status page shows serializable, [`Status`] and [`Report`] and more; adds serde.
 //! * `stall-stacks`: the stack of a loop that stalls (`--stall-after`), or is left behind; adds pprof. Linux with glibc

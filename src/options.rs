@@ -51,6 +51,10 @@ mod stop;
 mod tests;
 mod wording;
 
+#[cfg(all(any(feature = "command", feature = "supervised"), target_os = "linux"))]
+pub(crate) use self::flag::variable;
+#[cfg(all(feature = "command", target_os = "linux"))]
+pub(crate) use self::standard::Init;
 pub use self::{
     cell::Applied,
     changes::OptionChanges,
@@ -72,6 +76,4 @@ pub(crate) use self::{
     standard::{CoreOptions, SHUTDOWN_TIMEOUT},
     stop::Stop,
 };
-#[cfg(all(feature = "command", target_os = "linux"))]
-pub(crate) use self::{flag::variable, standard::Init};
 pub use crate::control::options::Options;

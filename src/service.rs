@@ -3,7 +3,7 @@
 //!
 //! [`TaskSettings`] and [`LoopSettings`] come from the methods of `Service` that add a task or a loop. [`Phase`],
 //! [`TaskStatus`] and [`LoopStatus`] are parts of a [`Status`](crate::Status); a [`Transitions`] yields each
-//! [`Transition`]; [`StuckLoop`] and [`LeftBehind`] are parts of a [`Report`](crate::Report).
+//! [`Transition`], and a [`PhaseChanges`] each [`PhaseChange`]; [`StuckLoop`] and [`LeftBehind`] are parts of a [`Report`](crate::Report).
 
 // This room decides, and touches the process: signals, the panic hook, threads. The rooms above it only add tasks.
 //
@@ -12,6 +12,8 @@
 pub(crate) mod builder;
 mod choice;
 pub(crate) mod heartbeats;
+#[cfg(all(any(feature = "command", feature = "supervised"), target_os = "linux"))]
+mod early;
 #[cfg(all(feature = "command", target_os = "linux"))]
 mod init;
 pub(crate) mod inspection;
@@ -24,6 +26,7 @@ pub(crate) mod settings;
 mod signals;
 #[cfg(all(feature = "stall-stacks", target_os = "linux", target_env = "gnu"))]
 mod stacks;
+mod supervised;
 pub(crate) mod supervisor;
 
 pub use self::{
@@ -37,7 +40,7 @@ pub use crate::{
         handle::{Heartbeat, UnknownName},
         report::{EndedTask, LeftBehind, StuckLoop},
         status::{BlockedLoop, LoopStatus, ParsePhaseError, Phase, TaskStatus},
-        watch::Transitions,
+        watch::{PhaseChange, PhaseChanges, Transitions},
     },
     words::state::{ParseStateError, Transition},
 };

@@ -15,7 +15,7 @@ use super::{
     status::{BlockedLoop, Phase},
     status_board::{AskedLoop, StatusBoard},
     task_handle::{Offer, TaskHandle},
-    watch::Transitions,
+    watch::{PhaseChanges, Transitions},
 };
 use crate::{
     Reason, Remote, Reply, Report, Shutdown, State, Status,
@@ -230,6 +230,13 @@ impl ServiceHandle {
     /// Follows the transitions of all tasks from now on, beginning with the present states.
     pub fn watch(&self) -> Transitions {
         self.0.board.watch()
+    }
+
+    /// Follows the phases of the whole service, their deadlines and its reloads, beginning with the present phase.
+    ///
+    /// It is what a supervisor of the process wants to know.
+    pub fn watch_phases(&self) -> PhaseChanges {
+        self.0.board.watch_phases()
     }
 
     /// Waits until all tasks that will start have started; resolves to false if the service stopped before that.

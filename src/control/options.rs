@@ -1,9 +1,9 @@
 //! The options of a running service: reading, setting and rereading them; those that can change at once are applied
 //! here.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use super::{events::Message, handle::ServiceHandle};
+use super::{events::Message, handle::ServiceHandle, watch::PhaseChange};
 use crate::options::{Applied, CoreOptions, Host, Live, OptionError, OptionValue, Reloaded};
 
 impl ServiceHandle {
@@ -49,7 +49,11 @@ impl ServiceHandle {
 
     /// Does the rest of a reload.
     pub(crate) fn reload_options(&self, why: &str) -> Result<Reloaded, OptionError> {
+        self.board().tell_reload(&PhaseChange::ReloadBegun);
+        // Validation may run user code, which may panic.
+        let ended = Ended(self, Some("it panicked".into()));
         let reloaded = self.options().reload();
+        ended.with(reloaded.as_ref().err().map(|error| error.to_string().into()));
         match &reloaded {
             Ok(reloaded) if reloaded.changes().is_empty() => {
                 log::info!(target: self.name(), "{why}reloaded: {reloaded}");
@@ -86,6 +90,21 @@ impl ServiceHandle {
     pub fn log_levels(&self) -> Option<String> {
         let logger = self.logger().filter(|logger| logger.is_ours())?;
         Some(logger.levels().to_string())
+    }
+}
+
+/// Tells of the end of a reload, whatever its end.
+struct Ended<'a>(&'a ServiceHandle, Option<Arc<str>>);
+
+impl Ended<'_> {
+    fn with(mut self, error: Option<Arc<str>>) {
+        self.1 = error;
+    }
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.board().tell_reload(&PhaseChange::ReloadEnded { error: self.1.take() });
     }
 }
 

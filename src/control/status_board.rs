@@ -13,7 +13,7 @@ use super::{
     report::Report,
     status::{BlockedLoop, LoopStatus, Phase, Status, TaskStatus},
     task_info::TaskInfo,
-    watch::{Transitions, WatchQueue},
+    watch::{PhaseChange, PhaseChanges, Transitions, WatchQueue},
 };
 use crate::{
     channel::shared::Shared,
@@ -49,7 +49,10 @@ struct Inner {
     started: Instant,
     tasks: Vec<TaskRow>,
     loops: Vec<LoopRow>,
-    watchers: Vec<Weak<WatchQueue>>,
+    watchers: Vec<Weak<WatchQueue<Transition>>>,
+    phase_watchers: Vec<Weak<WatchQueue<PhaseChange>>>,
+    /// When the present phase is over at the latest, by the service's clock, if that is known.
+    deadline: Option<Instant>,
     report: Option<Report>,
     /// Whether all tasks had started at some moment.
     started_all: bool,
@@ -99,6 +102,8 @@ impl StatusBoard {
                 tasks: Vec::new(),
                 loops: Vec::new(),
                 watchers: Vec::new(),
+                phase_watchers: Vec::new(),
+                deadline: None,
                 report: None,
                 started_all: false,
                 waiting: BTreeMap::new(),
@@ -116,16 +121,17 @@ impl StatusBoard {
     }
 
     pub(crate) fn begin(&self, version: Option<String>, started: Instant, tasks: Vec<TaskRow>, loops: Vec<LoopRow>) {
-        let mut inner = lock(&self.inner);
-        inner.version = version;
-        inner.phase = Phase::Starting;
-        inner.started = started;
-        inner.tasks = tasks;
-        inner.loops = loops;
+        let wakers = self.turn_to(Phase::Starting, |inner| {
+            inner.version = version;
+            inner.started = started;
+            inner.tasks = tasks;
+            inner.loops = loops;
+        });
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Records a transition of a task. The caller must wake the returned queues.
-    pub(crate) fn step(&self, task: usize, transition: &Transition) -> Vec<Arc<WatchQueue>> {
+    pub(crate) fn step(&self, task: usize, transition: &Transition) -> Vec<Arc<WatchQueue<Transition>>> {
         let mut told = Vec::new();
         let mut inner = lock(&self.inner);
         if let Some(row) = inner.tasks.get_mut(task) {
@@ -159,14 +165,30 @@ impl StatusBoard {
     }
 
     fn turn_to(&self, phase: Phase, f: impl FnOnce(&mut Inner)) -> Vec<Waker> {
-        let waiting = {
+        let (waiting, mut wakers) = {
             let mut inner = lock(&self.inner);
             inner.phase = phase;
             inner.started_all |= phase == Phase::Running;
+            inner.deadline = None;
             f(&mut inner);
-            std::mem::take(&mut inner.waiting)
+            let wakers = inner.tell_phase_watchers(&PhaseChange::Entered(phase));
+            (std::mem::take(&mut inner.waiting), wakers)
         };
-        waiting.into_values().collect()
+        wakers.extend(waiting.into_values());
+        wakers
+    }
+
+    /// Records when the present phase is over at the latest. The caller must wake the returned wakers.
+    pub(crate) fn set_deadline(&self, deadline: Instant) -> Vec<Waker> {
+        let mut inner = lock(&self.inner);
+        inner.deadline = Some(deadline);
+        inner.tell_phase_watchers(&PhaseChange::Deadline(deadline))
+    }
+
+    /// Tells that a reload has begun, or ended: the caller isn't the supervisor.
+    pub(super) fn tell_reload(&self, change: &PhaseChange) {
+        let wakers = lock(&self.inner).tell_phase_watchers(change);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     pub(crate) fn set_ready(&self, ready: bool) {
@@ -175,7 +197,7 @@ impl StatusBoard {
 
     /// Returns the queues of those who follow the transitions. They may check more, such as whether the service is
     /// ready, which changes after the transitions.
-    pub(crate) fn watchers(&self) -> Vec<Arc<WatchQueue>> {
+    pub(crate) fn watchers(&self) -> Vec<Arc<WatchQueue<Transition>>> {
         lock(&self.inner).watchers.iter().filter_map(Weak::upgrade).collect()
     }
 
@@ -187,7 +209,7 @@ impl StatusBoard {
     }
 
     /// Records the end; returns whom to wake.
-    pub(crate) fn end(&self, report: Report) -> (Vec<Waker>, Vec<Arc<WatchQueue>>) {
+    pub(crate) fn end(&self, report: Report) -> (Vec<Waker>, Vec<Arc<WatchQueue<Transition>>>) {
         self.turn_to_the_end(Some(report))
     }
 
@@ -198,13 +220,19 @@ impl StatusBoard {
         watchers.iter().for_each(|queue| queue.wake());
     }
 
-    fn turn_to_the_end(&self, report: Option<Report>) -> (Vec<Waker>, Vec<Arc<WatchQueue>>) {
-        let mut watchers = Vec::new();
-        let waiting = self.turn_to(Phase::Ended, |inner| {
+    fn turn_to_the_end(&self, report: Option<Report>) -> (Vec<Waker>, Vec<Arc<WatchQueue<Transition>>>) {
+        let (mut watchers, mut of_phases) = (Vec::new(), Vec::new());
+        let mut waiting = self.turn_to(Phase::Ended, |inner| {
             inner.ready = false;
             inner.report = report;
             watchers = std::mem::take(&mut inner.watchers);
+            of_phases = inner.phase_watchers.clone();
         });
+        lock(&self.inner).phase_watchers.clear();
+        for queue in of_phases.iter().filter_map(Weak::upgrade) {
+            queue.end();
+            waiting.extend(queue.take_waker());
+        }
         let watchers = watchers.iter().filter_map(Weak::upgrade).collect::<Vec<_>>();
         watchers.iter().for_each(|queue| queue.end());
         (waiting, watchers)
@@ -349,6 +377,19 @@ impl StatusBoard {
         Transitions(queue)
     }
 
+    pub(crate) fn watch_phases(&self) -> PhaseChanges {
+        let queue = Arc::new(WatchQueue::default());
+        let mut inner = lock(&self.inner);
+        queue.push(PhaseChange::Entered(inner.phase));
+        inner.deadline.into_iter().for_each(|deadline| queue.push(PhaseChange::Deadline(deadline)));
+        if inner.phase == Phase::Ended {
+            queue.end();
+        } else {
+            inner.phase_watchers.push(Arc::downgrade(&queue));
+        }
+        PhaseChanges(queue)
+    }
+
     pub(crate) fn status(&self) -> Status {
         let mut readings = self.read_registries();
         // After the readings, since a gauge that doesn't answer raises a warning.
@@ -404,6 +445,20 @@ impl StatusBoard {
             shown
         };
         registries.iter().map(of_registry).collect()
+    }
+}
+
+impl Inner {
+    /// Puts this into the queues of those who follow the phases; returns whom to wake.
+    fn tell_phase_watchers(&mut self, change: &PhaseChange) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        self.phase_watchers.retain(|watcher| {
+            let Some(queue) = watcher.upgrade() else { return false };
+            queue.push(change.clone());
+            wakers.extend(queue.take_waker());
+            true
+        });
+        wakers
     }
 }
 

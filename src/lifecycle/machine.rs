@@ -375,6 +375,11 @@ impl Lifecycle {
         service.into_iter().chain(threads).min()
     }
 
+    /// Returns when the time limit of the stop is over, once a stop was requested.
+    pub(crate) fn stop_deadline(&self) -> Option<Now> {
+        self.stop.as_ref().map(|stop| stop.deadline)
+    }
+
     /// Returns the earliest times at which an [`Event::Tick`] has an effect, by the service's time and by the threads'.
     pub(crate) fn next_deadlines(&self) -> (Option<Now>, Option<Now>) {
         self.timers.next()

@@ -4,7 +4,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-#[cfg(any(feature = "config", feature = "logging", all(feature = "command", target_os = "linux")))]
+#[cfg(any(
+    feature = "config",
+    feature = "logging",
+    all(any(feature = "command", feature = "supervised"), target_os = "linux")
+))]
 use clap::value_parser;
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, builder::NonEmptyStringValueParser, error::ErrorKind};
 #[cfg(all(feature = "command", target_os = "linux"))]
@@ -32,7 +36,7 @@ pub(super) const OWN_LOGGER: &str = "it is not there, since the program has a lo
 pub(super) const LIVE: [&str; 4] = ["log-level", "drain-delay", "shutdown-timeout", "stall-after"];
 
 /// Options for one-time requests, or needed before a file is read: they don't belong in one.
-pub(super) const NOT_IN_FILE: [&str; 5] = ["config", "dry-run", "init", "list-tasks", "graph"];
+pub(super) const NOT_IN_FILE: [&str; 6] = ["config", "dry-run", "init", "list-tasks", "graph", "ready-fd"];
 
 /// The options that every service has. They form a section like the others, without a prefix.
 #[derive(Clone, Debug)]
@@ -124,6 +128,11 @@ impl CoreOptions {
             let init =
                 option("init", "init").value_name("WHEN").value_parser(value_parser!(Init)).default_value("auto");
             command.arg(init.help("Whether PID 1 is an init that runs the service as its child"))
+        };
+        #[cfg(all(feature = "supervised", target_os = "linux"))]
+        let command = {
+            let ready = option("ready_fd", "ready-fd").value_name("FD").value_parser(value_parser!(i32).range(0..));
+            command.arg(ready.help("Write a line to this descriptor once all tasks have started, and close it"))
         };
         #[cfg(not(feature = "logging"))]
         let _ = for_logging;

@@ -591,6 +591,7 @@ Options:
       --graph                        Print what requires what, as a graph for dot, and exit
       --dry-run                      Check everything, print the options in force, as a file for --config, and exit
       --init <WHEN>                  Whether PID 1 is an init that runs the service as its child [default: auto] [possible values: auto, no]
+      --ready-fd <FD>                Write a line to this descriptor once all tasks have started, and close it
       --log-level <LEVELS>           What to log: a level, and levels for tasks or targets, as in "info,http=debug" [default: info]
       --log-file <PATH>              Log to this file, at its end, instead of stderr
       --log-format <FORMAT>          How a line of the log looks [default: human] [possible values: human, classic, json]

@@ -8,7 +8,7 @@
 //! closed at exec, or were inherited and are available to the child as well.
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     fs,
     io::{self, IsTerminal, Write},
     os::unix::process::CommandExt,
@@ -26,8 +26,8 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use super::{builder::Service, signals::is_ignored};
-use crate::options::{Init, variable};
+use super::{builder::Service, early, signals::is_ignored};
+use crate::options::Init;
 
 /// The image of this program, whatever its file is called by now.
 const IMAGE: &str = "/proc/self/exe";
@@ -47,41 +47,27 @@ pub(super) fn begin(service: Service) -> Result<Service, ExitCode> {
         return Ok(service);
     }
     let name = service.about.name.clone();
+    #[cfg(feature = "supervised")]
+    let ready_fd = early::value_of(&service, "ready-fd");
     if let Some(obstacle) = obstacle() {
         say(&format!("{name}: {obstacle}, so this PID 1 reaps no orphans: --init no if something else does"));
         return Ok(service);
     }
     // The child needs what the service holds, such as a bound port.
     drop(service);
-    Err(init().unwrap_or_else(|error| {
+    let started = || {
+        #[cfg(feature = "supervised")]
+        super::supervised::close_in_init(ready_fd.as_deref());
+    };
+    Err(init(started).unwrap_or_else(|error| {
         say(&format!("{name}: PID 1 can't start the service as its child: {error}; --init no does without"));
         ExitCode::from(78)
     }))
 }
 
-/// Returns the value of `--init`. Only the service parses all its options, and reports what is wrong with them.
+/// Returns the value of `--init`.
 fn wish(service: &Service) -> Init {
-    let words = service.arguments.iter().cloned();
-    let (typed, set) = if cfg!(feature = "cli") {
-        (last_word(words.chain(std::env::args_os().skip(1))), std::env::var_os(variable(&service.about.name, "init")))
-    } else {
-        (last_word(words), None)
-    };
-    let in_code = || service.defaults.iter().rfind(|(option, _)| option == "init").map(|(_, value)| value.into());
-    typed.or(set).or_else(in_code).map_or(Init::Auto, |word| if word == "no" { Init::No } else { Init::Auto })
-}
-
-fn last_word(words: impl Iterator<Item = OsString>) -> Option<OsString> {
-    let mut words = words.take_while(|word| word != "--");
-    let mut last = None;
-    while let Some(word) = words.next() {
-        if word == "--init" {
-            last = words.next();
-        } else if let Some(value) = word.as_encoded_bytes().strip_prefix(b"--init=") {
-            last = Some(String::from_utf8_lossy(value).into_owned().into());
-        }
-    }
-    last
+    early::value_of(service, "init").map_or(Init::Auto, |word| if word == "no" { Init::No } else { Init::Auto })
 }
 
 /// Returns the reason why this process can't be an init.
@@ -121,7 +107,8 @@ fn take_over_pids() {
     say(&format!("can't take over {}: {error}", PIDS.join(", ")));
 }
 
-fn init() -> io::Result<ExitCode> {
+/// Runs the init; `started` is called once the service's process has what it inherits.
+fn init(started: impl FnOnce()) -> io::Result<ExitCode> {
     // Done first: signals that arrive from now on wait for the child. The omitted ones can't be caught, and the library
     // can't forward real-time signals.
     let can_be_caught = (1..32).filter(|signal| ![SIGKILL, SIGSTOP, SIGILL, SIGFPE, SIGSEGV].contains(signal));
@@ -139,6 +126,7 @@ fn init() -> io::Result<ExitCode> {
         command.env(PIDS_ARE_OURS, "1");
     }
     let child = Pid::from_child(&command.spawn()?);
+    started();
     if terminal == Terminal::Ours {
         // The child may have asked for the terminal too early, and been stopped.
         let _ = tcsetpgrp(io::stdin(), child);
@@ -199,20 +187,5 @@ fn reap(child: Pid) -> Option<ExitCode> {
             Ok(Some(_)) | Err(Errno::INTR) => {}
             Ok(None) | Err(_) => return code,
         }
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_word_on_init_counts() {
-        let last = |words: &[&str]| last_word(words.iter().map(OsString::from));
-        assert_eq!(last(&["--log-level", "info"]), None);
-        assert_eq!(last(&["--init", "no"]), Some("no".into()));
-        assert_eq!(last(&["--init=no", "--init", "auto"]), Some("auto".into()));
-        assert_eq!(last(&["--", "--init", "no"]), None);
-        assert_eq!(last(&["--init"]), None);
     }
 }

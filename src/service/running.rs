@@ -6,7 +6,7 @@ use std::{
 
 #[cfg(feature = "logging")]
 use super::prepare::Prepared;
-use super::{builder::Service, panic_hook::PanicHook, prepare::Surroundings, signals::SignalThread};
+use super::{builder::Service, panic_hook::PanicHook, prepare::Surroundings, signals::SignalThread, supervised};
 #[cfg(feature = "net")]
 use crate::inherited::Announced;
 use crate::{Report, ServiceHandle, kit::block, options::Stop};
@@ -54,6 +54,7 @@ fn run(service: Service) -> ExitCode {
     };
     #[cfg(feature = "net")]
     let announced = Announced::read();
+    let ready_fd = supervised::ReadyFd::claim(&service);
     // This comes first: parsing options may take long, and threads inherit the signal mask.
     let signals = match SignalThread::start(service.handle.events().clone()) {
         Ok(signals) => signals,
@@ -68,13 +69,18 @@ fn run(service: Service) -> ExitCode {
         #[cfg(feature = "net")]
         announced,
     };
-    let code = run_with(&signals, service, surroundings).unwrap_or_else(|stop| tell(&stop));
+    let code = run_with(&signals, ready_fd, service, surroundings).unwrap_or_else(|stop| tell(&stop));
     // This comes last.
     drop(signals);
     code
 }
 
-fn run_with(signals: &SignalThread, mut service: Service, mut surroundings: Surroundings) -> Result<ExitCode, Stop> {
+fn run_with(
+    signals: &SignalThread,
+    ready_fd: supervised::ReadyFd,
+    mut service: Service,
+    mut surroundings: Surroundings,
+) -> Result<ExitCode, Stop> {
     let name = service.about.name.clone();
     #[cfg(all(feature = "command", target_os = "linux"))]
     super::signals::heed_children().map_err(|error| Stop::Config(format!("{name}: can't heed SIGCHLD: {error}")))?;
@@ -103,6 +109,7 @@ fn run_with(signals: &SignalThread, mut service: Service, mut surroundings: Surr
         // A thread is stuck inside that could keep a return from main waiting.
         signal_hook::low_level::exit(i32::from(report.code));
     }));
+    let supervised = supervised::Supervised::begin(ready_fd, &prepared).map_err(config)?;
     let jobs = prepared.main_jobs();
     signals.begin();
     let supervisor =
@@ -110,7 +117,9 @@ fn run_with(signals: &SignalThread, mut service: Service, mut surroundings: Surr
     for job in jobs.iter().flatten() {
         job();
     }
-    let code = match supervisor.join() {
+    let ended = supervisor.join();
+    drop(supervised);
+    let code = match ended {
         Ok(report) => ExitCode::from(&report),
         Err(_) => {
             log::error!(target: &name, "the supervisor has died");

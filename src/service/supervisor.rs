@@ -5,6 +5,7 @@
 //! [`outside`].
 
 mod blocked;
+mod deadline;
 mod deaf;
 mod farewell;
 pub(crate) mod outside;
@@ -72,6 +73,7 @@ pub(super) struct SupervisedTask {
     value: Arc<Mutex<Option<Box<dyn ErasedTask>>>>,
     options: Arc<OptionCell>,
     info: Arc<TaskInfo>,
+    start_timeout: Duration,
     restartable: bool,
     incarnation: Option<Arc<Incarnation>>,
 }
@@ -90,6 +92,7 @@ impl SupervisedTask {
             value: Arc::new(Mutex::new(Some(value))),
             options,
             info,
+            start_timeout: plan.start_timeout,
             restartable: plan.restartable,
             incarnation: None,
         }
@@ -209,6 +212,8 @@ pub(crate) struct Supervisor {
     slots_due: Option<Duration>,
     /// Shows the status, on USR1.
     shows: Arc<Coalesced>,
+    /// When the present phase is over, in seconds since the start by the service's clock, as last told.
+    phase_ends: u64,
 }
 
 impl Supervisor {
@@ -244,6 +249,7 @@ impl Supervisor {
             reloads: Coalesced::new("reload"),
             slots_due: None,
             shows: Coalesced::new("status"),
+            phase_ends: 0,
         }
     }
 
@@ -374,7 +380,7 @@ impl Supervisor {
     }
 
     /// Records a transition of a task that the lifecycle no longer tracks.
-    fn end_of(&self, id: TaskId, incarnation: u32, to: State, cause: Cause) {
+    fn end_of(&mut self, id: TaskId, incarnation: u32, to: State, cause: Cause) {
         let task = self.tasks[id].name.clone();
         let at = self.now();
         self.announce(&Transition { task, incarnation, from: State::Stopping, to, cause, at });
@@ -640,6 +646,7 @@ impl Supervisor {
             Action::Transition(transition) => self.announce(&transition),
             Action::SlowStart(id, time, waiting) => self.tell_slow_start(id, time, &waiting),
             Action::AllStarted => {
+                self.phase_ends = 0;
                 let wakers = self.handle.board().set_phase(Phase::Running);
                 self.wake_waiters(wakers);
                 // If it has panicked by now, that has been logged, and its end is on its way.
@@ -663,7 +670,7 @@ impl Supervisor {
         self.outside.wake(&Label::new("a waker of the service"), wakers);
     }
 
-    fn wake_watchers(&self, watchers: Vec<Arc<WatchQueue>>) {
+    fn wake_watchers(&self, watchers: Vec<Arc<WatchQueue<Transition>>>) {
         let wakes = watchers.into_iter().map(|queue| move || queue.wake());
         self.outside.push_all(&Label::new("a waker of a watch"), wakes);
     }
@@ -694,9 +701,12 @@ impl Supervisor {
         let busy = self.handle.clock().busy();
         let l = &mut self.loops[id];
         l.busy = busy;
-        if let Some(deadline) = Instant::now().checked_add(l.start_timeout) {
+        let timeout = l.start_timeout;
+        if let Some(deadline) = Instant::now().checked_add(timeout) {
             self.starting.insert(id, (deadline, incarnation));
         }
+        self.start_takes(timeout);
+        let l = &mut self.loops[id];
         l.hearing = Hearing::default();
         l.attention = Attention::default();
         l.shared.queue.bell.heed();
@@ -845,12 +855,14 @@ impl Supervisor {
             _ => self.log(Level::Info, || format!("stopping: {reason}")),
         }
         self.wake_waiters(handle.board().stopping(&reason));
+        self.tell_stop_deadline();
         self.wake_watchers(handle.board().watchers());
         self.wake_waiters(handle.shutdown().latch(reason, None).unwrap_or_default());
     }
 
-    fn announce(&self, transition: &Transition) {
+    fn announce(&mut self, transition: &Transition) {
         let Some(&id) = self.ids.get(&transition.task) else { return };
+        self.tell_start_deadline(id, transition);
         self.wake_watchers(self.handle.board().step(id, transition));
         let Transition { task, incarnation, from, to, cause, .. } = transition;
         let target = self.tasks[id].info.target();

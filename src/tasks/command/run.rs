@@ -24,8 +24,25 @@ const LIMIT: usize = 16 * 1024 * 1024;
 /// How many lines a callback hears before others on the loop have their turn.
 const LINES_AT_A_TIME: u64 = 64;
 
+/// Variables by which a service manager speaks to one process. A child that inherited them would speak for the service,
+/// or take its sockets.
+const OF_THE_MANAGER: [&str; 11] = [
+    "FDSTORE",
+    "INTERLOOP_LISTEN",
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "NOTIFY_FD",
+    "NOTIFY_SOCKET",
+    "SYSTEMD_EXEC_PID",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
+
 /// A program to run, with its arguments and surroundings. Its environment is the service's, except for the changes made
-/// here.
+/// here, and for what a service manager tells the service alone: `NOTIFY_SOCKET`, `NOTIFY_FD`, `LISTEN_*`, `WATCHDOG_*`
+/// and their like. [`env`](Self::env) passes even those on.
 ///
 /// A string that no system accepts, such as one with a NUL or a variable without a name, is an
 /// [error](super::CommandError::NotStarted) when the command is run. `Debug` shows no arguments and no values of
@@ -72,8 +89,12 @@ pub(super) type Work = Pin<Box<dyn Future<Output = ()>>>;
 impl Command {
     /// Makes a command for this program: a path, or a name that is looked up in `PATH`.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
+        let mut command = process::Command::new(&program);
+        for name in OF_THE_MANAGER {
+            command.env_remove(name);
+        }
         let run = Self {
-            command: process::Command::new(&program),
+            command,
             directory: None,
             fault: None,
             input: Source::Nothing,
@@ -336,7 +357,10 @@ impl<S: AsRef<OsStr>> From<S> for Command {
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Arguments, and the values of variables, may be secrets.
-        let variables = self.command.get_envs().map(|(name, _)| name).collect::<Vec<_>>();
+        let is_ours =
+            |name: &OsStr, value: Option<&OsStr>| value.is_none() && OF_THE_MANAGER.iter().any(|of| *of == name);
+        let variables = self.command.get_envs().filter(|(name, value)| !is_ours(name, *value));
+        let variables = variables.map(|(name, _)| name).collect::<Vec<_>>();
         f.debug_struct("Command")
             .field("program", &self.command.get_program())
             .field("arguments", &self.command.get_args().len())

@@ -7,6 +7,7 @@
 mod dbus;
 mod display;
 pub mod subjects;
+mod user_manager;
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -21,7 +22,11 @@ use std::{
 
 pub use rustix::process::Signal;
 
-pub use crate::{dbus::Daemon, display::Display};
+pub use crate::{
+    dbus::Daemon,
+    display::Display,
+    user_manager::{Unit, UserManager},
+};
 
 /// The time limit for any event that a test waits for.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -52,6 +57,11 @@ struct Tasks;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/from-sparts.md")]
 struct FromSparts;
+
+/// The programs of the other pages do too.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/service-managers.md")]
+struct ServiceManagers;
 
 /// The programs of the other pages do too.
 #[cfg(doctest)]
