@@ -70,3 +70,10 @@ fn it_is_the_one_of_the_page() {
     let code = code.split_once("\n\n").expect("the head, then the code").1;
     assert!(page.contains(code), "docs/writing-a-task.md shows another poller than examples/poller/src/lib.rs");
 }
+
+#[test]
+fn it_has_sixty_lines_of_code() {
+    let lines = include_str!("../src/lib.rs").lines().map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("//")).count();
+    assert!(lines <= 60, "{lines} lines of code: docs/writing-a-task.md says 60");
+}
