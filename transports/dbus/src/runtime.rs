@@ -34,9 +34,9 @@ use crate::jobs::{Era, Host, Job, Jobs, Waits};
 /// How long to wait before connecting again to a bus that can take no further connection.
 const BUSY: Duration = Duration::from_millis(20);
 
-/// After this many reads, others get their turn: zbus goes on for as long as there is anything to read. A writer holds
-/// the lock of all writers, so it is not interrupted.
-const TURN: u32 = 32;
+/// After this many reads, others get their turn: zbus goes on for as long as there is anything to read. Few, since tokio
+/// looks at its timers after 61 turns only. A writer holds the lock of all writers, so it is not interrupted.
+const TURN: u32 = 4;
 
 /// A task's loop, for zbus.
 pub(crate) struct LoopRuntime(Arc<Jobs>);

@@ -320,39 +320,49 @@ fn a_client_that_reads_nothing_costs_others_nothing<L: Net>() {
     assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
 }
 
+/// The bus answers all the same, or it doesn't.
 fn a_flood_of_signals_nobody_wants_holds_up_nothing<L: Net>() {
-    let sent = Arc::new(AtomicUsize::new(0));
-    let count = sent.clone();
-    let bus = FalseBus::start(move |mut stream, _| {
-        if wire::until_named(&mut stream, 1).is_err() {
-            return;
-        }
-        let Ok(to) = stream.try_clone() else { return };
-        let (to, count) = (Arc::new(Mutex::new(to)), count.clone());
-        let flood = thread::spawn({
-            let to = to.clone();
-            move || {
-                let signals = Raw::signal("/", "org.example.Mad", "Mad").text("mad").bytes().repeat(64);
-                while to.lock().expect("no panic").write_all(&signals).is_ok() {
-                    count.fetch_add(64, Ordering::AcqRel);
+    for answers in [true, false] {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let count = sent.clone();
+        let bus = FalseBus::start(move |mut stream, _| {
+            if wire::until_named(&mut stream, 1).is_err() {
+                return;
+            }
+            let Ok(to) = stream.try_clone() else { return };
+            let (to, count) = (Arc::new(Mutex::new(to)), count.clone());
+            // The lock is not fair.
+            let wants_to_answer = Arc::new(AtomicBool::new(false));
+            let flood = thread::spawn({
+                let (to, wants_to_answer) = (to.clone(), wants_to_answer.clone());
+                move || {
+                    let signals = Raw::signal("/", "org.example.Mad", "Mad").text("mad").bytes().repeat(64);
+                    while to.lock().expect("no panic").write_all(&signals).is_ok() {
+                        count.fetch_add(64, Ordering::AcqRel);
+                        while wants_to_answer.load(Ordering::Acquire) {
+                            thread::yield_now();
+                        }
+                    }
+                }
+            });
+            while let Ok(call) = wire::read_message(&mut stream) {
+                if let Some(answer) = wire::answer_to(&call).filter(|_| answers) {
+                    wants_to_answer.store(true, Ordering::Release);
+                    let _ = to.lock().expect("no panic").write_all(&answer.bytes());
+                    wants_to_answer.store(false, Ordering::Release);
                 }
             }
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+            flood.join().expect("no panic");
         });
-        while let Ok(call) = wire::read_message(&mut stream) {
-            if let Some(answer) = wire::answer_to(&call) {
-                let _ = to.lock().expect("no panic").write_all(&answer.bytes());
-            }
-        }
-        let _ = stream.shutdown(std::net::Shutdown::Both);
-        flood.join().expect("no panic");
-    });
-    let running = start::<L>(Echo::default().service_at(&bus.address()));
-    // More than any socket holds: it is being read.
-    eventually("it is flooded", || sent.load(Ordering::Acquire) > 20_000);
-    let begin = Instant::now();
-    let report = running.stop();
-    assert_eq!(report.code, 0, "{report:?}");
-    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+        let running = start::<L>(Echo::default().service_at(&bus.address()));
+        // More than any socket holds: it is being read.
+        eventually("it is flooded", || sent.load(Ordering::Acquire) > 20_000);
+        let begin = Instant::now();
+        let report = running.stop();
+        assert_eq!(report.code, 0, "{answers}: {report:?}");
+        assert!(begin.elapsed() < Duration::from_secs(3), "{answers}: {:?}", begin.elapsed());
+    }
 }
 
 fn what_a_client_gets_wrong_is_its_own_affair<L: Net>() {
