@@ -11,9 +11,9 @@
 
 pub(crate) mod builder;
 mod choice;
-pub(crate) mod heartbeats;
 #[cfg(all(any(feature = "command", feature = "supervised"), target_os = "linux"))]
 mod early;
+pub(crate) mod heartbeats;
 #[cfg(all(feature = "command", target_os = "linux"))]
 mod init;
 pub(crate) mod inspection;
