@@ -25,6 +25,8 @@ mod ready_fd;
 mod status_line;
 #[cfg(all(feature = "supervised", target_os = "linux"))]
 mod surroundings;
+#[cfg(all(feature = "supervised", target_os = "linux"))]
+mod watchdog;
 
 #[cfg(not(all(feature = "supervised", target_os = "linux")))]
 pub(super) use self::elsewhere::{ReadyFd, Supervised};

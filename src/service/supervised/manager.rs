@@ -18,6 +18,7 @@ use super::{
     ready_fd::{AGAIN, Claimed, ReadyFd},
     status_line::status_line,
     surroundings::Surroundings,
+    watchdog::Watchdog,
 };
 use crate::{
     ServiceHandle,
@@ -41,7 +42,7 @@ impl Supervised {
     pub(in crate::service) fn begin(ready_fd: ReadyFd, prepared: &Prepared) -> Result<Self, String> {
         let (handle, outside) = (prepared.supervisor.handle().clone(), prepared.supervisor.outside().clone());
         let (ready, complaint) = ready_fd.get()?;
-        let Surroundings { socket, complaints, .. } = Surroundings::look();
+        let Surroundings { socket, watchdog, complaints, .. } = Surroundings::look();
         let warn = |line: String| outside.log(Level::Warn, handle.name(), || line);
         complaints.into_iter().chain(complaint).for_each(warn);
         let notifier = socket.and_then(|socket| {
@@ -50,7 +51,8 @@ impl Supervised {
         if notifier.is_none() && ready.is_none() {
             return Ok(Self(None));
         }
-        let manager = Manager::new(handle.clone(), outside.clone(), notifier, ready);
+        let watchdog = watchdog.map(|time| Watchdog::new(handle.clone(), time));
+        let manager = Manager::new(handle.clone(), outside.clone(), notifier, ready, watchdog);
         let run = move || {
             // A log line of this thread must not wait for room.
             #[cfg(feature = "logging")]
@@ -80,6 +82,9 @@ struct Manager {
     handle: ServiceHandle,
     outside: Outside,
     notifier: Option<Notifier>,
+    watchdog: Option<Watchdog>,
+    /// Whether the status may name loops that are late.
+    was_late: bool,
     /// The descriptor, until it was told.
     ready: Option<Claimed>,
     told_full: bool,
@@ -106,7 +111,13 @@ enum News {
 }
 
 impl Manager {
-    fn new(handle: ServiceHandle, outside: Outside, notifier: Option<Notifier>, ready: Option<Claimed>) -> Self {
+    fn new(
+        handle: ServiceHandle,
+        outside: Outside,
+        notifier: Option<Notifier>,
+        ready: Option<Claimed>,
+        watchdog: Option<Watchdog>,
+    ) -> Self {
         let now = Instant::now();
         Self {
             changes: handle.watch_phases(),
@@ -115,6 +126,8 @@ impl Manager {
             handle,
             outside,
             notifier,
+            watchdog,
+            was_late: false,
             ready,
             told_full: false,
             ready_due: None,
@@ -154,12 +167,26 @@ impl Manager {
 
     fn next_due(&self) -> Option<Instant> {
         let again = self.notifier.as_ref().and_then(Notifier::again);
-        again.into_iter().chain(self.look_due).chain(self.ready_due).min()
+        let watchdog = self.watchdog.as_ref().and_then(Watchdog::due);
+        again.into_iter().chain(self.look_due).chain(self.ready_due).chain(watchdog).min()
     }
 
     fn do_due(&mut self) {
         let now = Instant::now();
         let is_due = |due: &mut Instant| *due <= now;
+        if let Some(watchdog) = &mut self.watchdog
+            && watchdog.due().is_some_and(|due| due <= now)
+        {
+            let look = watchdog.look(self.phase == Phase::Stopping);
+            if look.is_alive {
+                self.send(Kind::SignOfLife, "WATCHDOG=1".to_owned());
+            }
+            look.lines.into_iter().for_each(|line| self.warn(|| line));
+            if !look.is_alive || std::mem::replace(&mut self.was_late, false) {
+                self.was_late = !look.is_alive;
+                self.look();
+            }
+        }
         if self.look_due.take_if(is_due).is_some() {
             self.look();
         }
@@ -208,6 +235,9 @@ impl Manager {
             Phase::New | Phase::Ended => {}
             Phase::Starting => self.look_within(Duration::ZERO),
             Phase::Running => {
+                if let Some(watchdog) = &mut self.watchdog {
+                    watchdog.begin();
+                }
                 self.send_with_status("READY=1", "");
                 self.write_ready();
                 if self.handle.has_unfilled_slots() {
@@ -240,7 +270,8 @@ impl Manager {
     }
 
     fn status(&self) -> String {
-        status_line(&self.handle, self.not_reloaded.as_deref())
+        let late = self.watchdog.as_ref().and_then(Watchdog::status);
+        status_line(&self.handle, self.not_reloaded.as_deref(), late)
     }
 
     /// Tells of an event, with the status in the same message.

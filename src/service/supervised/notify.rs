@@ -23,6 +23,7 @@ pub(super) enum Kind {
     Event,
     Status,
     Deadline,
+    SignOfLife,
 }
 
 /// Sends messages to a manager. It never waits: what can't be sent now is kept, and tried again later.

@@ -14,7 +14,7 @@ use crate::{
 const MOST: usize = 400;
 
 /// Returns the status: the phase, and what isn't as it should be in it.
-pub(super) fn status_line(handle: &ServiceHandle, not_reloaded: Option<&str>) -> String {
+pub(super) fn status_line(handle: &ServiceHandle, not_reloaded: Option<&str>, late: Option<String>) -> String {
     let reason = handle.shutdown().reason();
     let phase = handle.phase();
     let mut text = handle.board().rows(|tasks, loops| match phase {
@@ -26,6 +26,9 @@ pub(super) fn status_line(handle: &ServiceHandle, not_reloaded: Option<&str>) ->
         for (slot, calls) in handle.unfilled_slots() {
             let calls = if calls == 1 { "1 call waits".to_owned() } else { format!("{calls} calls wait") };
             text += &format!("; slot {slot} is not filled: {calls}");
+        }
+        if let Some(late) = late {
+            text += &format!("; {late}");
         }
         if let Some(error) = not_reloaded {
             text += &format!("; not reloaded: {error}");

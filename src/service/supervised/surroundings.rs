@@ -6,6 +6,7 @@ use std::{
         linux::net::SocketAddrExt,
         unix::{ffi::OsStrExt, net::SocketAddr},
     },
+    time::Duration,
 };
 
 /// What there is to work with. What can't be used costs one line, and nothing else: it may be meant for somebody else.
@@ -13,6 +14,8 @@ use std::{
 pub(super) struct Surroundings {
     /// Where the manager wants its datagrams.
     pub(super) socket: Option<SocketAddr>,
+    /// How long the manager waits for a sign of life.
+    pub(super) watchdog: Option<Duration>,
     /// The descriptor on which the manager wants a line.
     pub(super) notify_fd: Option<i32>,
     /// Lines for the log.
@@ -47,6 +50,14 @@ impl Surroundings {
                 shown(&started)
             ));
         }
+        if this.socket.is_some()
+            && let Some(time) = variable("WATCHDOG_USEC")
+        {
+            match watchdog(&time, variable("WATCHDOG_PID").as_deref(), pid) {
+                Ok(time) => this.watchdog = Some(time),
+                Err(why) => this.complain(format!("{why}: no WATCHDOG=1 is sent")),
+            }
+        }
         if let Some(fd) = variable("NOTIFY_FD") {
             match number::<i32>(&fd).filter(|fd| *fd >= 0) {
                 Some(fd) => this.notify_fd = Some(fd),
@@ -68,6 +79,20 @@ fn address(name: &OsStr) -> Result<SocketAddr, String> {
         [b'v', b's', b'o', b'c', b'k', ..] => Err("sockets of virtual machines are not supported".to_owned()),
         _ => Err("neither a path from the root nor @ with an abstract name".to_owned()),
     }
+}
+
+/// Returns the time of the watchdog, if it is meant for this process.
+fn watchdog(time: &OsStr, meant: Option<&OsStr>, pid: u32) -> Result<Duration, String> {
+    match meant.map(|meant| (meant, number::<u32>(meant))) {
+        Some((meant, None)) => return Err(format!("WATCHDOG_PID={}: it is no process", shown(meant))),
+        Some((_, Some(meant))) if meant != pid => {
+            return Err(format!("WATCHDOG_PID={meant}, and this is process {pid}"));
+        }
+        _ => {}
+    }
+    // sd_watchdog_enabled(3) takes neither of the two.
+    let micros = number::<u64>(time).filter(|micros| ![0, u64::MAX].contains(micros));
+    micros.map(Duration::from_micros).ok_or_else(|| format!("WATCHDOG_USEC={}: it is no time", shown(time)))
 }
 
 pub(super) fn number<T: std::str::FromStr>(text: &OsStr) -> Option<T> {
@@ -124,6 +149,30 @@ mod tests {
         assert!(
             matches!(&*wrapped.complaints, [line] if line.contains("process 6") && line.contains("NotifyAccess=all"))
         );
+    }
+
+    #[test]
+    fn a_watchdog_that_is_wrong_or_meant_for_another_is_one_line() {
+        let look = |time: &str, pid: &str| {
+            look(&[("NOTIFY_SOCKET", "/run/notify"), ("WATCHDOG_USEC", time), ("WATCHDOG_PID", pid)])
+        };
+        for pid in ["", "7"] {
+            let found = look("2000000", pid);
+            assert_eq!((found.watchdog, found.complaints.len()), (Some(Duration::from_secs(2)), 0));
+        }
+        for (time, pid, why) in [
+            ("0", "7", "WATCHDOG_USEC=0: it is no time"),
+            ("-1", "7", "WATCHDOG_USEC=-1: it is no time"),
+            ("soon", "", "WATCHDOG_USEC=soon: it is no time"),
+            ("18446744073709551615", "", "it is no time"),
+            ("99999999999999999999999", "", "it is no time"),
+            ("2000000", "8", "WATCHDOG_PID=8, and this is process 7"),
+            ("2000000", "x", "WATCHDOG_PID=x: it is no process"),
+        ] {
+            let found = look(time, pid);
+            assert_eq!(found.watchdog, None);
+            assert!(matches!(&*found.complaints, [line] if line.contains(why)), "{:?}", found.complaints);
+        }
     }
 
     #[test]

@@ -68,7 +68,8 @@ fn add<L: Net>(service: &mut Service) -> &mut TaskSettings {
 /// Health checks for a supervisor of the process. The task runs on any loop with sockets, best on one of its own, and
 /// [`last`](TaskSettings::last) to stop: see [`health()`].
 ///
-/// * `/livez`: 200 if every loop answers a heartbeat through its own mailbox within 5 s; 503 names those that don't,
+/// * `/livez`: 200 if every loop answers a heartbeat through its own mailbox within 5 s (a thread whose only task may
+///   block it isn't [asked](ServiceHandle::heartbeats)); 503 names those that don't,
 ///   and what [blocks](interloop::service::BlockedLoop) them, if that is known. This is also logged, once.
 /// * `/readyz`: 200 if all tasks run and no stop was requested; 503 names those that don't run.
 /// * `/startupz`: 200 once startup is complete.

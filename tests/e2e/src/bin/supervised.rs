@@ -7,7 +7,7 @@ use interloop::{
     net::Net,
     service::PhaseChange,
     task_fn,
-    tasks::{Command, Commands, Process},
+    tasks::command::{Command, Commands, Process},
 };
 use interloop_tokio::Tokio;
 

@@ -283,6 +283,46 @@ fn a_manager_that_cannot_be_told_costs_one_line() {
 }
 
 #[test]
+fn a_watchdog_that_makes_no_sense_costs_one_line() {
+    watched(|| {
+        for (time, pid, line) in [
+            ("0", "", "WATCHDOG_USEC=0: it is no time"),
+            ("soon", "", "WATCHDOG_USEC=soon: it is no time"),
+            ("2000000", "1", "WATCHDOG_PID=1, and this is process"),
+        ] {
+            let manager = Manager::new();
+            let mut command = service("idle");
+            command.env("NOTIFY_SOCKET", manager.path()).env("WATCHDOG_USEC", time).env("WATCHDOG_PID", pid);
+            let service = Example::run(&mut command);
+            manager.up_to("READY=1");
+            service.log(line);
+            assert_eq!(count(&service, "WATCHDOG_"), 1, "{}", service.whole_log());
+            term(service);
+        }
+    });
+}
+
+#[test]
+fn a_sign_of_life_comes_more_often_than_it_must_and_not_from_a_stuck_loop() {
+    watched(|| {
+        let manager = Manager::new();
+        let mut command = service("stuck");
+        let service = Example::run(command.env("NOTIFY_SOCKET", manager.path()).env("WATCHDOG_USEC", "600000"));
+        manager.up_to("READY=1");
+        let alive = Instant::now();
+        let seen = manager.up_to("no WATCHDOG=1");
+        // It blocks after half a second.
+        let signs = seen.iter().filter(|text| *text == "WATCHDOG=1").count();
+        assert!((1..=5).contains(&signs), "{signs}, {:?}: {seen:?}", alive.elapsed());
+        service.log("loop tokio is stalled: thread tokio has been in task stuck");
+        // Its status goes on: the time grows.
+        for _ in 0..20 {
+            assert!(manager.next().starts_with("STATUS="));
+        }
+    });
+}
+
+#[test]
 fn a_wrapper_that_systemd_would_not_believe_costs_one_line() {
     watched(|| {
         let manager = Manager::new();

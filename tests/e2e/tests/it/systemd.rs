@@ -1,8 +1,14 @@
 //! The service under a real `systemd --user`.
 
-use std::{fs, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{SocketAddr, TcpListener},
+    thread,
+    time::Duration,
+};
 
-use interloop_e2e::{UserManager, binary, watched};
+use interloop_e2e::{Unit, UserManager, binary, get, watched};
 
 /// Returns the section of a unit that runs this program.
 fn notify(program: &str, arguments: &str, more: &str) -> String {
@@ -78,7 +84,7 @@ fn a_stop_that_drains_for_longer_than_the_manager_expects_is_not_killed() {
     watched(|| {
         let manager = UserManager::start();
         let arguments = "--drain-delay 8s --shutdown-timeout 100s";
-        let unit = manager.unit(&kind("idle", arguments, "TimeoutStopSec=2"));
+        let unit = manager.unit(&kind("idle", arguments, "TimeoutStopSec=2\nWatchdogSec=2"));
         assert_eq!(unit.start().0, 0);
         assert!(manager.systemctl(&["stop", "--no-block", &unit.name]).status.success());
         unit.wait_for("StatusText", |text| text == "stopping (TERM): draining");
@@ -166,8 +172,132 @@ fn commands_see_none_of_the_variables_of_the_manager() {
     });
 }
 
+#[test]
+fn a_loop_that_is_stuck_has_the_service_restarted_and_is_named_with_its_stack() {
+    watched(|| {
+        let manager = UserManager::start();
+        let more = "WatchdogSec=2\nRestart=on-watchdog\nRestartSec=10";
+        let unit = manager.unit(&kind("stuck", "", more));
+        assert_eq!(unit.start().0, 0);
+        unit.wait_for("StatusText", |text| text.contains("loop tokio has been in task stuck for "));
+        unit.wait_for("SubState", |state| state == "auto-restart");
+        assert_eq!(unit.show("Result"), "watchdog");
+        let log = unit.log();
+        assert!(log.contains("loop tokio is stalled: thread tokio has been in task stuck for "), "{log}");
+        assert!(log.contains("the_culprit"), "{log}");
+    });
+}
+
+/// Returns how many sockets listen on this port of this machine.
+fn listeners(port: u16) -> usize {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let listens = |line: &&str| {
+        let fields = line.split_whitespace().collect::<Vec<_>>();
+        fields.get(1).is_some_and(|local| local.ends_with(&format!(":{port:04X}"))) && fields.get(3) == Some(&"0A")
+    };
+    table.lines().filter(listens).count()
+}
+
+/// Returns an address that was free a moment ago.
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+#[test]
+fn with_a_socket_unit_the_first_request_starts_the_service_and_a_stop_keeps_the_socket() {
+    watched(|| {
+        let manager = UserManager::start();
+        let unit = manager.unit(&notify("hello", "", ""));
+        let (address, socket) = (free_address(), format!("{}.socket", unit.name));
+        unit.write("socket", &format!("[Socket]\nListenStream={address}\n"));
+        let started = manager.systemctl(&["start", &socket]);
+        assert!(started.status.success(), "{started:?}");
+        for _ in 0..2 {
+            assert_eq!(unit.show("ActiveState"), "inactive");
+            assert_eq!(get(address, "/").body, "Hello, world");
+            unit.wait_for("ActiveState", |state| state == "active");
+            assert_eq!(listeners(address.port()), 1);
+            assert_eq!(unit.stop().0, 0);
+            assert_eq!((unit.show("Result"), listeners(address.port())), ("success".into(), 1), "{}", unit.log());
+        }
+    });
+}
+
+#[test]
+fn a_socket_that_no_task_takes_ends_the_start_and_is_named() {
+    watched(|| {
+        let manager = UserManager::start();
+        let unit = manager.unit(&kind("idle", "", ""));
+        unit.write("socket", &format!("[Socket]\nListenStream={}\n", free_address()));
+        assert!(manager.systemctl(&["start", &format!("{}.socket", unit.name)]).status.success());
+        assert_ne!(unit.start().0, 0);
+        assert_eq!((unit.show("Result"), unit.show("ExecMainStatus")), ("exit-code".into(), "78".into()));
+        assert!(unit.log().contains(&format!("{}.socket", unit.name)), "{}", unit.log());
+    });
+}
+
+/// Returns how often each thread has gone to sleep.
+fn sleeps(unit: &Unit<'_>) -> BTreeMap<String, u64> {
+    let status = unit.proc("task/*/status");
+    let mut of = BTreeMap::new();
+    let (mut name, mut id) = (String::new(), String::new());
+    for line in status.lines() {
+        match line.split_once(":\t") {
+            Some(("Name", value)) => name = value.to_owned(),
+            Some(("Pid", value)) => id = value.to_owned(),
+            Some(("voluntary_ctxt_switches", value)) => {
+                of.insert(format!("{name} {id}"), value.parse().unwrap());
+            }
+            _ => {}
+        }
+    }
+    of
+}
+
 mod quiet {
     use super::*;
+
+    #[test]
+    fn an_idle_service_lives_by_its_watchdog_and_hardly_wakes_up() {
+        watched(|| {
+            let manager = UserManager::start();
+            let more = "WatchdogSec=2\nRestart=on-watchdog";
+            let unit = manager.unit(&notify("hello", "--http-port 0", more));
+            assert_eq!(unit.start().0, 0);
+            // What the start has caused is over.
+            thread::sleep(Duration::from_secs(1));
+            let before = sleeps(&unit);
+            // The time is what is measured.
+            thread::sleep(Duration::from_secs(10));
+            let after = sleeps(&unit);
+            assert_eq!((&*unit.show("NRestarts"), &*unit.show("ActiveState")), ("0", "active"), "{}", unit.log());
+            let woken = after.iter().filter_map(|(thread, sleeps)| Some((thread, sleeps - before.get(thread)?)));
+            let woken = woken.collect::<Vec<_>>();
+            eprintln!("{woken:?}");
+            assert!(woken.iter().any(|(thread, times)| thread.starts_with("tokio") && *times >= 10), "{woken:?}");
+            assert!(woken.iter().all(|(_, times)| *times < 20), "{woken:?}");
+            assert!(!unit.log().contains("WARN"), "{}", unit.log());
+        });
+    }
+
+    #[test]
+    fn a_task_that_rightly_blocks_its_own_thread_is_alive() {
+        watched(|| {
+            let manager = UserManager::start();
+            let unit = manager.unit(&kind("blocks", "--health-port 0", "WatchdogSec=2\nRestart=on-watchdog"));
+            assert_eq!(unit.start().0, 0);
+            unit.wait_for_log("server started on");
+            let log = unit.log();
+            let line = log.lines().find(|line| line.contains("server started on")).unwrap();
+            let address = line.rsplit(' ').next().unwrap().parse().unwrap();
+            for _ in 0..20 {
+                // The time is what is tried.
+                thread::sleep(Duration::from_secs(1));
+                assert_eq!(get(address, "/livez").status, 200);
+            }
+            assert_eq!((&*unit.show("NRestarts"), &*unit.show("ActiveState")), ("0", "active"), "{}", unit.log());
+        });
+    }
 
     #[test]
     fn hello_has_started_within_a_second() {

@@ -102,7 +102,7 @@ fn a_loop_that_is_blocked_is_not_alive_and_named() {
     let mut service = Service::new("test");
     let (go, wait) = mpsc::channel::<()>();
     let (stuck, is_stuck) = mpsc::channel();
-    service.task(
+    let blocker = service.task(
         "blocker",
         task_fn::<Thread>(async move |cx| {
             cx.ready();
@@ -112,6 +112,7 @@ fn a_loop_that_is_blocked_is_not_alive_and_named() {
             Ok(())
         }),
     );
+    blocker.never_blocks();
     service.task_on::<Tokio>("idle", Idle);
     let addresses = add(&mut service, Health::new().heartbeat_timeout(Duration::from_millis(100)));
     let running = service.start().expect("the configuration works");
@@ -122,6 +123,30 @@ fn a_loop_that_is_blocked_is_not_alive_and_named() {
     assert_eq!(get(&addresses, "/readyz").0, 200);
     drop(go);
     eventually("it has recovered", || get(&addresses, "/livez").0 == 200);
+    assert_eq!(running.stop().code, 0);
+}
+
+#[test]
+fn a_thread_that_its_only_task_blocks_is_alive() {
+    let _watchdog = watchdog();
+    let mut service = Service::new("test");
+    let (go, wait) = mpsc::channel::<()>();
+    let (stuck, is_stuck) = mpsc::channel();
+    let blocker = task_fn::<Thread>(async move |cx| {
+        cx.ready();
+        stuck.send(()).expect("the test waits");
+        let _ = wait.recv();
+        cx.until_shutdown().await;
+        Ok(())
+    });
+    service.task("blocker", blocker);
+    service.task_on::<Tokio>("idle", Idle);
+    let addresses = add(&mut service, Health::new().heartbeat_timeout(Duration::from_millis(100)));
+    let running = service.start().expect("the configuration works");
+    assert!(running.wait_started_timeout(PATIENCE));
+    is_stuck.recv_timeout(PATIENCE).expect("it blocks");
+    assert_eq!(get(&addresses, "/livez").0, 200);
+    drop(go);
     assert_eq!(running.stop().code, 0);
 }
 
