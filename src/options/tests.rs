@@ -597,6 +597,7 @@ Options:
       --log-format <FORMAT>          How a line of the log looks [default: human] [possible values: human, classic, json]
       --drain-delay <DURATION>       Go on serving for this long after a TERM, no longer ready, before tasks are stopped [default: 5s]
       --shutdown-timeout <DURATION>  How long stopping may take for all tasks together [default: 25s]
+      --stall-after <DURATION>       Warn of a loop that takes no turn for this long, with what its thread is in; 0s: never [default: 0s]
   -h, --help                         Print help (see more with '--help')
   -V, --version                      Print version
 

@@ -269,6 +269,7 @@ fn what_is_shown_says_where_each_value_comes_from() {
 # log-format = "human" # default
 drain-delay = "2s" # environment variable HELLO__DRAIN_DELAY
 # shutdown-timeout = "25s" # default
+# stall-after = "0s" # default
 
 [http]
 port = 80 # command line
