@@ -121,13 +121,16 @@ impl StatusBoard {
     }
 
     pub(crate) fn begin(&self, version: Option<String>, started: Instant, tasks: Vec<TaskRow>, loops: Vec<LoopRow>) {
-        let wakers = self.turn_to(Phase::Starting, |inner| {
-            inner.version = version;
-            inner.started = started;
-            inner.tasks = tasks;
-            inner.loops = loops;
-        });
-        wakers.into_iter().for_each(Waker::wake);
+        let mut inner = lock(&self.inner);
+        inner.version = version;
+        inner.phase = Phase::Starting;
+        inner.started = started;
+        inner.tasks = tasks;
+        inner.loops = loops;
+        // The supervisor wakes them with the next change, which follows at once: wakers may block this thread.
+        for queue in inner.phase_watchers.iter().filter_map(Weak::upgrade) {
+            queue.push(PhaseChange::Entered(Phase::Starting));
+        }
     }
 
     /// Records a transition of a task. The caller must wake the returned queues.
