@@ -1,14 +1,17 @@
 //! What the thread of a stalled loop is in: its stack, what the kernel says, what the loop's adapter says.
 //!
-//! All of it is found out by one thread, the inspector, which exists only while there is something to inspect: it may
-//! block, since the stalled thread may hold any lock of the process, such as that of the allocator or of the dynamic
-//! loader. Callers wait for it with a limit. If it doesn't come back, later callers are told so, and no second one is
-//! started.
+//! All of it is found out by one thread, the inspector: it may block, since the stalled thread may hold any lock of the
+//! process, such as that of the allocator or of the dynamic loader. Callers wait for it with a limit. If it doesn't come
+//! back, later callers are told so, and no second one is started. It is there while a watch [keeps](Keeper) it, since
+//! glibc lets no thread begin while another one loads a library; and otherwise while there is something to inspect.
 
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -23,7 +26,6 @@ pub(crate) const HAS_STACKS: bool = cfg!(all(feature = "stall-stacks", target_os
 /// How long a caller waits for one step of an inspection.
 const STEP: Duration = Duration::from_secs(1);
 /// How long a caller waits for the program's symbols to be read: seconds, the first time.
-#[cfg(all(feature = "stall-stacks", target_os = "linux", target_env = "gnu"))]
 const SYMBOLS: Duration = Duration::from_secs(5);
 /// The inspector's own stack: the profiler's report nests deeply.
 const ROOM: usize = 16 << 20;
@@ -91,7 +93,7 @@ impl Step {
     /// Returns how long a caller waits for it, and what is said if it takes longer.
     fn limit(self) -> (Duration, &'static str) {
         match self {
-            Self::Queued => (STEP, "an earlier one has not come back"),
+            Self::Queued => (STEP, "the thread for it does not begin, or has not come back from an earlier one"),
             #[cfg(all(feature = "stall-stacks", target_os = "linux", target_env = "gnu"))]
             Self::Stack(stage) => match stage {
                 stacks::Stage::Preparing => {
@@ -108,7 +110,11 @@ impl Step {
 
 /// The inspector's work. There is one in a process, as there is one profiler.
 static INSPECTOR: Mutex<Inspector> =
-    Mutex::new(Inspector { queue: VecDeque::new(), known: Vec::new(), is_there: false });
+    Mutex::new(Inspector { queue: VecDeque::new(), known: Vec::new(), is_there: false, kept: 0, prepares: false });
+/// Whether it reads the symbols.
+static PREPARING: AtomicBool = AtomicBool::new(false);
+/// Tells the inspector that there is work, or that nobody keeps it.
+static WORK: Condvar = Condvar::new();
 
 struct Inspector {
     queue: VecDeque<Arc<Inspection>>,
@@ -116,6 +122,28 @@ struct Inspector {
     known: Vec<Arc<Inspection>>,
     /// Whether its thread is there.
     is_there: bool,
+    /// How many watches keep it.
+    kept: usize,
+    /// Whether it must read the symbols first.
+    prepares: bool,
+}
+
+/// Keeps the inspector's thread, until it is dropped.
+pub(crate) struct Keeper(());
+
+impl Keeper {
+    pub(crate) fn new() -> Self {
+        inspector().kept += 1;
+        Inspection::serve();
+        Self(())
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        inspector().kept -= 1;
+        WORK.notify_all();
+    }
 }
 
 fn inspector() -> MutexGuard<'static, Inspector> {
@@ -149,7 +177,11 @@ impl Inspection {
     /// Starts the inspector, unless it is there or has nothing to do.
     pub(crate) fn serve() {
         let mut inspector = inspector();
-        if inspector.is_there || inspector.queue.is_empty() {
+        if inspector.is_there {
+            drop(inspector);
+            return WORK.notify_all();
+        }
+        if inspector.queue.is_empty() && inspector.kept == 0 && !inspector.prepares {
             return;
         }
         let spawned = thread::Builder::new().name("inspector".into()).stack_size(ROOM).spawn(run);
@@ -167,11 +199,8 @@ impl Inspection {
     pub(crate) fn prepare() {
         #[cfg(all(feature = "stall-stacks", target_os = "linux", target_env = "gnu"))]
         if stacks::is_cold() {
-            let spawned = thread::Builder::new().name("inspector".into()).stack_size(ROOM).spawn(|| {
-                alone();
-                stacks::warm();
-            });
-            drop(spawned);
+            inspector().prepares = true;
+            Self::serve();
         }
     }
 
@@ -205,6 +234,7 @@ impl Inspection {
             }
             let now = Instant::now();
             let (limit, what) = state.step.limit();
+            let limit = if state.step == Step::Queued && PREPARING.load(Ordering::Relaxed) { SYMBOLS } else { limit };
             let until = deadline.min(state.since + limit);
             if now >= until {
                 let mut found = state.found.clone();
@@ -238,16 +268,28 @@ impl Inspection {
 /// The inspector's thread.
 fn run() {
     alone();
+    let mut inspector = inspector();
     loop {
-        let inspection = {
-            let mut inspector = inspector();
-            let next = inspector.queue.pop_front();
-            inspector.is_there = next.is_some();
-            next
-        };
-        let Some(inspection) = inspection else { return };
-        let _ = catch(|| inspection.inspect());
-        inspection.enter(Step::Done);
+        if std::mem::take(&mut inspector.prepares) {
+            PREPARING.store(true, Ordering::Relaxed);
+            drop(inspector);
+            #[cfg(all(feature = "stall-stacks", target_os = "linux", target_env = "gnu"))]
+            let _ = catch(stacks::warm);
+            PREPARING.store(false, Ordering::Relaxed);
+            inspector = self::inspector();
+            // Their time begins now.
+            inspector.queue.iter().for_each(|queued| queued.enter(Step::Queued));
+        } else if let Some(inspection) = inspector.queue.pop_front() {
+            drop(inspector);
+            let _ = catch(|| inspection.inspect());
+            inspection.enter(Step::Done);
+            inspector = self::inspector();
+        } else if inspector.kept > 0 {
+            inspector = WORK.wait(inspector).unwrap_or_else(PoisonError::into_inner);
+        } else {
+            inspector.is_there = false;
+            return;
+        }
     }
 }
 

@@ -127,7 +127,7 @@ fn sample(profiler: &ProfilerGuard<'_>, shared: &Shared) -> Result<impl FnOnce()
 
 /// Returns the names of the functions, the innermost first, as far as the code that the loop polls reaches.
 fn names(stack: &Frames) -> Result<String, String> {
-    let names = stack.frames.iter().flatten().map(|symbol| symbol.name());
+    let names = stack.frames.iter().flatten().map(|symbol| brief(&symbol.name()));
     // What the handler itself has called.
     let mut names = names.skip_while(|name| is_of_profiler(name)).peekable();
     if names.peek().is_none() {
@@ -142,6 +142,23 @@ fn names(stack: &Frames) -> Result<String, String> {
         text += &format!(" <- {} more", shown.len() - MOST);
     }
     Ok(text)
+}
+
+/// Leaves out the arguments of generics, which may be pages long: `poll<F>` is `poll`, `<Pin<P> as Future>::poll` is
+/// `<Pin as Future>::poll`.
+fn brief(name: &str) -> String {
+    let mut brief = String::with_capacity(name.len());
+    let (mut depth, mut before) = (0_usize, ' ');
+    for c in name.chars() {
+        match c {
+            '<' if depth > 0 || before.is_alphanumeric() || matches!(before, '_' | '}') => depth += 1,
+            '>' if depth > 0 && before != '-' => depth -= 1,
+            c if depth == 0 => brief.push(c),
+            _ => {}
+        }
+        before = c;
+    }
+    brief
 }
 
 fn is_of_profiler(name: &str) -> bool {
@@ -170,4 +187,131 @@ fn mask(file: &str, name: &str) -> Option<u64> {
 
 fn has_signal(mask: u64) -> bool {
     mask & (1 << (Signal::SIGPROF as i32 - 1)) != 0
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::{
+        hint::black_box,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+            mpsc,
+        },
+    };
+
+    use interloop_own_process::own_process;
+    use nix::sys::signal::SigSet;
+
+    use super::*;
+
+    /// Does this again and again on a thread that drives a loop, while `f` looks at it.
+    fn while_a_loop_does(work: impl Fn() + Send + 'static, f: impl FnOnce(&Arc<Shared>)) {
+        let (shared, ends) = (Shared::new("io"), Arc::new(AtomicBool::new(false)));
+        let (driven, end, (begun, begins)) = (shared.clone(), ends.clone(), mpsc::channel());
+        let thread = thread::spawn(move || {
+            let _driver = driven.driver.enter();
+            begun.send(()).expect("it is awaited");
+            let mut rounds = 0_u64;
+            while !end.load(Ordering::Relaxed) {
+                work();
+                rounds += 1;
+            }
+            rounds
+        });
+        begins.recv_timeout(Duration::from_secs(10)).expect("it begins");
+        f(&shared);
+        ends.store(true, Ordering::Relaxed);
+        assert!(thread.join().expect("it goes on") > 0);
+    }
+
+    fn stack(shared: &Shared) -> Result<String, String> {
+        take(shared, || true, |_| ())
+    }
+
+    #[inline(never)]
+    fn the_culprit_allocates() {
+        for size in [16, 1000, 40_000, 400_000] {
+            drop(black_box(vec![7_u8; size]));
+        }
+    }
+
+    #[inline(never)]
+    fn the_culprit_unwinds() {
+        let unwound = std::panic::catch_unwind(|| std::panic::resume_unwind(Box::new(7)));
+        assert!(unwound.is_err());
+    }
+
+    #[inline(never)]
+    fn the_culprit_walks_its_stack() {
+        drop(black_box(std::backtrace::Backtrace::force_capture().to_string()));
+    }
+
+    #[test]
+    fn a_thread_in_the_allocator_in_the_unwinder_or_in_its_own_backtrace_never_hangs() {
+        own_process(|| {
+            let cases: [(fn(), &str); 3] = [
+                (the_culprit_allocates, "the_culprit_allocates"),
+                (the_culprit_unwinds, "the_culprit_unwinds"),
+                (the_culprit_walks_its_stack, "the_culprit_walks_its_stack"),
+            ];
+            for (work, name) in cases {
+                while_a_loop_does(work, |shared| {
+                    let begun = Instant::now();
+                    let stacks = (0..10).map(|_| stack(shared)).collect::<Vec<_>>();
+                    let named = stacks.iter().filter(|stack| stack.as_ref().is_ok_and(|stack| stack.contains(name)));
+                    let named = named.count();
+                    eprintln!("{name}: {named} of 10 in {:?}", begun.elapsed());
+                    // Where there is none, that is said.
+                    let is_said = |why: &String| why.contains("given up after 1 s: ");
+                    assert!(
+                        stacks.iter().all(|stack| stack.is_ok() || stack.as_ref().is_err_and(is_said)),
+                        "{stacks:?}"
+                    );
+                    // The others are in the unwinder most of the time.
+                    assert!(named > 0 || name != "the_culprit_allocates", "{stacks:?}");
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn names_leave_out_the_arguments_of_generics() {
+        assert_eq!(brief("wait_while<it::State, fn(u8) -> u8>"), "wait_while");
+        assert_eq!(brief("<Pin<Box<P>> as Future>::poll"), "<Pin as Future>::poll");
+        assert_eq!(brief("<std::sync::Condvar>::wait"), "<std::sync::Condvar>::wait");
+        assert_eq!(brief("{async_fn#0}<Thread, A<B>>"), "{async_fn#0}");
+        assert_eq!(brief("shop::serve::{{closure}}"), "shop::serve::{{closure}}");
+    }
+
+    #[test]
+    fn a_thread_that_blocks_the_signal_is_given_up_after_a_second() {
+        own_process(|| {
+            let blocks = || {
+                SigSet::from(Signal::SIGPROF).thread_block().expect("it is valid");
+                thread::sleep(Duration::from_millis(1));
+            };
+            while_a_loop_does(blocks, |shared| {
+                let begun = Instant::now();
+                let why = stack(shared).expect_err("there is none");
+                assert!(why.contains("given up after 1 s: the thread takes no signal"), "{why}");
+                assert!(begun.elapsed() >= SIGNAL, "{:?}", begun.elapsed());
+            });
+        });
+    }
+
+    #[test]
+    fn there_is_one_profile_at_a_time_and_a_loop_that_has_gone_on_is_left_alone() {
+        own_process(|| {
+            while_a_loop_does(the_culprit_allocates, |shared| {
+                let profile = ProfilerGuardBuilder::default().frequency(99).build().expect("nobody else takes one");
+                let why = stack(shared).expect_err("there is none");
+                assert!(why.starts_with("a profile is being taken"), "{why}");
+                drop(profile);
+                assert_eq!(take(shared, || false, |_| ()), Err("it has gone on".to_owned()));
+                assert!(stack(shared).is_ok());
+            });
+            assert_eq!(stack(&Shared::new("none")), Err("no thread drives the loop any more".to_owned()));
+        });
+    }
 }

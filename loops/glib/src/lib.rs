@@ -63,6 +63,7 @@
 mod attach;
 #[cfg(feature = "gtk4")]
 mod gtk;
+mod nested;
 mod pump;
 mod sources;
 mod timer;

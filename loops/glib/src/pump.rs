@@ -24,7 +24,7 @@ use interloop::{
     event_loop::{Mailbox, Turn},
 };
 
-use crate::{sources, wake::Wake};
+use crate::{nested::Nested, sources, wake::Wake};
 
 /// How long turns may take, together, before the context's own work comes first.
 const SHARE: Duration = Duration::from_millis(1);
@@ -46,6 +46,7 @@ struct Inner<L: EventLoop> {
     behind: Cell<bool>,
     idle: Cell<Option<Source>>,
     timer: Cell<Option<Source>>,
+    nested: Arc<Nested>,
 }
 
 impl<L: EventLoop> Pump<L> {
@@ -57,7 +58,7 @@ impl<L: EventLoop> Pump<L> {
         mailbox: Mailbox<L>,
         on_stop: impl FnOnce() + 'static,
     ) -> Self {
-        let wake = Arc::new(wake);
+        let (wake, nested) = (Arc::new(wake), Arc::new(Nested::default()));
         let inner = Rc::new_cyclic(|inner: &Weak<Inner<L>>| {
             let inner = inner.clone();
             let ring = sources::watch(wake.clone(), move |wake| {
@@ -76,9 +77,12 @@ impl<L: EventLoop> Pump<L> {
                 behind: Cell::default(),
                 idle: Cell::default(),
                 timer: Cell::default(),
+                nested: nested.clone(),
             }
         });
         inner.give_sockets(&mailbox);
+        let rings = wake.clone();
+        mailbox.set_activity(move || nested.look(|| rings.ring()).then(|| "a nested main loop".to_owned()));
         mailbox.set_notify(move || wake.ring());
         *inner.mailbox.borrow_mut() = Some(mailbox);
         Self(inner)
@@ -104,6 +108,10 @@ impl<L: EventLoop> Drop for Pump<L> {
 
 impl<L: EventLoop> Inner<L> {
     fn rung(self: &Rc<Self>) {
+        if self.mailbox.try_borrow_mut().is_err() {
+            // This is a main loop inside of a job, or of a future.
+            return self.nested.found();
+        }
         if !self.behind.get() {
             self.turn();
         }

@@ -7,6 +7,8 @@ pub mod foreign;
 pub mod hints;
 #[cfg(feature = "ready-made")]
 pub mod ready_made;
+#[cfg(feature = "stalls")]
+pub mod stalls;
 
 use std::{
     marker::PhantomData,

@@ -20,7 +20,7 @@ use crate::{
     lifecycle::LoopId,
     service::{
         heartbeats::{Heartbeats, LateLoop},
-        inspection::Inspection,
+        inspection::{Inspection, Keeper},
     },
     words::state::Seconds,
 };
@@ -97,6 +97,7 @@ impl Inner {
     }
 
     fn run(&self) {
+        let _inspector = Keeper::new();
         let mut watch: Option<(Duration, Watch<'_>)> = None;
         let mut state = self.lock();
         while !state.closed && !state.after.is_zero() {

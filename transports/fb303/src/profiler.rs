@@ -24,7 +24,11 @@ pub(crate) fn profile(duration: Duration, shutdown: &Shutdown) -> Result<CpuProf
         Err(TryLockError::Poisoned(in_use)) => in_use.into_inner(),
         Err(TryLockError::WouldBlock) => return Err(Refused::new("a profile is being taken already")),
     };
-    let failed = |error: pprof::Error| Refused::new(format!("no profile can be taken: {error}"));
+    let failed = |error: pprof::Error| match error {
+        // The stack of a stalled loop, for instance: there is one profiler in a process.
+        pprof::Error::Running => Refused::new("a profile is being taken already"),
+        error => Refused::new(format!("no profile can be taken: {error}")),
+    };
     let profiler = builder().build().map_err(failed)?;
     shutdown.wait_timeout(duration);
     let report = profiler.report().build_unresolved();

@@ -5,4 +5,5 @@ mod command;
 mod conformance;
 mod glib;
 mod queue;
+mod stalls;
 mod tasks;

@@ -5,5 +5,6 @@ mod conformance;
 mod foreign_main;
 mod queue;
 mod runtimes;
+mod stalls;
 mod tasks;
 mod tokio;
