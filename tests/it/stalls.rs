@@ -196,7 +196,8 @@ impl EventLoop for Spoken {
 fn an_adapter_says_what_its_loop_is_in_unless_it_blocks_or_panics() {
     alone(|| {
         warnings();
-        let says: [(fn() -> Option<String>, bool); 3] = [
+        type Says = fn() -> Option<String>;
+        let says: [(Says, bool); 3] = [
             (|| Some("serve, shop.py line 7".to_owned()), true),
             (|| panic!("on purpose"), false),
             // Last: whoever is inspected later would wait behind it.
