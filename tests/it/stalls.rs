@@ -8,7 +8,7 @@ use interloop::{
     task_fn,
 };
 
-use crate::util::{Latch, SOON, alone, alone_for, quiet_resident, soon, up, warned, warnings};
+use crate::util::{Latch, SOON, alone, quiet_resident, soon, up, warned, warnings};
 
 /// Whether stacks can be taken here.
 const STACKS: bool = cfg!(all(feature = "stall-stacks", target_os = "linux", target_env = "gnu"));
@@ -315,6 +315,7 @@ mod stacks {
     };
 
     use super::*;
+    use crate::util::alone_for;
 
     /// Takes the first stack of this process, for which its symbols are read: on a busy machine that takes long.
     fn symbols_are_read() {
