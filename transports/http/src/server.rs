@@ -208,8 +208,8 @@ impl<S> HttpServer<S> {
     /// let server = HttpServer::new(router).with_peers_as(|peer| peer.address().map(ConnectInfo));
     /// ```
     ///
-    /// A client of a Unix socket has no address: handlers for both kinds of clients take an
-    /// `Option<Extension<ConnectInfo<SocketAddr>>>`. `make` may be called on any thread; a panic in it counts as the
+    /// A client of a Unix socket (`--http-unix`) has no address, so the extractor `ConnectInfo` answers it with 500:
+    /// handlers for both kinds of clients take an `Option<Extension<ConnectInfo<SocketAddr>>>`. `make` may be called on any thread; a panic in it counts as the
     /// handler's.
     #[must_use]
     pub fn with_peers_as<T: Clone + Send + Sync + 'static>(
