@@ -51,6 +51,8 @@ pub(super) struct Flag {
     pub(super) variable: String,
     /// The variable that names a file with the value: `HELLO__HTTP__PORT_FILE`. `None` if another option has that name.
     pub(super) file_variable: Option<String>,
+    /// The variable that its own declaration names (clap's `env`): weaker than the others.
+    pub(super) own_variable: Option<String>,
     /// The key in a file: `http.port`.
     pub(super) path: String,
     /// The values set in code, as clap's default values; empty if there are none.
@@ -97,6 +99,7 @@ impl Flag {
                 key: format!("{place}.{}", declared.get_id()),
                 long: (!declared.is_positional()).then(|| prefixed(section, &name)),
                 file_variable: takes_values.then(|| format!("{variable}_FILE")),
+                own_variable: declared.get_env().map(|name| name.to_string_lossy().into_owned()),
                 variable,
                 path: path[1..].join("."),
                 name,
@@ -177,6 +180,11 @@ impl Flag {
         let visible = self.declared.get_visible_aliases().unwrap_or_default().into_iter().map(|alias| (alias, true));
         let hidden = self.declared.get_aliases().unwrap_or_default().into_iter().map(|alias| (alias, false));
         visible.chain(hidden).map(|(alias, visible)| (prefixed(section, alias), visible))
+    }
+
+    /// Returns the names of all variables that can set it.
+    pub(super) fn variables(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.variable).chain(&self.file_variable).chain(&self.own_variable)
     }
 
     /// Stores a value set in code, as one would type it.
@@ -274,10 +282,12 @@ impl Flag {
             arg = arg.help_heading(heading);
         }
         if let Some(help) = declared.get_help() {
-            arg = arg.help(self.explained(help));
+            arg = arg.help(self.with_variable(self.explained(help)));
+        } else if self.shows_variable() {
+            arg = arg.help(self.with_variable(StyledStr::new()));
         }
         if let Some(help) = declared.get_long_help() {
-            arg = arg.long_help(self.explained(help));
+            arg = arg.long_help(self.with_variable(self.explained(help)));
         }
         match self.shape() {
             Shape::Action => arg.action(declared.get_action().clone()),
@@ -312,6 +322,18 @@ impl Flag {
             _ => return help.clone(),
         };
         format!("{help} [default: {default}]").into()
+    }
+
+    fn shows_variable(&self) -> bool {
+        self.own_variable.is_some() && !self.declared.is_hide_env_set()
+    }
+
+    /// Returns the help with the option's own variable, which clap would read itself if it were told of it.
+    fn with_variable(&self, help: StyledStr) -> StyledStr {
+        match &self.own_variable {
+            Some(name) if self.shows_variable() => format!("{help} [env: {name}]").trim_start().to_owned().into(),
+            _ => help,
+        }
     }
 
     fn has_default(&self) -> bool {
@@ -399,7 +421,7 @@ pub(super) fn variable_prefix(service: &str) -> String {
     format!("{}__", variable_part(service))
 }
 
-fn variable_part(name: &str) -> String {
+pub(super) fn variable_part(name: &str) -> String {
     let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
     name.chars().map(letter).collect()
 }

@@ -85,7 +85,8 @@ impl Layer for CommandLine {
     }
 }
 
-/// The environment: for each option one variable, and one that names a file with its value.
+/// The environment: for each option one variable, and one that names a file with its value; then the variable that the
+/// option's declaration names.
 struct Environment<'a>(&'a Env);
 
 impl Layer for Environment<'_> {
@@ -96,7 +97,11 @@ impl Layer for Environment<'_> {
         let plain = (self.0)(&flag.variable);
         let file = flag.file_variable.as_ref().and_then(|name| Some((name, (self.0)(name)?)));
         match (plain, file) {
-            (None, None) => None,
+            (None, None) => {
+                let name = flag.own_variable.as_ref()?;
+                let given = Given::text(Origin::Environment(name.clone()), (self.0)(name)?);
+                Some(Given { secret: flag.declared.is_hide_env_values_set(), ..given })
+            }
             (Some(text), None) => Some(Given::text(Origin::Environment(flag.variable.clone()), text)),
             (Some(_), Some((name, _))) => {
                 let why = format!("{name} is set too; only one of them can be");

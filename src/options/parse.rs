@@ -10,7 +10,7 @@ use clap::{
 use super::{
     cell::Check,
     claims,
-    flag::{Flag, Required, variable, variable_prefix},
+    flag::{Flag, Required, Shape, variable, variable_part, variable_prefix},
     layers::{CommandLine, Env, Sources},
     plan::Plan,
     replay,
@@ -133,17 +133,20 @@ pub(super) fn common(about: &ServiceAbout, plans: &[Plan], required: Required) -
     command.after_help(format!("Every option can be set in the environment{file} too: {long} as {variable}{in_file}."))
 }
 
-/// Suggests `--http-port` to a user who typed `--port`: clap only finds names with similar spelling.
+/// Suggests `--http-port` to a user who typed `--port`: clap only finds names with similar spelling, and among those
+/// that end alike takes any.
 fn with_owner(mut error: clap::Error, plans: &[Plan]) -> clap::Error {
-    if error.kind() != ErrorKind::UnknownArgument || error.get(ContextKind::SuggestedArg).is_some() {
+    if error.kind() != ErrorKind::UnknownArgument {
         return error;
     }
     let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidArg) else { return error };
-    let flags = plans.iter().flat_map(|plan| &plan.flags);
-    let meant = flags.filter(|flag| typed.strip_prefix("--") == Some(&flag.name)).find_map(|flag| flag.long.clone());
-    if let Some(long) = meant {
-        error.insert(ContextKind::SuggestedArg, ContextValue::String(format!("--{long}")));
-    }
+    let flags = plans.iter().flat_map(|plan| &plan.flags).filter(|flag| typed.strip_prefix("--") == Some(&flag.name));
+    let meant: Vec<String> = flags.filter_map(|flag| Some(format!("--{}", flag.long.as_ref()?))).collect();
+    match <[String; 1]>::try_from(meant) {
+        Ok([one]) => error.insert(ContextKind::SuggestedArg, ContextValue::String(one)),
+        Err(none) if none.is_empty() => None,
+        Err(several) => error.insert(ContextKind::SuggestedArg, ContextValue::Strings(several)),
+    };
     error
 }
 
@@ -171,32 +174,61 @@ impl Parsed {
     /// Returns a line on each of these environment variables that looks like one of the service's options, but is none.
     ///
     /// The line names the variable that may be meant; a variable that has no effect is probably a mistake. Two
-    /// underscores distinguish them from variables that others set for a service with this name: `HELLO_PORT`,
-    /// `HELLO_HOME`.
+    /// underscores distinguish them from variables that others set for a service with this name: `HELLO_HOME`. One with
+    /// a single underscore counts only if the rest is an option's name.
     pub(crate) fn unknown_variables(&self, names: impl IntoIterator<Item = OsString>) -> Vec<String> {
         let prefix = variable_prefix(&self.service);
-        let flags = || self.plans.iter().flat_map(|plan| &plan.flags);
-        let known = || flags().flat_map(|flag| std::iter::once(&flag.variable).chain(&flag.file_variable));
+        let known = || self.flags().flat_map(Flag::variables);
         let names = names.into_iter().map(|name| name.to_string_lossy().into_owned());
-        let is_unknown = |name: &String| {
-            let begins_so = name.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(&prefix));
-            begins_so && !known().any(|known| known == name)
-        };
-        let mut unknown = names.filter(is_unknown).collect::<Vec<_>>();
+        let mut unknown = names.filter(|name| !known().any(|known| known == name)).collect::<Vec<_>>();
         unknown.sort();
         let line = |name: &String| {
+            let shown = name.escape_debug();
+            if !name.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(&prefix)) {
+                let meant = self.meant_by_older(name)?;
+                return Some(format!("environment variable {shown} has no effect; did you mean {meant}?"));
+            }
             // The common prefix must not make names similar.
             let rest = |variable: &str| variable.get(prefix.len()..).unwrap_or_default().to_ascii_uppercase();
-            let candidates = known().map(|known| rest(known)).collect::<Vec<_>>();
+            let candidates = known().filter(|known| known.starts_with(&prefix)).map(|known| rest(known));
+            let candidates = candidates.collect::<Vec<_>>();
             let nearest = names::nearest(&rest(name), candidates.iter().map(String::as_str));
             let meant = nearest.map(|nearest| format!("; did you mean {prefix}{nearest}?")).unwrap_or_default();
-            let shown = name.escape_debug();
             if self.has_own_logger && FOR_LOGGING.iter().any(|option| variable(&self.service, option) == *name) {
-                return format!("environment variable {shown} is of no option: {OWN_LOGGER}");
+                return Some(format!("environment variable {shown} is of no option: {OWN_LOGGER}"));
             }
-            format!("environment variable {shown} is not known to any option{meant}")
+            Some(format!("environment variable {shown} is not known to any option{meant}"))
         };
-        unknown.iter().map(line).collect()
+        unknown.iter().filter_map(line).collect()
+    }
+
+    fn flags(&self) -> impl Iterator<Item = &Flag> {
+        self.plans.iter().flat_map(|plan| &plan.flags)
+    }
+
+    /// Returns the variables that `HELLO_PORT` or `HELLO_HTTP_PORT` may stand for, as a program before Interloop may
+    /// have named them.
+    fn meant_by_older(&self, name: &str) -> Option<String> {
+        let prefix = variable_prefix(&self.service);
+        let rest = name.strip_prefix(prefix.strip_suffix('_')?).filter(|rest| !rest.is_empty())?;
+        // Kubernetes and Docker set HELLO_PORT=tcp://10.0.0.1:80 for a service of this name.
+        let value = (self.sources.env)(name).unwrap_or_default();
+        if ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.as_encoded_bytes().starts_with(scheme.as_bytes()))
+        {
+            return None;
+        }
+        let is_meant = |flag: &&Flag| [flag.full_name(), &flag.name].iter().any(|name| variable_part(name) == rest);
+        let flags = self.flags().filter(|flag| flag.shape() != Shape::Action);
+        let meant = flags.filter(is_meant).map(|flag| flag.variable.as_str()).collect::<Vec<_>>();
+        (!meant.is_empty()).then(|| meant.join(" or "))
+    }
+
+    /// Returns a line on `RUST_LOG` if it is among these environment variables, and nothing else sets the log level.
+    pub(crate) fn unused_log_variable(&self, names: &[OsString]) -> Option<String> {
+        let (flag, given) = self.plans[0].effective().find(|(flag, _)| flag.name == "log-level")?;
+        let is_set = names.iter().any(|name| name == "RUST_LOG");
+        let said = || format!("environment variable RUST_LOG has no effect: this log's variable is {}", flag.variable);
+        (is_set && given.is_none()).then(said)
     }
 
     /// Returns the same, if its owner can read it.

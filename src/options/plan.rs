@@ -7,6 +7,7 @@ use super::{
     section::{Owner, Section},
     standard::{FOR_LOGGING, OWN_LOGGER},
 };
+use crate::words::names;
 
 /// A planned section: its flags, and their given values.
 #[derive(Clone, Debug)]
@@ -33,12 +34,11 @@ impl Plan {
         let built = section.built.iter().filter(|(option, _)| !is_set(option));
         for (option, value) in built.chain(&section.defaults) {
             let Some(flag) = flags.iter_mut().find(|flag| flag.name == *option) else {
-                let known: Vec<_> = flags.iter().map(|flag| flag.name.as_str()).collect();
                 if section.kind == Owner::Core && FOR_LOGGING.contains(&option.as_str()) {
                     return Err(format!("option {option}, set in code: {OWN_LOGGER}"));
                 }
-                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                return Err(format!("{owner} has no option {option}, which is set in code; its options: {known}"));
+                let meant = names::meant_or_all(option, flags.iter().map(|flag| flag.name.as_str()));
+                return Err(format!("{owner} has no option {option}, which is set in code; {meant}"));
             };
             flag.set_in_code(value).map_err(|why| format!("{owner}: option {option}, set in code: {why}"))?;
         }

@@ -62,6 +62,8 @@ pub(super) fn matches(plan: &Plan) -> Result<ArgMatches, Fault> {
 
 /// Gives an option its name in the common command and, if no layer has it, its value set in code.
 fn prepare(mut arg: Arg, flag: &Flag, from_code: bool, style: Style) -> Arg {
+    // The layers have read its variable, from the environment that the service was given.
+    arg = arg.env(None::<&'static str>);
     if let Some(long) = &flag.long {
         arg = arg.long(long.clone()).alias(None::<&'static str>);
     }

@@ -616,7 +616,7 @@ Every option can be set in the environment, and in a file too: --http-port as HE
 fn values_set_in_code_must_fit_an_option() {
     assert_eq!(
         task::<Http>("http").code("prot", "1").stop(""),
-        config("hello: task http has no option prot, which is set in code; its options: port, verbose")
+        config("hello: task http has no option prot, which is set in code; did you mean port?")
     );
     assert_eq!(
         task::<Http>("http").code("port", "many").stop(""),
@@ -847,7 +847,8 @@ fn strings(words: &str) -> Vec<String> {
 
 #[test]
 fn variables_that_are_of_no_option_are_told_with_the_one_that_is_meant() {
-    let hello = Hello::default().and::<Http>(Owner::Task, "http");
+    // As Kubernetes sets it.
+    let hello = Hello::default().and::<Http>(Owner::Task, "http").env("HELLO_PORT", "tcp://10.0.0.1:80");
     let parsed = hello.parse([""; 0]).unwrap();
     let unknown = |names: &[&str]| parsed.unknown_variables(names.iter().map(OsString::from));
     let known =
@@ -992,4 +993,124 @@ fn the_service_s_own_options_are_read_from_a_file_that_has_more() {
     let words = ["--http-x", "--config", path.to_str().unwrap()].map(OsString::from);
     let matches = parse_own(&Hello::about(), own, &[], &words, std::sync::Arc::new(|_: &str| None)).unwrap();
     assert_eq!(<Early as clap::FromArgMatches>::from_arg_matches(&matches).unwrap().greet, ["tea"]);
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+struct Moved {
+    /// How many connections.
+    #[arg(long, env = "POOL_SIZE", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    pool_size: u16,
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database: Option<String>,
+    #[arg(long, env = "HELLO__HTTP__LOUDLY")]
+    loud: bool,
+}
+
+#[test]
+fn an_option_s_own_variable_belongs_to_the_environment_and_is_the_weaker_one_there() {
+    let size = |hello: Hello, words: &[&str]| hello.parse(words.iter().copied()).unwrap().options::<Moved>(0).unwrap();
+    let moved = || task::<Moved>("http").code("pool-size", "3").env("POOL_SIZE", "4");
+    assert_eq!(size(moved(), &[]).pool_size, 4);
+    assert_eq!(size(moved().env("HELLO__HTTP__POOL_SIZE", "5"), &[]).pool_size, 5);
+    assert_eq!(size(moved().env("HELLO__HTTP__POOL_SIZE", "5"), &["--http-pool-size", "6"]).pool_size, 6);
+    assert!(size(moved().env("HELLO__HTTP__LOUDLY", "yes"), &[]).loud);
+
+    let shown = moved().env("DATABASE_URL", "postgres://me:hush@db").parse([""; 0]).unwrap().show();
+    assert!(shown.contains("\npool-size = 4 # environment variable POOL_SIZE\n"), "{shown}");
+    assert!(
+        shown.contains("# database = \"***\" # environment variable DATABASE_URL") && !shown.contains("hush"),
+        "{shown}"
+    );
+
+    for wrong in ["0", "x"] {
+        let stop = task::<Moved>("http").env("POOL_SIZE", wrong).parse([""; 0]).unwrap().matches(0).unwrap_err();
+        assert!(matches!(&stop, Stop::Config(why) if why.starts_with("hello: POOL_SIZE: invalid value ")), "{stop:?}");
+    }
+    let Err(Stop::Asked(help)) = moved().parse(["--help"]) else { panic!("no help") };
+    assert!(help.contains("How many connections [env: POOL_SIZE]") && help.contains("[default: 3]"), "{help}");
+    let parsed = moved().parse([""; 0]).unwrap();
+    let unknown = parsed.unknown_variables(["HELLO__HTTP__LOUDLY", "POOL_SIZE"].map(OsString::from));
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
+fn an_option_s_own_variable_is_read_from_the_given_environment_alone() {
+    // Cargo sets this one.
+    #[derive(Args)]
+    struct Ambient {
+        #[arg(long, env = "CARGO_MANIFEST_DIR")]
+        folder: Option<PathBuf>,
+    }
+    let folder = task::<Ambient>("http").parse([""; 0]).unwrap().options::<Ambient>(0).unwrap().folder;
+    assert_eq!(folder, None);
+}
+
+#[derive(Args)]
+struct Health {
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    #[arg(long)]
+    host: Option<String>,
+}
+
+#[test]
+fn an_option_without_its_prefix_gets_the_names_of_all_that_may_be_meant() {
+    let hello = || task::<Http>("http").and::<Health>(Owner::Task, "health");
+    let wrong = |word: &str| match hello().parse([word]) {
+        Err(Stop::Usage(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        wrong("--port=1"),
+        "hello: unexpected argument '--port' found; some similar arguments exist: '--http-port', '--health-port'; \
+         try --help"
+    );
+    assert_eq!(
+        wrong("--host"),
+        "hello: unexpected argument '--host' found; a similar argument exists: '--health-host'; try --help"
+    );
+}
+
+#[test]
+fn a_variable_of_an_older_program_that_looks_like_an_option_is_named_with_the_variable_that_counts() {
+    let hello = task::<Http>("http").and::<Health>(Owner::Task, "health").and::<Moved>(Owner::Service, "");
+    let unknown = |hello: &Hello, names: &[&str]| {
+        hello.parse([""; 0]).unwrap().unknown_variables(names.iter().map(OsString::from))
+    };
+    assert_eq!(
+        unknown(&hello, &["HELLO_PORT", "HELLO_HOST", "HELLO_HTTP_PORT", "HELLO_POOL_SIZE", "HELLO_HOME", "HELLO_"]),
+        [
+            "environment variable HELLO_HOST has no effect; did you mean HELLO__HEALTH__HOST?",
+            "environment variable HELLO_HTTP_PORT has no effect; did you mean HELLO__HTTP__PORT?",
+            "environment variable HELLO_POOL_SIZE has no effect; did you mean HELLO__POOL_SIZE?",
+            "environment variable HELLO_PORT has no effect; did you mean HELLO__HTTP__PORT or HELLO__HEALTH__PORT?",
+        ]
+    );
+    // Kubernetes and Docker set such variables for a service of this name.
+    let hello = hello.env("HELLO_PORT", "tcp://10.0.0.1:80");
+    assert_eq!(unknown(&hello, &["HELLO_PORT", "HELLO_SERVICE_HOST", "HELLO_SERVICE_PORT"]), [""; 0]);
+    #[derive(Args)]
+    struct Claims {
+        #[arg(long, env = "HELLO_HOST")]
+        host: Option<String>,
+    }
+    let claimed = task::<Claims>("http").env("HELLO_HOST", "::");
+    assert_eq!(unknown(&claimed, &["HELLO_HOST"]), [""; 0]);
+}
+
+#[cfg(feature = "logging")]
+#[test]
+fn a_variable_for_another_logger_is_named_where_nothing_sets_the_log_level() {
+    let note = |hello: &Hello, words: &[&str]| {
+        hello.parse(words.iter().copied()).unwrap().unused_log_variable(&["RUST_LOG", "PATH"].map(OsString::from))
+    };
+    let hello = task::<Http>("http").core("log-level", "warn");
+    let said = "environment variable RUST_LOG has no effect: this log's variable is HELLO__LOG_LEVEL";
+    assert_eq!(note(&hello, &[]).as_deref(), Some(said));
+    assert_eq!(note(&hello, &["--log-level", "debug"]), None);
+    let parsed = hello.parse([""; 0]).unwrap();
+    assert_eq!(parsed.unused_log_variable(&[OsString::from("PATH")]), None);
+    let about = ServiceAbout { has_own_logger: true, ..Hello::about() };
+    let foreign = parse(&about, Vec::new(), &[], Vec::new(), std::sync::Arc::new(|_: &str| None)).unwrap();
+    assert_eq!(foreign.unused_log_variable(&[OsString::from("RUST_LOG")]), None);
 }

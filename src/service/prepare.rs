@@ -75,10 +75,11 @@ impl Service {
             let line = format!("{service}: {error}");
             if error.exit_code() == 2 { Stop::Usage(line) } else { Stop::Config(line) }
         })?;
+        let note = parsed.unused_log_variable(&variables);
         let unknown = parsed.unknown_variables(variables);
         if core.dry_run {
             let mut text = parsed.show();
-            unknown.iter().for_each(|line| text.extend(["\n# ", line]));
+            unknown.iter().chain(&note).for_each(|line| text.extend(["\n# ", line]));
             self.assemble(planned, chosen, parsed)?;
             return Err(Stop::Asked(text));
         }
@@ -90,6 +91,7 @@ impl Service {
         if !unknown.is_empty() {
             prepared.warnings.push(unknown.join("; "));
         }
+        prepared.notes.extend(note);
         Ok(prepared)
     }
 

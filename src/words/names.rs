@@ -41,6 +41,17 @@ pub(crate) fn there_is<'a>(name: &str, known: impl IntoIterator<Item = &'a str>)
     text
 }
 
+/// Returns the name that is meant or, if none is similar, the existing ones: `did you mean b?`, `there is a, b`.
+pub(crate) fn meant_or_all<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let mut known = known.into_iter().collect::<Vec<_>>();
+    let mut seen = std::collections::HashSet::new();
+    known.retain(|name| seen.insert(*name));
+    match nearest(name, known.iter().copied()) {
+        Some(nearest) => format!("did you mean {nearest}?"),
+        None => there_is(name, known),
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
