@@ -17,6 +17,7 @@ use super::{
     plan::Plan,
     standard::NOT_IN_FILE,
 };
+use crate::words::names;
 
 /// A file that was read and checked: every key is known, and every value is accepted.
 #[derive(Debug)]
@@ -91,7 +92,7 @@ impl Reader<'_> {
                     let name = key.get_ref();
                     self.complain(line, &format!("{name} is a section, [{name}], and can have no value"));
                 }
-                value => self.key("", key.get_ref(), line, value, &common),
+                value => self.key("", key.get_ref(), line, value, &common, plans),
             }
         }
     }
@@ -102,19 +103,25 @@ impl Reader<'_> {
             if self.in_part {
                 return;
             }
-            let known = prefixed().map(|plan| format!("[{}]", plan.section.name));
-            let why = format!("unknown section [{name}]: no task or loop has this name; {}", there_is(known));
+            // The brackets must not make names similar.
+            let nearest = names::nearest(name, prefixed().map(|plan| plan.section.name.as_str()));
+            let known = prefixed().map(|plan| format!("[{}]", plan.section.name)).collect::<Vec<_>>();
+            let meant = match nearest {
+                Some(nearest) => format!("did you mean [{nearest}]?"),
+                None => names::meant_or_all("", known.iter().map(String::as_str)),
+            };
+            let why = format!("unknown section [{name}]: no task or loop has this name; {meant}");
             return self.complain(line, &why);
         };
         // A loop may have the name of its task.
         let owners: Vec<&Plan> = prefixed().filter(|plan| plan.section.name == name).collect();
         for (key, value) in table {
             let line = self.line(key.span().start);
-            self.key(name, key.get_ref(), line, value.get_ref(), &owners);
+            self.key(name, key.get_ref(), line, value.get_ref(), &owners, plans);
         }
     }
 
-    fn key(&mut self, section: &str, key: &str, line: usize, value: &DeValue<'_>, owners: &[&Plan]) {
+    fn key(&mut self, section: &str, key: &str, line: usize, value: &DeValue<'_>, owners: &[&Plan], plans: &[Plan]) {
         let flags = || {
             let flags = owners.iter().flat_map(|plan| &plan.flags);
             flags.filter(|flag| !section.is_empty() || !NOT_IN_FILE.contains(&flag.name.as_str()))
@@ -128,7 +135,13 @@ impl Reader<'_> {
             let is_known = named(key, NOT_IN_FILE.into_iter()).is_some();
             let why = match section.is_empty() && is_known {
                 true => format!("{path} can't be set in a file"),
-                false => format!("unknown key {path}; {}", there_is(flags().map(|flag| flag.name.clone()))),
+                false => {
+                    let known = || flags().map(|flag| flag.name.as_str());
+                    let elsewhere = || elsewhere(section, key, plans);
+                    // The key itself at another level is nearer than a similar one at this.
+                    let meant = elsewhere().unwrap_or_else(|| names::meant_or_all(key, known()));
+                    format!("unknown key {path}; {meant}")
+                }
             };
             return self.complain(line, &why);
         };
@@ -162,10 +175,16 @@ fn named<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Option
     alike.all(|other| other == first).then_some(first)
 }
 
-fn there_is(known: impl Iterator<Item = String>) -> String {
-    let mut known: Vec<String> = known.collect();
-    known.dedup();
-    if known.is_empty() { "there is none".to_owned() } else { format!("there is {}", known.join(", ")) }
+/// Returns where a key belongs that is of no option at its place.
+fn elsewhere(section: &str, key: &str, plans: &[Plan]) -> Option<String> {
+    let has_it = |plan: &&Plan| named(key, plan.flags.iter().map(|flag| flag.name.as_str())).is_some();
+    let (inner, top): (Vec<&Plan>, Vec<&Plan>) =
+        plans.iter().filter(has_it).partition(|plan| plan.section.is_prefixed());
+    if section.is_empty() {
+        let places = inner.iter().map(|plan| format!("[{}] {key}", plan.section.name)).collect::<Vec<_>>();
+        return (!places.is_empty()).then(|| format!("did you mean {}?", places.join(" or ")));
+    }
+    (!top.is_empty()).then(|| format!("did you mean {key} at the top of the file?"))
 }
 
 fn given(origin: Origin, value: &DeValue<'_>) -> Result<Given, String> {

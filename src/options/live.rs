@@ -26,9 +26,12 @@ use super::{
     standard::{CoreOptions, LIVE},
     wording::one_line,
 };
-use crate::kit::{
-    panics::catch,
-    sync::{Mutex, lock},
+use crate::{
+    kit::{
+        panics::catch,
+        sync::{Mutex, lock},
+    },
+    words::names,
 };
 
 /// The id of the option by which a task chooses its loop at run time.
@@ -415,8 +418,14 @@ impl OptionError {
     }
 
     fn unknown(name: &str, plans: &[Plan]) -> Self {
-        let known: Vec<&str> = plans.iter().flat_map(|plan| plan.flags.iter().map(Flag::full_name)).collect();
-        Self { lines: vec![format!("no option {name}; there is {}", known.join(", "))], unknown: true }
+        let flags = || plans.iter().flat_map(|plan| &plan.flags);
+        // Somebody may have left out the prefix.
+        let short: Vec<&str> = flags().filter(|flag| flag.name == name).map(Flag::full_name).collect();
+        let meant = match short.as_slice() {
+            [] => names::meant_or_all(name, flags().map(Flag::full_name)),
+            short => format!("did you mean {}?", short.join(" or ")),
+        };
+        Self { lines: vec![format!("no option {name}; {meant}")], unknown: true }
     }
 
     /// Returns all that is wrong, each in one line.

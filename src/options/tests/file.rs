@@ -142,7 +142,7 @@ fn all_that_is_wrong_with_a_file_is_said_at_once_with_its_line_and_key() {
         "hello: FILE:4: http.verbose: invalid value 'maybe': expected true or false",
         "hello: FILE:5: http.port: invalid value '99999' for '--http-port <PORT>': 99999 is not in 0..=65535",
         "hello: FILE:6: unknown key http.hots; there is port, verbose",
-        "hello: FILE:7: unknown section [htpp]: no task or loop has this name; there is [http], [idle]",
+        "hello: FILE:7: unknown section [htpp]: no task or loop has this name; did you mean [http]?",
         "hello: FILE:9: unknown key http.tls; there is port, verbose",
         "hello: FILE:12: unknown key idle.x; there is none",
     ];
@@ -370,4 +370,35 @@ fn a_file_at_the_edge_of_toml_is_read_or_told_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let expected = format!("hello: {}: can't be read: Is a directory (os error 21)", folder.path().display());
     assert_eq!(task::<Http>("http").file(folder.path()).stop(""), config(&expected));
+}
+
+#[test]
+fn an_unknown_key_gets_the_nearest_one_and_one_at_the_wrong_level_its_place() {
+    #[derive(Args, Debug)]
+    struct Own {
+        #[arg(long)]
+        pool_size: Option<u8>,
+    }
+    let hello = || task::<Http>("http").and::<Http>(Owner::Loop, "http2").and::<Own>(Owner::Service, "");
+    let lines = said(hello(), "pool-sise = 1\nport = 2\n[http]\nprot = 1\nzzz = 1\npool-size = 3\n[health]\nx = 1\n");
+    let expected = [
+        "hello: FILE:1: unknown key pool-sise; did you mean pool-size?",
+        "hello: FILE:2: unknown key port; did you mean [http] port or [http2] port?",
+        "hello: FILE:4: unknown key http.prot; did you mean port?",
+        "hello: FILE:5: unknown key http.zzz; there is port, verbose",
+        "hello: FILE:6: unknown key http.pool-size; did you mean pool-size at the top of the file?",
+        "hello: FILE:7: unknown section [health]: no task or loop has this name; there is [http], [http2]",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn a_section_that_a_task_shares_with_its_loop_is_listed_once() {
+    #[derive(Args, Debug)]
+    struct Nothing {}
+    let hello = task::<Http>("api").and::<Http>(Owner::Task, "web").and::<Nothing>(Owner::Loop, "api");
+    assert_eq!(
+        said(hello, "[zzz]\n"),
+        ["hello: FILE:1: unknown section [zzz]: no task or loop has this name; there is [api], [web]"]
+    );
 }

@@ -160,7 +160,10 @@ fn a_bad_value_is_refused_in_claps_words_and_changes_nothing() {
         assert_eq!((error.to_string().as_str(), error.is_unknown(), host.applied.get()), (why, false, 0));
     }
     let error = live.set("http-moist", Some("1".into()), &Fake::default()).unwrap_err();
-    assert!(error.is_unknown() && error.to_string().contains("no option http-moist; there is"), "{error}");
+    assert!(
+        error.is_unknown() && error.to_string().contains("no option http-moist; did you mean http-most?"),
+        "{error}"
+    );
     assert_eq!((limits(&live), live.list()), before);
 }
 
