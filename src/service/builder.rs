@@ -274,6 +274,9 @@ impl Service {
     ///
     /// The Remote is usable right away, from any thread. [`ServiceHandle::remote`] finds it by its name too. Without a
     /// service, use [`Slot::new`].
+    ///
+    /// A value that is `Clone` and `Send`, such as a pool of connections, can leave its slot as a clone:
+    /// `remote.call(Pool::clone).await`.
     pub fn slot<T: 'static>(&mut self, name: impl Into<String>) -> (Slot<T>, Remote<T>) {
         let name = name.into();
         let (slot, remote) = Slot::new(&name);

@@ -146,7 +146,8 @@ impl<L: EventLoop, R: Outcome<Value = ()>, F: AsyncFnMut(Change) -> R + Send + '
 }
 
 impl<F> DirectoryWatcher<Closure<F>> {
-    /// Watches this folder, and calls `on_change` with each change. `on_change` returns nothing, or a [`Result`].
+    /// Watches this folder, and calls `on_change` with each change. `on_change` returns nothing, or a [`Result`];
+    /// a body that uses `?` ends with `interloop::Result::Ok(())`.
     pub fn new<R: Outcome<Value = ()>>(path: impl Into<PathBuf>, on_change: F) -> Self
     where
         F: FnMut(Change) -> R + Send + 'static,

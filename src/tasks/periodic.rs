@@ -69,6 +69,21 @@ pub struct Periodic<W> {
 
 impl<F> Periodic<Closure<F>> {
     /// Calls `work` every `interval`. `work` returns nothing, or a [`Result`].
+    ///
+    /// A body that uses `?` ends with `interloop::Result::Ok(())`: by itself, `Ok(())` doesn't say of which error.
+    ///
+    /// ```
+    /// use std::{fs, time::Duration};
+    /// use interloop::tasks::Periodic;
+    ///
+    /// let sweep = Periodic::new(Duration::from_secs(60), || {
+    ///     for entry in fs::read_dir("/tmp/house/dust")? {
+    ///         fs::remove_file(entry?.path())?;
+    ///     }
+    ///     interloop::Result::Ok(())
+    /// });
+    /// # drop(sweep);
+    /// ```
     pub fn new<R: Outcome<Value = ()>>(interval: Duration, work: F) -> Self
     where
         F: FnMut() -> R + Send + 'static,
@@ -96,6 +111,21 @@ impl<F> Periodic<AsyncClosure<F>> {
     /// let report = Periodic::new_async(every, async move || count.call(Cell::get).await.map(|count| println!("{count}")));
     /// service.task_on::<Thread>("report", report);
     /// # drop(slot);
+    /// ```
+    ///
+    /// As with [`new`](Self::new), a body that uses `?` ends with `interloop::Result::Ok(())`:
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use interloop::{Remote, tasks::Periodic};
+    /// # fn sweeper(dust: Remote<Vec<u8>>) {
+    /// let sweep = Periodic::new_async(Duration::from_secs(60), async move || {
+    ///     let grains = dust.call(|dust| dust.len()).await?;
+    ///     println!("{grains} grains of dust");
+    ///     interloop::Result::Ok(())
+    /// });
+    /// # drop(sweep);
+    /// # }
     /// ```
     pub fn new_async<R: Outcome<Value = ()>>(interval: Duration, work: F) -> Self
     where
