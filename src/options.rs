@@ -12,9 +12,9 @@
 //    line and `HELLO__HTTP__PORT` in the environment. If two options claim the same name (`claims`), that is an error,
 //    in release builds too.
 // 2. All flags form one common `clap::Command`, which only collects and checks values one by one, and prints the help.
-// 3. The `layers` are asked in turn, the strongest first: the command line, the environment (a variable, or the file
-//    that it names), systemd's credentials, the `file` of `--config`; then the values set in code. Values set while the
-//    service runs (`live`) are stronger than all of them.
+// 3. The `layers` are asked in turn, the strongest first: the command line, the environment (a variable, the file that
+//    it names, or the variable that the option itself names), systemd's credentials, the `file` of `--config`; then the
+//    values set in code. Values set while the service runs (`live`) are stronger than all of them.
 // 4. The winners are replayed (`replay`) into the owner's own `Command`, where its constraints (conflicts, groups,
 //    requirements) apply as declared, and from whose matches its `Args` are read.
 //

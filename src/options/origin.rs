@@ -10,7 +10,8 @@ pub enum Origin {
     Set,
     /// The command line.
     CommandLine,
-    /// This variable of the environment or, if its name ends with `_FILE`, the file that it names.
+    /// This variable of the environment, or the file that it names, if it is `HELLO__HTTP__PORT_FILE`. An option may have
+    /// a variable of its own, by clap's `env`.
     Environment(String),
     /// This file in the directory of systemd's credentials.
     Credential(PathBuf),
