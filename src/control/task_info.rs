@@ -27,6 +27,8 @@ pub(crate) struct TaskInfo {
     /// The listening sockets that were passed to the process for it.
     #[cfg(feature = "net")]
     inherited: Mutex<Vec<Bound>>,
+    /// What its start is doing, in its own words.
+    starting: Mutex<Option<String>>,
 }
 
 impl TaskInfo {
@@ -39,6 +41,7 @@ impl TaskInfo {
             threads: Mutex::default(),
             #[cfg(feature = "net")]
             inherited: Mutex::default(),
+            starting: Mutex::default(),
         })
     }
 
@@ -78,6 +81,16 @@ impl TaskInfo {
     #[cfg(feature = "net")]
     pub(crate) fn inherited(&self) -> std::io::Result<Vec<Bound>> {
         lock(&self.inherited).iter().map(Bound::try_clone).collect()
+    }
+
+    pub(crate) fn set_starting(&self, what: Option<String>) {
+        let before = std::mem::replace(&mut *lock(&self.starting), what);
+        drop(before);
+    }
+
+    /// Returns what its start is doing, for the end of a line: `: it connects`, or nothing.
+    pub(crate) fn starting(&self) -> String {
+        lock(&self.starting).as_ref().map(|what| format!(": {what}")).unwrap_or_default()
     }
 
     pub(crate) fn target(&self) -> &str {

@@ -790,6 +790,7 @@ impl Supervisor {
     }
 
     fn start_task(&mut self, id: TaskId, number: u32) {
+        self.tasks[id].info.set_starting(None);
         let task = &mut self.tasks[id];
         let shared = self.loops[task.event_loop].shared.clone();
         let events = self.handle.events().clone();
@@ -878,6 +879,9 @@ impl Supervisor {
             }
             // The loop's death has been logged, with all tasks that were on it.
             (State::Failed, Cause::LoopDied(_)) => log(Level::Info, format_args!("task {task}: {cause}")),
+            (State::Failed, Cause::StartTimeout(_)) => {
+                log(Level::Error, format_args!("task {task}: {cause}{}", self.tasks[id].info.starting()));
+            }
             (State::Failed, _) => log(Level::Error, format_args!("task {task}: {cause}")),
             (State::Cancelled | State::Abandoned, _) => log(Level::Warn, format_args!("task {task} {to}: {cause}")),
             (State::Skipped, _) => log(Level::Info, format_args!("task {task} {cause}")),

@@ -194,6 +194,21 @@ impl<L: EventLoop, O> Context<L, O> {
         self.0.service.clock().now()
     }
 
+    /// Says what the start is doing, in a few words, until the next call: a start that takes long is logged with them.
+    ///
+    /// ```
+    /// # use interloop::{Thread, task_fn};
+    /// let task = task_fn::<Thread>(async |cx| {
+    ///     cx.starting("it reads the index");
+    ///     // ... and if that takes long: "task search is not ready after 5 s: it reads the index"
+    ///     Ok(cx.until_shutdown().await)
+    /// });
+    /// # drop(task);
+    /// ```
+    pub fn starting(&self, what: impl fmt::Display) {
+        self.0.incarnation.info.set_starting(Some(what.to_string()));
+    }
+
     /// Declares the task ready, so that tasks that require it may start. Further calls have no effect.
     pub fn ready(&self) {
         self.0.incarnation.ready();

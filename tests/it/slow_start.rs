@@ -52,6 +52,28 @@ fn a_task_that_does_not_get_ready_is_told_once_with_those_that_wait_for_it() {
     });
 }
 
+#[test]
+fn what_a_slow_start_is_doing_is_told_in_its_own_words() {
+    alone(|| {
+        let lines = warnings();
+        let mut service = Service::new("test");
+        let task = task_fn::<Thread>(async move |cx| {
+            cx.starting("it reads the index");
+            std::future::pending().await
+        });
+        service.task("db", task).start_timeout(7 * S);
+        let mut test = TestService::new(service);
+        let clock = test.fake_clock();
+        let test = test.launch();
+        clock.advance(5 * S);
+        let said = "WARN test.db: task db is not ready after 5 s: it reads the index";
+        assert_eq!(said_so_far(&clock, 1), [said]);
+        clock.advance(2 * S);
+        assert_eq!(test.join().code, 1);
+        assert_eq!(lines.lock().unwrap()[1], "ERROR test.db: task db: no cx.ready() within 7 s: it reads the index");
+    });
+}
+
 /// The log has its own thread: waits until this many lines are there.
 fn said_so_far(clock: &interloop::testing::Clock, count: usize) -> Vec<String> {
     clock.settle();

@@ -24,7 +24,12 @@ impl Supervisor {
         let task = &self.tasks[id];
         let target = task.info.target();
         self.outside.log(Level::Warn, target, || {
-            let mut text = format!("task {} is not ready: no cx.ready() within {}", task.name, Seconds(time));
+            let mut text = match task.info.starting() {
+                doing if doing.is_empty() => {
+                    format!("task {} is not ready: no cx.ready() within {}", task.name, Seconds(time))
+                }
+                doing => format!("task {} is not ready after {}{doing}", task.name, Seconds(time)),
+            };
             if let Some((number, held)) = self.loops[task.event_loop].shared.blocked() {
                 let (thread, polling) = (self.thread_name(task.event_loop), self.at(number));
                 text += &format!("; thread {thread} has been in {polling} for {}", Seconds(held));

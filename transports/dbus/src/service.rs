@@ -306,6 +306,7 @@ impl<L: Net> Task<L> for DbusService {
         };
         let (connections, losses) = (meter.counter("connections"), meter.counter("bus_losses"));
 
+        cx.starting("it connects to the bus");
         let (mut is_first, mut backoff) = (true, FIRST_BACKOFF);
         loop {
             let open = within(&cx, self.connect_timeout, session.open());

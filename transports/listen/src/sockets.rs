@@ -64,6 +64,7 @@ pub async fn bind<L: EventLoop, O>(cx: &Context<L, O>, place: &Place) -> Result<
     }
     let mut named = Vec::with_capacity(hosts.len());
     for name in hosts {
+        cx.starting(format_args!("it resolves {name}"));
         match cx.resolve(name, port).await {
             Ok(addresses) => named.push(Named { name, addresses }),
             Err(cause) => return Err(CantListen::new(format_args!("{name}:{port}"), cause).into()),
