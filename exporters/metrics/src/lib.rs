@@ -7,7 +7,7 @@ use interloop::{
     Context, Result, ServiceHandle, Task,
     counters::{Counters, HistogramReading, Measurement, Reading},
     event_loop::Timers,
-    options::duration,
+    options::{OptionDefaults, duration},
 };
 use metrics::{Label, Unit, counter, describe_counter, describe_gauge, gauge};
 
@@ -121,7 +121,7 @@ impl Family {
 /// The options of an [`Exporter`].
 #[derive(clap::Args, Clone, Debug)]
 pub struct ExporterOptions {
-    /// How often to export; the program's own interval by default
+    /// How often to export
     #[arg(long, value_name = "DURATION", value_parser = interval)]
     interval: Option<Duration>,
 }
@@ -145,5 +145,9 @@ impl<L: Timers> Task<L> for Exporter {
         }
         self.export();
         Ok(())
+    }
+
+    fn defaults(&self) -> OptionDefaults {
+        OptionDefaults::new().with_duration("interval", Some(self.interval))
     }
 }

@@ -130,3 +130,13 @@ fn as_a_task_it_exports_every_so_often_and_once_more_when_all_others_have_ended(
     assert_eq!(running.stop().code, 0);
     assert_eq!(look(), 6.0);
 }
+
+#[test]
+fn an_interval_set_in_code_is_shown_as_a_default() {
+    let mut service = Service::new("shop");
+    let exporter = Exporter::new(&service.handle()).interval(Duration::from_secs(7));
+    service.task_on::<Thread>("metrics", exporter);
+    service.arguments(["--dry-run"]);
+    let shown = service.start().expect_err("a dry run starts nothing").to_string();
+    assert!(shown.contains("# interval = 7s # code") || shown.contains("# interval = \"7s\" # code"), "{shown}");
+}

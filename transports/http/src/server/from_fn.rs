@@ -4,7 +4,7 @@ use std::{fmt, marker::PhantomData};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use interloop::{Context, Result, Task, net::Net};
+use interloop::{Context, Result, Task, net::Net, options::OptionDefaults};
 use tower_service::Service;
 
 use super::HttpServer;
@@ -93,6 +93,7 @@ where
 
     async fn run(&mut self, cx: Context<L, HttpOptions>) -> Result {
         let make = self.service.make.take().expect("a task value runs once");
+        cx.starting("its service is still being made");
         match cx.run_until_shutdown(make(cx.clone())).await {
             Some(service) => {
                 let service = service?;
@@ -100,6 +101,10 @@ where
             }
             None => Ok(()),
         }
+    }
+
+    fn defaults(&self) -> OptionDefaults {
+        self.defaults()
     }
 
     fn check(&self, options: &HttpOptions) -> Result {

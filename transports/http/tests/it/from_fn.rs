@@ -167,3 +167,15 @@ interloop_transport_tests::on_loops! {
         a_restart_makes_it_again,
     }
 }
+
+#[test]
+fn its_values_set_in_code_are_told_as_those_of_any_server() {
+    let server = HttpServer::from_fn(async |_: Context<Thread, HttpOptions>| Ok(router("")));
+    let mut service = Service::new("test");
+    service.task_on::<Thread>("http", server.port(8000).max_body_size(5)).set("max-connections", 3);
+    service.arguments(["--dry-run"]);
+    let shown = service.start().expect_err("a dry run starts nothing").to_string();
+    for line in ["port = 8000 # code", "max-body-size = 5 # code", "max-connections = 3 # code"] {
+        assert!(shown.contains(&format!("# {line}\n")), "{shown}");
+    }
+}
