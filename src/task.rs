@@ -27,6 +27,6 @@ pub use self::{
 };
 pub use crate::{
     control::task_handle::{Offer, TaskHandle, TaskRef},
-    kit::panics::panic_message,
+    kit::panics::{log_panic, panic_message},
     words::{shutdown::Requested, suspect::TooLate},
 };

@@ -29,8 +29,29 @@ pub(crate) fn take_logged(message: &str) -> bool {
 
 /// Logs a panic of user code on this thread, unless the panic hook has: the logger may be such code, too, and panic.
 pub(crate) fn say(what: fmt::Arguments<'_>, panic: &str) {
+    say_to(module_path!(), what, panic);
+}
+
+/// Logs the same for a target.
+pub(crate) fn say_to(target: &str, what: fmt::Arguments<'_>, panic: &str) {
     let level = if take_logged(panic) { log::Level::Debug } else { log::Level::Error };
-    drop(catch(|| log::log!(level, "{what}: {panic}")));
+    drop(catch(|| log::log!(target: target, level, "{what}: {panic}")));
+}
+
+/// Logs a caught panic as `{what} panicked: ..`, for code that runs foreign code, such as a transport; returns the
+/// panic's message. It never panics.
+///
+/// Call it on the thread that has caught the panic. The level is error; or debug, if the panic hook of
+/// [`Service::run`](crate::Service::run) has logged this panic already, with its place: one cause is one error.
+///
+/// ```
+/// let caught = std::panic::catch_unwind(|| panic!("no more {}", "tea")).unwrap_err();
+/// assert_eq!(interloop::task::log_panic("hello.http", "the handler of /tea", caught), "no more tea");
+/// ```
+pub fn log_panic(target: &str, what: impl fmt::Display, panic: Box<dyn Any + Send>) -> String {
+    let said = panic_message(panic);
+    say_to(target, format_args!("{what} panicked"), &said);
+    said
 }
 
 /// Returns the message of a caught panic, for code that runs user code, such as a transport. It never panics.

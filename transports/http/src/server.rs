@@ -54,7 +54,7 @@ use crate::{
 /// client gets the response even if it sends all of the body first, up to 64 MiB in 10 s.
 ///
 /// The values set in code are defaults: the options `--{task}-host`, `--{task}-port` ... take precedence. Counters:
-/// `requests`, `responses` by `status`, `connections`, `slow_clients`, `panics`, `received_bytes`, `sent_bytes`, and
+/// `requests`, `responses` by `status`, `connections`, `times_full`, `slow_clients`, `panics`, `received_bytes`, `sent_bytes`, and
 /// with TLS `tls_handshakes`, `tls_handshake_failures`; gauges: `open_connections`; histogram: `request_duration`
 /// (feature `metrics`), from a request's head to the end of its response, in seconds. Exported: `address`.
 ///
@@ -390,7 +390,8 @@ where
         #[cfg(feature = "http2")]
         has_told: std::sync::atomic::AtomicBool::new(false),
     });
-    let permits = Permits::new(settings.place.connections, server.counts.open_connections.clone());
+    let permits = Permits::new(settings.place.connections, server.counts.open_connections.clone())
+        .tell_full(cx.target(), server.counts.times_full.clone());
     #[cfg(feature = "tls")]
     let tls = secure::open(cx, settings.tls.as_ref())?;
     // Opened before anybody knows the addresses.

@@ -3,11 +3,15 @@
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context as Poller, Poll, Waker},
+    time::{Duration, Instant},
 };
 
-use interloop::counters::Gauge;
+use interloop::counters::{Counter, Gauge};
 
 use crate::Spare;
+
+/// How long it isn't logged again that all permits are taken.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// Counts the open connections of a server. Only one future may wait at a time: the server's own, for a free permit or
 /// for all permits to be free.
@@ -15,6 +19,16 @@ use crate::Spare;
 pub struct Permits {
     most: usize,
     room: Arc<Room>,
+    /// What is told when all permits are taken.
+    full: Option<Full>,
+}
+
+#[derive(Debug)]
+struct Full {
+    target: String,
+    times: Counter,
+    /// When it was logged.
+    told: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug)]
@@ -32,13 +46,27 @@ struct Taken {
 impl Permits {
     /// Creates one with a maximum of `most` at once. The gauge shows how many are open.
     pub fn new(most: usize, open: Gauge) -> Self {
-        Self { most, room: Arc::new(Room { open, inner: Mutex::default() }) }
+        Self { most, room: Arc::new(Room { open, inner: Mutex::default() }), full: None }
+    }
+
+    /// Counts by this counter how often the last permit was taken, and logs it to this target, once a minute at most.
+    #[must_use]
+    pub fn tell_full(mut self, target: &str, times: Counter) -> Self {
+        self.full = Some(Full { target: target.to_owned(), times, told: Mutex::default() });
+        self
     }
 
     /// Takes a permit, whether one is free or not.
     pub fn take(&self) -> Permit {
         self.room.open.add(1.0);
-        self.room.lock().permits += 1;
+        let taken = {
+            let mut taken = self.room.lock();
+            taken.permits += 1;
+            taken.permits
+        };
+        if let Some(full) = self.full.as_ref().filter(|_| taken == self.most) {
+            full.tell(taken);
+        }
         Permit { room: self.room.clone(), spare: None }
     }
 
@@ -65,6 +93,24 @@ impl Permits {
         }
         taken.waker = Some(poller.waker().clone());
         Poll::Pending
+    }
+}
+
+impl Full {
+    fn tell(&self, open: usize) {
+        self.times.add(1);
+        let now = Instant::now();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_some_and(|told| now.saturating_duration_since(told) < QUIET) {
+            return;
+        }
+        *told = Some(now);
+        drop(told);
+        let are = if open == 1 { "connection is" } else { "connections are" };
+        log::warn!(
+            target: &self.target,
+            "{open} {are} open, as many as may be (max-connections): further clients wait"
+        );
     }
 }
 

@@ -144,12 +144,8 @@ impl<L: Net> Connection<L> {
         let verdict = self.server.oneways.judge(&call, &mut outcome);
         self.messages.advance(message);
         self.server.counts.ended(&call.method, began, &outcome.end);
-        match &outcome.end {
-            End::Panicked(said) => {
-                log::error!(target: &self.server.target, "the handler of {} panicked: {said}", call.method);
-            }
-            End::Failed(text) => log::debug!(target: &self.server.target, "{} failed: {text}", call.method),
-            _ => {}
+        if let End::Failed(text) = &outcome.end {
+            log::debug!(target: &self.server.target, "{} failed: {text}", call.method);
         }
         if verdict == Verdict::Closes {
             return Err(Gone::Unanswered(call.method));
@@ -332,13 +328,15 @@ impl<L: Net> Connection<L> {
 /// Processes a call: here, or on the workers.
 async fn process(server: &Server, call: &Call, bytes: &[u8]) -> Outcome {
     let (processor, workers) = match (&server.processor, &server.workers) {
-        (Processor::Local(processor), _) => return call.process(&**processor, bytes, &server.limits),
-        (Processor::Shared(processor), None) => return call.process(&**processor, bytes, &server.limits),
+        (Processor::Local(processor), _) => return call.process(&server.target, &**processor, bytes, &server.limits),
+        (Processor::Shared(processor), None) => {
+            return call.process(&server.target, &**processor, bytes, &server.limits);
+        }
         (Processor::Shared(processor), Some(workers)) => (processor.clone(), workers),
     };
     let work = {
-        let (call, bytes, limits) = (call.clone(), bytes.to_vec(), server.limits);
-        move || call.process(&*processor, &bytes, &limits)
+        let (call, bytes, limits, target) = (call.clone(), bytes.to_vec(), server.limits, server.target.clone());
+        move || call.process(&target, &*processor, &bytes, &limits)
     };
     workers.run(work).await.unwrap_or_else(|error| {
         // The workers are gone, and so is the task.

@@ -31,6 +31,7 @@ pub(crate) struct Counts {
     pub(crate) sent: Counter,
     pub(crate) bad_messages: Counter,
     pub(crate) slow_clients: Counter,
+    pub(crate) times_full: Counter,
     unknown_methods: Counter,
     panics: Counter,
     /// Created with the first call of each known method.
@@ -58,6 +59,7 @@ impl Counts {
             ("slow_clients", "", "Connections that were cut off since their client was too slow."),
             ("panics", "", "Panics of handlers."),
             ("connections", "", "Connections that were accepted."),
+            ("times_full", "", "How often the number of open connections has reached its maximum."),
             ("open_connections", "", "Connections that are open."),
             ("received_bytes", "bytes", "What was read from connections."),
             ("sent_bytes", "bytes", "What was written to connections."),
@@ -76,6 +78,7 @@ impl Counts {
             sent: meter.counter("sent_bytes"),
             bad_messages: meter.counter("bad_messages"),
             slow_clients: meter.counter("slow_clients"),
+            times_full: meter.counter("times_full"),
             unknown_methods: meter.counter("unknown_methods"),
             panics: meter.counter("panics"),
             methods: RefCell::default(),
@@ -95,7 +98,7 @@ impl Counts {
             End::Returned | End::UnknownMethod => {}
             End::Declared => method.exceptions.add(1),
             End::Failed(_) => method.errors.add(1),
-            End::Panicked(_) => {
+            End::Panicked => {
                 method.errors.add(1);
                 self.panics.add(1);
             }

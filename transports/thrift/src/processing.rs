@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use interloop::task::panic_message;
+use interloop::task::log_panic;
 use thrift::{ApplicationError, ApplicationErrorKind, server::TProcessor};
 
 use crate::{
@@ -70,7 +70,7 @@ pub(crate) enum End {
     Declared,
     Failed(String),
     UnknownMethod,
-    Panicked(String),
+    Panicked,
 }
 
 impl Call {
@@ -80,7 +80,7 @@ impl Call {
     }
 
     /// Has the processor answer the call.
-    pub(crate) fn process(&self, processor: &dyn TProcessor, bytes: &[u8], limits: &Limits) -> Outcome {
+    pub(crate) fn process(&self, target: &str, processor: &dyn TProcessor, bytes: &[u8], limits: &Limits) -> Outcome {
         let mut paper =
             Paper { protocol: self.protocol, answer: Vec::new(), is_doubted: false, is_written_again: false };
         let processed = catch_unwind(AssertUnwindSafe(|| {
@@ -114,8 +114,8 @@ impl Call {
                 (self.refuse(kind, text.clone()), failed(kind, text))
             }
             Err(panic) => {
-                let text = panic_message(panic);
-                (self.refuse(ApplicationErrorKind::InternalError, "the handler panicked"), End::Panicked(text))
+                log_panic(target, format_args!("the handler of {}", self.method), panic);
+                (self.refuse(ApplicationErrorKind::InternalError, "the handler panicked"), End::Panicked)
             }
         };
         if self.oneway {
@@ -222,7 +222,7 @@ impl Oneways {
             shown.insert(call.method.clone());
         }
         let has_answer = !outcome.answer.is_empty();
-        if !has_answer || !matches!(outcome.end, End::Panicked(_)) || known.answering.contains(&call.method) {
+        if !has_answer || !matches!(outcome.end, End::Panicked) || known.answering.contains(&call.method) {
             return Verdict::GoesOn;
         }
         outcome.answer.clear();

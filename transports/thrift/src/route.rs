@@ -95,11 +95,9 @@ impl ThriftRoute {
         if !messages.is_empty() {
             return refuse(StatusCode::BAD_REQUEST, Fault::Trailing);
         }
-        let outcome = call.process(&*self.processor, &bytes, &self.limits);
-        match &outcome.end {
-            End::Panicked(said) => log::error!("the handler of {} panicked: {said}", call.method),
-            End::Failed(text) => log::debug!("{} failed: {text}", call.method),
-            _ => {}
+        let outcome = call.process(module_path!(), &*self.processor, &bytes, &self.limits);
+        if let End::Failed(text) = &outcome.end {
+            log::debug!("{} failed: {text}", call.method);
         }
         if outcome.answer.is_empty() {
             return thrift(Vec::new());

@@ -52,7 +52,7 @@ use crate::{
 /// A handler's panic is logged, counted and answered with `INTERNAL_ERROR`, and has no other effect.
 ///
 /// The values set in code are defaults: the options `--{task}-host`, `--{task}-port` ... take precedence. Counters:
-/// `calls`, `errors` and `exceptions` by `method`, `unknown_methods`, `bad_messages`, `slow_clients`, `panics`,
+/// `calls`, `errors` and `exceptions` by `method`, `unknown_methods`, `bad_messages`, `times_full`, `slow_clients`, `panics`,
 /// `connections`, `received_bytes`, `sent_bytes`, and with TLS `tls_handshakes`, `tls_handshake_failures`; gauges:
 /// `open_connections`; histogram: `call_duration` by `method` (feature `metrics`), from a whole call to its answer, in
 /// seconds. Exported: `address`.
@@ -298,7 +298,8 @@ async fn serve<L: Net, O: 'static>(
     addresses: &Addresses,
 ) -> Result {
     let place = &settings.place;
-    let permits = Permits::new(place.connections, server.counts.open_connections.clone());
+    let permits = Permits::new(place.connections, server.counts.open_connections.clone())
+        .tell_full(cx.target(), server.counts.times_full.clone());
     #[cfg(feature = "tls")]
     let tls = secure::open(cx, settings.tls.as_ref())?;
     let mut listeners = listen(cx, place, addresses).await?;

@@ -14,6 +14,7 @@ mod events;
 #[cfg(feature = "http2")]
 mod floods;
 mod from_fn;
+mod full;
 mod health;
 #[cfg(feature = "http2")]
 mod hostile;
