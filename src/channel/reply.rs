@@ -22,7 +22,7 @@ use super::{
 use crate::{
     kit::{
         block,
-        panics::catch,
+        panics::{catch, say},
         sync::{AtomicBool, Mutex, Ordering, lock},
     },
     words::call_error::CallError,
@@ -57,7 +57,7 @@ impl Unread {
     fn read(mut self) {
         let tell = self.0.take();
         if let Err(panic) = catch(|| drop(tell)) {
-            log::error!("the drop of what waits for an unread failure panicked: {panic}");
+            say(format_args!("the drop of what waits for an unread failure panicked"), &panic);
         }
     }
 }
@@ -67,7 +67,7 @@ impl Drop for Unread {
         if let Some(tell) = self.0.take()
             && let Err(panic) = catch(tell)
         {
-            log::error!("what waits for an unread failure panicked: {panic}");
+            say(format_args!("what waits for an unread failure panicked"), &panic);
         }
     }
 }

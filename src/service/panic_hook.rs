@@ -83,11 +83,12 @@ fn log_panic(service: &Service, info: &PanicHookInfo<'_>) -> bool {
     let (task, loop_) = this_thread::names();
     let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
     let target = task.as_ref().map_or_else(|| service.name.clone(), |task| format!("{}.{task}", service.name));
+    // Whether the task or the loop dies of it is unknown here: somebody may catch the panic, as servers do for handlers.
     let who = match (&task, &loop_) {
-        (Some(task), Some(l)) => format!("task {task} on loop {l}"),
-        (Some(task), None) => format!("task {task}"),
+        (Some(task), Some(l)) => format!("code of task {task} on loop {l}"),
+        (Some(task), None) => format!("code of task {task}"),
         (None, Some(l)) if this_thread::runs_a_job() => format!("a job on loop {l}"),
-        (None, Some(l)) => format!("loop {l}"),
+        (None, Some(l)) => format!("code on loop {l}"),
         (None, None) => format!("thread {}", std::thread::current().name().unwrap_or("without a name")),
     };
     let said = said(info.payload()).unwrap_or(NOTHING);
@@ -129,12 +130,61 @@ fn backtrace() -> String {
     }
 }
 
-/// Omits the frames that std omits: those of the panic itself, and those that lead to the thread's own function.
+/// Omits the frames that std omits: those of the panic itself, and those that lead to the thread's own function; and
+/// all frames of the standard library, which are half of a future's.
 fn short(trace: &str) -> String {
     let lines = trace.lines().collect::<Vec<_>>();
     let find = |marker| lines.iter().position(|line| line.contains(marker));
     // The location of the marker's own frame is on a separate line.
     let begin = find("__rust_end_short_backtrace").map_or(0, |frame| frame + 2);
     let end = find("__rust_begin_short_backtrace").unwrap_or(lines.len());
-    lines.get(begin..end).unwrap_or(&lines).join("\n")
+    let lines = lines.get(begin..end).unwrap_or(&lines);
+    // A frame is a line with its name, and perhaps one with its place.
+    let frames = lines.chunk_by(|_, next| next.trim_start().starts_with("at ")).collect::<Vec<_>>();
+    let shown = frames.iter().filter(|frame| !frame.iter().any(|line| is_of_std(line))).copied().collect::<Vec<_>>();
+    let omitted = frames.len() - shown.len();
+    let mut text = shown.concat().join("\n");
+    if omitted > 0 {
+        text += &format!("\n{omitted} frames of the standard library are left out: RUST_BACKTRACE=full shows them");
+    }
+    text
+}
+
+/// Whether this line of a backtrace is about the standard library: its name or its place.
+fn is_of_std(line: &str) -> bool {
+    let line = line.trim_start();
+    if let Some(place) = line.strip_prefix("at ") {
+        return place.starts_with("/rustc/") || place.contains("/lib/rustlib/src/rust/");
+    }
+    let name = line.split_once(": ").map_or(line, |(_, name)| name).trim_start_matches('<');
+    ["core::", "alloc::", "std::"].iter().any(|of| name.starts_with(of))
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_backtrace_has_neither_the_panic_s_own_frames_nor_those_of_the_standard_library() {
+        let trace = "   0: std::backtrace::Backtrace::force_capture
+             at /rustc/5980/library/std/src/backtrace.rs:313:9
+   1: std::sys::backtrace::__rust_end_short_backtrace
+             at /rustc/5980/library/std/src/sys/backtrace.rs:182:18
+   2: core::panicking::panic_fmt
+   3: shop::crash::{{closure}}
+             at ./src/lib.rs:7:5
+   4: <core::pin::Pin<P> as core::future::future::Future>::poll
+             at /home/me/.rustup/toolchains/stable/lib/rustlib/src/rust/library/core/src/future/future.rs:133:9
+   5: <axum::handler::Layered<L> as tower::Service>::call
+   6: std::sys::backtrace::__rust_begin_short_backtrace
+   7: main";
+        assert_eq!(
+            short(trace),
+            "   3: shop::crash::{{closure}}
+             at ./src/lib.rs:7:5
+   5: <axum::handler::Layered<L> as tower::Service>::call
+2 frames of the standard library are left out: RUST_BACKTRACE=full shows them"
+        );
+        assert_eq!(short("a platform's own format"), "a platform's own format");
+    }
 }

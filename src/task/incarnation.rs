@@ -22,7 +22,7 @@ use crate::{
         task_threads::{Notice, Threads},
     },
     kit::{
-        panics::catch,
+        panics::{catch, say_to},
         sync::{AtomicBool, Mutex, Ordering, lock},
         trace::{Span, TaskSpan},
     },
@@ -322,7 +322,7 @@ impl Incarnation {
         // This wakes its waiters, which is user code.
         let asks = catch(|| self.shutdown.request(Reason::from("its task has ended"), None));
         if let Err(panic) = asks {
-            log::error!(target: self.info.target(), "a waker of the shutdown panicked: {panic}");
+            say_to(self.info.target(), format_args!("a waker of the shutdown panicked"), &panic);
         }
         let (this, busy) = (self.clone(), self.loop_.clock().busy());
         let waits = move || {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::task::panic_message;
+use crate::task::{log_panic, panic_message};
 
 /// Locks the mutex, even if a thread has panicked while it held the lock: no invariant here spans user code.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -18,6 +18,13 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Runs user code; if it panics, returns the panic's message.
 pub(super) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(f)).map_err(panic_message)
+}
+
+/// Runs user code, and logs a panic of it.
+pub(super) fn catch_and_log(target: &str, what: &str, f: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(f)) {
+        log_panic(target, what, panic);
+    }
 }
 
 /// A duration in readable form: `30 s`, `250 ms`.

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use super::common::{Span, catch, lock};
+use super::common::{Span, catch, catch_and_log, lock};
 use crate::{
     CallError, Context, EventLoop, Reply, Result,
     channel::{Promise, promise},
@@ -144,9 +144,7 @@ impl Pool {
             // The thread is idle before anybody hears of the result: a caller that then drops the workers waits for its
             // end.
             self.lock().busy[number] = false;
-            if let Err(panic) = catch(tell) {
-                log::error!(target: &self.target, "panicked at the end of blocking work: {panic}");
-            }
+            catch_and_log(&self.target, "the end of blocking work", tell);
         }
     }
 

@@ -20,7 +20,7 @@ use std::{
 
 use super::{
     super::{
-        common::{Span, catch, lock},
+        common::{Span, catch, catch_and_log, lock},
         durations::Durations,
     },
     handle::SubmitError,
@@ -394,9 +394,7 @@ impl<T: Send + 'static, R: Send + 'static> Core<T, R> {
 
     /// Drops a value of the user's.
     pub(super) fn discard<V>(&self, value: V) {
-        if let Err(panic) = catch(|| drop(value)) {
-            log::error!(target: self.target(), "a drop in the queue panicked: {panic}");
-        }
+        catch_and_log(self.target(), "a drop in the queue", || drop(value));
     }
 
     /// Handles work that was cut short.

@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use interloop::{counters::Counter, task::panic_message};
+use interloop::{counters::Counter, task::log_panic};
 use zbus::{
     BoxDBusError, Connection, ObjectServer, OwnedVariant, Variant, fdo,
     message::{Flags, Header, Message},
@@ -33,7 +33,7 @@ pub(crate) struct CallCounts {
 impl CallCounts {
     fn panicked(&self, panic: Box<dyn Any + Send>) -> fdo::Error {
         self.panics.add(1);
-        log::error!(target: &self.target, "a handler panicked: {}", panic_message(panic));
+        log_panic(&self.target, "a handler", panic);
         fdo::Error::Failed("the handler panicked".to_owned())
     }
 

@@ -22,7 +22,7 @@ use std::{
 
 use futures_channel::oneshot;
 use futures_util::FutureExt;
-use interloop::{net, task::panic_message};
+use interloop::{net, task::log_panic};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use zbus::runtime::{
     Interest, IoSource,
@@ -137,7 +137,7 @@ impl Runtime for LoopRuntime {
             });
             match output.await {
                 Some(Ok(output)) => drop(answer.send(output)),
-                Some(Err(panic)) => log::error!("D-Bus: {name} panicked: {}", panic_message(panic)),
+                Some(Err(panic)) => drop(log_panic(module_path!(), format_args!("D-Bus: {name}"), panic)),
                 None => {}
             }
         })));

@@ -18,7 +18,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
-use interloop::task::panic_message;
+use interloop::task::log_panic;
 use interloop_http::{Timer, Timers};
 use tonic::{Code, Status, body::Body};
 
@@ -138,7 +138,7 @@ impl Call {
 
     fn panicked(&self, panic: Box<dyn Any + Send>) -> Status {
         self.counts.panics.add(1);
-        log::error!(target: &self.counts.target, "the handler of {} panicked: {}", self.path, panic_message(panic));
+        log_panic(&self.counts.target, format_args!("the handler of {}", self.path), panic);
         Status::internal("the handler panicked")
     }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use interloop::{Shutdown, task::panic_message};
+use interloop::{Shutdown, task::log_panic};
 use interloop_listen::EndsHandle;
 #[cfg(feature = "websocket")]
 use interloop_listen::Permits;
@@ -58,6 +58,6 @@ impl Server {
     /// Counts and logs a panic in a handler.
     pub(crate) fn panicked(&self, panic: Box<dyn Any + Send>) {
         self.counts.panics.add(1);
-        log::error!(target: &self.target, "a handler panicked: {}", panic_message(panic));
+        log_panic(&self.target, "a handler", panic);
     }
 }

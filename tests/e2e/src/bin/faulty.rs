@@ -35,6 +35,8 @@ enum Kind {
     PanicChild,
     /// A panic of a thread of its own, which the task returns as its error.
     PanicThread,
+    /// A panic that the task catches, as a server catches its handlers'.
+    PanicCaught,
     /// A panic in a posted job; the task stops the service when the job is done.
     PanicJob,
     /// A panic in a job that the task awaits.
@@ -91,6 +93,11 @@ impl<L: EventLoop> Task<L> for Fault {
                 std::future::pending().await
             }
             Kind::PanicThread => cx.thread("sums", || panic!("a bad sum"))?.await?,
+            Kind::PanicCaught => {
+                let caught = std::panic::catch_unwind(|| panic!("a bad request")).expect_err("it panics");
+                interloop::task::log_panic(cx.target(), "a handler", caught);
+                cx.service().request_shutdown("the panic was caught");
+            }
             Kind::PanicJob => {
                 let number = cx.share(7);
                 number.post(|_| panic!("a bad job"))?;

@@ -230,15 +230,28 @@ fn one_cause_is_one_error_that_names_the_task_the_thing_and_the_cause() {
             ("never-ready", 1, "faulty.fault: task fault: no cx.ready() within 500 ms"),
             ("fail", 1, "faulty.fault: task fault: the queue is gone"),
             ("program", 1, "faulty.fault: task fault: sh exited with 3"),
-            ("panic-start", 1, "faulty.fault: task fault on loop fault panicked at tests/e2e/src/bin/faulty.rs:"),
-            ("panic", 1, "faulty.fault: task fault on loop fault panicked at tests/e2e/src/bin/faulty.rs:"),
-            ("panic-child", 1, "faulty.fault: task fault on loop fault panicked at tests/e2e/src/bin/faulty.rs:"),
-            ("panic-thread", 1, "faulty.fault: task fault panicked at tests/e2e/src/bin/faulty.rs:"),
+            (
+                "panic-start",
+                1,
+                "faulty.fault: code of task fault on loop fault panicked at tests/e2e/src/bin/faulty.rs:",
+            ),
+            ("panic", 1, "faulty.fault: code of task fault on loop fault panicked at tests/e2e/src/bin/faulty.rs:"),
+            (
+                "panic-child",
+                1,
+                "faulty.fault: code of task fault on loop fault panicked at tests/e2e/src/bin/faulty.rs:",
+            ),
+            ("panic-thread", 1, "faulty.fault: code of task fault panicked at tests/e2e/src/bin/faulty.rs:"),
+            (
+                "panic-caught",
+                0,
+                "faulty.fault: code of task fault on loop fault panicked at tests/e2e/src/bin/faulty.rs:",
+            ),
             ("panic-job", 0, "faulty: a job on loop fault panicked at tests/e2e/src/bin/faulty.rs:"),
             ("panic-call", 1, "faulty: a job on loop fault panicked at tests/e2e/src/bin/faulty.rs:"),
-            ("tokio", 1, "faulty.fault: task fault on loop fault panicked at tests/e2e/src/bin/faulty.rs:"),
+            ("tokio", 1, "faulty.fault: code of task fault on loop fault panicked at tests/e2e/src/bin/faulty.rs:"),
             ("loop-fails", 1, "faulty: loop wheel: the wheel came off; tasks rider, pillion end with it"),
-            ("loop-panics", 1, "faulty: loop wheel panicked at tests/e2e/src/bin/faulty.rs:"),
+            ("loop-panics", 1, "faulty: code on loop wheel panicked at tests/e2e/src/bin/faulty.rs:"),
         ] {
             let mut command = Command::new(binary("faulty"));
             command.args(["--fault-kind", kind]).env("STOP_TIMEOUT_MS", "300").env_remove("RUST_BACKTRACE");

@@ -37,7 +37,7 @@ fn a_logger_that_panics_in_a_task_fails_that_task() {
             };
             // The panic message, then its consequences; nothing is lost at the end.
             let order = [
-                "surroundings.barn: task barn on loop barn panicked at ",
+                "surroundings.barn: code of task barn on loop barn panicked at ",
                 "surroundings: stopping: task barn failed",
                 "surroundings: stopped after a failure",
             ];
