@@ -103,7 +103,7 @@ fn run_with(
     handle.set_logger(logging(&name, &prepared).map_err(config)?);
     let _hook = PanicHook::install(&name, prepared.supervisor.outside());
     if let Some(note) = signals.note() {
-        log::debug!(target: &name, "{note}");
+        log::info!(target: &name, "{note}");
     }
     prepared.supervisor.on_abandoned(Box::new(|report| {
         // A thread is stuck inside that could keep a return from main waiting.

@@ -104,7 +104,9 @@ impl SignalThread {
     /// Returns a log line about the signals that stay ignored.
     pub(in crate::service) fn note(&self) -> Option<String> {
         let names = self.ignored.iter().map(|&signal| signal_name(signal)).collect::<Vec<_>>();
-        (!names.is_empty()).then(|| format!("ignored since before the start, and left so: {}", names.join(", ")))
+        (!names.is_empty()).then(|| {
+            format!("signals ignored since before the start, and left so: {}; TERM stops the service", names.join(", "))
+        })
     }
 }
 

@@ -325,8 +325,8 @@ fn a_signal_from_before_the_handlers_is_heard_where_it_was_blocked() {
 fn interrupts_and_hangups_that_were_ignored_stay_ignored_and_a_term_is_heard() {
     watched(|| {
         let ignore = ["env", "--ignore-signal=INT,HUP,USR1,TERM"];
-        let mut service = Example::run(by(&ignore, &[("AFTER", "wait")]).arg("--log-level=debug"));
-        service.log("ignored since before the start, and left so: HUP, INT, USR1");
+        let mut service = Example::run(&mut by(&ignore, &[("AFTER", "wait")]));
+        service.log("INFO  surroundings: signals ignored since before the start, and left so: HUP, INT, USR1; TERM stops the service");
         service.log("all tasks started");
         for signal in [INT, HUP, Signal::USR1, INT] {
             assert!(is_in(signal, mask(&service, "SigIgn")));
