@@ -159,6 +159,9 @@ impl EventLoop for Gtk {
     }
 }
 
+#[cfg(target_os = "linux")]
+impl interloop::net::ReactorLoop for Gtk {}
+
 impl Timers for Gtk {
     fn sleep(native: &GtkNative, duration: Duration) -> impl Future<Output = ()> + 'static {
         timer::sleep(&native.context, duration)

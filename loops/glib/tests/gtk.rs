@@ -4,30 +4,40 @@
 use std::{
     cell::Cell,
     env,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     process::{Command, ExitCode, Stdio},
     rc::Rc,
     thread,
     time::{Duration, Instant},
 };
 
+use axum::{Router, routing::get};
 use glib::ControlFlow;
 use gtk4::prelude::*;
 use interloop::{Context, NoOptions, Result, Running, Service, State, Task, Thread, task_fn};
 use interloop_glib::{Gtk, attach, gtk4};
+use interloop_http::HttpServer;
 
-const NAMES: [&str; 4] = [
+const NAMES: [&str; 6] = [
     "closing_the_last_window_stops_the_service",
     "a_stop_closes_the_windows",
     "a_service_lives_inside_of_an_application_that_the_program_runs",
     "a_modal_dialog_of_a_callback_leaves_calls_answered",
+    "gtk_serves_http_on_its_own_thread",
+    "a_main_loop_of_a_callback_ends_at_the_stop_if_it_listens",
 ];
 const CHILD: &str = "INTERLOOP_GTK_TEST";
 
 fn main() -> ExitCode {
     let words = env::args().skip(1).collect::<Vec<_>>();
     if let Ok(name) = env::var(CHILD) {
-        return if name == NAMES[2] || name == NAMES[3] { embedded(name == NAMES[3]) } else { child(&name) };
+        return match NAMES.iter().position(|known| *known == name) {
+            Some(number @ 2..=3) => embedded(number == 3),
+            Some(4) => serving(),
+            Some(5) => modal_at_the_stop(),
+            _ => child(&name),
+        };
     }
     if words.iter().any(|word| word == "--list") {
         if !words.iter().any(|word| word == "--ignored") {
@@ -131,6 +141,74 @@ fn child(name: &str) -> ExitCode {
     assert!(status.tasks.iter().all(|task| task.state == State::Stopped), "{reason}");
     let expected = if closes_itself { "last window closed" } else { "enough" };
     assert_eq!(handle.shutdown().reason().map(|reason| reason.to_string()), Some(expected.to_owned()));
+    code
+}
+
+/// Serves HTTP on the thread that draws: a handler is called there, and the socket's loop is GTK's.
+fn serving() -> ExitCode {
+    let main = thread::current().id();
+    let page = async move || {
+        assert_eq!(thread::current().id(), main);
+        format!("{} windows", gtk4::Window::list_toplevels().len())
+    };
+    let router = Router::new().route("/", get(page));
+    let mut service = Service::new("gtk-test");
+    service.task("window", Window);
+    service.task_on::<Gtk>("http", HttpServer::new(router)).requires("window");
+    let handle = service.handle();
+    let client = task_fn::<Thread>(async move |cx| {
+        let address = cx.service().addresses("http")?.iter().find_map(|address| address.tcp()).ok_or("no address")?;
+        // One connection, requests one after the other, while the window draws.
+        let mut connection = TcpStream::connect(address)?;
+        connection.set_read_timeout(Some(Duration::from_secs(10)))?;
+        for _ in 0..100 {
+            connection.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")?;
+            let mut response = Vec::new();
+            while !response.ends_with(b"1 windows") {
+                let mut bytes = [0; 1024];
+                match connection.read(&mut bytes)? {
+                    0 => return Err(format!("it ended: {}", String::from_utf8_lossy(&response)).into()),
+                    read => response.extend_from_slice(&bytes[..read]),
+                }
+            }
+        }
+        cx.service().request_shutdown("served");
+        cx.until_shutdown().await;
+        Ok(())
+    });
+    service.task("client", client).requires("http");
+    let code = service.run();
+    let status = handle.status();
+    assert!(status.tasks.iter().all(|task| task.state == State::Stopped), "{status}");
+    code
+}
+
+/// A callback runs a main loop of its own, for a modal dialog, when the stop comes.
+fn modal_at_the_stop() -> ExitCode {
+    let mut service = Service::new("gtk-test");
+    let window = task_fn::<Gtk>(async |cx| {
+        let window = gtk4::ApplicationWindow::new(cx.native().application());
+        window.present();
+        let (shutdown, handle) = (cx.shutdown(), cx.service().clone());
+        // A button's callback would do the same.
+        glib::idle_add_local_once(move || {
+            let dialog = glib::MainLoop::new(None, false);
+            let ends = dialog.clone();
+            let at_stop = glib::spawn_future_local(async move {
+                shutdown.requested().await;
+                ends.quit();
+            });
+            handle.request_shutdown("enough");
+            dialog.run();
+            at_stop.abort();
+        });
+        cx.until_shutdown().await;
+        Ok(())
+    });
+    service.task("window", window);
+    let begun = Instant::now();
+    let code = service.run();
+    assert!(begun.elapsed() < Duration::from_secs(8), "the stop took {:?}", begun.elapsed());
     code
 }
 
