@@ -54,14 +54,17 @@ pub struct HttpOptions {
 impl HttpOptions {
     /// Returns these options, except those of listening, as defaults that code has set.
     pub(crate) fn defaults(&self) -> OptionDefaults {
-        OptionDefaults::new()
+        let defaults = OptionDefaults::new()
             .with_some("max-header-size", self.max_header_size)
             .with_some("max-body-size", self.max_body_size)
             .with_duration("idle-timeout", self.idle_timeout)
-            .with_duration("header-timeout", self.header_timeout)
+            .with_duration("header-timeout", self.header_timeout);
+        #[cfg(feature = "http2")]
+        let defaults = defaults
             .with_some("max-streams", self.max_streams)
             .with_duration("ping-interval", self.ping_interval)
-            .with_duration("ping-timeout", self.ping_timeout)
+            .with_duration("ping-timeout", self.ping_timeout);
+        defaults
     }
 
     /// Removes and returns the limit of bodies, if one was set: for transports that are built on this one, and enforce

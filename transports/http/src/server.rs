@@ -166,6 +166,7 @@ impl<S> HttpServer<S> {
 
     /// Sets the silence after which an HTTP/2 client that has requests open gets a ping: 60 s by default, zero is
     /// never.
+    #[cfg(feature = "http2")]
     #[must_use]
     pub fn ping_interval(mut self, interval: Duration) -> Self {
         self.code.ping_interval = Some(interval);
@@ -174,6 +175,7 @@ impl<S> HttpServer<S> {
 
     /// Sets how long an HTTP/2 client may leave a [ping](Self::ping_interval) unanswered before its connection is
     /// closed: 20 s by default.
+    #[cfg(feature = "http2")]
     #[must_use]
     pub fn ping_timeout(mut self, timeout: Duration) -> Self {
         self.code.ping_timeout = Some(timeout);
