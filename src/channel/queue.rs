@@ -15,9 +15,9 @@
 //!    to the previous notify.
 //! 4. A notify that panics may have woken nothing: the [registered listener](Bell::on_panic) has it called again, and
 //!    the flag stays up. Without a listener, the flag goes down: the next poster notifies again.
-//! 5. A poster that finds the flag up finds a loop that has not rested since it was rung. [`Bell::on_busy`]
-//!    reports the first such poster, then none until [`Bell::heed`]: whether the loop is blocked shows only later,
-//!    and a flood costs one more look at the flag's cache line.
+//! 5. A poster may find a loop that is blocked, even if it is the first to ring: a loop that sleeps looks the same.
+//!    [`Bell::on_busy`] reports the first poster, then none until [`Bell::heed`]: whether the loop is blocked shows
+//!    only later, and a flood costs one more look at the flag's cache line.
 //! 6. Accepting or returning an item is one atomic step with [`Queue::close`].
 
 use std::{
@@ -38,7 +38,7 @@ use crate::kit::{
 pub(crate) type Notify = Arc<dyn Fn() + Send + Sync>;
 /// Called with the message of a notify that panicked.
 type OnPanic = Box<dyn Fn(String) + Send + Sync>;
-/// Called when a poster has found the loop busy.
+/// Called when a poster has given the loop something to do.
 type OnBusy = Box<dyn Fn() + Send + Sync>;
 
 /// The flag and the notify of the wake protocol. It has its own cache lines: posters write it, and a turn reads the
@@ -55,7 +55,7 @@ pub(crate) struct Bell {
     inside: figure::AtomicUsize,
     inside_since: figure::AtomicU64,
     on_panic: OnceLock<OnPanic>,
-    /// Whether a poster that found the flag up was reported.
+    /// Whether a poster was reported.
     told: figure::AtomicBool,
     on_busy: OnceLock<OnBusy>,
 }
@@ -77,12 +77,23 @@ impl Bell {
 
     /// Wakes the loop, unless it has been woken already; called after something was made visible to it.
     pub(crate) fn ring(&self) {
-        self.rings();
+        full_fence();
+        if self.rung.load(Ordering::Relaxed) {
+            return;
+        }
+        // Before the flag goes up, so that a turn that finds it up finds a time. Next to the notify that follows it
+        // costs little.
+        #[cfg(feature = "metrics")]
+        self.rung_at.store(clock().as_nanos() as u64, Ordering::Relaxed);
+        if !self.rung.swap(true, Ordering::Relaxed) {
+            self.notify();
+        }
     }
 
-    /// Rings as [`ring`](Self::ring) does, for an item that a caller waits for: reports if the loop is busy.
+    /// Rings as [`ring`](Self::ring) does, for an item that a caller waits for, and reports it.
     fn ring_for_item(&self) {
-        if !self.rings() && !self.told.load(Ordering::Relaxed) {
+        self.ring();
+        if !self.told.load(Ordering::Relaxed) {
             self.found_busy();
         }
     }
@@ -96,31 +107,14 @@ impl Bell {
         }
     }
 
-    /// Sets the closure that is called, once, when a poster finds that the loop has not rested since it was rung. The
-    /// first closure stays.
+    /// Sets the closure that is called, once, when something was posted. The first closure stays.
     pub(crate) fn on_busy(&self, tell: impl Fn() + Send + Sync + 'static) {
         let _ = self.on_busy.set(Box::new(tell));
     }
 
-    /// Has the next poster that finds the loop busy reported again.
+    /// Has the next poster reported again.
     pub(crate) fn heed(&self) {
         self.told.store(false, Ordering::Relaxed);
-    }
-
-    /// Rings; returns false if it was rung already.
-    fn rings(&self) -> bool {
-        full_fence();
-        if self.rung.load(Ordering::Relaxed) {
-            return false;
-        }
-        // Before the flag goes up, so that a turn that finds it up finds a time. Next to the notify that follows it
-        // costs little.
-        #[cfg(feature = "metrics")]
-        self.rung_at.store(clock().as_nanos() as u64, Ordering::Relaxed);
-        if !self.rung.swap(true, Ordering::Relaxed) {
-            self.notify();
-        }
-        true
     }
 
     /// Returns, once, when it was rung, for the turn that begins now.

@@ -19,7 +19,7 @@ pub(crate) enum Message {
     LoopIsGone(LoopId, u32),
     /// The notify of this loop has panicked with this message.
     NotifyPanicked(LoopId, String),
-    /// This loop has not rested since something was posted to it: it may be blocked.
+    /// Something was posted to this loop: it may be blocked.
     LoopIsBusy(LoopId),
     /// For the main thread to do.
     ForMain(MainJob),

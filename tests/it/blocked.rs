@@ -1,12 +1,18 @@
 //! A loop that is blocked while the service runs is reported, once, and shown.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
+    rc::Rc,
     thread,
     time::{Duration, Instant},
 };
 
-use interloop::{EventLoop, Running, Service, Thread, service::LoopStatus, task_fn};
+use interloop::{
+    EventLoop, NoOptions, Running, Service, Thread,
+    event_loop::{Mailbox, Turn},
+    service::LoopStatus,
+    task_fn,
+};
 
 use crate::util::{Latch, Mortal, SOON, alone, quiet_resident, soon, up, warned, warnings, watched};
 
@@ -181,5 +187,72 @@ fn a_loop_that_is_blocked_while_the_service_starts_or_stops_is_not_told() {
         running.request_shutdown("enough");
         blocked(&stopping);
         assert_eq!(running.join().code, 0);
+    });
+}
+
+/// A loop with callbacks of its own, which run outside its turns, as those of GTK do.
+#[derive(Clone, Default)]
+struct Callbacks;
+
+type Pending = Rc<RefCell<Vec<Box<dyn FnOnce()>>>>;
+
+impl EventLoop for Callbacks {
+    const NAME: &'static str = "callbacks";
+    type Options = NoOptions;
+    type Native = Pending;
+
+    fn drive(
+        self,
+        _: NoOptions,
+        mut mailbox: Mailbox<Self>,
+        started: impl FnOnce(&Mailbox<Self>, Pending),
+    ) -> interloop::Result {
+        let thread = thread::current();
+        mailbox.set_notify(move || thread.unpark());
+        let pending = Pending::default();
+        started(&mailbox, pending.clone());
+        loop {
+            let turn = mailbox.turn();
+            let callbacks = pending.take();
+            match turn {
+                Turn::Stop => return Ok(()),
+                Turn::Idle if callbacks.is_empty() => thread::park(),
+                Turn::Again | Turn::Idle => callbacks.into_iter().for_each(|callback| callback()),
+            }
+        }
+    }
+}
+
+#[test]
+fn one_call_is_enough_to_name_a_loop_that_a_callback_of_its_own_blocks() {
+    alone(|| {
+        warnings();
+        let mut service = Service::new("test");
+        service.task("window", quiet_resident::<Callbacks>());
+        let window = service.remote_to::<Callbacks>();
+        let running = up(service);
+        for told_before in 0..2 {
+            let episode = Episode::default();
+            let (begun, ends) = (episode.begun.clone(), episode.ends.clone());
+            let callback = move || {
+                begun.open();
+                ends.wait_for_ever();
+            };
+            let given = window.call(move |pending| pending.borrow_mut().push(Box::new(callback)));
+            given.wait_timeout(SOON).unwrap();
+            episode.begun.wait();
+            let call = window.call(|_| 7);
+            soon("it is told", || warned().len() > told_before);
+            let told = warned().pop().unwrap();
+            let said = "WARN test: loop callbacks is blocked: thread callbacks has been in its own events for ";
+            assert!(told.starts_with(said), "{told}");
+            assert!(told.ends_with("; calls that wait for it: 1"), "{told}");
+            episode.ends.open();
+            assert_eq!(call.wait_timeout(SOON), Ok(7));
+            // A look a second after the last one ends the blockade; a call that comes before belongs to it.
+            thread::sleep(Duration::from_millis(2500));
+        }
+        assert_eq!(running.stop().code, 0);
+        assert_eq!(warned().len(), 2, "{:?}", warned());
     });
 }

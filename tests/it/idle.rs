@@ -54,4 +54,30 @@ mod quiet {
             assert_eq!(running.stop().code, 0);
         });
     }
+
+    #[test]
+    fn a_stream_of_calls_wakes_the_supervisor_at_most_twice_a_second() {
+        alone(|| {
+            let mut service = Service::new("test");
+            service.task("called", quiet_resident::<Thread>());
+            service.event_loop("called", Thread);
+            let called = service.remote_to::<Thread>();
+            let running = up(service);
+            let supervisor = || switches().into_iter().find(|(thread, _)| thread.starts_with("supervisor ")).unwrap().1;
+            let calls_for = |time: Duration| {
+                let begun = std::time::Instant::now();
+                while begun.elapsed() < time {
+                    called.call(|_| ()).wait_timeout(SOON).unwrap();
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            };
+            // The looks come further apart at first.
+            calls_for(Duration::from_millis(1500));
+            let before = supervisor();
+            calls_for(Duration::from_secs(3));
+            let wakes = supervisor() - before;
+            assert!(wakes <= 8, "{wakes} in 3 s");
+            assert_eq!(running.stop().code, 0);
+        });
+    }
 }

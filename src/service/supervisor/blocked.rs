@@ -1,12 +1,16 @@
 //! Loops that are blocked while the service runs: logged once.
 //!
 //! A loop at rest is not watched. A watch starts when a query for the status, or for a sign of life, finds the loop
-//! blocked, or when a poster finds it busy ([`Bell::on_busy`](crate::channel::queue::Bell::on_busy)). While a look is
-//! planned, no poster starts another. The first look comes soon: after a burst, the loop and the supervisor are at rest
-//! again by then. Successive looks come further apart, up to a second. So a busy loop wakes the supervisor at most
-//! twice a second, and an idle one never.
+//! blocked, or when something is posted ([`Bell::on_busy`](crate::channel::queue::Bell::on_busy)): a loop that sleeps
+//! can't be told from one that its own events block, so one call must be enough. While a look is planned, no poster
+//! starts another. The first look comes soon: after a burst, the loop and the supervisor are at rest again by then.
+//! Successive looks come further apart, up to a second. So a busy loop wakes the supervisor at most twice a second, and
+//! an idle one never.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use log::Level;
 
@@ -106,11 +110,14 @@ impl Supervisor {
             if let Some(watched) = self.loops[id].attention.watched.take_if(|watched| watched.until <= now) {
                 let watched = self.look_at_busy_loop(id, watched, now);
                 let l = &mut self.loops[id];
-                if watched.is_none() {
-                    // From here on the next poster that finds it busy reports it.
-                    l.shared.queue.bell.heed();
-                }
                 l.attention.watched = watched;
+                if l.attention.watched.is_none() {
+                    // From here on the next poster reports it. One that came just before has rung, and is still seen.
+                    l.shared.queue.bell.heed();
+                    if l.shared.queue.bell.is_rung() && self.is_to_be_watched(id) {
+                        self.watch_busy_loop(id);
+                    }
+                }
             }
         }
     }
@@ -120,9 +127,16 @@ impl Supervisor {
         self.stalls.is_on() && self.handle.board().asked_loops().iter().any(|asked| asked.id == id)
     }
 
+    /// Whether the service runs, and a thread drives the loop: between two incarnations jobs wait for the next.
+    fn is_to_be_watched(&self, id: LoopId) -> bool {
+        let shared = &self.loops[id].shared;
+        let runs = || self.handle.board().running_loops().iter().any(|running| Arc::ptr_eq(running, shared));
+        self.handle.phase() == Phase::Running && !shared.is_dead() && runs()
+    }
+
     fn look_at_busy_loop(&self, id: LoopId, mut watched: Watched, now: Instant) -> Option<Watched> {
         let shared = &self.loops[id].shared;
-        if self.handle.phase() != Phase::Running || shared.is_dead() {
+        if !self.is_to_be_watched(id) {
             return None;
         }
         if !watched.still_holds(shared) {
