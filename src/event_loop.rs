@@ -18,12 +18,14 @@ mod batch;
 pub(crate) mod contract;
 pub(crate) mod foreign;
 mod guest;
+mod loop_clock;
 pub(crate) mod mailbox;
 pub(crate) mod thread;
 
 pub use self::{
     contract::Timers,
     foreign::{Foreign, ForeignHandle},
+    loop_clock::LoopClock,
     mailbox::{Mailbox, Turn},
     thread::ThreadNative,
 };

@@ -24,6 +24,7 @@ use atomic_waker::AtomicWaker;
 use super::{
     batch::{BATCH_TIME, Batch},
     guest::Guest,
+    loop_clock::LoopClock,
 };
 use crate::{
     EventLoop, ServiceHandle,
@@ -155,6 +156,17 @@ impl<L: EventLoop> Mailbox<L> {
     /// Panics if the mailbox was [attached](Self::attach) to a loop that no service drives.
     pub fn service(&self) -> &ServiceHandle {
         self.service.as_ref().expect("an adapter's mailbox belongs to a service")
+    }
+
+    /// Returns the service's clock, for a loop that wakes at times of its own, at 60 frames a second say.
+    ///
+    /// With a fake clock in a test the loop counts as at work from here on until it has called
+    /// [`wait_until`](LoopClock::wait_until).
+    pub fn clock(&self) -> LoopClock {
+        #[cfg(feature = "testing")]
+        return LoopClock::new(self.shared());
+        #[cfg(not(feature = "testing"))]
+        LoopClock::new(self.shared().clock())
     }
 
     /// Returns the signal that asks this loop to end, with its deadline, for adapters that tear down something after

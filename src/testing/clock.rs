@@ -2,17 +2,23 @@
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
 use super::watchdog::{LIMIT, Limit};
 use crate::{
-    ServiceHandle,
+    CallError, ServiceHandle,
     channel::this_thread,
     kit::clock::{Fake, Rest},
     words::state::Seconds,
 };
+
+/// The time within which a loop that isn't blocked has answered.
+const ANSWER: Duration = Duration::from_millis(100);
 
 /// A service's clock that stands still until the test advances it; clones are the same clock.
 ///
@@ -24,11 +30,13 @@ pub struct Clock {
     service: ServiceHandle,
     /// The test's limit, once the test has begun.
     limit: Arc<OnceLock<Limit>>,
+    /// Whether a test was told of a blocked thread, until the service has rested.
+    told: Arc<AtomicBool>,
 }
 
 impl Clock {
     pub(super) fn of(service: ServiceHandle) -> Self {
-        Self { fake: service.clock().be_fake(), service, limit: Arc::default() }
+        Self { fake: service.clock().be_fake(), service, limit: Arc::default(), told: Arc::default() }
     }
 
     pub(super) fn begin(&self, limit: &Limit) {
@@ -117,13 +125,27 @@ impl Clock {
         self.limit.get().cloned().unwrap_or_else(|| Limit::begin(self.service.clone(), LIMIT))
     }
 
+    /// Says what the clock has not waited for: what the test asserts next may not be so yet.
+    fn tell_blocked(&self) {
+        let (elapsed, name) = (Seconds(self.elapsed()), self.service.name());
+        // By the macro, whose output the test harness shows if the test fails.
+        eprintln!("{name}: the fake clock went on to {elapsed} although a thread was blocked for 2 s");
+        for (l, beat) in self.service.heartbeats() {
+            if beat.wait_timeout(ANSWER) == Err(CallError::TimedOut) {
+                let of = self.service.blocked_loops().into_iter().find(|blocked| *blocked.name == *l);
+                let polling = of.map_or_else(|| "its own events".into(), |blocked| blocked.polling);
+                eprintln!("{name}: loop {l} is blocked in {polling}");
+            }
+        }
+    }
+
     #[track_caller]
     fn note(&self, rest: Rest, limit: &Limit) {
         match rest {
-            Rest::Rests => {}
-            Rest::Blocked(count) => {
-                log::debug!(target: self.service.name(), "the fake clock goes on past {count} that block their threads");
-            }
+            Rest::Rests => self.told.store(false, Ordering::Relaxed),
+            // Once: later steps go on past the same thread.
+            Rest::Blocked(_) if self.told.swap(true, Ordering::Relaxed) => {}
+            Rest::Blocked(_) => self.tell_blocked(),
             Rest::Restless => {
                 let elapsed = Seconds(self.elapsed());
                 limit.is_up(format_args!("with the fake clock at {elapsed}, the service does not come to rest"));

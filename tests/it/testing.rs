@@ -1,12 +1,15 @@
 //! The kit for tests: what it reports when all is well, and how it fails.
 
 use std::{
+    cell::Cell,
     os::unix::process::ExitStatusExt,
     panic::{AssertUnwindSafe, catch_unwind},
     process::{Command, Stdio},
+    rc::Rc,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicU64, Ordering},
+        mpsc,
     },
     task::Poll,
     thread,
@@ -16,7 +19,7 @@ use std::{
 use crate::util::{Latch, Log, quiet_resident, watched};
 use interloop::{
     Cause, Context, Error, EventLoop, NoOptions, Reason, RestartPolicy, Result, Service, State, Task, Thread,
-    event_loop::Timers,
+    event_loop::{Mailbox, Timers, Turn},
     task_fn,
     tasks::{
         FirstRun, Periodic, Poller, TryLater, Workers,
@@ -732,4 +735,124 @@ fn without_a_fake_clock_time_is_real() {
 
 fn _of_any_loop<L: Timers>() -> RunningTest {
     testing::task_on::<L>("quiet", quiet_resident())
+}
+
+/// A loop with a beat of its own: a step each second, by the service's clock.
+#[derive(Clone, Default)]
+struct Metronome;
+
+/// What its steps do: count, and block if they must.
+#[derive(Default)]
+struct Steps {
+    done: Cell<u64>,
+    blocks: Cell<Option<(Latch, Latch)>>,
+}
+
+impl EventLoop for Metronome {
+    const NAME: &'static str = "metronome";
+    type Options = NoOptions;
+    type Native = Rc<Steps>;
+
+    fn drive(
+        self,
+        _: NoOptions,
+        mut mailbox: Mailbox<Self>,
+        started: impl FnOnce(&Mailbox<Self>, Rc<Steps>),
+    ) -> Result {
+        let (waker, woken) = mpsc::channel();
+        mailbox.set_notify(move || waker.send(()).unwrap_or_default());
+        let mut clock = mailbox.clock();
+        let steps = Rc::new(Steps::default());
+        started(&mailbox, steps.clone());
+        let mut next = clock.now() + S;
+        loop {
+            let wait = match mailbox.turn() {
+                Turn::Stop => return Ok(()),
+                Turn::Again => Duration::ZERO,
+                Turn::Idle => clock.wait_until(next),
+            };
+            let _ = woken.recv_timeout(wait);
+            if clock.now() >= next {
+                next += S;
+                if let Some((blocked, goes_on)) = steps.blocks.take() {
+                    blocked.open();
+                    goes_on.wait_for_ever();
+                }
+                steps.done.set(steps.done.get() + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_beat_of_a_loop_goes_by_the_clock() {
+    watched(|| {
+        let mut service = Service::new("test");
+        service.task("plays", quiet_resident::<Metronome>());
+        let metronome = service.remote_to::<Metronome>();
+        let (test, clock) = with_clock(service);
+        let done = || metronome.call(|steps| steps.done.get()).wait_timeout(S * 10).unwrap();
+        assert_eq!(done(), 0);
+        clock.advance(S / 2);
+        assert_eq!(done(), 0);
+        clock.advance(S / 2);
+        assert_eq!(done(), 1);
+        clock.advance(HOUR);
+        assert_eq!(done(), 3601);
+        test.stop().assert_clean();
+    });
+}
+
+#[test]
+fn the_beat_of_a_loop_goes_by_the_system_if_no_test_moves_the_clock() {
+    watched(|| {
+        let mut service = Service::new("test");
+        let metronome = service.remote_to::<Metronome>();
+        let test = TestService::new(service).start();
+        let begun = Instant::now();
+        while metronome.call(|steps| steps.done.get()).wait_timeout(S * 10).unwrap() < 1 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert!(begun.elapsed() >= S / 2, "{:?}", begun.elapsed());
+        test.stop().assert_clean();
+    });
+}
+
+#[test]
+fn a_clock_that_goes_on_past_a_blocked_loop_says_so() {
+    const WITHIN: &str = "INTERLOOP_TEST_BLOCKED_LOOP";
+    if std::env::var_os(WITHIN).is_some() {
+        return go_on_past_a_blocked_loop();
+    }
+    let mut command = Command::new(std::env::current_exe().expect("a path"));
+    let name = "testing::a_clock_that_goes_on_past_a_blocked_loop_says_so";
+    let command = command.args([name, "--exact", "--nocapture"]).env(WITHIN, "1");
+    let output = command.stdin(Stdio::null()).output().expect("it can be started");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    let told = text.lines().filter(|line| line.starts_with("test: ")).collect::<Vec<_>>();
+    let said = [
+        "test: the fake clock went on to 2 s although a thread was blocked for 2 s",
+        "test: loop metronome is blocked in its own events",
+    ];
+    assert_eq!(told, said, "{text}");
+}
+
+fn go_on_past_a_blocked_loop() {
+    watched(|| {
+        let mut service = Service::new("test");
+        service.task("plays", quiet_resident::<Metronome>());
+        service.task("aside", quiet_resident::<Thread>());
+        let metronome = service.remote_to::<Metronome>();
+        let (test, clock) = with_clock(service);
+        let (blocked, goes_on) = (Latch::default(), Latch::default());
+        let blocks = (blocked.clone(), goes_on.clone());
+        metronome.call(move |steps| steps.blocks.set(Some(blocks))).wait_timeout(S * 10).unwrap();
+        clock.advance(S * 2);
+        blocked.wait();
+        // Told once, however often the clock goes on past it.
+        clock.advance(S);
+        goes_on.open();
+        test.stop().assert_clean();
+    });
 }
