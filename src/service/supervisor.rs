@@ -63,6 +63,7 @@ use crate::{
     },
     words::{
         names,
+        restart::When,
         state::{Cause, Seconds},
     },
 };
@@ -195,6 +196,8 @@ pub(crate) struct Supervisor {
     tasks: Vec<SupervisedTask>,
     ids: HashMap<Arc<str>, TaskId>,
     loops: Vec<SupervisedLoop>,
+    /// The loops without a restart policy that have a task with one: users may expect that it restarts the loop.
+    unrestarted: BTreeMap<LoopId, Arc<str>>,
     /// Sends jobs to the main thread, if it takes any.
     main: Option<mpsc::Sender<MainJob>>,
     on_abandoned: Option<OnAbandoned>,
@@ -225,8 +228,12 @@ impl Supervisor {
         #[cfg(not(feature = "testing"))]
         let started = begun;
         let outside = Outside::new(handle.board().clone());
+        let with_policy = plan.tasks.iter().filter(|task| task.restart.when != When::Never);
+        let unrestarted = with_policy.filter(|task| plan.loops[task.event_loop].restart.when == When::Never);
+        let unrestarted = unrestarted.map(|task| (task.event_loop, task.name.clone())).collect();
         Self {
             lifecycle: Lifecycle::new(plan),
+            unrestarted,
             messages,
             // Held until the supervisor waits for the first time.
             busy: handle.clock().busy(),
@@ -909,6 +916,8 @@ impl Supervisor {
             }
             if let Some(pause) = restart {
                 text += &format!("; restart in {}", Seconds(pause));
+            } else if let Some(task) = self.unrestarted.get(&id).filter(|_| !self.handle.shutdown().is_requested()) {
+                text += &format!("; loop {name} has no restart policy: that of task {task} is for the task's own end");
             }
             text
         });

@@ -12,7 +12,7 @@ use std::{
 
 use crate::util::{
     Death, Fate, Latch, Log, Mortal, SOON, alone, cause_of, descriptors, follow, quiet_resident, reach, resident,
-    resident_kib, state_of, threads, up, watched,
+    resident_kib, state_of, threads, up, warned, warnings, watched,
 };
 use interloop::{CallError, Cause, Error, Reason, RestartPolicy, Service, State, Thread, service::Phase, task_fn};
 
@@ -403,6 +403,23 @@ fn a_loop_that_dies_comes_back_with_its_tasks() {
             assert_eq!(report.code, 0, "{report}");
             assert_eq!(log.lines(), ["rider 1 starts", "rider 2 starts", "rider stops"]);
         }
+    });
+}
+
+#[test]
+fn a_loop_that_dies_without_a_policy_says_that_its_tasks_policy_is_not_for_it() {
+    alone(|| {
+        warnings();
+        let mut service = Service::new("test");
+        let fate = service.remote_to::<Mortal>();
+        let rider = service.task_with("rider", quiet_resident::<Mortal>);
+        rider.restart(RestartPolicy::on_failure());
+        let running = up(service);
+        fate.post(|fate| fate.set(Some(Death::Error))).unwrap();
+        assert_eq!(running.join().code, 1);
+        let said = "ERROR test: loop mortal: the wheel came off; task rider ends with it; \
+            loop mortal has no restart policy: that of task rider is for the task's own end";
+        assert_eq!(warned()[0], said, "{:?}", warned());
     });
 }
 
