@@ -250,6 +250,10 @@ impl Service {
 
     /// Plans a named instance of a loop; [`TaskSettings::on`] puts tasks on it.
     ///
+    /// Under the name of its kind ([`EventLoop::NAME`], such as `"gtk"`) it is the default instance, which runs the
+    /// tasks that name no other. Under another name it runs only the tasks that are put on it; if there are none, a
+    /// warning at the start says so.
+    ///
     /// The instance runs even without a task if its [`remote`](LoopSettings::remote) was taken.
     pub fn event_loop<L: EventLoop>(&mut self, name: impl Into<String>, plan: L) -> LoopSettings<'_, L> {
         let name = name.into();

@@ -281,7 +281,9 @@ impl Service {
         let timed = tasks.iter().any(|task| task.settings.stop_timeout.is_some());
         let timed = timed || parsed.core.shutdown_timeout != options::SHUTDOWN_TIMEOUT;
         let overlong = if timed { planning::overlong_chain(&planned.plan) } else { None };
-        let (notes, warnings) = (Vec::new(), overlong.into_iter().collect());
+        let mut warnings = overlong.into_iter().collect::<Vec<_>>();
+        warnings.extend(unused_loops(&loops, &tasks, &chosen));
+        let notes = Vec::new();
 
         let never_block = planned.tasks.iter().map(|&task| tasks[task].settings.never_blocks).collect::<Vec<_>>();
         let mut cells = Cells::new(tasks.len(), loops.len());
@@ -311,6 +313,29 @@ impl Service {
         let board = (about.version, task_rows, loop_rows);
         Ok(Prepared { supervisor: Supervisor::new(parts), board, core, claims_main, notes, warnings, unstarted })
     }
+}
+
+/// Returns a warning for each loop that was planned under a name of its own and that nothing uses. A loop under its
+/// kind's name may be there for a task that an option has put elsewhere.
+fn unused_loops(loops: &[LoopEntry], tasks: &[TaskEntry], chosen: &[Chosen]) -> Vec<String> {
+    let is_unused = |&(id, entry): &(usize, &LoopEntry)| {
+        let is_chosen = chosen.iter().any(|chosen| chosen.event_loop == id);
+        !is_chosen && !entry.wanted && entry.settings.name != entry.spec.kind
+    };
+    let warning = |(_, entry): (usize, &LoopEntry)| {
+        let (name, kind) = (&entry.settings.name, entry.spec.kind);
+        let elsewhere = tasks.iter().zip(chosen).find_map(|(task, chosen)| {
+            let other = &loops[chosen.event_loop];
+            let of_kind = other.spec.id == entry.spec.id;
+            of_kind.then(|| format!("task {} is on loop {}; ", task.settings.name, other.settings.name))
+        });
+        let elsewhere = elsewhere.unwrap_or_default();
+        format!(
+            "loop {name} has no task and no remote, so it does not run; {elsewhere}`.on({name:?})` puts a task on it, and \
+             the name {kind:?} makes it the default of its kind"
+        )
+    };
+    loops.iter().enumerate().filter(is_unused).map(warning).collect()
 }
 
 /// The index of the service's own section. The sections of its tasks follow, then those of its loops.

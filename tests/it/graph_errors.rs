@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::util::{Mortal, SOON, descriptors, quiet_resident, threads, watched};
+use crate::util::{Mortal, SOON, alone, descriptors, quiet_resident, threads, warned, warnings, watched};
 use interloop::{
     Context, EventLoop, NoOptions, RestartPolicy, Result, Service, Task, Thread, clap,
     event_loop::Mailbox,
@@ -348,5 +348,26 @@ fn what_was_asked_for_instead_is_no_error() {
             assert_eq!(asked.code(), 0);
             assert!(asked.to_string().contains(said), "{asked}");
         }
+    });
+}
+
+#[test]
+fn a_loop_that_was_planned_and_has_no_task_is_named_at_the_start() {
+    alone(|| {
+        warnings();
+        let mut service = Service::new("test");
+        service.event_loop("ui-loop", Mortal::default());
+        service.task("window", quiet_resident::<Mortal>());
+        // These are no mistakes: one has a remote, one a task, and one may be chosen by an option.
+        service.event_loop("called", Mortal::default()).remote();
+        service.event_loop("wheel", Mortal::default());
+        service.task("turns", quiet_resident::<Mortal>()).on("wheel");
+        service.event_loop("thread", Thread);
+        let running = crate::util::up(service);
+        assert_eq!(running.stop().code, 0);
+        let said = "WARN test: loop ui-loop has no task and no remote, so it does not run; \
+            task window is on loop mortal; `.on(\"ui-loop\")` puts a task on it, \
+            and the name \"mortal\" makes it the default of its kind";
+        assert_eq!(warned(), [said]);
     });
 }
