@@ -1,9 +1,11 @@
 //! The system's figures about this process: threads, descriptors, memory, sleeps.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -22,15 +24,44 @@ fn fields(task: &Path) -> Option<Vec<String>> {
     Some(fields.split_whitespace().map(str::to_owned).collect())
 }
 
-/// Returns the number of this process's threads that have not ended. A thread that is on its way out counts as gone, as
-/// it does for `join`, which returns a moment before the kernel has taken the thread off its list.
+/// The threads of tests that wait for their turn.
+static QUEUED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// Marks this thread as one that the test harness has started and that waits for its turn, until this is dropped.
+/// The harness may start it at any time, also while another check counts threads.
+pub(crate) struct InQueue(PathBuf);
+
+impl InQueue {
+    pub(crate) fn enter() -> Self {
+        let task = SystemThread::current().task;
+        queued().insert(task.clone());
+        Self(task)
+    }
+}
+
+impl Drop for InQueue {
+    fn drop(&mut self) {
+        queued().remove(&self.0);
+    }
+}
+
+fn queued() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    QUEUED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns the number of this process's threads that have not ended, without those of tests that wait for their turn. A
+/// thread that is on its way out counts as gone, as it does for `join`, which returns a moment before the kernel has
+/// taken the thread off its list.
 pub(crate) fn threads() -> usize {
     const PF_EXITING: u64 = 4;
     let lives = |fields: &Vec<String>| {
         let flags = fields.get(6).and_then(|flags| flags.parse::<u64>().ok());
         flags.is_some_and(|flags| flags & PF_EXITING == 0)
     };
-    tasks().filter_map(|task| fields(&task)).filter(lives).count()
+    let all = tasks().collect::<Vec<_>>();
+    // After the list: who is on it and not queued yet counts, until the caller looks again.
+    let queued = queued().clone();
+    all.iter().filter(|task| !queued.contains(*task)).filter_map(|task| fields(task)).filter(lives).count()
 }
 
 pub(crate) fn has_thread(name: &str) -> bool {

@@ -15,6 +15,8 @@ use std::{
 
 use interloop::{CallError, Context, EventLoop, Remote, Running, Service, service::LoopSettings, task_fn};
 
+use crate::process::InQueue;
+
 /// Longer than anything here takes, however slow the machine is.
 const LONG: Duration = Duration::from_secs(20);
 
@@ -211,7 +213,9 @@ pub(crate) struct Watchdog {
 
 pub(crate) fn watchdog() -> Watchdog {
     static ALONE: Mutex<()> = Mutex::new(());
+    let queued = InQueue::enter();
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    drop(queued);
     let (done, over) = mpsc::channel::<()>();
     let name = thread::current().name().unwrap_or("a test").to_owned();
     let (begins, begun) = mpsc::channel();

@@ -4,5 +4,6 @@ mod beat;
 mod broken;
 mod broken_net;
 mod finding;
+mod queue;
 mod reference;
 mod woken;
