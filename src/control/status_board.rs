@@ -278,6 +278,11 @@ impl StatusBoard {
         self.rows(|_, loops| loops.get(id).map_or(0, |row| row.incarnation))
     }
 
+    /// Whether a thread drives this loop.
+    pub(crate) fn is_running(&self, id: LoopId) -> bool {
+        self.rows(|_, loops| loops.get(id).is_some_and(|row| row.running))
+    }
+
     pub(crate) fn warnings(&self) -> Vec<Warning> {
         let mut warnings = self.registry.warnings(None);
         self.task_rows(|rows| {

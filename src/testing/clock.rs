@@ -13,6 +13,7 @@ use super::watchdog::{LIMIT, Limit};
 use crate::{
     CallError, ServiceHandle,
     channel::this_thread,
+    control::handle::Heartbeat,
     kit::clock::{Fake, Rest},
     words::state::Seconds,
 };
@@ -130,12 +131,14 @@ impl Clock {
         let (elapsed, name) = (Seconds(self.elapsed()), self.service.name());
         // By the macro, whose output the test harness shows if the test fails.
         eprintln!("{name}: the fake clock went on to {elapsed} although a thread was blocked for 2 s");
-        for (l, beat) in self.service.heartbeats() {
-            if beat.wait_timeout(ANSWER) == Err(CallError::TimedOut) {
-                let of = self.service.blocked_loops().into_iter().find(|blocked| *blocked.name == *l);
-                let polling = of.map_or_else(|| "its own events".into(), |blocked| blocked.polling);
-                eprintln!("{name}: loop {l} is blocked in {polling}");
-            }
+        let late = |beat: Heartbeat| (beat.reply.wait_timeout(ANSWER) == Err(CallError::TimedOut)).then_some(beat.name);
+        let late = self.service.heartbeats().into_iter().filter_map(late).collect::<Vec<_>>();
+        let blocked = self.service.blocked_loops();
+        for l in late.iter().filter(|late| blocked.iter().all(|blocked| *blocked.name != ***late)) {
+            eprintln!("{name}: loop {l} is blocked in its own events");
+        }
+        for stuck in &blocked {
+            eprintln!("{name}: loop {} is blocked in {}", stuck.name, stuck.polling);
         }
     }
 

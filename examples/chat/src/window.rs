@@ -55,8 +55,7 @@ pub(crate) async fn run(
 
     window.present();
     cx.until_shutdown().await;
-    // Removed before the loop ends, so that its widgets are dropped while GTK still runs.
-    window.window.destroy();
+    // The window is destroyed at the end of its loop.
     Ok(())
 }
 

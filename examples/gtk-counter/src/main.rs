@@ -23,8 +23,7 @@ fn main() -> ExitCode {
         let window = cx.fill(slot, RefCell::new(Window::new(cx.native().application())));
         window.borrow().present();
         cx.until_shutdown().await;
-        // Removed before the loop ends, so that its widgets are dropped while GTK still runs.
-        window.borrow().close();
+        // The window is destroyed at the end of its loop.
         Ok(())
     });
     service.task("ui", ui);

@@ -49,10 +49,6 @@ impl Window {
     pub(crate) fn present(&self) {
         self.window.present();
     }
-
-    pub(crate) fn close(&self) {
-        self.window.destroy();
-    }
 }
 
 impl Board for Window {

@@ -130,8 +130,7 @@ impl Supervisor {
     /// Whether the service runs, and a thread drives the loop: between two incarnations jobs wait for the next.
     fn is_to_be_watched(&self, id: LoopId) -> bool {
         let shared = &self.loops[id].shared;
-        let runs = || self.handle.board().running_loops().iter().any(|running| Arc::ptr_eq(running, shared));
-        self.handle.phase() == Phase::Running && !shared.is_dead() && runs()
+        self.handle.phase() == Phase::Running && !shared.is_dead() && self.handle.board().is_running(id)
     }
 
     fn look_at_busy_loop(&self, id: LoopId, mut watched: Watched, now: Instant) -> Option<Watched> {
