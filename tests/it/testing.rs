@@ -808,12 +808,15 @@ fn the_beat_of_a_loop_goes_by_the_system_if_no_test_moves_the_clock() {
     watched(|| {
         let mut service = Service::new("test");
         let metronome = service.remote_to::<Metronome>();
-        let test = TestService::new(service).start();
         let begun = Instant::now();
-        while metronome.call(|steps| steps.done.get()).wait_timeout(S * 10).unwrap() < 1 {
-            thread::sleep(Duration::from_millis(5));
-        }
-        assert!(begun.elapsed() >= S / 2, "{:?}", begun.elapsed());
+        let test = TestService::new(service).start();
+        let (stepped, goes_on) = (Latch::default(), Latch::default());
+        goes_on.open();
+        let step = (stepped.clone(), goes_on);
+        metronome.call(move |steps| steps.blocks.set(Some(step))).wait_timeout(S * 10).unwrap();
+        // Nothing wakes the loop from here on.
+        stepped.wait();
+        assert!(begun.elapsed() >= S, "{:?}", begun.elapsed());
         test.stop().assert_clean();
     });
 }
