@@ -38,9 +38,9 @@ enum Claim {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Said {
-    ByOption,
-    ByName,
-    ByBeingAlone,
+    Option,
+    Name,
+    Alone,
 }
 
 /// The claims to all descriptors, before any of them is touched.
@@ -129,7 +129,7 @@ impl<'a> Claims<'a> {
                     let (other, shown) = (&self.servers[other].task, shown(passed));
                     return Err(format!("--{option} {wanted}: {shown} is taken by task {other} already"));
                 }
-                _ => *claim = Claim::Of(index, Said::ByOption),
+                _ => *claim = Claim::Of(index, Said::Option),
             }
         }
         if is_there {
@@ -149,7 +149,7 @@ impl<'a> Claims<'a> {
         for (passed, claim) in self.passed.iter_mut().filter(|(_, claim)| *claim == Claim::Nobody) {
             let unnamed = |server: &Claimant| server.wants.is_empty() && server.task == passed.name;
             match self.servers.iter().position(unnamed) {
-                Some(index) if self.servers[index].is_selected => *claim = Claim::Of(index, Said::ByName),
+                Some(index) if self.servers[index].is_selected => *claim = Claim::Of(index, Said::Name),
                 Some(index) => *claim = Claim::LeftOut(index),
                 None => {}
             }
@@ -165,7 +165,7 @@ impl<'a> Claims<'a> {
         if !is_one || !server.wants.is_empty() {
             return;
         }
-        let claimed = if server.is_selected { Claim::Of(0, Said::ByBeingAlone) } else { Claim::LeftOut(0) };
+        let claimed = if server.is_selected { Claim::Of(0, Said::Alone) } else { Claim::LeftOut(0) };
         let free = self.passed.iter_mut().filter(|(passed, claim)| *claim == Claim::Nobody && !passed.is_stored());
         free.for_each(|(_, claim)| *claim = claimed);
     }
@@ -195,9 +195,9 @@ impl<'a> Claims<'a> {
                     let socket = system::listener(passed.number);
                     let socket = socket.map_err(|why| format!("task {task}: {text} {why}"))?;
                     let why = match said {
-                        Said::ByOption => format!("by --{option}"),
-                        Said::ByName => "by its name".to_owned(),
-                        Said::ByBeingAlone => "as the only server".to_owned(),
+                        Said::Option => format!("by --{option}"),
+                        Said::Name => "by its name".to_owned(),
+                        Said::Alone => "as the only server".to_owned(),
                     };
                     assigned.notes.push(format!("task {task} takes {text}, {why}"));
                     assigned.sockets[index].push(socket);

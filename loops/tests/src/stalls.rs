@@ -80,7 +80,7 @@ pub fn told<L: EventLoop>(culprit: impl FnOnce(Told) + Send + 'static) -> (Strin
 }
 
 fn answers(running: &Running) -> bool {
-    running.heartbeats().into_iter().all(|(_, beat)| beat.wait_timeout(Duration::from_millis(50)).is_ok())
+    running.heartbeats().into_iter().all(|beat| beat.reply.wait_timeout(Duration::from_millis(50)).is_ok())
 }
 
 #[inline(never)]

@@ -7,10 +7,7 @@
 //! Successive looks come further apart, up to a second. So a busy loop wakes the supervisor at most twice a second, and
 //! an idle one never.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use log::Level;
 
