@@ -278,6 +278,12 @@ impl StatusBoard {
         self.rows(|_, loops| loops.get(id).map_or(0, |row| row.incarnation))
     }
 
+    /// Returns why the service stops: known from the moment that its phase says so.
+    #[cfg(all(feature = "supervised", target_os = "linux"))]
+    pub(crate) fn reason(&self) -> Option<Reason> {
+        lock(&self.inner).reason.clone()
+    }
+
     /// Whether a thread drives this loop.
     pub(crate) fn is_running(&self, id: LoopId) -> bool {
         self.rows(|_, loops| loops.get(id).is_some_and(|row| row.running))

@@ -79,6 +79,13 @@ impl Heartbeats {
         self.looked = Some(clock());
     }
 
+    /// Declares that this loop has gone on: what it has not answered yet counts from now on.
+    pub(crate) fn begins_anew(&mut self, id: LoopId) {
+        if let Some(asked) = self.asked.get_mut(&id) {
+            asked.at = clock();
+        }
+    }
+
     fn look_at(&self, asked: &Asked, now: Duration) -> LateLoop {
         let AskedLoop { id, thread, shared, .. } = asked.of.clone();
         let doing = shared.doing();

@@ -15,8 +15,8 @@ const MOST: usize = 400;
 
 /// Returns the status: the phase, and what isn't as it should be in it.
 pub(super) fn status_line(handle: &ServiceHandle, not_reloaded: Option<&str>, late: Option<String>) -> String {
-    let reason = handle.shutdown().reason();
     let phase = handle.phase();
+    let reason = handle.board().reason();
     let mut text = handle.board().rows(|tasks, loops| match phase {
         Phase::New | Phase::Starting => starting(tasks, loops),
         Phase::Running => running(tasks),

@@ -108,7 +108,10 @@ impl Supervisor {
                 let watched = self.look_at_busy_loop(id, watched, now);
                 let l = &mut self.loops[id];
                 l.attention.watched = watched;
-                if l.attention.watched.is_none() {
+                if let Some(watched) = &l.attention.watched {
+                    // This look is a first one, too: the next pause is as long.
+                    l.attention.last = Some((BLOCKED, watched.until));
+                } else {
                     // From here on the next poster reports it. One that came just before has rung, and is still seen.
                     l.shared.queue.bell.heed();
                     if l.shared.queue.bell.is_rung() && self.is_to_be_watched(id) {

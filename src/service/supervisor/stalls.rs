@@ -152,10 +152,10 @@ impl<'a> Watch<'a> {
         } else {
             self.heartbeats.late()
         };
-        self.tell_ended(&late);
+        let ended = self.tell_ended(&late);
         let mut next = None;
         for stalled in late {
-            if self.told.contains_key(&stalled.id) {
+            if self.told.contains_key(&stalled.id) || ended.contains(&stalled.id) {
                 continue;
             }
             if stalled.held >= self.after {
@@ -180,13 +180,18 @@ impl<'a> Watch<'a> {
         self.told.insert(stalled.id, Told { stalled, since });
     }
 
-    fn tell_ended(&mut self, late: &[LateLoop]) {
+    /// Tells of the stalls that are over. What their loops have not answered counts from now on: a stall is told once.
+    fn tell_ended(&mut self, late: &[LateLoop]) -> Vec<LoopId> {
         let still = |told: &Told| late.iter().any(|late| (late.id, late.turn) == (told.stalled.id, told.stalled.turn));
-        let (lasting, ended) = std::mem::take(&mut self.told).into_iter().partition(|(_, told)| still(told));
+        let (lasting, ended) =
+            std::mem::take(&mut self.told).into_iter().partition::<BTreeMap<_, _>, _>(|(_, told)| still(told));
         self.told = lasting;
+        let ids = ended.keys().copied().collect::<Vec<_>>();
+        ids.iter().for_each(|&id| self.heartbeats.begins_anew(id));
         for Told { stalled, since } in BTreeMap::into_values(ended).filter(|told| told.stalled.has_gone_on()) {
             let line = || format!("loop {}: it goes on, stalled for about {}", stalled.name, Seconds(since.elapsed()));
             self.of.outside.log(Level::Info, self.of.service.name(), line);
         }
+        ids
     }
 }

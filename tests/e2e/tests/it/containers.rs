@@ -243,7 +243,7 @@ fn words_descriptors_and_variables_are_the_services() {
         command.args(["-c", script]).arg(binary("children")).env("CHILDREN", "none");
         command
             .env("LISTEN_PID", "1")
-            .env("LISTEN_FDS", "1")
+            .env("LISTEN_FDS", "0")
             .env("WATCHDOG_PID", "1")
             .env("NOTIFY_SOCKET", "/run/notify");
         let mut container = Container(Example::run(&mut command));
@@ -252,7 +252,7 @@ fn words_descriptors_and_variables_are_the_services() {
         for words in [
             "LISTEN_PID=2",
             "WATCHDOG_PID=2",
-            "LISTEN_FDS=1",
+            "LISTEN_FDS=0",
             "NOTIFY_SOCKET=/run/notify",
             "--log-level info",
             "/etc/passwd",
