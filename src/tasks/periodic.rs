@@ -169,7 +169,7 @@ impl<W> Periodic<W> {
     ///
     /// A run that returns an error is counted by the counter `failures` and logged as a warning; the next run is at its
     /// time, and the task continues. By default an error fails the task. A panic fails it in any case.
-    /// [`Queue::count_failures`](super::Queue::count_failures) means the same for a queue.
+    /// [`Queue::count_failures`](super::queue::Queue::count_failures) means the same for a queue.
     ///
     /// ```
     /// use std::{fs, time::Duration};
